@@ -1,0 +1,131 @@
+/* base: what every other header leans on: time, borrowed bytes, errors, the log hook, memory.
+ *
+ * Errors. A call that can fail returns `int` or `ssize_t`: 0 or more is success, less is `-errno` or
+ * one of the ROTA_... codes below. `rota_strerror` has words for all of them. Results go through
+ * `ret_...` parameters, which stand last and are untouched on failure. `errno` itself means nothing
+ * after a call that suspends, because other tasks have run meanwhile.
+ *
+ * Time. `rota_time` is a signed count of nanoseconds on the monotonic clock; a duration is one too:
+ *
+ *     rota_sleep(50 * ROTA_MILLISECOND);
+ *
+ * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them.
+ *
+ * Reports. The library never prints. What is worth telling (a task that failed unseen, a deadlock, a
+ * stalled loop) goes to the log hook; with ROTA_DEBUG=1 in the environment and no hook set, it goes
+ * to standard error, because then somebody asked for it. */
+#ifndef ROTA_BASE_H
+#define ROTA_BASE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ROTA_API __attribute__((visibility("default")))
+
+/* Marks a function that may suspend the calling task and is a cancellation point: it returns
+ * -ECANCELED inside a cancelled scope and -ETIMEDOUT once a deadline around it has passed, also when
+ * it would not have had to wait. Outside a task it returns ROTA_ENOTASK. */
+#define ROTA_SUSPENDS ROTA_API
+
+#define ROTA_PRINTF(format, first) __attribute__((format(printf, format, first)))
+
+/* Releases an object when the block is left, however it is left; the release may suspend.
+ *
+ *     ROTA_AUTO(rota_listener) l = NULL;          a pointer, for what is allocated
+ *     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT; a value, for what lives in your storage
+ *
+ * Works with each type whose header has a ROTA_DEFINE_AUTO or ROTA_DEFINE_SCOPED for it. */
+#define ROTA_AUTO(type) __attribute__((cleanup(type##__auto))) type *
+#define ROTA_SCOPED(type) __attribute__((cleanup(type##__scoped))) type
+
+#define ROTA_DEFINE_AUTO(type, release)                                                            \
+    static inline void type##__auto(type **p)                                                      \
+    {                                                                                              \
+        release(*p);                                                                               \
+    }                                                                                              \
+    typedef int type##__auto_defined
+#define ROTA_DEFINE_SCOPED(type, release)                                                          \
+    static inline void type##__scoped(type *p)                                                     \
+    {                                                                                              \
+        release(p);                                                                                \
+    }                                                                                              \
+    typedef int type##__scoped_defined
+
+/* Nanoseconds: a point on the monotonic clock, or a duration. */
+typedef int64_t rota_time;
+
+#define ROTA_NANOSECOND ((rota_time)1)
+#define ROTA_MICROSECOND (1000 * ROTA_NANOSECOND)
+#define ROTA_MILLISECOND (1000 * ROTA_MICROSECOND)
+#define ROTA_SECOND (1000 * ROTA_MILLISECOND)
+#define ROTA_MINUTE (60 * ROTA_SECOND)
+
+/* No deadline: later than every point in time. */
+#define ROTA_NEVER INT64_MAX
+
+/* Borrowed bytes; not terminated by NUL. */
+typedef struct rota_str {
+    const char *ptr;
+    size_t len;
+} rota_str;
+
+/* Codes beside -errno, chosen below any errno. */
+enum {
+    ROTA_EOF = -65537,      /* the stream or the iteration ended before what was asked for */
+    ROTA_ECLOSED = -65538,  /* the queue, pool or listener was closed */
+    ROTA_ELIMIT = -65539,   /* input exceeded a limit, such as the length of a line */
+    ROTA_ENOHOST = -65540,  /* the host name does not exist */
+    ROTA_EDNS = -65541,     /* the host name could not be looked up now */
+    ROTA_ENOTASK = -65542,  /* a suspending function was called outside a task */
+    ROTA_ETHREAD = -65543,  /* an object was used from a thread that is not its loop's */
+    ROTA_ECRASHED = -65544, /* a worker process died while it ran the job */
+    ROTA_ESCOPE = -65545    /* a generator yielded inside a scope that it had opened itself */
+};
+
+/* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */
+ROTA_API const char *rota_strerror(int err);
+
+/* "0.1.0": the version of the library that is running. */
+ROTA_API const char *rota_version(void);
+
+typedef enum rota_log_level {
+    ROTA_LOG_DEBUG,
+    ROTA_LOG_INFO,
+    ROTA_LOG_WARNING,
+    ROTA_LOG_ERROR
+} rota_log_level;
+
+/* Receives one report, possibly of several lines, without a final newline. It may be called from
+ * any thread of the program and must not suspend. */
+typedef void rota_log_fn(void *arg, rota_log_level level, const char *message);
+
+/* Sets the hook for the whole program; NULL removes it. Call it before the first loop runs. */
+ROTA_API void rota_log_set(rota_log_fn *fn, void *arg);
+
+/* A ready-made hook: writes "rota: message" to standard error. */
+ROTA_API void rota_log_stderr(void *arg, rota_log_level level, const char *message);
+
+/* Where the library's memory comes from. `resize` is realloc; sizes are never 0. Either may return
+ * NULL, and then the call in progress fails with -ENOMEM. */
+typedef struct rota_allocator {
+    void *(*resize)(void *ctx, void *ptr, size_t size);
+    void (*release)(void *ctx, void *ptr);
+    void *ctx;
+} rota_allocator;
+
+/* Sets the allocator for the whole program; NULL restores malloc. Call it before anything else.
+ * `allocator` is copied. Stacks are mapped from the kernel and do not come from here. */
+ROTA_API void rota_allocator_set(const rota_allocator *allocator);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,80 @@
+#include "base/alloc.h"
+#include "base/fault.h"
+
+#include <rota/base.h>
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *malloc_resize(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    return realloc(ptr, size);
+}
+
+static void malloc_release(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+static const rota_allocator malloc_allocator = {malloc_resize, malloc_release, NULL};
+static rota_allocator allocator = {malloc_resize, malloc_release, NULL};
+static atomic_long live;
+
+void rota_allocator_set(const rota_allocator *a)
+{
+    allocator = a ? *a : malloc_allocator;
+}
+
+void *rota__resize(void *ptr, size_t size)
+{
+    if (rota__fault(ROTA__FAULT_ALLOC))
+        return NULL;
+    void *p = allocator.resize(allocator.ctx, ptr, size);
+    if (p && !ptr)
+        atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    return p;
+}
+
+void *rota__alloc(size_t size)
+{
+    return rota__resize(NULL, size);
+}
+
+void *rota__zalloc(size_t size)
+{
+    void *p = rota__alloc(size);
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+void *rota__alloc_array(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    return rota__zalloc(bytes ? bytes : 1);
+}
+
+void rota__free(void *ptr)
+{
+    if (!ptr)
+        return;
+    atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+    allocator.release(allocator.ctx, ptr);
+}
+
+char *rota__strdup(const char *s)
+{
+    size_t size = strlen(s) + 1;
+    char *copy = rota__alloc(size);
+    return copy ? memcpy(copy, s, size) : NULL;
+}
+
+long rota__alloc_live(void)
+{
+    return atomic_load_explicit(&live, memory_order_relaxed);
+}

@@ -1,0 +1,15 @@
+/* Reports to the program's log hook. */
+#ifndef ROTA__BASE_LOG_H
+#define ROTA__BASE_LOG_H
+
+#include <rota/base.h>
+
+/* One report, cut at 8 KiB; longer ones go through rota__log_text. */
+void rota__log(rota_log_level level, const char *format, ...) ROTA_PRINTF(2, 3);
+void rota__log_text(rota_log_level level, const char *text);
+/* Whether anybody would see a report, so that making it up can be saved. */
+bool rota__log_wanted(void);
+/* ROTA_DEBUG=1 (anything but empty and "0"). Read once. */
+bool rota__debug(void);
+
+#endif
