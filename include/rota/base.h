@@ -34,7 +34,7 @@ extern "C" {
  * it would not have had to wait. Outside a task it returns ROTA_ENOTASK. */
 #define ROTA_SUSPENDS ROTA_API
 
-#define ROTA_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define ROTA_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 /* Releases an object when the block is left, however it is left; the release may suspend.
  *
