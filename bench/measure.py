@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -120,8 +121,6 @@ def median(values):
 
 def wait_for_port(port, seconds=10):
     """Waits until something listens on a loopback port."""
-    import socket
-
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as s:
@@ -132,8 +131,6 @@ def wait_for_port(port, seconds=10):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]

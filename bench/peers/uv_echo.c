@@ -1,4 +1,4 @@
-/* Echo over libuv. By default as libuv's own guide writes it: uv_write with a request a message.
+/* Echo over libuv. By default as libuv's own guide sends: uv_write, a request a message.
  * With `--try` each message goes out by uv_try_write, and only what the socket refused takes a request,
  * which is as little as libuv can be asked to do. */
 #include <stdio.h>
