@@ -1,5 +1,5 @@
-/* Echo over libuv. By default as libuv's own guide sends: uv_write, a request a message.
- * With `--try` each message goes out by uv_try_write, and only what the socket refused takes a request,
+/* Echo over libuv. Sends as libuv's own guide does, by uv_write, a request a message;
+ * with `--try` each message goes out by uv_try_write, and only what the socket refused takes a request,
  * which is as little as libuv can be asked to do. */
 #include <stdio.h>
 #include <stdlib.h>
