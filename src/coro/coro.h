@@ -1,0 +1,119 @@
+/* Coroutines below tasks: a stack, and where it stopped. Tasks and generators embed one. Nothing here
+ * knows of loops; a thread needs no set-up beyond the first rota__coro_current(). */
+#ifndef ROTA__CORO_CORO_H
+#define ROTA__CORO_CORO_H
+
+#include "base/list.h"
+
+#include <rota/base.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifndef ROTA__VALGRIND
+#define ROTA__VALGRIND 0
+#endif
+
+/* What a pool makes of a stack size of 0. Address space, the guard included. */
+#define ROTA__STACK_SIZE (256 * 1024)
+
+/* A stack while somebody has it. Lives beside its slab, not on the stack itself, so that an unused
+ * stack costs no touched page. */
+struct rota__stack {
+    char *low; /* lowest usable byte; the guard lies below */
+    char *top; /* where use begins, coloured, aligned to 64 */
+    struct rota__list node;
+    struct rota__slab *slab;
+#if ROTA__VALGRIND
+    unsigned valgrind_id;
+#endif
+};
+
+/* The stacks of one thread; not locked. */
+struct rota__stack_pool {
+    struct rota__list warm; /* free, last used first; they may hold pages */
+    struct rota__list cold; /* free, and their pages are the kernel's again */
+    size_t used, warm_count;
+    struct rota__list slabs;
+    struct rota__slab *growing; /* the slab with stacks that were never taken, or NULL */
+    size_t stride, guard;       /* bytes from one stack to the next, and of its guard */
+    size_t peak;                /* greatest `used` since the mark last moved */
+    size_t mark; /* free stacks are kept warm up to here, counted with those in use */
+    rota_time decays_at;
+};
+
+/* A stack takes `stack_size` bytes of address space, its guard included, rounded up to what makes
+ * sense; 0 is ROTA__STACK_SIZE. Allocates nothing yet. Returns 0, or -EINVAL when it is absurd. */
+int rota__stack_pool_init(struct rota__stack_pool *pool, size_t stack_size);
+/* All stacks must be back. */
+void rota__stack_pool_fini(struct rota__stack_pool *pool);
+/* NULL: out of memory, address space or mappings. */
+struct rota__stack *rota__stack_take(struct rota__stack_pool *pool);
+void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
+/* Gives pages of stacks that were not needed lately back to the kernel, a bounded number a call.
+ * Returns when to call again; ROTA_NEVER: there is nothing to give until the next rota__stack_give. */
+rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
+
+/* Where the guard begins and how far it is to the next stack's; fit for a signal handler. */
+void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_t *ret_stride);
+
+/* How stacks are guarded: decided by the first one of the process, unless a test forces it. */
+enum rota__guard {
+    ROTA__GUARD_UNKNOWN,
+    ROTA__GUARD_MADVISE, /* MADV_GUARD_INSTALL: costs no mapping */
+    ROTA__GUARD_MPROTECT /* two mappings a stack */
+};
+extern enum rota__guard rota__guard;
+
+struct rota__coro {
+    void *sp;                  /* where it stopped; meaningless while it runs */
+    struct rota__stack *stack; /* NULL: the thread's own stack */
+    const char *name;          /* for the overflow report; borrowed; may be NULL */
+};
+
+/* Prepares `coro` so that the first switch to it calls entry(arg) on `stack`, starting below `top`
+ * (between stack->low and stack->top: the owner may keep its own structure in between). entry never
+ * returns: it ends by rota__coro_exit. */
+void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
+                     void (*entry)(void *), void *arg);
+/* After the coroutine ended, or when it is dropped without having run: releases what sanitizers hold.
+ * The stack is given back by the owner. */
+void rota__coro_fini(struct rota__coro *coro);
+
+/* Hidden, so that shared code reaches them without the global offset table where that is possible. */
+#define ROTA__HIDDEN __attribute__((visibility("hidden")))
+
+ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
+    __attribute__((tls_model("initial-exec")));
+ROTA__HIDDEN void rota__coro_jump(void **save_sp, void *sp);
+ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
+
+/* The running one of this thread (the thread's own stack counts as one). Hot: one TLS load. */
+static inline struct rota__coro *rota__coro_current(void)
+{
+    struct rota__coro *coro = rota__coro_running;
+    return __builtin_expect(coro != NULL, true) ? coro : rota__coro_adopt_thread();
+}
+
+/* Stops the running coroutine and continues `to`, which must be another one of this thread. Returns
+ * when somebody switches back. rota__coro_current() must have been called once on this thread. */
+static inline void rota__coro_switch(struct rota__coro *to)
+{
+    struct rota__coro *from = rota__coro_running;
+    rota__coro_running = to;
+    rota__coro_jump(&from->sp, to->sp);
+}
+
+/* The same for the last time: the running coroutine never continues. */
+static inline _Noreturn void rota__coro_exit(struct rota__coro *to)
+{
+    rota__coro_switch(to);
+    __builtin_unreachable();
+}
+
+/* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; counts; the handler
+ * of before is restored and chained to. */
+int rota__overflow_watch_start(void);
+void rota__overflow_watch_stop(void);
+
+#endif

@@ -1,0 +1,77 @@
+/* The switch for x86-64 (System V ABI).
+ *
+ * Saved on the stack that stops, from its stack pointer upwards: r15 r14 r13 r12 rbx rbp, then the
+ * address to go on at. The FPU and MXCSR control words belong to the thread, not to a coroutine. The
+ * last step is a jump and not a return: the processor's return predictor would always be wrong here.
+ * For the same reason this file is not marked for shadow stacks. */
+
+    .text
+    .globl  rota__coro_jump
+    .hidden rota__coro_jump
+    .type   rota__coro_jump, @function
+    .p2align 5
+
+/* void rota__coro_jump(void **save_sp, void *sp) */
+rota__coro_jump:
+    .cfi_startproc
+    pushq   %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    pushq   %rbx
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbx, 0
+    pushq   %r12
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r12, 0
+    pushq   %r13
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r13, 0
+    pushq   %r14
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r14, 0
+    pushq   %r15
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r15, 0
+    movq    %rsp, (%rdi)
+    movq    %rsi, %rsp
+    popq    %r15
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r15
+    popq    %r14
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r14
+    popq    %r13
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r13
+    popq    %r12
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r12
+    popq    %rbx
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value rbx
+    popq    %rbp
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value rbp
+    popq    %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register rip, rcx
+    jmpq    *%rcx
+    .cfi_endproc
+    .size   rota__coro_jump, . - rota__coro_jump
+
+/* Where a new coroutine begins: entry in r12, its argument in r13, rbp 0. Nobody called it, so
+ * unwinding ends here. */
+    .globl  rota__coro_begin
+    .hidden rota__coro_begin
+    .type   rota__coro_begin, @function
+    .p2align 4
+rota__coro_begin:
+    .cfi_startproc
+    .cfi_undefined rip
+    movq    %r13, %rdi
+    callq   *%r12
+    ud2
+    .cfi_endproc
+    .size   rota__coro_begin, . - rota__coro_begin
+
+    .section .note.GNU-stack, "", @progbits
