@@ -1,0 +1,124 @@
+"""The ways in which ./dev test builds rota, and which programs run in each."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Program:
+    name: str
+    command: list
+    env: dict
+    labels: set
+
+
+def programs(folder):
+    """The test programs of a configured build folder."""
+    listed = subprocess.run(["meson", "introspect", "--tests", folder], stdout=subprocess.PIPE, check=True)
+    return [Program(test["name"], test["cmd"], test["env"], {s.split(":")[-1] for s in test["suite"]})
+            for test in json.loads(listed.stdout)]
+
+
+@dataclass
+class Suite:
+    name: str
+    folder: str
+    compiler: str = ""
+    options: list = field(default_factory=list)
+    wrapper: list = field(default_factory=list)
+    env: dict = field(default_factory=dict)
+    scale: int = 1           # how much more time its cases get
+    label: str = ""          # runs only programs with this label
+    without: str = ""        # runs no programs with this label
+
+    def takes(self, program):
+        return (not self.label or self.label in program.labels) and self.without not in program.labels
+
+    def prepare(self, root):
+        """Gets ready before the build; returns why the suite cannot run here, or None."""
+        if self.wrapper and not shutil.which(self.wrapper[0]):
+            return f"there is no {self.wrapper[0]}"
+        if self.compiler and not shutil.which(self.compiler):
+            return f"there is no {self.compiler}"
+        return None
+
+
+class CrossSuite(Suite):
+    """aarch64 under qemu-user, with liburing's arm64 package unpacked beside the build."""
+
+    def prepare(self, root):
+        missing = [tool for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64") if not shutil.which(tool)]
+        if missing:
+            return f"there is no {' '.join(missing)}"
+        sysroot = root / "build-aarch64-sysroot"
+        library = sysroot / "usr/lib/aarch64-linux-gnu/liburing.a"
+        if not library.exists() and not fetch_liburing(sysroot):
+            return "liburing-dev for arm64 cannot be downloaded"
+        (root / "build-aarch64.ini").write_text(CROSS_FILE.format(sysroot=sysroot))
+        return None
+
+
+CROSS_FILE = """\
+[binaries]
+c = 'aarch64-linux-gnu-gcc'
+ar = 'aarch64-linux-gnu-ar'
+strip = 'aarch64-linux-gnu-strip'
+pkgconfig = 'pkg-config'
+exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu']
+
+[properties]
+pkg_config_libdir = '{sysroot}/usr/lib/aarch64-linux-gnu/pkgconfig'
+sys_root = '{sysroot}'
+
+[host_machine]
+system = 'linux'
+cpu_family = 'aarch64'
+cpu = 'armv8-a'
+endian = 'little'
+"""
+
+
+def fetch_liburing(sysroot):
+    """Downloads and unpacks liburing-dev for arm64. apt gets package lists of its own for that, so the
+    system's architectures stay as they are and no root is needed."""
+    apt = sysroot / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (apt / part).mkdir(parents=True, exist_ok=True)
+    options = ["-qq", "-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64",
+               "-o", f"Dir::State::lists={apt}/lists", "-o", f"Dir::Cache={apt}/cache",
+               "-o", "APT::Sandbox::User="]
+    try:
+        # An archive without arm64 among the sources makes update fail; the download tells.
+        subprocess.run(["apt-get", *options, "update"], cwd=apt, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=300, check=False)
+        subprocess.run(["apt-get", *options, "download", "liburing-dev"], cwd=apt, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=300, check=True)
+        package = next(apt.glob("liburing-dev_*.deb"))
+        subprocess.run(["dpkg-deb", "-x", package, sysroot], check=True)
+    except (OSError, subprocess.SubprocessError, StopIteration):
+        return False
+    finally:
+        shutil.rmtree(apt, ignore_errors=True)
+    # Its target is in another package; without the link the static library is found.
+    (Path(sysroot) / "usr/lib/aarch64-linux-gnu/liburing.so").unlink(missing_ok=True)
+    return True
+
+
+CLANG_SANITIZED = ["-Db_lundef=false", "-Dexamples=true"]
+
+SUITES = {suite.name: suite for suite in [
+    Suite("gcc", "build-gcc", "gcc", ["-Dbench=true"]),
+    Suite("clang", "build-clang", "clang", ["--buildtype=release"]),
+    Suite("asan", "build-asan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=address,undefined"], scale=5,
+          env={"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
+    Suite("tsan", "build-tsan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=thread"], scale=5, label="threads",
+          env={"TSAN_OPTIONS": "halt_on_error=1"}),
+    Suite("valgrind", "build-gcc", "gcc", ["-Dbench=true"], scale=5, label="valgrind",
+          wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+                   "--errors-for-leak-kinds=definite"]),
+    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64.ini"], scale=5, without="native",
+               wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+]}

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Builds rota in every way that matters and runs the tests: the work of `./dev test [NAME...]`.
+
+A suite builds into build-<suite>/ and runs programs or checks there. Programs that use tests/harness.h
+end with a line of counts; any other program counts as one test: status 0 passes, 77 skips, the rest
+fails. The closing line sums up everything.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import matrix
+
+ROOT = Path(__file__).resolve().parent.parent
+COUNTS = re.compile(r"^# \S+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
+INTERACTIVE = sys.stdout.isatty() and not os.environ.get("CI")
+
+
+class Tally:
+    """Counts of one suite, and the report lines that go with them."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures, self.reasons = [], {}
+
+    def add_pass(self, count=1):
+        self.passed += count
+
+    def add_failure(self, title, detail=""):
+        self.failed += 1
+        self.failures.append(f"FAIL {title}\n{detail}".rstrip())
+
+    def add_skip(self, reason, count=1):
+        self.skipped += count
+        self.reasons[reason] = self.reasons.get(reason, 0) + count
+
+    def add_check(self, title, ok, detail=""):
+        if ok:
+            self.add_pass()
+        else:
+            self.add_failure(title, detail)
+
+
+def show_progress(text):
+    if INTERACTIVE:
+        print(f"\r\033[K{text}", end="", flush=True)
+
+
+def run(command, env=None, limit=900, cwd=ROOT):
+    """Runs a command to its end; returns its status (None when out of time) and all its output."""
+    try:
+        done = subprocess.run([str(word) for word in command], cwd=cwd, env={**os.environ, **(env or {})},
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=limit, check=False)
+        return done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as expired:
+        return None, (expired.stdout or b"").decode(errors="replace")
+
+
+def run_program(tally, suite, program, words):
+    """Runs one test program and adds what it counted."""
+    status, output = run([*suite.wrapper, *program.command, *words],
+                         {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
+                         limit=900)
+    title = f"{suite.name}: {program.name}"
+    counts = COUNTS.findall(output)
+    if status is None:
+        tally.add_failure(title, f"{output}\nstopped after 900 s")
+        return
+    if not counts:
+        if status == 77:
+            tally.add_skip(output.strip().splitlines()[-1] if output.strip() else program.name)
+        else:
+            tally.add_check(title, status == 0, f"{output}\nexited with {status}")
+        return
+
+    passed, failed, skipped = map(int, counts[-1])
+    tally.add_pass(passed)
+    for reason in re.findall(r"^SKIP [^:]+: (.*)$", output, re.MULTILINE)[:skipped]:
+        tally.add_skip(reason)
+    if failed or status != 0:
+        # The last failure carries the program's whole report.
+        tally.failed += max(failed, 1) - 1
+        tally.add_failure(title, COUNTS.sub("", output))
+
+
+def build(suite, programs_only=None):
+    """Configures and builds a suite's folder; returns None, or what went wrong."""
+    folder = ROOT / suite.folder
+    env = {"CC": suite.compiler} if suite.compiler else {}
+    if not (folder / "build.ninja").exists():
+        status, output = run(["meson", "setup", folder, "--werror", *suite.options], env)
+        if status != 0:
+            return output
+    targets = [Path(p.command[0]).relative_to(folder) for p in programs_only or []]
+    status, output = run(["ninja", "-C", folder, *targets], limit=1800)
+    return None if status == 0 else output
+
+
+def run_suite(suite, wanted):
+    """Runs a suite of programs. `wanted` maps names of programs to words for their case filter."""
+    tally = Tally()
+    reason = suite.prepare(ROOT)
+    if reason:
+        tally.add_skip(f"{suite.name}: {reason}")
+        return tally
+    show_progress(f"{suite.name}: building")
+    problem = build(suite)
+    if problem:
+        tally.add_failure(f"{suite.name}: does not build", problem[-6000:])
+        return tally
+
+    programs = [p for p in matrix.programs(ROOT / suite.folder)
+                if suite.takes(p) and (not wanted or p.name in wanted)]
+    done = []
+
+    def one(program):
+        run_program(tally, suite, program, wanted.get(program.name, []))
+        done.append(program)
+        show_progress(f"{suite.name}: {len(done)} of {len(programs)} programs")
+
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        list(pool.map(one, programs))
+    return tally
+
+
+def check_includes():
+    tally = Tally()
+    for arguments in ([], ["--self-test"]):
+        status, output = run(["tools/check-includes", *arguments])
+        tally.add_check(f"check-includes {' '.join(arguments)}", status == 0, output)
+    return tally
+
+
+def check_symbols():
+    """The shared library exports rota_..., the static one rota_... and rota__..., and every function
+    that a public header declares is there."""
+    tally, suite = Tally(), matrix.SUITES["gcc"]
+    problem = build(suite)
+    if problem:
+        tally.add_failure("symbols: does not build", problem[-6000:])
+        return tally
+
+    def names(*arguments):
+        _, output = run(["nm", "--defined-only", *arguments], cwd=ROOT / suite.folder)
+        return {line.split()[-1] for line in output.splitlines() if len(line.split()) == 3}
+
+    shared, static = names("-D", "librota.so"), names("-g", "librota.a")
+    strange = sorted(n for n in shared if not re.match(r"rota_(?!_)", n))
+    tally.add_check("librota.so exports only rota_...", shared and not strange, "\n".join(strange))
+    strange = sorted(n for n in static if not n.startswith("rota_"))
+    tally.add_check("librota.a defines only rota_... and rota__...", static and not strange, "\n".join(strange))
+
+    declared = set()
+    for header in (ROOT / "include").glob("rota/*.h"):
+        text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+        declared |= set(re.findall(r"^(?:ROTA_API|ROTA_SUSPENDS)\b[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE))
+    missing = sorted(declared - shared)
+    tally.add_check("librota.so has what its headers declare", declared and not missing, "\n".join(missing))
+    return tally
+
+
+def check_install():
+    """Installs into a temporary folder and uses the library from there, as a stranger would."""
+    tally, suite = Tally(), matrix.SUITES["gcc"]
+    problem = build(suite)
+    if problem:
+        tally.add_failure("install: does not build", problem[-6000:])
+        return tally
+    with tempfile.TemporaryDirectory() as folder:
+        destination = Path(folder)
+        status, output = run(["meson", "install", "-C", suite.folder, "--no-rebuild"], {"DESTDIR": folder})
+        tally.add_check("meson install", status == 0, output)
+        config = next(destination.rglob("rota.pc"), None)
+        if not config:
+            tally.add_failure("install: there is no rota.pc")
+            return tally
+        env = {"PKG_CONFIG_PATH": str(config.parent), "PKG_CONFIG_SYSROOT_DIR": folder,
+               "LD_LIBRARY_PATH": str(config.parent.parent)}
+
+        def flags(*arguments):
+            return shlex.split(run(["pkg-config", *arguments, "rota"], env)[1])
+
+        include, program = flags("--cflags"), destination / "installed"
+        for compiler in ("gcc", "clang"):
+            for link in (["--libs"], ["--static", "--libs"]):
+                kind = ["-static"] if "--static" in link else []
+                status, output = run([compiler, "-std=c17", "-Wall", "-Wextra", "-Werror", *kind, *include,
+                                      "tests/installed.c", "-o", program, *flags(*link)], env)
+                if status == 0:
+                    status, output = run([program], env, limit=60)
+                tally.add_check(f"program with {compiler} and {' '.join(link)}", status == 0, output)
+        headers = sorted(p.relative_to(ROOT / "include") for p in (ROOT / "include").rglob("*.h"))
+        for header in headers:
+            for compiler, standard in (("g++", "c++17"), ("clang++", "c++17"), ("gcc", "c17")):
+                source = destination / f"header.{'cpp' if standard == 'c++17' else 'c'}"
+                source.write_text(f"#include <{header}>\n")
+                status, output = run([compiler, f"-std={standard}", "-fsyntax-only", "-Wall", "-Wextra",
+                                      "-Werror", *include, source], env)
+                tally.add_check(f"<{header}> alone with {compiler} -std={standard}", status == 0, output)
+    return tally
+
+
+CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install}
+
+
+def parse(names):
+    """Splits the names into suites and {program: [words]}."""
+    suites, wanted = [], {}
+    for name in names:
+        if name in matrix.SUITES or name in CHECKS:
+            suites.append(name)
+            continue
+        program, _, word = name.partition(":")
+        program = Path(program).stem.removesuffix("_test")
+        wanted.setdefault(program, []).extend([word] if word else [])
+    everything = [*matrix.SUITES] if wanted else [*CHECKS, *matrix.SUITES]
+    return suites or everything, wanted
+
+
+def main():
+    os.chdir(ROOT)
+    suites, wanted = parse(sys.argv[1:])
+    total = Tally()
+    for name in suites:
+        start = time.monotonic()
+        show_progress(f"{name}: starting")
+        tally = CHECKS[name]() if name in CHECKS else run_suite(matrix.SUITES[name], wanted)
+        show_progress("")
+        print(f"{name:9} {tally.passed:5} passed, {tally.failed} failed, {tally.skipped} skipped"
+              f"  ({time.monotonic() - start:.0f} s)")
+        for reason, count in tally.reasons.items():
+            print(f"    skipped {count}: {reason}")
+        for failure in tally.failures:
+            print(failure)
+        sys.stdout.flush()
+        total.passed += tally.passed
+        total.failed += tally.failed
+        total.skipped += tally.skipped
+    if wanted and not (total.passed or total.failed or total.skipped):
+        total.add_failure(f"no test matches {' '.join(sys.argv[1:])}")
+        print(total.failures[-1])
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
