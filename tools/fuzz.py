@@ -37,7 +37,7 @@ def main():
     targets = sorted(p.name.removesuffix("_fuzz.c") for p in (ROOT / "fuzz").glob("*_fuzz.c"))
     names = [n for n in targets if n in sys.argv[1:]] if sys.argv[1:] else targets
     if not names:
-        print(f"no fuzz target {' '.join(sys.argv[1:])} (there are: {' '.join(targets) or 'none yet'})")
+        print(f"nothing to fuzz: the targets are {' '.join(targets)}" if targets else "there are no fuzz targets")
         return 1 if sys.argv[1:] else 0
     build()
     failed = [name for name in names if not fuzz(name, int(os.environ.get("FUZZ_SECONDS", "60")))]

@@ -1,6 +1,7 @@
 """The ways in which ./dev test builds rota, and which programs run in each."""
 
 import json
+import platform
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class CrossSuite(Suite):
     """aarch64 under qemu-user, with liburing's arm64 package unpacked beside the build."""
 
     def prepare(self, root):
+        if platform.machine() == "aarch64":
+            return "this machine is one itself"
         missing = [tool for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64") if not shutil.which(tool)]
         if missing:
             return f"there is no {' '.join(missing)}"
@@ -57,7 +60,7 @@ class CrossSuite(Suite):
         library = sysroot / "usr/lib/aarch64-linux-gnu/liburing.a"
         if not library.exists() and not fetch_liburing(sysroot):
             return "liburing-dev for arm64 cannot be downloaded"
-        (root / "build-aarch64.ini").write_text(CROSS_FILE.format(sysroot=sysroot))
+        (sysroot / "cross.ini").write_text(CROSS_FILE.format(sysroot=sysroot))
         return None
 
 
@@ -119,6 +122,6 @@ SUITES = {suite.name: suite for suite in [
     Suite("valgrind", "build-gcc", "gcc", ["-Dbench=true"], scale=5, label="valgrind",
           wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                    "--errors-for-leak-kinds=definite"]),
-    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64.ini"], scale=5, without="native",
+    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5, without="native",
                wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
 ]}
