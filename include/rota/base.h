@@ -95,6 +95,12 @@ ROTA_API const char *rota_strerror(int err);
 /* "0.1.0": the version of the library that is running. */
 ROTA_API const char *rota_version(void);
 
+/* Links inside objects that live in your storage. Fields whose names begin with `_` and types whose
+ * names begin with `rota__` belong to the library. */
+struct rota__list {
+    struct rota__list *next, *prev;
+};
+
 typedef enum rota_log_level {
     ROTA_LOG_DEBUG,
     ROTA_LOG_INFO,

@@ -2,12 +2,7 @@
 #ifndef ROTA__BASE_LIST_H
 #define ROTA__BASE_LIST_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-struct rota__list {
-    struct rota__list *next, *prev;
-};
+#include <rota/base.h>
 
 #define rota__container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 

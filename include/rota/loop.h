@@ -1,0 +1,189 @@
+/* loop: the event loop, and its layer of callbacks.
+ *
+ * A loop owns one thread's ready queue, timers and descriptors. Programs written with tasks need
+ * little of this header: `rota_run` makes a loop, runs it and frees it. What is here is for those who
+ * embed a loop in another one, write callbacks, or build a runtime of their own on top.
+ *
+ *     static void tick(rota_handle *handle, void *arg)
+ *     {
+ *         *(int *)arg += 1;
+ *     }
+ *
+ *     static int ticks_once(void)
+ *     {
+ *         rota_loop *loop;
+ *         int err = rota_loop_new(NULL, &loop);
+ *         if (err < 0)
+ *             return err;
+ *         int ticks = 0;
+ *         rota_handle handle = ROTA_HANDLE_INIT;
+ *         rota_loop_call_later(loop, &handle, 10 * ROTA_MILLISECOND, tick, &ticks);
+ *         err = rota_loop_run(loop);               // returns when nothing is left to do
+ *         rota_loop_free(loop);
+ *         return err < 0 ? err : ticks;
+ *     }
+ *
+ * Turns. In each turn the loop polls for I/O, collects the timers that are due and runs what was
+ * ready when the turn began, in the order in which it became ready; what becomes ready meanwhile runs
+ * in the next turn.
+ *
+ * Threads. A thread has at most one loop, and a loop belongs to the thread that made it. From other
+ * threads only the `..._threadsafe` calls may be used. After fork(2) the child has no loop. */
+#ifndef ROTA_LOOP_H
+#define ROTA_LOOP_H
+
+#include <rota/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_loop rota_loop;
+
+typedef enum rota_backend {
+    ROTA_BACKEND_DEFAULT, /* what ROTA_BACKEND in the environment names, else what measures faster */
+    ROTA_BACKEND_EPOLL,
+    ROTA_BACKEND_URING /* io_uring; becomes epoll where the kernel refuses it */
+} rota_backend;
+
+/* Zero is the default of each field. */
+typedef struct rota_loop_options {
+    rota_backend backend;
+    bool virtual_clock;   /* time stands still, and jumps to the next timer when nothing is runnable */
+    uint64_t random_seed; /* not 0: ready tasks run in an order shuffled by this seed, for tests */
+    size_t stack_size;    /* address space of a task's stack in bytes; 256 KiB */
+    rota_time stall_limit; /* report a task that holds the thread longer; 25 ms with ROTA_DEBUG=1, else
+                              only where this is set; ROTA_NEVER turns it off */
+} rota_loop_options;
+
+/* Makes a loop for the calling thread. `options` may be NULL.
+ *
+ * Returns 0, -EBUSY (the thread has a loop already), -EINVAL (an unknown name in ROTA_BACKEND, a stack
+ * size under 16 KiB), -ENOMEM, -EMFILE or -ENFILE. */
+ROTA_API int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop);
+
+/* Cancels the tasks that are left, waits for them, and frees the loop. Handles and watches of yours
+ * that are still pending are cancelled. Accepts NULL. Not to be called from inside the loop. */
+ROTA_API rota_loop *rota_loop_free(rota_loop *loop);
+
+/* The calling thread's loop, or NULL. */
+ROTA_API rota_loop *rota_loop_current(void);
+
+/* Runs turns until nothing is left: no task, callback, timer, operation, or promise of a wake-up from
+ * another thread; or until rota_loop_stop.
+ *
+ * Returns 0, -EDEADLK if tasks are left of which none can ever go on (each is reported through the log
+ * hook with what it waits for), ROTA_ETHREAD, -EBUSY (it runs already), or an error of the backend. */
+ROTA_API int rota_loop_run(rota_loop *loop);
+
+/* Runs one turn, waiting at most `timeout` for something to do (0 does not wait, ROTA_NEVER does).
+ * Returns 1 if something is left to do, 0 if nothing is, or an error as rota_loop_run. */
+ROTA_API int rota_loop_run_once(rota_loop *loop, rota_time timeout);
+
+/* Makes rota_loop_run return at the end of the turn. */
+ROTA_API void rota_loop_stop(rota_loop *loop);
+
+/* One descriptor for a foreign poll loop: readable whenever rota_loop_run_once(loop, 0) has something
+ * to do, timers included. It stays the loop's. Returns it, or a negative error (-EMFILE, -ENOMEM). */
+ROTA_API int rota_loop_fd(rota_loop *loop);
+
+/* "epoll" or "io_uring": what the loop uses in fact. */
+ROTA_API const char *rota_loop_backend(const rota_loop *loop);
+
+/* The loop's clock now: CLOCK_MONOTONIC, or the virtual clock. */
+ROTA_API rota_time rota_loop_time(const rota_loop *loop);
+
+/* The clock of the calling thread's loop; CLOCK_MONOTONIC where there is none. */
+ROTA_API rota_time rota_now(void);
+
+/* ---- Callbacks: asyncio's call_soon, call_later, call_at ---- */
+
+typedef struct rota_handle rota_handle;
+typedef void rota_handle_fn(rota_handle *handle, void *arg);
+
+/* Something that can be put in the ready queue. */
+struct rota__item {
+    struct rota__list node;
+    void (*run)(struct rota__item *item);
+};
+
+struct rota__timer {
+    struct rota__timer *next, *prev, *child;
+    rota_time deadline;
+    uint64_t order;
+    void (*fire)(struct rota__timer *timer);
+    int where;
+};
+
+/* A callback that is to come. It lives in your storage, which must stay until it has run or been
+ * cancelled; inside the callback it may already be reused or freed. */
+struct rota_handle {
+    struct rota__item _item;
+    struct rota__timer _timer;
+    rota_loop *_loop;
+    rota_handle_fn *_fn;
+    void *_arg;
+    int _state;
+};
+
+#ifdef __cplusplus
+#define ROTA_HANDLE_INIT {}
+#else
+#define ROTA_HANDLE_INIT {{{0}}}
+#endif
+
+/* Calls fn(handle, arg) in the next turn, in order. Allocates nothing and cannot fail. A handle that is
+ * pending already is moved. `fn` must not suspend; it may spawn tasks. */
+ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg);
+
+/* The same after `delay`, or at a point of the loop's clock. What is in the past runs in the next turn.
+ * Equal times run in the order of these calls. Arming and cancelling take constant time. */
+ROTA_API void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay,
+                                   rota_handle_fn *fn, void *arg);
+ROTA_API void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when,
+                                rota_handle_fn *fn, void *arg);
+
+/* Makes sure that the callback will not be called. Harmless when it is not pending. */
+ROTA_API void rota_handle_cancel(rota_handle *handle);
+ROTA_API bool rota_handle_pending(const rota_handle *handle);
+
+typedef void rota_threadsafe_fn(rota_loop *loop, void *arg);
+
+/* Calls fn(loop, arg) on the loop's thread, soon and in order of these calls. May be called from any
+ * thread, while the loop exists. Returns 0 or -ENOMEM. */
+ROTA_API int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg);
+
+/* Tells the loop that another thread is going to use call_threadsafe, so that it waits instead of
+ * finding itself idle or in deadlock; release takes that back. Both may be called from any thread. */
+ROTA_API void rota_loop_hold_threadsafe(rota_loop *loop);
+ROTA_API void rota_loop_release_threadsafe(rota_loop *loop);
+
+/* ---- Descriptors that rota does not own: asyncio's add_reader ---- */
+
+enum {
+    ROTA_READABLE = 1,
+    ROTA_WRITABLE = 2,
+    ROTA_HANGUP = 4 /* reported whether asked for or not: the other side is gone, or an error */
+};
+
+typedef struct rota_watch rota_watch;
+typedef void rota_watch_fn(rota_watch *watch, int events, void *arg);
+
+/* Calls fn(watch, events, arg) in each turn in which `fd` is ready for one of `events`
+ * (ROTA_READABLE, ROTA_WRITABLE), until rota_watch_free. The descriptor stays yours; close it after the
+ * watch is gone. Several watches may share a descriptor.
+ *
+ * Returns 0, -EBADF, -EPERM (a descriptor that cannot be waited for, such as a regular file), -ENOMEM,
+ * -EINVAL (no or unknown events). */
+ROTA_API int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void *arg,
+                             rota_watch **ret_watch);
+/* Accepts NULL. No callback comes after it. May be called in the callback. */
+ROTA_API rota_watch *rota_watch_free(rota_watch *watch);
+
+ROTA_DEFINE_AUTO(rota_watch, rota_watch_free);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
