@@ -1,0 +1,450 @@
+/* task: tasks, futures, groups, scopes, locals, generators.
+ *
+ * A task is a function `int fn(void *arg)` with a stack of its own. It runs until it calls something
+ * that has to wait; then another task runs. Inside a task, code reads like blocking code:
+ *
+ *     struct fetch { const char *url; size_t bytes; };
+ *
+ *     static int fetch(void *arg)
+ *     {
+ *         struct fetch *f = arg;
+ *         int err = rota_sleep(10 * ROTA_MILLISECOND);
+ *         if (err < 0)
+ *             return err;
+ *         f->bytes = 42;
+ *         return 0;
+ *     }
+ *
+ *     static int both(void *arg)
+ *     {
+ *         struct fetch pages[] = {{"http://a/", 0}, {"http://b/", 0}};
+ *         ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+ *         for (size_t i = 0; i < 2; i++)
+ *             rota_group_spawn(&g, fetch, &pages[i]);   // pages outlives the group
+ *         return rota_group_wait(&g);                   // the first failure, or 0
+ *     }
+ *
+ *     int main(void) { return rota_run(both, NULL) < 0; }
+ *
+ * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside a
+ * cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside one
+ * whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. Both lose against a result
+ * that is already there: the call returns the result, and the cancellation arrives at the next one. */
+#ifndef ROTA_TASK_H
+#define ROTA_TASK_H
+
+#include <rota/loop.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_task rota_task;
+typedef struct rota_future rota_future;
+typedef int rota_fn(void *arg);
+
+/* Where in your program a task was spawned, for reports. Made by the spawn macros. */
+typedef struct rota_site {
+    const char *name; /* of the task's function: its first name */
+    const char *file;
+    int line;
+} rota_site;
+
+#define ROTA_SITE(what)                                                                            \
+    (__extension__({                                                                               \
+        static const rota_site rota__site = {what, __FILE__, __LINE__};                            \
+        &rota__site;                                                                               \
+    }))
+
+/* ---- Running ---- */
+
+/* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are left,
+ * waits for them, stops the executors and frees the loop.
+ *
+ * The first SIGINT cancels main; a second one ends the process. SIGPIPE is ignored while it runs.
+ *
+ * Returns main's result, -EDEADLK (nothing could ever go on; the log hook has the report), or an error
+ * of rota_loop_new. */
+#define rota_run(main, arg) rota_run_at(main, arg, NULL, ROTA_SITE(#main))
+#define rota_run_with(main, arg, options) rota_run_at(main, arg, options, ROTA_SITE(#main))
+ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options,
+                         const rota_site *site);
+
+/* Starts fn(arg) as a task of this thread's loop. It first runs in the next turn.
+ *
+ * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach. With
+ * NULL the task is on its own: the loop owns it, and its failure is reported through the log hook.
+ *
+ * Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop) or -ECANCELED (the loop is ending). */
+#define rota_spawn(fn, arg, ret_task) rota_spawn_at(fn, arg, 0, ret_task, ROTA_SITE(#fn))
+/* The same with the `size` bytes at `arg` copied onto the task's stack (at most 2048, else -E2BIG). */
+#define rota_spawn_copy(fn, arg, size, ret_task) rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
+ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
+                           const rota_site *site);
+
+/* Starts a task on another thread's loop. Returns 0, -ENOMEM. */
+#define rota_loop_spawn_threadsafe(loop, fn, arg)                                                  \
+    rota_loop_spawn_threadsafe_at(loop, fn, arg, ROTA_SITE(#fn))
+ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg,
+                                           const rota_site *site);
+
+/* Waits until the task has ended, releases the handle and returns the task's result.
+ *
+ * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and then
+ * returns -ECANCELED or -ETIMEDOUT, or the task's result if it succeeded all the same. The handle is
+ * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, -EBUSY (another
+ * task is joining it). */
+ROTA_SUSPENDS int rota_join(rota_task *task);
+
+/* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself.
+ * Accepts NULL, returns NULL; what ROTA_AUTO(rota_task) calls. */
+ROTA_API rota_task *rota_task_free(rota_task *task);
+ROTA_DEFINE_AUTO(rota_task, rota_task_free);
+
+/* Releases the handle and leaves the task running. Accepts NULL, returns NULL. */
+ROTA_API rota_task *rota_task_detach(rota_task *task);
+
+/* Cancels the task's own scope. Returns at once; the task ends when it has cleaned up. A task that has
+ * ended is left alone. */
+ROTA_API void rota_task_cancel(rota_task *task);
+
+/* NULL outside a task. */
+ROTA_API rota_task *rota_task_current(void);
+ROTA_API bool rota_task_done(const rota_task *task);
+
+/* Copies at most 31 bytes of `name`. The first name is that of the function. */
+ROTA_API void rota_task_set_name(rota_task *task, const char *name);
+ROTA_API const char *rota_task_name(const rota_task *task);
+
+/* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
+ROTA_API const char *rota_task_waits_for(const rota_task *task);
+
+/* The task as a future: for rota_wait and rota_future_on_done. Lives as long as the handle. */
+ROTA_API rota_future *rota_task_future(rota_task *task);
+
+/* Calls fn(task, arg) for each task of the loop that has not ended, oldest first. `fn` may cancel
+ * tasks, but not suspend. */
+ROTA_API void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), void *arg);
+
+/* Writes a line for each task of the loop: name, state, what it waits for, where it was spawned. Returns
+ * the text, to be freed with free(3), or NULL. */
+ROTA_API char *rota_dump(rota_loop *loop);
+
+/* Runs fn(arg) when the current task has returned, on its stack; the last deferred runs first. It may
+ * suspend, and is shielded. Returns 0, -ENOMEM or ROTA_ENOTASK. */
+ROTA_API int rota_defer(void (*fn)(void *arg), void *arg);
+
+/* ---- Time ---- */
+
+/* Waits for `duration`, or until a point of the loop's clock. What is in the past yields once.
+ * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
+ROTA_SUSPENDS int rota_sleep(rota_time duration);
+ROTA_SUSPENDS int rota_sleep_until(rota_time when);
+
+/* Lets the other ready tasks run first. */
+ROTA_SUSPENDS int rota_yield(void);
+
+/* Returns what a suspending call would return now because of a scope: 0, -ECANCELED or -ETIMEDOUT.
+ * For long computations. Does not suspend. */
+ROTA_API int rota_check(void);
+
+/* ---- Scopes ---- */
+
+struct rota__scope {
+    struct rota__list node; /* in the task's scopes, innermost first */
+    rota_task *task;        /* NULL: not open */
+    unsigned char kind;
+    bool cancelled;
+    bool expired;
+};
+
+/* A scope with a deadline. */
+typedef struct rota_timeout {
+    rota_time duration;
+    struct rota__scope _scope;
+    struct rota__timer _timer;
+    rota_time _deadline;
+    int _step;
+} rota_timeout;
+
+#ifdef __cplusplus
+#define ROTA_TIMEOUT_INIT {}
+#else
+#define ROTA_TIMEOUT_INIT {0}
+#endif
+
+/* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed (or
+ * the clock has reached `when`). ROTA_NEVER sets no deadline. Scopes around it keep their meaning. */
+ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
+ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
+/* Moves the deadline of an open scope. Has no effect once it has passed. */
+ROTA_API void rota_timeout_reset(rota_timeout *timeout, rota_time duration);
+/* Leaves the scope. Returns -ETIMEDOUT if this very deadline had passed, else 0. */
+ROTA_API int rota_timeout_end(rota_timeout *timeout);
+
+static inline void rota__timeout_leave(rota_timeout *timeout)
+{
+    rota_timeout_end(timeout);
+}
+ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
+
+static inline bool rota__timeout_once(rota_timeout *timeout)
+{
+    if (timeout->_step++)
+        return false;
+    rota_timeout_begin(timeout, timeout->duration);
+    return true;
+}
+
+/* A block under a deadline; it may be left by break, return or goto.
+ *
+ *     int err;
+ *     ROTA_TIMEOUT(5 * ROTA_SECOND) {
+ *         err = fetch(&page);
+ *     }
+ *     if (err == -ETIMEDOUT)
+ *         ... */
+#define ROTA_TIMEOUT(after)                                                                        \
+    for (ROTA_SCOPED(rota_timeout) rota__timeout = {.duration = (after)};                          \
+         rota__timeout_once(&rota__timeout);)
+
+/* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
+ * gives it a deadline of its own. */
+typedef struct rota_shield {
+    struct rota__scope _scope;
+    int _step;
+} rota_shield;
+
+ROTA_API void rota_shield_begin(rota_shield *shield);
+ROTA_API void rota_shield_end(rota_shield *shield);
+ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
+
+static inline bool rota__shield_once(rota_shield *shield)
+{
+    if (shield->_step++)
+        return false;
+    rota_shield_begin(shield);
+    return true;
+}
+
+#define ROTA_SHIELD                                                                                \
+    for (ROTA_SCOPED(rota_shield) rota__shield = {._step = 0}; rota__shield_once(&rota__shield);)
+
+/* ---- Futures: a result that somebody else will bring ---- */
+
+/* Lives in your storage and carries an int: 0 or more for success, less for failure. What else there
+ * is to say stands in a structure of yours beside it. */
+struct rota_future {
+    struct rota__list _watchers;
+    int _result;
+    int _state;
+    rota_loop *_loop;
+};
+
+/* Makes the future pending. It belongs to the calling thread's loop. */
+ROTA_API void rota_future_init(rota_future *future);
+/* The same for one that another thread will complete: the loop waits for that instead of reporting a
+ * deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
+ROTA_API void rota_future_init_threadsafe(rota_future *future);
+
+/* Completes the future: wakes those who wait, calls the callbacks in the next turn. Returns 0, or
+ * -EALREADY if it was completed before. */
+ROTA_API int rota_future_set(rota_future *future, int result);
+/* The same from any thread; the future is complete in one of the loop's next turns. Returns 0 or
+ * -ENOMEM. */
+ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
+
+ROTA_API bool rota_future_done(const rota_future *future);
+/* The result, or -EINPROGRESS. */
+ROTA_API int rota_future_result(const rota_future *future);
+
+/* Waits for completion and returns the result; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. Any number of
+ * tasks may wait. */
+ROTA_SUSPENDS int rota_future_wait(rota_future *future);
+
+struct rota__watcher {
+    struct rota__list node;
+    void (*notify)(struct rota__watcher *watcher);
+};
+
+/* A callback for the end of a future, in your storage until it has run or been removed. */
+typedef struct rota_done {
+    struct rota__watcher _watcher;
+    rota_handle _handle;
+    void (*_fn)(rota_future *future, void *arg);
+    void *_arg;
+    rota_future *_future;
+} rota_done;
+
+/* Calls fn(future, arg) in the turn after the future was completed (in the next turn if it is already). */
+ROTA_API void rota_future_on_done(rota_future *future, rota_done *done,
+                                  void (*fn)(rota_future *future, void *arg), void *arg);
+ROTA_API void rota_done_remove(rota_done *done);
+
+typedef enum rota_wait_mode {
+    ROTA_ALL_COMPLETED,
+    ROTA_FIRST_COMPLETED,
+    ROTA_FIRST_FAILED /* all, or the first that fails */
+} rota_wait_mode;
+
+/* Waits until enough of the futures are done; which ones says rota_future_done. Nothing is cancelled
+ * and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done by then are done.
+ *
+ * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM (more than 16
+ * futures need memory), -EINVAL (none to wait for). */
+ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode);
+
+/* ---- Groups ---- */
+
+typedef enum rota_group_policy {
+    ROTA_GROUP_FAIL_FAST, /* the first failure cancels the other tasks and is what the group returns */
+    ROTA_GROUP_COLLECT,   /* failures cancel nobody; the group returns the first one, after all ended */
+    ROTA_GROUP_RACE       /* the first success cancels the others and is what the group returns */
+} rota_group_policy;
+
+/* Tasks that end before the block does. The task that first uses a group owns it, and the group is a
+ * scope of that task from then on: cancelling it, or a failure under FAIL_FAST, is also seen by the
+ * owner's calls until rota_group_wait returns.
+ *
+ *     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true}; */
+typedef struct rota_group {
+    unsigned char policy; /* a rota_group_policy */
+    bool keep;            /* keep ended tasks for rota_group_next; else they are released as they end */
+    bool _interrupted;
+    bool _settled; /* the result that counts is known */
+    int _result;
+    size_t _running;
+    struct rota__scope _scope;
+    struct rota__list _tasks; /* running */
+    struct rota__list _ended; /* kept, in the order in which they ended */
+    struct rota__wait *_waiter;
+} rota_group;
+
+#ifdef __cplusplus
+#define ROTA_GROUP_INIT {}
+#else
+#define ROTA_GROUP_INIT {0}
+#endif
+
+/* Starts fn(arg) in the group; also while the group is being waited for, by one of its tasks. In a
+ * group that is cancelled the task starts cancelled. A failure to spawn counts as the failure of a
+ * task, so the return value may be ignored. Returns 0, -ENOMEM, ROTA_ENOTASK. */
+#define rota_group_spawn(group, fn, arg) rota_group_spawn_at(group, fn, arg, 0, ROTA_SITE(#fn))
+#define rota_group_spawn_copy(group, fn, arg, size)                                                \
+    rota_group_spawn_at(group, fn, arg, size, ROTA_SITE(#fn))
+ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
+                                 const rota_site *site);
+
+/* Waits until all tasks have ended, and closes the scope. If the caller is cancelled or timed out
+ * meanwhile, the tasks are cancelled, still waited for, and that is what it returns. The group may be
+ * used again afterwards.
+ *
+ * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if there
+ * is none, the first failure; or -ECANCELED, -ETIMEDOUT. */
+ROTA_SUSPENDS int rota_group_wait(rota_group *group);
+
+/* Waits for the next task to end and gives it to you, in the order in which they end; its result is
+ * rota_task_result. It stays the group's until the next call on the group. Needs `keep`.
+ * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EINVAL (without `keep`). */
+ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
+
+/* The result of a task that has ended, or -EINPROGRESS. */
+ROTA_API int rota_task_result(const rota_task *task);
+/* The argument that a task was spawned with. */
+ROTA_API void *rota_task_arg(const rota_task *task);
+
+/* Cancels the tasks of the group, and the group as a scope of its owner. */
+ROTA_API void rota_group_cancel(rota_group *group);
+/* Tasks that run. */
+ROTA_API size_t rota_group_running(const rota_group *group);
+
+/* What ROTA_SCOPED calls: waits for all tasks like rota_group_wait; nobody sees the result, so a failure
+ * is reported through the log hook. */
+ROTA_API void rota_group_fini(rota_group *group);
+ROTA_DEFINE_SCOPED(rota_group, rota_group_fini);
+
+/* A call for rota_gather, and its result. */
+typedef struct rota_call {
+    rota_fn *fn;
+    void *arg;
+    int result;
+} rota_call;
+
+/* Runs the calls at once, as tasks, and waits for all; the first failure cancels the others. `result`
+ * of each call is set. Returns the first failure, or 0. */
+#define rota_gather(calls, n) rota_gather_at(calls, n, ROTA_SITE("gather"))
+ROTA_SUSPENDS int rota_gather_at(rota_call *calls, size_t n, const rota_site *site);
+
+/* ---- Locals: a value a task, inherited at spawn ---- */
+
+/* Name a variable of static storage; its address is the key. */
+typedef struct rota_local {
+    void *initial;
+} rota_local;
+
+/* The current task's value, or `initial`. */
+ROTA_API void *rota_local_get(const rota_local *local);
+/* Sets it for this task and for the tasks that it spawns from now on. The value stays yours.
+ * Returns 0, -ENOMEM, ROTA_ENOTASK. */
+ROTA_API int rota_local_set(const rota_local *local, void *value);
+
+/* ---- Iterators and generators ---- */
+
+/* Anything that can be iterated: `next` returns 1 and stores an item, 0 at the end, or an error. It may
+ * suspend. */
+typedef struct rota_iter {
+    int (*next)(void *self, void **ret_item);
+    void *self;
+} rota_iter;
+
+/* Runs the block for each item; `err` becomes 0 at the end or the error that ended it.
+ *
+ *     int err;
+ *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
+ *         puts(line); */
+#define ROTA_FOREACH(type, item, iter, err)                                                        \
+    for (struct rota__foreach rota__each = {(iter), NULL}; rota__foreach_more(&rota__each, (err));) \
+        for (type item = (type)rota__each.item, *rota__again = &item; rota__again; rota__again = NULL)
+
+typedef struct rota_gen rota_gen;
+
+struct rota__foreach {
+    rota_iter iter;
+    void *item;
+};
+
+static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
+{
+    *err = each->iter.next(each->iter.self, &each->item);
+    return *err > 0;
+}
+
+/* Makes a generator: fn(gen, arg) runs on a stack of its own, first at the first rota_gen_next, and
+ * hands out items with rota_gen_yield. Inside a task its body may call whatever suspends. Outside a task
+ * it may not, but works all the same. Returns 0 or -ENOMEM. */
+ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen);
+
+/* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
+ * more; what the function returned when that is an error; -EBUSY if it is running. */
+ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
+
+/* In the generator's function: hands out `item` and goes on at the next rota_gen_next. Returns 0;
+ * -ECANCELED when the generator is being freed, so clean up and return; ROTA_ESCOPE, without yielding,
+ * if a scope opened inside the generator is still open; -EPERM if called from elsewhere. */
+ROTA_API int rota_gen_yield(rota_gen *gen, void *item);
+
+/* Hands out all items of `inner`, then goes on: Python's `yield from`. Returns 0, or inner's error. */
+ROTA_API int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
+
+ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
+
+/* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it. Accepts
+ * NULL, returns NULL. */
+ROTA_API rota_gen *rota_gen_free(rota_gen *gen);
+ROTA_DEFINE_AUTO(rota_gen, rota_gen_free);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,112 @@
+/* The loop's inside: what tasks, synchronisation and executors build on. */
+#ifndef ROTA__LOOP_LOOP_H
+#define ROTA__LOOP_LOOP_H
+
+#include "base/list.h"
+#include "coro/coro.h"
+#include "loop/op.h"
+#include "loop/timer.h"
+
+#include <rota/loop.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct rota__backend {
+    const char *name;
+    bool blocking_fds; /* descriptors of ours stay in blocking mode */
+    int (*open)(rota_loop *loop);
+    void (*close)(rota_loop *loop);
+    bool (*start)(struct rota__op *op);
+    void (*withdraw)(struct rota__op *op);
+    void (*forget)(struct rota__fd *fd);
+    /* Completes what is ready; waits for the first at most `timeout`. 0 or an error. */
+    int (*wait)(rota_loop *loop, rota_time timeout);
+    /* A descriptor that is readable when wait would complete something; or an error. */
+    int (*pollable)(rota_loop *loop);
+};
+
+extern const struct rota__backend rota__backend_epoll, rota__backend_uring;
+
+/* A message from another thread. Embedded in what sends it; `run` is called on the loop's thread. */
+struct rota__post {
+    struct rota__post *next;
+    void (*run)(struct rota__post *post, rota_loop *loop);
+};
+
+/* What another module keeps with a loop: found by its `type`, closed before the loop goes, last made
+ * first. `close` runs in a task of the ending loop and may suspend. */
+struct rota__annex {
+    struct rota__list node;
+    const void *type;
+    void (*close)(struct rota__annex *annex);
+};
+
+struct rota_loop {
+    struct rota__list running; /* what this turn still has to run */
+    struct rota__list ready;   /* what the next turn runs */
+    struct rota_task *current; /* NULL in callbacks and outside run */
+    struct rota__coro *home;   /* the stack that turns the loop */
+    size_t pending_ops;        /* operations that the backend has */
+    uint64_t resumes;          /* counts tasks and callbacks run, for the stall watch */
+    struct rota__timers timers;
+
+    const struct rota__backend *backend;
+    void *backend_state;
+
+    _Atomic(struct rota__post *) inbox; /* newest first */
+    atomic_long holds;                  /* wake-ups that other threads have promised */
+    atomic_bool asleep;                 /* a post has to write wake_fd */
+    int wake_fd;
+
+    bool virtual_clock;
+    bool single_turn; /* the caller wants its thread back after this turn */
+    bool stopping, in_run;
+    rota_time virtual_now;
+    uint64_t shuffle; /* state of the random order; 0: first come, first served */
+    int outer_fd, timer_fd; /* for rota_loop_fd; -1 */
+    pthread_t thread;
+    pid_t pid;
+    size_t watches;
+
+    /* Of the task layer. */
+    struct rota__list tasks; /* not ended, oldest first */
+    struct rota_task *zombie; /* ended, still on its stack until the next switch */
+    struct rota_task *main;
+    struct rota__stack_pool stacks;
+    rota_time trim_at;
+    rota_time stall_limit;
+    struct rota__list annexes;
+    bool ending; /* no new tasks */
+    int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left */
+};
+
+extern __thread rota_loop *rota__loop_here __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+/* Puts an item at the end of the ready queue. */
+static inline void rota__loop_ready(rota_loop *loop, struct rota__item *item)
+{
+    rota__list_append(&loop->ready, &item->node);
+}
+
+/* From any thread, also from a signal handler. Takes no memory. */
+void rota__loop_post(rota_loop *loop, struct rota__post *post);
+
+/* One turn: poll, timers, run. `timeout` as rota_loop_run_once. */
+int rota__loop_turn(rota_loop *loop, rota_time timeout);
+/* The turn is used up: takes up the next one without leaving the running stack, if there is nothing
+ * but ready items to look at. */
+bool rota__loop_next_turn_at_once(rota_loop *loop);
+/* Whether anything is left that a run has to wait for. */
+bool rota__loop_alive(const rota_loop *loop);
+
+struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type);
+void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex);
+
+/* Debug builds and ROTA_DEBUG=1 check it in every call that takes a loop. */
+static inline bool rota__loop_is_here(const rota_loop *loop)
+{
+    return rota__loop_here == loop;
+}
+
+#endif

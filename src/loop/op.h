@@ -1,0 +1,96 @@
+/* Operations: what the loop asks of the kernel. Receive, send, accept, connect and readiness all fill
+ * one struct; a backend starts, withdraws and completes it, exactly once.
+ *
+ *     states    idle -> pending -> idle
+ *     start     idle -> idle when it could be done at once (returns true, `result` is set)
+ *               idle -> pending otherwise (returns false)
+ *     done()    called once for each pending operation, by the loop or inside withdraw
+ *
+ * 1. While an operation is pending the backend may use its buffer and its descriptor.
+ * 2. Withdrawing asks; only done() says that the kernel has let go. `result` is then -ECANCELED, or
+ *    what the operation achieved all the same.
+ * 3. A descriptor has at most one pending operation in each direction (-EBUSY). */
+#ifndef ROTA__LOOP_OP_H
+#define ROTA__LOOP_OP_H
+
+#include <rota/loop.h>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum rota__op_kind {
+    ROTA__OP_RECV,    /* buf, len: recv(2); read(2) on what is not a socket */
+    ROTA__OP_ACCEPT,  /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
+    ROTA__OP_SEND,    /* buf, len: send(2) with MSG_NOSIGNAL; write(2) on what is not a socket */
+    ROTA__OP_WRITEV,  /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
+    ROTA__OP_CONNECT, /* addr, *addr_len */
+    ROTA__OP_POLL     /* events; fd is not ours; result is the events that are ready */
+};
+
+struct rota__op;
+
+/* A descriptor that the loop owns. Embedded in sockets and the like. */
+struct rota__fd {
+    int fd;              /* -1 after close */
+    bool is_socket;      /* recv and send; else read and write */
+    bool registered;     /* the backend knows it */
+    bool read_drained;   /* the last read was short or would have blocked */
+    bool write_full;     /* the last write would have blocked */
+    rota_loop *loop;
+    struct rota__op *pending[2]; /* [0] RECV and ACCEPT, [1] the rest */
+};
+
+struct rota__op {
+    unsigned char kind;
+    bool pending;
+    bool withdrawn;
+    rota_loop *loop;
+    struct rota__fd *fd; /* NULL for POLL */
+    union {
+        struct {
+            void *buf;
+            size_t len;
+        };
+        struct {
+            struct msghdr *msg_slot; /* scratch of the backend */
+            const struct iovec *iov;
+            int iov_count;
+        };
+        struct {
+            struct sockaddr *addr;
+            socklen_t *addr_len;
+        };
+        struct {
+            int poll_fd;
+            int events;
+        };
+    };
+    struct msghdr msg; /* scratch for WRITEV */
+    ssize_t result;
+    void (*done)(struct rota__op *op);
+    struct rota__list node; /* of the backend */
+};
+
+/* Takes over `fd`: sets the mode that the backend needs. The descriptor is closed by rota__fd_close
+ * only. Returns 0 or an error of fcntl(2), and then the descriptor is still the caller's. */
+int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket);
+/* No operation may be pending: withdraw and wait first. Harmless when closed. */
+void rota__fd_close(struct rota__fd *fd);
+/* Gives the number back to the caller, unregistered; -1 afterwards. */
+int rota__fd_release(struct rota__fd *fd);
+
+/* True: done at once, `op->result` is set (also -EBUSY, -EBADF). False: op->done will be called. */
+bool rota__op_start(struct rota__op *op);
+void rota__op_withdraw(struct rota__op *op);
+
+/* ---- for backends ---- */
+
+/* One attempt that does not block. Returns the result, or -EAGAIN. */
+ssize_t rota__op_attempt(struct rota__op *op);
+void rota__op_complete(struct rota__op *op, ssize_t result);
+static inline int rota__op_direction(const struct rota__op *op)
+{
+    return op->kind > ROTA__OP_ACCEPT;
+}
+
+#endif
