@@ -116,7 +116,7 @@ SUITES = {suite.name: suite for suite in [
     Suite("gcc", "build-gcc", "gcc", ["-Dbench=true"]),
     Suite("clang", "build-clang", "clang", ["--buildtype=release"]),
     Suite("asan", "build-asan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=address,undefined"], scale=5,
-          env={"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
+          env={"ASAN_OPTIONS": "print_legend=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
     Suite("tsan", "build-tsan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=thread"], scale=5, label="threads",
           env={"TSAN_OPTIONS": "halt_on_error=1"}),
     Suite("valgrind", "build-gcc", "gcc", ["-Dbench=true"], scale=5, label="valgrind",

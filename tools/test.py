@@ -9,6 +9,7 @@ fails. The closing line sums up everything.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,16 +92,19 @@ def run_program(tally, suite, program, words):
         tally.add_failure(title, COUNTS.sub("", output))
 
 
-def build(suite, programs_only=None):
+def build(suite):
     """Configures and builds a suite's folder; returns None, or what went wrong."""
     folder = ROOT / suite.folder
     env = {"CC": suite.compiler} if suite.compiler else {}
-    if not (folder / "build.ninja").exists():
+    made_with = folder / "options.txt"
+    options = "\n".join([suite.compiler, "--werror", *suite.options])
+    if not made_with.exists() or made_with.read_text() != options:
+        shutil.rmtree(folder, ignore_errors=True)
         status, output = run(["meson", "setup", folder, "--werror", *suite.options], env)
         if status != 0:
             return output
-    targets = [Path(p.command[0]).relative_to(folder) for p in programs_only or []]
-    status, output = run(["ninja", "-C", folder, *targets], limit=1800)
+        made_with.write_text(options)
+    status, output = run(["ninja", "-C", folder], limit=1800)
     return None if status == 0 else output
 
 
