@@ -1,7 +1,5 @@
 #include "coro/coro.h"
-
-#include <stdint.h>
-#include <string.h>
+#include "coro/watch.h"
 
 __thread struct rota__coro *rota__coro_running;
 
@@ -10,33 +8,45 @@ static __thread struct rota__coro own;
 
 struct rota__coro *rota__coro_adopt_thread(void)
 {
+    watch_thread(&own);
     return rota__coro_running = &own;
 }
 
-/* In the assembly: moves entry and argument to where the ABI wants them. */
-ROTA__HIDDEN void rota__coro_begin(void);
+#if ROTA__CORO_WATCHED
 
-/* Lays out what rota__coro_jump finds on a stack that it continues; indices count words from its
- * stack pointer. */
-#if defined(__x86_64__)
-enum { FRAME_WORDS = 7, FRAME_ENTRY = 3, FRAME_ARG = 2, FRAME_CONTINUE = 6 };
-#elif defined(__aarch64__)
-enum { FRAME_WORDS = 20, FRAME_ENTRY = 0, FRAME_ARG = 1, FRAME_CONTINUE = 11 };
+/* Not instrumented: it begins on one stack and ends on another. */
+__attribute__((noinline)) WATCH_NOT_INSTRUMENTED void
+rota__coro_switch_watched(struct rota__coro *to, bool last)
+{
+    struct rota__coro *from = rota__coro_running;
+    rota__coro_running = to;
+    watch_leave(from, to, last);
+    rota__coro_jump(&from->sp, to->sp);
+    watch_arrive(from);
+}
+
+WATCH_NOT_INSTRUMENTED static void begin_watched(void *arg)
+{
+    struct rota__coro *coro = arg;
+    watch_arrive(coro);
+    coro->entry(coro->arg);
+}
+
 #endif
 
 void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
                      void (*entry)(void *), void *arg)
 {
-    uintptr_t *end = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
-    uintptr_t *frame = end - FRAME_WORDS;
-    memset(frame, 0, FRAME_WORDS * sizeof *frame);
-    frame[FRAME_ENTRY] = (uintptr_t)entry;
-    frame[FRAME_ARG] = (uintptr_t)arg;
-    frame[FRAME_CONTINUE] = (uintptr_t)rota__coro_begin;
-    *coro = (struct rota__coro){.sp = frame, .stack = stack};
+    *coro = (struct rota__coro){.stack = stack};
+#if ROTA__CORO_WATCHED
+    watch_coro(coro, entry, arg);
+    coro->sp = rota__coro_frame(stack->low, top, begin_watched, coro);
+#else
+    coro->sp = rota__coro_frame(stack->low, top, entry, arg);
+#endif
 }
 
 void rota__coro_fini(struct rota__coro *coro)
 {
-    (void)coro;
+    watch_coro_end(coro);
 }

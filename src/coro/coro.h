@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 
-#include <rota/base.h>
+#include <rota/coro.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,6 +13,22 @@
 #ifndef ROTA__VALGRIND
 #define ROTA__VALGRIND 0
 #endif
+#ifdef __has_feature
+#define ROTA__HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define ROTA__HAS_FEATURE(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || ROTA__HAS_FEATURE(address_sanitizer)
+#define ROTA__ASAN 1
+#else
+#define ROTA__ASAN 0
+#endif
+#if defined(__SANITIZE_THREAD__) || ROTA__HAS_FEATURE(thread_sanitizer)
+#define ROTA__TSAN 1
+#else
+#define ROTA__TSAN 0
+#endif
+#define ROTA__CORO_WATCHED (ROTA__ASAN || ROTA__TSAN)
 
 /* What a pool makes of a stack size of 0. Address space, the guard included. */
 #define ROTA__STACK_SIZE (256 * 1024)
@@ -40,6 +56,7 @@ struct rota__stack_pool {
     size_t peak;                /* greatest `used` since the mark last moved */
     size_t mark; /* free stacks are kept warm up to here, counted with those in use */
     rota_time decays_at;
+    bool on_valgrind;
 };
 
 /* A stack takes `stack_size` bytes of address space, its guard included, rounded up to what makes
@@ -69,6 +86,18 @@ struct rota__coro {
     void *sp;                  /* where it stopped; meaningless while it runs */
     struct rota__stack *stack; /* NULL: the thread's own stack */
     const char *name;          /* for the overflow report; borrowed; may be NULL */
+#if ROTA__CORO_WATCHED
+    void (*entry)(void *);
+    void *arg;
+#endif
+#if ROTA__ASAN
+    void *fake_stack;
+    const void *bottom;
+    size_t size;
+#endif
+#if ROTA__TSAN
+    void *fiber;
+#endif
 };
 
 /* Prepares `coro` so that the first switch to it calls entry(arg) on `stack`, starting below `top`
@@ -86,7 +115,12 @@ void rota__coro_fini(struct rota__coro *coro);
 ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
     __attribute__((tls_model("initial-exec")));
 ROTA__HIDDEN void rota__coro_jump(void **save_sp, void *sp);
+/* The `sp` of a coroutine that will begin with entry(arg). */
+ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg);
 ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
+#if ROTA__CORO_WATCHED
+ROTA__HIDDEN void rota__coro_switch_watched(struct rota__coro *to, bool last);
+#endif
 
 /* The running one of this thread (the thread's own stack counts as one). Hot: one TLS load. */
 static inline struct rota__coro *rota__coro_current(void)
@@ -99,15 +133,23 @@ static inline struct rota__coro *rota__coro_current(void)
  * when somebody switches back. rota__coro_current() must have been called once on this thread. */
 static inline void rota__coro_switch(struct rota__coro *to)
 {
+#if ROTA__CORO_WATCHED
+    rota__coro_switch_watched(to, false);
+#else
     struct rota__coro *from = rota__coro_running;
     rota__coro_running = to;
     rota__coro_jump(&from->sp, to->sp);
+#endif
 }
 
 /* The same for the last time: the running coroutine never continues. */
 static inline _Noreturn void rota__coro_exit(struct rota__coro *to)
 {
+#if ROTA__CORO_WATCHED
+    rota__coro_switch_watched(to, true);
+#else
     rota__coro_switch(to);
+#endif
     __builtin_unreachable();
 }
 

@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "coro/coro.h"
+#include "coro/watch.h"
 
 #include <sys/mman.h>
 
@@ -51,10 +52,7 @@ enum rota__guard rota__guard;
 
 static size_t page_size(void)
 {
-    static size_t size;
-    if (!size)
-        size = (size_t)sysconf(_SC_PAGESIZE);
-    return size;
+    return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static size_t round_up(size_t n, size_t unit)
@@ -78,6 +76,7 @@ int rota__stack_pool_init(struct rota__stack_pool *pool, size_t stack_size)
         .stride = size,
         .guard = guard < GUARD_MAX ? guard : round_up(GUARD_MAX, page),
         .mark = KEPT_WARM,
+        .on_valgrind = watch_by_valgrind(),
     };
     rota__list_init(&pool->warm);
     rota__list_init(&pool->cold);
@@ -202,11 +201,13 @@ struct rota__stack *rota__stack_take(struct rota__stack_pool *pool)
     }
     if (++pool->used > pool->peak)
         pool->peak = pool->used;
+    watch_stack_taken(pool, stack);
     return stack;
 }
 
 void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack)
 {
+    watch_stack_given(pool, stack);
     pool->used--;
     pool->warm_count++;
     rota__list_prepend(&pool->warm, &stack->node);

@@ -1,0 +1,97 @@
+/* coro: explicit switching between stacks, without a loop. What Python calls a greenlet.
+ *
+ * A coroutine is a function with a stack of its own. It runs when somebody switches to it and stops
+ * where it switches to somebody else; each switch hands over one pointer. Nothing is scheduled and
+ * nothing waits: who runs next is written in the program. Most programs want tasks (rota/task.h)
+ * instead; coroutines are for turning a producer inside out, for parsers that are fed piecemeal, and
+ * for schedulers of one's own.
+ *
+ *     static void *count(void *arg, void *value)
+ *     {
+ *         rota_coro *consumer = arg;
+ *         (void)value;
+ *         for (intptr_t i = 1; i <= 3; i++)
+ *             if (rota_coro_switch(consumer, (void *)i, NULL) < 0)
+ *                 break;                                  // cancelled: clean up and end
+ *         return NULL;
+ *     }
+ *
+ *     ROTA_AUTO(rota_coro) counter = NULL;
+ *     int err = rota_coro_new(count, rota_coro_current(), &counter);
+ *     if (err < 0)
+ *         return err;
+ *     void *n;
+ *     while (rota_coro_switch(counter, NULL, &n) == 0 && n)
+ *         printf("%d\n", (int)(intptr_t)n);               // 1 2 3
+ *
+ * The thread's own stack is a coroutine too: it is what rota_coro_current returns before the first
+ * switch, and it is never freed. Within a task, the task's stack stands in for it.
+ *
+ * Parents. The coroutine that called rota_coro_new is the parent of the new one. When a coroutine's
+ * function returns, its parent continues, as if it had been switched to with the function's result.
+ * When a parent ends before its child, the child goes to the parent's parent.
+ *
+ * Threads. A coroutine stays on the thread that made it. Free all coroutines before their thread
+ * ends: the stacks of those that are left stay mapped.
+ *
+ * A call that suspends a task (ROTA_SUSPENDS) must not be made inside a coroutine. */
+#ifndef ROTA_CORO_H
+#define ROTA_CORO_H
+
+#include <rota/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_coro rota_coro;
+
+/* What a coroutine runs: `arg` is from rota_coro_new, `value` from the first switch. The result goes
+ * to the parent. */
+typedef void *rota_coro_fn(void *arg, void *value);
+
+/* Makes a coroutine that will run fn(arg, value) when it is first switched to.
+ *
+ * It has a stack of 256 KiB of address space, of which only what is touched takes memory; overflow
+ * ends the program with a message on standard error. Release it with rota_coro_free.
+ *
+ * Returns 0, or -ENOMEM. */
+ROTA_API int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro);
+
+/* Stops the running coroutine and continues `to`, handing it `value`. Returns when somebody switches
+ * back, or when a child of the running coroutine ends, with what they handed over in `ret_value`
+ * (which may be NULL).
+ *
+ * Returns 0, -ECANCELED when the running coroutine was cancelled (then and ever after: it should
+ * clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is running already, or
+ * ROTA_ETHREAD when it belongs to another thread. */
+ROTA_API int rota_coro_switch(rota_coro *to, void *value, void **ret_value);
+
+/* Ends a coroutine: its pending rota_coro_switch returns -ECANCELED, as does each further one, so
+ * that it cleans up and returns. One that was never switched to ends without having run.
+ *
+ * Returns when the coroutine has ended; its result is dropped. Until then the caller does not run,
+ * and nothing can be switched to it.
+ *
+ * Returns 0 (also when it had ended before), -EINVAL for the running coroutine and for the thread's
+ * own stack, -EBUSY when `coro` is itself waiting for the caller to be cancelled, or ROTA_ETHREAD. */
+ROTA_API int rota_coro_cancel(rota_coro *coro);
+
+/* Whether the coroutine's function has returned, or was cancelled before it began. May be asked from
+ * any thread only if that thread knows that the coroutine is not running. */
+ROTA_API bool rota_coro_dead(const rota_coro *coro);
+
+/* The running coroutine of this thread. Never NULL. */
+ROTA_API rota_coro *rota_coro_current(void);
+
+/* Releases a coroutine and its stack; cancels it first if it has not ended. Accepts NULL; returns
+ * NULL. Where rota_coro_cancel would refuse, nothing is released and the log hook is told. */
+ROTA_API rota_coro *rota_coro_free(rota_coro *coro);
+
+ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

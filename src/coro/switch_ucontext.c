@@ -1,0 +1,36 @@
+/* The switch for architectures without an assembly one. Some fifty times slower, because swapcontext
+ * saves the signal mask with a system call. A "stack pointer" is here the context that lies on the
+ * stack which stopped. */
+#include "coro/coro.h"
+
+#include <stdint.h>
+#include <ucontext.h>
+
+void rota__coro_jump(void **save_sp, void *sp)
+{
+    ucontext_t here;
+    ucontext_t *volatile address = &here;
+    *save_sp = address;
+    swapcontext(&here, sp);
+}
+
+/* makecontext passes int arguments only. */
+static void begin(unsigned entry_high, unsigned entry_low, unsigned arg_high, unsigned arg_low)
+{
+    uintptr_t entry = (uintptr_t)((uint64_t)entry_high << 32 | entry_low);
+    uintptr_t arg = (uintptr_t)((uint64_t)arg_high << 32 | arg_low);
+    ((void (*)(void *))entry)((void *)arg);
+}
+
+void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg)
+{
+    ucontext_t *context = (ucontext_t *)(((uintptr_t)top - sizeof *context) & ~(uintptr_t)63);
+    getcontext(context);
+    context->uc_stack.ss_sp = low;
+    context->uc_stack.ss_size = (size_t)((char *)context - (char *)low);
+    context->uc_link = NULL;
+    uint64_t e = (uintptr_t)entry, a = (uintptr_t)arg;
+    makecontext(context, (void (*)(void))begin, 4, (unsigned)(e >> 32), (unsigned)e,
+                (unsigned)(a >> 32), (unsigned)a);
+    return context;
+}

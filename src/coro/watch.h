@@ -1,0 +1,135 @@
+/* What AddressSanitizer, ThreadSanitizer and valgrind have to be told about stacks and switches. All of
+ * it is empty in other builds. */
+#ifndef ROTA__CORO_WATCH_H
+#define ROTA__CORO_WATCH_H
+
+#include "coro/coro.h"
+
+#if ROTA__ASAN
+#include <pthread.h>
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
+#include <unistd.h>
+#endif
+#if ROTA__TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#if ROTA__VALGRIND
+#include <valgrind/valgrind.h>
+#endif
+
+#define WATCH_NOT_INSTRUMENTED __attribute__((no_sanitize_address, no_sanitize_thread))
+
+#if ROTA__ASAN
+/* Who was left, for the one who arrives: AddressSanitizer tells its bounds only then. */
+static __thread struct rota__coro *watch_left;
+#endif
+
+/* The thread's own stack becomes a coroutine. */
+static inline void watch_thread(struct rota__coro *own)
+{
+    (void)own;
+#if ROTA__TSAN
+    own->fiber = __tsan_get_current_fiber();
+#endif
+}
+
+static inline void watch_coro(struct rota__coro *coro, void (*entry)(void *), void *arg)
+{
+#if ROTA__CORO_WATCHED
+    coro->entry = entry;
+    coro->arg = arg;
+#endif
+#if ROTA__ASAN
+    coro->bottom = coro->stack->low;
+    coro->size = (size_t)(coro->stack->top - coro->stack->low);
+#endif
+#if ROTA__TSAN
+    coro->fiber = __tsan_create_fiber(0);
+#endif
+    (void)coro;
+    (void)entry;
+    (void)arg;
+}
+
+static inline void watch_coro_end(struct rota__coro *coro)
+{
+    (void)coro;
+#if ROTA__TSAN
+    __tsan_destroy_fiber(coro->fiber);
+#endif
+}
+
+#if ROTA__CORO_WATCHED
+
+WATCH_NOT_INSTRUMENTED static inline void watch_leave(struct rota__coro *from,
+                                                      struct rota__coro *to, bool last)
+{
+    (void)from;
+    (void)last;
+#if ROTA__ASAN
+    /* The frames that never return would leave their red zones to the next user of the stack. */
+    char *here = __builtin_frame_address(0);
+    if (last)
+        __asan_unpoison_memory_region(here, (size_t)(from->stack->top - here));
+    watch_left = from;
+    __sanitizer_start_switch_fiber(last ? NULL : &from->fake_stack, to->bottom, to->size);
+#endif
+#if ROTA__TSAN
+    /* Flag 0: what happened before the switch happened before what follows it, as it did. */
+    __tsan_switch_to_fiber(to->fiber, 0);
+#endif
+}
+
+WATCH_NOT_INSTRUMENTED static inline void watch_arrive(struct rota__coro *self)
+{
+    (void)self;
+#if ROTA__ASAN
+    struct rota__coro *left = watch_left;
+    bool unknown = !left->bottom;
+    __sanitizer_finish_switch_fiber(self->fake_stack, &left->bottom, &left->size);
+    /* A program may exit on a coroutine: what only the main stack points to is no leak then. */
+    if (unknown && getpid() == gettid())
+        __lsan_register_root_region(left->bottom, left->size);
+#endif
+}
+
+#endif
+
+static inline void watch_stack_taken(const struct rota__stack_pool *pool, struct rota__stack *stack)
+{
+    (void)pool;
+    (void)stack;
+#if ROTA__ASAN
+    __lsan_register_root_region(stack->low, (size_t)(stack->top - stack->low));
+#endif
+#if ROTA__VALGRIND
+    if (pool->on_valgrind)
+        stack->valgrind_id = (unsigned)VALGRIND_STACK_REGISTER(stack->low, stack->top);
+#endif
+}
+
+static inline void watch_stack_given(const struct rota__stack_pool *pool, struct rota__stack *stack)
+{
+    (void)pool;
+    (void)stack;
+#if ROTA__ASAN
+    __lsan_unregister_root_region(stack->low, (size_t)(stack->top - stack->low));
+#endif
+#if ROTA__VALGRIND
+    if (pool->on_valgrind)
+        VALGRIND_STACK_DEREGISTER(stack->valgrind_id);
+#endif
+}
+
+static inline bool watch_by_valgrind(void)
+{
+#if ROTA__VALGRIND
+    return RUNNING_ON_VALGRIND;
+#else
+    return false;
+#endif
+}
+
+#endif
