@@ -4,15 +4,21 @@
  *   running -> ended by itself: child_wait, then verdict_of judges its status
  *           -> time is up:      child_wait kills it
  *
- * Either way the whole group is killed afterwards, so nothing that a case started outlives it. */
+ * Either way the whole group is killed afterwards, so nothing that a case started outlives it.
+ *
+ * With --fail=KIND a case is run once to count the points where something of that kind can fail, and
+ * then once for each point, which fails. Checks may then fail, of course; signals, hangs, leaks and
+ * what a sanitizer finds may not. */
 
 #include "harness.h"
+
+#include "base/fault.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,9 +29,26 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEFAULT_SECONDS = 20, STATUS_SKIPPED = 77 };
+enum { DEFAULT_SECONDS = 20, STATUS_CHECK_FAILED = 76, STATUS_SKIPPED = 77 };
+
+/* Seconds that one case may spend on injected faults; where not all points fit, some are left out. */
+enum { FAULT_SECONDS = 1 };
 
 enum verdict { PASSED, FAILED, SKIPPED };
+
+/* One run of a case. */
+struct run {
+    const struct test_case *test;
+    char name[200];
+    const char *backend; /* or NULL */
+    uint64_t fault;      /* the point to fail; 0 for none */
+
+    /* How it ended. */
+    enum verdict verdict;
+    char why[200];
+    char *output; /* all it wrote; to be freed */
+    double seconds;
+};
 
 struct program {
     const char *name;
@@ -35,7 +58,19 @@ struct program {
     int counts[3]; /* by verdict */
 };
 
+static const char *const fault_names[ROTA__FAULT_KINDS] = {
+    [ROTA__FAULT_ALLOC] = "alloc",
+    [ROTA__FAULT_SYSCALL] = "syscall",
+    [ROTA__FAULT_SUSPEND] = "suspend",
+};
+
 bool test_all_on_both_backends;
+
+/* What --fail asked for, and, shared with the cases, how many points the last one passed. */
+static struct {
+    enum rota__fault_kind kind;
+    uint64_t *points;
+} faults = {.kind = ROTA__FAULT_KINDS};
 
 static struct test_case *first_case;
 static struct test_case **next_case = &first_case;
@@ -48,8 +83,17 @@ void test_register(struct test_case *test)
 
 /* --- inside a case --- */
 
+static void count_fault_points(void)
+{
+    if (faults.kind == ROTA__FAULT_KINDS)
+        return;
+    *faults.points = rota__fault_count(faults.kind);
+    rota__fault_disarm();
+}
+
 static _Noreturn void end_case(int status)
 {
+    count_fault_points();
     fflush(NULL);
     /* Not exit(): this may be any thread and any stack, and leaks do not matter any more. */
     _exit(status);
@@ -63,7 +107,7 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
     vprintf(format, args);
     printf("\n");
     va_end(args);
-    end_case(EXIT_FAILURE);
+    end_case(STATUS_CHECK_FAILED);
 }
 
 static void print_int(const char *side, long long value)
@@ -79,7 +123,7 @@ _Noreturn void test_fail_int(const char *file, int line, const char *what, long 
     print_int("left", a);
     print_int("right", b);
     printf("\n");
-    end_case(EXIT_FAILURE);
+    end_case(STATUS_CHECK_FAILED);
 }
 
 void test_check_str(const char *file, int line, const char *what, const char *a, const char *b)
@@ -143,8 +187,7 @@ static void require_backend(const char *backend)
     setenv("ROTA_BACKEND", backend, 1);
 }
 
-static _Noreturn void child_run(const struct test_case *test, const char *backend, int output,
-                                const sigset_t *signals)
+static _Noreturn void child_run(const struct run *run, int output, const sigset_t *signals)
 {
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -158,8 +201,11 @@ static _Noreturn void child_run(const struct test_case *test, const char *backen
     dup2(output, STDERR_FILENO);
     close(null);
     close(output);
-    require_backend(backend);
-    test->body();
+    require_backend(run->backend);
+    if (faults.kind != ROTA__FAULT_KINDS)
+        rota__fault_arm(faults.kind, run->fault);
+    run->test->body();
+    count_fault_points();
     exit(EXIT_SUCCESS); /* exit handlers run, and with them the leak check */
 }
 
@@ -205,25 +251,30 @@ static char *read_output(int fd)
     return text;
 }
 
-/* Judges how a case ended; `ret_why` gets a line for the report. */
-static enum verdict verdict_of(const struct test_case *test, int status, const char *output,
-                               char *ret_why, size_t why_size)
+/* Judges how a case ended by itself. */
+static void judge(struct run *run, int status)
 {
+    const struct test_case *test = run->test;
+
+    run->verdict = FAILED;
     if (WIFSIGNALED(status) && WTERMSIG(status) != test->dies_of)
-        snprintf(ret_why, why_size, "ended by signal %d (%s)", WTERMSIG(status),
+        snprintf(run->why, sizeof run->why, "ended by signal %d (%s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     else if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_SKIPPED)
-        return SKIPPED;
+        run->verdict = SKIPPED;
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_CHECK_FAILED && run->fault)
+        run->verdict = PASSED;
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_CHECK_FAILED)
+        snprintf(run->why, sizeof run->why, "check failed");
     else if (WIFEXITED(status) && test->dies_of)
-        snprintf(ret_why, why_size, "should have ended by signal %d (%s), exited with %d",
+        snprintf(run->why, sizeof run->why, "should have ended by signal %d (%s), exited with %d",
                  test->dies_of, strsignal(test->dies_of), WEXITSTATUS(status));
     else if (WIFEXITED(status) && WEXITSTATUS(status) != test->exits_with)
-        snprintf(ret_why, why_size, "exited with %d", WEXITSTATUS(status));
-    else if (test->says && !strstr(output, test->says))
-        snprintf(ret_why, why_size, "did not say \"%s\"", test->says);
+        snprintf(run->why, sizeof run->why, "exited with %d", WEXITSTATUS(status));
+    else if (test->says && !strstr(run->output, test->says))
+        snprintf(run->why, sizeof run->why, "did not say \"%s\"", test->says);
     else
-        return PASSED;
-    return FAILED;
+        run->verdict = PASSED;
 }
 
 static void print_indented(FILE *out, const char *text)
@@ -236,28 +287,28 @@ static void print_indented(FILE *out, const char *text)
     }
 }
 
-static void report(struct program *program, const struct test_case *test, const char *name,
-                   enum verdict verdict, const char *why, const char *output, double seconds)
+static void report(struct program *program, const struct run *run)
 {
-    program->counts[verdict]++;
-    if (verdict == FAILED) {
-        fprintf(program->out, "FAIL %s (%s:%d): %s\n", name, test->file, test->line, why);
-        print_indented(program->out, output);
-    } else if (verdict == SKIPPED) {
-        fprintf(program->out, "SKIP %s: %.*s\n", name, (int)strcspn(output, "\n"), output);
+    const struct test_case *test = run->test;
+
+    program->counts[run->verdict]++;
+    if (run->verdict == FAILED) {
+        fprintf(program->out, "FAIL %s (%s:%d): %s\n", run->name, test->file, test->line, run->why);
+        print_indented(program->out, run->output);
+    } else if (run->verdict == SKIPPED) {
+        fprintf(program->out, "SKIP %s: %.*s\n", run->name, (int)strcspn(run->output, "\n"),
+                run->output);
     } else if (program->verbose) {
-        fprintf(program->out, "ok   %s (%.3f s)\n", name, seconds);
+        fprintf(program->out, "ok   %s (%.3f s)\n", run->name, run->seconds);
     }
     fflush(program->out);
 }
 
-static void run_forked(struct program *program, const struct test_case *test, const char *name,
-                       const char *backend)
+static void run_forked(struct run *run)
 {
-    int limit = (test->seconds ? test->seconds : DEFAULT_SECONDS) * test_scale();
+    int limit = (run->test->seconds ? run->test->seconds : DEFAULT_SECONDS) * test_scale();
     int output = memfd_create("output", MFD_CLOEXEC), status = 0;
     sigset_t blocked, before;
-    char why[200];
 
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGCHLD);
@@ -266,7 +317,7 @@ static void run_forked(struct program *program, const struct test_case *test, co
     double start = now();
     pid_t pid = fork();
     if (pid == 0)
-        child_run(test, backend, output, &before);
+        child_run(run, output, &before);
     if (pid < 0 || output < 0) {
         perror("cannot start a test case");
         exit(EXIT_FAILURE);
@@ -275,15 +326,44 @@ static void run_forked(struct program *program, const struct test_case *test, co
     bool ended = child_wait(pid, start + limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
 
-    char *text = read_output(output);
+    run->seconds = now() - start;
+    run->output = read_output(output);
     close(output);
-    enum verdict verdict = FAILED;
+    run->verdict = FAILED;
     if (ended)
-        verdict = verdict_of(test, status, text, why, sizeof why);
+        judge(run, status);
     else
-        snprintf(why, sizeof why, "hung: killed after %d s", limit);
-    report(program, test, name, verdict, why, text, now() - start);
-    free(text);
+        snprintf(run->why, sizeof run->why, "hung: killed after %d s", limit);
+}
+
+/* Fails each point in turn; a case that has none does not count. With more points than time, fails
+ * all of the first ones and then some. */
+static void run_with_faults(struct run *run)
+{
+    *faults.points = 0;
+    run_forked(run);
+    uint64_t points = *faults.points;
+    uint64_t fit = (uint64_t)(FAULT_SECONDS / (run->seconds + 1e-3)) + 10;
+    uint64_t dense = points <= fit ? points : fit / 2;
+    uint64_t stride = points <= fit ? 1 : (points - dense) / (fit - dense) + 1;
+    double seconds = run->seconds;
+
+    for (uint64_t k = 1; k <= points && run->verdict == PASSED; k += k < dense ? 1 : stride) {
+        free(run->output);
+        run->fault = k;
+        run_forked(run);
+        seconds += run->seconds;
+        /* A skip is how some cases take a failure of what they need. */
+        if (run->verdict == SKIPPED)
+            run->verdict = PASSED;
+    }
+    run->seconds = seconds;
+    if (run->fault) {
+        size_t len = strlen(run->name);
+        snprintf(run->name + len, sizeof run->name - len,
+                 " with %s %" PRIu64 " of %" PRIu64 " failing", fault_names[faults.kind],
+                 run->fault, points);
+    }
 }
 
 static bool is_wanted(const struct program *program, const char *name)
@@ -298,20 +378,38 @@ static bool is_wanted(const struct program *program, const char *name)
 
 static void run_case(struct program *program, const struct test_case *test, const char *backend)
 {
-    char name[200];
+    struct run run = {.test = test, .backend = backend};
 
-    snprintf(name, sizeof name, backend ? "%s[%s]" : "%s", test->name, backend);
-    if (!is_wanted(program, name))
+    snprintf(run.name, sizeof run.name, "%s%s%s%s", test->name, backend ? "[" : "",
+             backend ? backend : "", backend ? "]" : "");
+    if (!is_wanted(program, run.name))
         return;
     if (program->list) {
-        fprintf(program->out, "%s\n", name);
-    } else if (program->no_fork) {
+        fprintf(program->out, "%s\n", run.name);
+        return;
+    }
+    if (program->no_fork) {
         require_backend(backend);
         test->body();
         program->counts[PASSED]++;
-    } else {
-        run_forked(program, test, name, backend);
+        return;
     }
+    if (faults.kind == ROTA__FAULT_KINDS)
+        run_forked(&run);
+    else if (!test->dies_of && !test->exits_with && !test->without_faults)
+        run_with_faults(&run);
+    if (run.fault || run.verdict == FAILED || faults.kind == ROTA__FAULT_KINDS)
+        report(program, &run);
+    free(run.output);
+}
+
+static enum rota__fault_kind fault_kind_of(const char *name)
+{
+    for (int kind = 0; kind < ROTA__FAULT_KINDS; kind++)
+        if (strcmp(fault_names[kind], name) == 0)
+            return (enum rota__fault_kind)kind;
+    fprintf(stderr, "--fail=%s: there are alloc, syscall and suspend\n", name);
+    exit(EXIT_FAILURE);
 }
 
 static void parse_arguments(struct program *program, int argc, char **argv)
@@ -325,6 +423,8 @@ static void parse_arguments(struct program *program, int argc, char **argv)
             program->verbose = true;
         else if (strcmp(argv[i], "--no-fork") == 0)
             program->no_fork = true;
+        else if (strncmp(argv[i], "--fail=", 7) == 0)
+            faults.kind = fault_kind_of(argv[i] + 7);
         else
             program->words[words++] = argv[i];
     }
@@ -332,6 +432,7 @@ static void parse_arguments(struct program *program, int argc, char **argv)
 
 int test_run(struct test_case *first, int argc, char **argv, FILE *out)
 {
+    typeof(faults) outer = faults; /* the harness's own tests run inside a case */
     const char *slash = strrchr(argv[0], '/');
     struct program program = {
         .name = slash ? slash + 1 : argv[0],
@@ -339,8 +440,12 @@ int test_run(struct test_case *first, int argc, char **argv, FILE *out)
         .out = out,
     };
 
-    if (!program.words)
+    void *shared = mmap(NULL, sizeof *faults.points, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!program.words || shared == MAP_FAILED)
         return EXIT_FAILURE;
+    faults.kind = ROTA__FAULT_KINDS;
+    faults.points = shared;
     parse_arguments(&program, argc, argv);
     for (struct test_case *test = first; test; test = test->next) {
         if (test->both_backends || test_all_on_both_backends) {
@@ -350,6 +455,8 @@ int test_run(struct test_case *first, int argc, char **argv, FILE *out)
             run_case(&program, test, NULL);
         }
     }
+    munmap(shared, sizeof *faults.points);
+    faults = outer;
     free(program.words);
     if (!program.list)
         fprintf(out, "# %s: %d passed, %d failed, %d skipped\n", program.name,

@@ -18,6 +18,9 @@
  *     task_test --list               names only
  *     task_test --verbose            passed cases too, with their time
  *     task_test --no-fork NAME       in this process, without a limit: for gdb
+ *     task_test --fail=alloc         each case again and again: its first allocation fails, then its
+ *                                    second, ...; also syscall, and suspend, which cancels there.
+ *                                    Checks may fail then, but nothing may crash, hang or leak
  *
  * ROTA_TEST_SCALE multiplies every time limit (sanitizers, valgrind and qemu are slow). The last
  * line is for ./dev: `# task_test: 12 passed, 0 failed, 1 skipped`. */
@@ -37,11 +40,12 @@ struct test_case {
     void (*body)(void);
 
     /* Options, for TEST_WITH. */
-    int seconds;        /* time limit; 0 is the default, 20 */
-    bool both_backends; /* run twice: ROTA_BACKEND=epoll and ROTA_BACKEND=uring */
-    int dies_of;        /* the signal that has to end the case */
-    int exits_with;     /* the status that the case has to exit with */
-    const char *says;   /* text that has to be in the output */
+    int seconds;         /* time limit; 0 is the default, 20 */
+    bool both_backends;  /* run twice: ROTA_BACKEND=epoll and ROTA_BACKEND=uring */
+    int dies_of;         /* the signal that has to end the case */
+    int exits_with;      /* the status that the case has to exit with */
+    bool without_faults; /* left out of --fail: it cannot end by itself when something fails */
+    const char *says;    /* text that has to be in the output */
 
     struct test_case *next;
 };

@@ -2,6 +2,8 @@
 
 #include "harness.h"
 
+#include "base/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -160,6 +162,43 @@ TEST(both_backends_case_is_listed_twice)
 TEST_BOTH(both_backends_case_sees_its_backend)
 {
     check_backend_is_set();
+}
+
+static void allocate_twice_and_trust_the_second(void)
+{
+    char *first = rota__alloc(1), *second = rota__alloc(1);
+
+    if (first)
+        *(volatile char *)second = 1;
+    rota__free(first);
+    rota__free(second);
+}
+
+static void allocate_twice_with_care(void)
+{
+    rota__free(rota__alloc(1));
+    char *second = rota__alloc(1);
+    CHECK(second);
+    rota__free(second);
+}
+
+TEST(injected_fault_finds_the_point_that_is_not_handled)
+{
+    int status;
+    char *text = run_sample((struct test_case){.body = allocate_twice_and_trust_the_second},
+                            (char[]){"--fail=alloc"}, &status);
+    CHECK(strstr(text, "FAIL sample_case with alloc 2 of 2 failing"));
+    CHECK_INT(status, ==, 1);
+    free(text);
+}
+
+TEST(check_that_fails_for_an_injected_fault_is_not_a_failure)
+{
+    int status;
+    char *text = run_sample((struct test_case){.body = allocate_twice_with_care},
+                            (char[]){"--fail=alloc"}, &status);
+    CHECK_STR(text, "# sample: 1 passed, 0 failed, 0 skipped\n");
+    free(text);
 }
 
 static int survivor_pipe[2];

@@ -30,6 +30,7 @@ class Suite:
     compiler: str = ""
     options: list = field(default_factory=list)
     wrapper: list = field(default_factory=list)
+    arguments: list = field(default_factory=list)
     env: dict = field(default_factory=dict)
     scale: int = 1           # how much more time its cases get
     label: str = ""          # runs only programs with this label
@@ -110,18 +111,31 @@ def fetch_liburing(sysroot):
     return True
 
 
-CLANG_SANITIZED = ["-Db_lundef=false", "-Dexamples=true"]
+ASAN = {
+    "compiler": "clang",
+    "options": ["-Db_lundef=false", "-Db_sanitize=address,undefined"],
+    "env": {"ASAN_OPTIONS": "print_legend=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"},
+    "scale": 5,
+}
+
+
+def failing(kind):
+    """The programs again, with each point of that kind failing in turn; see tests/harness.h."""
+    return Suite(f"fail-{kind}", "build-asan", arguments=[f"--fail={kind}"], without="native", **ASAN)
+
 
 SUITES = {suite.name: suite for suite in [
     Suite("gcc", "build-gcc", "gcc", ["-Dbench=true"]),
     Suite("clang", "build-clang", "clang", ["--buildtype=release"]),
-    Suite("asan", "build-asan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=address,undefined"], scale=5,
-          env={"ASAN_OPTIONS": "print_legend=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
-    Suite("tsan", "build-tsan", "clang", [*CLANG_SANITIZED, "-Db_sanitize=thread"], scale=5, label="threads",
+    Suite("asan", "build-asan", **ASAN),
+    failing("alloc"),
+    failing("syscall"),
+    failing("suspend"),
+    Suite("tsan", "build-tsan", "clang", ["-Db_lundef=false", "-Db_sanitize=thread"], scale=5, label="threads",
           env={"TSAN_OPTIONS": "halt_on_error=1"}),
     Suite("valgrind", "build-gcc", "gcc", ["-Dbench=true"], scale=5, label="valgrind",
           wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                    "--errors-for-leak-kinds=definite"]),
-    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5, without="native",
-               wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5,
+               without="native", wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
 ]}

@@ -67,7 +67,7 @@ def run(command, env=None, limit=900, cwd=ROOT):
 
 def run_program(tally, suite, program, words):
     """Runs one test program and adds what it counted."""
-    status, output = run([*suite.wrapper, *program.command, *words],
+    status, output = run([*suite.wrapper, *program.command, *suite.arguments, *words],
                          {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
                          limit=900)
     title = f"{suite.name}: {program.name}"
@@ -238,7 +238,7 @@ def main():
         show_progress(f"{name}: starting")
         tally = CHECKS[name]() if name in CHECKS else run_suite(matrix.SUITES[name], wanted)
         show_progress("")
-        print(f"{name:9} {tally.passed:5} passed, {tally.failed} failed, {tally.skipped} skipped"
+        print(f"{name:12} {tally.passed:5} passed, {tally.failed} failed, {tally.skipped} skipped"
               f"  ({time.monotonic() - start:.0f} s)")
         for reason, count in tally.reasons.items():
             print(f"    skipped {count}: {reason}")
