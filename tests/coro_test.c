@@ -377,6 +377,7 @@ TEST(a_reused_stack_is_the_last_one_given)
     struct rota__stack_pool pool;
     rota__stack_pool_init(&pool, 0);
     struct rota__stack *a = rota__stack_take(&pool), *b = rota__stack_take(&pool);
+    CHECK(a && b);
     rota__stack_give(&pool, a);
     rota__stack_give(&pool, b);
     CHECK_PTR(rota__stack_take(&pool), ==, b);
@@ -393,6 +394,7 @@ TEST(tops_of_neighbours_do_not_share_cache_sets)
     rota__stack_pool_init(&pool, 0);
     for (int i = 0; i < 16; i++) {
         stacks[i] = rota__stack_take(&pool);
+        CHECK(stacks[i]);
         for (int j = 0; j < i; j++)
             CHECK_INT((uintptr_t)stacks[i]->top % 4096, !=, (uintptr_t)stacks[j]->top % 4096);
     }
@@ -781,7 +783,7 @@ TEST(watching_fails_cleanly_without_memory)
 
 static void leave_red_zones(struct co *co)
 {
-    char buf[3000];
+    char buf[30000];
     memset(buf, (int)(intptr_t)co->data, sizeof buf);
     co->ended = true;
     rota__coro_exit(co->back);
@@ -789,7 +791,8 @@ static void leave_red_zones(struct co *co)
 
 static void fill_stack(struct co *co)
 {
-    char *low = co->stack->low, *top = (char *)__builtin_frame_address(0) - 1024;
+    /* The sanitizer's memset has a frame of some kilobytes. */
+    char *low = co->stack->low, *top = (char *)__builtin_frame_address(0) - 8192;
     memset(low, 1, (size_t)(top - low));
 }
 
