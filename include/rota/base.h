@@ -45,17 +45,17 @@ extern "C" {
 #define ROTA_AUTO(type) __attribute__((cleanup(type##__auto))) type *
 #define ROTA_SCOPED(type) __attribute__((cleanup(type##__scoped))) type
 
-#define ROTA_DEFINE_AUTO(type, release)                                                            \
-    static inline void type##__auto(type **p)                                                      \
-    {                                                                                              \
-        release(*p);                                                                               \
-    }                                                                                              \
+#define ROTA_DEFINE_AUTO(type, release)       \
+    static inline void type##__auto(type **p) \
+    {                                         \
+        release(*p);                          \
+    }                                         \
     typedef int type##__auto_defined
-#define ROTA_DEFINE_SCOPED(type, release)                                                          \
-    static inline void type##__scoped(type *p)                                                     \
-    {                                                                                              \
-        release(p);                                                                                \
-    }                                                                                              \
+#define ROTA_DEFINE_SCOPED(type, release)      \
+    static inline void type##__scoped(type *p) \
+    {                                          \
+        release(p);                            \
+    }                                          \
     typedef int type##__scoped_defined
 
 /* Nanoseconds: a point on the monotonic clock, or a duration. */

@@ -27,7 +27,8 @@ uint64_t rota__fault_count(enum rota__fault_kind kind);
 
 static inline bool rota__fault(enum rota__fault_kind kind)
 {
-    return __builtin_expect(__atomic_load_n(&rota__fault_armed, __ATOMIC_RELAXED), false) && rota__fault_hit(kind);
+    return __builtin_expect(__atomic_load_n(&rota__fault_armed, __ATOMIC_RELAXED), false) &&
+           rota__fault_hit(kind);
 }
 
 #endif

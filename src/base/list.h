@@ -4,7 +4,7 @@
 
 #include <rota/base.h>
 
-#define rota__container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define rota__container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void rota__list_init(struct rota__list *l)
 {
@@ -63,8 +63,8 @@ static inline void rota__list_splice(struct rota__list *to, struct rota__list *f
 }
 
 /* The body may remove `node` itself, nothing else. */
-#define rota__list_each(node, list)                                                                \
-    for (struct rota__list *node = (list)->next, *node##_next = node->next; node != (list);        \
+#define rota__list_each(node, list)                                                         \
+    for (struct rota__list *node = (list)->next, *node##_next = node->next; node != (list); \
          node = node##_next, node##_next = node->next)
 
 #endif

@@ -16,7 +16,7 @@ static inline ssize_t rota__sys_result(ssize_t r)
     return r < 0 ? -errno : r;
 }
 
-#define rota__sys(fault, call)                                                                     \
+#define rota__sys(fault, call) \
     (rota__fault(ROTA__FAULT_SYSCALL) ? -(fault) : rota__sys_result(call))
 
 /* The length that a transfer may use: an injected fault cuts it to one byte. */

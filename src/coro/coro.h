@@ -71,6 +71,11 @@ void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
  * Returns when to call again; ROTA_NEVER: there is nothing to give until the next rota__stack_give. */
 rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
 
+/* Stacks of the calling thread's own pool, where there is no loop: coroutines and generators. take
+ * returns 0 or an error; give comes from the same thread. */
+int rota__thread_stack_take(struct rota__stack **ret_stack);
+void rota__thread_stack_give(struct rota__stack *stack);
+
 /* Where the guard begins and how far it is to the next stack's; fit for a signal handler. */
 void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_t *ret_stride);
 

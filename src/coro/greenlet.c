@@ -19,9 +19,7 @@
 
 #include <rota/coro.h>
 
-#include <pthread.h>
 #include <stdint.h>
-#include <time.h>
 
 struct rota_coro {
     struct rota__coro *at; /* where it continues: &own, or the task or thread that it stands for */
@@ -39,51 +37,9 @@ struct thread {
     rota_coro *current; /* NULL before the first coroutine */
     rota_coro root;
     void *value; /* in transit */
-    struct rota__stack_pool pool;
-    rota_time trim_at;
-    bool has_pool;
 };
 
 static __thread struct thread this_thread;
-
-static pthread_key_t thread_end_key;
-static bool thread_end_key_made;
-
-static void thread_end(void *arg)
-{
-    struct thread *thread = arg;
-    thread->has_pool = false;
-    rota__overflow_watch_stop();
-    if (thread->pool.used > 0)
-        rota__log(ROTA_LOG_WARNING, "%zu coroutines were left when their thread ended",
-                  thread->pool.used);
-    else
-        rota__stack_pool_fini(&thread->pool);
-}
-
-static void thread_end_key_make(void)
-{
-    thread_end_key_made = pthread_key_create(&thread_end_key, thread_end) == 0;
-}
-
-static int thread_pool_start(struct thread *thread)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, thread_end_key_make);
-    if (!thread_end_key_made)
-        return -ENOMEM;
-    int err = rota__overflow_watch_start();
-    if (err < 0)
-        return err;
-    if (pthread_setspecific(thread_end_key, thread) != 0) {
-        rota__overflow_watch_stop();
-        return -ENOMEM;
-    }
-    rota__stack_pool_init(&thread->pool, 0);
-    thread->trim_at = 0;
-    thread->has_pool = true;
-    return 0;
-}
 
 static struct thread *thread_get(void)
 {
@@ -128,14 +84,10 @@ static void run(void *arg)
 int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
 {
     struct thread *thread = thread_get();
-    if (!thread->has_pool) {
-        int err = thread_pool_start(thread);
-        if (err < 0)
-            return err;
-    }
-    struct rota__stack *stack = rota__stack_take(&thread->pool);
-    if (!stack)
-        return -ENOMEM;
+    struct rota__stack *stack;
+    int err = rota__thread_stack_take(&stack);
+    if (err < 0)
+        return err;
     rota_coro *coro = (rota_coro *)(((uintptr_t)stack->top - sizeof *coro) & ~(uintptr_t)63);
     *coro = (rota_coro){.at = &coro->own, .thread = thread, .fn = fn, .arg = arg};
     rota__list_init(&coro->children);
@@ -208,20 +160,6 @@ rota_coro *rota_coro_current(void)
     return thread_get()->current;
 }
 
-static rota_time now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * ROTA_SECOND + t.tv_nsec;
-}
-
-static void thread_trim(struct thread *thread)
-{
-    rota_time at = now();
-    if (thread->trim_at == ROTA_NEVER || at >= thread->trim_at)
-        thread->trim_at = rota__stack_pool_trim(&thread->pool, at);
-}
-
 rota_coro *rota_coro_free(rota_coro *coro)
 {
     if (!coro)
@@ -231,10 +169,8 @@ rota_coro *rota_coro_free(rota_coro *coro)
         rota__log(ROTA_LOG_ERROR, "a coroutine was not freed: %s", rota_strerror(err));
         return NULL;
     }
-    struct thread *thread = coro->thread;
     struct rota__stack *stack = coro->own.stack;
     rota__coro_fini(&coro->own);
-    rota__stack_give(&thread->pool, stack);
-    thread_trim(thread);
+    rota__thread_stack_give(stack);
     return NULL;
 }
