@@ -49,10 +49,12 @@ typedef enum rota_backend {
 /* Zero is the default of each field. */
 typedef struct rota_loop_options {
     rota_backend backend;
-    bool virtual_clock;   /* time stands still, and jumps to the next timer when nothing is runnable */
+    bool
+        virtual_clock; /* time stands still, and jumps to the next timer when nothing is runnable */
     uint64_t random_seed; /* not 0: ready tasks run in an order shuffled by this seed, for tests */
     size_t stack_size;    /* address space of a task's stack in bytes; 256 KiB */
-    rota_time stall_limit; /* report a task that holds the thread longer; 25 ms with ROTA_DEBUG=1, else
+    rota_time
+        stall_limit; /* report a task that holds the thread longer; 25 ms with ROTA_DEBUG=1, else
                               only where this is set; ROTA_NEVER turns it off */
 } rota_loop_options;
 
@@ -127,14 +129,24 @@ struct rota_handle {
 };
 
 #ifdef __cplusplus
-#define ROTA_HANDLE_INIT {}
+#define ROTA_HANDLE_INIT \
+    {                    \
+    }
 #else
-#define ROTA_HANDLE_INIT {{{0}}}
+#define ROTA_HANDLE_INIT \
+    {                    \
+        {                \
+            {            \
+                0        \
+            }            \
+        }                \
+    }
 #endif
 
 /* Calls fn(handle, arg) in the next turn, in order. Allocates nothing and cannot fail. A handle that is
  * pending already is moved. `fn` must not suspend; it may spawn tasks. */
-ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg);
+ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn,
+                                  void *arg);
 
 /* The same after `delay`, or at a point of the loop's clock. What is in the past runs in the next turn.
  * Equal times run in the order of these calls. Arming and cancelling take constant time. */

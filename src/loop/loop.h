@@ -63,25 +63,26 @@ struct rota_loop {
     bool single_turn; /* the caller wants its thread back after this turn */
     bool stopping, in_run;
     rota_time virtual_now;
-    uint64_t shuffle; /* state of the random order; 0: first come, first served */
+    uint64_t shuffle;       /* state of the random order; 0: first come, first served */
     int outer_fd, timer_fd; /* for rota_loop_fd; -1 */
     pthread_t thread;
-    pid_t pid;
-    size_t watches;
+    struct rota__list watches;
 
     /* Of the task layer. */
-    struct rota__list tasks; /* not ended, oldest first */
+    struct rota__list tasks;  /* not ended, oldest first */
     struct rota_task *zombie; /* ended, still on its stack until the next switch */
     struct rota_task *main;
     struct rota__stack_pool stacks;
     rota_time trim_at;
     rota_time stall_limit;
     struct rota__list annexes;
-    bool ending; /* no new tasks */
-    int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left */
+    bool ending;                   /* no new tasks */
+    int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
+    void (*finish)(rota_loop *loop); /* ends the tasks and annexes before the loop is freed */
 };
 
-extern __thread rota_loop *rota__loop_here __attribute__((visibility("hidden"), tls_model("initial-exec")));
+extern __thread rota_loop *rota__loop_here
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 /* Puts an item at the end of the ready queue. */
 static inline void rota__loop_ready(rota_loop *loop, struct rota__item *item)
@@ -99,6 +100,8 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout);
 bool rota__loop_next_turn_at_once(rota_loop *loop);
 /* Whether anything is left that a run has to wait for. */
 bool rota__loop_alive(const rota_loop *loop);
+
+void rota__loop_free_watches(rota_loop *loop);
 
 struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type);
 void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex);

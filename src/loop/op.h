@@ -19,8 +19,8 @@
 #include <sys/uio.h>
 
 enum rota__op_kind {
-    ROTA__OP_RECV,    /* buf, len: recv(2); read(2) on what is not a socket */
-    ROTA__OP_ACCEPT,  /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
+    ROTA__OP_RECV, /* buf, len: recv(2); read(2) on what is not a socket */
+    ROTA__OP_ACCEPT, /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
     ROTA__OP_SEND,    /* buf, len: send(2) with MSG_NOSIGNAL; write(2) on what is not a socket */
     ROTA__OP_WRITEV,  /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
     ROTA__OP_CONNECT, /* addr, *addr_len */
@@ -31,11 +31,11 @@ struct rota__op;
 
 /* A descriptor that the loop owns. Embedded in sockets and the like. */
 struct rota__fd {
-    int fd;              /* -1 after close */
-    bool is_socket;      /* recv and send; else read and write */
-    bool registered;     /* the backend knows it */
-    bool read_drained;   /* the last read was short or would have blocked */
-    bool write_full;     /* the last write would have blocked */
+    int fd;            /* -1 after close */
+    bool is_socket;    /* recv and send; else read and write */
+    bool registered;   /* the backend knows it */
+    bool read_drained; /* the last read was short or would have blocked */
+    bool write_full;   /* the last write would have blocked */
     rota_loop *loop;
     struct rota__op *pending[2]; /* [0] RECV and ACCEPT, [1] the rest */
 };
@@ -52,7 +52,6 @@ struct rota__op {
             size_t len;
         };
         struct {
-            struct msghdr *msg_slot; /* scratch of the backend */
             const struct iovec *iov;
             int iov_count;
         };
@@ -65,9 +64,10 @@ struct rota__op {
             int events;
         };
     };
-    struct msghdr msg; /* scratch for WRITEV */
+    struct msghdr msg; /* scratch of the backend, for WRITEV */
     ssize_t result;
     void (*done)(struct rota__op *op);
+    void *owner;            /* of whoever set `done` */
     struct rota__list node; /* of the backend */
 };
 

@@ -13,7 +13,7 @@ struct rota__timers {
     struct rota__timer *heap;
     size_t count;
     uint64_t order;
-    uint64_t occupied[ROTA__WHEEL_LEVELS]; /* a bit a slot; may stand for a slot emptied since */
+    uint64_t occupied[ROTA__WHEEL_LEVELS]; /* a bit a slot */
     struct rota__slot {
         struct rota__timer *first;
         rota_time earliest; /* not later than the earliest in the slot */

@@ -1,0 +1,67 @@
+/* Callbacks: a handle is idle, in the ready queue, or armed as a timer. */
+#include "loop/loop.h"
+
+enum { IDLE, READY, ARMED };
+
+static void handle_run(struct rota__item *item)
+{
+    rota_handle *handle = rota__container_of(item, rota_handle, _item);
+    handle->_state = IDLE;
+    handle->_fn(handle, handle->_arg);
+}
+
+static void handle_fire(struct rota__timer *timer)
+{
+    rota_handle *handle = rota__container_of(timer, rota_handle, _timer);
+    handle->_state = READY;
+    rota__loop_ready(handle->_loop, &handle->_item);
+}
+
+static void handle_set(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
+{
+    rota_handle_cancel(handle);
+    handle->_item.run = handle_run;
+    handle->_loop = loop;
+    handle->_fn = fn;
+    handle->_arg = arg;
+}
+
+void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
+{
+    handle_set(loop, handle, fn, arg);
+    handle->_state = READY;
+    rota__loop_ready(loop, &handle->_item);
+}
+
+void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rota_handle_fn *fn,
+                       void *arg)
+{
+    handle_set(loop, handle, fn, arg);
+    handle->_state = ARMED;
+    handle->_timer.deadline = when;
+    handle->_timer.fire = handle_fire;
+    rota__timer_arm(&loop->timers, &handle->_timer);
+}
+
+void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay, rota_handle_fn *fn,
+                          void *arg)
+{
+    rota_time when;
+    if (__builtin_add_overflow(rota_loop_time(loop), delay, &when))
+        when = delay > 0 ? ROTA_NEVER : 0;
+    rota_loop_call_at(loop, handle, when, fn, arg);
+}
+
+void rota_handle_cancel(rota_handle *handle)
+{
+    if (handle->_state == READY)
+        rota__list_remove(&handle->_item.node);
+    else if (handle->_state == ARMED)
+        rota__timer_cancel(&handle->_loop->timers, &handle->_timer);
+    handle->_state = IDLE;
+}
+
+bool rota_handle_pending(const rota_handle *handle)
+{
+    return handle->_state != IDLE;
+}

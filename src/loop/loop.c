@@ -1,0 +1,494 @@
+/* The loop: two queues and a turn.
+ *
+ *     ready    what has become ready and waits for the next turn: rota__loop_ready
+ *     running  what this turn still has to run; filled from `ready` when the turn begins
+ *
+ * A turn: take posts of other threads, poll (waiting only if nothing is ready), take the timers that
+ * are due, move `ready` to `running`, run it to the end. A task that stops switches straight to the
+ * next task of `running` and never comes back here while there is one.
+ *
+ * 1. Only the loop's thread touches anything but inbox, holds, asleep and wake_fd.
+ * 2. A post that finds `asleep` set writes wake_fd, and clears it: one write wakes the loop however
+ *    many posts there are. The loop sets `asleep` before it looks at the inbox for the last time. */
+#include "loop/loop.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/sys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+__thread rota_loop *rota__loop_here;
+
+/* ---- The clock */
+
+static rota_time real_time(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * ROTA_SECOND + ts.tv_nsec;
+}
+
+rota_time rota_loop_time(const rota_loop *loop)
+{
+    return loop->virtual_clock ? loop->virtual_now : real_time();
+}
+
+rota_time rota_now(void)
+{
+    return rota__loop_here ? rota_loop_time(rota__loop_here) : real_time();
+}
+
+/* ---- Posts of other threads */
+
+void rota__loop_post(rota_loop *loop, struct rota__post *post)
+{
+    struct rota__post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    do
+        post->next = head;
+    while (!atomic_compare_exchange_weak(&loop->inbox, &head, post));
+    if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false)) {
+        uint64_t one = 1;
+        /* Fails only if the counter is full, and then the loop is awake. */
+        ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
+        (void)ignored;
+    }
+}
+
+static bool inbox_empty(rota_loop *loop)
+{
+    return !atomic_load(&loop->inbox);
+}
+
+static void take_posts(rota_loop *loop)
+{
+    if (inbox_empty(loop))
+        return;
+    struct rota__post *newest = atomic_exchange(&loop->inbox, NULL), *oldest = NULL;
+    while (newest) {
+        struct rota__post *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct rota__post *next = oldest->next;
+        oldest->run(oldest, loop);
+        oldest = next;
+    }
+}
+
+struct call {
+    struct rota__post post;
+    rota_threadsafe_fn *fn;
+    void *arg;
+};
+
+static void call_run(struct rota__post *post, rota_loop *loop)
+{
+    struct call call = *rota__container_of(post, struct call, post);
+    rota__free(rota__container_of(post, struct call, post));
+    call.fn(loop, call.arg);
+}
+
+int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg)
+{
+    struct call *call = rota__alloc(sizeof *call);
+    if (!call)
+        return -ENOMEM;
+    *call = (struct call){.post.run = call_run, .fn = fn, .arg = arg};
+    rota__loop_post(loop, &call->post);
+    return 0;
+}
+
+void rota_loop_hold_threadsafe(rota_loop *loop)
+{
+    atomic_fetch_add(&loop->holds, 1);
+}
+
+static void nothing_run(struct rota__post *post, rota_loop *loop)
+{
+    (void)loop;
+    rota__free(post);
+}
+
+void rota_loop_release_threadsafe(rota_loop *loop)
+{
+    /* The loop may sleep for this hold alone, and has to look again. Without memory for a post it is
+     * woken by its own descriptor. */
+    if (rota__loop_here == loop) {
+        atomic_fetch_sub(&loop->holds, 1);
+        return;
+    }
+    struct rota__post *post = rota__alloc(sizeof *post);
+    atomic_fetch_sub(&loop->holds, 1);
+    if (post) {
+        post->run = nothing_run;
+        rota__loop_post(loop, post);
+    } else {
+        eventfd_write(loop->wake_fd, 1);
+    }
+}
+
+/* ---- Making and freeing */
+
+static void forget_loop_in_child(void)
+{
+    rota__loop_here = NULL;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forget_loop_in_child);
+}
+
+static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
+{
+    rota_backend backend = o->backend;
+    const char *name = getenv("ROTA_BACKEND");
+    if (backend == ROTA_BACKEND_DEFAULT && name && *name) {
+        if (strcmp(name, "epoll") == 0)
+            backend = ROTA_BACKEND_EPOLL;
+        else if (strcmp(name, "uring") == 0)
+            backend = ROTA_BACKEND_URING;
+        else
+            return -EINVAL;
+    }
+    *ret_backend = backend;
+    return 0;
+}
+
+static int open_backend(rota_loop *loop, rota_backend backend)
+{
+    if (backend == ROTA_BACKEND_URING) {
+        loop->backend = &rota__backend_uring;
+        if (loop->backend->open(loop) == 0)
+            return 0;
+    }
+    loop->backend = &rota__backend_epoll;
+    return loop->backend->open(loop);
+}
+
+static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend backend)
+{
+    rota__list_init(&loop->running);
+    rota__list_init(&loop->ready);
+    rota__list_init(&loop->tasks);
+    rota__list_init(&loop->annexes);
+    rota__list_init(&loop->watches);
+    loop->outer_fd = loop->timer_fd = -1;
+    loop->thread = pthread_self();
+    loop->virtual_clock = o->virtual_clock;
+    loop->shuffle = o->random_seed;
+    loop->stall_limit = o->stall_limit;
+    loop->trim_at = ROTA_NEVER;
+    loop->home = rota__coro_current();
+    rota__timers_init(&loop->timers, rota_loop_time(loop));
+    int err = rota__stack_pool_init(&loop->stacks, o->stack_size);
+    if (err < 0)
+        return err;
+    loop->wake_fd = (int)rota__sys(EMFILE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    err = loop->wake_fd < 0 ? loop->wake_fd : open_backend(loop, backend);
+    if (err < 0) {
+        rota__sys_close(loop->wake_fd);
+        rota__stack_pool_fini(&loop->stacks);
+    }
+    return err;
+}
+
+int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static const rota_loop_options none;
+    const rota_loop_options *o = options ? options : &none;
+    rota_backend backend;
+    int err = rota__loop_here ? -EBUSY : choose_backend(o, &backend);
+    if (err < 0)
+        return err;
+    if (o->stack_size && o->stack_size < 16384)
+        return -EINVAL;
+    rota_loop *loop = rota__zalloc(sizeof *loop);
+    if (!loop)
+        return -ENOMEM;
+    err = loop_init(loop, o, backend);
+    if (err < 0) {
+        rota__free(loop);
+        return err;
+    }
+    pthread_once(&once, watch_forks);
+    rota__loop_here = loop;
+    *ret_loop = loop;
+    return 0;
+}
+
+rota_loop *rota_loop_free(rota_loop *loop)
+{
+    if (!loop)
+        return NULL;
+    loop->ending = true;
+    if (loop->finish)
+        loop->finish(loop);
+    rota__loop_free_watches(loop);
+    while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
+        continue;
+    take_posts(loop);
+    loop->backend->close(loop);
+    rota__stack_pool_fini(&loop->stacks);
+    rota__sys_close(loop->wake_fd);
+    rota__sys_close(loop->timer_fd);
+    rota__sys_close(loop->outer_fd);
+    rota__loop_here = NULL;
+    rota__free(loop);
+    return NULL;
+}
+
+rota_loop *rota_loop_current(void)
+{
+    return rota__loop_here;
+}
+
+const char *rota_loop_backend(const rota_loop *loop)
+{
+    return loop->backend->name;
+}
+
+struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type)
+{
+    rota__list_each (node, &loop->annexes) {
+        struct rota__annex *annex = rota__container_of(node, struct rota__annex, node);
+        if (annex->type == type)
+            return annex;
+    }
+    return NULL;
+}
+
+void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex)
+{
+    rota__list_prepend(&loop->annexes, &annex->node);
+}
+
+/* ---- Turns */
+
+static uint64_t random_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    return *state ^= *state << 17;
+}
+
+static void begin_turn(rota_loop *loop)
+{
+    if (!loop->shuffle) {
+        rota__list_splice(&loop->running, &loop->ready);
+        return;
+    }
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&loop->ready))) {
+        if (random_next(&loop->shuffle) & 1)
+            rota__list_append(&loop->running, node);
+        else
+            rota__list_prepend(&loop->running, node);
+    }
+}
+
+bool rota__loop_next_turn_at_once(rota_loop *loop)
+{
+    if (loop->pending_ops || loop->timers.count || loop->single_turn || loop->stopping ||
+        loop->shuffle || atomic_load_explicit(&loop->inbox, memory_order_relaxed) ||
+        rota__list_empty(&loop->ready))
+        return false;
+    rota__list_splice(&loop->running, &loop->ready);
+    return true;
+}
+
+static bool runnable(const rota_loop *loop)
+{
+    return !rota__list_empty(&loop->ready) || !rota__list_empty(&loop->running);
+}
+
+bool rota__loop_alive(const rota_loop *loop)
+{
+    return runnable(loop) || loop->timers.count || loop->pending_ops ||
+           atomic_load(&loop->holds) > 0 || atomic_load(&loop->inbox);
+}
+
+static void fire_timers(rota_loop *loop)
+{
+    if (!loop->timers.count)
+        return;
+    rota_time now = rota_loop_time(loop);
+    struct rota__timer *timer;
+    while ((timer = rota__timers_pop(&loop->timers, now)))
+        timer->fire(timer);
+}
+
+/* Polls, sleeping only if no post has come. */
+static int wait_for(rota_loop *loop, rota_time timeout)
+{
+    if (timeout == 0 && !loop->pending_ops && loop->outer_fd < 0)
+        return 0;
+    if (timeout != 0) {
+        atomic_store(&loop->asleep, true);
+        if (!inbox_empty(loop))
+            timeout = 0;
+    }
+    int err = loop->backend->wait(loop, timeout);
+    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    return err;
+}
+
+static rota_time until_next(rota_loop *loop, rota_time limit)
+{
+    if (runnable(loop) || loop->stopping)
+        return 0;
+    rota_time next = rota__timers_next(&loop->timers);
+    if (loop->trim_at < next)
+        next = loop->trim_at;
+    if (next == ROTA_NEVER)
+        return limit;
+    rota_time wait = next - real_time();
+    return wait < 0 ? 0 : wait < limit ? wait : limit;
+}
+
+/* On the virtual clock time passes only here: when nothing is runnable, no input is on its way and no
+ * other thread has promised a wake-up. A millisecond of grace lets the kernel deliver over loopback. */
+static int poll_virtual(rota_loop *loop, rota_time limit)
+{
+    int err = wait_for(loop, 0);
+    if (err < 0 || runnable(loop) || loop->stopping || limit == 0)
+        return err;
+    rota_time next = rota__timers_next(&loop->timers);
+    if (atomic_load(&loop->holds) > 0 || next == ROTA_NEVER)
+        return wait_for(loop, limit);
+    if (loop->pending_ops) {
+        err = wait_for(loop, ROTA_MILLISECOND);
+        if (err < 0 || runnable(loop) || !inbox_empty(loop))
+            return err;
+    }
+    if (next > loop->virtual_now)
+        loop->virtual_now = next;
+    return 0;
+}
+
+/* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. */
+static void arm_outer(rota_loop *loop)
+{
+    atomic_store(&loop->asleep, true);
+    rota_time next = rota__timers_next(&loop->timers);
+    struct itimerspec when = {{0, 0}, {0, 0}};
+    if (runnable(loop) || !inbox_empty(loop))
+        when.it_value.tv_nsec = 1;
+    else if (next != ROTA_NEVER)
+        when.it_value = (struct timespec){next / ROTA_SECOND, next % ROTA_SECOND + 1};
+    if (when.it_value.tv_nsec >= ROTA_SECOND)
+        when.it_value = (struct timespec){when.it_value.tv_sec + 1, 0};
+    timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+int rota__loop_turn(rota_loop *loop, rota_time timeout)
+{
+    take_posts(loop);
+    int err = loop->virtual_clock ? poll_virtual(loop, runnable(loop) ? 0 : timeout)
+                                  : wait_for(loop, until_next(loop, timeout));
+    if (err < 0)
+        return err;
+    take_posts(loop);
+    fire_timers(loop);
+    if (loop->trim_at != ROTA_NEVER && !loop->virtual_clock && loop->trim_at <= real_time())
+        loop->trim_at = rota__stack_pool_trim(&loop->stacks, real_time());
+    begin_turn(loop);
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&loop->running))) {
+        struct rota__item *item = rota__container_of(node, struct rota__item, node);
+        loop->resumes++;
+        item->run(item);
+    }
+    return 0;
+}
+
+static int check_run(const rota_loop *loop)
+{
+    if (!rota__loop_is_here(loop))
+        return ROTA_ETHREAD;
+    return loop->in_run ? -EBUSY : 0;
+}
+
+int rota_loop_run_once(rota_loop *loop, rota_time timeout)
+{
+    int err = check_run(loop);
+    if (err < 0)
+        return err;
+    loop->home = rota__coro_current();
+    loop->in_run = loop->single_turn = true;
+    err = rota__loop_turn(loop, timeout);
+    loop->in_run = loop->single_turn = loop->stopping = false;
+    if (loop->outer_fd >= 0)
+        arm_outer(loop);
+    return err < 0 ? err : rota__loop_alive(loop) || !rota__list_empty(&loop->tasks);
+}
+
+int rota_loop_run(rota_loop *loop)
+{
+    int err = check_run(loop);
+    if (err < 0)
+        return err;
+    loop->home = rota__coro_current();
+    loop->in_run = true;
+    while (!loop->stopping && err >= 0) {
+        if (rota__loop_alive(loop))
+            err = rota__loop_turn(loop, ROTA_NEVER);
+        else if (!rota__list_empty(&loop->tasks))
+            err = loop->stuck(loop);
+        else
+            break;
+    }
+    loop->in_run = loop->stopping = false;
+    return err;
+}
+
+void rota_loop_stop(rota_loop *loop)
+{
+    loop->stopping = true;
+}
+
+static int outer_open(rota_loop *loop)
+{
+    int inner = loop->backend->pollable(loop);
+    if (inner < 0)
+        return inner;
+    int outer = (int)rota__sys(EMFILE, epoll_create1(EPOLL_CLOEXEC));
+    if (outer < 0)
+        return outer;
+    int timer = (int)rota__sys(EMFILE, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    struct epoll_event event = {.events = EPOLLIN};
+    int err = timer;
+    if (err >= 0)
+        err = (int)rota__sys(ENOMEM, epoll_ctl(outer, EPOLL_CTL_ADD, timer, &event));
+    if (err >= 0)
+        err = (int)rota__sys(ENOMEM, epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event));
+    if (err < 0) {
+        rota__sys_close(timer);
+        rota__sys_close(outer);
+        return err;
+    }
+    loop->timer_fd = timer;
+    return outer;
+}
+
+int rota_loop_fd(rota_loop *loop)
+{
+    if (loop->outer_fd < 0) {
+        int fd = outer_open(loop);
+        if (fd < 0)
+            return fd;
+        loop->outer_fd = fd;
+        /* One turn lets the backend arm its own wake-up. */
+        loop->backend->wait(loop, 0);
+        arm_outer(loop);
+    }
+    return loop->outer_fd;
+}

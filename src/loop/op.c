@@ -1,0 +1,146 @@
+#include "loop/op.h"
+#include "base/sys.h"
+#include "loop/loop.h"
+
+#include <fcntl.h>
+
+int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket)
+{
+    int flags = (int)rota__sys(EBADF, fcntl(number, F_GETFL));
+    if (flags < 0)
+        return flags;
+    int wanted = loop->backend->blocking_fds ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+    int err = wanted == flags ? 0 : (int)rota__sys(EBADF, fcntl(number, F_SETFL, wanted));
+    if (err < 0)
+        return err;
+    *fd = (struct rota__fd){.fd = number, .is_socket = is_socket, .loop = loop};
+    return 0;
+}
+
+int rota__fd_release(struct rota__fd *fd)
+{
+    int number = fd->fd;
+    if (number >= 0 && fd->registered)
+        fd->loop->backend->forget(fd);
+    fd->registered = false;
+    fd->fd = -1;
+    return number;
+}
+
+void rota__fd_close(struct rota__fd *fd)
+{
+    rota__sys_close(rota__fd_release(fd));
+}
+
+static ssize_t attempt_recv(struct rota__op *op)
+{
+    struct rota__fd *fd = op->fd;
+    size_t len = rota__sys_shorten(op->len);
+    ssize_t n = fd->is_socket ? rota__sys(ECONNRESET, recv(fd->fd, op->buf, len, MSG_DONTWAIT))
+                              : rota__sys(EIO, read(fd->fd, op->buf, len));
+    /* A short read leaves nothing behind, so the next attempt would be in vain. The end and an error
+     * stay readable. */
+    fd->read_drained = n == -EAGAIN || (n > 0 && (size_t)n < len);
+    return n;
+}
+
+static ssize_t attempt_send(struct rota__op *op)
+{
+    struct rota__fd *fd = op->fd;
+    size_t len = rota__sys_shorten(op->len);
+    ssize_t n = fd->is_socket
+                    ? rota__sys(EPIPE, send(fd->fd, op->buf, len, MSG_NOSIGNAL | MSG_DONTWAIT))
+                    : rota__sys(EIO, write(fd->fd, op->buf, len));
+    fd->write_full = n == -EAGAIN;
+    return n;
+}
+
+static ssize_t attempt_writev(struct rota__op *op)
+{
+    struct rota__fd *fd = op->fd;
+    struct msghdr msg = {.msg_iov = (struct iovec *)op->iov, .msg_iovlen = (size_t)op->iov_count};
+    ssize_t n = fd->is_socket ? rota__sys(EPIPE, sendmsg(fd->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT))
+                              : rota__sys(EIO, writev(fd->fd, op->iov, op->iov_count));
+    fd->write_full = n == -EAGAIN;
+    return n;
+}
+
+/* The first call starts connecting, the next ones ask how it went. */
+static ssize_t attempt_connect(struct rota__op *op)
+{
+    if (op->pending) {
+        int err = 0;
+        socklen_t size = sizeof err;
+        int got =
+            (int)rota__sys(ECONNREFUSED, getsockopt(op->fd->fd, SOL_SOCKET, SO_ERROR, &err, &size));
+        if (got < 0 || err)
+            return got < 0 ? got : -err;
+        /* Neither connected nor failed: the event was of an earlier time. */
+        struct sockaddr_storage peer;
+        size = sizeof peer;
+        got = (int)rota__sys_result(getpeername(op->fd->fd, (struct sockaddr *)&peer, &size));
+        return got == -ENOTCONN ? -EAGAIN : got;
+    }
+    int err = (int)rota__sys(ECONNREFUSED, connect(op->fd->fd, op->addr, *op->addr_len));
+    return err == -EINPROGRESS ? -EAGAIN : err;
+}
+
+ssize_t rota__op_attempt(struct rota__op *op)
+{
+    switch ((enum rota__op_kind)op->kind) {
+    case ROTA__OP_RECV:
+        return attempt_recv(op);
+    case ROTA__OP_ACCEPT: {
+        ssize_t n = rota__sys(EMFILE, accept4(op->fd->fd, op->addr, op->addr_len, SOCK_CLOEXEC));
+        op->fd->read_drained = n == -EAGAIN;
+        return n;
+    }
+    case ROTA__OP_SEND:
+        return attempt_send(op);
+    case ROTA__OP_WRITEV:
+        return attempt_writev(op);
+    case ROTA__OP_CONNECT:
+        return attempt_connect(op);
+    case ROTA__OP_POLL: /* backends wait for it; there is nothing to attempt */
+        break;
+    }
+    return -EAGAIN;
+}
+
+bool rota__op_start(struct rota__op *op)
+{
+    op->pending = op->withdrawn = false;
+    if (op->fd) {
+        op->loop = op->fd->loop;
+        struct rota__op **slot = &op->fd->pending[rota__op_direction(op)];
+        if (op->fd->fd < 0 || *slot) {
+            op->result = *slot ? -EBUSY : -EBADF;
+            return true;
+        }
+    }
+    if (op->loop->backend->start(op))
+        return true;
+    op->pending = true;
+    op->loop->pending_ops++;
+    if (op->fd)
+        op->fd->pending[rota__op_direction(op)] = op;
+    return false;
+}
+
+void rota__op_complete(struct rota__op *op, ssize_t result)
+{
+    op->pending = false;
+    op->loop->pending_ops--;
+    if (op->fd)
+        op->fd->pending[rota__op_direction(op)] = NULL;
+    op->result = result;
+    op->done(op);
+}
+
+void rota__op_withdraw(struct rota__op *op)
+{
+    if (!op->pending || op->withdrawn)
+        return;
+    op->withdrawn = true;
+    op->loop->backend->withdraw(op);
+}

@@ -1,0 +1,285 @@
+/* The io_uring backend.
+ *
+ * Operations that could not be done at once become submissions; the kernel is entered once a turn, with
+ * the next timer as its timeout. The wake-up descriptor is watched by a poll that is renewed each time.
+ *
+ *     start: queue a submission     withdraw: queue a cancellation     completion: rota__op_complete
+ *
+ * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so a
+ *    buffer on a stack is safe: nobody returns before the completion.
+ * 2. A submission's user_data is the operation, or one of the small numbers below.
+ * 3. Descriptors of ours are in blocking mode: io_uring gives up with EAGAIN on others. */
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "loop/loop.h"
+
+#include <liburing.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define ENTRIES 256
+#define COMPLETIONS 4096
+
+enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
+
+struct uring {
+    struct io_uring ring;
+    int notify_fd; /* made readable by completions, once somebody asked; -1 */
+    bool wake_armed;
+};
+
+static struct uring *uring_of(rota_loop *loop)
+{
+    return loop->backend_state;
+}
+
+/* The flags that the kernel may know, best first: 6.1, 6.0, 5.19, 5.11. */
+static int ring_open(struct io_uring *ring)
+{
+    static const unsigned degrees[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP,
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP,
+        0,
+    };
+    int err = -ENOSYS;
+    for (size_t i = 0; i < sizeof degrees / sizeof degrees[0]; i++) {
+        struct io_uring_params params = {.flags = degrees[i] | IORING_SETUP_CQSIZE,
+                                         .cq_entries = COMPLETIONS};
+        err = rota__fault(ROTA__FAULT_SYSCALL) ? -EPERM
+                                               : io_uring_queue_init_params(ENTRIES, ring, &params);
+        if (err < 0 && err != -EINVAL)
+            return err;
+        if (err < 0)
+            continue;
+        /* Without NODROP completions could be lost; without EXT_ARG a timeout would be an operation. */
+        if ((params.features & IORING_FEAT_NODROP) && (params.features & IORING_FEAT_EXT_ARG))
+            return 0;
+        io_uring_queue_exit(ring);
+        return -ENOSYS;
+    }
+    return err;
+}
+
+/* NULL only when the kernel does not take what is queued. */
+static struct io_uring_sqe *next_sqe(struct uring *u)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (!sqe && io_uring_submit(&u->ring) > 0)
+        sqe = io_uring_get_sqe(&u->ring);
+    return sqe;
+}
+
+static void arm_wake(rota_loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    struct io_uring_sqe *sqe = u->wake_armed ? NULL : next_sqe(u);
+    if (!sqe)
+        return;
+    io_uring_prep_poll_add(sqe, loop->wake_fd, POLLIN);
+    sqe->user_data = DATA_WAKE;
+    u->wake_armed = true;
+}
+
+static int uring_open(rota_loop *loop)
+{
+    struct uring *u = rota__zalloc(sizeof *u);
+    if (!u)
+        return -ENOMEM;
+    u->notify_fd = -1;
+    int err = ring_open(&u->ring);
+    if (err < 0) {
+        rota__free(u);
+        return err;
+    }
+    loop->backend_state = u;
+    return 0;
+}
+
+static void uring_close(rota_loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    rota__sys_close(u->notify_fd);
+    io_uring_queue_exit(&u->ring);
+    rota__free(u);
+}
+
+static unsigned poll_mask(int events)
+{
+    return (events & ROTA_READABLE ? POLLIN | POLLRDHUP : 0) |
+           (events & ROTA_WRITABLE ? POLLOUT : 0);
+}
+
+static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
+{
+    int fd = op->fd ? op->fd->fd : op->poll_fd;
+    switch ((enum rota__op_kind)op->kind) {
+    case ROTA__OP_RECV:
+        if (op->fd->is_socket)
+            io_uring_prep_recv(sqe, fd, op->buf, op->len, 0);
+        else
+            io_uring_prep_read(sqe, fd, op->buf, (unsigned)op->len, (uint64_t)-1);
+        break;
+    case ROTA__OP_SEND:
+        if (op->fd->is_socket)
+            io_uring_prep_send(sqe, fd, op->buf, op->len, MSG_NOSIGNAL);
+        else
+            io_uring_prep_write(sqe, fd, op->buf, (unsigned)op->len, (uint64_t)-1);
+        break;
+    case ROTA__OP_WRITEV:
+        op->msg = (struct msghdr){.msg_iov = (struct iovec *)op->iov,
+                                  .msg_iovlen = (size_t)op->iov_count};
+        if (op->fd->is_socket)
+            io_uring_prep_sendmsg(sqe, fd, &op->msg, MSG_NOSIGNAL);
+        else
+            io_uring_prep_writev(sqe, fd, op->iov, (unsigned)op->iov_count, (uint64_t)-1);
+        break;
+    case ROTA__OP_ACCEPT:
+        io_uring_prep_accept(sqe, fd, op->addr, op->addr_len, SOCK_CLOEXEC);
+        break;
+    case ROTA__OP_CONNECT:
+        io_uring_prep_connect(sqe, fd, op->addr, *op->addr_len);
+        break;
+    case ROTA__OP_POLL:
+        io_uring_prep_poll_add(sqe, fd, poll_mask(op->events));
+        break;
+    }
+    sqe->user_data = (uint64_t)(uintptr_t)op;
+}
+
+/* Only what can be asked not to block: the descriptors are in blocking mode. */
+static bool may_try(const struct rota__op *op)
+{
+    switch ((enum rota__op_kind)op->kind) {
+    case ROTA__OP_RECV:
+        return op->fd->is_socket && !op->fd->read_drained;
+    case ROTA__OP_SEND:
+    case ROTA__OP_WRITEV:
+        return op->fd->is_socket;
+    default:
+        return false;
+    }
+}
+
+static bool uring_start(struct rota__op *op)
+{
+    op->result = may_try(op) ? rota__op_attempt(op) : -EAGAIN;
+    if (op->result != -EAGAIN)
+        return true;
+    op->result = op->kind == ROTA__OP_POLL && op->poll_fd < 0 ? -EBADF : 0;
+    struct io_uring_sqe *sqe = op->result ? NULL : next_sqe(uring_of(op->loop));
+    if (!sqe) {
+        op->result = op->result ? op->result : -EAGAIN;
+        return true;
+    }
+    prepare(op, sqe);
+    return false;
+}
+
+static void uring_withdraw(struct rota__op *op)
+{
+    struct uring *u = uring_of(op->loop);
+    struct io_uring_sqe *sqe = next_sqe(u);
+    if (!sqe) {
+        op->withdrawn = false; /* nothing asked; the next withdraw tries again */
+        return;
+    }
+    io_uring_prep_cancel(sqe, op, 0);
+    sqe->user_data = DATA_IGNORED;
+}
+
+/* Pending operations are withdrawn and awaited before a descriptor is closed: nothing to forget. */
+static void uring_forget(struct rota__fd *fd)
+{
+    (void)fd;
+}
+
+static ssize_t poll_result(unsigned mask)
+{
+    return (mask & POLLIN ? ROTA_READABLE : 0) | (mask & POLLOUT ? ROTA_WRITABLE : 0) |
+           (mask & (POLLHUP | POLLERR | POLLRDHUP) ? ROTA_HANGUP : 0);
+}
+
+static void complete(struct rota__op *op, int res)
+{
+    ssize_t result = res;
+    if (op->kind == ROTA__OP_RECV)
+        op->fd->read_drained = res > 0 && (size_t)res < op->len;
+    if (op->kind == ROTA__OP_POLL && res > 0)
+        result = poll_result((unsigned)res);
+    if (res == -EINTR && !op->withdrawn)
+        result = -EAGAIN;
+    if (res == -EINTR && op->withdrawn)
+        result = -ECANCELED;
+    rota__op_complete(op, result);
+}
+
+static void reap(rota_loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    struct io_uring_cqe *cqe;
+    while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+        uint64_t data = cqe->user_data;
+        int res = cqe->res;
+        io_uring_cqe_seen(&u->ring, cqe);
+        if (data == DATA_WAKE) {
+            eventfd_t ignored;
+            eventfd_read(loop->wake_fd, &ignored);
+            u->wake_armed = false;
+        } else if (data >= DATA_SMALL) {
+            complete((struct rota__op *)(uintptr_t)data, res);
+        }
+    }
+}
+
+static int uring_wait(rota_loop *loop, rota_time timeout)
+{
+    struct uring *u = uring_of(loop);
+    struct io_uring_cqe *cqe;
+    arm_wake(loop);
+    if (u->notify_fd >= 0) {
+        eventfd_t ignored;
+        eventfd_read(u->notify_fd, &ignored);
+    }
+    struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
+    int err;
+    if (rota__fault(ROTA__FAULT_SYSCALL))
+        err = -EINTR;
+    else if (timeout == 0)
+        err = io_uring_submit_and_get_events(&u->ring);
+    else
+        err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1,
+                                               timeout == ROTA_NEVER ? NULL : &ts, NULL);
+    reap(loop);
+    /* EBUSY and EAGAIN: the kernel wants completions taken or memory freed first. */
+    if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
+        return err;
+    return 0;
+}
+
+static int uring_pollable(rota_loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    if (u->notify_fd >= 0)
+        return u->notify_fd;
+    int fd = (int)rota__sys(EMFILE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    int err = fd < 0 ? fd : io_uring_register_eventfd(&u->ring, fd);
+    if (err < 0) {
+        rota__sys_close(fd);
+        return err;
+    }
+    return u->notify_fd = fd;
+}
+
+const struct rota__backend rota__backend_uring = {
+    .name = "io_uring",
+    .blocking_fds = true,
+    .open = uring_open,
+    .close = uring_close,
+    .start = uring_start,
+    .withdraw = uring_withdraw,
+    .forget = uring_forget,
+    .wait = uring_wait,
+    .pollable = uring_pollable,
+};

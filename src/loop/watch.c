@@ -1,0 +1,106 @@
+/* Watches: a POLL operation that is started again after each callback.
+ *
+ *     waiting  the operation is pending       ready  an event waits for its callback, in the ready queue
+ *     ended    freed by the user while the kernel had the operation; the completion frees the memory */
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "loop/loop.h"
+
+#include <sys/stat.h>
+
+struct rota_watch {
+    struct rota__op op;
+    struct rota__item item;
+    struct rota__list all; /* in loop->watches */
+    rota_watch_fn *fn;
+    void *arg;
+    bool *freed; /* set while the callback runs: tells it that the watch is gone */
+    bool ended;
+};
+
+static void watch_done(struct rota__op *op)
+{
+    rota_watch *watch = rota__container_of(op, rota_watch, op);
+    if (watch->ended)
+        rota__free(watch);
+    else
+        rota__loop_ready(op->loop, &watch->item);
+}
+
+static void watch_run(struct rota__item *item)
+{
+    rota_watch *watch = rota__container_of(item, rota_watch, item);
+    bool freed = false;
+    watch->freed = &freed;
+    /* An error of the operation shows when the user tries the descriptor. */
+    int events = watch->op.result > 0 ? (int)watch->op.result : ROTA_HANGUP;
+    watch->fn(watch, events, watch->arg);
+    if (freed)
+        return;
+    watch->freed = NULL;
+    if (rota__op_start(&watch->op))
+        rota__loop_ready(watch->op.loop, item);
+}
+
+/* Both backends refuse the same: io_uring would call a regular file always ready, and finds a closed
+ * descriptor only later. */
+static int check_watchable(int fd)
+{
+    struct stat st;
+    int err = (int)rota__sys(EBADF, fstat(fd, &st));
+    if (err < 0)
+        return err;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
+}
+
+int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void *arg,
+                    rota_watch **ret_watch)
+{
+    if (!events || events & ~(ROTA_READABLE | ROTA_WRITABLE))
+        return -EINVAL;
+    rota_watch *watch = rota__zalloc(sizeof *watch);
+    if (!watch)
+        return -ENOMEM;
+    watch->op = (struct rota__op){
+        .kind = ROTA__OP_POLL, .loop = loop, .poll_fd = fd, .events = events, .done = watch_done};
+    watch->item.run = watch_run;
+    rota__list_init(&watch->item.node);
+    watch->fn = fn;
+    watch->arg = arg;
+    int err = check_watchable(fd);
+    bool at_once = err == 0 && rota__op_start(&watch->op);
+    if (at_once && watch->op.result < 0)
+        err = (int)watch->op.result;
+    if (err < 0) {
+        rota__free(watch);
+        return err;
+    }
+    if (at_once)
+        rota__loop_ready(loop, &watch->item);
+    rota__list_append(&loop->watches, &watch->all);
+    *ret_watch = watch;
+    return 0;
+}
+
+rota_watch *rota_watch_free(rota_watch *watch)
+{
+    if (!watch)
+        return NULL;
+    rota__list_remove(&watch->all);
+    rota__list_remove(&watch->item.node);
+    if (watch->freed)
+        *watch->freed = true;
+    if (!watch->op.pending) {
+        rota__free(watch);
+        return NULL;
+    }
+    watch->ended = true;
+    rota__op_withdraw(&watch->op);
+    return NULL;
+}
+
+void rota__loop_free_watches(rota_loop *loop)
+{
+    rota__list_each (node, &loop->watches)
+        rota_watch_free(rota__container_of(node, rota_watch, all));
+}
