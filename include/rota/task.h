@@ -50,10 +50,10 @@ typedef struct rota_site {
     int line;
 } rota_site;
 
-#define ROTA_SITE(what)                                                                            \
-    (__extension__({                                                                               \
-        static const rota_site rota__site = {what, __FILE__, __LINE__};                            \
-        &rota__site;                                                                               \
+#define ROTA_SITE(what)                                                 \
+    (__extension__({                                                    \
+        static const rota_site rota__site = {what, __FILE__, __LINE__}; \
+        &rota__site;                                                    \
     }))
 
 /* ---- Running ---- */
@@ -75,15 +75,18 @@ ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *opti
  * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach. With
  * NULL the task is on its own: the loop owns it, and its failure is reported through the log hook.
  *
- * Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop) or -ECANCELED (the loop is ending). */
+ * While the loop is ending, a new task starts cancelled.
+ *
+ * Returns 0, -ENOMEM, or ROTA_ENOTASK (this thread has no loop). */
 #define rota_spawn(fn, arg, ret_task) rota_spawn_at(fn, arg, 0, ret_task, ROTA_SITE(#fn))
 /* The same with the `size` bytes at `arg` copied onto the task's stack (at most 2048, else -E2BIG). */
-#define rota_spawn_copy(fn, arg, size, ret_task) rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
+#define rota_spawn_copy(fn, arg, size, ret_task) \
+    rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
 ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
                            const rota_site *site);
 
 /* Starts a task on another thread's loop. Returns 0, -ENOMEM. */
-#define rota_loop_spawn_threadsafe(loop, fn, arg)                                                  \
+#define rota_loop_spawn_threadsafe(loop, fn, arg) \
     rota_loop_spawn_threadsafe_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg,
                                            const rota_site *site);
@@ -168,9 +171,14 @@ typedef struct rota_timeout {
 } rota_timeout;
 
 #ifdef __cplusplus
-#define ROTA_TIMEOUT_INIT {}
+#define ROTA_TIMEOUT_INIT \
+    {                     \
+    }
 #else
-#define ROTA_TIMEOUT_INIT {0}
+#define ROTA_TIMEOUT_INIT \
+    {                     \
+        0                 \
+    }
 #endif
 
 /* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed (or
@@ -204,8 +212,8 @@ static inline bool rota__timeout_once(rota_timeout *timeout)
  *     }
  *     if (err == -ETIMEDOUT)
  *         ... */
-#define ROTA_TIMEOUT(after)                                                                        \
-    for (ROTA_SCOPED(rota_timeout) rota__timeout = {.duration = (after)};                          \
+#define ROTA_TIMEOUT(after)                                               \
+    for (ROTA_SCOPED(rota_timeout) rota__timeout = {.duration = (after)}; \
          rota__timeout_once(&rota__timeout);)
 
 /* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
@@ -227,7 +235,7 @@ static inline bool rota__shield_once(rota_shield *shield)
     return true;
 }
 
-#define ROTA_SHIELD                                                                                \
+#define ROTA_SHIELD \
     for (ROTA_SCOPED(rota_shield) rota__shield = {._step = 0}; rota__shield_once(&rota__shield);)
 
 /* ---- Futures: a result that somebody else will bring ---- */
@@ -298,8 +306,8 @@ ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mod
 
 typedef enum rota_group_policy {
     ROTA_GROUP_FAIL_FAST, /* the first failure cancels the other tasks and is what the group returns */
-    ROTA_GROUP_COLLECT,   /* failures cancel nobody; the group returns the first one, after all ended */
-    ROTA_GROUP_RACE       /* the first success cancels the others and is what the group returns */
+    ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended */
+    ROTA_GROUP_RACE     /* the first success cancels the others and is what the group returns */
 } rota_group_policy;
 
 /* Tasks that end before the block does. The task that first uses a group owns it, and the group is a
@@ -309,7 +317,7 @@ typedef enum rota_group_policy {
  *     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true}; */
 typedef struct rota_group {
     unsigned char policy; /* a rota_group_policy */
-    bool keep;            /* keep ended tasks for rota_group_next; else they are released as they end */
+    bool keep; /* keep ended tasks for rota_group_next; else they are released as they end */
     bool _interrupted;
     bool _settled; /* the result that counts is known */
     int _result;
@@ -317,20 +325,26 @@ typedef struct rota_group {
     struct rota__scope _scope;
     struct rota__list _tasks; /* running */
     struct rota__list _ended; /* kept, in the order in which they ended */
+    rota_task *_given;        /* by rota_group_next, until the next call */
     struct rota__wait *_waiter;
 } rota_group;
 
 #ifdef __cplusplus
-#define ROTA_GROUP_INIT {}
+#define ROTA_GROUP_INIT \
+    {                   \
+    }
 #else
-#define ROTA_GROUP_INIT {0}
+#define ROTA_GROUP_INIT \
+    {                   \
+        0               \
+    }
 #endif
 
 /* Starts fn(arg) in the group; also while the group is being waited for, by one of its tasks. In a
  * group that is cancelled the task starts cancelled. A failure to spawn counts as the failure of a
  * task, so the return value may be ignored. Returns 0, -ENOMEM, ROTA_ENOTASK. */
 #define rota_group_spawn(group, fn, arg) rota_group_spawn_at(group, fn, arg, 0, ROTA_SITE(#fn))
-#define rota_group_spawn_copy(group, fn, arg, size)                                                \
+#define rota_group_spawn_copy(group, fn, arg, size) \
     rota_group_spawn_at(group, fn, arg, size, ROTA_SITE(#fn))
 ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
                                  const rota_site *site);
@@ -349,7 +363,7 @@ ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */
-ROTA_API int rota_task_result(const rota_task *task);
+ROTA_API int rota_task_result(rota_task *task);
 /* The argument that a task was spawned with. */
 ROTA_API void *rota_task_arg(const rota_task *task);
 
@@ -397,27 +411,31 @@ typedef struct rota_iter {
     void *self;
 } rota_iter;
 
-/* Runs the block for each item; `err` becomes 0 at the end or the error that ended it.
- *
- *     int err;
- *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
- *         puts(line); */
-#define ROTA_FOREACH(type, item, iter, err)                                                        \
-    for (struct rota__foreach rota__each = {(iter), NULL}; rota__foreach_more(&rota__each, (err));) \
-        for (type item = (type)rota__each.item, *rota__again = &item; rota__again; rota__again = NULL)
-
-typedef struct rota_gen rota_gen;
-
 struct rota__foreach {
     rota_iter iter;
-    void *item;
+    void *value;
+    bool inside; /* the block was entered and not finished: left by break */
 };
 
 static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
 {
-    *err = each->iter.next(each->iter.self, &each->item);
-    return *err > 0;
+    *err = each->inside ? 0 : each->iter.next(each->iter.self, &each->value);
+    each->inside = *err > 0;
+    return each->inside;
 }
+
+/* Runs the block for each item; break and continue mean what they always do. Then `*err` is 0, or the
+ * error that ended the iteration.
+ *
+ *     int err;
+ *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
+ *         puts(line); */
+#define ROTA_FOREACH(type, name, iterator, err)                       \
+    for (struct rota__foreach rota__each = {(iterator), NULL, false}; \
+         rota__foreach_more(&rota__each, (err));)                     \
+        for (type name = (type)rota__each.value; rota__each.inside; rota__each.inside = false)
+
+typedef struct rota_gen rota_gen;
 
 /* Makes a generator: fn(gen, arg) runs on a stack of its own, first at the first rota_gen_next, and
  * hands out items with rota_gen_yield. Inside a task its body may call whatever suspends. Outside a task

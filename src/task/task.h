@@ -19,6 +19,7 @@
 #ifndef ROTA__TASK_TASK_H
 #define ROTA__TASK_TASK_H
 
+#include "base/fault.h"
 #include "loop/loop.h"
 
 #include <rota/task.h>
@@ -39,31 +40,41 @@ struct rota__wait {
     bool decided; /* woken, though perhaps not yet run */
 };
 
-enum rota__scope_kind { ROTA__SCOPE_TASK, ROTA__SCOPE_GROUP, ROTA__SCOPE_TIMEOUT, ROTA__SCOPE_SHIELD };
+enum rota__scope_kind {
+    ROTA__SCOPE_TASK,
+    ROTA__SCOPE_GROUP,
+    ROTA__SCOPE_TIMEOUT,
+    ROTA__SCOPE_SHIELD
+};
 
 struct rota_task {
     struct rota__item item;
     struct rota__coro *resume; /* the coroutine to continue: its own, or a generator's */
     rota_loop *loop;
-    int interrupt; /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
-    int budget;    /* operations it may still do at once before it has to yield */
-    struct rota__wait *wait;
-    rota_fn *fn;
-    void *arg;
-    const rota_site *site;
-    struct rota__list scopes; /* innermost first */
+    struct rota__wait *wait;  /* what it is parked on, until that is decided */
+    struct rota__list scopes; /* innermost first; `own` is the last */
+    int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
+    int budget;               /* operations it may still do at once before it has to yield */
     struct rota__scope own;
     struct rota__coro coro;
     struct rota__stack *stack;
-    struct rota__list all; /* in loop->tasks */
+    rota_fn *fn;
+    void *arg;
+    const rota_site *site;
     rota_future done;
+    struct rota__list all; /* in loop->tasks */
     rota_group *group;
-    struct rota__list member; /* in the group's list */
+    struct rota__list member; /* in the group's _tasks or _ended */
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
-    bool ended, owned, joining, read; /* owned: somebody has the handle; read: the result was seen */
+    bool owned;   /* somebody has the handle, or the group keeps it */
+    bool joining; /* a rota_join is under way */
+    bool read;    /* somebody has seen the result */
     char name[32];
 };
+
+/* Operations that a task may do at once before the others get their turn. */
+#define ROTA__BUDGET 64
 
 /* The running task, or NULL. */
 static inline rota_task *rota__task_here(void)
@@ -71,20 +82,61 @@ static inline rota_task *rota__task_here(void)
     return rota__loop_here ? rota__loop_here->current : NULL;
 }
 
-/* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
-int rota__suspend_check(void);
+void rota__cancel_by_fault(rota_task *task);
 
-/* Stops the current task until rota__wake; returns the result given there. Outside a shield, an
- * interrupt that arrives meanwhile calls kind->abort. The caller has done rota__suspend_check. */
+/* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
+static inline int rota__suspend_check(void)
+{
+    rota_task *task = rota__task_here();
+    if (!task)
+        return ROTA_ENOTASK;
+    if (rota__fault(ROTA__FAULT_SUSPEND))
+        rota__cancel_by_fault(task);
+    return task->interrupt;
+}
+
+/* Stops the current task until rota__wake; returns the result given there. An interrupt that arrives
+ * meanwhile calls kind->abort. The caller has done rota__suspend_check. */
 int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object);
 
 /* Decides a wait: the task becomes ready. Each wait is decided exactly once: the caller has taken it
- * out of whatever list it was in. The wait may be decided before rota__park is called. */
+ * out of whatever list it was in. It may be decided before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
 
+/* Lets the other ready tasks run, whatever scopes say. */
+void rota__yield(rota_task *task);
+
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only when
- * the kernel has let go of it. Returns op->result. An operation that is done at once counts against the
- * task's budget, and yields when that is used up. Does rota__suspend_check itself. op->done is set here. */
-ssize_t rota__op_await(struct rota__op *op, const char *name);
+ * the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's scopes;
+ * ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts against the task's
+ * budget, and yields when that is used up. `name` is for reports. */
+ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
+
+/* The `abort` of kinds that are given to rota__op_await. */
+void rota__op_abort(struct rota__wait *wait, int reason);
+
+/* ---- inside the task module ---- */
+
+void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task);
+void rota__scope_close(struct rota__scope *scope);
+void rota__scope_cancel(struct rota__scope *scope);
+/* Closes scopes that a task forgot to leave. */
+void rota__scopes_abandon(rota_task *task);
+
+rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t copy,
+                          const rota_site *site);
+/* The memory of an ended task goes; it must not be running. */
+void rota__task_release(rota_task *task);
+void rota__task_report_unread(rota_task *task);
+void rota__group_task_ended(rota_task *task);
+void rota__task_run_deferred(rota_task *task);
+
+struct rota__bindings *rota__locals_inherit(rota_task *parent);
+void rota__locals_release(struct rota__bindings *bindings);
+
+int rota__loop_stuck(rota_loop *loop);
+void rota__loop_finish(rota_loop *loop);
+/* The text of rota_dump, under a headline. */
+char *rota__task_table(rota_loop *loop, const char *headline);
 
 #endif

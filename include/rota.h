@@ -1,0 +1,10 @@
+/* rota: asyncio for C. All of the library in one include; each header stands for itself, too. */
+#ifndef ROTA_H
+#define ROTA_H
+
+#include <rota/base.h>
+#include <rota/coro.h>
+#include <rota/loop.h>
+#include <rota/task.h>
+
+#endif

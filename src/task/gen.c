@@ -1,0 +1,136 @@
+/* Generators: a coroutine that runs inside the task that asks for the next item.
+ *
+ *     new -> running -> suspended -> running ... -> ended
+ *
+ * Whatever suspends in the body parks the task with the generator's coroutine as the one to resume, so
+ * a body may wait like any other code.
+ *
+ * 1. caller is set exactly while the generator runs.
+ * 2. A generator is left with the scopes that were open when it was entered: yielding out of a scope
+ *    would put it around code that it was not written around. */
+#include "base/alloc.h"
+#include "task/task.h"
+
+enum { NEW, SUSPENDED, RUNNING, ENDED };
+
+struct rota_gen {
+    struct rota__coro coro;
+    struct rota__stack *stack;
+    struct rota__coro *caller;
+    int (*fn)(rota_gen *gen, void *arg);
+    void *arg;
+    void *item;
+    int result;
+    int state;
+    bool closing;
+    struct rota__list *scope; /* innermost of the task when entered; NULL outside a task */
+};
+
+static struct rota__list *innermost_scope(void)
+{
+    rota_task *task = rota__task_here();
+    return task ? task->scopes.next : NULL;
+}
+
+static void gen_main(void *arg)
+{
+    rota_gen *gen = arg;
+    gen->result = gen->fn(gen, gen->arg);
+    gen->state = ENDED;
+    rota__coro_exit(gen->caller);
+}
+
+int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen)
+{
+    rota_gen *gen = rota__zalloc(sizeof *gen);
+    if (!gen)
+        return -ENOMEM;
+    int err = rota__thread_stack_take(&gen->stack);
+    if (err < 0) {
+        rota__free(gen);
+        return err;
+    }
+    gen->fn = fn;
+    gen->arg = arg;
+    rota__coro_init(&gen->coro, gen->stack, gen->stack->top, gen_main, gen);
+    gen->coro.name = "generator";
+    *ret_gen = gen;
+    return 0;
+}
+
+/* Runs the generator until it yields or ends. */
+static void gen_enter(rota_gen *gen)
+{
+    gen->caller = rota__coro_current();
+    gen->scope = innermost_scope();
+    gen->state = RUNNING;
+    rota__coro_switch(&gen->coro);
+    gen->caller = NULL;
+}
+
+int rota_gen_next(rota_gen *gen, void **ret_item)
+{
+    if (gen->state == RUNNING)
+        return -EBUSY;
+    rota_task *task = rota__task_here();
+    if (task && task->interrupt)
+        return task->interrupt;
+    if (gen->state != ENDED)
+        gen_enter(gen);
+    if (gen->state == ENDED)
+        return gen->result < 0 ? gen->result : 0;
+    *ret_item = gen->item;
+    return 1;
+}
+
+int rota_gen_yield(rota_gen *gen, void *item)
+{
+    if (gen->state != RUNNING || rota__coro_current() != &gen->coro)
+        return -EPERM;
+    if (gen->closing)
+        return -ECANCELED;
+    if (innermost_scope() != gen->scope)
+        return ROTA_ESCOPE;
+    gen->item = item;
+    gen->state = SUSPENDED;
+    rota__coro_switch(gen->caller);
+    return gen->closing ? -ECANCELED : 0;
+}
+
+int rota_gen_yield_from(rota_gen *gen, rota_iter inner)
+{
+    void *item;
+    int more;
+    while ((more = inner.next(inner.self, &item)) > 0) {
+        int err = rota_gen_yield(gen, item);
+        if (err < 0)
+            return err;
+    }
+    return more;
+}
+
+static int gen_iter_next(void *self, void **ret_item)
+{
+    return rota_gen_next(self, ret_item);
+}
+
+rota_iter rota_gen_iter(rota_gen *gen)
+{
+    return (rota_iter){gen_iter_next, gen};
+}
+
+rota_gen *rota_gen_free(rota_gen *gen)
+{
+    if (!gen)
+        return NULL;
+    gen->closing = true;
+    if (gen->state == SUSPENDED)
+        ROTA_SHIELD
+        {
+            gen_enter(gen);
+        }
+    rota__coro_fini(&gen->coro);
+    rota__thread_stack_give(gen->stack);
+    rota__free(gen);
+    return NULL;
+}

@@ -1,0 +1,70 @@
+/* Locals: each task refers to an immutable table of bindings, which it shares with the tasks that it
+ * spawned since its last change. A table that nobody shares is changed in place. */
+#include "base/alloc.h"
+#include "task/task.h"
+
+#include <string.h>
+
+struct rota__bindings {
+    size_t refs;
+    size_t n;
+    struct binding {
+        const rota_local *local;
+        void *value;
+    } at[];
+};
+
+static struct binding *find(struct rota__bindings *b, const rota_local *local)
+{
+    for (size_t i = 0; b && i < b->n; i++)
+        if (b->at[i].local == local)
+            return &b->at[i];
+    return NULL;
+}
+
+struct rota__bindings *rota__locals_inherit(rota_task *parent)
+{
+    if (!parent || !parent->locals)
+        return NULL;
+    parent->locals->refs++;
+    return parent->locals;
+}
+
+void rota__locals_release(struct rota__bindings *b)
+{
+    if (b && --b->refs == 0)
+        rota__free(b);
+}
+
+void *rota_local_get(const rota_local *local)
+{
+    rota_task *task = rota__task_here();
+    struct binding *found = task ? find(task->locals, local) : NULL;
+    return found ? found->value : local->initial;
+}
+
+int rota_local_set(const rota_local *local, void *value)
+{
+    rota_task *task = rota__task_here();
+    if (!task)
+        return ROTA_ENOTASK;
+    struct rota__bindings *old = task->locals;
+    struct binding *found = find(old, local);
+    if (!found || old->refs > 1) {
+        size_t n = old ? old->n : 0;
+        size_t at = found ? (size_t)(found - old->at) : n;
+        struct rota__bindings *b = rota__alloc(sizeof *b + (n + 1) * sizeof *b->at);
+        if (!b)
+            return -ENOMEM;
+        b->refs = 1;
+        b->n = found ? n : n + 1;
+        if (old)
+            memcpy(b->at, old->at, n * sizeof *b->at);
+        b->at[at].local = local;
+        rota__locals_release(old);
+        task->locals = b;
+        found = &b->at[at];
+    }
+    found->value = value;
+    return 0;
+}

@@ -1,0 +1,167 @@
+/* rota_run, and the end of a loop. */
+#include "base/sys.h"
+#include "task/task.h"
+
+#include <signal.h>
+#include <string.h>
+
+/* ---- The end: tasks are cancelled and waited for, then what other modules keep with the loop. */
+
+static void cancel_one(rota_task *task, void *arg)
+{
+    (void)arg;
+    rota_task_cancel(task);
+}
+
+/* A task that stays stuck though it was cancelled (it shields itself and waits for what nobody will
+ * bring) was reported; its stack goes without being unwound. */
+static void abandon_one(rota_task *task, void *arg)
+{
+    (void)arg;
+    rota__scopes_abandon(task);
+    rota__locals_release(task->locals);
+    rota__list_remove(&task->all);
+    rota__task_release(task);
+}
+
+static void run_to_the_end(rota_loop *loop)
+{
+    while (!rota__list_empty(&loop->tasks)) {
+        if (rota__loop_alive(loop)) {
+            if (rota__loop_turn(loop, ROTA_NEVER) < 0)
+                break;
+        } else {
+            loop->stuck(loop);
+            break;
+        }
+    }
+    rota_task_each(loop, abandon_one, NULL);
+}
+
+static int close_annexes(void *arg)
+{
+    rota_loop *loop = arg;
+    ROTA_SHIELD
+    {
+        struct rota__list *node;
+        while ((node = rota__list_take_first(&loop->annexes))) {
+            struct rota__annex *annex = rota__container_of(node, struct rota__annex, node);
+            annex->close(annex);
+        }
+    }
+    return 0;
+}
+
+void rota__loop_finish(rota_loop *loop)
+{
+    loop->home = rota__coro_current();
+    loop->main = NULL;
+    loop->stopping = false;
+    rota_task_each(loop, cancel_one, NULL);
+    run_to_the_end(loop);
+    if (!rota__list_empty(&loop->annexes)) {
+        /* Closing may wait for threads, which only a task can do. */
+        if (rota__task_new(loop, close_annexes, loop, 0, ROTA_SITE("close executors")))
+            run_to_the_end(loop);
+    }
+    if (loop->zombie)
+        rota__task_release(loop->zombie);
+    loop->zombie = NULL;
+}
+
+/* ---- Signals */
+
+static struct {
+    atomic_flag taken; /* by the one loop of the process that gets SIGINT: the first that runs */
+    rota_loop *_Atomic loop;
+    struct rota__post post;
+    struct sigaction before, pipe_before;
+    bool watching, pipe_changed;
+} interrupt = {.taken = ATOMIC_FLAG_INIT};
+
+static void cancel_main(struct rota__post *post, rota_loop *loop)
+{
+    (void)post;
+    if (loop->main)
+        rota_task_cancel(loop->main);
+}
+
+/* The first SIGINT becomes a cancellation; the second one does what it would have done. */
+static void on_sigint(int number)
+{
+    rota_loop *loop = atomic_exchange(&interrupt.loop, NULL);
+    if (loop) {
+        int saved = errno;
+        rota__loop_post(loop, &interrupt.post);
+        errno = saved;
+        return;
+    }
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static bool is_default(int number, struct sigaction *ret_before)
+{
+    return sigaction(number, NULL, ret_before) == 0 && ret_before->sa_handler == SIG_DFL;
+}
+
+/* A program's own handlers stay. Returns whether this loop has the signals. */
+static bool signals_start(rota_loop *loop)
+{
+    if (atomic_flag_test_and_set(&interrupt.taken))
+        return false;
+    atomic_store(&interrupt.loop, loop);
+    interrupt.post.run = cancel_main;
+    interrupt.watching = is_default(SIGINT, &interrupt.before);
+    if (interrupt.watching) {
+        struct sigaction action = {.sa_handler = on_sigint, .sa_flags = SA_RESTART};
+        sigaction(SIGINT, &action, NULL);
+    }
+    interrupt.pipe_changed = is_default(SIGPIPE, &interrupt.pipe_before);
+    if (interrupt.pipe_changed)
+        signal(SIGPIPE, SIG_IGN);
+    return true;
+}
+
+static void signals_stop(void)
+{
+    if (interrupt.watching)
+        sigaction(SIGINT, &interrupt.before, NULL);
+    if (interrupt.pipe_changed)
+        sigaction(SIGPIPE, &interrupt.pipe_before, NULL);
+    atomic_store(&interrupt.loop, NULL);
+    atomic_flag_clear(&interrupt.taken);
+}
+
+/* ---- rota_run */
+
+static int run_main(rota_loop *loop, rota_fn *main, void *arg, const rota_site *site)
+{
+    rota_task *task = rota__task_new(loop, main, arg, 0, site);
+    if (!task)
+        return -ENOMEM;
+    task->owned = task->read = true;
+    loop->main = task;
+    int err = rota_loop_run(loop);
+    loop->main = NULL;
+    int result = rota_task_done(task) ? rota_task_result(task) : err;
+    rota_task_detach(task);
+    return result;
+}
+
+int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, const rota_site *site)
+{
+    rota_loop *loop;
+    int err = rota_loop_new(options, &loop);
+    if (err < 0)
+        return err;
+    err = rota__overflow_watch_start();
+    bool signals = err == 0 && signals_start(loop);
+    if (err == 0)
+        err = run_main(loop, main, arg, site);
+    rota_loop_free(loop);
+    if (signals)
+        signals_stop();
+    rota__overflow_watch_stop();
+    return err;
+}

@@ -1,0 +1,203 @@
+/* Scopes: what suspending calls return before they do anything.
+ *
+ * A task's scopes form a list, innermost first, that ends with the task's own. task->interrupt is what
+ * follows from them, and is recomputed whenever a scope is opened, closed, cancelled or expires:
+ *
+ *     walking outwards up to the first shield: -ECANCELED if a scope is cancelled,
+ *     else -ETIMEDOUT if one has expired, else 0
+ *
+ * 1. Nothing but recompute sets task->interrupt; a change from 0 aborts the wait of a parked task.
+ * 2. Scopes may be closed in any order, because a group begins at its first use. */
+#include "base/alloc.h"
+#include "task/task.h"
+
+static int effective(const rota_task *task)
+{
+    int result = 0;
+    rota__list_each (node, &task->scopes) {
+        const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
+        if (scope->cancelled)
+            return -ECANCELED;
+        if (scope->expired)
+            result = -ETIMEDOUT;
+        if (scope->kind == ROTA__SCOPE_SHIELD)
+            break;
+    }
+    return result;
+}
+
+static void recompute(rota_task *task)
+{
+    task->interrupt = effective(task);
+    if (task->interrupt && task->wait)
+        task->wait->kind->abort(task->wait, task->interrupt);
+}
+
+void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task)
+{
+    scope->task = task;
+    scope->kind = (unsigned char)kind;
+    scope->cancelled = scope->expired = false;
+    rota__list_prepend(&task->scopes, &scope->node);
+    if (kind == ROTA__SCOPE_SHIELD)
+        task->interrupt = 0;
+}
+
+void rota__scope_close(struct rota__scope *scope)
+{
+    rota_task *task = scope->task;
+    if (!task)
+        return;
+    scope->task = NULL;
+    rota__list_remove(&scope->node);
+    if (scope->cancelled || scope->expired || scope->kind == ROTA__SCOPE_SHIELD)
+        recompute(task);
+}
+
+void rota__scope_cancel(struct rota__scope *scope)
+{
+    if (!scope->task || scope->cancelled)
+        return;
+    scope->cancelled = true;
+    recompute(scope->task);
+}
+
+void rota__scopes_abandon(rota_task *task)
+{
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&task->scopes))) {
+        struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
+        scope->task = NULL;
+        if (scope->kind == ROTA__SCOPE_TIMEOUT)
+            rota__timer_cancel(&task->loop->timers,
+                               &rota__container_of(scope, rota_timeout, _scope)->_timer);
+    }
+}
+
+void rota__cancel_by_fault(rota_task *task)
+{
+    rota_task_cancel(task->loop->main ? task->loop->main : task);
+}
+
+int rota_check(void)
+{
+    rota_task *task = rota__task_here();
+    return task ? task->interrupt : 0;
+}
+
+/* ---- Timeouts */
+
+static void timeout_fire(struct rota__timer *timer)
+{
+    rota_timeout *timeout = rota__container_of(timer, rota_timeout, _timer);
+    timeout->_scope.expired = true;
+    recompute(timeout->_scope.task);
+}
+
+static void timeout_arm(rota_timeout *timeout, rota_time when)
+{
+    if (when == ROTA_NEVER)
+        return;
+    timeout->_timer.deadline = when;
+    timeout->_timer.fire = timeout_fire;
+    rota__timer_arm(&timeout->_scope.task->loop->timers, &timeout->_timer);
+}
+
+/* ROTA_NEVER from now is never, whatever the clock says. */
+static rota_time from_now(const rota_loop *loop, rota_time duration)
+{
+    rota_time when;
+    if (__builtin_add_overflow(rota_loop_time(loop), duration, &when))
+        when = duration > 0 ? ROTA_NEVER : 0;
+    return when;
+}
+
+void rota_timeout_begin_at(rota_timeout *timeout, rota_time when)
+{
+    rota_task *task = rota__task_here();
+    *timeout = (rota_timeout){.duration = timeout->duration, ._step = timeout->_step};
+    if (!task)
+        return;
+    rota__scope_open(&timeout->_scope, ROTA__SCOPE_TIMEOUT, task);
+    timeout_arm(timeout, when);
+}
+
+void rota_timeout_begin(rota_timeout *timeout, rota_time duration)
+{
+    rota_task *task = rota__task_here();
+    rota_timeout_begin_at(timeout, task ? from_now(task->loop, duration) : ROTA_NEVER);
+}
+
+void rota_timeout_reset(rota_timeout *timeout, rota_time duration)
+{
+    rota_task *task = timeout->_scope.task;
+    if (!task || timeout->_scope.expired)
+        return;
+    rota__timer_cancel(&task->loop->timers, &timeout->_timer);
+    timeout_arm(timeout, from_now(task->loop, duration));
+}
+
+int rota_timeout_end(rota_timeout *timeout)
+{
+    rota_task *task = timeout->_scope.task;
+    if (!task)
+        return timeout->_scope.expired ? -ETIMEDOUT : 0;
+    rota__timer_cancel(&task->loop->timers, &timeout->_timer);
+    rota__scope_close(&timeout->_scope);
+    return timeout->_scope.expired ? -ETIMEDOUT : 0;
+}
+
+/* ---- Shields */
+
+void rota_shield_begin(rota_shield *shield)
+{
+    rota_task *task = rota__task_here();
+    shield->_scope.task = NULL;
+    if (task)
+        rota__scope_open(&shield->_scope, ROTA__SCOPE_SHIELD, task);
+}
+
+void rota_shield_end(rota_shield *shield)
+{
+    rota__scope_close(&shield->_scope);
+}
+
+/* ---- Sleeping */
+
+struct sleep_wait {
+    struct rota__wait wait;
+    struct rota__timer timer;
+};
+
+static void sleep_fire(struct rota__timer *timer)
+{
+    rota__wake(&rota__container_of(timer, struct sleep_wait, timer)->wait, 0);
+}
+
+static void sleep_abort(struct rota__wait *wait, int reason)
+{
+    struct sleep_wait *s = rota__container_of(wait, struct sleep_wait, wait);
+    rota__timer_cancel(&wait->task->loop->timers, &s->timer);
+    rota__wake(wait, reason);
+}
+
+static const struct rota__wait_kind sleep_kind = {"sleep", sleep_abort};
+
+int rota_sleep_until(rota_time when)
+{
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    rota_task *task = rota__task_here();
+    struct sleep_wait s = {.timer = {.deadline = when, .fire = sleep_fire}};
+    rota__timer_arm(&task->loop->timers, &s.timer);
+    return rota__park(&s.wait, &sleep_kind, NULL);
+}
+
+int rota_sleep(rota_time duration)
+{
+    rota_task *task = rota__task_here();
+    if (duration <= 0 || !task)
+        return rota_yield();
+    return rota_sleep_until(from_now(task->loop, duration));
+}

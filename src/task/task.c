@@ -1,0 +1,440 @@
+/* Tasks: a stack each, with the task itself at its top.
+ *
+ *     new -> ready -> running -> parked -> ready ... -> running -> ended -> released
+ *
+ *     spawn   new -> ready             resume        ready -> running
+ *     park    running -> parked        rota__wake    parked -> ready
+ *     yield   running -> ready         task_main     running -> ended
+ *
+ * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the next
+ *    one and switches to it directly; it goes home only when the next thing to run is no task.
+ * 2. A task is in loop->tasks until it has ended, whoever has a handle.
+ * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the stack
+ *    that is to be released. There is at most one.
+ * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided wait. */
+#include "task/task.h"
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <string.h>
+
+/* ---- Switching */
+
+static void task_resume(struct rota__item *item)
+{
+    rota_task *task = rota__container_of(item, rota_task, item);
+    task->loop->current = task;
+    task->budget = ROTA__BUDGET;
+    rota__coro_switch(task->resume);
+}
+
+/* The next item of this turn if it is a task, or NULL: then the loop has to go on. */
+static rota_task *next_task(rota_loop *loop)
+{
+    struct rota__list *node = rota__list_first(&loop->running);
+    if (!node && rota__loop_next_turn_at_once(loop))
+        node = rota__list_first(&loop->running);
+    struct rota__item *item = node ? rota__container_of(node, struct rota__item, node) : NULL;
+    if (!item || item->run != task_resume)
+        return NULL;
+    rota__list_remove(node);
+    loop->resumes++;
+    return rota__container_of(item, rota_task, item);
+}
+
+/* Where control goes when the current task stops. */
+static struct rota__coro *next_coro(rota_loop *loop)
+{
+    rota_task *next = next_task(loop);
+    loop->current = next;
+    if (!next)
+        return loop->home;
+    next->budget = ROTA__BUDGET;
+    return next->resume;
+}
+
+static void task_stop(rota_task *task)
+{
+    struct rota__coro *here = rota__coro_current();
+    task->resume = here;
+    struct rota__coro *next = next_coro(task->loop);
+    if (next != here)
+        rota__coro_switch(next);
+}
+
+int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object)
+{
+    if (wait->decided)
+        return wait->result;
+    rota_task *task = rota__task_here();
+    wait->kind = kind;
+    wait->object = object;
+    wait->task = task;
+    task->wait = wait;
+    task_stop(task);
+    return wait->result;
+}
+
+void rota__wake(struct rota__wait *wait, int result)
+{
+    wait->result = result;
+    wait->decided = true;
+    rota_task *task = wait->task;
+    if (task && task->wait == wait) {
+        task->wait = NULL;
+        rota__loop_ready(task->loop, &task->item);
+    }
+}
+
+void rota__yield(rota_task *task)
+{
+    rota__loop_ready(task->loop, &task->item);
+    task_stop(task);
+}
+
+int rota_yield(void)
+{
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    rota__yield(rota__task_here());
+    return 0;
+}
+
+/* ---- Operations */
+
+struct op_wait {
+    struct rota__wait wait;
+    struct rota__op *op;
+};
+
+void rota__op_abort(struct rota__wait *wait, int reason)
+{
+    (void)reason; /* the task's scopes know it when the operation has come back */
+    rota__op_withdraw(rota__container_of(wait, struct op_wait, wait)->op);
+}
+
+static void op_done(struct rota__op *op)
+{
+    rota__wake(op->owner, 0);
+}
+
+ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
+{
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    rota_task *task = rota__task_here();
+    op->done = op_done;
+    do {
+        struct op_wait w = {.op = op};
+        op->owner = &w.wait;
+        if (rota__op_start(op)) {
+            if (--task->budget <= 0)
+                rota__yield(task);
+            return op->result;
+        }
+        rota__park(&w.wait, kind, op->fd);
+        if (op->withdrawn && op->result == -ECANCELED)
+            return task->interrupt ? task->interrupt : ROTA_ECLOSED;
+    } while (op->result == -EAGAIN);
+    return op->result;
+}
+
+/* ---- The life of a task */
+
+struct rota__deferred {
+    struct rota__deferred *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+int rota_defer(void (*fn)(void *arg), void *arg)
+{
+    rota_task *task = rota__task_here();
+    if (!task)
+        return ROTA_ENOTASK;
+    struct rota__deferred *d = rota__alloc(sizeof *d);
+    if (!d)
+        return -ENOMEM;
+    *d = (struct rota__deferred){task->deferred, fn, arg};
+    task->deferred = d;
+    return 0;
+}
+
+static void run_deferred(rota_task *task)
+{
+    rota_shield shield;
+    rota_shield_begin(&shield);
+    while (task->deferred) {
+        struct rota__deferred d = *task->deferred;
+        rota__free(task->deferred);
+        task->deferred = d.next;
+        d.fn(d.arg);
+    }
+    rota_shield_end(&shield);
+}
+
+void rota__task_release(rota_task *task)
+{
+    rota_loop *loop = task->loop;
+    struct rota__stack *stack = task->stack;
+    rota__coro_fini(&task->coro);
+    rota__stack_give(&loop->stacks, stack);
+    if (loop->trim_at == ROTA_NEVER)
+        loop->trim_at = 0; /* the next turn asks when */
+}
+
+static void bury_zombie(rota_loop *loop)
+{
+    if (!loop->zombie)
+        return;
+    rota_task *task = loop->zombie;
+    loop->zombie = NULL;
+    rota__task_release(task);
+}
+
+void rota__task_report_unread(rota_task *task)
+{
+    int result = task->done._result;
+    if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
+        return;
+    rota__log(ROTA_LOG_WARNING,
+              "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
+              rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
+}
+
+static void task_end(rota_task *task, int result)
+{
+    rota_loop *loop = task->loop;
+    rota__scopes_abandon(task);
+    rota__locals_release(task->locals);
+    rota__list_remove(&task->all);
+    rota_future_set(&task->done, result);
+    if (task->group)
+        rota__group_task_ended(task);
+    if (task == loop->main)
+        loop->stopping = true;
+    if (!task->owned) {
+        rota__task_report_unread(task);
+        bury_zombie(loop);
+        loop->zombie = task;
+    }
+}
+
+static void task_main(void *arg)
+{
+    rota_task *task = arg;
+    int result = task->fn(task->arg);
+    if (__builtin_expect(task->deferred != NULL, false))
+        run_deferred(task);
+    task_end(task, result);
+    rota__coro_exit(next_coro(task->loop));
+}
+
+/* A dead task never resumes itself, so next_coro cannot name its own stack: nothing makes it ready. */
+
+#define ALIGN_DOWN(p, n) ((char *)((uintptr_t)(p) & ~(uintptr_t)((n)-1)))
+
+rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t copy,
+                          const rota_site *site)
+{
+    bury_zombie(loop);
+    struct rota__stack *stack = rota__stack_take(&loop->stacks);
+    if (!stack)
+        return NULL;
+    rota_task *task = (rota_task *)(void *)ALIGN_DOWN(stack->top - sizeof *task, 64);
+    char *top = (char *)task;
+    if (copy) {
+        top = ALIGN_DOWN(top - copy, 16);
+        arg = memcpy(top, arg, copy);
+    }
+    task->item.run = task_resume;
+    task->resume = &task->coro;
+    task->loop = loop;
+    task->wait = NULL;
+    task->interrupt = 0;
+    task->stack = stack;
+    task->fn = fn;
+    task->arg = (void *)(uintptr_t)arg;
+    task->site = site;
+    task->group = NULL;
+    task->deferred = NULL;
+    task->owned = task->joining = task->read = false;
+    task->name[0] = '\0';
+    task->locals = rota__locals_inherit(loop->current);
+    rota__list_init(&task->scopes);
+    rota__scope_open(&task->own, ROTA__SCOPE_TASK, task);
+    rota__list_init(&task->done._watchers);
+    task->done._state = 0;
+    task->done._loop = loop;
+    rota__coro_init(&task->coro, stack, top, task_main, task);
+    task->coro.name = site->name;
+    rota__list_append(&loop->tasks, &task->all);
+    loop->stuck = rota__loop_stuck;
+    loop->finish = rota__loop_finish;
+    if (loop->ending)
+        rota__scope_cancel(&task->own);
+    rota__loop_ready(loop, &task->item);
+    return task;
+}
+
+int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
+                  const rota_site *site)
+{
+    rota_loop *loop = rota__loop_here;
+    if (!loop)
+        return ROTA_ENOTASK;
+    if (copy > 2048)
+        return -E2BIG;
+    rota_task *task = rota__task_new(loop, fn, arg, copy, site);
+    if (!task)
+        return -ENOMEM;
+    if (ret_task) {
+        task->owned = true;
+        *ret_task = task;
+    }
+    return 0;
+}
+
+struct far_spawn {
+    struct rota__post post;
+    rota_fn *fn;
+    void *arg;
+    const rota_site *site;
+};
+
+static void far_spawn_run(struct rota__post *post, rota_loop *loop)
+{
+    struct far_spawn s = *rota__container_of(post, struct far_spawn, post);
+    rota__free(rota__container_of(post, struct far_spawn, post));
+    if (!rota__task_new(loop, s.fn, s.arg, 0, s.site))
+        rota__log(ROTA_LOG_ERROR, "task '%s' (spawned at %s:%d) could not be started: %s",
+                  s.site->name, s.site->file, s.site->line, rota_strerror(-ENOMEM));
+}
+
+int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)
+{
+    struct far_spawn *s = rota__alloc(sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    *s = (struct far_spawn){{NULL, far_spawn_run}, fn, arg, site};
+    rota__loop_post(loop, &s->post);
+    return 0;
+}
+
+/* ---- Handles */
+
+int rota_join(rota_task *task)
+{
+    rota_task *here = rota__task_here();
+    if (!here)
+        return ROTA_ENOTASK;
+    if (task == here)
+        return -EDEADLK;
+    if (task->joining)
+        return -EBUSY;
+    task->joining = true;
+    int interrupted = 0;
+    if (!rota_future_done(&task->done) || here->interrupt) {
+        rota_future_wait(&task->done);
+        interrupted = here->interrupt;
+    }
+    if (!rota_future_done(&task->done)) {
+        rota_task_cancel(task);
+        ROTA_SHIELD
+        {
+            rota_future_wait(&task->done);
+        }
+    }
+    int result = task->done._result;
+    rota__task_release(task);
+    return interrupted && result == -ECANCELED ? interrupted : result;
+}
+
+rota_task *rota_task_free(rota_task *task)
+{
+    if (!task)
+        return NULL;
+    rota_task_cancel(task);
+    if (!rota_future_done(&task->done)) {
+        rota_task *here = rota__task_here();
+        if (!here || here == task)
+            return rota_task_detach(task); /* cannot wait here */
+        ROTA_SHIELD
+        {
+            rota_future_wait(&task->done);
+        }
+    }
+    rota__task_report_unread(task);
+    rota__task_release(task);
+    return NULL;
+}
+
+rota_task *rota_task_detach(rota_task *task)
+{
+    if (!task)
+        return NULL;
+    task->owned = false;
+    if (rota_future_done(&task->done)) {
+        rota__task_report_unread(task);
+        rota__task_release(task);
+    }
+    return NULL;
+}
+
+void rota_task_cancel(rota_task *task)
+{
+    if (!rota_future_done(&task->done))
+        rota__scope_cancel(&task->own);
+}
+
+rota_task *rota_task_current(void)
+{
+    return rota__task_here();
+}
+
+bool rota_task_done(const rota_task *task)
+{
+    return rota_future_done(&task->done);
+}
+
+int rota_task_result(rota_task *task)
+{
+    task->read = true;
+    return rota_future_result(&task->done);
+}
+
+void *rota_task_arg(const rota_task *task)
+{
+    return task->arg;
+}
+
+void rota_task_set_name(rota_task *task, const char *name)
+{
+    strncpy(task->name, name, sizeof task->name - 1);
+    task->name[sizeof task->name - 1] = '\0';
+    task->coro.name = task->name;
+}
+
+const char *rota_task_name(const rota_task *task)
+{
+    return task->coro.name;
+}
+
+const char *rota_task_waits_for(const rota_task *task)
+{
+    return task->wait ? task->wait->kind->name : NULL;
+}
+
+rota_future *rota_task_future(rota_task *task)
+{
+    task->read = true;
+    return &task->done;
+}
+
+void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), void *arg)
+{
+    rota__list_each (node, &loop->tasks)
+        fn(rota__container_of(node, rota_task, all), arg);
+}
