@@ -96,8 +96,10 @@ def build(suite):
     """Configures and builds a suite's folder; returns None, or what went wrong."""
     folder = ROOT / suite.folder
     env = {"CC": suite.compiler} if suite.compiler else {}
-    made_with = folder / "options.txt"
-    options = "\n".join([suite.compiler, "--werror", *suite.options])
+    made_with = folder / "made-with.txt"
+    parts = sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*/meson.build"), *ROOT.glob("*/*/meson.build"),
+                                                      *ROOT.glob("tests/*.c")])
+    options = "\n".join([suite.compiler, *suite.options, *parts])
     if not made_with.exists() or made_with.read_text() != options:
         shutil.rmtree(folder, ignore_errors=True)
         status, output = run(["meson", "setup", folder, "--werror", *suite.options], env)

@@ -1,0 +1,281 @@
+/* base: lists, memory, errors, the log hook, injected faults. */
+
+#include "harness.h"
+
+#include "base/alloc.h"
+#include "base/fault.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/sys.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lists. */
+
+struct item {
+    int number;
+    struct rota__list node;
+};
+
+static void check_numbers(const struct rota__list *list, const char *expected)
+{
+    char text[100] = "";
+
+    rota__list_each (node, list) {
+        struct item *item = rota__container_of(node, struct item, node);
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%d ", item->number);
+    }
+    CHECK_STR(text, expected);
+}
+
+static void list_of_three(struct rota__list *list, struct item items[3])
+{
+    rota__list_init(list);
+    for (int i = 0; i < 3; i++) {
+        items[i].number = i + 1;
+        rota__list_append(list, &items[i].node);
+    }
+}
+
+TEST(list_keeps_the_order_of_appending)
+{
+    struct rota__list list;
+    struct item items[3], zero = {.number = 0};
+    list_of_three(&list, items);
+    check_numbers(&list, "1 2 3 ");
+    rota__list_prepend(&list, &zero.node);
+    check_numbers(&list, "0 1 2 3 ");
+}
+
+TEST(removing_a_node_twice_does_no_harm)
+{
+    struct rota__list list;
+    struct item items[3];
+    list_of_three(&list, items);
+    rota__list_remove(&items[1].node);
+    rota__list_remove(&items[1].node);
+    check_numbers(&list, "1 3 ");
+}
+
+TEST(walk_survives_removal_of_the_node_it_is_at)
+{
+    struct rota__list list;
+    struct item items[3];
+    list_of_three(&list, items);
+    rota__list_each (node, &list)
+        rota__list_remove(node);
+    CHECK(rota__list_empty(&list));
+}
+
+TEST(taking_from_an_empty_list_gives_null)
+{
+    struct rota__list list;
+    struct item items[3];
+    list_of_three(&list, items);
+    for (int i = 0; i < 3; i++)
+        CHECK_PTR(rota__list_take_first(&list), ==, &items[i].node);
+    CHECK_PTR(rota__list_take_first(&list), ==, NULL);
+}
+
+TEST(splice_moves_everything_behind_what_is_there)
+{
+    struct rota__list a, b, empty;
+    struct item first[3], second[3];
+    list_of_three(&a, first);
+    list_of_three(&b, second);
+    rota__list_init(&empty);
+    rota__list_splice(&a, &b);
+    rota__list_splice(&a, &empty);
+    check_numbers(&a, "1 2 3 1 2 3 ");
+    CHECK(rota__list_empty(&b));
+}
+
+/* Memory. */
+
+TEST(array_that_overflows_is_refused)
+{
+    CHECK_PTR(rota__alloc_array(SIZE_MAX / 2, 3), ==, NULL);
+}
+
+TEST(array_is_zeroed_also_when_empty)
+{
+    char zeros[8] = {0};
+    void *array = rota__alloc_array(2, 4), *empty = rota__alloc_array(0, 4);
+    CHECK(array && empty);
+    CHECK_MEM(array, zeros, 8);
+    rota__free(array);
+    rota__free(empty);
+}
+
+TEST(live_allocations_are_counted)
+{
+    long before = rota__alloc_live();
+    char *copy = rota__strdup("text");
+    CHECK_STR(copy, "text");
+    CHECK_INT(rota__alloc_live(), ==, before + 1);
+    char *larger = rota__resize(copy, 1000);
+    CHECK(larger);
+    CHECK_INT(rota__alloc_live(), ==, before + 1);
+    rota__free(larger);
+    rota__free(NULL);
+    CHECK_INT(rota__alloc_live(), ==, before);
+}
+
+struct counts {
+    int resized, released;
+};
+
+static void *counting_resize(void *ctx, void *ptr, size_t size)
+{
+    ((struct counts *)ctx)->resized++;
+    return realloc(ptr, size);
+}
+
+static void counting_release(void *ctx, void *ptr)
+{
+    ((struct counts *)ctx)->released++;
+    free(ptr);
+}
+
+TEST_WITH(memory_comes_from_the_allocator_that_was_set, .without_faults = true)
+{
+    struct counts counts = {0, 0};
+    rota_allocator_set(&(rota_allocator){counting_resize, counting_release, &counts});
+    rota__free(rota__zalloc(10));
+    rota_allocator_set(NULL);
+    rota__free(rota__alloc(10));
+    CHECK_INT(counts.resized, ==, 1);
+    CHECK_INT(counts.released, ==, 1);
+}
+
+/* Injected faults. */
+
+TEST_WITH(only_the_armed_point_fails, .without_faults = true)
+{
+    rota__fault_arm(ROTA__FAULT_ALLOC, 2);
+    void *first = rota__alloc(1), *second = rota__alloc(1), *third = rota__alloc(1);
+    CHECK_INT(rota__fault_count(ROTA__FAULT_ALLOC), ==, 3);
+    rota__fault_disarm();
+    CHECK(first && !second && third);
+    rota__free(first);
+    rota__free(third);
+}
+
+TEST_WITH(disarmed_points_neither_fail_nor_count, .without_faults = true)
+{
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    rota__fault_disarm();
+    void *memory = rota__alloc(1);
+    CHECK(memory);
+    rota__free(memory);
+    CHECK_INT(rota__fault_count(ROTA__FAULT_ALLOC), ==, 0);
+}
+
+TEST_WITH(system_call_that_fails_is_not_made, .without_faults = true)
+{
+    int before = test_open_fds();
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    CHECK_INT(rota__sys(EMFILE, open("/dev/null", O_RDONLY)), ==, -EMFILE);
+    rota__fault_disarm();
+    CHECK_INT(test_open_fds(), ==, before);
+    CHECK_INT(rota__sys(EMFILE, open("/does/not/exist", O_RDONLY)), ==, -ENOENT);
+}
+
+TEST_WITH(shortened_transfer_is_one_byte, .without_faults = true)
+{
+    CHECK_INT(rota__sys_shorten(100), ==, 100);
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    CHECK_INT(rota__sys_shorten(100), ==, 1);
+    CHECK_INT(rota__sys_shorten(100), ==, 100);
+}
+
+/* Errors. */
+
+TEST(every_rota_code_has_words_of_its_own)
+{
+    for (int a = ROTA_EOF; a >= ROTA_ESCOPE; a--) {
+        CHECK(strcmp(rota_strerror(a), "unknown error") != 0);
+        for (int b = ROTA_EOF; b > a; b--)
+            CHECK(strcmp(rota_strerror(a), rota_strerror(b)) != 0);
+    }
+}
+
+TEST(system_errors_keep_their_words)
+{
+    CHECK_STR(rota_strerror(-ECONNREFUSED), strerror(ECONNREFUSED));
+    CHECK_STR(rota_strerror(0), "success");
+    CHECK_STR(rota_strerror(17), "success");
+}
+
+TEST(nonsense_is_an_unknown_error)
+{
+    CHECK_STR(rota_strerror(-4000), "unknown error");
+    CHECK_STR(rota_strerror(INT32_MIN), "unknown error");
+}
+
+/* The log hook. */
+
+static void keep_message(void *arg, rota_log_level level, const char *message)
+{
+    snprintf(arg, 100, "%d %zu %.50s", (int)level, strlen(message), message);
+}
+
+TEST(hook_gets_level_and_text)
+{
+    char seen[100] = "";
+    rota_log_set(keep_message, seen);
+    CHECK(rota__log_wanted());
+    rota__log(ROTA_LOG_WARNING, "task %s failed", "reader");
+    CHECK_STR(seen, "2 18 task reader failed");
+}
+
+TEST(long_report_is_cut_at_8_kib)
+{
+    char seen[100] = "", *text = malloc(20000);
+    CHECK(text);
+    memset(text, 'x', 19999);
+    text[19999] = 0;
+    rota_log_set(keep_message, seen);
+    rota__log(ROTA_LOG_ERROR, "%s", text);
+    CHECK(strncmp(seen, "3 8191 xxx", 10) == 0);
+    rota__log_text(ROTA_LOG_ERROR, text);
+    CHECK(strncmp(seen, "3 19999 xxx", 11) == 0);
+    free(text);
+}
+
+/* The case's own output, read back through its descriptor. */
+static void check_stderr(const char *expected)
+{
+    char text[200] = "";
+    fflush(stderr);
+    CHECK_OK(pread(STDERR_FILENO, text, sizeof text - 1, 0));
+    CHECK_STR(text, expected);
+}
+
+TEST(library_is_silent_without_a_hook)
+{
+    setenv("ROTA_DEBUG", "0", 1);
+    CHECK(!rota__log_wanted());
+    rota__log(ROTA_LOG_ERROR, "nobody asked");
+    check_stderr("");
+}
+
+TEST(debug_mode_reports_to_stderr)
+{
+    setenv("ROTA_DEBUG", "1", 1);
+    CHECK(rota__log_wanted());
+    rota__log(ROTA_LOG_ERROR, "somebody asked");
+    check_stderr("rota: somebody asked\n");
+}
+
+TEST(debug_mode_reports_to_the_hook_when_there_is_one)
+{
+    char seen[100] = "";
+    setenv("ROTA_DEBUG", "1", 1);
+    rota_log_set(keep_message, seen);
+    rota__log(ROTA_LOG_INFO, "hello");
+    CHECK_STR(seen, "1 5 hello");
+    check_stderr("");
+}
