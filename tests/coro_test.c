@@ -279,6 +279,9 @@ TEST_WITH(gdb_backtrace_ends_cleanly, .seconds = 60)
 {
     if (ROTA__CORO_WATCHED || RUNNING_ON_VALGRIND)
         SKIP("gdb is asked in the plain build");
+#ifdef ROTA__CORO_UCONTEXT
+    SKIP("makecontext's own entry does not end the stack");
+#endif
     if (system("gdb --version >/dev/null 2>&1") != 0)
         SKIP("gdb is not installed");
     char self[512], command[1024], line[1024], all[16384] = "";
