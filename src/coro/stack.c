@@ -109,6 +109,7 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
      * kernel has no huge pages, which is as good. */
     madvise(base, slab_size(slab), MADV_NOHUGEPAGE);
     slab->base = base;
+    watch_slab(pool, base, slab_size(slab));
     rota__list_append(&pool->slabs, &slab->node);
     return slab;
 }
