@@ -39,7 +39,7 @@ static void co_body(void *arg)
     struct co *co = arg;
     co->fn(co);
     co->ended = true;
-    rota__coro_exit(co->back);
+    rota__coro_exit(co->back, 0);
 }
 
 static void co_start(struct co *co, struct rota__stack_pool *pool, void (*fn)(struct co *),
@@ -66,14 +66,14 @@ static void on_stack(size_t size, const char *name, void (*fn)(struct co *), voi
     CHECK_OK(rota__stack_pool_init(&pool, size));
     co_start(&co, &pool, fn, data);
     co.coro.name = name;
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     co_end(&co);
     rota__stack_pool_fini(&pool);
 }
 
 static void yield(struct co *co)
 {
-    rota__coro_switch(co->back);
+    rota__coro_switch(co->back, 0);
 }
 
 /* The switch. */
@@ -93,13 +93,13 @@ TEST(switching_continues_where_the_other_stopped)
     co_start(&a, &pool, count_to_three, &n);
     co_start(&b, &pool, count_to_three, &m);
     for (int i = 1; i <= 3; i++) {
-        rota__coro_switch(&a.coro);
-        rota__coro_switch(&b.coro);
+        rota__coro_switch(&a.coro, 0);
+        rota__coro_switch(&b.coro, 0);
         CHECK_INT(n, ==, i);
         CHECK_INT(m, ==, i);
     }
-    rota__coro_switch(&a.coro);
-    rota__coro_switch(&b.coro);
+    rota__coro_switch(&a.coro, 0);
+    rota__coro_switch(&b.coro, 0);
     co_end(&a);
     co_end(&b);
     rota__stack_pool_fini(&pool);
@@ -118,7 +118,7 @@ TEST(current_is_the_one_that_runs)
     rota__stack_pool_init(&pool, 0);
     co_start(&co, &pool, note_current, &seen);
     CHECK_PTR(rota__coro_current(), ==, own);
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     CHECK_PTR(seen, ==, &co.coro);
     CHECK_PTR(rota__coro_current(), ==, own);
     co_end(&co);
@@ -192,7 +192,7 @@ static void fill(uint64_t values[], uint64_t seed)
 
 static void switch_to(void *coro)
 {
-    rota__coro_switch(coro);
+    rota__coro_switch(coro, 0);
 }
 
 static void keep_registers(struct co *co)
@@ -246,7 +246,7 @@ TEST(a_coroutine_begins_with_an_aligned_stack)
         struct co co;
         co_start(&co, &pool, use_aligned, &d);
         rota__coro_init(&co.coro, co.stack, co.stack->top - below, co_body, &co);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
     }
     rota__stack_pool_fini(&pool);
@@ -611,12 +611,12 @@ TEST_WITH(a_hundred_thousand_stay_within_4800_bytes_each, .seconds = 60)
     long before = status_kb("VmRSS:") + status_kb("VmPTE:");
     for (int i = 0; i < COUNT; i++) {
         co_start(&all[i], &pool, park, NULL);
-        rota__coro_switch(&all[i].coro);
+        rota__coro_switch(&all[i].coro, 0);
     }
     long each = (status_kb("VmRSS:") + status_kb("VmPTE:") - before) * 1024 / COUNT;
     CHECK_INT(each, <=, 4800);
     for (int i = 0; i < COUNT; i++) {
-        rota__coro_switch(&all[i].coro);
+        rota__coro_switch(&all[i].coro, 0);
         co_end(&all[i]);
     }
     rota__stack_pool_fini(&pool);
@@ -781,7 +781,7 @@ static void leave_red_zones(struct co *co)
     char buf[30000];
     memset(buf, (int)(intptr_t)co->data, sizeof buf);
     co->ended = true;
-    rota__coro_exit(co->back);
+    rota__coro_exit(co->back, 0);
 }
 
 static void fill_stack(struct co *co)
@@ -798,10 +798,10 @@ TEST(a_reused_stack_has_no_traces_of_the_frames_before)
     for (int i = 0; i < 10; i++) {
         struct co co;
         co_start(&co, &pool, leave_red_zones, NULL);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
         co_start(&co, &pool, fill_stack, NULL);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
     }
     rota__stack_pool_fini(&pool);
@@ -820,11 +820,11 @@ TEST(memory_held_by_a_stopped_coroutine_is_no_leak)
     struct co co;
     rota__stack_pool_init(&pool, 0);
     co_start(&co, &pool, hold_memory, NULL);
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
 #if ROTA__ASAN
     CHECK_INT(__lsan_do_recoverable_leak_check(), ==, 0);
 #endif
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     co_end(&co);
     rota__stack_pool_fini(&pool);
 }
