@@ -271,8 +271,10 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     rota__coro_init(&task->coro, stack, top, task_main, task);
     task->coro.name = site->name;
     rota__list_append(&loop->tasks, &task->all);
-    loop->stuck = rota__loop_stuck;
-    loop->finish = rota__loop_finish;
+    if (!loop->finish) {
+        loop->stuck = rota__loop_stuck;
+        loop->finish = rota__loop_finish;
+    }
     if (loop->ending)
         rota__scope_cancel(&task->own);
     rota__loop_ready(loop, &task->item);
@@ -325,8 +327,19 @@ int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const
 
 /* ---- Handles */
 
+static const struct rota__wait_kind join_kind = {"task", rota__future_abort};
+
+/* Waits for the end whatever scopes say. */
+static void await_end(rota_task *task)
+{
+    ROTA_SHIELD {
+        rota__future_park(&task->done, &join_kind);
+    }
+}
+
 int rota_join(rota_task *task)
 {
+    int interrupted = rota__suspend_check();
     rota_task *here = rota__task_here();
     if (!here)
         return ROTA_ENOTASK;
@@ -335,17 +348,14 @@ int rota_join(rota_task *task)
     if (task->joining)
         return -EBUSY;
     task->joining = true;
-    int interrupted = 0;
-    if (!rota_future_done(&task->done) || here->interrupt) {
-        rota_future_wait(&task->done);
-        interrupted = here->interrupt;
+    if (!interrupted && !rota_task_done(task)) {
+        rota__future_park(&task->done, &join_kind);
+        interrupted = rota_task_done(task) ? 0 : here->interrupt;
     }
-    if (!rota_future_done(&task->done)) {
+    if (__builtin_expect(interrupted != 0, false)) {
         rota_task_cancel(task);
-        ROTA_SHIELD
-        {
-            rota_future_wait(&task->done);
-        }
+        if (!rota_task_done(task))
+            await_end(task);
     }
     int result = task->done._result;
     rota__task_release(task);
@@ -357,14 +367,11 @@ rota_task *rota_task_free(rota_task *task)
     if (!task)
         return NULL;
     rota_task_cancel(task);
-    if (!rota_future_done(&task->done)) {
+    if (!rota_task_done(task)) {
         rota_task *here = rota__task_here();
         if (!here || here == task)
             return rota_task_detach(task); /* cannot wait here */
-        ROTA_SHIELD
-        {
-            rota_future_wait(&task->done);
-        }
+        await_end(task);
     }
     rota__task_report_unread(task);
     rota__task_release(task);
@@ -376,7 +383,7 @@ rota_task *rota_task_detach(rota_task *task)
     if (!task)
         return NULL;
     task->owned = false;
-    if (rota_future_done(&task->done)) {
+    if (rota_task_done(task)) {
         rota__task_report_unread(task);
         rota__task_release(task);
     }
@@ -385,7 +392,7 @@ rota_task *rota_task_detach(rota_task *task)
 
 void rota_task_cancel(rota_task *task)
 {
-    if (!rota_future_done(&task->done))
+    if (!rota_task_done(task))
         rota__scope_cancel(&task->own);
 }
 

@@ -116,6 +116,26 @@ ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 /* The `abort` of kinds that are given to rota__op_await. */
 void rota__op_abort(struct rota__wait *wait, int reason);
 
+/* Parks until the future, which is pending, is set. */
+struct rota__future_wait {
+    struct rota__watcher watcher;
+    struct rota__wait wait;
+    rota_future *future;
+};
+
+void rota__future_notify(struct rota__watcher *watcher);
+void rota__future_abort(struct rota__wait *wait, int reason);
+
+static inline int rota__future_park(rota_future *future, const struct rota__wait_kind *kind)
+{
+    struct rota__future_wait w;
+    w.watcher.notify = rota__future_notify;
+    w.wait.decided = false;
+    w.future = future;
+    rota__list_append(&future->_watchers, &w.watcher.node);
+    return rota__park(&w.wait, kind, future);
+}
+
 /* ---- inside the task module ---- */
 
 void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task);
