@@ -75,7 +75,7 @@ struct rota_loop {
     rota_time stall_limit;
     struct rota__list watches;
     struct rota__list annexes;
-    int (*stuck)(rota_loop *loop);   /* nothing can go on though tasks are left; returns the error */
+    int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
     void (*finish)(rota_loop *loop); /* ends the tasks and annexes before the loop is freed */
 
     struct rota__timers timers;

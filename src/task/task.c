@@ -332,7 +332,8 @@ static const struct rota__wait_kind join_kind = {"task", rota__future_abort};
 /* Waits for the end whatever scopes say. */
 static void await_end(rota_task *task)
 {
-    ROTA_SHIELD {
+    ROTA_SHIELD
+    {
         rota__future_park(&task->done, &join_kind);
     }
 }
