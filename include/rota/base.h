@@ -58,6 +58,11 @@ extern "C" {
     }                                          \
     typedef int type##__scoped_defined
 
+/* A name that block macros may be nested with: one for each line. */
+#define ROTA__UNIQUE(name) ROTA__PASTE(name, __LINE__)
+#define ROTA__PASTE(a, b) ROTA__PASTE_EXPANDED(a, b)
+#define ROTA__PASTE_EXPANDED(a, b) a##_##b
+
 /* Nanoseconds: a point on the monotonic clock, or a duration. */
 typedef int64_t rota_time;
 
