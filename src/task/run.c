@@ -19,8 +19,7 @@ static void abandon_one(rota_task *task, void *arg)
 {
     (void)arg;
     rota__scopes_abandon(task);
-    if (task->locals)
-        rota__locals_release(task->locals);
+    rota__locals_release(task->locals);
     rota__list_remove(&task->all);
     rota__task_release(task);
 }

@@ -1,0 +1,362 @@
+/* sync: what tasks of one thread use to wait for one another.
+ *
+ * Tasks change hands only where they call something that suspends, so plain variables need no lock
+ * between two such calls. A mutex is for what must stay whole across them:
+ *
+ *     struct account {
+ *         rota_mutex mutex;                      // = ROTA_MUTEX_INIT, or zeroed
+ *         int balance;
+ *     };
+ *
+ *     static int deposit(void *arg)
+ *     {
+ *         struct account *account = arg;
+ *         int err;
+ *         ROTA_LOCK(&account->mutex, &err) {
+ *             int balance = account->balance;
+ *             err = rota_sleep(10 * ROTA_MILLISECOND);  // other tasks run, but not in here
+ *             if (err < 0)
+ *                 return err;                    // unlocks, as does every way out
+ *             account->balance = balance + 1;
+ *         }
+ *         return err;
+ *     }
+ *
+ * A queue hands items from task to task; closing it is how the last producer says so:
+ *
+ *     struct shop {
+ *         rota_queue *jobs;
+ *         int sum;
+ *     };
+ *
+ *     static int worker(void *arg)
+ *     {
+ *         struct shop *shop = arg;
+ *         int slot, err;
+ *         ROTA_FOREACH(int *, job, rota_queue_iter(shop->jobs, &slot), &err)
+ *             shop->sum += *job;
+ *         return err;                            // 0: closed, and all was taken
+ *     }
+ *
+ *     static int produce(void *arg)
+ *     {
+ *         struct shop *shop = arg;
+ *         ROTA_AUTO(rota_queue) jobs = NULL;
+ *         int err = rota_queue_new(8, sizeof(int), &jobs);
+ *         if (err < 0)
+ *             return err;
+ *         shop->jobs = jobs;
+ *         ROTA_SCOPED(rota_group) workers = ROTA_GROUP_INIT;
+ *         rota_group_spawn(&workers, worker, shop);
+ *         rota_group_spawn(&workers, worker, shop);
+ *         for (int i = 1; i <= 100 && err >= 0; i++)
+ *             err = rota_queue_put(jobs, &i);
+ *         rota_queue_close(jobs);
+ *         return rota_group_wait(&workers);
+ *     }
+ *
+ * Storage. All but the queue live in your storage, static or not; each ..._INIT is a constant, and
+ * what is zeroed is as good as initialised (a semaphore without permits, a barrier for one). They
+ * allocate nothing, and there is nothing to release. They must not be copied or moved once used.
+ *
+ * Order. Whoever waits first is served first. What is released is handed to the first in line, so
+ * that a newcomer cannot snatch it away in between.
+ *
+ * Cancellation. Each suspending call returns -ECANCELED or -ETIMEDOUT in a cancelled scope or past
+ * a deadline, and then it has not taken anything. A call that had been given what it waited for
+ * when the cancellation came returns it, and the cancellation arrives at the next call: nothing
+ * that is handed over is lost.
+ *
+ * Threads. An object belongs to the thread that first used it inside a loop; any other one is
+ * refused with ROTA_ETHREAD. Calls that do not suspend may also be made by callbacks of that
+ * thread's loop. To reach a loop from another thread, use rota_loop_call_threadsafe. */
+#ifndef ROTA_SYNC_H
+#define ROTA_SYNC_H
+
+#include <rota/task.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Mutex: asyncio's Lock ---- */
+
+typedef struct rota_mutex {
+    rota_task *_owner;
+    struct rota__list _waiters;
+    const void *_home;
+} rota_mutex;
+
+#define ROTA_MUTEX_INIT          \
+    {                            \
+        NULL, {NULL, NULL}, NULL \
+    }
+
+/* Waits until the mutex is free and takes it. Returns 0; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK;
+ * -EDEADLK (the caller has it already) or ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_mutex_lock(rota_mutex *mutex);
+
+/* Takes the mutex if it is free. Returns 0, -EAGAIN, ROTA_ENOTASK or ROTA_ETHREAD. */
+ROTA_API int rota_mutex_try_lock(rota_mutex *mutex);
+
+/* Gives the mutex to the first in line, which becomes ready; the caller goes on. Returns 0, -EPERM
+ * (the caller does not have it) or ROTA_ETHREAD. */
+ROTA_API int rota_mutex_unlock(rota_mutex *mutex);
+
+/* The task that has the mutex, or NULL. */
+ROTA_API rota_task *rota_mutex_owner(const rota_mutex *mutex);
+
+typedef struct rota__lock {
+    rota_mutex *mutex;
+    bool held;
+} rota__lock;
+
+static inline bool rota__lock_once(rota__lock *lock, int *ret_err)
+{
+    if (lock->held)
+        return false;
+    *ret_err = rota_mutex_lock(lock->mutex);
+    lock->held = *ret_err >= 0;
+    return lock->held;
+}
+
+static inline void rota__lock_leave(rota__lock *lock)
+{
+    if (lock->held)
+        rota_mutex_unlock(lock->mutex);
+}
+ROTA_DEFINE_SCOPED(rota__lock, rota__lock_leave);
+
+/* Runs the block with the mutex locked, and unlocks it however the block is left: at its end, by
+ * break, return or goto. `*err` is what rota_mutex_lock returned; when that is an error, the block
+ * is skipped. */
+#define ROTA_LOCK(mutex, err)                                                   \
+    for (ROTA_SCOPED(rota__lock) ROTA__UNIQUE(rota__locked) = {(mutex), false}; \
+         rota__lock_once(&ROTA__UNIQUE(rota__locked), (err));)
+
+/* ---- Event: a flag to wait for ---- */
+
+typedef struct rota_event {
+    bool _set;
+    struct rota__list _waiters;
+    const void *_home;
+} rota_event;
+
+#define ROTA_EVENT_INIT           \
+    {                             \
+        false, {NULL, NULL}, NULL \
+    }
+
+/* Waits until the event is set; returns at once if it is. It stays set. Returns 0, -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_event_wait(rota_event *event);
+
+/* Sets the event: all that wait become ready, even if it is cleared before they run. Returns 0 or
+ * ROTA_ETHREAD. */
+ROTA_API int rota_event_set(rota_event *event);
+ROTA_API int rota_event_clear(rota_event *event);
+ROTA_API bool rota_event_is_set(const rota_event *event);
+
+/* ---- Condition: to wait until what a mutex protects has changed ---- */
+
+typedef struct rota_cond {
+    struct rota__list _waiters;
+    const void *_home;
+} rota_cond;
+
+#define ROTA_COND_INIT     \
+    {                      \
+        {NULL, NULL}, NULL \
+    }
+
+/* Unlocks the mutex, waits until notified, and locks it again. There are no spurious wake-ups, but
+ * others may have had the mutex in between, so wait in a loop:
+ *
+ *     while (err == 0 && !stock)
+ *         err = rota_cond_wait(&changed, &mutex);
+ *
+ * The caller has the mutex again whatever is returned: a cancellation ends the wait for the
+ * notification, but not the one for the mutex. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * -EPERM (the caller does not have the mutex) or ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_cond_wait(rota_cond *cond, rota_mutex *mutex);
+
+/* Ends the wait of the first `n` that wait, or of all; each goes on when it gets its mutex. The
+ * caller may have that mutex, but need not. Returns 0 or ROTA_ETHREAD. */
+ROTA_API int rota_cond_notify(rota_cond *cond, size_t n);
+ROTA_API int rota_cond_notify_all(rota_cond *cond);
+
+/* ---- Semaphore: so many at once ---- */
+
+typedef struct rota_semaphore {
+    size_t _value;
+    struct rota__list _waiters;
+    const void *_home;
+} rota_semaphore;
+
+/* With `n` permits to begin with. */
+#define ROTA_SEMAPHORE_INIT(n)  \
+    {                           \
+        (n), {NULL, NULL}, NULL \
+    }
+
+/* Takes a permit, waiting until there is one. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or
+ * ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_semaphore_acquire(rota_semaphore *semaphore);
+
+/* Takes a permit if there is one. Returns 0, -EAGAIN or ROTA_ETHREAD. */
+ROTA_API int rota_semaphore_try_acquire(rota_semaphore *semaphore);
+
+/* Gives a permit back, or adds one; any task or callback may. Returns 0 or ROTA_ETHREAD. */
+ROTA_API int rota_semaphore_release(rota_semaphore *semaphore);
+
+/* Permits that can be had at once. */
+ROTA_API size_t rota_semaphore_value(const rota_semaphore *semaphore);
+
+typedef struct rota__permit {
+    rota_semaphore *semaphore;
+    bool held;
+} rota__permit;
+
+static inline bool rota__permit_once(rota__permit *permit, int *ret_err)
+{
+    if (permit->held)
+        return false;
+    *ret_err = rota_semaphore_acquire(permit->semaphore);
+    permit->held = *ret_err >= 0;
+    return permit->held;
+}
+
+static inline void rota__permit_leave(rota__permit *permit)
+{
+    if (permit->held)
+        rota_semaphore_release(permit->semaphore);
+}
+ROTA_DEFINE_SCOPED(rota__permit, rota__permit_leave);
+
+/* Runs the block with a permit, as ROTA_LOCK does with a mutex. */
+#define ROTA_PERMIT(semaphore, err)                                                      \
+    for (ROTA_SCOPED(rota__permit) ROTA__UNIQUE(rota__permitted) = {(semaphore), false}; \
+         rota__permit_once(&ROTA__UNIQUE(rota__permitted), (err));)
+
+/* ---- Barrier: nobody goes on before all are here ---- */
+
+typedef struct rota_barrier {
+    int _parties;
+    int _waiting;
+    bool _broken;
+    struct rota__list _waiters;
+    const void *_home;
+} rota_barrier;
+
+/* For `n` tasks. */
+#define ROTA_BARRIER_INIT(n)              \
+    {                                     \
+        (n), 0, false, {NULL, NULL}, NULL \
+    }
+
+/* Waits until as many tasks have arrived as the barrier is for; then all go on, and the barrier is
+ * ready for the next round. A task whose wait is cancelled has not arrived: another one is waited
+ * for.
+ *
+ * Returns the place in which the task arrived, from 0, so that one of them can do what is to be
+ * done once; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED (it is or was broken) or
+ * ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_barrier_wait(rota_barrier *barrier);
+
+/* Breaks the barrier: who waits there now, or comes later, gets ROTA_ECLOSED. For a party that
+ * knows that it will not come. rota_barrier_reset sends away those who wait, but mends the
+ * barrier. Both return 0 or ROTA_ETHREAD. */
+ROTA_API int rota_barrier_break(rota_barrier *barrier);
+ROTA_API int rota_barrier_reset(rota_barrier *barrier);
+
+/* Tasks that wait there now. */
+ROTA_API int rota_barrier_waiting(const rota_barrier *barrier);
+
+/* ---- Queue: asyncio's Queue, Go's channel ---- */
+
+typedef struct rota_queue rota_queue;
+
+/* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out.
+ * Unlike in asyncio, a capacity of 0 is the smallest one: each put waits for its get (a
+ * rendezvous). Items may have the size 0. Returns 0 or -ENOMEM. */
+ROTA_API int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue);
+
+/* Closes and frees the queue with what is in it: tasks that still wait get ROTA_ECLOSED, and must
+ * not use it again. Accepts NULL, returns NULL. */
+ROTA_API rota_queue *rota_queue_free(rota_queue *queue);
+ROTA_DEFINE_AUTO(rota_queue, rota_queue_free);
+
+/* Puts a copy of `item` at the end, waiting for room; with a capacity of 0, for a getter. When it
+ * returns an error, the item was not put: ROTA_ECLOSED, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or
+ * ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_queue_put(rota_queue *queue, const void *item);
+
+/* Takes the first item, waiting until there is one. Returns 0; ROTA_ECLOSED (closed, and all items
+ * have been taken), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_queue_get(rota_queue *queue, void *ret_item);
+
+/* The same without waiting: -EAGAIN instead. */
+ROTA_API int rota_queue_try_put(rota_queue *queue, const void *item);
+ROTA_API int rota_queue_try_get(rota_queue *queue, void *ret_item);
+
+/* No more items: puts, also those that wait, return ROTA_ECLOSED; gets go on until the queue is
+ * empty. Closing it twice does no harm. Returns 0 or ROTA_ETHREAD. */
+ROTA_API int rota_queue_close(rota_queue *queue);
+
+/* Items in the queue. */
+ROTA_API size_t rota_queue_len(const rota_queue *queue);
+
+/* Waits until rota_queue_task_done was called once for each item that was put: until all work is
+ * not only fetched but finished. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD;
+ * ROTA_ECLOSED (the queue was freed meanwhile). */
+ROTA_SUSPENDS int rota_queue_join(rota_queue *queue);
+
+/* Returns 0, -EINVAL (called more often than items were put) or ROTA_ETHREAD. */
+ROTA_API int rota_queue_task_done(rota_queue *queue);
+
+struct rota__queue_reader {
+    rota_queue *queue;
+    void *slot;
+};
+
+ROTA_API int rota__queue_next(void *reader, void **ret_item);
+
+/* Iterates over the items until the queue is closed and empty. Each is copied to *slot, which is
+ * yours, so several tasks may iterate over one queue. The iterator lives as long as the block in
+ * which it is written; not for C++, which ends it with the expression. */
+#define rota_queue_iter(queue, slot) \
+    ((rota_iter){rota__queue_next, &(struct rota__queue_reader){(queue), (slot)}})
+
+/* ---- Select: the first of several queues ---- */
+
+/* A put or a get that may be done. Lives in your storage:
+ *
+ *     rota_case cases[] = {{.queue = jobs, .get = &job}, {.queue = log, .put = &line}}; */
+typedef struct rota_case {
+    rota_queue *queue; /* NULL: left out */
+    void *get;         /* where to copy the item */
+    const void *put;   /* not NULL: a put of this item, not a get */
+    struct rota__list _node;
+    struct rota__selection *_selection;
+} rota_case;
+
+/* Waits until one of the cases can be done, does it, and stores which one. Exactly one is done. If
+ * several can be done, one of them is taken at random, so that a busy queue does not starve
+ * another; where one of them comes first, ask it with rota_queue_try_get before. Any number of
+ * cases; allocates nothing.
+ *
+ * A closed queue counts as ready, and is the one case in which an index is stored with an error:
+ * to go on with the others, set cases[index].queue to NULL.
+ *
+ * Returns 0; ROTA_ECLOSED (of cases[*ret_index]); -EINVAL (no case has a queue), -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
+ROTA_SUSPENDS int rota_select(rota_case *cases, size_t n, size_t *ret_index);
+
+/* The same without waiting: -EAGAIN when none can be done at once. */
+ROTA_API int rota_try_select(rota_case *cases, size_t n, size_t *ret_index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

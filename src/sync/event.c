@@ -1,0 +1,33 @@
+#include "sync/sync.h"
+
+static const struct rota__wait_kind event_kind = {"event", rota__line_leave};
+
+int rota_event_wait(rota_event *event)
+{
+    int err = rota__sync_enter(&event->_home);
+    if (err < 0 || event->_set)
+        return err;
+    return rota__line_wait(&event->_waiters, &event_kind, event);
+}
+
+int rota_event_set(rota_event *event)
+{
+    if (!rota__home_is_here(&event->_home))
+        return ROTA_ETHREAD;
+    event->_set = true;
+    rota__line_wake(&event->_waiters, 0);
+    return 0;
+}
+
+int rota_event_clear(rota_event *event)
+{
+    if (!rota__home_is_here(&event->_home))
+        return ROTA_ETHREAD;
+    event->_set = false;
+    return 0;
+}
+
+bool rota_event_is_set(const rota_event *event)
+{
+    return event->_set;
+}

@@ -1,0 +1,75 @@
+/* Mutex.
+ *
+ *     free --lock--> owned --unlock, nobody in line--> free
+ *                    owned --unlock--> owned by the first in line
+ *
+ * Invariants:
+ * 1. A mutex that is free has nobody in line, so whoever finds it free may take it.
+ * 2. Ownership moves in unlock, not when the new owner runs: a newcomer finds the mutex owned. */
+#include "sync/sync.h"
+
+void rota__line_leave(struct rota__wait *wait, int reason)
+{
+    struct rota__waiter *w = rota__container_of(wait, struct rota__waiter, wait);
+    rota__list_remove(&w->node);
+    rota__wake(wait, reason);
+}
+
+static const struct rota__wait_kind mutex_kind = {"mutex", rota__line_leave};
+
+int rota_mutex_lock(rota_mutex *mutex)
+{
+    int err = rota__sync_enter(&mutex->_home);
+    if (err < 0)
+        return err;
+    rota_task *task = rota__task_here();
+    if (!mutex->_owner) {
+        mutex->_owner = task;
+        return 0;
+    }
+    if (mutex->_owner == task)
+        return -EDEADLK;
+    struct rota__mutex_waiter w = {.mutex = mutex};
+    rota__line_append(&mutex->_waiters, &w.in.node);
+    return rota__park(&w.in.wait, &mutex_kind, mutex);
+}
+
+int rota_mutex_try_lock(rota_mutex *mutex)
+{
+    if (!rota__home_is_here(&mutex->_home))
+        return ROTA_ETHREAD;
+    rota_task *task = rota__task_here();
+    if (!task)
+        return ROTA_ENOTASK;
+    if (mutex->_owner)
+        return -EAGAIN;
+    mutex->_owner = task;
+    return 0;
+}
+
+void rota__mutex_pass_on(rota_mutex *mutex)
+{
+    struct rota__waiter *first = rota__line_take(&mutex->_waiters);
+    if (!first) {
+        mutex->_owner = NULL;
+        return;
+    }
+    struct rota__mutex_waiter *w = rota__container_of(first, struct rota__mutex_waiter, in);
+    mutex->_owner = w->in.wait.task;
+    rota__wake(&w->in.wait, w->result);
+}
+
+int rota_mutex_unlock(rota_mutex *mutex)
+{
+    if (!rota__home_is_here(&mutex->_home))
+        return ROTA_ETHREAD;
+    if (!mutex->_owner || mutex->_owner != rota__task_here())
+        return -EPERM;
+    rota__mutex_pass_on(mutex);
+    return 0;
+}
+
+rota_task *rota_mutex_owner(const rota_mutex *mutex)
+{
+    return mutex->_owner;
+}
