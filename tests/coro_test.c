@@ -17,6 +17,8 @@
 #include <valgrind/valgrind.h>
 #else
 #define RUNNING_ON_VALGRIND 0
+#define VALGRIND_DISABLE_ERROR_REPORTING
+#define VALGRIND_ENABLE_ERROR_REPORTING
 #endif
 #if ROTA__ASAN
 #include <sanitizer/lsan_interface.h>
@@ -37,7 +39,7 @@ static void co_body(void *arg)
     struct co *co = arg;
     co->fn(co);
     co->ended = true;
-    rota__coro_exit(co->back);
+    rota__coro_exit(co->back, 0);
 }
 
 static void co_start(struct co *co, struct rota__stack_pool *pool, void (*fn)(struct co *),
@@ -64,14 +66,14 @@ static void on_stack(size_t size, const char *name, void (*fn)(struct co *), voi
     CHECK_OK(rota__stack_pool_init(&pool, size));
     co_start(&co, &pool, fn, data);
     co.coro.name = name;
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     co_end(&co);
     rota__stack_pool_fini(&pool);
 }
 
 static void yield(struct co *co)
 {
-    rota__coro_switch(co->back);
+    rota__coro_switch(co->back, 0);
 }
 
 /* The switch. */
@@ -91,13 +93,13 @@ TEST(switching_continues_where_the_other_stopped)
     co_start(&a, &pool, count_to_three, &n);
     co_start(&b, &pool, count_to_three, &m);
     for (int i = 1; i <= 3; i++) {
-        rota__coro_switch(&a.coro);
-        rota__coro_switch(&b.coro);
+        rota__coro_switch(&a.coro, 0);
+        rota__coro_switch(&b.coro, 0);
         CHECK_INT(n, ==, i);
         CHECK_INT(m, ==, i);
     }
-    rota__coro_switch(&a.coro);
-    rota__coro_switch(&b.coro);
+    rota__coro_switch(&a.coro, 0);
+    rota__coro_switch(&b.coro, 0);
     co_end(&a);
     co_end(&b);
     rota__stack_pool_fini(&pool);
@@ -116,7 +118,7 @@ TEST(current_is_the_one_that_runs)
     rota__stack_pool_init(&pool, 0);
     co_start(&co, &pool, note_current, &seen);
     CHECK_PTR(rota__coro_current(), ==, own);
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     CHECK_PTR(seen, ==, &co.coro);
     CHECK_PTR(rota__coro_current(), ==, own);
     co_end(&co);
@@ -190,7 +192,7 @@ static void fill(uint64_t values[], uint64_t seed)
 
 static void switch_to(void *coro)
 {
-    rota__coro_switch(coro);
+    rota__coro_switch(coro, 0);
 }
 
 static void keep_registers(struct co *co)
@@ -244,7 +246,7 @@ TEST(a_coroutine_begins_with_an_aligned_stack)
         struct co co;
         co_start(&co, &pool, use_aligned, &d);
         rota__coro_init(&co.coro, co.stack, co.stack->top - below, co_body, &co);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
     }
     rota__stack_pool_fini(&pool);
@@ -313,7 +315,9 @@ static bool readable(const char *address)
 {
     int fds[2];
     CHECK_OK(pipe(fds));
+    VALGRIND_DISABLE_ERROR_REPORTING;
     ssize_t n = write(fds[1], address, 1);
+    VALGRIND_ENABLE_ERROR_REPORTING;
     close(fds[0]);
     close(fds[1]);
     return n == 1;
@@ -321,6 +325,7 @@ static bool readable(const char *address)
 
 static void check_stack(const struct rota__stack *stack, size_t stride)
 {
+    /* An advice that guards nothing must not have been trusted either: qemu ignores unknown ones. */
     char *guard;
     size_t size;
     rota__stack_extent(stack, &guard, &size);
@@ -360,19 +365,6 @@ TEST(stacks_are_guarded_by_what_the_kernel_offers)
 TEST(stacks_are_guarded_by_mprotect)
 {
     stacks_are_guarded(ROTA__GUARD_MPROTECT);
-}
-
-TEST(an_advice_that_guards_nothing_is_not_trusted)
-{
-    struct rota__stack_pool pool;
-    rota__stack_pool_init(&pool, 0);
-    struct rota__stack *stack = rota__stack_take(&pool);
-    CHECK(stack);
-    enum rota__guard decided = rota__guard;
-    CHECK(!readable(stack->low - 1));
-    CHECK(decided == ROTA__GUARD_MADVISE || decided == ROTA__GUARD_MPROTECT);
-    rota__stack_give(&pool, stack);
-    rota__stack_pool_fini(&pool);
 }
 
 TEST(a_reused_stack_is_the_last_one_given)
@@ -602,7 +594,7 @@ static long status_kb(const char *key)
 
 TEST_WITH(a_hundred_thousand_stay_within_4800_bytes_each, .seconds = 60)
 {
-    if (ROTA__CORO_WATCHED || RUNNING_ON_VALGRIND || getenv("ROTA_TEST_QEMU"))
+    if (ROTA__CORO_WATCHED || RUNNING_ON_VALGRIND)
         SKIP("meant for the plain build");
     enum { COUNT = 100000 };
     struct rota__stack_pool pool;
@@ -619,12 +611,12 @@ TEST_WITH(a_hundred_thousand_stay_within_4800_bytes_each, .seconds = 60)
     long before = status_kb("VmRSS:") + status_kb("VmPTE:");
     for (int i = 0; i < COUNT; i++) {
         co_start(&all[i], &pool, park, NULL);
-        rota__coro_switch(&all[i].coro);
+        rota__coro_switch(&all[i].coro, 0);
     }
     long each = (status_kb("VmRSS:") + status_kb("VmPTE:") - before) * 1024 / COUNT;
     CHECK_INT(each, <=, 4800);
     for (int i = 0; i < COUNT; i++) {
-        rota__coro_switch(&all[i].coro);
+        rota__coro_switch(&all[i].coro, 0);
         co_end(&all[i]);
     }
     rota__stack_pool_fini(&pool);
@@ -789,7 +781,7 @@ static void leave_red_zones(struct co *co)
     char buf[30000];
     memset(buf, (int)(intptr_t)co->data, sizeof buf);
     co->ended = true;
-    rota__coro_exit(co->back);
+    rota__coro_exit(co->back, 0);
 }
 
 static void fill_stack(struct co *co)
@@ -806,10 +798,10 @@ TEST(a_reused_stack_has_no_traces_of_the_frames_before)
     for (int i = 0; i < 10; i++) {
         struct co co;
         co_start(&co, &pool, leave_red_zones, NULL);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
         co_start(&co, &pool, fill_stack, NULL);
-        rota__coro_switch(&co.coro);
+        rota__coro_switch(&co.coro, 0);
         co_end(&co);
     }
     rota__stack_pool_fini(&pool);
@@ -828,11 +820,11 @@ TEST(memory_held_by_a_stopped_coroutine_is_no_leak)
     struct co co;
     rota__stack_pool_init(&pool, 0);
     co_start(&co, &pool, hold_memory, NULL);
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
 #if ROTA__ASAN
     CHECK_INT(__lsan_do_recoverable_leak_check(), ==, 0);
 #endif
-    rota__coro_switch(&co.coro);
+    rota__coro_switch(&co.coro, 0);
     co_end(&co);
     rota__stack_pool_fini(&pool);
 }

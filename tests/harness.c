@@ -42,6 +42,7 @@ struct run {
     char name[200];
     const char *backend; /* or NULL */
     uint64_t fault;      /* the point to fail; 0 for none */
+    int limit;           /* seconds */
 
     /* How it ended. */
     enum verdict verdict;
@@ -306,7 +307,6 @@ static void report(struct program *program, const struct run *run)
 
 static void run_forked(struct run *run)
 {
-    int limit = (run->test->seconds ? run->test->seconds : DEFAULT_SECONDS) * test_scale();
     int output = memfd_create("output", MFD_CLOEXEC), status = 0;
     sigset_t blocked, before;
 
@@ -323,7 +323,7 @@ static void run_forked(struct run *run)
         exit(EXIT_FAILURE);
     }
     setpgid(pid, pid); /* both do it, so that it is done whoever comes first */
-    bool ended = child_wait(pid, start + limit, &status);
+    bool ended = child_wait(pid, start + run->limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
 
     run->seconds = now() - start;
@@ -333,7 +333,7 @@ static void run_forked(struct run *run)
     if (ended)
         judge(run, status);
     else
-        snprintf(run->why, sizeof run->why, "hung: killed after %d s", limit);
+        snprintf(run->why, sizeof run->why, "hung: killed after %d s", run->limit);
 }
 
 /* Fails each point in turn; a case that has none does not count. With more points than time, fails
@@ -348,6 +348,7 @@ static void run_with_faults(struct run *run)
     uint64_t stride = points <= fit ? 1 : (points - dense) / (fit - dense) + 1;
     double seconds = run->seconds;
 
+    run->limit = (int)(run->seconds * 20) + 5;
     for (uint64_t k = 1; k <= points && run->verdict == PASSED; k += k < dense ? 1 : stride) {
         free(run->output);
         run->fault = k;
@@ -378,7 +379,11 @@ static bool is_wanted(const struct program *program, const char *name)
 
 static void run_case(struct program *program, const struct test_case *test, const char *backend)
 {
-    struct run run = {.test = test, .backend = backend};
+    struct run run = {
+        .test = test,
+        .backend = backend,
+        .limit = (test->seconds ? test->seconds : DEFAULT_SECONDS) * test_scale(),
+    };
 
     snprintf(run.name, sizeof run.name, "%s%s%s%s", test->name, backend ? "[" : "",
              backend ? backend : "", backend ? "]" : "");

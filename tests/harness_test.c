@@ -86,7 +86,7 @@ TEST(failed_check_prints_place_and_both_values)
                  "CHECK_INT(1 + 1 == 3), left is 2, right is 3\n");
 }
 
-TEST(hanging_case_is_killed_and_reported)
+TEST_WITH(hanging_case_is_killed_and_reported, .without_faults = true)
 {
     check_report((struct test_case){.body = hang, .seconds = 1}, 1,
                  "FAIL sample_case (sample.c:0): hung: killed after ");

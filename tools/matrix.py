@@ -13,13 +13,15 @@ class Program:
     name: str
     command: list
     env: dict
+    folder: str
     labels: set
 
 
 def programs(folder):
     """The test programs of a configured build folder."""
     listed = subprocess.run(["meson", "introspect", "--tests", folder], stdout=subprocess.PIPE, check=True)
-    return [Program(test["name"], test["cmd"], test["env"], {s.split(":")[-1] for s in test["suite"]})
+    return [Program(test["name"], test["cmd"], test["env"], test["workdir"],
+                    {s.split(":")[-1] for s in test["suite"]})
             for test in json.loads(listed.stdout)]
 
 

@@ -69,7 +69,7 @@ def run_program(tally, suite, program, words):
     """Runs one test program and adds what it counted."""
     status, output = run([*suite.wrapper, *program.command, *suite.arguments, *words],
                          {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
-                         limit=900)
+                         cwd=program.folder or ROOT)
     title = f"{suite.name}: {program.name}"
     counts = COUNTS.findall(output)
     if status is None:

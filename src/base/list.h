@@ -42,6 +42,16 @@ static inline struct rota__list *rota__list_first(const struct rota__list *l)
     return rota__list_empty(l) ? NULL : l->next;
 }
 
+/* Takes the first one out of a list that is not empty, and leaves its links as they are: for where
+ * nobody removes twice. */
+static inline struct rota__list *rota__list_pop(struct rota__list *l)
+{
+    struct rota__list *node = l->next;
+    l->next = node->next;
+    node->next->prev = l;
+    return node;
+}
+
 static inline struct rota__list *rota__list_take_first(struct rota__list *l)
 {
     struct rota__list *node = rota__list_first(l);

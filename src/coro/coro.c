@@ -15,14 +15,15 @@ struct rota__coro *rota__coro_adopt_thread(void)
 #if ROTA__CORO_WATCHED
 
 /* Not instrumented: it begins on one stack and ends on another. */
-__attribute__((noinline)) WATCH_NOT_INSTRUMENTED void
-rota__coro_switch_watched(struct rota__coro *to, bool last)
+__attribute__((noinline)) WATCH_NOT_INSTRUMENTED int
+rota__coro_switch_watched(struct rota__coro *to, int value, bool last)
 {
     struct rota__coro *from = rota__coro_running;
     rota__coro_running = to;
     watch_leave(from, to, last);
-    rota__coro_jump(&from->sp, to->sp);
+    value = rota__coro_jump(&from->sp, to->sp, value);
     watch_arrive(from);
+    return value;
 }
 
 WATCH_NOT_INSTRUMENTED static void begin_watched(void *arg)

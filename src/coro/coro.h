@@ -119,12 +119,13 @@ void rota__coro_fini(struct rota__coro *coro);
 
 ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
     __attribute__((tls_model("initial-exec")));
-ROTA__HIDDEN void rota__coro_jump(void **save_sp, void *sp);
+/* The value is what the call returns on the other side. */
+ROTA__HIDDEN int rota__coro_jump(void **save_sp, void *sp, int value);
 /* The `sp` of a coroutine that will begin with entry(arg). */
 ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg);
 ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
 #if ROTA__CORO_WATCHED
-ROTA__HIDDEN void rota__coro_switch_watched(struct rota__coro *to, bool last);
+ROTA__HIDDEN int rota__coro_switch_watched(struct rota__coro *to, int value, bool last);
 #endif
 
 /* The running one of this thread (the thread's own stack counts as one). Hot: one TLS load. */
@@ -134,26 +135,30 @@ static inline struct rota__coro *rota__coro_current(void)
     return __builtin_expect(coro != NULL, true) ? coro : rota__coro_adopt_thread();
 }
 
-/* Stops the running coroutine and continues `to`, which must be another one of this thread. Returns
- * when somebody switches back. rota__coro_current() must have been called once on this thread. */
-static inline void rota__coro_switch(struct rota__coro *to)
+/* Stops the running coroutine and continues `to`, which must be another one of this thread; `value` is
+ * what the call returns there. Returns when somebody switches back. rota__coro_current() must have
+ * been called once on this thread.
+ *
+ * Callers that return what this returns become jumps themselves: then no return address of theirs is
+ * left behind in the processor's return predictor, which would mispredict each return after a switch. */
+static inline int rota__coro_switch(struct rota__coro *to, int value)
 {
 #if ROTA__CORO_WATCHED
-    rota__coro_switch_watched(to, false);
+    return rota__coro_switch_watched(to, value, false);
 #else
     struct rota__coro *from = rota__coro_running;
     rota__coro_running = to;
-    rota__coro_jump(&from->sp, to->sp);
+    return rota__coro_jump(&from->sp, to->sp, value);
 #endif
 }
 
 /* The same for the last time: the running coroutine never continues. */
-static inline _Noreturn void rota__coro_exit(struct rota__coro *to)
+static inline _Noreturn void rota__coro_exit(struct rota__coro *to, int value)
 {
 #if ROTA__CORO_WATCHED
-    rota__coro_switch_watched(to, true);
+    rota__coro_switch_watched(to, value, true);
 #else
-    rota__coro_switch(to);
+    rota__coro_switch(to, value);
 #endif
     __builtin_unreachable();
 }

@@ -78,7 +78,7 @@ static void run(void *arg)
     rota_coro *next = coro->canceller ? coro->canceller : coro->parent;
     thread->value = result;
     thread->current = next;
-    rota__coro_exit(next->at);
+    rota__coro_exit(next->at, 0);
 }
 
 int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
@@ -104,7 +104,7 @@ static void leave_for(struct thread *thread, rota_coro *to, void *value)
     to->started = true;
     thread->value = value;
     thread->current = to;
-    rota__coro_switch(to->at);
+    rota__coro_switch(to->at, 0);
 }
 
 int rota_coro_switch(rota_coro *to, void *value, void **ret_value)

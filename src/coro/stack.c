@@ -109,6 +109,7 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
      * kernel has no huge pages, which is as good. */
     madvise(base, slab_size(slab), MADV_NOHUGEPAGE);
     slab->base = base;
+    watch_slab(pool, base, slab_size(slab));
     rota__list_append(&pool->slabs, &slab->node);
     return slab;
 }
@@ -187,12 +188,11 @@ static struct rota__stack *take_fresh(struct rota__stack_pool *pool)
 struct rota__stack *rota__stack_take(struct rota__stack_pool *pool)
 {
     struct rota__stack *stack;
-    struct rota__list *node;
-    if ((node = rota__list_take_first(&pool->warm))) {
-        stack = rota__container_of(node, struct rota__stack, node);
+    if (pool->warm_count) {
+        stack = rota__container_of(rota__list_pop(&pool->warm), struct rota__stack, node);
         pool->warm_count--;
-    } else if ((node = rota__list_take_first(&pool->cold))) {
-        stack = rota__container_of(node, struct rota__stack, node);
+    } else if (!rota__list_empty(&pool->cold)) {
+        stack = rota__container_of(rota__list_pop(&pool->cold), struct rota__stack, node);
         stack->slab->live++;
     } else {
         stack = take_fresh(pool);

@@ -10,7 +10,7 @@
     .type   rota__coro_jump, %function
     .p2align 5
 
-/* void rota__coro_jump(void **save_sp, void *sp) */
+/* int rota__coro_jump(void **save_sp, void *sp, int value) */
 rota__coro_jump:
     .cfi_startproc
     sub     sp, sp, #160
@@ -39,6 +39,7 @@ rota__coro_jump:
     .cfi_rel_offset x30, 88
     mov     x9, sp
     str     x9, [x0]
+    mov     w0, w2
     mov     sp, x1
     ldp     x19, x20, [sp]
     ldp     x21, x22, [sp, #16]

@@ -6,12 +6,16 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-void rota__coro_jump(void **save_sp, void *sp)
+static __thread int value_in_transit;
+
+int rota__coro_jump(void **save_sp, void *sp, int value)
 {
     ucontext_t here;
     ucontext_t *volatile address = &here;
     *save_sp = address;
+    value_in_transit = value;
     swapcontext(&here, sp);
+    return value_in_transit;
 }
 
 /* makecontext passes int arguments only. */

@@ -11,7 +11,7 @@
     .type   rota__coro_jump, @function
     .p2align 5
 
-/* void rota__coro_jump(void **save_sp, void *sp) */
+/* int rota__coro_jump(void **save_sp, void *sp, int value) */
 rota__coro_jump:
     .cfi_startproc
     pushq   %rbp
@@ -32,6 +32,7 @@ rota__coro_jump:
     pushq   %r15
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset r15, 0
+    movl    %edx, %eax
     movq    %rsp, (%rdi)
     movq    %rsi, %rsp
     popq    %r15

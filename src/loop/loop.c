@@ -295,16 +295,6 @@ static void begin_turn(rota_loop *loop)
     }
 }
 
-bool rota__loop_next_turn_at_once(rota_loop *loop)
-{
-    if (loop->pending_ops || loop->timers.count || loop->single_turn || loop->stopping ||
-        loop->shuffle || atomic_load_explicit(&loop->inbox, memory_order_relaxed) ||
-        rota__list_empty(&loop->ready))
-        return false;
-    rota__list_splice(&loop->running, &loop->ready);
-    return true;
-}
-
 static bool runnable(const rota_loop *loop)
 {
     return !rota__list_empty(&loop->ready) || !rota__list_empty(&loop->running);

@@ -47,38 +47,38 @@ struct rota_loop {
     struct rota__list ready;   /* what the next turn runs */
     struct rota_task *current; /* NULL in callbacks and outside run */
     struct rota__coro *home;   /* the stack that turns the loop */
-    size_t pending_ops;        /* operations that the backend has */
-    uint64_t resumes;          /* counts tasks and callbacks run, for the stall watch */
-    struct rota__timers timers;
+    struct rota_task *zombie;  /* ended, still on its stack until the next switch */
+    uint64_t resumes;          /* tasks and callbacks run, for the stall watch */
+
+    size_t pending_ops;                 /* operations that the backend has */
+    _Atomic(struct rota__post *) inbox; /* of other threads, newest first */
+    bool single_turn;                   /* the caller wants its thread back after this turn */
+    bool stopping, in_run;
+    uint64_t shuffle; /* state of the random order; 0: first come, first served */
+
+    struct rota__list tasks; /* not ended, oldest first */
+    struct rota__stack_pool stacks;
+    struct rota_task *main; /* its end stops the loop */
+    bool ending;            /* new tasks start cancelled */
+    rota_time trim_at;
 
     const struct rota__backend *backend;
     void *backend_state;
-
-    _Atomic(struct rota__post *) inbox; /* newest first */
-    atomic_long holds;                  /* wake-ups that other threads have promised */
-    atomic_bool asleep;                 /* a post has to write wake_fd */
+    atomic_long holds;  /* wake-ups that other threads have promised */
+    atomic_bool asleep; /* a post has to write wake_fd */
     int wake_fd;
 
     bool virtual_clock;
-    bool single_turn; /* the caller wants its thread back after this turn */
-    bool stopping, in_run;
     rota_time virtual_now;
-    uint64_t shuffle;       /* state of the random order; 0: first come, first served */
     int outer_fd, timer_fd; /* for rota_loop_fd; -1 */
     pthread_t thread;
-    struct rota__list watches;
-
-    /* Of the task layer. */
-    struct rota__list tasks;  /* not ended, oldest first */
-    struct rota_task *zombie; /* ended, still on its stack until the next switch */
-    struct rota_task *main;
-    struct rota__stack_pool stacks;
-    rota_time trim_at;
     rota_time stall_limit;
+    struct rota__list watches;
     struct rota__list annexes;
-    bool ending;                   /* no new tasks */
     int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
     void (*finish)(rota_loop *loop); /* ends the tasks and annexes before the loop is freed */
+
+    struct rota__timers timers;
 };
 
 extern __thread rota_loop *rota__loop_here
@@ -95,9 +95,19 @@ void rota__loop_post(rota_loop *loop, struct rota__post *post);
 
 /* One turn: poll, timers, run. `timeout` as rota_loop_run_once. */
 int rota__loop_turn(rota_loop *loop, rota_time timeout);
+
 /* The turn is used up: takes up the next one without leaving the running stack, if there is nothing
  * but ready items to look at. */
-bool rota__loop_next_turn_at_once(rota_loop *loop);
+static inline bool rota__loop_next_turn_at_once(rota_loop *loop)
+{
+    if (loop->pending_ops | loop->timers.count | loop->single_turn | loop->stopping |
+        (loop->shuffle != 0) | (atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL))
+        return false;
+    if (rota__list_empty(&loop->ready))
+        return false;
+    rota__list_splice(&loop->running, &loop->ready);
+    return true;
+}
 /* Whether anything is left that a run has to wait for. */
 bool rota__loop_alive(const rota_loop *loop);
 

@@ -71,26 +71,20 @@ int rota_future_result(const rota_future *future)
 
 /* ---- Waiting for one */
 
-struct future_wait {
-    struct rota__watcher watcher;
-    struct rota__wait wait;
-    rota_future *future;
-};
-
-static void future_notify(struct rota__watcher *watcher)
+void rota__future_notify(struct rota__watcher *watcher)
 {
-    struct future_wait *w = rota__container_of(watcher, struct future_wait, watcher);
+    struct rota__future_wait *w = rota__container_of(watcher, struct rota__future_wait, watcher);
     rota__wake(&w->wait, w->future->_result);
 }
 
-static void future_abort(struct rota__wait *wait, int reason)
+void rota__future_abort(struct rota__wait *wait, int reason)
 {
-    struct future_wait *w = rota__container_of(wait, struct future_wait, wait);
+    struct rota__future_wait *w = rota__container_of(wait, struct rota__future_wait, wait);
     rota__list_remove(&w->watcher.node);
     rota__wake(wait, reason);
 }
 
-static const struct rota__wait_kind future_kind = {"future", future_abort};
+static const struct rota__wait_kind future_kind = {"future", rota__future_abort};
 
 int rota_future_wait(rota_future *future)
 {
@@ -99,9 +93,7 @@ int rota_future_wait(rota_future *future)
         return err;
     if (future->_state == DONE)
         return future->_result;
-    struct future_wait w = {.watcher.notify = future_notify, .future = future};
-    rota__list_append(&future->_watchers, &w.watcher.node);
-    return rota__park(&w.wait, &future_kind, future);
+    return rota__future_park(future, &future_kind);
 }
 
 /* ---- Callbacks */

@@ -37,7 +37,7 @@ static void gen_main(void *arg)
     rota_gen *gen = arg;
     gen->result = gen->fn(gen, gen->arg);
     gen->state = ENDED;
-    rota__coro_exit(gen->caller);
+    rota__coro_exit(gen->caller, 0);
 }
 
 int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen)
@@ -64,7 +64,7 @@ static void gen_enter(rota_gen *gen)
     gen->caller = rota__coro_current();
     gen->scope = innermost_scope();
     gen->state = RUNNING;
-    rota__coro_switch(&gen->coro);
+    rota__coro_switch(&gen->coro, 0);
     gen->caller = NULL;
 }
 
@@ -93,7 +93,7 @@ int rota_gen_yield(rota_gen *gen, void *item)
         return ROTA_ESCOPE;
     gen->item = item;
     gen->state = SUSPENDED;
-    rota__coro_switch(gen->caller);
+    rota__coro_switch(gen->caller, 0);
     return gen->closing ? -ECANCELED : 0;
 }
 

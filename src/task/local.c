@@ -24,7 +24,7 @@ static struct binding *find(struct rota__bindings *b, const rota_local *local)
 
 struct rota__bindings *rota__locals_inherit(rota_task *parent)
 {
-    if (!parent || !parent->locals)
+    if (!parent->locals)
         return NULL;
     parent->locals->refs++;
     return parent->locals;
@@ -32,7 +32,7 @@ struct rota__bindings *rota__locals_inherit(rota_task *parent)
 
 void rota__locals_release(struct rota__bindings *b)
 {
-    if (b && --b->refs == 0)
+    if (--b->refs == 0)
         rota__free(b);
 }
 
@@ -61,7 +61,8 @@ int rota_local_set(const rota_local *local, void *value)
         if (old)
             memcpy(b->at, old->at, n * sizeof *b->at);
         b->at[at].local = local;
-        rota__locals_release(old);
+        if (old)
+            rota__locals_release(old);
         task->locals = b;
         found = &b->at[at];
     }

@@ -19,7 +19,8 @@ static void abandon_one(rota_task *task, void *arg)
 {
     (void)arg;
     rota__scopes_abandon(task);
-    rota__locals_release(task->locals);
+    if (task->locals)
+        rota__locals_release(task->locals);
     rota__list_remove(&task->all);
     rota__task_release(task);
 }

@@ -25,41 +25,36 @@ static void task_resume(struct rota__item *item)
     rota_task *task = rota__container_of(item, rota_task, item);
     task->loop->current = task;
     task->budget = ROTA__BUDGET;
-    rota__coro_switch(task->resume);
+    rota__coro_switch(task->resume, task->woken_with);
 }
 
 /* The next item of this turn if it is a task, or NULL: then the loop has to go on. */
-static rota_task *next_task(rota_loop *loop)
+static inline rota_task *next_task(rota_loop *loop)
 {
-    struct rota__list *node = rota__list_first(&loop->running);
-    if (!node && rota__loop_next_turn_at_once(loop))
-        node = rota__list_first(&loop->running);
-    struct rota__item *item = node ? rota__container_of(node, struct rota__item, node) : NULL;
-    if (!item || item->run != task_resume)
+    if (rota__list_empty(&loop->running) && !rota__loop_next_turn_at_once(loop))
         return NULL;
-    rota__list_remove(node);
+    struct rota__item *item = rota__container_of(loop->running.next, struct rota__item, node);
+    if (item->run != task_resume)
+        return NULL;
+    rota__list_pop(&loop->running);
     loop->resumes++;
     return rota__container_of(item, rota_task, item);
 }
 
-/* Where control goes when the current task stops. */
-static struct rota__coro *next_coro(rota_loop *loop)
+/* Stops the current task, and returns what it was woken with. */
+static inline int task_stop(rota_task *task)
 {
-    rota_task *next = next_task(loop);
-    loop->current = next;
-    if (!next)
-        return loop->home;
-    next->budget = ROTA__BUDGET;
-    return next->resume;
-}
-
-static void task_stop(rota_task *task)
-{
+    rota_loop *loop = task->loop;
     struct rota__coro *here = rota__coro_current();
     task->resume = here;
-    struct rota__coro *next = next_coro(task->loop);
-    if (next != here)
-        rota__coro_switch(next);
+    rota_task *next = next_task(loop);
+    loop->current = next;
+    if (__builtin_expect(next == NULL, false))
+        return rota__coro_switch(loop->home, 0);
+    next->budget = ROTA__BUDGET;
+    if (__builtin_expect(next == task, false))
+        return task->woken_with;
+    return rota__coro_switch(next->resume, next->woken_with);
 }
 
 int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object)
@@ -71,8 +66,7 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
     wait->object = object;
     wait->task = task;
     task->wait = wait;
-    task_stop(task);
-    return wait->result;
+    return task_stop(task);
 }
 
 void rota__wake(struct rota__wait *wait, int result)
@@ -82,14 +76,16 @@ void rota__wake(struct rota__wait *wait, int result)
     rota_task *task = wait->task;
     if (task && task->wait == wait) {
         task->wait = NULL;
+        task->woken_with = result;
         rota__loop_ready(task->loop, &task->item);
     }
 }
 
-void rota__yield(rota_task *task)
+int rota__yield(rota_task *task)
 {
+    task->woken_with = 0;
     rota__loop_ready(task->loop, &task->item);
-    task_stop(task);
+    return task_stop(task);
 }
 
 int rota_yield(void)
@@ -97,8 +93,7 @@ int rota_yield(void)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota__yield(rota__task_here());
-    return 0;
+    return rota__yield(rota__task_here());
 }
 
 /* ---- Operations */
@@ -207,8 +202,10 @@ void rota__task_report_unread(rota_task *task)
 static void task_end(rota_task *task, int result)
 {
     rota_loop *loop = task->loop;
-    rota__scopes_abandon(task);
-    rota__locals_release(task->locals);
+    if (__builtin_expect(task->scopes.next != &task->own.node, false))
+        rota__scopes_abandon(task);
+    if (__builtin_expect(task->locals != NULL, false))
+        rota__locals_release(task->locals);
     rota__list_remove(&task->all);
     rota_future_set(&task->done, result);
     if (task->group)
@@ -228,11 +225,14 @@ static void task_main(void *arg)
     int result = task->fn(task->arg);
     if (__builtin_expect(task->deferred != NULL, false))
         run_deferred(task);
+    rota_loop *loop = task->loop;
     task_end(task, result);
-    rota__coro_exit(next_coro(task->loop));
+    rota_task *next = loop->current = next_task(loop);
+    if (!next)
+        rota__coro_exit(loop->home, 0);
+    next->budget = ROTA__BUDGET;
+    rota__coro_exit(next->resume, next->woken_with);
 }
-
-/* A dead task never resumes itself, so next_coro cannot name its own stack: nothing makes it ready. */
 
 #define ALIGN_DOWN(p, n) ((char *)((uintptr_t)(p) & ~(uintptr_t)((n)-1)))
 
@@ -262,7 +262,7 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     task->deferred = NULL;
     task->owned = task->joining = task->read = false;
     task->name[0] = '\0';
-    task->locals = rota__locals_inherit(loop->current);
+    task->locals = loop->current ? rota__locals_inherit(loop->current) : NULL;
     rota__list_init(&task->scopes);
     rota__scope_open(&task->own, ROTA__SCOPE_TASK, task);
     rota__list_init(&task->done._watchers);
@@ -271,8 +271,10 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     rota__coro_init(&task->coro, stack, top, task_main, task);
     task->coro.name = site->name;
     rota__list_append(&loop->tasks, &task->all);
-    loop->stuck = rota__loop_stuck;
-    loop->finish = rota__loop_finish;
+    if (!loop->finish) {
+        loop->stuck = rota__loop_stuck;
+        loop->finish = rota__loop_finish;
+    }
     if (loop->ending)
         rota__scope_cancel(&task->own);
     rota__loop_ready(loop, &task->item);
@@ -325,8 +327,20 @@ int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const
 
 /* ---- Handles */
 
+static const struct rota__wait_kind join_kind = {"task", rota__future_abort};
+
+/* Waits for the end whatever scopes say. */
+static void await_end(rota_task *task)
+{
+    ROTA_SHIELD
+    {
+        rota__future_park(&task->done, &join_kind);
+    }
+}
+
 int rota_join(rota_task *task)
 {
+    int interrupted = rota__suspend_check();
     rota_task *here = rota__task_here();
     if (!here)
         return ROTA_ENOTASK;
@@ -335,17 +349,14 @@ int rota_join(rota_task *task)
     if (task->joining)
         return -EBUSY;
     task->joining = true;
-    int interrupted = 0;
-    if (!rota_future_done(&task->done) || here->interrupt) {
-        rota_future_wait(&task->done);
-        interrupted = here->interrupt;
+    if (!interrupted && !rota_task_done(task)) {
+        rota__future_park(&task->done, &join_kind);
+        interrupted = rota_task_done(task) ? 0 : here->interrupt;
     }
-    if (!rota_future_done(&task->done)) {
+    if (__builtin_expect(interrupted != 0, false)) {
         rota_task_cancel(task);
-        ROTA_SHIELD
-        {
-            rota_future_wait(&task->done);
-        }
+        if (!rota_task_done(task))
+            await_end(task);
     }
     int result = task->done._result;
     rota__task_release(task);
@@ -357,14 +368,11 @@ rota_task *rota_task_free(rota_task *task)
     if (!task)
         return NULL;
     rota_task_cancel(task);
-    if (!rota_future_done(&task->done)) {
+    if (!rota_task_done(task)) {
         rota_task *here = rota__task_here();
         if (!here || here == task)
             return rota_task_detach(task); /* cannot wait here */
-        ROTA_SHIELD
-        {
-            rota_future_wait(&task->done);
-        }
+        await_end(task);
     }
     rota__task_report_unread(task);
     rota__task_release(task);
@@ -376,7 +384,7 @@ rota_task *rota_task_detach(rota_task *task)
     if (!task)
         return NULL;
     task->owned = false;
-    if (rota_future_done(&task->done)) {
+    if (rota_task_done(task)) {
         rota__task_report_unread(task);
         rota__task_release(task);
     }
@@ -385,7 +393,7 @@ rota_task *rota_task_detach(rota_task *task)
 
 void rota_task_cancel(rota_task *task)
 {
-    if (!rota_future_done(&task->done))
+    if (!rota_task_done(task))
         rota__scope_cancel(&task->own);
 }
 

@@ -54,6 +54,7 @@ struct rota_task {
     struct rota__wait *wait;  /* what it is parked on, until that is decided */
     struct rota__list scopes; /* innermost first; `own` is the last */
     int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
+    int woken_with;           /* what rota__park returns */
     int budget;               /* operations it may still do at once before it has to yield */
     struct rota__scope own;
     struct rota__coro coro;
@@ -103,8 +104,8 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
  * out of whatever list it was in. It may be decided before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
 
-/* Lets the other ready tasks run, whatever scopes say. */
-void rota__yield(rota_task *task);
+/* Lets the other ready tasks run, whatever scopes say. Returns 0. */
+int rota__yield(rota_task *task);
 
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only when
  * the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's scopes;
@@ -114,6 +115,26 @@ ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 
 /* The `abort` of kinds that are given to rota__op_await. */
 void rota__op_abort(struct rota__wait *wait, int reason);
+
+/* Parks until the future, which is pending, is set. */
+struct rota__future_wait {
+    struct rota__watcher watcher;
+    struct rota__wait wait;
+    rota_future *future;
+};
+
+void rota__future_notify(struct rota__watcher *watcher);
+void rota__future_abort(struct rota__wait *wait, int reason);
+
+static inline int rota__future_park(rota_future *future, const struct rota__wait_kind *kind)
+{
+    struct rota__future_wait w;
+    w.watcher.notify = rota__future_notify;
+    w.wait.decided = false;
+    w.future = future;
+    rota__list_append(&future->_watchers, &w.watcher.node);
+    return rota__park(&w.wait, kind, future);
+}
 
 /* ---- inside the task module ---- */
 
