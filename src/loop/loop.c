@@ -193,6 +193,11 @@ static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend b
         return err;
     loop->wake_fd = (int)rota__sys(EMFILE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     err = loop->wake_fd < 0 ? loop->wake_fd : open_backend(loop, backend);
+    if (err >= 0) {
+        err = rota__stall_watch_start(loop);
+        if (err < 0)
+            loop->backend->close(loop);
+    }
     if (err < 0) {
         rota__sys_close(loop->wake_fd);
         rota__stack_pool_fini(&loop->stacks);
@@ -236,6 +241,7 @@ rota_loop *rota_loop_free(rota_loop *loop)
     while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
         continue;
     take_posts(loop);
+    rota__stall_watch_stop(loop);
     loop->backend->close(loop);
     rota__stack_pool_fini(&loop->stacks);
     rota__sys_close(loop->wake_fd);
@@ -391,12 +397,14 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
     if (loop->trim_at != ROTA_NEVER && !loop->virtual_clock && loop->trim_at <= real_time())
         loop->trim_at = rota__stack_pool_trim(&loop->stacks, real_time());
     begin_turn(loop);
+    __atomic_store_n(&loop->turning, true, __ATOMIC_RELAXED);
     struct rota__list *node;
     while ((node = rota__list_take_first(&loop->running))) {
         struct rota__item *item = rota__container_of(node, struct rota__item, node);
-        loop->resumes++;
+        rota__loop_count_resume(loop);
         item->run(item);
     }
+    __atomic_store_n(&loop->turning, false, __ATOMIC_RELAXED);
     return 0;
 }
 

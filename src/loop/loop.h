@@ -48,7 +48,7 @@ struct rota_loop {
     struct rota_task *current; /* NULL in callbacks and outside run */
     struct rota__coro *home;   /* the stack that turns the loop */
     struct rota_task *zombie;  /* ended, still on its stack until the next switch */
-    uint64_t resumes;          /* tasks and callbacks run, for the stall watch */
+    uint64_t resumes;          /* tasks and callbacks run; read by the stall watch */
 
     size_t pending_ops;                 /* operations that the backend has */
     _Atomic(struct rota__post *) inbox; /* of other threads, newest first */
@@ -73,6 +73,8 @@ struct rota_loop {
     int outer_fd, timer_fd; /* for rota_loop_fd; -1 */
     pthread_t thread;
     rota_time stall_limit;
+    struct rota__stall_watch *stall_watch;
+    bool turning; /* items run: the loop neither sleeps nor is left; read by the stall watch */
     struct rota__list watches;
     struct rota__list annexes;
     int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
@@ -89,6 +91,16 @@ static inline void rota__loop_ready(rota_loop *loop, struct rota__item *item)
 {
     rota__list_append(&loop->ready, &item->node);
 }
+
+/* Stored whole, because the stall watch reads it from its thread. */
+static inline void rota__loop_count_resume(rota_loop *loop)
+{
+    __atomic_store_n(&loop->resumes, loop->resumes + 1, __ATOMIC_RELAXED);
+}
+
+/* Watches the loop if its options or ROTA_DEBUG=1 ask for it. 0 or an error. */
+int rota__stall_watch_start(rota_loop *loop);
+void rota__stall_watch_stop(rota_loop *loop);
 
 /* From any thread, also from a signal handler. Takes no memory. */
 void rota__loop_post(rota_loop *loop, struct rota__post *post);

@@ -37,7 +37,7 @@ static inline rota_task *next_task(rota_loop *loop)
     if (item->run != task_resume)
         return NULL;
     rota__list_pop(&loop->running);
-    loop->resumes++;
+    rota__loop_count_resume(loop);
     return rota__container_of(item, rota_task, item);
 }
 
