@@ -52,14 +52,18 @@ static int long_sleep(void *arg)
 TEST(a_task_that_holds_the_thread_is_named)
 {
     rota_log_set(collect, NULL);
-    CHECK_INT(rota_run_with(run_hog, NULL, (&(rota_loop_options){.stall_limit = 20 * ROTA_MILLISECOND})), ==, 0);
+    CHECK_INT(
+        rota_run_with(run_hog, NULL, (&(rota_loop_options){.stall_limit = 20 * ROTA_MILLISECOND})),
+        ==, 0);
     CHECK(strstr(reports, "stall: task 'hog' has held the thread for more than 20 ms"));
 }
 
 TEST(a_stall_comes_with_a_backtrace)
 {
     rota_log_set(collect, NULL);
-    CHECK_INT(rota_run_with(run_hog, NULL, (&(rota_loop_options){.stall_limit = 20 * ROTA_MILLISECOND})), ==, 0);
+    CHECK_INT(
+        rota_run_with(run_hog, NULL, (&(rota_loop_options){.stall_limit = 20 * ROTA_MILLISECOND})),
+        ==, 0);
     CHECK(strchr(reports, '\n'));
 }
 
