@@ -312,14 +312,17 @@ bool rota__loop_alive(const rota_loop *loop)
            atomic_load(&loop->holds) > 0 || atomic_load(&loop->inbox);
 }
 
-static void fire_timers(rota_loop *loop)
+/* What is due: timers, and pages of stacks that nobody needed. One look at the clock. */
+static void pass_time(rota_loop *loop)
 {
-    if (!loop->timers.count)
+    if (!loop->timers.count && loop->trim_at == ROTA_NEVER)
         return;
     rota_time now = rota_loop_time(loop);
     struct rota__timer *timer;
     while ((timer = rota__timers_pop(&loop->timers, now)))
         timer->fire(timer);
+    if (loop->trim_at <= now)
+        loop->trim_at = rota__stack_pool_trim(&loop->stacks, now);
 }
 
 /* Polls, sleeping only if no post has come. */
@@ -393,9 +396,7 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
     if (err < 0)
         return err;
     take_posts(loop);
-    fire_timers(loop);
-    if (loop->trim_at != ROTA_NEVER && !loop->virtual_clock && loop->trim_at <= real_time())
-        loop->trim_at = rota__stack_pool_trim(&loop->stacks, real_time());
+    pass_time(loop);
     begin_turn(loop);
     __atomic_store_n(&loop->turning, true, __ATOMIC_RELAXED);
     struct rota__list *node;

@@ -24,8 +24,6 @@ static struct binding *find(struct rota__bindings *b, const rota_local *local)
 
 struct rota__bindings *rota__locals_inherit(rota_task *parent)
 {
-    if (!parent->locals)
-        return NULL;
     parent->locals->refs++;
     return parent->locals;
 }

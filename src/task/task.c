@@ -262,9 +262,13 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     task->deferred = NULL;
     task->owned = task->joining = task->read = false;
     task->name[0] = '\0';
-    task->locals = loop->current ? rota__locals_inherit(loop->current) : NULL;
-    rota__list_init(&task->scopes);
-    rota__scope_open(&task->own, ROTA__SCOPE_TASK, task);
+    task->locals =
+        loop->current && loop->current->locals ? rota__locals_inherit(loop->current) : NULL;
+    task->own.task = task;
+    task->own.kind = ROTA__SCOPE_TASK;
+    task->own.cancelled = task->own.expired = false;
+    task->scopes.next = task->scopes.prev = &task->own.node;
+    task->own.node.next = task->own.node.prev = &task->scopes;
     rota__list_init(&task->done._watchers);
     task->done._state = 0;
     task->done._loop = loop;
