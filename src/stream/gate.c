@@ -1,0 +1,37 @@
+#include "stream/gate.h"
+
+void rota__gate_left_closed(struct rota__gate *gate)
+{
+    if (gate->inside)
+        return;
+    if (gate->closer)
+        rota__wake(gate->closer, 0);
+    else if (gate->emptied)
+        gate->emptied(gate);
+}
+
+/* Shielded, hence never called. */
+static void closing_abort(struct rota__wait *wait, int reason)
+{
+    (void)wait;
+    (void)reason;
+}
+
+static const struct rota__wait_kind closing = {"close", closing_abort};
+
+bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate))
+{
+    if (!gate->inside)
+        return true;
+    if (!rota__task_here()) {
+        gate->emptied = emptied;
+        return false;
+    }
+    struct rota__wait wait = {0};
+    gate->closer = &wait;
+    ROTA_SHIELD {
+        rota__park(&wait, &closing, gate);
+    }
+    gate->closer = NULL;
+    return true;
+}

@@ -1,0 +1,175 @@
+/* The filter at the bottom of most streams: a descriptor of the loop. */
+#include "base/sys.h"
+#include "stream/stream.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static const struct rota__wait_kind reading = {"read", rota__op_abort};
+static const struct rota__wait_kind writing = {"write", rota__op_abort};
+
+static struct rota__socket *socket_of(struct rota__filter *filter)
+{
+    return rota__container_of(filter, struct rota__socket, filter);
+}
+
+/* The fields that an operation needs are set one by one: clearing all of it would cost more than the
+ * rest of the call. */
+static ssize_t socket_read(struct rota__filter *filter, void *buf, size_t len)
+{
+    struct rota__socket *socket = socket_of(filter);
+    if (__builtin_expect(socket->interrupted, false))
+        return ROTA_ECLOSED;
+    struct rota__op op;
+    op.kind = ROTA__OP_RECV;
+    op.fd = &socket->fd;
+    op.buf = buf;
+    op.len = len;
+    return rota__op_await(&op, &reading);
+}
+
+static ssize_t socket_write(struct rota__filter *filter, const void *buf, size_t len)
+{
+    struct rota__socket *socket = socket_of(filter);
+    if (__builtin_expect(socket->interrupted, false))
+        return ROTA_ECLOSED;
+    struct rota__op op;
+    op.kind = ROTA__OP_SEND;
+    op.fd = &socket->fd;
+    op.buf = (void *)buf;
+    op.len = len;
+    return rota__op_await(&op, &writing);
+}
+
+static ssize_t socket_writev(struct rota__filter *filter, const struct iovec *iov, int count)
+{
+    struct rota__socket *socket = socket_of(filter);
+    if (socket->interrupted)
+        return ROTA_ECLOSED;
+    struct rota__op op;
+    op.kind = ROTA__OP_WRITEV;
+    op.fd = &socket->fd;
+    op.iov = iov;
+    op.iov_count = count;
+    return rota__op_await(&op, &writing);
+}
+
+static int socket_shutdown(struct rota__filter *filter)
+{
+    struct rota__socket *socket = socket_of(filter);
+    if (socket->fd.is_socket)
+        return (int)rota__sys(ENOTCONN, shutdown(socket->fd.fd, SHUT_WR));
+    int flags = (int)rota__sys(EBADF, fcntl(socket->fd.fd, F_GETFL));
+    if (flags < 0)
+        return flags;
+    if ((flags & O_ACCMODE) != O_WRONLY)
+        return -EOPNOTSUPP; /* a terminal has no half to close */
+    rota__fd_close(&socket->fd);
+    return 0;
+}
+
+static void socket_interrupt(struct rota__filter *filter)
+{
+    struct rota__socket *socket = socket_of(filter);
+    socket->interrupted = true;
+    for (int direction = 0; direction < 2; direction++) {
+        if (socket->fd.pending[direction])
+            rota__op_withdraw(socket->fd.pending[direction]);
+    }
+}
+
+static void socket_close(struct rota__filter *filter)
+{
+    rota__fd_close(&socket_of(filter)->fd);
+}
+
+/* ---- Addresses */
+
+void rota__address_text(const struct sockaddr *address, char *ret_text, size_t size)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)address;
+        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
+        snprintf(ret_text, size, "%s:%d", host, ntohs(v4->sin_port));
+    } else if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const void *)address;
+        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+        snprintf(ret_text, size, "[%s]:%d", host, ntohs(v6->sin6_port));
+    } else {
+        snprintf(ret_text, size, "%s", address->sa_family == AF_UNIX ? "unix" : "unknown");
+    }
+}
+
+static void socket_describe(struct rota__filter *filter, bool peer, char *ret_text, size_t size)
+{
+    struct rota__socket *socket = socket_of(filter);
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof address;
+    if (!socket->fd.is_socket) {
+        snprintf(ret_text, size, "descriptor %d", socket->fd.fd);
+        return;
+    }
+    if (peer && socket->peer.any.sa_family != AF_UNSPEC) {
+        rota__address_text(&socket->peer.any, ret_text, size);
+        return;
+    }
+    if (peer)
+        getpeername(socket->fd.fd, (struct sockaddr *)&address, &len);
+    else
+        getsockname(socket->fd.fd, (struct sockaddr *)&address, &len);
+    rota__address_text((struct sockaddr *)&address, ret_text, size);
+}
+
+static const struct rota__filter_kind socket_kind = {
+    .name = "socket",
+    .read = socket_read,
+    .write = socket_write,
+    .writev = socket_writev,
+    .shutdown = socket_shutdown,
+    .interrupt = socket_interrupt,
+    .close = socket_close,
+    .describe = socket_describe,
+};
+
+/* ---- Making one */
+
+static int descriptor_stream(rota_loop *loop, int fd, bool is_socket, const struct sockaddr *peer,
+                             rota_stream **ret_stream)
+{
+    rota_stream *s = rota__stream_new(&socket_kind, sizeof(struct rota__socket));
+    if (!s)
+        return -ENOMEM;
+    struct rota__socket *socket = rota__stream_bottom(s);
+    int err = rota__fd_open(&socket->fd, loop, fd, is_socket);
+    if (err < 0) {
+        socket->fd.fd = -1;
+        rota_stream_free(s);
+        return err;
+    }
+    if (peer && peer->sa_family == AF_INET)
+        socket->peer.v4 = *(const struct sockaddr_in *)(const void *)peer;
+    else if (peer && peer->sa_family == AF_INET6)
+        socket->peer.v6 = *(const struct sockaddr_in6 *)(const void *)peer;
+    *ret_stream = s;
+    return 0;
+}
+
+int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *peer,
+                             rota_stream **ret_stream)
+{
+    return descriptor_stream(loop, fd, true, peer, ret_stream);
+}
+
+int rota_stream_from_fd(int fd, rota_stream **ret_stream)
+{
+    struct stat about;
+    if (!rota__loop_here)
+        return ROTA_ENOTASK;
+    int err = (int)rota__sys(EBADF, fstat(fd, &about));
+    if (err < 0)
+        return err;
+    return descriptor_stream(rota__loop_here, fd, S_ISSOCK(about.st_mode), NULL, ret_stream);
+}
