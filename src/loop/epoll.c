@@ -185,6 +185,8 @@ static void own_retry(struct rota__op *op)
 
 static void own_event(struct rota__fd *fd, uint32_t events)
 {
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        fd->hung_up = true;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         fd->read_drained = false;
         own_retry(fd->pending[0]);

@@ -38,9 +38,9 @@ static ssize_t attempt_recv(struct rota__op *op)
     size_t len = rota__sys_shorten(op->len);
     ssize_t n = fd->is_socket ? rota__sys(ECONNRESET, recv(fd->fd, op->buf, len, MSG_DONTWAIT))
                               : rota__sys(EIO, read(fd->fd, op->buf, len));
-    /* A short read leaves nothing behind, so the next attempt would be in vain. The end and an error
-     * stay readable. */
-    fd->read_drained = n == -EAGAIN || (n > 0 && (size_t)n < len);
+    /* A short read leaves nothing behind, so the next attempt would be in vain; but the end and an error
+     * are announced only once. */
+    fd->read_drained = n == -EAGAIN || (n > 0 && (size_t)n < len && !fd->hung_up);
     return n;
 }
 

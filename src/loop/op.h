@@ -36,6 +36,7 @@ struct rota__fd {
     bool registered;   /* the backend knows it */
     bool read_drained; /* the last read was short or would have blocked */
     bool write_full;   /* the last write would have blocked */
+    bool hung_up;      /* the end or an error stands behind the data: never drained */
     rota_loop *loop;
     struct rota__op *pending[2]; /* [0] RECV and ACCEPT, [1] the rest */
 };
