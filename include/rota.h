@@ -5,6 +5,7 @@
 #include <rota/base.h>
 #include <rota/coro.h>
 #include <rota/loop.h>
+#include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>
 

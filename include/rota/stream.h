@@ -8,7 +8,7 @@
  *         rota_str line;
  *         int more;
  *         while ((more = rota_stream_read_line(s, &line)) > 0) {
- *             struct iovec reply[] = {{(void *)line.ptr, line.len}, {"!\n", 2}};
+ *             struct iovec reply[] = {{(void *)line.ptr, line.len}, {(void *)"!\n", 2}};
  *             int err = rota_stream_writev(s, reply, 2);
  *             if (err < 0)
  *                 return err;

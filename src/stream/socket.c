@@ -166,10 +166,15 @@ int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *pee
 int rota_stream_from_fd(int fd, rota_stream **ret_stream)
 {
     struct stat about;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof peer;
     if (!rota__loop_here)
         return ROTA_ENOTASK;
     int err = (int)rota__sys(EBADF, fstat(fd, &about));
     if (err < 0)
         return err;
-    return descriptor_stream(rota__loop_here, fd, S_ISSOCK(about.st_mode), NULL, ret_stream);
+    bool is_socket = S_ISSOCK(about.st_mode);
+    if (is_socket)
+        getpeername(fd, (struct sockaddr *)&peer, &len); /* after a reset it would be too late */
+    return descriptor_stream(rota__loop_here, fd, is_socket, (struct sockaddr *)&peer, ret_stream);
 }
