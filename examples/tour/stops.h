@@ -1,0 +1,14 @@
+/* The stops of the tour, in order. */
+#ifndef STOPS_H
+#define STOPS_H
+
+struct stop {
+    const char *name; /* also that of the file, without .c */
+    int (*main)(void);
+    const char *sentence;
+};
+
+extern const struct stop stops[];
+extern const int stop_count;
+
+#endif

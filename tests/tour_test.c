@@ -1,0 +1,309 @@
+/* Each stop of the tour prints what it is documented to print, in that order and at that time. The
+ * clock is virtual, so the seconds take no time.
+ *
+ * An expected line begins with the time; in it, T stands for the thread, and * for what may differ. */
+#include "base/fault.h"
+#include "harness.h"
+#include "stage.h"
+#include "stops.h"
+
+#include <fnmatch.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    char *text;
+    size_t size;
+    FILE *file;
+} played;
+
+static void keep_line(const char *text, rota_time when)
+{
+    fprintf(played.file, "%.2f %s\n", (double)when / (double)ROTA_SECOND, text);
+}
+
+static const struct stop *stop_named(const char *name)
+{
+    for (int i = 0; i < stop_count; i++)
+        if (strcmp(stops[i].name, name) == 0)
+            return &stops[i];
+    FAIL("no stop is called %s", name);
+}
+
+/* Takes the next line of `*text` into `line`. */
+static bool next_line(const char **text, char *line, size_t size)
+{
+    size_t len = strcspn(*text, "\n");
+    if (**text == '\0')
+        return false;
+    snprintf(line, size, "%.*s", (int)len, *text);
+    *text += len + 1;
+    return true;
+}
+
+static void compare(const char *expected, const char *actual)
+{
+    char want[300] = "", have[300] = "";
+    const char *whole = actual;
+    for (int number = 1;; number++) {
+        bool more = next_line(&expected, want, sizeof want);
+        if (next_line(&actual, have, sizeof have) != more)
+            FAIL("line %d %s; this was printed:\n%s", number,
+                 more ? "is missing" : "was not expected", whole);
+        if (!more)
+            return;
+        if (fnmatch(want, have, 0) != 0)
+            FAIL("line %d is \"%s\", should be \"%s\"; this was printed:\n%s", number, have, want,
+                 whole);
+    }
+}
+
+/* Plays the stop. Where a fault was injected it may say and return anything, but has to clean up. */
+static void check_stop(const char *name, const char *expected)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    int fds = test_open_fds();
+
+    played.file = open_memstream(&played.text, &played.size);
+    stage = (struct stage){.options = &options, .line = keep_line};
+    int status = stop_named(name)->main();
+    fclose(played.file);
+    bool left_open = test_open_fds() != fds;
+    if (left_open && rota__fault_armed) {
+        printf("%d descriptors were open before, %d after\n", fds, test_open_fds());
+        abort();
+    }
+    CHECK(!left_open);
+    if (!rota__fault_armed) {
+        compare(expected, played.text);
+        CHECK_INT(status, ==, 0);
+    }
+    free(played.text);
+}
+
+/* Each point of the tour fails once, however many there are. */
+#define STOP(name_) TEST_WITH(name_, .every_fault = true)
+
+STOP(two_hellos)
+{
+    char expected[400];
+    unsigned long self = (unsigned long)pthread_self();
+    snprintf(expected, sizeof expected,
+             "0.00 Hello world! (thread %lx)\n"
+             "0.00 Hello world! (thread %lx)\n"
+             "1.00 Hello again! (thread %lx)\n"
+             "1.00 Hello again! (thread %lx)\n",
+             self, self, self, self);
+    check_stop("two-hellos", expected);
+}
+
+STOP(greenlet)
+{
+    check_stop("greenlet", "0.00 1\n"
+                           "0.00 3\n"
+                           "0.00 2\n"
+                           "0.00 4\n");
+}
+
+STOP(generators)
+{
+    check_stop("generators", "0.00 1\n"
+                             "0.00 3\n"
+                             "0.00 4\n"
+                             "0.00 2\n");
+}
+
+STOP(alternate)
+{
+    check_stop("alternate", "0.00 before 1\n"
+                            "0.00 main\n"
+                            "0.00 before 2\n"
+                            "0.00 after 1\n"
+                            "0.00 before 1\n"
+                            "0.00 main\n"
+                            "0.00 after 2\n"
+                            "0.00 before 2\n"
+                            "0.00 after 1\n"
+                            "0.00 before 1\n"
+                            "0.00 main\n"
+                            "0.00 after 2\n"
+                            "0.00 before 2\n"
+                            "0.00 clean-up of 2\n"
+                            "0.00 clean-up of 1\n");
+}
+
+STOP(two_funcs)
+{
+    check_stop("two-funcs", "0.00 1\n"
+                            "0.00 3\n"
+                            "2.00 2\n"
+                            "2.00 4\n");
+}
+
+STOP(lazy)
+{
+    check_stop("lazy", "0.00 a call runs, and is awaited by being called:\n"
+                       "0.00   hello, call\n"
+                       "0.20 a spawned task begins when this one steps aside:\n"
+                       "0.20   not yet\n"
+                       "0.20   hello, task\n"
+                       "0.40 a rota_call is a call for later:\n"
+                       "0.40   nothing ran\n"
+                       "0.40   hello, later\n");
+}
+
+STOP(await_)
+{
+    check_stop("await", "0.00 start\n"
+                        "2.00 end\n"
+                        "2.00 result: 10\n"
+                        "2.00 start\n"
+                        "4.00 end\n"
+                        "4.00 start\n"
+                        "6.00 end\n"
+                        "6.00 results: 40 and 60\n");
+}
+
+STOP(tasks)
+{
+    check_stop("tasks", "0.00 main begins\n"
+                        "0.00 1, in first\n"
+                        "0.00 1, in second\n"
+                        "2.00 2, in first\n"
+                        "2.00 2, in second\n"
+                        "2.00 first has a result, second has a result\n"
+                        "2.00 main ends\n");
+}
+
+STOP(wait)
+{
+    check_stop("wait", "0.50 first completed: done pending pending\n"
+                       "1.00 half a second later: done done pending\n"
+                       "2.00 all completed: done done done\n");
+}
+
+STOP(gather)
+{
+    check_stop("gather", "0.00 Waiting 1\n"
+                         "0.00 Waiting 2\n"
+                         "0.00 Waiting 3\n"
+                         "1.00 Done 1\n"
+                         "2.00 Done 2\n"
+                         "3.00 Done 3\n"
+                         "3.00 Res 1\n"
+                         "3.00 Res 2\n"
+                         "3.00 Res 3\n");
+}
+
+STOP(callback)
+{
+    check_stop("callback", "1.00 Hello World\n"
+                           "1.00 Done: hello_world returned 42\n");
+}
+
+STOP(future)
+{
+    check_stop("future", "0.00 waiting\n"
+                         "2.00 setting\n"
+                         "2.00 the future brought 666\n");
+}
+
+STOP(never)
+{
+    check_stop(
+        "never",
+        "0.00 waiting for Godot\n"
+        "0.00 rota: deadlock: no task can go on, and nothing is pending:\n"
+        "0.00   never                waits for group *, spawned at *examples/tour/never.c:*\n"
+        "0.00   wait_for_godot       waits for future *, spawned at *examples/tour/never.c:*\n"
+        "0.00 rota_run returned: Resource deadlock avoided\n");
+}
+
+STOP(async_iterator)
+{
+    check_stop("async-iterator", "0.11 1 2 3 4 5 6 7 8 9 10 11\n"
+                                 "0.22 12 13 14 15 16 17 18 19 20 21 22\n"
+                                 "0.33 23 24 25 26 27 28 29 30 31 32 33\n"
+                                 "0.44 34 35 36 37 38 39 40 41 42 43 44\n"
+                                 "0.55 45 46 47 48 49 50 51 52 53 54 55\n"
+                                 "0.66 56 57 58 59 60 61 62 63 64 65 66\n"
+                                 "0.77 67 68 69 70 71 72 73 74 75 76 77\n"
+                                 "0.88 78 79 80 81 82 83 84 85 86 87 88\n"
+                                 "0.99 89 90 91 92 93 94 95 96 97 98 99\n");
+}
+
+STOP(async_context)
+{
+    check_stop("async-context", "0.10 end: open\n"
+                                "0.10 end: work\n"
+                                "0.10 end: end of the block\n"
+                                "0.20 end: close\n"
+                                "0.30 return: open\n"
+                                "0.30 return: work\n"
+                                "0.40 return: close\n"
+                                "0.50 failure: open\n"
+                                "0.50 failure: work\n"
+                                "0.60 failure: close\n"
+                                "0.70 cancellation: open\n"
+                                "0.70 cancellation: work\n"
+                                "0.80 cancellation: Operation canceled\n"
+                                "0.90 cancellation: close\n");
+}
+
+STOP(timeout)
+{
+    check_stop("timeout", "0.50 a slow call: Connection timed out\n"
+                          "1.00 inner deadline passed: yes\n"
+                          "1.50 second inner deadline passed: no\n"
+                          "1.50 outer deadline passed: yes\n"
+                          "2.00 saving\n"
+                          "2.30 saved\n");
+}
+
+STOP(group)
+{
+    check_stop("group", "0.00 sibling 1 begins\n"
+                        "0.00 failing begins\n"
+                        "0.00 sibling 2 begins\n"
+                        "1.00 failing fails\n"
+                        "1.00 sibling 1: Operation canceled\n"
+                        "1.00 sibling 2: Operation canceled\n"
+                        "1.00 the group: No such file or directory\n");
+}
+
+STOP(cancel)
+{
+    check_stop("cancel", "0.00 taking a lamp and a rope\n"
+                         "1.00 cancelling\n"
+                         "1.00 sleep: Operation canceled\n"
+                         "1.00 sleep again: Operation canceled\n"
+                         "1.10 put back the rope\n"
+                         "1.20 put back the lamp\n"
+                         "1.20 the task: Operation canceled\n");
+}
+
+STOP(producer_consumer)
+{
+    check_stop("producer-consumer", "0.00 consumer took 1\n"
+                                    "0.00 consumer took 2\n"
+                                    "0.00 consumer took 3\n"
+                                    "0.10 consumer took 4\n"
+                                    "0.10 consumer took 5\n"
+                                    "0.10 consumer took 6\n"
+                                    "0.20 consumer took 7\n"
+                                    "0.20 consumer took 8\n"
+                                    "0.20 consumer took 9\n"
+                                    "0.30 consumer took 10\n"
+                                    "0.30 consumer took 11\n"
+                                    "0.30 consumer took 12\n"
+                                    "0.40 consumer took 13\n"
+                                    "0.40 consumer took 14\n"
+                                    "0.40 consumer took 15\n"
+                                    "0.50 consumer took 16\n"
+                                    "0.50 consumer took 17\n"
+                                    "0.50 consumer took 18\n"
+                                    "0.60 consumer took 19\n"
+                                    "0.60 consumer took 20\n"
+                                    "0.70 20 items, sum 210\n");
+}
