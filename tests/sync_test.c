@@ -1239,6 +1239,37 @@ TEST(put_without_capacity_waits_for_its_get)
     CHECK_INT(RUN(rendezvous, NULL), ==, 0);
 }
 
+static int put_tokens(void *arg)
+{
+    int err = 0;
+    for (int i = 0; i < 3 && err == 0; i++)
+        err = rota_queue_put(arg, NULL);
+    return err;
+}
+
+static int pass_tokens(void *arg)
+{
+    for (size_t capacity = 0; capacity < 3; capacity++) {
+        ROTA_AUTO(rota_queue) q = NULL;
+        CHECK_OK(rota_queue_new(capacity, 0, &q));
+        rota_task *task;
+        CHECK_OK(rota_spawn(put_tokens, q, &task));
+        CHECK_INT(rota_yield(), ==, 0);
+        CHECK_INT(rota_queue_len(q), ==, capacity);
+        for (int i = 0; i < 3; i++)
+            CHECK_INT(rota_queue_get(q, NULL), ==, 0);
+        CHECK_INT(rota_queue_try_get(q, NULL), ==, -EAGAIN);
+        CHECK_INT(rota_queue_len(q), ==, 0);
+        CHECK_INT(rota_join(task), ==, 0);
+    }
+    return 0;
+}
+
+TEST(items_without_a_size_need_no_address)
+{
+    CHECK_INT(RUN(pass_tokens, NULL), ==, 0);
+}
+
 struct putter {
     rota_queue *queue;
     int item, result;
@@ -1799,8 +1830,32 @@ TEST(deadlock_report_says_who_waits_for_which_mutex)
     printf("%s\n", report);
     const char *plato = strstr(report, "plato"), *kant = strstr(report, "kant");
     CHECK(plato && kant);
+    CHECK(strstr(report, "which kant has"));
+    CHECK(strstr(report, "which plato has"));
     CHECK(strstr(plato, "waits for mutex"));
     CHECK(strstr(kant, "waits for mutex"));
+}
+
+static int lock_and_end(void *arg)
+{
+    return rota_mutex_lock(arg);
+}
+
+static int wait_for_the_dead(void *arg)
+{
+    rota_mutex mutex = ROTA_MUTEX_INIT;
+    rota_task *task;
+    CHECK_OK(rota_spawn(lock_and_end, &mutex, &task));
+    CHECK_INT(rota_join(task), ==, 0);
+    return rota_mutex_lock(&mutex);
+}
+
+TEST(deadlock_report_does_not_name_a_holder_that_has_ended)
+{
+    rota_log_set(keep_report, NULL);
+    CHECK_INT(RUN(wait_for_the_dead, NULL), ==, -EDEADLK);
+    CHECK(strstr(report, "waits for mutex"));
+    CHECK(!strstr(report, "which"));
 }
 
 static int wait_for_ever(void *arg)

@@ -18,7 +18,7 @@ static void cond_stay(struct rota__wait *wait, int reason)
     (void)reason;
 }
 
-static const struct rota__wait_kind cond_relock_kind = {"mutex", cond_stay};
+static const struct rota__wait_kind cond_relock_kind = {"mutex", cond_stay, rota__mutex_holder};
 
 /* `w` has left the condition's line. */
 static void cond_relock(struct rota__mutex_waiter *w, int result)

@@ -15,7 +15,12 @@ void rota__line_leave(struct rota__wait *wait, int reason)
     rota__wake(wait, reason);
 }
 
-static const struct rota__wait_kind mutex_kind = {"mutex", rota__line_leave};
+const rota_task *rota__mutex_holder(const void *mutex)
+{
+    return ((const rota_mutex *)mutex)->_owner;
+}
+
+static const struct rota__wait_kind mutex_kind = {"mutex", rota__line_leave, rota__mutex_holder};
 
 int rota_mutex_lock(rota_mutex *mutex)
 {

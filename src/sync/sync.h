@@ -74,6 +74,7 @@ struct rota__mutex_waiter {
     int result; /* of its call, once it has the mutex */
 };
 
+const rota_task *rota__mutex_holder(const void *mutex);
 /* Gives the mutex to the first in line, or makes it free. */
 void rota__mutex_pass_on(rota_mutex *mutex);
 

@@ -5,15 +5,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The task that has what `wait` is for, if it has not ended with it. */
+static const rota_task *holder_of(const struct rota__wait *wait)
+{
+    const rota_task *holder = wait->kind->holder ? wait->kind->holder(wait->object) : NULL;
+    rota__list_each (node, &wait->task->loop->tasks)
+        if (rota__container_of(node, rota_task, all) == holder)
+            return holder;
+    return NULL;
+}
+
+static void print_wait(const struct rota__wait *wait, FILE *out)
+{
+    fprintf(out, "waits for %s", wait->kind->name);
+    if (wait->object)
+        fprintf(out, " %p", wait->object);
+    const rota_task *holder = holder_of(wait);
+    if (holder)
+        fprintf(out, ", which %s has", rota_task_name(holder));
+}
+
 static void print_task(const rota_task *task, FILE *out)
 {
     fprintf(out, "\n  %-20s ", rota_task_name(task));
     if (task == task->loop->current)
         fprintf(out, "running");
-    else if (task->wait && task->wait->object)
-        fprintf(out, "waits for %s %p", task->wait->kind->name, task->wait->object);
     else if (task->wait)
-        fprintf(out, "waits for %s", task->wait->kind->name);
+        print_wait(task->wait, out);
     else
         fprintf(out, "ready");
     if (task->interrupt)

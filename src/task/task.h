@@ -29,6 +29,7 @@ struct rota__wait;
 struct rota__wait_kind {
     const char *name; /* "mutex": what reports say the task waits for */
     void (*abort)(struct rota__wait *wait, int reason);
+    const rota_task *(*holder)(const void *object); /* who has it, for reports; may be NULL */
 };
 
 /* One task waiting for one thing; on the stack of the one who waits. */
