@@ -278,7 +278,8 @@ typedef struct rota_queue rota_queue;
 
 /* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out.
  * Unlike in asyncio, a capacity of 0 is the smallest one: each put waits for its get (a
- * rendezvous). Items may have the size 0. Returns 0 or -ENOMEM. */
+ * rendezvous). Items may have the size 0, and then no pointer to one is looked at. Returns 0 or
+ * -ENOMEM. */
 ROTA_API int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue);
 
 /* Closes and frees the queue with what is in it: tasks that still wait get ROTA_ECLOSED, and must
@@ -335,7 +336,7 @@ ROTA_API int rota__queue_next(void *reader, void **ret_item);
 typedef struct rota_case {
     rota_queue *queue; /* NULL: left out */
     void *get;         /* where to copy the item */
-    const void *put;   /* not NULL: a put of this item, not a get */
+    const void *put;   /* not NULL: a put of this item and not a get */
     struct rota__list _node;
     struct rota__selection *_selection;
 } rota_case;

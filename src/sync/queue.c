@@ -37,8 +37,11 @@ struct rota__selection {
     struct rota__wait wait;
     rota_case *cases;
     size_t n;
-    size_t chosen;
+    rota_case *chosen;
 };
+
+/* For what only those need who wait: put and get themselves then do without a stack frame. */
+#define NOINLINE __attribute__((noinline))
 
 /* ---- The ring ---- */
 
@@ -100,8 +103,11 @@ static void selection_unlink(struct rota__selection *s)
 static void case_decide(rota_case *c, int result)
 {
     struct rota__selection *s = c->_selection;
-    s->chosen = (size_t)(c - s->cases);
-    selection_unlink(s);
+    s->chosen = c;
+    if (s->n == 1)
+        rota__list_remove(&c->_node);
+    else
+        selection_unlink(s);
     rota__wake(&s->wait, result);
 }
 
@@ -133,14 +139,19 @@ static int selection_wait(struct rota__selection *s, const struct rota__wait_kin
 
 /* ---- Put and get ---- */
 
+static NOINLINE void getter_serve(rota_queue *q, const void *item)
+{
+    rota_case *getter = line_first(&q->getters);
+    item_copy(getter->get, item, q->item_size);
+    case_decide(getter, 0);
+}
+
 static inline int put_now(rota_queue *q, const void *item)
 {
     if (q->closed)
         return ROTA_ECLOSED;
     if (!rota__list_empty(&q->getters)) {
-        rota_case *getter = line_first(&q->getters);
-        item_copy(getter->get, item, q->item_size);
-        case_decide(getter, 0);
+        getter_serve(q, item);
     } else if (q->len < q->capacity) {
         ring_push(q, item);
     } else {
@@ -150,14 +161,14 @@ static inline int put_now(rota_queue *q, const void *item)
     return 0;
 }
 
-/* The ring has room, or there is none at all and `to` takes the item. */
-static void putter_move_up(rota_queue *q, void *to)
+/* Into the ring, in which a get has made room; with a capacity of 0, to the getter itself. */
+static NOINLINE void putter_move_up(rota_queue *q, void *ret_item)
 {
     rota_case *putter = line_first(&q->putters);
-    if (to)
-        item_copy(to, putter->put, q->item_size);
-    else
+    if (q->capacity)
         ring_push(q, putter->put);
+    else
+        item_copy(ret_item, putter->put, q->item_size);
     q->unfinished++;
     case_decide(putter, 0);
 }
@@ -167,7 +178,7 @@ static inline int get_now(rota_queue *q, void *ret_item)
     if (q->len) {
         ring_pop(q, ret_item);
         if (!rota__list_empty(&q->putters))
-            putter_move_up(q, NULL);
+            putter_move_up(q, ret_item);
         return 0;
     }
     if (!rota__list_empty(&q->putters)) {
@@ -177,17 +188,28 @@ static inline int get_now(rota_queue *q, void *ret_item)
     return q->closed ? ROTA_ECLOSED : -EAGAIN;
 }
 
+static NOINLINE int put_wait(rota_queue *q, const void *item)
+{
+    /* Items without a size need no address, but a case without one would be a get. */
+    rota_case c = {.queue = q, .put = item ? item : ""};
+    struct rota__selection s = {.cases = &c, .n = 1};
+    return selection_wait(&s, &put_kind, q);
+}
+
 int rota_queue_put(rota_queue *queue, const void *item)
 {
     int err = rota__sync_enter(&queue->home);
     if (err < 0)
         return err;
     err = put_now(queue, item);
-    if (err != -EAGAIN)
-        return err;
-    rota_case c = {.queue = queue, .put = item};
+    return err == -EAGAIN ? put_wait(queue, item) : err;
+}
+
+static NOINLINE int get_wait(rota_queue *q, void *ret_item)
+{
+    rota_case c = {.queue = q, .get = ret_item};
     struct rota__selection s = {.cases = &c, .n = 1};
-    return selection_wait(&s, &put_kind, queue);
+    return selection_wait(&s, &get_kind, q);
 }
 
 int rota_queue_get(rota_queue *queue, void *ret_item)
@@ -196,11 +218,7 @@ int rota_queue_get(rota_queue *queue, void *ret_item)
     if (err < 0)
         return err;
     err = get_now(queue, ret_item);
-    if (err != -EAGAIN)
-        return err;
-    rota_case c = {.queue = queue, .get = ret_item};
-    struct rota__selection s = {.cases = &c, .n = 1};
-    return selection_wait(&s, &get_kind, queue);
+    return err == -EAGAIN ? get_wait(queue, ret_item) : err;
 }
 
 int rota_queue_try_put(rota_queue *queue, const void *item)
@@ -274,7 +292,7 @@ int rota_select(rota_case *cases, size_t n, size_t *ret_index)
     struct rota__selection s = {.cases = cases, .n = n};
     err = selection_wait(&s, &select_kind, cases);
     if (err == 0 || err == ROTA_ECLOSED)
-        *ret_index = s.chosen;
+        *ret_index = (size_t)(s.chosen - cases);
     return err;
 }
 
