@@ -589,7 +589,7 @@ static void check_much(rota_stream *s)
 
 static int much_main(void *arg)
 {
-    struct ends e = ((struct ends (*)(void))arg)();
+    struct ends e = ((struct ends(*)(void))arg)();
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
     rota_group_spawn(&g, write_much, e.a);
     rota_group_spawn(&g, both_ways, e.b);
@@ -625,7 +625,7 @@ TEST(much_data_goes_and_comes_back_in_memory)
 
 static int pieces_main(void *arg)
 {
-    struct ends e = ((struct ends (*)(void))arg)();
+    struct ends e = ((struct ends(*)(void))arg)();
     enum { COUNT = 100, EACH = 7001 };
     struct iovec iov[COUNT];
     char *text = malloc(COUNT * EACH);
@@ -663,7 +663,8 @@ static int cork_main(void *arg)
     char buf[64];
     rota_stream_cork(e.a);
     put(e.a, "one ");
-    CHECK_INT(rota_stream_writev(e.a, (struct iovec[]){{(void *)"two", 3}, {(void *)" ", 1}}, 2), ==, 0);
+    CHECK_INT(rota_stream_writev(e.a, (struct iovec[]){{(void *)"two", 3}, {(void *)" ", 1}}, 2),
+              ==, 0);
     put(e.a, "three");
     CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, -1);
     CHECK_INT(rota_stream_flush(e.a), ==, 0);
@@ -781,7 +782,7 @@ TEST(closing_waits_a_second_at_most_for_a_peer_that_does_not_read)
 
 static int half_close_main(void *arg)
 {
-    struct ends e = ((struct ends (*)(void))arg)();
+    struct ends e = ((struct ends(*)(void))arg)();
     char buf[16];
     put(e.a, "question");
     CHECK_INT(rota_stream_shutdown(e.a), ==, 0);
@@ -891,7 +892,8 @@ static int pipe_main(void *arg)
     CHECK_OK(rota_stream_from_fd(fds[0], &in));
     CHECK_OK(rota_stream_from_fd(fds[1], &out));
     put(out, "through");
-    CHECK_INT(rota_stream_writev(out, (struct iovec[]){{(void *)" a ", 3}, {(void *)"pipe", 4}}, 2), ==, 0);
+    CHECK_INT(rota_stream_writev(out, (struct iovec[]){{(void *)" a ", 3}, {(void *)"pipe", 4}}, 2),
+              ==, 0);
     CHECK_INT(rota_stream_shutdown(out), ==, 0);
     CHECK_INT(rota_stream_read_exact(in, buf, 14), ==, 0);
     CHECK_MEM(buf, "through a pipe", 14);

@@ -28,7 +28,8 @@
  * in the next turn.
  *
  * Threads. A thread has at most one loop, and a loop belongs to the thread that made it. From other
- * threads only the `..._threadsafe` calls may be used. After fork(2) the child has no loop. */
+ * threads only the `..._threadsafe` calls may be used: any other does nothing there, says so to the log
+ * hook, and returns ROTA_ETHREAD if it returns an int. After fork(2) the child has no loop. */
 #ifndef ROTA_LOOP_H
 #define ROTA_LOOP_H
 

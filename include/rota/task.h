@@ -256,7 +256,7 @@ ROTA_API void rota_future_init(rota_future *future);
 ROTA_API void rota_future_init_threadsafe(rota_future *future);
 
 /* Completes the future: wakes those who wait, calls the callbacks in the next turn. Returns 0, or
- * -EALREADY if it was completed before. */
+ * -EALREADY if it was completed before, or ROTA_ETHREAD. */
 ROTA_API int rota_future_set(rota_future *future, int result);
 /* The same from any thread; the future is complete in one of the loop's next turns. Returns 0 or
  * -ENOMEM. */

@@ -28,6 +28,8 @@ static void handle_set(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn,
 
 void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
 {
+    if (rota__loop_check(loop, "rota_loop_call_soon") < 0)
+        return;
     handle_set(loop, handle, fn, arg);
     handle->_state = READY;
     rota__loop_ready(loop, &handle->_item);
@@ -36,6 +38,8 @@ void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *f
 void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rota_handle_fn *fn,
                        void *arg)
 {
+    if (rota__loop_check(loop, "rota_loop_call_at") < 0)
+        return;
     handle_set(loop, handle, fn, arg);
     handle->_state = ARMED;
     handle->_timer.deadline = when;
@@ -54,6 +58,8 @@ void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay,
 
 void rota_handle_cancel(rota_handle *handle)
 {
+    if (handle->_state == IDLE || rota__loop_check(handle->_loop, "rota_handle_cancel") < 0)
+        return;
     if (handle->_state == READY)
         rota__list_remove(&handle->_item.node);
     else if (handle->_state == ARMED)

@@ -409,11 +409,17 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
     return 0;
 }
 
+int rota__loop_refuse(const char *call)
+{
+    rota__log(ROTA_LOG_ERROR, "%s was called from another thread than its loop's, and did nothing",
+              call);
+    return ROTA_ETHREAD;
+}
+
 static int check_run(const rota_loop *loop)
 {
-    if (!rota__loop_is_here(loop))
-        return ROTA_ETHREAD;
-    return loop->in_run ? -EBUSY : 0;
+    int err = rota__loop_check(loop, "rota_loop_run");
+    return err == 0 && loop->in_run ? -EBUSY : err;
 }
 
 int rota_loop_run_once(rota_loop *loop, rota_time timeout)

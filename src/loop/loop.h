@@ -128,10 +128,12 @@ void rota__loop_free_watches(rota_loop *loop);
 struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type);
 void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex);
 
-/* Debug builds and ROTA_DEBUG=1 check it in every call that takes a loop. */
-static inline bool rota__loop_is_here(const rota_loop *loop)
+/* For calls that only the loop's thread may make: reports the offence and returns ROTA_ETHREAD. */
+int rota__loop_refuse(const char *call);
+
+static inline int rota__loop_check(const rota_loop *loop, const char *call)
 {
-    return rota__loop_here == loop;
+    return __builtin_expect(rota__loop_here == loop, true) ? 0 : rota__loop_refuse(call);
 }
 
 #endif

@@ -58,6 +58,9 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
 {
     if (!events || events & ~(ROTA_READABLE | ROTA_WRITABLE))
         return -EINVAL;
+    int err = rota__loop_check(loop, "rota_loop_watch");
+    if (err < 0)
+        return err;
     rota_watch *watch = rota__zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
@@ -67,7 +70,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
     rota__list_init(&watch->item.node);
     watch->fn = fn;
     watch->arg = arg;
-    int err = check_watchable(fd);
+    err = check_watchable(fd);
     bool at_once = err == 0 && rota__op_start(&watch->op);
     if (at_once && watch->op.result < 0)
         err = (int)watch->op.result;
@@ -84,7 +87,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
 
 rota_watch *rota_watch_free(rota_watch *watch)
 {
-    if (!watch)
+    if (!watch || rota__loop_check(watch->op.loop, "rota_watch_free") < 0)
         return NULL;
     rota__list_remove(&watch->all);
     rota__list_remove(&watch->item.node);

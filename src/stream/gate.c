@@ -29,7 +29,8 @@ bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate 
     }
     struct rota__wait wait = {0};
     gate->closer = &wait;
-    ROTA_SHIELD {
+    ROTA_SHIELD
+    {
         rota__park(&wait, &closing, gate);
     }
     gate->closer = NULL;

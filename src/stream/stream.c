@@ -51,8 +51,9 @@ static int stream_send_rest(rota_stream *s)
     int err = 0;
     if (!rota__buffer_count(&s->out) || s->torn || (s->gate.inside & ROTA__STREAM_WRITING))
         return 0;
-    ROTA_SHIELD {
-        ROTA_TIMEOUT(ROTA__STREAM_CLOSE_TIME) {
+    ROTA_SHIELD
+    {
+        ROTA_TIMEOUT (ROTA__STREAM_CLOSE_TIME) {
             err = rota__stream_send_held(s);
         }
     }

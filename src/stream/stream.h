@@ -60,8 +60,9 @@ enum { ROTA__STREAM_READING = 1, ROTA__STREAM_WRITING = 2 };
 struct rota_stream {
     struct rota__gate gate;
     bool corked;
-    bool torn;      /* a write was cut short: nothing may follow */
-    bool reset;     /* a write learned that the connection is gone; the end that reads follow is no end */
+    bool torn; /* a write was cut short: nothing may follow */
+    bool
+        reset; /* a write learned that the connection is gone; the end that reads follow is no end */
     int read_error; /* final */
     int error;      /* the last one, and in which direction */
     bool error_in_writing;

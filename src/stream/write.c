@@ -29,8 +29,8 @@ static int push(rota_stream *s, const char *bytes, size_t len, bool partly)
 int rota__stream_send_held(rota_stream *s)
 {
     while (rota__buffer_count(&s->out)) {
-        ssize_t n = s->top->kind->write(s->top, rota__buffer_front(&s->out),
-                                        rota__buffer_count(&s->out));
+        ssize_t n =
+            s->top->kind->write(s->top, rota__buffer_front(&s->out), rota__buffer_count(&s->out));
         if (n < 0)
             return push_failed(s, n, false);
         rota__buffer_take(&s->out, (size_t)n);

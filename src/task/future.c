@@ -23,6 +23,9 @@ int rota_future_set(rota_future *future, int result)
 {
     if (future->_state == DONE)
         return -EALREADY;
+    int err = future->_loop ? rota__loop_check(future->_loop, "rota_future_set") : 0;
+    if (err < 0)
+        return err;
     if (future->_state == PENDING_THREADSAFE)
         rota_loop_release_threadsafe(future->_loop);
     future->_state = DONE;

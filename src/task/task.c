@@ -397,7 +397,7 @@ rota_task *rota_task_detach(rota_task *task)
 
 void rota_task_cancel(rota_task *task)
 {
-    if (!rota_task_done(task))
+    if (!rota_task_done(task) && rota__loop_check(task->loop, "rota_task_cancel") == 0)
         rota__scope_cancel(&task->own);
 }
 
