@@ -4,7 +4,9 @@
  * ones (POLL) are registered level-triggered while somebody waits for them.
  *
  * 1. Between an attempt that would have blocked and the next event for that direction no attempt is
- *    made: rota__fd.read_drained and write_full say so, and only an event clears them.
+ *    made: rota__fd.read_drained and write_full say so, and only an event clears them. A read that was
+ *    short counts as one that would have blocked, but not once an event has told of the end: that
+ *    event may have told of the last bytes, too, and there will be no other.
  * 2. Completing an operation runs no user code (it only makes tasks and callbacks ready), so the
  *    objects that one batch of events points to live until the batch is done. */
 #include "base/alloc.h"

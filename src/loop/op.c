@@ -4,6 +4,14 @@
 
 #include <fcntl.h>
 
+static bool is_stream(int socket)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    return rota__sys(ENOTSOCK, getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size)) == 0 &&
+           type == SOCK_STREAM;
+}
+
 int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket)
 {
     int flags = (int)rota__sys(EBADF, fcntl(number, F_GETFL));
@@ -13,7 +21,10 @@ int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_sock
     int err = wanted == flags ? 0 : (int)rota__sys(EBADF, fcntl(number, F_SETFL, wanted));
     if (err < 0)
         return err;
-    *fd = (struct rota__fd){.fd = number, .is_socket = is_socket, .loop = loop};
+    *fd = (struct rota__fd){.fd = number,
+                            .is_socket = is_socket,
+                            .is_stream = is_socket && is_stream(number),
+                            .loop = loop};
     return 0;
 }
 
@@ -38,9 +49,10 @@ static ssize_t attempt_recv(struct rota__op *op)
     size_t len = rota__sys_shorten(op->len);
     ssize_t n = fd->is_socket ? rota__sys(ECONNRESET, recv(fd->fd, op->buf, len, MSG_DONTWAIT))
                               : rota__sys(EIO, read(fd->fd, op->buf, len));
-    /* A short read leaves nothing behind, so the next attempt would be in vain; but the end and an error
-     * are announced only once. */
-    fd->read_drained = n == -EAGAIN || (n > 0 && (size_t)n < len && !fd->hung_up);
+    /* A short read of a stream leaves nothing behind but its end, so the next attempt would be in
+     * vain. The end and an error stay readable. */
+    bool emptied = fd->is_stream && !fd->hung_up && n > 0 && (size_t)n < len;
+    fd->read_drained = n == -EAGAIN || emptied;
     return n;
 }
 
