@@ -1079,6 +1079,75 @@ TEST(switching_to_oneself_is_refused)
     CHECK_INT(rota_coro_cancel(rota_coro_current()), ==, -EINVAL);
 }
 
+/* Two tasks as coro sees them: stacks below it, each the host of coroutines of its own. */
+
+struct host {
+    struct co co;
+    struct rota__coro *resume; /* where the task goes on: on its own stack or a coroutine's */
+    rota_coro *coro;
+    struct host *other;
+    char log[32];
+};
+
+static void host_wait(struct host *host)
+{
+    host->resume = rota__coro_current();
+    rota__coro_switch(host->co.back, 0);
+}
+
+static void *suspend_host(void *arg, void *value)
+{
+    struct host *host = arg;
+    strcat(host->log, "a");
+    host_wait(host);
+    strcat(host->log, "b");
+    if (strcmp(host->other->log, "a") == 0) {
+        CHECK_INT(rota_coro_switch(host->other->coro, NULL, NULL), ==, -EBUSY);
+        CHECK_INT(rota_coro_cancel(host->other->coro), ==, -EBUSY);
+    }
+    CHECK_PTR(rota_coro_current(), ==, host->coro);
+    CHECK_OK(rota_coro_switch(value, host, &value));
+    strcat(host->log, "d");
+    return value;
+}
+
+static void run_host(struct co *co)
+{
+    struct host *host = co->data;
+    void *value;
+    CHECK_OK(rota_coro_new(suspend_host, host, &host->coro));
+    CHECK_OK(rota_coro_switch(host->coro, rota_coro_current(), &value));
+    CHECK_PTR(value, ==, host);
+    strcat(host->log, "c");
+    host_wait(host);
+    CHECK_OK(rota_coro_switch(host->coro, &host->log, &value));
+    CHECK_PTR(value, ==, &host->log);
+    strcat(host->log, "e");
+    rota_coro_free(host->coro);
+}
+
+TEST(coroutines_of_two_tasks_do_not_mix)
+{
+    struct rota__stack_pool pool;
+    struct host a = {0}, b = {0};
+    a.other = &b;
+    b.other = &a;
+    rota__stack_pool_init(&pool, 0);
+    co_start(&a.co, &pool, run_host, &a);
+    co_start(&b.co, &pool, run_host, &b);
+    a.resume = &a.co.coro;
+    b.resume = &b.co.coro;
+    while (!a.co.ended) {
+        rota__coro_switch(a.resume, 0);
+        rota__coro_switch(b.resume, 0);
+    }
+    CHECK_STR(a.log, "abcde");
+    CHECK_STR(b.log, "abcde");
+    co_end(&a.co);
+    co_end(&b.co);
+    rota__stack_pool_fini(&pool);
+}
+
 static void hear(void *arg, rota_log_level level, const char *message)
 {
     CHECK_INT(level, >=, ROTA_LOG_WARNING);

@@ -25,16 +25,16 @@
  *         printf("%d\n", (int)(intptr_t)n);               // 1 2 3
  *
  * The thread's own stack is a coroutine too: it is what rota_coro_current returns before the first
- * switch, and it is never freed. Within a task, the task's stack stands in for it.
+ * switch, and it is never freed. Inside a task the same handle stands for the task's stack. A
+ * coroutine that a task has switched to belongs to that task while it runs: when it makes a call that
+ * suspends, the task waits.
  *
  * Parents. The coroutine that called rota_coro_new is the parent of the new one. When a coroutine's
  * function returns, its parent continues, as if it had been switched to with the function's result.
  * When a parent ends before its child, the child goes to the parent's parent.
  *
  * Threads. A coroutine stays on the thread that made it. Free all coroutines before their thread
- * ends: the stacks of those that are left stay mapped.
- *
- * A call that suspends a task (ROTA_SUSPENDS) must not be made inside a coroutine. */
+ * ends: the stacks of those that are left stay mapped. */
 #ifndef ROTA_CORO_H
 #define ROTA_CORO_H
 
@@ -63,7 +63,8 @@ ROTA_API int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro);
  * (which may be NULL).
  *
  * Returns 0, -ECANCELED when the running coroutine was cancelled (then and ever after: it should
- * clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is running already, or
+ * clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is the running
+ * coroutine itself, -EBUSY when it is running in another task or waits in rota_coro_cancel, or
  * ROTA_ETHREAD when it belongs to another thread. */
 ROTA_API int rota_coro_switch(rota_coro *to, void *value, void **ret_value);
 
@@ -74,7 +75,8 @@ ROTA_API int rota_coro_switch(rota_coro *to, void *value, void **ret_value);
  * and nothing can be switched to it.
  *
  * Returns 0 (also when it had ended before), -EINVAL for the running coroutine and for the thread's
- * own stack, -EBUSY when `coro` is itself waiting for the caller to be cancelled, or ROTA_ETHREAD. */
+ * own stack, -EBUSY when `coro` waits in rota_coro_cancel itself or is running in another task, or
+ * ROTA_ETHREAD. */
 ROTA_API int rota_coro_cancel(rota_coro *coro);
 
 /* Whether the coroutine's function has returned, or was cancelled before it began. May be asked from

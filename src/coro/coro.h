@@ -91,6 +91,7 @@ struct rota__coro {
     void *sp;                  /* where it stopped; meaningless while it runs */
     struct rota__stack *stack; /* NULL: the thread's own stack */
     const char *name;          /* for the overflow report; borrowed; may be NULL */
+    struct rota_coro *handle;  /* of a public coroutine, else NULL */
 #if ROTA__CORO_WATCHED
     void (*entry)(void *);
     void *arg;

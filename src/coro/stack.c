@@ -34,7 +34,7 @@ enum {
     SMALLEST_STACK = 16 << 10,
     GUARD_MAX = 64 << 10,
     KEPT_WARM = 16,      /* this many free stacks never decay: a small program is left alone */
-    PURGES_A_CALL = 256, /* about a quarter of a millisecond */
+    PURGES_A_CALL = 128, /* about a third of a millisecond */
 };
 
 #define DECAY_PERIOD ROTA_SECOND
