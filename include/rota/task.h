@@ -212,9 +212,9 @@ static inline bool rota__timeout_once(rota_timeout *timeout)
  *     }
  *     if (err == -ETIMEDOUT)
  *         ... */
-#define ROTA_TIMEOUT(after)                                               \
-    for (ROTA_SCOPED(rota_timeout) rota__timeout = {.duration = (after)}; \
-         rota__timeout_once(&rota__timeout);)
+#define ROTA_TIMEOUT(after)                                                             \
+    for (ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = {.duration = (after)}; \
+         rota__timeout_once(&ROTA__UNIQUE(rota__timeout));)
 
 /* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
  * gives it a deadline of its own. */
@@ -235,8 +235,9 @@ static inline bool rota__shield_once(rota_shield *shield)
     return true;
 }
 
-#define ROTA_SHIELD \
-    for (ROTA_SCOPED(rota_shield) rota__shield = {._step = 0}; rota__shield_once(&rota__shield);)
+#define ROTA_SHIELD                                                          \
+    for (ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = {._step = 0}; \
+         rota__shield_once(&ROTA__UNIQUE(rota__shield));)
 
 /* ---- Futures: a result that somebody else will bring ---- */
 
@@ -430,10 +431,11 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
  *     int err;
  *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
  *         puts(line); */
-#define ROTA_FOREACH(type, name, iterator, err)                       \
-    for (struct rota__foreach rota__each = {(iterator), NULL, false}; \
-         rota__foreach_more(&rota__each, (err));)                     \
-        for (type name = (type)rota__each.value; rota__each.inside; rota__each.inside = false)
+#define ROTA_FOREACH(type, name, iterator, err) \
+    ROTA__FOREACH(type, name, iterator, err, ROTA__UNIQUE(rota__each))
+#define ROTA__FOREACH(type, name, iterator, err, each)                                             \
+    for (struct rota__foreach each = {(iterator), NULL, false}; rota__foreach_more(&each, (err));) \
+        for (type name = (type)each.value; each.inside; each.inside = false)
 
 typedef struct rota_gen rota_gen;
 
