@@ -29,6 +29,14 @@ static void note(char c)
     history[len + 1] = '\0';
 }
 
+/* What the library reported. */
+static char report[8192];
+
+static void keep_report(void *arg, rota_log_level level, const char *message)
+{
+    strncat(report, message, sizeof report - strlen(report) - 1);
+}
+
 static void let_others_run(void)
 {
     for (int i = 0; i < 4; i++)
@@ -530,7 +538,10 @@ static int use_then_let_meddle(void *arg)
 
 TEST(objects_in_use_by_a_loop_are_refused_to_other_threads)
 {
+    rota_log_set(keep_report, NULL);
     CHECK_INT(RUN(use_then_let_meddle, NULL), ==, 0);
+    CHECK(strstr(report, "rota_event_set was called from another thread"));
+    CHECK(strstr(report, "rota_barrier_break was called from another thread"));
 }
 
 static rota_mutex static_mutex = ROTA_MUTEX_INIT;
@@ -1782,13 +1793,6 @@ TEST_WITH(queue_that_cannot_be_allocated_leaves_no_trace, .without_faults = true
 }
 
 /* ---- The deadlock report: rule 15 */
-
-static char report[8192];
-
-static void keep_report(void *arg, rota_log_level level, const char *message)
-{
-    strncat(report, message, sizeof report - strlen(report) - 1);
-}
 
 struct philosopher {
     rota_mutex *first, *second;

@@ -68,8 +68,9 @@
  * that is handed over is lost.
  *
  * Threads. An object belongs to the thread that first used it inside a loop; any other one is
- * refused with ROTA_ETHREAD. Calls that do not suspend may also be made by callbacks of that
- * thread's loop. To reach a loop from another thread, use rota_loop_call_threadsafe. */
+ * refused with ROTA_ETHREAD and a report to the log hook. Calls that do not suspend may also be made
+ * by callbacks of that thread's loop. To reach a loop from another thread, use
+ * rota_loop_call_threadsafe. */
 #ifndef ROTA_SYNC_H
 #define ROTA_SYNC_H
 

@@ -13,7 +13,7 @@ static const struct rota__wait_kind barrier_kind = {"barrier", barrier_abort};
 
 int rota_barrier_wait(rota_barrier *barrier)
 {
-    int err = rota__sync_enter(&barrier->_home);
+    int err = rota__sync_enter(&barrier->_home, __func__);
     if (err < 0)
         return err;
     if (barrier->_broken)
@@ -29,10 +29,11 @@ int rota_barrier_wait(rota_barrier *barrier)
     return place;
 }
 
-static int barrier_dismiss(rota_barrier *barrier, bool broken)
+static int barrier_dismiss(rota_barrier *barrier, bool broken, const char *call)
 {
-    if (!rota__home_is_here(&barrier->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&barrier->_home, call);
+    if (err < 0)
+        return err;
     barrier->_broken = broken;
     barrier->_waiting = 0;
     rota__line_wake(&barrier->_waiters, ROTA_ECLOSED);
@@ -41,12 +42,12 @@ static int barrier_dismiss(rota_barrier *barrier, bool broken)
 
 int rota_barrier_break(rota_barrier *barrier)
 {
-    return barrier_dismiss(barrier, true);
+    return barrier_dismiss(barrier, true, __func__);
 }
 
 int rota_barrier_reset(rota_barrier *barrier)
 {
-    return barrier_dismiss(barrier, false);
+    return barrier_dismiss(barrier, false, __func__);
 }
 
 int rota_barrier_waiting(const rota_barrier *barrier)

@@ -42,7 +42,7 @@ static const struct rota__wait_kind cond_kind = {"condition", cond_abort};
 
 int rota_cond_wait(rota_cond *cond, rota_mutex *mutex)
 {
-    int err = rota__sync_enter(&cond->_home);
+    int err = rota__sync_enter(&cond->_home, __func__);
     if (err < 0)
         return err;
     if (mutex->_owner != rota__task_here())
@@ -55,8 +55,9 @@ int rota_cond_wait(rota_cond *cond, rota_mutex *mutex)
 
 int rota_cond_notify(rota_cond *cond, size_t n)
 {
-    if (!rota__home_is_here(&cond->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&cond->_home, __func__);
+    if (err < 0)
+        return err;
     for (struct rota__waiter *w; n > 0 && (w = rota__line_take(&cond->_waiters)); n--)
         cond_relock(rota__container_of(w, struct rota__mutex_waiter, in), 0);
     return 0;

@@ -4,7 +4,7 @@ static const struct rota__wait_kind event_kind = {"event", rota__line_leave};
 
 int rota_event_wait(rota_event *event)
 {
-    int err = rota__sync_enter(&event->_home);
+    int err = rota__sync_enter(&event->_home, __func__);
     if (err < 0 || event->_set)
         return err;
     return rota__line_wait(&event->_waiters, &event_kind, event);
@@ -12,8 +12,9 @@ int rota_event_wait(rota_event *event)
 
 int rota_event_set(rota_event *event)
 {
-    if (!rota__home_is_here(&event->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&event->_home, __func__);
+    if (err < 0)
+        return err;
     event->_set = true;
     rota__line_wake(&event->_waiters, 0);
     return 0;
@@ -21,8 +22,9 @@ int rota_event_set(rota_event *event)
 
 int rota_event_clear(rota_event *event)
 {
-    if (!rota__home_is_here(&event->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&event->_home, __func__);
+    if (err < 0)
+        return err;
     event->_set = false;
     return 0;
 }

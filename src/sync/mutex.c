@@ -24,7 +24,7 @@ static const struct rota__wait_kind mutex_kind = {"mutex", rota__line_leave, rot
 
 int rota_mutex_lock(rota_mutex *mutex)
 {
-    int err = rota__sync_enter(&mutex->_home);
+    int err = rota__sync_enter(&mutex->_home, __func__);
     if (err < 0)
         return err;
     rota_task *task = rota__task_here();
@@ -41,8 +41,9 @@ int rota_mutex_lock(rota_mutex *mutex)
 
 int rota_mutex_try_lock(rota_mutex *mutex)
 {
-    if (!rota__home_is_here(&mutex->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&mutex->_home, __func__);
+    if (err < 0)
+        return err;
     rota_task *task = rota__task_here();
     if (!task)
         return ROTA_ENOTASK;
@@ -66,8 +67,9 @@ void rota__mutex_pass_on(rota_mutex *mutex)
 
 int rota_mutex_unlock(rota_mutex *mutex)
 {
-    if (!rota__home_is_here(&mutex->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&mutex->_home, __func__);
+    if (err < 0)
+        return err;
     if (!mutex->_owner || mutex->_owner != rota__task_here())
         return -EPERM;
     rota__mutex_pass_on(mutex);

@@ -198,7 +198,7 @@ static NOINLINE int put_wait(rota_queue *q, const void *item)
 
 int rota_queue_put(rota_queue *queue, const void *item)
 {
-    int err = rota__sync_enter(&queue->home);
+    int err = rota__sync_enter(&queue->home, __func__);
     if (err < 0)
         return err;
     err = put_now(queue, item);
@@ -214,7 +214,7 @@ static NOINLINE int get_wait(rota_queue *q, void *ret_item)
 
 int rota_queue_get(rota_queue *queue, void *ret_item)
 {
-    int err = rota__sync_enter(&queue->home);
+    int err = rota__sync_enter(&queue->home, __func__);
     if (err < 0)
         return err;
     err = get_now(queue, ret_item);
@@ -223,12 +223,14 @@ int rota_queue_get(rota_queue *queue, void *ret_item)
 
 int rota_queue_try_put(rota_queue *queue, const void *item)
 {
-    return rota__home_is_here(&queue->home) ? put_now(queue, item) : ROTA_ETHREAD;
+    int err = rota__home_check(&queue->home, __func__);
+    return err < 0 ? err : put_now(queue, item);
 }
 
 int rota_queue_try_get(rota_queue *queue, void *ret_item)
 {
-    return rota__home_is_here(&queue->home) ? get_now(queue, ret_item) : ROTA_ETHREAD;
+    int err = rota__home_check(&queue->home, __func__);
+    return err < 0 ? err : get_now(queue, ret_item);
 }
 
 int rota__queue_next(void *reader, void **ret_item)
@@ -258,8 +260,9 @@ static size_t any_below(size_t n)
 
 static int case_do(rota_case *c)
 {
-    if (!rota__home_is_here(&c->queue->home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&c->queue->home, "rota_select");
+    if (err < 0)
+        return err;
     return c->put ? put_now(c->queue, c->put) : get_now(c->queue, c->get);
 }
 
@@ -328,8 +331,9 @@ static void queue_shut(rota_queue *q)
 
 int rota_queue_close(rota_queue *queue)
 {
-    if (!rota__home_is_here(&queue->home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&queue->home, __func__);
+    if (err < 0)
+        return err;
     queue_shut(queue);
     return 0;
 }
@@ -351,7 +355,7 @@ size_t rota_queue_len(const rota_queue *queue)
 
 int rota_queue_join(rota_queue *queue)
 {
-    int err = rota__sync_enter(&queue->home);
+    int err = rota__sync_enter(&queue->home, __func__);
     if (err < 0 || !queue->unfinished)
         return err;
     return rota__line_wait(&queue->joiners, &join_kind, queue);
@@ -359,8 +363,9 @@ int rota_queue_join(rota_queue *queue)
 
 int rota_queue_task_done(rota_queue *queue)
 {
-    if (!rota__home_is_here(&queue->home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&queue->home, __func__);
+    if (err < 0)
+        return err;
     if (!queue->unfinished)
         return -EINVAL;
     if (--queue->unfinished == 0)

@@ -6,7 +6,7 @@ static const struct rota__wait_kind semaphore_kind = {"semaphore", rota__line_le
 
 int rota_semaphore_acquire(rota_semaphore *semaphore)
 {
-    int err = rota__sync_enter(&semaphore->_home);
+    int err = rota__sync_enter(&semaphore->_home, __func__);
     if (err < 0)
         return err;
     if (!semaphore->_value)
@@ -17,8 +17,9 @@ int rota_semaphore_acquire(rota_semaphore *semaphore)
 
 int rota_semaphore_try_acquire(rota_semaphore *semaphore)
 {
-    if (!rota__home_is_here(&semaphore->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&semaphore->_home, __func__);
+    if (err < 0)
+        return err;
     if (!semaphore->_value)
         return -EAGAIN;
     semaphore->_value--;
@@ -27,8 +28,9 @@ int rota_semaphore_try_acquire(rota_semaphore *semaphore)
 
 int rota_semaphore_release(rota_semaphore *semaphore)
 {
-    if (!rota__home_is_here(&semaphore->_home))
-        return ROTA_ETHREAD;
+    int err = rota__home_check(&semaphore->_home, __func__);
+    if (err < 0)
+        return err;
     struct rota__waiter *w = rota__line_take(&semaphore->_waiters);
     if (w)
         rota__wake(&w->wait, 0);

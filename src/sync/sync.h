@@ -46,25 +46,26 @@ static inline int rota__line_wait(struct rota__list *line, const struct rota__wa
     return rota__park(&w.wait, kind, object);
 }
 
-/* Whether the object belongs to the calling thread; the first one that uses it inside a loop becomes
- * its owner. The address of a thread-local variable names the thread. Atomic, because the point is
- * to notice threads that have no business here. */
-static inline bool rota__home_is_here(const void **home)
+/* 0 if the object belongs to the calling thread; else the call is reported and refused with
+ * ROTA_ETHREAD. The first thread that uses an object inside a loop becomes its owner; the address of a
+ * thread-local variable names it. Atomic, because the point is to notice who has no business here. */
+static inline int rota__home_check(const void **home, const char *call)
 {
     const void *here = &rota__loop_here, *there = __atomic_load_n(home, __ATOMIC_RELAXED);
     if (__builtin_expect(there == here, true))
-        return true;
+        return 0;
     if (there)
-        return false;
+        return rota__loop_refuse(call);
     if (rota__loop_here)
         __atomic_store_n(home, here, __ATOMIC_RELAXED);
-    return true;
+    return 0;
 }
 
 /* What every call that suspends begins with: 0, ROTA_ETHREAD, or as rota__suspend_check. */
-static inline int rota__sync_enter(const void **home)
+static inline int rota__sync_enter(const void **home, const char *call)
 {
-    return rota__home_is_here(home) ? rota__suspend_check() : ROTA_ETHREAD;
+    int err = rota__home_check(home, call);
+    return __builtin_expect(err < 0, false) ? err : rota__suspend_check();
 }
 
 /* A task that is to have a mutex. */
