@@ -829,6 +829,31 @@ TEST(memory_held_by_a_stopped_coroutine_is_no_leak)
     rota__stack_pool_fini(&pool);
 }
 
+static void check_leaks(struct co *co)
+{
+    (void)co;
+#if ROTA__ASAN
+    CHECK_INT(__lsan_do_recoverable_leak_check(), ==, 0);
+#endif
+}
+
+static void *hold_on_own_stack(void *arg)
+{
+    (void)arg;
+    void *volatile held = malloc(100);
+    on_stack(0, NULL, check_leaks, NULL);
+    free(held);
+    return NULL;
+}
+
+TEST(memory_held_by_the_thread_below_a_coroutine_is_no_leak)
+{
+    pthread_t thread;
+    hold_on_own_stack(NULL);
+    CHECK_INT(pthread_create(&thread, NULL, hold_on_own_stack, NULL), ==, 0);
+    pthread_join(thread, NULL);
+}
+
 /* The public coroutines. */
 
 static void *count(void *arg, void *value)

@@ -1,6 +1,8 @@
 #include "coro/coro.h"
 #include "coro/watch.h"
 
+#include <pthread.h>
+
 __thread struct rota__coro *rota__coro_running;
 
 /* The coroutine that stands for the thread's own stack. */
@@ -11,6 +13,33 @@ struct rota__coro *rota__coro_adopt_thread(void)
     watch_thread(&own);
     return rota__coro_running = &own;
 }
+
+#if ROTA__ASAN
+
+static pthread_key_t own_key;
+
+static void own_end(void *arg)
+{
+    const struct rota__coro *coro = arg;
+    __lsan_unregister_root_region(coro->bottom, coro->size);
+}
+
+static void own_key_make(void)
+{
+    pthread_key_create(&own_key, own_end);
+}
+
+/* A program may exit while it runs on a coroutine: what only the thread's own stack points to is no
+ * leak then. Without memory for the key, the stack stays registered. */
+void rota__coro_watch_own(struct rota__coro *coro)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, own_key_make);
+    pthread_setspecific(own_key, coro);
+    __lsan_register_root_region(coro->bottom, coro->size);
+}
+
+#endif
 
 #if ROTA__CORO_WATCHED
 

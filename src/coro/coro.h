@@ -125,6 +125,9 @@ ROTA__HIDDEN int rota__coro_jump(void **save_sp, void *sp, int value);
 /* The `sp` of a coroutine that will begin with entry(arg). */
 ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg);
 ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
+#if ROTA__ASAN
+ROTA__HIDDEN void rota__coro_watch_own(struct rota__coro *own);
+#endif
 #if ROTA__CORO_WATCHED
 ROTA__HIDDEN int rota__coro_switch_watched(struct rota__coro *to, int value, bool last);
 #endif

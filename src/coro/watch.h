@@ -6,11 +6,9 @@
 #include "coro/coro.h"
 
 #if ROTA__ASAN
-#include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
-#include <unistd.h>
 #endif
 #if ROTA__TSAN
 #include <sanitizer/tsan_interface.h>
@@ -89,9 +87,8 @@ WATCH_NOT_INSTRUMENTED static inline void watch_arrive(struct rota__coro *self)
     struct rota__coro *left = watch_left;
     bool unknown = !left->bottom;
     __sanitizer_finish_switch_fiber(self->fake_stack, &left->bottom, &left->size);
-    /* A program may exit on a coroutine: what only the main stack points to is no leak then. */
-    if (unknown && getpid() == gettid())
-        __lsan_register_root_region(left->bottom, left->size);
+    if (unknown)
+        rota__coro_watch_own(left);
 #endif
 }
 
