@@ -1,0 +1,210 @@
+/* exec: functions that block or compute for long, run beside the loop by threads or processes.
+ *
+ * A task that called such a function itself would hold up every other task. An executor runs it
+ * elsewhere, and the task waits as for anything else:
+ *
+ *     struct hash { const char *path; unsigned char digest[32]; };
+ *     static int hash(void *arg);                    // reads the file, which blocks
+ *
+ *     static int one(void *arg)
+ *     {
+ *         struct hash h = {.path = "/etc/hosts"};
+ *         return rota_to_thread(hash, &h);           // runs hash(&h) in the loop's default pool
+ *     }
+ *
+ *     static int two_at_once(void *arg)
+ *     {
+ *         struct hash a = {.path = "/etc/hosts"}, b = {.path = "/etc/passwd"};
+ *         ROTA_SCOPED(rota_job) first = ROTA_JOB_INIT, second = ROTA_JOB_INIT;
+ *         int err = rota_executor_submit(NULL, hash, &a, &first);
+ *         if (err == 0)
+ *             err = rota_executor_submit(NULL, hash, &b, &second);
+ *         if (err == 0)
+ *             err = rota_job_wait(&first);
+ *         return err < 0 ? err : rota_job_wait(&second);
+ *     }
+ *
+ * A job is an ordinary task function `int fn(void *arg)`, except that it must not call what suspends:
+ * no task runs it. What it returns is the result of the job.
+ *
+ * Cancelling. A job that has not begun is withdrawn at once. A function that runs in a thread cannot
+ * be stopped, so whoever waits for it goes on waiting: it may be writing to your stack. Give the job a
+ * copy of its argument (`copy`, rota_executor_run_copy), and it touches nothing of yours: then it is
+ * abandoned at once when its caller is cancelled, and a worker process is killed.
+ *
+ * An executor belongs to the loop of the thread that made it, and is used on that thread only. */
+#ifndef ROTA_EXEC_H
+#define ROTA_EXEC_H
+
+#include <rota/task.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_executor rota_executor;
+
+/* ---- Executors ---- */
+
+/* Zero is the default of each field. */
+typedef struct rota_thread_pool_options {
+    unsigned threads; /* at most; min(32, processors + 4) */
+    size_t queue;     /* jobs that may wait for a thread before submitting has to wait; no bound */
+} rota_thread_pool_options;
+
+/* Makes an executor whose jobs run in threads. A thread is started when a job finds none idle, and
+ * stays until the executor is closed. `options` may be NULL.
+ *
+ * Signals are blocked in the threads: they arrive at yours.
+ *
+ * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 threads). */
+ROTA_API int rota_thread_pool_new(const rota_thread_pool_options *options,
+                                  rota_executor **ret_executor);
+
+typedef struct rota_process_pool_options {
+    unsigned workers;  /* at most; the number of processors */
+    size_t queue;      /* jobs that may wait for a worker before submitting has to wait; no bound */
+    size_t copy_limit; /* bytes of a job's argument at most; 1 MiB */
+} rota_process_pool_options;
+
+/* Makes an executor whose jobs run in worker processes, for computations that may crash, that have to be
+ * stopped, or that call what is not fit for threads.
+ *
+ * A worker is forked when a job finds none idle, so it sees the program's memory as it was then; it has
+ * no loop, no input and no descriptor but 1 and 2, default signal handling except that SIGINT and SIGPIPE
+ * are ignored, and 8 MiB of stack. It serves one job after another and ends with the executor or the
+ * program, whichever goes first. What a job prints to stdout is flushed when it ends.
+ *
+ * Jobs need `copy`: the bytes of the argument are sent to the worker, and come back when the function
+ * has returned. Pointers in them mean nothing there, except to what already existed in this program.
+ *
+ * A worker that dies takes its job with it (ROTA_ECRASHED; rota_job_error says how it died) and is
+ * replaced when the next job needs one.
+ *
+ * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 workers). */
+ROTA_API int rota_process_pool_new(const rota_process_pool_options *options,
+                                   rota_executor **ret_executor);
+
+typedef enum rota_executor_close_mode {
+    ROTA_EXECUTOR_DRAIN, /* every job that was submitted still runs */
+    ROTA_EXECUTOR_CANCEL /* what has not begun ends with -ECANCELED */
+} rota_executor_close_mode;
+
+/* Takes no more jobs (ROTA_ECLOSED, also for those who wait to submit), waits for those that are left, and
+ * ends the threads or workers. Shields itself. Abandoned jobs are not waited for: their thread ends
+ * when the function returns. Closing again waits for the same end, and CANCEL hastens a DRAIN.
+ *
+ * Returns 0, ROTA_ENOTASK, ROTA_ETHREAD. */
+ROTA_API int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode);
+
+/* Closes with CANCEL and frees the executor. Accepts NULL, returns NULL; what ROTA_AUTO(rota_executor)
+ * calls. Outside a task it cannot wait: if jobs still run, the end of the loop does the rest. An executor
+ * that outlived its loop was closed by it, but is still to be freed. */
+ROTA_API rota_executor *rota_executor_free(rota_executor *executor);
+ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
+
+/* ---- Awaiting a function ---- */
+
+/* Runs fn(arg) in a thread of the loop's default pool, and returns its result.
+ *
+ * If the caller is cancelled or timed out before the function has begun, it never runs. Once it runs the
+ * call returns only when it has returned: its result if that is a success, else -ECANCELED or -ETIMEDOUT.
+ *
+ * Returns the function's result, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, -EAGAIN (no thread could
+ * be started), ROTA_ECLOSED (the loop is ending and has closed its pool). */
+#define rota_to_thread(fn, arg) rota_executor_run(NULL, fn, arg)
+
+/* The same in any executor; NULL is the loop's default pool, made when it is first used. A process pool
+ * refuses it with -ENOTSUP: it needs a copy. */
+ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg);
+
+/* Runs fn(copy) on a copy of the `size` bytes at `arg`; when it has returned, the bytes are copied back to
+ * `arg` and its result is returned. In a thread or a process alike.
+ *
+ * A caller that is cancelled or timed out returns at once and `arg` stays as it was. The function then
+ * goes on in its thread unseen; a worker process is killed.
+ *
+ * Returns what rota_executor_run does; of process pools also ROTA_ECRASHED (the worker died; the log hook
+ * is told how), ROTA_ELIMIT (`size` is over the pool's limit) or an error of fork(2) or socketpair(2). */
+ROTA_SUSPENDS int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size_t size);
+
+/* ---- Jobs: submit now, wait later ---- */
+
+struct rota__work {
+    struct rota__list node;
+    struct rota__work *next;
+    rota_executor *executor;
+    rota_fn *fn;
+    void *arg;
+    struct rota_job *job; /* NULL: abandoned */
+    void *runner;         /* the thread or worker that has it */
+    int result;
+    int state;
+    bool returned; /* the function did, and its copy is to be copied back */
+};
+
+/* A job in your storage, which has to stay until it is done: ROTA_SCOPED sees to that.
+ *
+ *     ROTA_SCOPED(rota_job) job = {.copy = sizeof request, .discard = request_discard}; */
+typedef struct rota_job {
+    size_t copy; /* not 0: the job works on a copy of that many bytes, and can be abandoned */
+    /* With `copy`, in a thread: releases what the function left in its copy, if the job was abandoned
+     * after it had begun. Called on any thread. */
+    void (*discard)(void *copy);
+    rota_future done; /* for rota_wait and rota_future_on_done, once it was submitted */
+    struct rota__work *_work;
+    struct rota__work _own;
+    void *_arg;
+    char _error[80];
+} rota_job;
+
+#ifdef __cplusplus
+#define ROTA_JOB_INIT {}
+#else
+#define ROTA_JOB_INIT {0}
+#endif
+
+/* Hands fn(arg) to the executor (NULL: the loop's default pool). `arg` is borrowed until the job is done.
+ * Jobs begin in the order in which they were submitted. A job that is done may be submitted again.
+ *
+ * Suspends only where the executor has a bound and it is reached, until a job is done; first come, first
+ * served.
+ *
+ * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, ROTA_ETHREAD, -EBUSY (the job is under
+ * way), -ENOMEM, -EAGAIN (no thread could be started), -ENOTSUP (a process pool needs `copy`), ROTA_ELIMIT
+ * (`copy` is over the limit). After an error nothing was submitted. */
+ROTA_SUSPENDS int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg, rota_job *job);
+
+/* Waits for the job and returns its result. A caller that is cancelled or timed out cancels the job as
+ * rota_job_cancel does, waits if it has to, and then returns -ECANCELED or -ETIMEDOUT, or the result if the
+ * job succeeded all the same. Others may wait for `job->done` meanwhile.
+ *
+ * Returns also -EINVAL (it was never submitted), ROTA_ENOTASK. */
+ROTA_SUSPENDS int rota_job_wait(rota_job *job);
+
+/* Ends the job with -ECANCELED: withdraws it if it has not begun, abandons it if it has a copy. Does not
+ * suspend. Returns 0, -EALREADY (it was done or never submitted), -EBUSY (its function runs on memory of
+ * yours, or has returned this moment: the job ends as if nothing had been asked). */
+ROTA_API int rota_job_cancel(rota_job *job);
+
+/* Why the job failed, if there is more to say than its result: "worker 4711 was ended by signal 11
+ * (Segmentation fault)". Empty otherwise. Valid until the job is submitted again. */
+ROTA_API const char *rota_job_error(const rota_job *job);
+
+/* Cancels the job if it is under way, and waits until its storage is free; what ROTA_SCOPED calls. Shields
+ * itself. Harmless on a job that was never submitted. */
+ROTA_API void rota_job_fini(rota_job *job);
+ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
+
+/* ---- For jobs ---- */
+
+/* Blocks the calling thread for `duration`: what sleep(3) is for a job. In a job of a loop with a virtual
+ * clock it waits on that clock instead: time stands still while a job computes, and jumps when all that
+ * run are in this call. On a loop's own thread it holds up the loop, as any blocking call. */
+ROTA_API void rota_blocking_sleep(rota_time duration);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

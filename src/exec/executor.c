@@ -1,0 +1,485 @@
+/* Executors: what thread pools and process pools share.
+ *
+ *     a job     idle -> admitted -> queued -> running -> finished -> done
+ *
+ *     admitted  executor_enter: waits in `room` while the executor is full; counts as outstanding
+ *     queued    kind->start
+ *     running   decided by the thread or worker that takes it
+ *     finished  rota__work_finish on the loop's thread, once for each admitted job
+ *
+ *     cancel    queued -> done (kind->withdraw); running with a copy -> done, while the work goes on as
+ *               `abandoned` until it is finished, or orphaned by a closing executor (kind->abandon)
+ *
+ * 1. All of this is on the loop's thread; only kinds know of others.
+ * 2. Work lives in the job itself, or with its copy in one allocation. Only work with a copy outlives
+ *    its job, so nothing that runs elsewhere ever has a pointer into storage that may go.
+ * 3. Room is made when a job is finished, and belongs at once to the first task that waits for it.
+ * 4. A closing executor is drained once nothing is outstanding; then kind->stop ends what ran it. */
+#include "exec/exec.h"
+#include "base/alloc.h"
+
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+__thread struct rota__sleeper *rota__sleeper_here;
+
+/* ---- The executors of a loop */
+
+struct executors {
+    struct rota__annex annex;
+    struct rota__list all; /* last made first */
+    rota_executor *fallback; /* the default pool */
+};
+
+static const char executors_type;
+
+static void executors_close(struct rota__annex *annex)
+{
+    struct executors *executors = rota__container_of(annex, struct executors, annex);
+    struct rota__list *node;
+    while ((node = rota__list_first(&executors->all))) {
+        rota_executor *executor = rota__container_of(node, rota_executor, node);
+        rota_executor_close(executor, ROTA_EXECUTOR_CANCEL);
+        rota__list_remove(&executor->node);
+        executor->loop = NULL;
+        if (executor == executors->fallback || executor->ownerless)
+            executor->kind->free(executor);
+    }
+    rota__free(executors);
+}
+
+static struct executors *executors_of(rota_loop *loop)
+{
+    struct rota__annex *annex = rota__loop_annex(loop, &executors_type);
+    if (annex)
+        return rota__container_of(annex, struct executors, annex);
+    struct executors *executors = rota__zalloc(sizeof *executors);
+    if (!executors)
+        return NULL;
+    executors->annex.type = &executors_type;
+    executors->annex.close = executors_close;
+    rota__list_init(&executors->all);
+    rota__loop_annex_add(loop, &executors->annex);
+    /* Annexes are closed by a task, also where the program itself never starts one. */
+    loop->finish = rota__loop_finish;
+    loop->stuck = rota__loop_stuck;
+    return executors;
+}
+
+int rota__executor_init(rota_executor *executor, const struct rota__executor_kind *kind,
+                        unsigned runners, size_t queue, size_t copy_limit)
+{
+    rota_loop *loop = rota__loop_here;
+    struct executors *executors = executors_of(loop);
+    if (!executors)
+        return -ENOMEM;
+    executor->kind = kind;
+    executor->loop = loop;
+    if (queue == 0 || __builtin_add_overflow(runners, queue, &executor->limit))
+        executor->limit = SIZE_MAX;
+    executor->copy_limit = copy_limit;
+    rota__list_init(&executor->abandoned);
+    rota__list_init(&executor->room);
+    rota_future_init(&executor->drained);
+    rota__list_prepend(&executors->all, &executor->node);
+    return 0;
+}
+
+static int default_pool(rota_executor **ret_executor)
+{
+    struct executors *executors = executors_of(rota__loop_here);
+    if (!executors)
+        return -ENOMEM;
+    if (!executors->fallback) {
+        int err = rota_thread_pool_new(NULL, &executors->fallback);
+        if (err < 0)
+            return err;
+    }
+    *ret_executor = executors->fallback;
+    return 0;
+}
+
+unsigned rota__processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return (unsigned)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+/* ---- Keeping the loop from finding itself idle */
+
+void rota__executor_update_hold(rota_executor *executor)
+{
+    bool needed = executor->loop->virtual_clock
+                      ? executor->kind->computes(executor)
+                      : executor->outstanding > executor->abandoned_count ||
+                            !rota__list_empty(&executor->room);
+    if (needed == executor->holds)
+        return;
+    executor->holds = needed;
+    if (needed)
+        rota_loop_hold_threadsafe(executor->loop);
+    else
+        rota_loop_release_threadsafe(executor->loop);
+}
+
+/* ---- Admission */
+
+struct room_wait {
+    struct rota__list node;
+    struct rota__wait wait;
+};
+
+static void room_abort(struct rota__wait *wait, int reason)
+{
+    struct room_wait *w = rota__container_of(wait, struct room_wait, wait);
+    rota__list_remove(&w->node);
+    rota__wake(wait, reason);
+}
+
+static const struct rota__wait_kind room_kind = {"room in an executor", room_abort};
+
+/* Gives back one place: to the first who waits, or to nobody. */
+static void executor_leave(rota_executor *executor)
+{
+    struct rota__list *node = rota__list_take_first(&executor->room);
+    if (node)
+        rota__wake(&rota__container_of(node, struct room_wait, node)->wait, 0);
+    else
+        executor->outstanding--;
+    if (executor->closing && executor->outstanding == 0)
+        rota_future_set(&executor->drained, 0);
+    rota__executor_update_hold(executor);
+}
+
+static int executor_enter(rota_executor *executor)
+{
+    if (executor->closing)
+        return ROTA_ECLOSED;
+    if (executor->outstanding < executor->limit) {
+        executor->outstanding++;
+        return 0;
+    }
+    struct room_wait w = {.wait = {0}};
+    rota__list_append(&executor->room, &w.node);
+    rota__executor_update_hold(executor);
+    int err = rota__park(&w.wait, &room_kind, executor);
+    if (err == 0 && executor->closing) {
+        executor_leave(executor);
+        return ROTA_ECLOSED;
+    }
+    return err;
+}
+
+/* ---- Work */
+
+void rota__work_discard(struct rota__work *work)
+{
+    struct rota__copied *copied = rota__copied_of(work);
+    if (work->returned && copied->discard)
+        copied->discard(copied->bytes);
+    rota__free(copied);
+}
+
+static struct rota__work *work_copied(rota_job *job, const void *arg)
+{
+    size_t size;
+    if (__builtin_add_overflow(sizeof(struct rota__copied), job->copy, &size))
+        return NULL;
+    struct rota__copied *copied = rota__alloc(size);
+    if (!copied)
+        return NULL;
+    copied->discard = job->discard;
+    copied->frame.size = job->copy;
+    memcpy(copied->bytes, arg, job->copy);
+    copied->work.arg = copied->bytes;
+    return &copied->work;
+}
+
+/* The job is done; the work that it had is freed, unless that goes on alone. */
+static void job_done(rota_job *job, int result)
+{
+    job->_work = NULL;
+    rota_future_set(&job->done, result);
+}
+
+static void job_finish(rota_job *job, struct rota__work *work)
+{
+    int result = work->result;
+    if (job->copy) {
+        if (work->returned)
+            memcpy(job->_arg, work->arg, job->copy);
+        rota__free(rota__copied_of(work));
+    }
+    job_done(job, result);
+}
+
+void rota__work_finish(struct rota__work *work)
+{
+    rota_executor *executor = work->executor;
+    if (work->job) {
+        job_finish(work->job, work);
+    } else {
+        rota__list_remove(&work->node);
+        executor->abandoned_count--;
+        rota__work_discard(work);
+    }
+    executor_leave(executor);
+}
+
+static void work_abandon(struct rota__work *work)
+{
+    rota_executor *executor = work->executor;
+    rota_job *job = work->job;
+    work->job = NULL;
+    rota__list_append(&executor->abandoned, &work->node);
+    executor->abandoned_count++;
+    job_done(job, -ECANCELED);
+}
+
+/* The executor lets go of abandoned work as far as its kind can. */
+static void work_let_go(struct rota__work *work)
+{
+    rota_executor *executor = work->executor;
+    rota__list_remove(&work->node);
+    if (executor->kind->abandon(executor, work)) {
+        executor->abandoned_count--;
+        executor_leave(executor);
+    } else {
+        rota__list_append(&executor->abandoned, &work->node);
+        rota__executor_update_hold(executor);
+    }
+}
+
+/* ---- Jobs */
+
+static int check_submit(const rota_executor *executor, const rota_job *job)
+{
+    if (executor->loop != rota__loop_here)
+        return executor->loop ? ROTA_ETHREAD : ROTA_ECLOSED;
+    if (job->_work)
+        return -EBUSY;
+    if (executor->kind->needs_copy && !job->copy)
+        return -ENOTSUP;
+    return job->copy > executor->copy_limit ? ROTA_ELIMIT : 0;
+}
+
+/* The executor has admitted the job. */
+static int job_start(rota_executor *executor, rota_fn *fn, void *arg, rota_job *job)
+{
+    struct rota__work *work = &job->_own;
+    if (job->copy)
+        work = work_copied(job, arg);
+    else
+        work->arg = arg;
+    if (!work)
+        return -ENOMEM;
+    rota__list_init(&work->node);
+    work->executor = executor;
+    work->fn = fn;
+    work->job = job;
+    work->runner = NULL;
+    work->state = ROTA__WORK_QUEUED;
+    work->returned = false;
+    job->_work = work;
+    job->_arg = arg;
+    job->_error[0] = '\0';
+    rota_future_init(&job->done);
+    int err = executor->kind->start(executor, work);
+    if (err < 0) {
+        job->_work = NULL;
+        if (job->copy)
+            rota__free(rota__copied_of(work));
+    }
+    return err;
+}
+
+int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg, rota_job *job)
+{
+    int err = rota__suspend_check();
+    if (err == 0 && !executor)
+        err = default_pool(&executor);
+    if (err == 0)
+        err = check_submit(executor, job);
+    if (err == 0)
+        err = executor_enter(executor);
+    if (err < 0)
+        return err;
+    err = job_start(executor, fn, arg, job);
+    if (err < 0)
+        executor_leave(executor);
+    else
+        rota__executor_update_hold(executor);
+    return err;
+}
+
+int rota_job_cancel(rota_job *job)
+{
+    struct rota__work *work = job->_work;
+    if (!work)
+        return -EALREADY;
+    if (work->executor->kind->withdraw(work->executor, work)) {
+        work->result = -ECANCELED;
+        rota__work_finish(work);
+        return 0;
+    }
+    if (!job->copy || __atomic_load_n(&work->state, __ATOMIC_ACQUIRE) == ROTA__WORK_FINISHED)
+        return -EBUSY;
+    work_abandon(work);
+    work_let_go(work);
+    return 0;
+}
+
+static void job_wait_shielded(rota_job *job)
+{
+    ROTA_SHIELD {
+        rota_future_wait(&job->done);
+    }
+}
+
+int rota_job_wait(rota_job *job)
+{
+    if (!job->done._loop)
+        return -EINVAL;
+    int err = rota_future_wait(&job->done);
+    if (rota_future_done(&job->done))
+        return err == ROTA_ENOTASK ? err : rota_future_result(&job->done);
+    if (err == ROTA_ENOTASK)
+        return err;
+    if (rota_job_cancel(job) == -EBUSY)
+        job_wait_shielded(job);
+    int result = rota_future_result(&job->done);
+    return result < 0 ? err : result;
+}
+
+const char *rota_job_error(const rota_job *job)
+{
+    return job->_error;
+}
+
+void rota_job_fini(rota_job *job)
+{
+    if (rota_job_cancel(job) == -EBUSY)
+        job_wait_shielded(job);
+}
+
+int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg)
+{
+    rota_job job = ROTA_JOB_INIT;
+    int err = rota_executor_submit(executor, fn, arg, &job);
+    return err < 0 ? err : rota_job_wait(&job);
+}
+
+int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size_t size)
+{
+    rota_job job = {.copy = size};
+    int err = rota_executor_submit(executor, fn, arg, &job);
+    return err < 0 ? err : rota_job_wait(&job);
+}
+
+/* ---- The end */
+
+static void close_begin(rota_executor *executor)
+{
+    executor->closing = true;
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&executor->room)))
+        rota__wake(&rota__container_of(node, struct room_wait, node)->wait, ROTA_ECLOSED);
+    struct rota__list abandoned;
+    rota__list_init(&abandoned);
+    rota__list_splice(&abandoned, &executor->abandoned);
+    while ((node = rota__list_first(&abandoned)))
+        work_let_go(rota__container_of(node, struct rota__work, node));
+    if (executor->outstanding == 0)
+        rota_future_set(&executor->drained, 0);
+}
+
+static void cancel_queued(rota_executor *executor)
+{
+    struct rota__work *work;
+    while ((work = executor->kind->take_queued(executor))) {
+        work->result = -ECANCELED;
+        rota__work_finish(work);
+    }
+}
+
+static void stop_if_drained(rota_executor *executor)
+{
+    if (!rota_future_done(&executor->drained) || executor->stopped)
+        return;
+    executor->stopped = true;
+    executor->kind->stop(executor);
+    rota__executor_update_hold(executor);
+}
+
+int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)
+{
+    if (!executor->loop)
+        return 0;
+    if (executor->loop != rota__loop_here)
+        return ROTA_ETHREAD;
+    if (!rota__task_here())
+        return ROTA_ENOTASK;
+    if (!executor->closing)
+        close_begin(executor);
+    if (mode == ROTA_EXECUTOR_CANCEL)
+        cancel_queued(executor);
+    ROTA_SHIELD {
+        rota_future_wait(&executor->drained);
+    }
+    stop_if_drained(executor);
+    return 0;
+}
+
+/* Without a task there is nobody to wait: what runs is left to the end of the loop. */
+static void free_outside_task(rota_executor *executor)
+{
+    if (!executor->closing)
+        close_begin(executor);
+    cancel_queued(executor);
+    stop_if_drained(executor);
+    executor->ownerless = !executor->stopped;
+}
+
+rota_executor *rota_executor_free(rota_executor *executor)
+{
+    if (!executor)
+        return NULL;
+    if (executor->loop) {
+        /* Not this thread's loop: it is somebody else's, or this is the child of a fork. */
+        if (executor->loop != rota__loop_here)
+            return NULL;
+        if (rota_executor_close(executor, ROTA_EXECUTOR_CANCEL) == ROTA_ENOTASK)
+            free_outside_task(executor);
+        if (executor->ownerless)
+            return NULL;
+        rota__list_remove(&executor->node);
+    }
+    executor->kind->free(executor);
+    return NULL;
+}
+
+/* ---- For jobs */
+
+static void sleep_for_real(rota_time duration)
+{
+    struct timespec left = {duration / ROTA_SECOND, duration % ROTA_SECOND};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+}
+
+void rota_blocking_sleep(rota_time duration)
+{
+    if (duration <= 0)
+        return;
+    if (rota__loop_here && rota__loop_here->virtual_clock)
+        rota__loop_here->virtual_now += duration;
+    else if (!rota__loop_here && rota__sleeper_here)
+        rota__sleeper_here->sleep(rota__sleeper_here, duration);
+    else
+        sleep_for_real(duration);
+}

@@ -1,0 +1,393 @@
+/* Process pools: the parent's side.
+ *
+ *     work      queued -> running -> finished; a driver takes it, and finishes it
+ *     a driver  a task that is started when work arrives, up to as many as there may be workers; it takes
+ *               work until none is left, and ends
+ *     a worker  forked by a driver that finds none idle; idle -> busy -> idle, or ended when it died, was
+ *               killed, or spoke nonsense
+ *
+ * 1. A driver has one worker while it has work, so there are never more workers than drivers at most.
+ * 2. Only a driver reaps its worker, so a worker that runs somebody's work can be killed by its number.
+ * 3. Whatever happens to a worker ends its socket, and that is what the driver waits for: it cannot hang.
+ * 4. Abandoned work is finished by its driver like any other; killing the worker makes that soon. */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "exec/exec.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define WORKERS_MAX 4096
+#define COPY_LIMIT (1024 * 1024)
+
+struct pool {
+    rota_executor executor;
+    struct rota__list queue;
+    struct rota__list idle; /* last used first */
+    unsigned drivers, drivers_max;
+    unsigned computing; /* drivers whose worker computes */
+};
+
+struct worker {
+    struct rota__list node;
+    struct rota__fd fd;
+    pid_t pid;
+};
+
+static struct pool *pool_of(rota_executor *executor)
+{
+    return rota__container_of(executor, struct pool, executor);
+}
+
+/* ---- Workers */
+
+/* Forks with signals blocked, so that no handler of the program runs in the child. */
+static pid_t fork_quietly(sigset_t *ret_before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, ret_before);
+    return (pid_t)rota__sys(EAGAIN, fork());
+}
+
+static int worker_fork(struct pool *pool, struct worker *worker, int far_end)
+{
+    rota_loop *loop = pool->executor.loop;
+    size_t copy_limit = pool->executor.copy_limit;
+    pid_t parent = getpid();
+    sigset_t before;
+    pid_t pid = fork_quietly(&before);
+    if (pid == 0)
+        rota__worker_main(far_end, parent, loop->virtual_clock, copy_limit);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    worker->pid = pid;
+    return pid < 0 ? pid : 0;
+}
+
+static int worker_new(struct pool *pool, struct worker **ret_worker)
+{
+    int ends[2];
+    struct worker *worker = rota__zalloc(sizeof *worker);
+    if (!worker)
+        return -ENOMEM;
+    int err = (int)rota__sys(EMFILE, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    if (err < 0) {
+        rota__free(worker);
+        return err;
+    }
+    err = rota__fd_open(&worker->fd, pool->executor.loop, ends[0], true);
+    if (err < 0) {
+        rota__sys_close(ends[0]);
+    } else {
+        err = worker_fork(pool, worker, ends[1]);
+        if (err < 0)
+            rota__fd_close(&worker->fd);
+    }
+    rota__sys_close(ends[1]);
+    if (err < 0) {
+        rota__free(worker);
+        return err;
+    }
+    rota__list_init(&worker->node);
+    *ret_worker = worker;
+    return 0;
+}
+
+/* Words for how a worker died; `status` is that of wait(2). */
+static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t size)
+{
+    if (waited < 0)
+        snprintf(text, size, "worker %d died; how, somebody else was told", (int)pid);
+    else if (WIFSIGNALED(status))
+        snprintf(text, size, "worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        snprintf(text, size, "worker %d exited with status %d", (int)pid, WEXITSTATUS(status));
+}
+
+/* Closes, kills and reaps. A worker that is dying already keeps the end that it has; where the program
+ * has its children reaped by the kernel, the number may be somebody else's and is not killed. */
+static void worker_end(struct worker *worker, char *text, size_t size)
+{
+    int status = 0;
+    rota__fd_close(&worker->fd);
+    pid_t waited = waitpid(worker->pid, &status, WNOHANG);
+    if (waited == 0) {
+        kill(worker->pid, SIGKILL);
+        do
+            waited = waitpid(worker->pid, &status, 0);
+        while (waited < 0 && errno == EINTR);
+    }
+    describe_end(worker->pid, waited, status, text, size);
+    rota__free(worker);
+}
+
+/* A worker that has nothing to do says nothing: anything readable is its end, or nonsense. */
+static bool worker_is_fit(const struct worker *worker)
+{
+    char byte;
+    return recv(worker->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+static int worker_get(struct pool *pool, struct worker **ret_worker)
+{
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&pool->idle))) {
+        struct worker *worker = rota__container_of(node, struct worker, node);
+        if (worker_is_fit(worker)) {
+            *ret_worker = worker;
+            return 0;
+        }
+        char text[sizeof((rota_job *)0)->_error];
+        worker_end(worker, text, sizeof text);
+        rota__log(ROTA_LOG_WARNING, "process pool: %s while it was idle", text);
+    }
+    return worker_new(pool, ret_worker);
+}
+
+/* ---- Talking to a worker */
+
+static const struct rota__wait_kind wire_kind = {"worker process", rota__op_abort};
+
+/* ROTA_EOF: the worker is gone. */
+static int wire_error(ssize_t n)
+{
+    return n == 0 || n == -ECONNRESET || n == -EPIPE ? ROTA_EOF : (int)n;
+}
+
+static int transmit(struct worker *worker, const void *buf, size_t len)
+{
+    for (const char *p = buf; len > 0;) {
+        struct rota__op op = {.kind = ROTA__OP_SEND, .loop = worker->fd.loop, .fd = &worker->fd};
+        op.buf = (void *)(uintptr_t)p;
+        op.len = len;
+        ssize_t n = rota__op_await(&op, &wire_kind);
+        if (n <= 0)
+            return wire_error(n);
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Receives until `*have` is at least `want`, and not more than `len`. */
+static int receive(struct worker *worker, char *buf, size_t len, size_t want, size_t *have)
+{
+    while (*have < want) {
+        struct rota__op op = {.kind = ROTA__OP_RECV, .loop = worker->fd.loop, .fd = &worker->fd};
+        op.buf = buf + *have;
+        op.len = len - *have;
+        ssize_t n = rota__op_await(&op, &wire_kind);
+        if (n <= 0)
+            return wire_error(n);
+        *have += (size_t)n;
+    }
+    return 0;
+}
+
+static void set_computing(struct pool *pool, bool computing)
+{
+    pool->computing += computing ? 1 : -1u;
+    rota__executor_update_hold(&pool->executor);
+}
+
+/* The worker waits on the loop's clock. */
+static int nap(struct pool *pool, struct worker *worker, const struct rota__frame *frame)
+{
+    struct rota__frame over = *frame;
+    set_computing(pool, false);
+    int err = rota_sleep(over.duration);
+    set_computing(pool, true);
+    return err < 0 ? err : transmit(worker, &over, sizeof over);
+}
+
+/* Waits for the result; naps come before it. */
+static int converse(struct pool *pool, struct worker *worker, struct rota__copied *copied, size_t size)
+{
+    struct rota__frame *frame = &copied->frame;
+    size_t whole = sizeof *frame + size;
+    for (;;) {
+        size_t have = 0;
+        int err = receive(worker, (char *)frame, whole, sizeof *frame, &have);
+        if (err < 0)
+            return err;
+        if (frame->kind == ROTA__FRAME_SLEEP && have == sizeof *frame)
+            err = nap(pool, worker, frame);
+        else if (frame->kind == ROTA__FRAME_RESULT && frame->size == size)
+            return receive(worker, (char *)frame, whole, whole, &have);
+        else
+            return ROTA_EOF;
+        if (err < 0)
+            return err;
+    }
+}
+
+static int worker_serve(struct pool *pool, struct worker *worker, struct rota__copied *copied)
+{
+    size_t size = copied->frame.size;
+    copied->frame.kind = ROTA__FRAME_CALL;
+    copied->frame.fn = copied->work.fn;
+    set_computing(pool, true);
+    int err = transmit(worker, &copied->frame, sizeof copied->frame + size);
+    if (err == 0)
+        err = converse(pool, worker, copied, size);
+    set_computing(pool, false);
+    if (err < 0)
+        return err;
+    copied->work.result = copied->frame.result;
+    copied->work.returned = true;
+    return 0;
+}
+
+/* ---- Drivers */
+
+static void report_crash(rota_job *job, const char *text)
+{
+    if (!job)
+        return; /* it was killed because nobody wants its result */
+    snprintf(job->_error, sizeof job->_error, "%s", text);
+    rota__log(ROTA_LOG_WARNING, "process pool: %s while it ran a job", text);
+}
+
+static void drive_work(struct pool *pool, struct worker *worker, struct rota__work *work)
+{
+    work->state = ROTA__WORK_RUNNING;
+    work->runner = worker;
+    int err = worker_serve(pool, worker, rota__copied_of(work));
+    if (err == 0) {
+        rota__list_prepend(&pool->idle, &worker->node);
+    } else {
+        char text[sizeof((rota_job *)0)->_error];
+        worker_end(worker, text, sizeof text);
+        work->result = err;
+        if (err == ROTA_EOF) {
+            work->result = ROTA_ECRASHED;
+            report_crash(work->job, text);
+        }
+    }
+    /* What a function left in its copy stayed in its process: there is nothing here to be discarded. */
+    if (!work->job)
+        work->returned = false;
+}
+
+static struct rota__work *pool_take_queued(rota_executor *executor)
+{
+    struct rota__list *node = rota__list_take_first(&pool_of(executor)->queue);
+    return node ? rota__container_of(node, struct rota__work, node) : NULL;
+}
+
+static int drive(void *arg)
+{
+    struct pool *pool = arg;
+    struct rota__work *work;
+    while ((work = pool_take_queued(&pool->executor))) {
+        struct worker *worker;
+        int interrupted = rota_check();
+        int err = interrupted ? interrupted : worker_get(pool, &worker);
+        if (err < 0 && !interrupted && pool->drivers > 1) {
+            /* No more workers can be had: those that are there will come to it. */
+            rota__list_prepend(&pool->queue, &work->node);
+            break;
+        }
+        if (err < 0)
+            work->result = err;
+        else
+            drive_work(pool, worker, work);
+        rota__work_finish(work);
+    }
+    pool->drivers--;
+    return 0;
+}
+
+/* ---- The executor */
+
+static int pool_start(rota_executor *executor, struct rota__work *work)
+{
+    struct pool *pool = pool_of(executor);
+    rota__list_append(&pool->queue, &work->node);
+    if (pool->drivers == pool->drivers_max)
+        return 0;
+    int err = rota_spawn_at(drive, pool, 0, NULL, ROTA_SITE("process pool"));
+    if (err == 0) {
+        pool->drivers++;
+        return 0;
+    }
+    if (pool->drivers > 0)
+        return 0; /* one of them will come to it */
+    rota__list_remove(&work->node);
+    return err;
+}
+
+static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
+{
+    (void)executor;
+    if (work->state != ROTA__WORK_QUEUED)
+        return false;
+    rota__list_remove(&work->node);
+    return true;
+}
+
+static bool pool_abandon(rota_executor *executor, struct rota__work *work)
+{
+    (void)executor;
+    struct worker *worker = work->runner;
+    kill(worker->pid, SIGKILL);
+    return false;
+}
+
+static bool pool_computes(rota_executor *executor)
+{
+    return pool_of(executor)->computing > 0;
+}
+
+static void pool_stop(rota_executor *executor)
+{
+    struct rota__list *node;
+    char text[sizeof((rota_job *)0)->_error];
+    while ((node = rota__list_take_first(&pool_of(executor)->idle)))
+        worker_end(rota__container_of(node, struct worker, node), text, sizeof text);
+}
+
+static void pool_free(rota_executor *executor)
+{
+    rota__free(pool_of(executor));
+}
+
+static const struct rota__executor_kind process_pool = {
+    .needs_copy = true,
+    .start = pool_start,
+    .withdraw = pool_withdraw,
+    .take_queued = pool_take_queued,
+    .abandon = pool_abandon,
+    .computes = pool_computes,
+    .stop = pool_stop,
+    .free = pool_free,
+};
+
+int rota_process_pool_new(const rota_process_pool_options *options, rota_executor **ret_executor)
+{
+    static const rota_process_pool_options none;
+    const rota_process_pool_options *o = options ? options : &none;
+    if (!rota__loop_here)
+        return ROTA_ENOTASK;
+    if (o->workers > WORKERS_MAX)
+        return -EINVAL;
+    struct pool *pool = rota__zalloc(sizeof *pool);
+    if (!pool)
+        return -ENOMEM;
+    pool->drivers_max = o->workers ? o->workers : rota__processors();
+    rota__list_init(&pool->queue);
+    rota__list_init(&pool->idle);
+    int err = rota__executor_init(&pool->executor, &process_pool, pool->drivers_max, o->queue,
+                                  o->copy_limit ? o->copy_limit : COPY_LIMIT);
+    if (err < 0) {
+        rota__free(pool);
+        return err;
+    }
+    *ret_executor = &pool->executor;
+    return 0;
+}

@@ -1,0 +1,173 @@
+/* The life of a worker process: forked from the loop's thread in the midst of a task, it sheds what it
+ * inherited and serves one job after another until its socket is closed.
+ *
+ * 1. It ends with its parent: by signal when the parent's thread dies, by the end of the socket else.
+ * 2. It holds no descriptor of the parent's: a connection there is closed when the parent closes it, and
+ *    a sibling's socket ends when the parent closes it.
+ * 3. It does not run on the small stack of the task that forked it. */
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "exec/exec.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#define STACK_SIZE (8 * 1024 * 1024)
+
+static struct worker {
+    struct rota__sleeper sleeper;
+    int fd;
+    size_t copy_limit;
+    char *bytes;
+    size_t capacity;
+} self;
+
+/* ---- The wire. Whatever goes wrong there, nobody is left to be told. */
+
+static void receive(void *buf, size_t len)
+{
+    for (char *p = buf; len > 0;) {
+        ssize_t n = recv(self.fd, p, len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            _exit(0);
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+static void transmit(const void *buf, size_t len, int flags)
+{
+    for (const char *p = buf; len > 0;) {
+        ssize_t n = send(self.fd, p, len, MSG_NOSIGNAL | flags);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            _exit(0);
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+static void worker_sleep(struct rota__sleeper *sleeper, rota_time duration)
+{
+    (void)sleeper;
+    struct rota__frame frame = {.kind = ROTA__FRAME_SLEEP, .duration = duration};
+    transmit(&frame, sizeof frame, 0);
+    receive(&frame, sizeof frame);
+}
+
+static void make_room(size_t size)
+{
+    if (size <= self.capacity)
+        return;
+    rota__free(self.bytes);
+    self.bytes = size <= self.copy_limit ? rota__alloc(size) : NULL;
+    if (!self.bytes)
+        _exit(ENOMEM);
+    self.capacity = size;
+}
+
+static void serve(void *arg)
+{
+    (void)arg;
+    struct rota__frame frame;
+    for (;;) {
+        receive(&frame, sizeof frame);
+        size_t size = frame.size;
+        make_room(size);
+        receive(self.bytes, size);
+        int result = frame.fn(self.bytes);
+        fflush(stdout);
+        fflush(stderr);
+        frame = (struct rota__frame){.kind = ROTA__FRAME_RESULT, .result = result, .size = size};
+        transmit(&frame, sizeof frame, MSG_MORE);
+        transmit(self.bytes, size, 0);
+    }
+}
+
+/* ---- Shedding */
+
+static void reset_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action = {.sa_handler = SIG_DFL};
+        if (number == SIGPIPE || number == SIGINT)
+            action.sa_handler = SIG_IGN;
+        sigaction(number, &action, NULL);
+    }
+    stack_t none = {.ss_flags = SS_DISABLE};
+    sigaltstack(&none, NULL);
+    sigset_t empty;
+    sigemptyset(&empty);
+    sigprocmask(SIG_SETMASK, &empty, NULL);
+}
+
+static void close_from(unsigned first, unsigned last)
+{
+    if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+        return;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    for (rlim_t fd = first; fd <= last && fd < limit.rlim_cur; fd++)
+        close((int)fd);
+}
+
+/* Keeps stdout and stderr and the worker's own socket. */
+static void shed_descriptors(int fd)
+{
+    self.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (self.fd < 0)
+        _exit(EMFILE);
+    close_from(3, (unsigned)self.fd - 1);
+    close_from((unsigned)self.fd + 1, ~0u);
+    if (fd < 3)
+        close(fd);
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing > 0) {
+        dup2(nothing, STDIN_FILENO);
+        close(nothing);
+    }
+}
+
+/* A child that a job forks must not keep the socket open after the worker has died. */
+static void close_socket_in_child(void)
+{
+    close(self.fd);
+}
+
+_Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_t copy_limit)
+{
+    rota__loop_here = NULL;
+    self.copy_limit = copy_limit;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    shed_descriptors(fd);
+    reset_signals();
+    /* What the parent had not written yet is the parent's to write. */
+    __fpurge(stdout);
+    __fpurge(stderr);
+    pthread_atfork(NULL, NULL, close_socket_in_child);
+    self.sleeper.sleep = worker_sleep;
+    if (virtual_clock)
+        rota__sleeper_here = &self.sleeper;
+
+    static struct rota__stack_pool stacks;
+    struct rota__stack *stack = NULL;
+    struct rota__coro coro;
+    if (rota__stack_pool_init(&stacks, STACK_SIZE) == 0)
+        stack = rota__stack_take(&stacks);
+    if (!stack)
+        _exit(ENOMEM);
+    rota__coro_init(&coro, stack, stack->top, serve, NULL);
+    coro.name = "worker";
+    rota__coro_exit(&coro);
+}

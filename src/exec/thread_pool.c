@@ -1,0 +1,430 @@
+/* Thread pools.
+ *
+ *     work      queued -> running (take) -> finished (thread_run) -> collected (collect, on the loop's thread)
+ *                                        -> orphaned (pool_abandon): its thread frees it and ends
+ *     a thread  takes work while there is some; then looks out for it a moment (at most one thread at a
+ *               time); then sleeps on `wanted` until it is given a token
+ *
+ * 1. The mutex guards the queue and what is counted beside it. The lists of threads and of finished
+ *    work need none: the first is the loop's alone, the second is pushed to atomically and taken whole.
+ * 2. Who pushes finished work onto an empty list posts to the loop, nobody else: however many jobs have
+ *    ended when the loop comes to look, it was woken once, and the post is never in the inbox twice.
+ * 3. A thread that sleeps is counted as idle. Submitting takes one off the count and leaves a token, so
+ *    that a job wakes one thread, and two jobs two.
+ * 4. A thread whose work was orphaned touches neither the pool nor the loop again. */
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "exec/exec.h"
+
+#include <signal.h>
+
+#define THREADS_MAX 4096
+/* How often an idle thread looks again before it sleeps: a few microseconds, less than a futex costs. */
+#define LOOKS 200
+
+struct pool {
+    rota_executor executor;
+    unsigned threads_max;
+    bool can_spin;
+
+    /* Of the loop's thread. */
+    struct rota__list threads;
+    unsigned thread_count;
+    uint64_t batches; /* how often finished work was collected */
+
+    pthread_mutex_t mutex;
+    pthread_cond_t wanted; /* a token was left, or the pool ends */
+    pthread_cond_t woken;  /* a nap is over */
+    struct rota__list queue;
+    atomic_size_t queued; /* written under the mutex */
+    unsigned idle, tokens, looking;
+    unsigned occupied;  /* threads that have work */
+    unsigned computing; /* of those, the ones that do not nap */
+    bool ending;
+
+    _Alignas(64) _Atomic(struct rota__work *) finished; /* newest first */
+    struct rota__post collect;
+};
+
+struct thread {
+    struct rota__sleeper sleeper;
+    struct rota__list node;
+    struct pool *pool;
+    pthread_t id;
+    bool occupied;
+    bool virtual_clock;
+};
+
+static struct pool *pool_of(rota_executor *executor)
+{
+    return rota__container_of(executor, struct pool, executor);
+}
+
+/* ---- In the threads */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void look_out(struct pool *pool)
+{
+    pool->looking++;
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < LOOKS; i++) {
+        if (atomic_load_explicit(&pool->queued, memory_order_relaxed))
+            break;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    pool->looking--;
+}
+
+static void sleep_until_wanted(struct pool *pool)
+{
+    pool->idle++;
+    while (!pool->tokens && !pool->ending)
+        pthread_cond_wait(&pool->wanted, &pool->mutex);
+    if (pool->tokens)
+        pool->tokens--;
+    else
+        pool->idle--;
+}
+
+static struct rota__work *queue_pop(struct pool *pool)
+{
+    struct rota__list *node = rota__list_take_first(&pool->queue);
+    if (!node)
+        return NULL;
+    atomic_fetch_sub_explicit(&pool->queued, 1, memory_order_relaxed);
+    return rota__container_of(node, struct rota__work, node);
+}
+
+/* The thread has done what it had. */
+static void thread_vacate(struct thread *thread)
+{
+    if (!thread->occupied)
+        return;
+    thread->occupied = false;
+    thread->pool->occupied--;
+    thread->pool->computing--;
+}
+
+/* The next work, or NULL at the pool's end. */
+static struct rota__work *thread_take(struct thread *thread)
+{
+    struct pool *pool = thread->pool;
+    struct rota__work *work;
+    pthread_mutex_lock(&pool->mutex);
+    thread_vacate(thread);
+    for (bool looked = false; !(work = queue_pop(pool)) && !pool->ending; looked = true) {
+        if (!looked && pool->can_spin && pool->looking == 0)
+            look_out(pool);
+        else
+            sleep_until_wanted(pool);
+    }
+    if (work) {
+        thread->occupied = true;
+        pool->occupied++;
+        pool->computing++;
+        work->runner = thread;
+        __atomic_store_n(&work->state, ROTA__WORK_RUNNING, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return work;
+}
+
+static void pool_finished(struct pool *pool, struct rota__work *work)
+{
+    struct rota__work *head = atomic_load_explicit(&pool->finished, memory_order_relaxed);
+    do
+        work->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&pool->finished, &head, work,
+                                                  memory_order_acq_rel, memory_order_relaxed));
+    if (!head)
+        rota__loop_post(pool->executor.loop, &pool->collect);
+}
+
+/* False: the work was orphaned, and so is the thread. */
+static bool thread_run(struct thread *thread, struct rota__work *work)
+{
+    work->result = work->fn(work->arg);
+    work->returned = true;
+    if (__atomic_exchange_n(&work->state, ROTA__WORK_FINISHED, __ATOMIC_ACQ_REL) ==
+        ROTA__WORK_ORPHANED) {
+        rota__work_discard(work);
+        return false;
+    }
+    pool_finished(thread->pool, work);
+    return true;
+}
+
+static void *thread_main(void *arg)
+{
+    struct thread *thread = arg;
+    struct rota__work *work;
+    if (thread->virtual_clock)
+        rota__sleeper_here = &thread->sleeper;
+    while ((work = thread_take(thread))) {
+        if (!thread_run(thread, work)) {
+            rota__free(thread);
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* ---- Naps: rota_blocking_sleep under a virtual clock. The thread posts a nap to the loop and waits until
+ * the loop's timer ends it; from the one to the other it does not count as computing. */
+
+struct nap {
+    struct rota__post post;
+    rota_handle handle;
+    struct pool *pool;
+    rota_time duration;
+    bool over;
+};
+
+static void nap_end(rota_handle *handle, void *arg)
+{
+    (void)handle;
+    struct nap *nap = arg;
+    struct pool *pool = nap->pool;
+    pthread_mutex_lock(&pool->mutex);
+    nap->over = true;
+    pool->computing++;
+    pthread_cond_broadcast(&pool->woken);
+    pthread_mutex_unlock(&pool->mutex);
+    rota__executor_update_hold(&pool->executor);
+}
+
+static void nap_begin(struct rota__post *post, rota_loop *loop)
+{
+    struct nap *nap = rota__container_of(post, struct nap, post);
+    struct pool *pool = nap->pool;
+    rota_loop_call_later(loop, &nap->handle, nap->duration, nap_end, nap);
+    pthread_mutex_lock(&pool->mutex);
+    pool->computing--;
+    pthread_mutex_unlock(&pool->mutex);
+    rota__executor_update_hold(&pool->executor);
+}
+
+static void thread_nap(struct rota__sleeper *sleeper, rota_time duration)
+{
+    struct pool *pool = rota__container_of(sleeper, struct thread, sleeper)->pool;
+    struct nap nap = {.post.run = nap_begin, .pool = pool, .duration = duration};
+    rota__loop_post(pool->executor.loop, &nap.post);
+    pthread_mutex_lock(&pool->mutex);
+    while (!nap.over)
+        pthread_cond_wait(&pool->woken, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* ---- On the loop's thread */
+
+/* Signals are the loop's thread's, but for those that a thread brings on itself. */
+static int thread_create(struct thread *thread)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        sigdelset(&blocked, own[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int err = rota__fault(ROTA__FAULT_SYSCALL)
+                  ? -EAGAIN
+                  : -pthread_create(&thread->id, NULL, thread_main, thread);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+static int pool_grow(struct pool *pool)
+{
+    struct thread *thread = rota__zalloc(sizeof *thread);
+    if (!thread)
+        return -ENOMEM;
+    thread->sleeper.sleep = thread_nap;
+    thread->pool = pool;
+    thread->virtual_clock = pool->executor.loop->virtual_clock;
+    int err = thread_create(thread);
+    if (err < 0) {
+        rota__free(thread);
+        return err;
+    }
+    rota__list_append(&pool->threads, &thread->node);
+    pool->thread_count++;
+    return 0;
+}
+
+static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    bool queued = __atomic_load_n(&work->state, __ATOMIC_RELAXED) == ROTA__WORK_QUEUED;
+    if (queued) {
+        rota__list_remove(&work->node);
+        atomic_fetch_sub_explicit(&pool->queued, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return queued;
+}
+
+/* The work is in the queue: sees to it that a thread comes for it. */
+static int pool_call_thread(struct pool *pool, bool expected, bool wake, struct rota__work *work)
+{
+    if (wake)
+        pthread_cond_signal(&pool->wanted);
+    if (wake || expected || pool->thread_count == pool->threads_max)
+        return 0;
+    int err = pool_grow(pool);
+    if (err == 0 || pool->thread_count > 0)
+        return 0; /* the threads that are there will come to it */
+    pool_withdraw(&pool->executor, work);
+    return err;
+}
+
+static int pool_start(rota_executor *executor, struct rota__work *work)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    rota__list_append(&pool->queue, &work->node);
+    bool expected = atomic_fetch_add_explicit(&pool->queued, 1, memory_order_relaxed) < pool->looking;
+    bool wake = !expected && pool->idle > 0;
+    if (wake) {
+        pool->idle--;
+        pool->tokens++;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return pool_call_thread(pool, expected, wake, work);
+}
+
+static struct rota__work *pool_take_queued(rota_executor *executor)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    struct rota__work *work = queue_pop(pool);
+    pthread_mutex_unlock(&pool->mutex);
+    return work;
+}
+
+/* Only the end of the pool is a reason to leave a thread behind; until then it will be back. A thread
+ * that naps on the loop's virtual clock needs the loop, and that costs no time. */
+static bool pool_abandon(rota_executor *executor, struct rota__work *work)
+{
+    struct pool *pool = pool_of(executor);
+    struct thread *thread = work->runner;
+    if (!executor->closing || thread->virtual_clock)
+        return false;
+    /* Once the work is orphaned the thread frees both. */
+    pthread_t id = thread->id;
+    int running = ROTA__WORK_RUNNING;
+    rota__list_remove(&thread->node);
+    if (__atomic_compare_exchange_n(&work->state, &running, ROTA__WORK_ORPHANED, false,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        pthread_detach(id);
+        pool->thread_count--;
+        return true;
+    }
+    rota__list_append(&pool->threads, &thread->node);
+    return false;
+}
+
+static void collect(struct rota__post *post, rota_loop *loop)
+{
+    (void)loop;
+    struct pool *pool = rota__container_of(post, struct pool, collect);
+    struct rota__work *newest = atomic_exchange_explicit(&pool->finished, NULL, memory_order_acq_rel);
+    struct rota__work *oldest = NULL;
+    while (newest) {
+        struct rota__work *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    pool->batches++;
+    while (oldest) {
+        struct rota__work *next = oldest->next;
+        rota__work_finish(oldest);
+        oldest = next;
+    }
+}
+
+static bool pool_computes(rota_executor *executor)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    bool computes =
+        pool->computing > 0 || (pool->queued > 0 && pool->occupied < pool->thread_count) ||
+        atomic_load(&pool->finished);
+    pthread_mutex_unlock(&pool->mutex);
+    return computes;
+}
+
+/* No thread has work, so each comes to its end at once. */
+static void pool_stop(rota_executor *executor)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    pool->ending = true;
+    pthread_cond_broadcast(&pool->wanted);
+    pthread_mutex_unlock(&pool->mutex);
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&pool->threads))) {
+        struct thread *thread = rota__container_of(node, struct thread, node);
+        pthread_join(thread->id, NULL);
+        rota__free(thread);
+    }
+    pool->thread_count = 0;
+}
+
+static void pool_free(rota_executor *executor)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_cond_destroy(&pool->woken);
+    pthread_cond_destroy(&pool->wanted);
+    pthread_mutex_destroy(&pool->mutex);
+    rota__free(pool);
+}
+
+static const struct rota__executor_kind thread_pool = {
+    .start = pool_start,
+    .withdraw = pool_withdraw,
+    .take_queued = pool_take_queued,
+    .abandon = pool_abandon,
+    .computes = pool_computes,
+    .stop = pool_stop,
+    .free = pool_free,
+};
+
+int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor **ret_executor)
+{
+    static const rota_thread_pool_options none;
+    const rota_thread_pool_options *o = options ? options : &none;
+    if (!rota__loop_here)
+        return ROTA_ENOTASK;
+    if (o->threads > THREADS_MAX)
+        return -EINVAL;
+    struct pool *pool = rota__zalloc(sizeof *pool);
+    if (!pool)
+        return -ENOMEM;
+    unsigned cores = rota__processors();
+    pool->threads_max = o->threads ? o->threads : cores + 4 < 32 ? cores + 4 : 32;
+    pool->can_spin = cores > 1;
+    rota__list_init(&pool->threads);
+    rota__list_init(&pool->queue);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wanted, NULL);
+    pthread_cond_init(&pool->woken, NULL);
+    pool->collect.run = collect;
+    int err = rota__executor_init(&pool->executor, &thread_pool, pool->threads_max, o->queue, SIZE_MAX);
+    if (err < 0) {
+        pool_free(&pool->executor);
+        return err;
+    }
+    *ret_executor = &pool->executor;
+    return 0;
+}
