@@ -4,6 +4,7 @@
 
 #include <rota/base.h>
 #include <rota/coro.h>
+#include <rota/exec.h>
 #include <rota/loop.h>
 #include <rota/stream.h>
 #include <rota/sync.h>

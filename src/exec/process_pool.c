@@ -285,7 +285,7 @@ static int drive(void *arg)
     struct pool *pool = arg;
     struct rota__work *work;
     while ((work = pool_take_queued(&pool->executor))) {
-        struct worker *worker;
+        struct worker *worker = NULL;
         int interrupted = rota_check();
         int err = interrupted ? interrupted : worker_get(pool, &worker);
         if (err < 0 && !interrupted && pool->drivers > 1) {
