@@ -58,6 +58,9 @@ void rota__work_discard(struct rota__work *work);
 /* To be called when what kind->computes says may have changed. */
 void rota__executor_update_hold(rota_executor *executor);
 
+/* How often a thread pool has collected finished work. */
+uint64_t rota__thread_pool_batches(rota_executor *executor);
+
 /* How many processors this process may use. */
 unsigned rota__processors(void);
 

@@ -11,7 +11,9 @@
  *    ended when the loop comes to look, it was woken once, and the post is never in the inbox twice.
  * 3. A thread that sleeps is counted as idle. Submitting takes one off the count and leaves a token, so
  *    that a job wakes one thread, and two jobs two.
- * 4. A thread whose work was orphaned touches neither the pool nor the loop again. */
+ * 4. A thread that looks out, or has finished work and not come back yet, will see what is queued now: it
+ *    needs no waking, and no new thread takes its place.
+ * 5. A thread whose work was orphaned touches neither the pool nor the loop again. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "exec/exec.h"
@@ -30,6 +32,7 @@ struct pool {
     /* Of the loop's thread. */
     struct rota__list threads;
     unsigned thread_count;
+    unsigned naps;    /* jobs that wait on the virtual clock */
     uint64_t batches; /* how often finished work was collected */
 
     pthread_mutex_t mutex;
@@ -37,9 +40,8 @@ struct pool {
     pthread_cond_t woken;  /* a nap is over */
     struct rota__list queue;
     atomic_size_t queued; /* written under the mutex */
+    atomic_uint returning; /* threads that have finished work and not yet come back for more */
     unsigned idle, tokens, looking;
-    unsigned occupied;  /* threads that have work */
-    unsigned computing; /* of those, the ones that do not nap */
     bool ending;
 
     _Alignas(64) _Atomic(struct rota__work *) finished; /* newest first */
@@ -51,7 +53,7 @@ struct thread {
     struct rota__list node;
     struct pool *pool;
     pthread_t id;
-    bool occupied;
+    bool began; /* has had work */
     bool virtual_clock;
 };
 
@@ -104,23 +106,15 @@ static struct rota__work *queue_pop(struct pool *pool)
     return rota__container_of(node, struct rota__work, node);
 }
 
-/* The thread has done what it had. */
-static void thread_vacate(struct thread *thread)
-{
-    if (!thread->occupied)
-        return;
-    thread->occupied = false;
-    thread->pool->occupied--;
-    thread->pool->computing--;
-}
-
 /* The next work, or NULL at the pool's end. */
 static struct rota__work *thread_take(struct thread *thread)
 {
     struct pool *pool = thread->pool;
     struct rota__work *work;
     pthread_mutex_lock(&pool->mutex);
-    thread_vacate(thread);
+    if (thread->began)
+        atomic_fetch_sub_explicit(&pool->returning, 1, memory_order_relaxed);
+    thread->began = true;
     for (bool looked = false; !(work = queue_pop(pool)) && !pool->ending; looked = true) {
         if (!looked && pool->can_spin && pool->looking == 0)
             look_out(pool);
@@ -128,9 +122,6 @@ static struct rota__work *thread_take(struct thread *thread)
             sleep_until_wanted(pool);
     }
     if (work) {
-        thread->occupied = true;
-        pool->occupied++;
-        pool->computing++;
         work->runner = thread;
         __atomic_store_n(&work->state, ROTA__WORK_RUNNING, __ATOMIC_RELEASE);
     }
@@ -140,6 +131,7 @@ static struct rota__work *thread_take(struct thread *thread)
 
 static void pool_finished(struct pool *pool, struct rota__work *work)
 {
+    atomic_fetch_add_explicit(&pool->returning, 1, memory_order_relaxed);
     struct rota__work *head = atomic_load_explicit(&pool->finished, memory_order_relaxed);
     do
         work->next = head;
@@ -194,9 +186,9 @@ static void nap_end(rota_handle *handle, void *arg)
     (void)handle;
     struct nap *nap = arg;
     struct pool *pool = nap->pool;
+    pool->naps--;
     pthread_mutex_lock(&pool->mutex);
     nap->over = true;
-    pool->computing++;
     pthread_cond_broadcast(&pool->woken);
     pthread_mutex_unlock(&pool->mutex);
     rota__executor_update_hold(&pool->executor);
@@ -207,9 +199,7 @@ static void nap_begin(struct rota__post *post, rota_loop *loop)
     struct nap *nap = rota__container_of(post, struct nap, post);
     struct pool *pool = nap->pool;
     rota_loop_call_later(loop, &nap->handle, nap->duration, nap_end, nap);
-    pthread_mutex_lock(&pool->mutex);
-    pool->computing--;
-    pthread_mutex_unlock(&pool->mutex);
+    pool->naps++;
     rota__executor_update_hold(&pool->executor);
 }
 
@@ -292,7 +282,8 @@ static int pool_start(rota_executor *executor, struct rota__work *work)
     struct pool *pool = pool_of(executor);
     pthread_mutex_lock(&pool->mutex);
     rota__list_append(&pool->queue, &work->node);
-    bool expected = atomic_fetch_add_explicit(&pool->queued, 1, memory_order_relaxed) < pool->looking;
+    size_t before = atomic_fetch_add_explicit(&pool->queued, 1, memory_order_relaxed);
+    bool expected = before < pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
     bool wake = !expected && pool->idle > 0;
     if (wake) {
         pool->idle--;
@@ -353,15 +344,13 @@ static void collect(struct rota__post *post, rota_loop *loop)
     }
 }
 
+/* Seen from the loop, a job computes from when a thread could have taken it until it is collected. */
 static bool pool_computes(rota_executor *executor)
 {
     struct pool *pool = pool_of(executor);
-    pthread_mutex_lock(&pool->mutex);
-    bool computes =
-        pool->computing > 0 || (pool->queued > 0 && pool->occupied < pool->thread_count) ||
-        atomic_load(&pool->finished);
-    pthread_mutex_unlock(&pool->mutex);
-    return computes;
+    size_t queued = atomic_load(&pool->queued);
+    size_t begun = executor->outstanding - queued;
+    return begun > pool->naps || (queued > 0 && begun < pool->thread_count);
 }
 
 /* No thread has work, so each comes to its end at once. */
@@ -388,6 +377,11 @@ static void pool_free(rota_executor *executor)
     pthread_cond_destroy(&pool->wanted);
     pthread_mutex_destroy(&pool->mutex);
     rota__free(pool);
+}
+
+uint64_t rota__thread_pool_batches(rota_executor *executor)
+{
+    return pool_of(executor)->batches;
 }
 
 static const struct rota__executor_kind thread_pool = {

@@ -1,0 +1,1397 @@
+/* Executors. Jobs are held up and let go by semaphores, so nothing here depends on time. */
+
+#include "exec/exec.h"
+#include "harness.h"
+
+#include <rota.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+TEST_ALL_ON_BOTH_BACKENDS;
+
+/* Runs fn as the main task, and expects it to succeed and all descriptors to be closed. */
+static void run_with(rota_fn *fn, void *arg, bool virtual_clock)
+{
+    int before = test_open_fds();
+    rota_loop_options options = {.virtual_clock = virtual_clock};
+    CHECK_OK(rota_run_with(fn, arg, &options));
+    CHECK_INT(test_open_fds(), ==, before);
+}
+
+static void run(rota_fn *fn)
+{
+    run_with(fn, NULL, false);
+}
+
+static void run_virtual(rota_fn *fn)
+{
+    run_with(fn, NULL, true);
+}
+
+static rota_executor *threads(unsigned n, size_t queue)
+{
+    rota_executor *pool;
+    rota_thread_pool_options options = {.threads = n, .queue = queue};
+    CHECK_OK(rota_thread_pool_new(&options, &pool));
+    return pool;
+}
+
+static rota_executor *workers(unsigned n)
+{
+    rota_executor *pool;
+    rota_process_pool_options options = {.workers = n};
+    CHECK_OK(rota_process_pool_new(&options, &pool));
+    return pool;
+}
+
+static int seven(void *arg)
+{
+    return 7;
+}
+
+static int increment(void *arg)
+{
+    return ++*(int *)arg;
+}
+
+/* A job that says when it has begun and returns when it is let go. */
+struct gate {
+    sem_t begun, go;
+    int result;
+    bool returned;
+};
+
+static void gate_init(struct gate *gate, int result)
+{
+    sem_init(&gate->begun, 0, 0);
+    sem_init(&gate->go, 0, 0);
+    gate->result = result;
+    gate->returned = false;
+}
+
+static void sem_wait_surely(sem_t *sem)
+{
+    while (sem_wait(sem) < 0)
+        continue;
+}
+
+static int pass_gate(void *arg)
+{
+    struct gate *gate = arg;
+    sem_post(&gate->begun);
+    sem_wait_surely(&gate->go);
+    gate->returned = true;
+    return gate->result;
+}
+
+static int open_gate(void *arg)
+{
+    struct gate *gate = arg;
+    for (int i = 0; i < 10; i++)
+        rota_yield();
+    sem_post(&gate->go);
+    return 0;
+}
+
+static int count_threads(void)
+{
+    char line[256];
+    int n = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    CHECK(f);
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "Threads: %d", &n) == 1)
+            break;
+    fclose(f);
+    return n;
+}
+
+/* ---- The snippet of the header */
+
+struct hash {
+    const char *path;
+    unsigned char digest[32];
+};
+
+static int hash(void *arg)
+{
+    struct hash *h = arg;
+    int fd = open(h->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    unsigned char byte;
+    for (size_t i = 0; read(fd, &byte, 1) == 1; i++)
+        h->digest[i % sizeof h->digest] ^= (unsigned char)(byte + i);
+    close(fd);
+    return 0;
+}
+
+static int one(void *arg)
+{
+    struct hash h = {.path = "/proc/self/cmdline"};
+    return rota_to_thread(hash, &h);
+}
+
+static int two_at_once(void *arg)
+{
+    struct hash a = {.path = "/proc/self/cmdline"}, b = {.path = "/nonexistent"};
+    ROTA_SCOPED(rota_job) first = ROTA_JOB_INIT, second = ROTA_JOB_INIT;
+    int err = rota_executor_submit(NULL, hash, &a, &first);
+    if (err == 0)
+        err = rota_executor_submit(NULL, hash, &b, &second);
+    if (err == 0)
+        err = rota_job_wait(&first);
+    return err < 0 ? err : rota_job_wait(&second);
+}
+
+TEST(snippet_of_the_header_works)
+{
+    run(one);
+    CHECK_INT(rota_run(two_at_once, NULL), ==, -ENOENT);
+}
+
+/* ---- Awaiting */
+
+static int note_thread(void *arg)
+{
+    *(pthread_t *)arg = pthread_self();
+    return 0;
+}
+
+static int returns_result(void *arg)
+{
+    int n = 41;
+    pthread_t thread = pthread_self();
+    CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
+    CHECK_INT(rota_to_thread(increment, &n), ==, 42);
+    CHECK_OK(rota_to_thread(note_thread, &thread));
+    CHECK(!pthread_equal(thread, pthread_self()));
+    return 0;
+}
+
+TEST(function_runs_in_another_thread_and_its_result_returns)
+{
+    run(returns_result);
+}
+
+static int loop_goes_on(void *arg)
+{
+    struct gate gate;
+    gate_init(&gate, 3);
+    CHECK_OK(rota_spawn(open_gate, &gate, NULL));
+    CHECK_INT(rota_to_thread(pass_gate, &gate), ==, 3);
+    return 0;
+}
+
+TEST(tasks_run_while_a_job_blocks_its_thread)
+{
+    run(loop_goes_on);
+}
+
+TEST(outside_a_task_and_without_a_loop_errors_say_so)
+{
+    rota_executor *pool = NULL;
+    rota_loop *loop;
+    rota_job job = ROTA_JOB_INIT;
+    CHECK_INT(rota_thread_pool_new(NULL, &pool), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_process_pool_new(NULL, &pool), ==, ROTA_ENOTASK);
+    CHECK_PTR(pool, ==, NULL);
+    CHECK_INT(rota_to_thread(seven, NULL), ==, ROTA_ENOTASK);
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_OK(rota_thread_pool_new(NULL, &pool));
+    CHECK_INT(rota_executor_submit(pool, seven, NULL, &job), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_executor_close(pool, ROTA_EXECUTOR_DRAIN), ==, ROTA_ENOTASK);
+    CHECK_PTR(rota_executor_free(pool), ==, NULL);
+    CHECK_PTR(rota_executor_free(NULL), ==, NULL);
+    rota_loop_free(loop);
+}
+
+static int sequence(void *arg)
+{
+    int before = count_threads();
+    for (int i = 0; i < 100; i++)
+        CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
+    CHECK_INT(count_threads(), ==, before + 1);
+    return 0;
+}
+
+TEST(thread_is_started_only_when_none_is_idle)
+{
+    run(sequence);
+}
+
+static int misuse(void *arg)
+{
+    struct gate gate;
+    gate_init(&gate, 0);
+    rota_job job = ROTA_JOB_INIT;
+    CHECK_INT(rota_job_wait(&job), ==, -EINVAL);
+    CHECK_INT(rota_job_cancel(&job), ==, -EALREADY);
+    rota_job_fini(&job);
+    CHECK_OK(rota_executor_submit(NULL, pass_gate, &gate, &job));
+    CHECK_INT(rota_executor_submit(NULL, seven, NULL, &job), ==, -EBUSY);
+    sem_post(&gate.go);
+    CHECK_INT(rota_job_wait(&job), ==, 0);
+    CHECK_INT(rota_job_wait(&job), ==, 0);
+    CHECK_OK(rota_executor_submit(NULL, seven, NULL, &job));
+    CHECK_INT(rota_job_wait(&job), ==, 7);
+    CHECK_STR(rota_job_error(&job), "");
+    rota_thread_pool_options many = {.threads = 5000};
+    rota_executor *pool;
+    CHECK_INT(rota_thread_pool_new(&many, &pool), ==, -EINVAL);
+    return 0;
+}
+
+TEST(job_is_submitted_once_at_a_time_and_may_be_reused)
+{
+    run(misuse);
+}
+
+/* ---- Time */
+
+static int sleep_a_second(void *arg)
+{
+    rota_blocking_sleep(ROTA_SECOND);
+    return (int)(intptr_t)arg;
+}
+
+static int ten_seconds_of_sleep(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(5, 0);
+    rota_job jobs[10] = {{0}};
+    rota_time start = rota_now();
+    for (intptr_t i = 0; i < 10; i++)
+        CHECK_OK(rota_executor_submit(pool, sleep_a_second, (void *)i, &jobs[i]));
+    for (int i = 0; i < 10; i++)
+        CHECK_INT(rota_job_wait(&jobs[i]), ==, i);
+    CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
+    return 0;
+}
+
+TEST(five_threads_sleep_ten_seconds_in_two)
+{
+    run_virtual(ten_seconds_of_sleep);
+}
+
+static int dawdle(void *arg)
+{
+    for (int i = 0; i < 2000; i++)
+        sched_yield();
+    return *(bool *)arg;
+}
+
+static int sleep_then_note(void *arg)
+{
+    CHECK_OK(rota_sleep(ROTA_MILLISECOND));
+    __atomic_store_n((bool *)arg, true, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int time_stands_still(void *arg)
+{
+    bool slept = false;
+    rota_task *sleeper;
+    CHECK_OK(rota_spawn(sleep_then_note, &slept, &sleeper));
+    CHECK_INT(rota_to_thread(dawdle, &slept), ==, 0);
+    CHECK_INT(rota_now(), ==, (rota_time)(intptr_t)arg);
+    CHECK_OK(rota_join(sleeper));
+    return 0;
+}
+
+static int time_stands_still_now(void *arg)
+{
+    return time_stands_still((void *)(intptr_t)rota_now());
+}
+
+TEST(virtual_clock_stands_still_while_a_job_computes)
+{
+    run_virtual(time_stands_still_now);
+}
+
+static int sleeps_on_the_loop(void *arg)
+{
+    rota_time start = rota_now();
+    rota_blocking_sleep(ROTA_SECOND);
+    rota_blocking_sleep(-1);
+    CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
+    return 0;
+}
+
+TEST(blocking_sleep_on_the_loops_thread_moves_its_virtual_clock)
+{
+    run_virtual(sleeps_on_the_loop);
+}
+
+static int slow_under_deadline(void *arg)
+{
+    rota_time start = rota_now();
+    int err = 1;
+    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+        err = rota_to_thread(sleep_a_second, (void *)9);
+    }
+    CHECK_INT(err, ==, 9);
+    CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
+    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+        err = rota_to_thread(sleep_a_second, (void *)(intptr_t)-EIO);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
+    char copy = 0;
+    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+        err = rota_executor_run_copy(NULL, sleep_a_second, &copy, 1);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND + 300 * ROTA_MILLISECOND);
+    return 0;
+}
+
+TEST(deadline_waits_for_a_running_thread_but_abandons_a_copy)
+{
+    run_virtual(slow_under_deadline);
+}
+
+/* ---- Cancelling */
+
+static int cancel_queued(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    struct gate gate;
+    int n = 0;
+    gate_init(&gate, 5);
+    ROTA_SCOPED(rota_job) first = ROTA_JOB_INIT, second = ROTA_JOB_INIT;
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &first));
+    CHECK_OK(rota_executor_submit(pool, increment, &n, &second));
+    sem_wait_surely(&gate.begun);
+    CHECK_INT(rota_job_cancel(&second), ==, 0);
+    CHECK_INT(rota_job_cancel(&second), ==, -EALREADY);
+    CHECK_INT(rota_job_wait(&second), ==, -ECANCELED);
+    CHECK_INT(rota_job_cancel(&first), ==, -EBUSY);
+    sem_post(&gate.go);
+    CHECK_INT(rota_job_wait(&first), ==, 5);
+    CHECK_INT(n, ==, 0);
+    return 0;
+}
+
+TEST(job_that_has_not_begun_is_withdrawn_at_once)
+{
+    run(cancel_queued);
+}
+
+static int await_gate(void *arg)
+{
+    return rota_to_thread(pass_gate, arg);
+}
+
+static void cancel_running(int result, int expected)
+{
+    struct gate gate;
+    rota_task *task;
+    gate_init(&gate, result);
+    CHECK_OK(rota_spawn(await_gate, &gate, &task));
+    while (sem_trywait(&gate.begun) < 0) {
+        CHECK(!rota_task_done(task));
+        CHECK_OK(rota_yield());
+    }
+    rota_task_cancel(task);
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(rota_yield());
+    CHECK(!rota_task_done(task));
+    sem_post(&gate.go);
+    CHECK_INT(rota_join(task), ==, expected);
+    CHECK(gate.returned);
+}
+
+static int cancel_running_both(void *arg)
+{
+    cancel_running(4, 4);
+    cancel_running(-EIO, -ECANCELED);
+    return 0;
+}
+
+TEST(cancelled_caller_waits_for_a_function_that_runs)
+{
+    run(cancel_running_both);
+}
+
+static int cancelled_already(void *arg)
+{
+    int n = 0;
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_to_thread(increment, &n), ==, -ECANCELED);
+    CHECK_INT(n, ==, 0);
+    return 0;
+}
+
+TEST(nothing_is_submitted_in_a_cancelled_scope)
+{
+    run(cancelled_already);
+}
+
+static int result_is_there(void *arg)
+{
+    rota_job job = ROTA_JOB_INIT;
+    CHECK_OK(rota_executor_submit(NULL, seven, NULL, &job));
+    CHECK_INT(rota_future_wait(&job.done), ==, 7);
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_job_wait(&job), ==, 7);
+    CHECK_INT(rota_yield(), ==, -ECANCELED);
+    return 0;
+}
+
+TEST(result_that_is_there_outranks_a_cancellation)
+{
+    run(result_is_there);
+}
+
+static int leave_scope(void *arg)
+{
+    struct gate gate;
+    int n = 0;
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    gate_init(&gate, 0);
+    CHECK_OK(rota_spawn(open_gate, &gate, NULL));
+    {
+        ROTA_SCOPED(rota_job) running = ROTA_JOB_INIT, queued = ROTA_JOB_INIT;
+        CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &running));
+        CHECK_OK(rota_executor_submit(pool, increment, &n, &queued));
+        sem_wait_surely(&gate.begun);
+    }
+    CHECK(gate.returned);
+    CHECK_INT(n, ==, 0);
+    return 0;
+}
+
+TEST(leaving_the_block_withdraws_jobs_and_waits_for_those_that_run)
+{
+    run(leave_scope);
+}
+
+/* ---- Copies */
+
+static int copy_returns(void *arg)
+{
+    int n = 1;
+    CHECK_INT(rota_executor_run_copy(NULL, increment, &n, sizeof n), ==, 2);
+    CHECK_INT(n, ==, 2);
+    return 0;
+}
+
+TEST(copy_is_copied_back)
+{
+    run(copy_returns);
+}
+
+/* What a copied job shares with its test. */
+static struct gate shared;
+static sem_t discarded;
+static int discards;
+
+struct request {
+    int n;
+};
+
+static int serve_request(void *arg)
+{
+    struct request *request = arg;
+    request->n++;
+    return pass_gate(&shared);
+}
+
+static void discard_request(void *copy)
+{
+    struct request *request = copy;
+    CHECK_INT(request->n, ==, 1);
+    discards++;
+    sem_post(&discarded);
+}
+
+static void shared_init(void)
+{
+    gate_init(&shared, 0);
+    sem_init(&discarded, 0, 0);
+    discards = 0;
+}
+
+static int abandon(void *arg)
+{
+    struct request request = {0};
+    rota_job job = {.copy = sizeof request, .discard = discard_request};
+    shared_init();
+    CHECK_OK(rota_executor_submit(NULL, serve_request, &request, &job));
+    sem_wait_surely(&shared.begun);
+    CHECK_INT(rota_job_cancel(&job), ==, 0);
+    CHECK_INT(rota_job_wait(&job), ==, -ECANCELED);
+    CHECK_INT(request.n, ==, 0);
+    CHECK_INT(discards, ==, 0);
+    sem_post(&shared.go);
+    while (discards == 0)
+        CHECK_OK(rota_yield());
+    CHECK_INT(request.n, ==, 0);
+    return 0;
+}
+
+TEST(abandoned_job_touches_nothing_of_its_caller_and_is_discarded)
+{
+    run(abandon);
+}
+
+static int abandon_then_end(void *arg)
+{
+    struct request request = {0};
+    rota_job job = {.copy = sizeof request, .discard = discard_request};
+    shared_init();
+    CHECK_OK(rota_executor_submit(NULL, serve_request, &request, &job));
+    sem_wait_surely(&shared.begun);
+    CHECK_INT(rota_job_cancel(&job), ==, 0);
+    return 0;
+}
+
+TEST(end_of_the_loop_does_not_wait_for_an_abandoned_job)
+{
+    run(abandon_then_end);
+    CHECK_INT(discards, ==, 0);
+    sem_post(&shared.go);
+    sem_wait_surely(&discarded);
+}
+
+static int queued_copy_is_withdrawn(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    struct gate gate;
+    struct request request = {0};
+    gate_init(&gate, 0);
+    ROTA_SCOPED(rota_job) first = ROTA_JOB_INIT;
+    rota_job second = {.copy = sizeof request, .discard = discard_request};
+    discards = 0;
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &first));
+    CHECK_OK(rota_executor_submit(pool, serve_request, &request, &second));
+    sem_wait_surely(&gate.begun);
+    rota_job_fini(&second);
+    CHECK_INT(rota_future_result(&second.done), ==, -ECANCELED);
+    sem_post(&gate.go);
+    CHECK_OK(rota_job_wait(&first));
+    CHECK_INT(discards, ==, 0);
+    return 0;
+}
+
+TEST(copy_of_a_job_that_never_began_is_not_discarded)
+{
+    run(queued_copy_is_withdrawn);
+}
+
+/* ---- Bounds */
+
+struct submission {
+    rota_executor *pool;
+    rota_job job;
+    int *order;
+    int result;
+};
+
+static int record(void *arg)
+{
+    int *order = arg;
+    return ++*order;
+}
+
+static int submit_one(void *arg)
+{
+    struct submission *s = arg;
+    int err = rota_executor_submit(s->pool, record, s->order, &s->job);
+    s->result = err < 0 ? err : rota_job_wait(&s->job);
+    return 0;
+}
+
+/* One thread, held up at the gate, and one job that waits for it: the pool is full. */
+struct full {
+    rota_executor *pool;
+    struct gate gate;
+    rota_job running, queued;
+    int order;
+};
+
+static void fill(struct full *full)
+{
+    full->pool = threads(1, 1);
+    full->order = 0;
+    full->running = full->queued = (rota_job)ROTA_JOB_INIT;
+    gate_init(&full->gate, 0);
+    CHECK_OK(rota_executor_submit(full->pool, pass_gate, &full->gate, &full->running));
+    CHECK_OK(rota_executor_submit(full->pool, record, &full->order, &full->queued));
+    sem_wait_surely(&full->gate.begun);
+}
+
+static void yield_often(void)
+{
+    for (int i = 0; i < 5; i++)
+        CHECK_OK(rota_yield());
+}
+
+static int submit_waits_for_room(void *arg)
+{
+    struct full full;
+    rota_task *tasks[3];
+    struct submission s[3];
+    fill(&full);
+    for (int i = 0; i < 3; i++) {
+        s[i] = (struct submission){.pool = full.pool, .order = &full.order};
+        CHECK_OK(rota_spawn(submit_one, &s[i], &tasks[i]));
+    }
+    yield_often();
+    CHECK_STR(rota_task_waits_for(tasks[0]), "room in an executor");
+    rota_task_cancel(tasks[1]);
+    CHECK_OK(rota_join(tasks[1]));
+    CHECK_INT(s[1].result, ==, -ECANCELED);
+    sem_post(&full.gate.go);
+    CHECK_OK(rota_join(tasks[0]));
+    CHECK_OK(rota_join(tasks[2]));
+    CHECK_INT(rota_job_wait(&full.queued), ==, 1);
+    CHECK_INT(s[0].result, ==, 2);
+    CHECK_INT(s[2].result, ==, 3);
+    rota_executor_free(full.pool);
+    return 0;
+}
+
+TEST(submitting_to_a_full_pool_waits_first_come_first_served)
+{
+    run(submit_waits_for_room);
+}
+
+/* The first waiter is given the room and cancelled in the same turn. */
+static int room_is_handed_on(void *arg)
+{
+    struct full full;
+    rota_task *tasks[2];
+    struct submission s[2];
+    fill(&full);
+    for (int i = 0; i < 2; i++) {
+        s[i] = (struct submission){.pool = full.pool, .order = &full.order};
+        CHECK_OK(rota_spawn(submit_one, &s[i], &tasks[i]));
+    }
+    yield_often();
+    CHECK_INT(rota_job_cancel(&full.queued), ==, 0);
+    rota_task_cancel(tasks[0]);
+    yield_often();
+    CHECK(!rota_task_done(tasks[1]));
+    sem_post(&full.gate.go);
+    CHECK_OK(rota_join(tasks[0]));
+    CHECK_OK(rota_join(tasks[1]));
+    CHECK_INT(s[1].result, >, 0);
+    CHECK_INT(rota_job_wait(&full.queued), ==, -ECANCELED);
+    rota_executor_free(full.pool);
+    return 0;
+}
+
+TEST(room_given_to_a_task_that_is_cancelled_in_the_same_turn_is_not_lost)
+{
+    run(room_is_handed_on);
+}
+
+/* ---- Closing */
+
+static int drains(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(2, 0);
+    rota_job jobs[50] = {{0}};
+    int n[50] = {0};
+    for (int i = 0; i < 50; i++)
+        CHECK_OK(rota_executor_submit(pool, increment, &n[i], &jobs[i]));
+    int before = count_threads();
+    CHECK_OK(rota_executor_close(pool, ROTA_EXECUTOR_DRAIN));
+    CHECK_INT(count_threads(), <, before);
+    for (int i = 0; i < 50; i++)
+        CHECK_INT(rota_future_result(&jobs[i].done), ==, 1);
+    CHECK_INT(rota_executor_submit(pool, seven, NULL, &jobs[0]), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_executor_run(pool, seven, NULL), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+TEST(draining_close_runs_every_job)
+{
+    run(drains);
+}
+
+static int close_cancels(void *arg)
+{
+    struct full full;
+    struct submission s;
+    rota_task *task;
+    fill(&full);
+    s = (struct submission){.pool = full.pool, .order = &full.order};
+    CHECK_OK(rota_spawn(submit_one, &s, &task));
+    CHECK_OK(rota_spawn(open_gate, &full.gate, NULL));
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_executor_close(full.pool, ROTA_EXECUTOR_CANCEL));
+    CHECK(full.gate.returned);
+    CHECK_INT(rota_future_result(&full.running.done), ==, 0);
+    CHECK_INT(rota_future_result(&full.queued.done), ==, -ECANCELED);
+    CHECK_OK(rota_join(task));
+    CHECK_INT(s.result, ==, ROTA_ECLOSED);
+    rota_executor_free(full.pool);
+    return 0;
+}
+
+TEST(cancelling_close_waits_only_for_what_runs)
+{
+    run(close_cancels);
+}
+
+static rota_executor *outlives;
+
+static int make_and_leave(void *arg)
+{
+    int before = count_threads();
+    outlives = threads(2, 0);
+    CHECK_INT(rota_executor_run(outlives, seven, NULL), ==, 7);
+    CHECK_INT(count_threads(), ==, before + 1);
+    return 0;
+}
+
+TEST(loop_closes_the_executors_that_are_left)
+{
+    int before = count_threads();
+    run(make_and_leave);
+    CHECK_INT(count_threads(), ==, before);
+    CHECK_PTR(rota_executor_free(outlives), ==, NULL);
+}
+
+static struct gate held;
+static rota_job held_job;
+
+static int submit_and_stop(void *arg)
+{
+    rota_executor *pool = arg;
+    gate_init(&held, 1);
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &held, &held_job));
+    sem_wait_surely(&held.begun);
+    rota_loop_stop(rota_loop_current());
+    return 0;
+}
+
+TEST(executor_freed_outside_a_task_is_finished_by_its_loop)
+{
+    rota_loop *loop;
+    rota_executor *pool;
+    held_job = (rota_job)ROTA_JOB_INIT;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_OK(rota_thread_pool_new(NULL, &pool));
+    CHECK_OK(rota_spawn(submit_and_stop, pool, NULL));
+    CHECK_OK(rota_loop_run(loop));
+    rota_executor_free(pool);
+    sem_post(&held.go);
+    rota_loop_free(loop);
+    CHECK_INT(rota_future_result(&held_job.done), ==, 1);
+}
+
+/* ---- Threads and loops */
+
+static void *use_foreign_pool(void *arg)
+{
+    rota_loop *loop;
+    rota_job job = ROTA_JOB_INIT;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_INT(rota_executor_close(arg, ROTA_EXECUTOR_DRAIN), ==, ROTA_ETHREAD);
+    rota_executor_free(arg); /* is refused */
+    rota_loop_free(loop);
+    CHECK_INT(rota_job_cancel(&job), ==, -EALREADY);
+    return NULL;
+}
+
+static int foreign(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, use_foreign_pool, pool), ==, 0);
+    pthread_join(thread, NULL);
+    CHECK_INT(rota_executor_run(pool, seven, NULL), ==, 7);
+    return 0;
+}
+
+TEST(executor_is_refused_to_other_threads)
+{
+    run(foreign);
+}
+
+static int many_jobs(void *arg)
+{
+    for (int i = 0; i < 200; i++) {
+        int n = i;
+        CHECK_INT(rota_to_thread(increment, &n), ==, i + 1);
+    }
+    return 0;
+}
+
+static int crowd(void *arg)
+{
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    for (int i = 0; i < 50; i++)
+        rota_group_spawn(&group, many_jobs, NULL);
+    return rota_group_wait(&group);
+}
+
+TEST(ten_thousand_jobs_each_get_their_own_result)
+{
+    run(crowd);
+}
+
+static void *run_crowd(void *arg)
+{
+    CHECK_OK(rota_run(crowd, NULL));
+    return NULL;
+}
+
+TEST(loops_of_several_threads_have_pools_of_their_own)
+{
+    pthread_t others[3];
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(pthread_create(&others[i], NULL, run_crowd, NULL), ==, 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(others[i], NULL);
+}
+
+static sem_t all_done;
+
+static int count_down(void *arg)
+{
+    if (__atomic_sub_fetch((int *)arg, 1, __ATOMIC_ACQ_REL) == 0)
+        sem_post(&all_done);
+    return 0;
+}
+
+static int batch(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    struct gate gate;
+    rota_job first = ROTA_JOB_INIT, last = ROTA_JOB_INIT, jobs[100] = {{0}};
+    int left = 100;
+    sem_init(&all_done, 0, 0);
+    gate_init(&gate, 0);
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &first));
+    for (int i = 0; i < 100; i++)
+        CHECK_OK(rota_executor_submit(pool, count_down, &left, &jobs[i]));
+    CHECK_OK(rota_executor_submit(pool, seven, NULL, &last));
+    sem_post(&gate.go);
+    sem_wait_surely(&all_done); /* holds up the loop */
+    CHECK_OK(rota_job_wait(&first));
+    for (int i = 0; i < 100; i++)
+        CHECK_OK(rota_job_wait(&jobs[i]));
+    CHECK_INT(rota_job_wait(&last), ==, 7);
+    CHECK_INT(rota__thread_pool_batches(pool), <=, 3);
+    return 0;
+}
+
+TEST(results_come_back_in_batches)
+{
+    run(batch);
+}
+
+/* Jobs that are cancelled before, while and after they run, without any order. */
+struct race {
+    rota_executor *pool;
+    unsigned seed;
+};
+
+static int race_one(void *arg)
+{
+    struct race *race = arg;
+    for (int i = 0; i < 100; i++) {
+        int n = 0;
+        rota_job job = {.copy = i % 2 ? sizeof n : 0};
+        CHECK_OK(rota_executor_submit(race->pool, increment, &n, &job));
+        for (int yields = rand_r(&race->seed) % 4; yields > 0; yields--)
+            CHECK_OK(rota_yield());
+        if (rand_r(&race->seed) % 2)
+            rota_job_cancel(&job);
+        int result = rota_job_wait(&job);
+        CHECK(result == 1 ? n == 1 : result == -ECANCELED && n == 0);
+    }
+    return 0;
+}
+
+static int races(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(3, 4);
+    struct race race[20];
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    for (unsigned i = 0; i < 20; i++) {
+        race[i] = (struct race){pool, i};
+        rota_group_spawn(&group, race_one, &race[i]);
+    }
+    return rota_group_wait(&group);
+}
+
+TEST(cancelling_races_with_running)
+{
+    run(races);
+}
+
+static int fail_thread(void *arg)
+{
+    rota_job job = ROTA_JOB_INIT;
+    CHECK_INT(rota_to_thread(seven, NULL), ==, -EAGAIN);
+    rota__fault_disarm();
+    CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
+    struct gate gate;
+    gate_init(&gate, 2);
+    CHECK_OK(rota_executor_submit(NULL, pass_gate, &gate, &job));
+    CHECK_OK(rota_spawn(open_gate, &gate, NULL));
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
+    rota__fault_disarm();
+    CHECK_INT(rota_job_wait(&job), ==, 2);
+    return 0;
+}
+
+static int arm_then_fail_thread(void *arg)
+{
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    return fail_thread(arg);
+}
+
+TEST_WITH(without_any_thread_submitting_fails_and_with_one_it_does_not, .without_faults = true)
+{
+    run(arm_then_fail_thread);
+}
+
+/* ---- Processes */
+
+struct work {
+    int action, number;
+    char text[64];
+};
+
+enum { DOUBLE, SEGV, KILL, EXIT, PAUSE, PID, FDS, STACK, PRINT, CLOSE };
+
+static int use_stack(int depth)
+{
+    volatile char page[4096];
+    page[0] = (char)depth;
+    return depth ? use_stack(depth - 1) + page[0] - (char)depth : 0;
+}
+
+static int work(void *arg)
+{
+    struct work *w = arg;
+    switch (w->action) {
+    case DOUBLE:
+        w->number *= 2;
+        snprintf(w->text, sizeof w->text, "done by %s", "a worker");
+        return 0;
+    case SEGV:
+        return raise(SIGSEGV);
+    case KILL:
+        return kill(getpid(), SIGKILL);
+    case EXIT:
+        _exit(3);
+    case PAUSE:
+        for (;;)
+            pause();
+    case PID:
+        w->number = getpid();
+        return 0;
+    case FDS:
+        w->number = test_open_fds();
+        return 0;
+    case STACK:
+        return use_stack(1000);
+    case PRINT:
+        printf("printed by a job\n");
+        return 0;
+    case CLOSE:
+        for (int fd = 3; fd < 20; fd++)
+            close(fd);
+        for (;;)
+            pause();
+    default:
+        return -EINVAL;
+    }
+}
+
+static int call(rota_executor *pool, struct work *w)
+{
+    return rota_executor_run_copy(pool, work, w, sizeof *w);
+}
+
+static void check_doubles(rota_executor *pool)
+{
+    struct work w = {.action = DOUBLE, .number = 21};
+    CHECK_OK(call(pool, &w));
+    CHECK_INT(w.number, ==, 42);
+    CHECK_STR(w.text, "done by a worker");
+}
+
+static int worker_doubles(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work pid = {.action = PID}, again = {.action = PID};
+    check_doubles(pool);
+    CHECK_OK(call(pool, &pid));
+    CHECK_OK(call(pool, &again));
+    CHECK_INT(pid.number, !=, getpid());
+    CHECK_INT(pid.number, ==, again.number);
+    struct work unknown = {.action = -1};
+    CHECK_INT(call(pool, &unknown), ==, -EINVAL);
+    return 0;
+}
+
+static void check_no_children(void)
+{
+    CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
+}
+
+TEST(worker_process_gets_bytes_and_gives_bytes_back)
+{
+    run(worker_doubles);
+    check_no_children();
+}
+
+static void crash(rota_executor *pool, int action, const char *how)
+{
+    struct work w = {.action = action};
+    ROTA_SCOPED(rota_job) job = {.copy = sizeof w};
+    CHECK_OK(rota_executor_submit(pool, work, &w, &job));
+    CHECK_INT(rota_job_wait(&job), ==, ROTA_ECRASHED);
+    printf("%s\n", rota_job_error(&job));
+    CHECK(strstr(rota_job_error(&job), how));
+    check_doubles(pool);
+}
+
+static int worker_crashes(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    crash(pool, SEGV, "was ended by signal 11 (Segmentation fault)");
+    crash(pool, KILL, "was ended by signal 9 (Killed)");
+    crash(pool, EXIT, "exited with status 3");
+    crash(pool, CLOSE, "worker ");
+    return 0;
+}
+
+TEST(crash_of_a_worker_fails_its_job_and_the_worker_is_replaced)
+{
+    run(worker_crashes);
+    check_no_children();
+}
+
+static int crash_task(void *arg)
+{
+    struct work w = {.action = SEGV};
+    CHECK_INT(call(arg, &w), ==, ROTA_ECRASHED);
+    return 0;
+}
+
+static int double_task(void *arg)
+{
+    check_doubles(arg);
+    return 0;
+}
+
+static int crashes_among_others(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(3);
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    for (int i = 0; i < 40; i++)
+        rota_group_spawn(&group, i % 4 ? double_task : crash_task, pool);
+    return rota_group_wait(&group);
+}
+
+TEST(crash_of_a_worker_harms_no_other_job)
+{
+    run(crashes_among_others);
+    check_no_children();
+}
+
+static int idle_worker_dies(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work w = {.action = PID};
+    CHECK_OK(call(pool, &w));
+    CHECK_OK(kill(w.number, SIGKILL));
+    siginfo_t info;
+    CHECK_OK(waitid(P_PID, (id_t)w.number, &info, WEXITED | WNOWAIT));
+    check_doubles(pool);
+    return 0;
+}
+
+TEST(worker_that_died_while_idle_fails_nobody)
+{
+    run(idle_worker_dies);
+    check_no_children();
+}
+
+/* Lets the loop run until the job has a worker. */
+static void wait_until_running(const rota_job *job)
+{
+    while (job->_work && job->_work->state == ROTA__WORK_QUEUED)
+        CHECK_OK(rota_yield());
+}
+
+static int kill_by_cancel(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work w = {.action = PAUSE};
+    rota_job job = {.copy = sizeof w};
+    CHECK_OK(rota_executor_submit(pool, work, &w, &job));
+    wait_until_running(&job);
+    CHECK_INT(rota_job_cancel(&job), ==, 0);
+    CHECK_INT(rota_job_wait(&job), ==, -ECANCELED);
+    check_doubles(pool);
+    return 0;
+}
+
+TEST(cancelling_a_process_job_kills_its_worker)
+{
+    run(kill_by_cancel);
+    check_no_children();
+}
+
+static int pause_task(void *arg)
+{
+    struct work w = {.action = PAUSE};
+    return call(arg, &w);
+}
+
+static int close_with_process_jobs(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(2);
+    rota_task *tasks[5];
+    for (int i = 0; i < 5; i++)
+        CHECK_OK(rota_spawn(pause_task, pool, &tasks[i]));
+    yield_often();
+    for (int i = 0; i < 5; i++)
+        rota_task_cancel(tasks[i]);
+    CHECK_OK(rota_executor_close(pool, ROTA_EXECUTOR_CANCEL));
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(rota_join(tasks[i]), ==, -ECANCELED);
+    return 0;
+}
+
+TEST(process_pool_closes_with_jobs_under_way)
+{
+    run(close_with_process_jobs);
+    check_no_children();
+}
+
+static int leave_process_jobs(void *arg)
+{
+    outlives = workers(2);
+    for (int i = 0; i < 5; i++)
+        CHECK_OK(rota_spawn(pause_task, outlives, NULL));
+    yield_often();
+    return 0;
+}
+
+TEST(end_of_the_loop_kills_workers_whose_callers_are_cancelled)
+{
+    run(leave_process_jobs);
+    check_no_children();
+    rota_executor_free(outlives);
+}
+
+static int clean_worker(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(4);
+    int fds[2];
+    CHECK_OK(pipe(fds));
+    struct work w[4];
+    rota_job jobs[4];
+    for (int i = 0; i < 4; i++) {
+        w[i] = (struct work){.action = FDS};
+        jobs[i] = (rota_job){.copy = sizeof w[i]};
+        CHECK_OK(rota_executor_submit(pool, work, &w[i], &jobs[i]));
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(rota_job_wait(&jobs[i]));
+        CHECK_INT(w[i].number, ==, 4); /* 0, 1, 2 and its socket */
+    }
+    struct work deep = {.action = STACK};
+    CHECK_OK(call(pool, &deep));
+    close(fds[0]);
+    close(fds[1]);
+    return 0;
+}
+
+TEST(worker_has_no_descriptor_of_its_parent_and_a_large_stack)
+{
+    run(clean_worker);
+}
+
+static int print(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work w = {.action = PRINT};
+    printf("printed by main ");
+    CHECK_OK(call(pool, &w));
+    return 0;
+}
+
+TEST(what_a_job_prints_is_written_once)
+{
+    int fds[2];
+    char text[256];
+    CHECK_OK(pipe(fds));
+    fflush(stdout);
+    int saved = dup(STDOUT_FILENO);
+    dup2(fds[1], STDOUT_FILENO);
+    close(fds[1]);
+    int err = rota_run(print, NULL);
+    fflush(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    CHECK_OK(err);
+    ssize_t n = read(fds[0], text, sizeof text - 1);
+    CHECK_INT(n, >, 0);
+    text[n] = '\0';
+    CHECK_STR(text, "printed by a job\nprinted by main ");
+    close(fds[0]);
+}
+
+static int limits(void *arg)
+{
+    rota_process_pool_options options = {.workers = 1, .copy_limit = 1 << 20};
+    rota_executor *pool;
+    CHECK_OK(rota_process_pool_new(&options, &pool));
+    struct work *big = calloc(1, (1 << 20) + 1);
+    CHECK(big);
+    CHECK_INT(rota_executor_run_copy(pool, work, big, (1 << 20) + 1), ==, ROTA_ELIMIT);
+    big->number = 4;
+    CHECK_OK(rota_executor_run_copy(pool, work, big, 1 << 20));
+    CHECK_INT(big->number, ==, 8);
+    CHECK_INT(rota_executor_run(pool, work, big), ==, -ENOTSUP);
+    free(big);
+    rota_executor_free(pool);
+    options.workers = 5000;
+    CHECK_INT(rota_process_pool_new(&options, &pool), ==, -EINVAL);
+    return 0;
+}
+
+TEST(process_pool_limits_what_is_copied)
+{
+    run(limits);
+}
+
+static int naps(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(2);
+    char byte[4] = {0};
+    rota_job jobs[4];
+    rota_time start = rota_now();
+    for (int i = 0; i < 4; i++) {
+        jobs[i] = (rota_job){.copy = 1};
+        CHECK_OK(rota_executor_submit(pool, sleep_a_second, &byte[i], &jobs[i]));
+    }
+    for (int i = 0; i < 4; i++)
+        rota_job_wait(&jobs[i]);
+    CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
+    return 0;
+}
+
+TEST(worker_processes_sleep_on_the_virtual_clock)
+{
+    run_virtual(naps);
+}
+
+static int thousand_calls(void *arg)
+{
+    for (int i = 0; i < 100; i++)
+        check_doubles(arg);
+    return 0;
+}
+
+static int process_crowd(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(2);
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    for (int i = 0; i < 10; i++)
+        rota_group_spawn(&group, thousand_calls, pool);
+    return rota_group_wait(&group);
+}
+
+TEST(thousand_process_jobs_each_get_their_own_result)
+{
+    run(process_crowd);
+}
+
+/* Each system call on the way to a new worker fails in turn, until there is none left to fail. */
+static int fork_fails(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(2);
+    struct work w = {.action = DOUBLE};
+    int failures = 0;
+    for (uint64_t k = 1; k < 20; k++) {
+        rota__fault_arm(ROTA__FAULT_SYSCALL, k);
+        int err = call(pool, &w);
+        rota__fault_disarm();
+        if (err == 0)
+            break;
+        CHECK(err == -EMFILE || err == -EAGAIN || err == -ENOMEM || err == -EBADF ||
+              err == ROTA_ECRASHED);
+        failures++;
+    }
+    CHECK_INT(failures, >=, 2);
+    check_doubles(pool);
+    return 0;
+}
+
+TEST_WITH(failure_to_fork_fails_the_job_and_the_pool_recovers, .without_faults = true)
+{
+    run(fork_fails);
+    check_no_children();
+}
+
+static int pause_in_worker(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work print = {.action = PRINT}, w = {.action = PAUSE};
+    CHECK_OK(call(pool, &print));
+    return call(pool, &w);
+}
+
+/* The worker has the pipe as its stdout, so the pipe ends when it does. */
+TEST_WITH(worker_does_not_outlive_its_parent, .without_faults = true)
+{
+    int fds[2];
+    char text[64];
+    CHECK_OK(pipe(fds));
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        dup2(fds[1], STDOUT_FILENO);
+        close(fds[1]);
+        _exit(rota_run(pause_in_worker, NULL) < 0);
+    }
+    close(fds[1]);
+    CHECK_INT(read(fds[0], text, sizeof text), >, 0);
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_INT(waitpid(pid, NULL, 0), ==, pid);
+    CHECK_INT(read(fds[0], text, sizeof text), ==, 0);
+    close(fds[0]);
+}
+
+static int fork_in_program(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    CHECK_INT(rota_executor_run(pool, seven, NULL), ==, 7);
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        rota_executor_free(pool);
+        _exit(rota_to_thread(seven, NULL) == ROTA_ENOTASK ? 0 : 1);
+    }
+    int status;
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+    return 0;
+}
+
+TEST(child_of_a_fork_has_no_executors)
+{
+    run(fork_in_program);
+}
