@@ -342,18 +342,18 @@ static int slow_under_deadline(void *arg)
 {
     rota_time start = rota_now();
     int err = 1;
-    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+    ROTA_TIMEOUT (300 * ROTA_MILLISECOND) {
         err = rota_to_thread(sleep_a_second, (void *)9);
     }
     CHECK_INT(err, ==, 9);
     CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
-    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+    ROTA_TIMEOUT (300 * ROTA_MILLISECOND) {
         err = rota_to_thread(sleep_a_second, (void *)(intptr_t)-EIO);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
     char copy = 0;
-    ROTA_TIMEOUT(300 * ROTA_MILLISECOND) {
+    ROTA_TIMEOUT (300 * ROTA_MILLISECOND) {
         err = rota_executor_run_copy(NULL, sleep_a_second, &copy, 1);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);

@@ -126,7 +126,8 @@ ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *
  *
  * Returns what rota_executor_run does; of process pools also ROTA_ECRASHED (the worker died; the log hook
  * is told how), ROTA_ELIMIT (`size` is over the pool's limit) or an error of fork(2) or socketpair(2). */
-ROTA_SUSPENDS int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size_t size);
+ROTA_SUSPENDS int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg,
+                                         size_t size);
 
 /* ---- Jobs: submit now, wait later ---- */
 
@@ -159,9 +160,14 @@ typedef struct rota_job {
 } rota_job;
 
 #ifdef __cplusplus
-#define ROTA_JOB_INIT {}
+#define ROTA_JOB_INIT \
+    {                 \
+    }
 #else
-#define ROTA_JOB_INIT {0}
+#define ROTA_JOB_INIT \
+    {                 \
+        0             \
+    }
 #endif
 
 /* Hands fn(arg) to the executor (NULL: the loop's default pool). `arg` is borrowed until the job is done.
@@ -173,7 +179,8 @@ typedef struct rota_job {
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, ROTA_ETHREAD, -EBUSY (the job is under
  * way), -ENOMEM, -EAGAIN (no thread could be started), -ENOTSUP (a process pool needs `copy`), ROTA_ELIMIT
  * (`copy` is over the limit). After an error nothing was submitted. */
-ROTA_SUSPENDS int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg, rota_job *job);
+ROTA_SUSPENDS int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg,
+                                       rota_job *job);
 
 /* Waits for the job and returns its result. A caller that is cancelled or timed out cancels the job as
  * rota_job_cancel does, waits if it has to, and then returns -ECANCELED or -ETIMEDOUT, or the result if the

@@ -15,8 +15,8 @@
  *    its job, so nothing that runs elsewhere ever has a pointer into storage that may go.
  * 3. Room is made when a job is finished, and belongs at once to the first task that waits for it.
  * 4. A closing executor is drained once nothing is outstanding; then kind->stop ends what ran it. */
-#include "exec/exec.h"
 #include "base/alloc.h"
+#include "exec/exec.h"
 
 #include <sched.h>
 #include <string.h>
@@ -29,26 +29,13 @@ __thread struct rota__sleeper *rota__sleeper_here;
 
 struct executors {
     struct rota__annex annex;
-    struct rota__list all; /* last made first */
+    struct rota__list all;   /* last made first */
     rota_executor *fallback; /* the default pool */
 };
 
 static const char executors_type;
 
-static void executors_close(struct rota__annex *annex)
-{
-    struct executors *executors = rota__container_of(annex, struct executors, annex);
-    struct rota__list *node;
-    while ((node = rota__list_first(&executors->all))) {
-        rota_executor *executor = rota__container_of(node, rota_executor, node);
-        rota_executor_close(executor, ROTA_EXECUTOR_CANCEL);
-        rota__list_remove(&executor->node);
-        executor->loop = NULL;
-        if (executor == executors->fallback || executor->ownerless)
-            executor->kind->free(executor);
-    }
-    rota__free(executors);
-}
+static void executors_close(struct rota__annex *annex);
 
 static struct executors *executors_of(rota_loop *loop)
 {
@@ -336,7 +323,8 @@ int rota_job_cancel(rota_job *job)
 
 static void job_wait_shielded(rota_job *job)
 {
-    ROTA_SHIELD {
+    ROTA_SHIELD
+    {
         rota_future_wait(&job->done);
     }
 }
@@ -428,21 +416,21 @@ int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)
         close_begin(executor);
     if (mode == ROTA_EXECUTOR_CANCEL)
         cancel_queued(executor);
-    ROTA_SHIELD {
+    ROTA_SHIELD
+    {
         rota_future_wait(&executor->drained);
     }
     stop_if_drained(executor);
     return 0;
 }
 
-/* Without a task there is nobody to wait: what runs is left to the end of the loop. */
-static void free_outside_task(rota_executor *executor)
+/* Without a task there is nobody to wait. */
+static void close_outside_task(rota_executor *executor)
 {
     if (!executor->closing)
         close_begin(executor);
     cancel_queued(executor);
     stop_if_drained(executor);
-    executor->ownerless = !executor->stopped;
 }
 
 rota_executor *rota_executor_free(rota_executor *executor)
@@ -454,13 +442,39 @@ rota_executor *rota_executor_free(rota_executor *executor)
         if (executor->loop != rota__loop_here)
             return NULL;
         if (rota_executor_close(executor, ROTA_EXECUTOR_CANCEL) == ROTA_ENOTASK)
-            free_outside_task(executor);
+            close_outside_task(executor);
+        executor->ownerless = !executor->stopped;
         if (executor->ownerless)
-            return NULL;
+            return NULL; /* what still runs is left to the end of the loop */
         rota__list_remove(&executor->node);
     }
     executor->kind->free(executor);
     return NULL;
+}
+
+/* The loop has no tasks any more but the one that runs this, or not even that. */
+static void close_with_loop(rota_executor *executor)
+{
+    if (rota_executor_close(executor, ROTA_EXECUTOR_CANCEL) != ROTA_ENOTASK)
+        return;
+    close_outside_task(executor);
+    while (!executor->stopped && rota__loop_turn(executor->loop, ROTA_NEVER) == 0)
+        stop_if_drained(executor);
+}
+
+static void executors_close(struct rota__annex *annex)
+{
+    struct executors *executors = rota__container_of(annex, struct executors, annex);
+    struct rota__list *node;
+    while ((node = rota__list_first(&executors->all))) {
+        rota_executor *executor = rota__container_of(node, rota_executor, node);
+        close_with_loop(executor);
+        rota__list_remove(&executor->node);
+        executor->loop = NULL;
+        if (executor == executors->fallback || executor->ownerless)
+            executor->kind->free(executor);
+    }
+    rota__free(executors);
 }
 
 /* ---- For jobs */

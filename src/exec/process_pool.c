@@ -206,7 +206,8 @@ static int nap(struct pool *pool, struct worker *worker, const struct rota__fram
 }
 
 /* Waits for the result; naps come before it. */
-static int converse(struct pool *pool, struct worker *worker, struct rota__copied *copied, size_t size)
+static int converse(struct pool *pool, struct worker *worker, struct rota__copied *copied,
+                    size_t size)
 {
     struct rota__frame *frame = &copied->frame;
     size_t whole = sizeof *frame + size;

@@ -169,5 +169,5 @@ _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_
         _exit(ENOMEM);
     rota__coro_init(&coro, stack, stack->top, serve, NULL);
     coro.name = "worker";
-    rota__coro_exit(&coro);
+    rota__coro_exit(&coro, 0);
 }

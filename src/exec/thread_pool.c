@@ -39,7 +39,7 @@ struct pool {
     pthread_cond_t wanted; /* a token was left, or the pool ends */
     pthread_cond_t woken;  /* a nap is over */
     struct rota__list queue;
-    atomic_size_t queued; /* written under the mutex */
+    atomic_size_t queued;  /* written under the mutex */
     atomic_uint returning; /* threads that have finished work and not yet come back for more */
     unsigned idle, tokens, looking;
     bool ending;
@@ -283,7 +283,8 @@ static int pool_start(rota_executor *executor, struct rota__work *work)
     pthread_mutex_lock(&pool->mutex);
     rota__list_append(&pool->queue, &work->node);
     size_t before = atomic_fetch_add_explicit(&pool->queued, 1, memory_order_relaxed);
-    bool expected = before < pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
+    bool expected =
+        before < pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
     bool wake = !expected && pool->idle > 0;
     if (wake) {
         pool->idle--;
@@ -328,7 +329,8 @@ static void collect(struct rota__post *post, rota_loop *loop)
 {
     (void)loop;
     struct pool *pool = rota__container_of(post, struct pool, collect);
-    struct rota__work *newest = atomic_exchange_explicit(&pool->finished, NULL, memory_order_acq_rel);
+    struct rota__work *newest =
+        atomic_exchange_explicit(&pool->finished, NULL, memory_order_acq_rel);
     struct rota__work *oldest = NULL;
     while (newest) {
         struct rota__work *next = newest->next;
@@ -414,7 +416,8 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     pthread_cond_init(&pool->wanted, NULL);
     pthread_cond_init(&pool->woken, NULL);
     pool->collect.run = collect;
-    int err = rota__executor_init(&pool->executor, &thread_pool, pool->threads_max, o->queue, SIZE_MAX);
+    int err =
+        rota__executor_init(&pool->executor, &thread_pool, pool->threads_max, o->queue, SIZE_MAX);
     if (err < 0) {
         pool_free(&pool->executor);
         return err;

@@ -35,7 +35,8 @@ struct rota__post {
 };
 
 /* What another module keeps with a loop: found by its `type`, closed before the loop goes, last made
- * first. `close` runs in a task of the ending loop and may suspend. */
+ * first. `close` runs in a task of the ending loop and may suspend; without memory for the task it runs
+ * outside, all tasks having ended, and may turn the loop. */
 struct rota__annex {
     struct rota__list node;
     const void *type;

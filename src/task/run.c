@@ -61,9 +61,11 @@ void rota__loop_finish(rota_loop *loop)
     rota_task_each(loop, cancel_one, NULL);
     run_to_the_end(loop);
     if (!rota__list_empty(&loop->annexes)) {
-        /* Closing may wait for threads, which only a task can do. */
+        /* Closing may wait for threads, which is a task's way; without memory it blocks. */
         if (rota__task_new(loop, close_annexes, loop, 0, ROTA_SITE("close executors")))
             run_to_the_end(loop);
+        else
+            close_annexes(loop);
     }
     if (loop->zombie)
         rota__task_release(loop->zombie);
