@@ -1187,6 +1187,24 @@ TEST(process_pool_closes_with_jobs_under_way)
     check_no_children();
 }
 
+/* Nothing is left to do, but the task that was to do it has not begun. */
+static int free_after_withdrawal(void *arg)
+{
+    rota_executor *pool = workers(1);
+    int number = 1;
+    rota_job job = {.copy = sizeof number};
+    CHECK_OK(rota_executor_submit(pool, increment, &number, &job));
+    CHECK_OK(rota_job_cancel(&job));
+    rota_executor_free(pool);
+    CHECK_INT(rota_job_wait(&job), ==, -ECANCELED);
+    return 0;
+}
+
+TEST(process_pool_is_freed_with_a_withdrawn_job)
+{
+    run(free_after_withdrawal);
+}
+
 static int leave_process_jobs(void *arg)
 {
     outlives = workers(2);

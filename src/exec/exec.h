@@ -41,7 +41,9 @@ struct rota_executor {
     struct rota__list abandoned; /* work that runs for nobody */
     size_t abandoned_count;
     struct rota__list room; /* tasks that wait to submit */
-    rota_future drained;    /* complete when it is closing and nothing is outstanding */
+    unsigned drivers;       /* tasks of the executor's own that use it */
+    rota_future
+        drained; /* complete when it is closing, nothing is outstanding and no driver left */
     bool closing, stopped;
     bool ownerless; /* freed where nothing could be waited for: the loop frees it */
     bool holds;     /* the loop waits for us */
@@ -55,6 +57,8 @@ int rota__executor_init(rota_executor *executor, const struct rota__executor_kin
 void rota__work_finish(struct rota__work *work);
 /* Frees work whose job is gone, and what its function left. Any thread. */
 void rota__work_discard(struct rota__work *work);
+/* On the loop's thread: one of its drivers is about to end and uses the executor no more. */
+void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */
 void rota__executor_update_hold(rota_executor *executor);
 

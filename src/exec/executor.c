@@ -14,7 +14,8 @@
  * 2. Work lives in the job itself, or with its copy in one allocation. Only work with a copy outlives
  *    its job, so nothing that runs elsewhere ever has a pointer into storage that may go.
  * 3. Room is made when a job is finished, and belongs at once to the first task that waits for it.
- * 4. A closing executor is drained once nothing is outstanding; then kind->stop ends what ran it. */
+ * 4. A closing executor is drained once nothing is outstanding and no driver is left, not even one whose
+ *    work was withdrawn before it began; then kind->stop ends what ran it. */
 #include "base/alloc.h"
 #include "exec/exec.h"
 
@@ -130,6 +131,18 @@ static void room_abort(struct rota__wait *wait, int reason)
 
 static const struct rota__wait_kind room_kind = {"room in an executor", room_abort};
 
+static void note_if_drained(rota_executor *executor)
+{
+    if (executor->closing && executor->outstanding == 0 && executor->drivers == 0)
+        rota_future_set(&executor->drained, 0);
+}
+
+void rota__executor_driver_left(rota_executor *executor)
+{
+    executor->drivers--;
+    note_if_drained(executor);
+}
+
 /* Gives back one place: to the first who waits, or to nobody. */
 static void executor_leave(rota_executor *executor)
 {
@@ -138,8 +151,7 @@ static void executor_leave(rota_executor *executor)
         rota__wake(&rota__container_of(node, struct room_wait, node)->wait, 0);
     else
         executor->outstanding--;
-    if (executor->closing && executor->outstanding == 0)
-        rota_future_set(&executor->drained, 0);
+    note_if_drained(executor);
     rota__executor_update_hold(executor);
 }
 
@@ -382,8 +394,7 @@ static void close_begin(rota_executor *executor)
     rota__list_splice(&abandoned, &executor->abandoned);
     while ((node = rota__list_first(&abandoned)))
         work_let_go(rota__container_of(node, struct rota__work, node));
-    if (executor->outstanding == 0)
-        rota_future_set(&executor->drained, 0);
+    note_if_drained(executor);
 }
 
 static void cancel_queued(rota_executor *executor)

@@ -27,7 +27,7 @@ struct pool {
     rota_executor executor;
     struct rota__list queue;
     struct rota__list idle; /* last used first */
-    unsigned drivers, drivers_max;
+    unsigned drivers_max;
     unsigned computing; /* drivers whose worker computes */
 };
 
@@ -289,7 +289,7 @@ static int drive(void *arg)
         struct worker *worker = NULL;
         int interrupted = rota_check();
         int err = interrupted ? interrupted : worker_get(pool, &worker);
-        if (err < 0 && !interrupted && pool->drivers > 1) {
+        if (err < 0 && !interrupted && pool->executor.drivers > 1) {
             /* No more workers can be had: those that are there will come to it. */
             rota__list_prepend(&pool->queue, &work->node);
             break;
@@ -300,7 +300,7 @@ static int drive(void *arg)
             drive_work(pool, worker, work);
         rota__work_finish(work);
     }
-    pool->drivers--;
+    rota__executor_driver_left(&pool->executor);
     return 0;
 }
 
@@ -310,14 +310,14 @@ static int pool_start(rota_executor *executor, struct rota__work *work)
 {
     struct pool *pool = pool_of(executor);
     rota__list_append(&pool->queue, &work->node);
-    if (pool->drivers == pool->drivers_max)
+    if (pool->executor.drivers == pool->drivers_max)
         return 0;
     int err = rota_spawn_at(drive, pool, 0, NULL, ROTA_SITE("process pool"));
     if (err == 0) {
-        pool->drivers++;
+        pool->executor.drivers++;
         return 0;
     }
-    if (pool->drivers > 0)
+    if (pool->executor.drivers > 0)
         return 0; /* one of them will come to it */
     rota__list_remove(&work->node);
     return err;
