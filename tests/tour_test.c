@@ -220,6 +220,59 @@ STOP(never)
         "0.00 rota_run returned: Resource deadlock avoided\n");
 }
 
+STOP(thread_pool)
+{
+    check_stop("thread-pool", "1.00 0 * 0 = 0\n"
+                              "1.00 1 * 1 = 1\n"
+                              "1.00 2 * 2 = 4\n"
+                              "1.00 3 * 3 = 9\n"
+                              "1.00 4 * 4 = 16\n"
+                              "2.00 5 * 5 = 25\n"
+                              "2.00 6 * 6 = 36\n"
+                              "2.00 7 * 7 = 49\n"
+                              "2.00 8 * 8 = 64\n"
+                              "2.00 9 * 9 = 81\n");
+}
+
+STOP(executor)
+{
+    check_stop("executor", "0.00 tick\n"
+                           "0.20 tick\n"
+                           "0.40 tick\n"
+                           "0.45 default pool: 100\n"
+                           "0.60 tick\n"
+                           "0.80 tick\n"
+                           "0.90 thread pool: 100\n"
+                           "1.00 tick\n"
+                           "1.20 tick\n"
+                           "1.35 process pool: 500000500000\n");
+}
+
+STOP(blocking_download)
+{
+    check_stop("blocking-download", "0.30 bb.txt: 18 bytes\n"
+                                    "0.60 dddd.txt: 20 bytes\n"
+                                    "0.90 a.txt: 17 bytes\n"
+                                    "1.50 ccc.txt: 19 bytes\n"
+                                    "1.50 all files are here\n");
+}
+
+STOP(ticker)
+{
+    check_stop("ticker", "0.00 waiting\n"
+                         "0.10 waiting\n"
+                         "0.20 waiting\n"
+                         "0.30 waiting\n"
+                         "0.40 waiting\n"
+                         "0.50 waiting\n"
+                         "0.60 waiting\n"
+                         "0.70 waiting\n"
+                         "0.80 waiting\n"
+                         "0.90 waiting\n"
+                         "1.00 waiting\n"
+                         "1.05 the call returned 666\n");
+}
+
 STOP(async_iterator)
 {
     check_stop("async-iterator", "0.11 1 2 3 4 5 6 7 8 9 10 11\n"

@@ -18,7 +18,7 @@ static int ticks(void *arg)
 
 static int blocking_io(void *arg)
 {
-    rota_blocking_sleep(500 * ROTA_MILLISECOND);
+    rota_blocking_sleep(450 * ROTA_MILLISECOND);
     return 100;
 }
 
@@ -32,7 +32,7 @@ static int cpu_bound(void *arg)
     struct sum *sum = arg;
     for (long i = 1; i <= sum->upto; i++)
         sum->total += i;
-    rota_blocking_sleep(500 * ROTA_MILLISECOND);
+    rota_blocking_sleep(450 * ROTA_MILLISECOND);
     return 0;
 }
 

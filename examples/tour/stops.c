@@ -13,6 +13,10 @@ int stop_gather(void);
 int stop_callback(void);
 int stop_future(void);
 int stop_never(void);
+int stop_thread_pool(void);
+int stop_executor(void);
+int stop_blocking_download(void);
+int stop_ticker(void);
 int stop_async_iterator(void);
 int stop_async_context(void);
 int stop_timeout(void);
@@ -39,6 +43,13 @@ const struct stop stops[] = {
     {"future", stop_future, "A task waits for a result that another task brings."},
     {"never", stop_never,
      "A result that nobody brings: rota says who waits for what, and ends the program."},
+    {"thread-pool", stop_thread_pool,
+     "Ten jobs that block for a second each, in five threads: two seconds."},
+    {"executor", stop_executor,
+     "Blocking calls run in threads and processes; the loop keeps ticking."},
+    {"blocking-download", stop_blocking_download,
+     "Several blocking downloads at once take as long as the slowest."},
+    {"ticker", stop_ticker, "A blocking call tells of its end by a callback, while main goes on."},
     {"async-iterator", stop_async_iterator,
      "An object that takes its time for each item, read in a loop."},
     {"async-context", stop_async_context,
