@@ -1,0 +1,178 @@
+/* Connecting: several addresses race (RFC 8305), the first to answer wins.
+ *
+ * 1. At most one attempt is started at a time; the next one follows a failure at once, else after
+ *    ROTA__ATTEMPT_DELAY.
+ * 2. Every attempt owns its socket as a stream from the beginning: the winner's is the result. */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "net/net.h"
+#include "net/race.h"
+
+static const struct rota__wait_kind connecting = {"connect", rota__race_abort};
+
+struct attempt {
+    struct rota__racer racer;
+    rota_address *address;
+    rota_stream *stream;
+};
+
+struct connection {
+    struct rota__race race;
+    const rota_connect_options *options;
+    struct attempt *attempts;
+    int count, started, failed;
+    int error; /* the most telling one so far */
+    rota_stream *winner;
+};
+
+/* Section 4: families by turns, beginning with the preferred address's. Keeps the order in each. */
+static void interleave(rota_address *addresses, int count)
+{
+    for (int i = 1; i < count; i++) {
+        int wanted = addresses[i - 1].any.sa_family == AF_INET6 ? AF_INET : AF_INET6;
+        int next = i;
+        while (next < count && addresses[next].any.sa_family != wanted)
+            next++;
+        if (next == count)
+            return; /* the rest is of one family */
+        rota_address moved = addresses[next];
+        for (; next > i; next--)
+            addresses[next] = addresses[next - 1];
+        addresses[i] = moved;
+    }
+}
+
+static int bind_locally(int fd, const rota_address *to, const rota_connect_options *options)
+{
+    const char *any = to->any.sa_family == AF_INET ? "0.0.0.0" : "::";
+    rota_address local;
+    if (!options->bind && !options->bind_port)
+        return 0;
+    int err = rota__address_parse(options->bind ? options->bind : any, options->bind_port, &local);
+    if (err < 0)
+        return err;
+    if (local.any.sa_family != to->any.sa_family)
+        return -EAFNOSUPPORT;
+    return (int)rota__sys(EADDRINUSE, bind(fd, &local.any, local.len));
+}
+
+/* A bound socket as a stream. */
+static int attempt_prepare(struct attempt *a, const rota_connect_options *options)
+{
+    int fd = rota__tcp_socket(a->address->any.sa_family, options->nagle, options->keepalive);
+    int err = fd < 0 ? fd : bind_locally(fd, a->address, options);
+    if (err == 0)
+        err = rota__stream_from_socket(rota__loop_here, fd, &a->address->any, &a->stream);
+    if (err < 0)
+        rota__sys_close(fd);
+    return err;
+}
+
+/* Whether it says more about the peer than that this machine has no way there. */
+static bool is_telling(int err)
+{
+    return err != -ENETUNREACH && err != -EAFNOSUPPORT && err != -EADDRNOTAVAIL;
+}
+
+static void attempt_failed(struct connection *c, struct attempt *a, int err)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    if (rota__log_wanted())
+        rota__log(ROTA_LOG_INFO, "connect to %s: %s", rota_address_text(a->address, text),
+                  rota_strerror(err));
+    a->stream = rota_stream_free(a->stream);
+    c->failed++;
+    if (!c->error || is_telling(err) || !is_telling(c->error))
+        c->error = err;
+}
+
+static void start_next(struct connection *c)
+{
+    struct attempt *a = &c->attempts[c->started++];
+    int err = attempt_prepare(a, c->options);
+    if (err < 0) {
+        attempt_failed(c, a, err);
+        return;
+    }
+    struct rota__socket *socket = rota__stream_bottom(a->stream);
+    a->racer.op.kind = ROTA__OP_CONNECT;
+    a->racer.op.fd = &socket->fd;
+    a->racer.op.addr = &a->address->any;
+    a->racer.op.addr_len = &a->address->len;
+    rota__race_start(&c->race, &a->racer);
+}
+
+static void collect(struct connection *c)
+{
+    for (int i = 0; i < c->started; i++) {
+        struct attempt *a = &c->attempts[i];
+        if (!a->racer.finished)
+            continue;
+        a->racer.finished = false;
+        if (a->racer.op.result < 0) {
+            attempt_failed(c, a, (int)a->racer.op.result);
+        } else if (!c->winner) {
+            c->winner = a->stream;
+            a->stream = NULL;
+        }
+    }
+}
+
+/* Waits for news; not longer than the next attempt has to. */
+static int wait_for_news(struct connection *c)
+{
+    rota_timeout delay = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&delay, c->started < c->count ? ROTA__ATTEMPT_DELAY : ROTA_NEVER);
+    int err = rota__race_wait(&c->race, &connecting);
+    bool due = rota_timeout_end(&delay) < 0;
+    return err == -ETIMEDOUT && due ? 0 : err;
+}
+
+static int race_for_it(struct connection *c)
+{
+    while (!c->winner && c->failed < c->count) {
+        int failed = c->failed;
+        if (c->started < c->count)
+            start_next(c);
+        int err = c->failed > failed ? 0 : wait_for_news(c);
+        collect(c);
+        if (err < 0 && !c->winner)
+            return err;
+    }
+    return c->winner ? 0 : c->error;
+}
+
+static int connect_any(struct connection *c, rota_stream **ret_stream)
+{
+    rota__race_init(&c->race);
+    int err = race_for_it(c);
+    rota__race_end(&c->race, &connecting);
+    for (int i = 0; i < c->started; i++)
+        rota_stream_free(c->attempts[i].stream);
+    if (err == 0)
+        *ret_stream = c->winner;
+    return err;
+}
+
+int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
+                     rota_stream **ret_stream)
+{
+    static const rota_connect_options defaults;
+    rota_address addresses[ROTA__ADDRESSES];
+    int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
+    if (count < 0) {
+        rota__log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere", rota_strerror(count));
+        return count;
+    }
+    interleave(addresses, count);
+    struct connection c = {.options = options ? options : &defaults, .count = count};
+    c.attempts = rota__alloc_array((size_t)count, sizeof *c.attempts);
+    if (!c.attempts)
+        return -ENOMEM;
+    for (int i = 0; i < count; i++)
+        c.attempts[i].address = &addresses[i];
+    int err = connect_any(&c, ret_stream);
+    rota__free(c.attempts);
+    return err;
+}

@@ -1,0 +1,27 @@
+/* Inside net: sockets as options want them, and the lookup that tests replace. */
+#ifndef ROTA__NET_NET_H
+#define ROTA__NET_NET_H
+
+#include "stream/stream.h"
+
+#include <rota/net.h>
+
+#define ROTA__ADDRESSES 32
+
+/* RFC 8305, section 5: Connection Attempt Delay. */
+#define ROTA__ATTEMPT_DELAY (250 * ROTA_MILLISECOND)
+
+/* Looks a name up; blocks. Returns as rota_resolve, ports unset. Tests put another one here. */
+extern int (*rota__lookup)(const char *host, rota_address *ret_addresses, size_t max);
+
+/* A literal without a lookup. 0 or -EINVAL. */
+int rota__address_parse(const char *host, int port, rota_address *ret_address);
+void rota__address_set_port(rota_address *address, int port);
+
+/* A TCP socket with the options that connections have (and inherit from a listener). */
+int rota__tcp_socket(int family, bool nagle, rota_time keepalive);
+
+/* The text "127.0.0.1:80" of where it listens, for reports. */
+const char *rota__listener_text(const rota_listener *listener, char *ret_text);
+
+#endif

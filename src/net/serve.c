@@ -1,0 +1,174 @@
+/* Serving: a task a connection.
+ *
+ *     accepting <-> pausing (as many connections as allowed, or no descriptors) -> draining -> ended
+ *
+ * 1. `running` counts the connections whose stream is not yet closed.
+ * 2. Handlers run in a group that collects, so none ends another; the group ends before rota_serve does. */
+#include "base/log.h"
+#include "net/net.h"
+
+enum { CONNECTIONS = 65536 };
+
+#define PAUSE_FIRST (10 * ROTA_MILLISECOND)
+#define PAUSE_LONGEST ROTA_SECOND
+
+struct server {
+    rota_listener *listener;
+    rota_serve_fn *handler;
+    void *arg;
+    size_t limit, running;
+    struct rota__wait *waiter; /* for a connection to end */
+    rota_time pause;           /* not 0: the last attempt to accept lacked something */
+    rota_group group;
+};
+
+struct connection {
+    struct server *server;
+    rota_stream *stream;
+};
+
+static void server_abort(struct rota__wait *wait, int reason)
+{
+    ((struct server *)(uintptr_t)wait->object)->waiter = NULL;
+    rota__wake(wait, reason);
+}
+
+static const struct rota__wait_kind full = {"connections to end", server_abort};
+
+static int wait_for_an_end(struct server *server)
+{
+    struct rota__wait wait = {0};
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    server->waiter = &wait;
+    return rota__park(&wait, &full, server);
+}
+
+static void connection_ended(struct server *server)
+{
+    struct rota__wait *waiter = server->waiter;
+    server->running--;
+    server->waiter = NULL;
+    if (waiter)
+        rota__wake(waiter, 0);
+}
+
+static void report_failure(rota_stream *stream, int err)
+{
+    bool usual = err == -ECANCELED || err == -ECONNRESET || err == -EPIPE;
+    if (rota__log_wanted())
+        rota__log(usual ? ROTA_LOG_DEBUG : ROTA_LOG_INFO, "connection from %s: %s",
+                  rota_stream_peer(stream), rota_strerror(err));
+}
+
+static int connection_run(void *arg)
+{
+    struct connection *c = arg;
+    int err = c->server->handler(c->stream, c->server->arg);
+    if (err < 0)
+        report_failure(c->stream, err);
+    rota_stream_free(c->stream);
+    connection_ended(c->server);
+    return 0;
+}
+
+static bool lacks_resources(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+}
+
+/* Until a connection has ended or some time has passed. */
+static int pause_for(struct server *server, int why)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    if (!server->pause && rota__log_wanted())
+        rota__log(ROTA_LOG_WARNING, "accept on %s: %s; pausing",
+                  rota__listener_text(server->listener, text), rota_strerror(why));
+    server->pause = server->pause ? 2 * server->pause : PAUSE_FIRST;
+    if (server->pause > PAUSE_LONGEST)
+        server->pause = PAUSE_LONGEST;
+    rota_timeout pause = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&pause, server->pause);
+    int err = wait_for_an_end(server);
+    bool over = rota_timeout_end(&pause) < 0;
+    return err == -ETIMEDOUT && over ? 0 : err;
+}
+
+static void recovered(struct server *server)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    if (server->pause && rota__log_wanted())
+        rota__log(ROTA_LOG_INFO, "accept on %s: goes on",
+                  rota__listener_text(server->listener, text));
+    server->pause = 0;
+}
+
+static int serve_one(struct server *server)
+{
+    struct connection c = {.server = server};
+    int err = rota_accept(server->listener, &c.stream);
+    if (err < 0)
+        return err;
+    err = rota_group_spawn_copy(&server->group, connection_run, &c, sizeof c);
+    if (err < 0)
+        rota_stream_free(c.stream);
+    else
+        server->running++;
+    return err;
+}
+
+static int accept_until_stopped(struct server *server)
+{
+    int err = 0;
+    while (err == 0) {
+        if (server->running >= server->limit) {
+            err = wait_for_an_end(server);
+            continue;
+        }
+        err = serve_one(server);
+        if (err == 0)
+            recovered(server);
+        else if (lacks_resources(err))
+            err = pause_for(server, err);
+    }
+    return err;
+}
+
+static void drain(struct server *server, rota_time grace)
+{
+    int err = 0;
+    ROTA_SHIELD
+    {
+        ROTA_TIMEOUT (grace) {
+            while (grace > 0 && err == 0 && server->running)
+                err = wait_for_an_end(server);
+        }
+    }
+    rota_group_cancel(&server->group);
+    rota_group_wait(&server->group);
+}
+
+int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
+               const rota_serve_options *options)
+{
+    static const rota_serve_options defaults;
+    if (!options)
+        options = &defaults;
+    struct server server = {
+        .listener = listener,
+        .handler = handler,
+        .arg = arg,
+        .limit = options->connections ? options->connections : CONNECTIONS,
+        .group = {.policy = ROTA_GROUP_COLLECT},
+    };
+    int err = rota__suspend_check();
+    if (err == ROTA_ENOTASK)
+        return err;
+    err = accept_until_stopped(&server);
+    if (err == -EBUSY)
+        return err;
+    rota_listener_close(listener);
+    drain(&server, options->grace);
+    return err;
+}

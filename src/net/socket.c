@@ -1,0 +1,85 @@
+#include "base/sys.h"
+#include "net/net.h"
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+void rota__address_set_port(rota_address *address, int port)
+{
+    in_port_t number = htons((uint16_t)port);
+    if (address->any.sa_family == AF_INET)
+        address->v4.sin_port = number;
+    else
+        address->v6.sin6_port = number;
+}
+
+static int parse_v6(const char *host, rota_address *ret_address)
+{
+    rota_address a = {.v6 = {.sin6_family = AF_INET6}, .len = sizeof a.v6};
+    char literal[INET6_ADDRSTRLEN];
+    size_t len = strcspn(host, "%");
+    if (len >= sizeof literal)
+        return -EINVAL;
+    memcpy(literal, host, len);
+    literal[len] = '\0';
+    if (inet_pton(AF_INET6, literal, &a.v6.sin6_addr) != 1)
+        return -EINVAL;
+    if (host[len] && !(a.v6.sin6_scope_id = if_nametoindex(host + len + 1)))
+        return -EINVAL;
+    *ret_address = a;
+    return 0;
+}
+
+int rota__address_parse(const char *host, int port, rota_address *ret_address)
+{
+    rota_address a = {.v4 = {.sin_family = AF_INET}, .len = sizeof a.v4};
+    if (inet_pton(AF_INET, host, &a.v4.sin_addr) != 1) {
+        int err = parse_v6(host, &a);
+        if (err < 0)
+            return err;
+    }
+    rota__address_set_port(&a, port);
+    *ret_address = a;
+    return 0;
+}
+
+const char *rota_address_text(const rota_address *address, char *ret_text)
+{
+    rota__address_text(&address->any, ret_text, ROTA_ADDRESS_TEXT);
+    return ret_text;
+}
+
+static int set_option(int fd, int level, int name, int value)
+{
+    return (int)rota__sys(ENOBUFS, setsockopt(fd, level, name, &value, sizeof value));
+}
+
+/* Silent for `idle`, a peer is asked five times within as long again. */
+static int set_keepalive(int fd, rota_time idle)
+{
+    rota_time seconds = idle / ROTA_SECOND + (idle % ROTA_SECOND != 0);
+    int wait = seconds > 32767 ? 32767 : (int)seconds; /* the kernel's bound */
+    int err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (err == 0)
+        err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, wait);
+    if (err == 0)
+        err = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, (wait + 4) / 5);
+    return err < 0 ? err : set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+}
+
+int rota__tcp_socket(int family, bool nagle, rota_time keepalive)
+{
+    int fd = (int)rota__sys(EMFILE, socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (fd < 0)
+        return fd;
+    int err = nagle ? 0 : set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (err == 0 && keepalive > 0)
+        err = set_keepalive(fd, keepalive);
+    if (err < 0)
+        rota__sys_close(fd);
+    return err < 0 ? err : fd;
+}
