@@ -6,6 +6,7 @@
 #include <rota/coro.h>
 #include <rota/exec.h>
 #include <rota/loop.h>
+#include <rota/net.h>
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>

@@ -959,20 +959,36 @@ static int at_once(void)
     return most > 5000 ? 5000 : most > 1000 ? 1000 : 100;
 }
 
+static int counted_echo(rota_stream *s, void *arg)
+{
+    ++*(int *)arg;
+    int err = echo(s, NULL);
+    --*(int *)arg;
+    return err;
+}
+
+/* Until the last stream is closed too. */
+static void wait_until_idle(const int *inside)
+{
+    for (int quiet = 0; quiet < 3; quiet = *inside ? 0 : quiet + 1)
+        CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
+}
+
 static int ten_thousand_main(void *arg)
 {
+    int inside = 0;
     int connections = rota__fault_armed ? 100 : 10000;
     int each = rota__fault_armed ? 50 : at_once();
     struct visitor *visitors = calloc((size_t)connections, sizeof *visitors);
-    struct service service = {listen_on("127.0.0.1"), echo};
+    struct service service = {listen_on("127.0.0.1"), counted_echo, &inside};
     service_start(&service);
     wave(&service, visitors, 0, each);
-    CHECK_INT(rota_sleep(10 * ROTA_MILLISECOND), ==, 0);
+    wait_until_idle(&inside);
     int fds = test_open_fds();
     long live = rota__alloc_live();
     for (int i = each; i < connections; i += each)
         wave(&service, visitors, i, i + each);
-    CHECK_INT(rota_sleep(10 * ROTA_MILLISECOND), ==, 0);
+    wait_until_idle(&inside);
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota__alloc_live(), ==, live);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);

@@ -65,4 +65,5 @@ void rota__race_end(struct rota__race *race, const struct rota__wait_kind *kind)
         while (!rota__list_empty(&race->pending))
             rota__race_wait(race, kind);
     }
+    race->news = false;
 }
