@@ -25,9 +25,17 @@
 
 #include <stdint.h>
 
+/* The stack below the coroutines, and where its pending call wants the value. */
+struct host {
+    struct rota__coro *coro;
+    void **ret_value;
+};
+
 struct rota_coro {
-    struct rota__coro *host;
-    struct thread *thread;
+    struct host host;
+    void **ret_value; /* of its pending call */
+    void *first;      /* the value of the first switch to it */
+    rota_coro *root;  /* of its thread */
     rota_coro *parent;
     rota_coro *canceller; /* continues instead of the parent at the end */
     struct rota__list children, sibling;
@@ -37,32 +45,27 @@ struct rota_coro {
     struct rota__coro own;
 };
 
-struct thread {
-    rota_coro root;
-    void *value; /* in transit */
-};
+static __thread rota_coro root_of_thread;
 
-static __thread struct thread this_thread;
-
-static struct thread *thread_get(void)
+static rota_coro *root_get(void)
 {
-    struct thread *thread = &this_thread;
-    if (!thread->root.thread) {
-        thread->root.thread = thread;
-        rota__list_init(&thread->root.children);
+    rota_coro *root = &root_of_thread;
+    if (!root->root) {
+        root->root = root;
+        rota__list_init(&root->children);
     }
-    return thread;
+    return root;
 }
 
 static bool is_root(const rota_coro *coro)
 {
-    return coro == &coro->thread->root;
+    return coro == coro->root;
 }
 
-static rota_coro *current(struct thread *thread)
+static rota_coro *current(void)
 {
     rota_coro *coro = rota__coro_current()->handle;
-    return coro ? coro : &thread->root;
+    return coro ? coro : root_get();
 }
 
 static void adopt(rota_coro *parent, rota_coro *child)
@@ -80,22 +83,33 @@ static void end(rota_coro *coro)
     rota__list_remove(&coro->sibling);
 }
 
-/* The stack to switch to for `to`, which will run on that host. */
-static struct rota__coro *enter(rota_coro *to, struct rota__coro *host, void *value)
+/* Readies `to` to run on that host; returns the stack to switch to. */
+static inline struct rota__coro *enter(rota_coro *to, struct host host, void *value, int result)
 {
-    to->thread->value = value;
+    void **ret_value = is_root(to) ? host.ret_value : to->ret_value;
+    if (ret_value && result == 0)
+        *ret_value = value;
     if (is_root(to))
-        return host;
+        return host.coro;
+    if (!to->started)
+        to->first = value;
     to->host = host;
     to->started = to->running = true;
     return &to->own;
 }
 
-static void leave_for(rota_coro *from, rota_coro *to, void *value)
+/* Stops `from`, whose call stores the value that comes back in `ret_value`, and continues `to`, whose
+ * call returns `result`. What follows the switch is done by the one who switches back: so this is a
+ * jump to the end of the caller's caller, and no return is mispredicted. */
+static inline int leave_for(rota_coro *from, void **ret_value, rota_coro *to, void *value,
+                            int result)
 {
-    struct rota__coro *host = is_root(from) ? rota__coro_current() : from->host;
+    struct host host = from->host;
+    if (is_root(from))
+        host = (struct host){rota__coro_current(), ret_value};
+    from->ret_value = ret_value;
     from->running = false;
-    rota__coro_switch(enter(to, host, value), 0);
+    return rota__coro_switch(enter(to, host, value, result), result);
 }
 
 /* An ancestor may be running or waiting on another host; then it cannot continue here. */
@@ -112,23 +126,23 @@ static rota_coro *heir(const rota_coro *coro)
 static void run(void *arg)
 {
     rota_coro *coro = arg;
-    void *result = coro->fn(coro->arg, coro->thread->value);
+    void *result = coro->fn(coro->arg, coro->first);
     end(coro);
-    coro->running = false;
-    rota__coro_exit(enter(heir(coro), coro->host, result), 0);
+    rota_coro *next = heir(coro);
+    coro->running = next->waits = false;
+    rota__coro_exit(enter(next, coro->host, result, 0), 0);
 }
 
 int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
 {
-    struct thread *thread = thread_get();
     struct rota__stack *stack;
     int err = rota__thread_stack_take(&stack);
     if (err < 0)
         return err;
     rota_coro *coro = (rota_coro *)(((uintptr_t)stack->top - sizeof *coro) & ~(uintptr_t)63);
-    *coro = (rota_coro){.thread = thread, .fn = fn, .arg = arg};
+    *coro = (rota_coro){.root = root_get(), .fn = fn, .arg = arg};
     rota__list_init(&coro->children);
-    adopt(current(thread), coro);
+    adopt(current(), coro);
     rota__coro_init(&coro->own, stack, coro, run, coro);
     coro->own.handle = coro;
     *ret_coro = coro;
@@ -137,10 +151,9 @@ int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
 
 int rota_coro_switch(rota_coro *to, void *value, void **ret_value)
 {
-    struct thread *thread = thread_get();
-    if (to->thread != thread)
+    rota_coro *from = current();
+    if (to->root != from->root)
         return ROTA_ETHREAD;
-    rota_coro *from = current(thread);
     if (from->canceller)
         return -ECANCELED;
     if (to->dead)
@@ -149,20 +162,14 @@ int rota_coro_switch(rota_coro *to, void *value, void **ret_value)
         return -EINVAL;
     if (to->running || to->waits)
         return -EBUSY;
-    leave_for(from, to, value);
-    if (from->canceller)
-        return -ECANCELED;
-    if (ret_value)
-        *ret_value = thread->value;
-    return 0;
+    return leave_for(from, ret_value, to, value, 0);
 }
 
 int rota_coro_cancel(rota_coro *coro)
 {
-    struct thread *thread = thread_get();
-    if (coro->thread != thread)
+    rota_coro *self = current();
+    if (coro->root != self->root)
         return ROTA_ETHREAD;
-    rota_coro *self = current(thread);
     if (coro->dead)
         return 0;
     if (coro == self || is_root(coro))
@@ -175,9 +182,7 @@ int rota_coro_cancel(rota_coro *coro)
     }
     coro->canceller = self;
     self->waits = !is_root(self);
-    leave_for(self, coro, NULL);
-    self->waits = false;
-    return 0;
+    return leave_for(self, NULL, coro, NULL, -ECANCELED);
 }
 
 bool rota_coro_dead(const rota_coro *coro)
@@ -187,7 +192,7 @@ bool rota_coro_dead(const rota_coro *coro)
 
 rota_coro *rota_coro_current(void)
 {
-    return current(thread_get());
+    return current();
 }
 
 rota_coro *rota_coro_free(rota_coro *coro)
