@@ -52,8 +52,10 @@ typedef void *rota_coro_fn(void *arg, void *value);
 
 /* Makes a coroutine that will run fn(arg, value) when it is first switched to.
  *
- * It has a stack of 256 KiB of address space, of which only what is touched takes memory; overflow
- * ends the program with a message on standard error. Release it with rota_coro_free.
+ * It has a stack of 256 KiB of address space, of which only what is touched takes memory. Its last
+ * 64 KiB are a guard: overflow ends the program with a message on standard error, unless one function
+ * alone has more than that in local variables and was compiled without -fstack-clash-protection.
+ * Release it with rota_coro_free.
  *
  * Returns 0, or -ENOMEM. */
 ROTA_API int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro);
