@@ -67,6 +67,26 @@ void rota_handle_cancel(rota_handle *handle)
     handle->_state = IDLE;
 }
 
+static void drop_ready(struct rota__list *list)
+{
+    struct rota__list *node;
+    while ((node = rota__list_take_first(list))) {
+        struct rota__item *item = rota__container_of(node, struct rota__item, node);
+        if (item->run == handle_run)
+            rota__container_of(item, rota_handle, _item)->_state = IDLE;
+    }
+}
+
+void rota__loop_drop_handles(rota_loop *loop)
+{
+    struct rota__timer *timer;
+    while ((timer = rota__timers_pop(&loop->timers, ROTA_NEVER)))
+        if (timer->fire == handle_fire)
+            rota__container_of(timer, rota_handle, _timer)->_state = IDLE;
+    drop_ready(&loop->running);
+    drop_ready(&loop->ready);
+}
+
 bool rota_handle_pending(const rota_handle *handle)
 {
     return handle->_state != IDLE;

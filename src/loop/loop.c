@@ -7,14 +7,19 @@
  * are due, move `ready` to `running`, run it to the end. A task that stops switches straight to the
  * next task of `running` and never comes back here while there is one.
  *
- * 1. Only the loop's thread touches anything but inbox, holds, asleep and wake_fd.
+ * 1. Only the loop's thread touches anything but inbox, holds, nudged, posting, asleep
+ *    and wake_fd.
  * 2. A post that finds `asleep` set writes wake_fd, and clears it: one write wakes the loop however
- *    many posts there are. The loop sets `asleep` before it looks at the inbox for the last time. */
+ *    many posts there are. The loop sets `asleep` before it looks at the inbox for the last time.
+ *    `nudged` is a post without content.
+ * 3. `posting` counts the threads that are inside a call for this loop. What they post may let the loop
+ *    end; it is freed only when they have left. */
 #include "loop/loop.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -45,18 +50,25 @@ rota_time rota_now(void)
 
 /* ---- Posts of other threads */
 
-void rota__loop_post(rota_loop *loop, struct rota__post *post)
+static void wake_if_asleep(rota_loop *loop)
 {
-    struct rota__post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
-    do
-        post->next = head;
-    while (!atomic_compare_exchange_weak(&loop->inbox, &head, post));
     if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false)) {
         uint64_t one = 1;
         /* Fails only if the counter is full, and then the loop is awake. */
         ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
         (void)ignored;
     }
+}
+
+void rota__loop_post(rota_loop *loop, struct rota__post *post)
+{
+    atomic_fetch_add(&loop->posting, 1);
+    struct rota__post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    do
+        post->next = head;
+    while (!atomic_compare_exchange_weak(&loop->inbox, &head, post));
+    wake_if_asleep(loop);
+    atomic_fetch_sub(&loop->posting, 1);
 }
 
 static bool inbox_empty(rota_loop *loop)
@@ -110,28 +122,14 @@ void rota_loop_hold_threadsafe(rota_loop *loop)
     atomic_fetch_add(&loop->holds, 1);
 }
 
-static void nothing_run(struct rota__post *post, rota_loop *loop)
-{
-    (void)loop;
-    rota__free(post);
-}
-
 void rota_loop_release_threadsafe(rota_loop *loop)
 {
-    /* The loop may sleep for this hold alone, and has to look again. Without memory for a post it is
-     * woken by its own descriptor. */
-    if (rota__loop_here == loop) {
-        atomic_fetch_sub(&loop->holds, 1);
-        return;
-    }
-    struct rota__post *post = rota__alloc(sizeof *post);
+    atomic_fetch_add(&loop->posting, 1);
     atomic_fetch_sub(&loop->holds, 1);
-    if (post) {
-        post->run = nothing_run;
-        rota__loop_post(loop, post);
-    } else {
-        eventfd_write(loop->wake_fd, 1);
-    }
+    /* The loop may sleep for this hold alone, and has to look again. */
+    atomic_store(&loop->nudged, true);
+    wake_if_asleep(loop);
+    atomic_fetch_sub(&loop->posting, 1);
 }
 
 /* ---- Making and freeing */
@@ -235,12 +233,17 @@ rota_loop *rota_loop_free(rota_loop *loop)
     if (!loop)
         return NULL;
     loop->ending = true;
-    if (loop->finish)
-        loop->finish(loop);
-    rota__loop_free_watches(loop);
-    while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
-        continue;
-    take_posts(loop);
+    do {
+        take_posts(loop);
+        if (loop->finish)
+            loop->finish(loop);
+        rota__loop_free_watches(loop);
+        while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
+            continue;
+    } while (!inbox_empty(loop));
+    rota__loop_drop_handles(loop);
+    while (atomic_load(&loop->posting))
+        sched_yield();
     rota__stall_watch_stop(loop);
     loop->backend->close(loop);
     rota__stack_pool_fini(&loop->stacks);
@@ -279,6 +282,8 @@ void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex)
 
 /* ---- Turns */
 
+#define SHUFFLE_ROUNDS 16
+
 static uint64_t random_next(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -292,13 +297,16 @@ static void begin_turn(rota_loop *loop)
         rota__list_splice(&loop->running, &loop->ready);
         return;
     }
-    struct rota__list *node;
-    while ((node = rota__list_take_first(&loop->ready))) {
-        if (random_next(&loop->shuffle) & 1)
-            rota__list_append(&loop->running, node);
-        else
-            rota__list_prepend(&loop->running, node);
+    /* Sorts by random keys, a bit a round: every order is possible, and nearly as likely. */
+    for (int round = 0; round < SHUFFLE_ROUNDS; round++) {
+        struct rota__list ones, *node;
+        rota__list_init(&ones);
+        while ((node = rota__list_take_first(&loop->ready)))
+            rota__list_append(random_next(&loop->shuffle) >> 63 ? &ones : &loop->running, node);
+        rota__list_splice(&loop->running, &ones);
+        rota__list_splice(&loop->ready, &loop->running);
     }
+    rota__list_splice(&loop->running, &loop->ready);
 }
 
 static bool runnable(const rota_loop *loop)
@@ -332,7 +340,7 @@ static int wait_for(rota_loop *loop, rota_time timeout)
         return 0;
     if (timeout != 0) {
         atomic_store(&loop->asleep, true);
-        if (!inbox_empty(loop))
+        if (!inbox_empty(loop) || atomic_exchange(&loop->nudged, false))
             timeout = 0;
     }
     int err = loop->backend->wait(loop, timeout);
@@ -368,6 +376,8 @@ static int poll_virtual(rota_loop *loop, rota_time limit)
         if (err < 0 || runnable(loop) || !inbox_empty(loop))
             return err;
     }
+    if (next - loop->virtual_now > limit)
+        next = loop->virtual_now + limit;
     if (next > loop->virtual_now)
         loop->virtual_now = next;
     return 0;
@@ -391,6 +401,8 @@ static void arm_outer(rota_loop *loop)
 int rota__loop_turn(rota_loop *loop, rota_time timeout)
 {
     take_posts(loop);
+    if (!rota__loop_alive(loop))
+        timeout = 0; /* the posts were all there was */
     int err = loop->virtual_clock ? poll_virtual(loop, runnable(loop) ? 0 : timeout)
                                   : wait_for(loop, until_next(loop, timeout));
     if (err < 0)
@@ -429,7 +441,10 @@ int rota_loop_run_once(rota_loop *loop, rota_time timeout)
         return err;
     loop->home = rota__coro_current();
     loop->in_run = loop->single_turn = true;
-    err = rota__loop_turn(loop, timeout);
+    if (timeout != 0 && !rota__loop_alive(loop) && !rota__list_empty(&loop->tasks))
+        err = loop->stuck(loop);
+    else
+        err = rota__loop_turn(loop, timeout);
     loop->in_run = loop->single_turn = loop->stopping = false;
     if (loop->outer_fd >= 0)
         arm_outer(loop);

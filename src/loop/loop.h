@@ -67,6 +67,8 @@ struct rota_loop {
     void *backend_state;
     atomic_long holds;  /* wake-ups that other threads have promised */
     atomic_bool asleep; /* a post has to write wake_fd */
+    atomic_bool nudged; /* a hold was taken back since the loop slept */
+    atomic_int posting; /* threads that are inside a threadsafe call */
     int wake_fd;
 
     bool virtual_clock;
@@ -125,6 +127,8 @@ static inline bool rota__loop_next_turn_at_once(rota_loop *loop)
 bool rota__loop_alive(const rota_loop *loop);
 
 void rota__loop_free_watches(rota_loop *loop);
+/* Leaves every pending handle idle. No other timer is armed any more. */
+void rota__loop_drop_handles(rota_loop *loop);
 
 struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type);
 void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex);
