@@ -203,6 +203,12 @@ def check_install():
                 if status == 0:
                     status, output = run([program], env, limit=60)
                 tally.add_check(f"program with {compiler} and {' '.join(link)}", status == 0, output)
+        for block in re.findall(r"^```c\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
+            source = destination / "readme.c"
+            source.write_text(block)
+            status, output = run(["gcc", "-std=gnu17", "-Wall", "-Werror", *include, source, "-o", program,
+                                  *flags("--libs")], env)
+            tally.add_check("the program of README.md builds", status == 0, output)
         headers = sorted(p.relative_to(ROOT / "include") for p in (ROOT / "include").rglob("*.h"))
         for header in headers:
             for compiler, standard in (("g++", "c++17"), ("clang++", "c++17"), ("gcc", "c17")):
