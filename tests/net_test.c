@@ -460,7 +460,10 @@ static int stagger_main(void *arg)
     int fds = test_open_fds();
     race("127.0.0.2", "127.0.0.3", NULL);
     rota_time start = rota_now();
-    CHECK_INT(rota_tcp_connect("racing.example", rota_listener_port(l), NULL, &s), ==, 0);
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_MINUTE)
+        err = rota_tcp_connect("racing.example", rota_listener_port(l), NULL, &s);
+    CHECK_INT(err, ==, 0);
     CHECK_INT(rota_now() - start, ==, 250 * ROTA_MILLISECOND);
     CHECK(strncmp(rota_stream_peer(s), "127.0.0.3:", 10) == 0);
     CHECK_INT(test_open_fds(), ==, fds + 1); /* the loser is gone */
@@ -636,6 +639,7 @@ static int accept_main(void *arg)
     rota_stream *s;
     CHECK_OK(rota_spawn(accept_task, l, &task));
     CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
+    CHECK(!rota_task_done(task));
     CHECK_INT(rota_accept(l, &s), ==, -EBUSY);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, -ECANCELED);
