@@ -321,7 +321,15 @@ struct rota__queue_reader {
     void *slot;
 };
 
-ROTA_API int rota__queue_next(void *reader, void **ret_item);
+static inline int rota__queue_next(void *reader, void **ret_item)
+{
+    struct rota__queue_reader *r = (struct rota__queue_reader *)reader;
+    int err = rota_queue_get(r->queue, r->slot);
+    if (err < 0)
+        return err == ROTA_ECLOSED ? 0 : err;
+    *ret_item = r->slot;
+    return 1;
+}
 
 /* Iterates over the items until the queue is closed and empty. Each is copied to *slot, which is
  * yours, so several tasks may iterate over one queue. The iterator lives as long as the block in

@@ -233,16 +233,6 @@ int rota_queue_try_get(rota_queue *queue, void *ret_item)
     return err < 0 ? err : get_now(queue, ret_item);
 }
 
-int rota__queue_next(void *reader, void **ret_item)
-{
-    struct rota__queue_reader *r = reader;
-    int err = rota_queue_get(r->queue, r->slot);
-    if (err < 0)
-        return err == ROTA_ECLOSED ? 0 : err;
-    *ret_item = r->slot;
-    return 1;
-}
-
 /* ---- Select ---- */
 
 /* Where to begin looking. Not the quality of the numbers counts but that no pattern of calls can fall in
