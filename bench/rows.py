@@ -124,6 +124,7 @@ def instructions(bench, row, name, count):
 def switch(bench):
     row = Row("raw switch", "ns", [Target(0.75, "Boost.Context")], limit="six registers and a jump")
     return micro(bench, row, "switch", 10000000, {
+        "rota by rota_coro_switch": bench.program("micro", "coro"),
         "six registers and a jump": bench.program("raw_switch", needs="x86-64"),
         "Boost.Context": bench.program("boost_switch", needs="libboost-context-dev")})
 
