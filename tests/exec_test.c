@@ -333,6 +333,47 @@ static int sleeps_on_the_loop(void *arg)
     return 0;
 }
 
+struct napper {
+    unsigned seed;
+    rota_time slept;
+};
+
+static int nap_often(void *arg)
+{
+    struct napper *napper = arg;
+    for (int i = 0; i < 20; i++) {
+        rota_time nap = rand_r(&napper->seed) % 1000 * ROTA_MILLISECOND;
+        rota_blocking_sleep(nap);
+        napper->slept += nap;
+    }
+    return 0;
+}
+
+static int await_napper(void *arg)
+{
+    struct napper *napper = arg;
+    rota_time start = rota_now();
+    CHECK_OK(rota_to_thread(nap_often, napper));
+    CHECK_INT(rota_now() - start, ==, napper->slept);
+    return 0;
+}
+
+static int nappers(void *arg)
+{
+    struct napper napper[6];
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    for (unsigned i = 0; i < 6; i++) {
+        napper[i] = (struct napper){.seed = i};
+        rota_group_spawn(&group, await_napper, &napper[i]);
+    }
+    return rota_group_wait(&group);
+}
+
+TEST(job_that_only_sleeps_takes_exactly_that_long_on_the_virtual_clock)
+{
+    run_virtual(nappers);
+}
+
 TEST(blocking_sleep_on_the_loops_thread_moves_its_virtual_clock)
 {
     run_virtual(sleeps_on_the_loop);
@@ -863,6 +904,36 @@ TEST(loops_of_several_threads_have_pools_of_their_own)
         CHECK_INT(pthread_create(&others[i], NULL, run_crowd, NULL), ==, 0);
     for (int i = 0; i < 3; i++)
         pthread_join(others[i], NULL);
+}
+
+static pthread_barrier_t meeting;
+
+static int meet(void *arg)
+{
+    pthread_barrier_wait(&meeting);
+    return 0;
+}
+
+/* Each round ends only if five threads run at once, however sleepy they are. */
+static int meetings(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = threads(5, 0);
+    pthread_barrier_init(&meeting, NULL, 5);
+    for (int round = 0; round < 200; round++) {
+        rota_job jobs[5] = {{0}};
+        for (int i = 0; i < 5; i++)
+            CHECK_OK(rota_executor_submit(pool, meet, NULL, &jobs[i]));
+        for (int i = 0; i < 5; i++)
+            CHECK_OK(rota_job_wait(&jobs[i]));
+        while (round % 10 == 0 && rota__thread_pool_idle(pool) < 5)
+            sched_yield();
+    }
+    return 0;
+}
+
+TEST_WITH(each_job_finds_a_thread_while_there_is_one, .without_faults = true)
+{
+    run(meetings);
 }
 
 static sem_t all_done;

@@ -62,8 +62,9 @@ void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */
 void rota__executor_update_hold(rota_executor *executor);
 
-/* How often a thread pool has collected finished work. */
+/* For tests: how often a thread pool has collected finished work, and how many of its threads sleep. */
 uint64_t rota__thread_pool_batches(rota_executor *executor);
+unsigned rota__thread_pool_idle(rota_executor *executor);
 
 /* How many processors this process may use. */
 unsigned rota__processors(void);

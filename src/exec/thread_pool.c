@@ -9,11 +9,13 @@
  *    work need none: the first is the loop's alone, the second is pushed to atomically and taken whole.
  * 2. Who pushes finished work onto an empty list posts to the loop, nobody else: however many jobs have
  *    ended when the loop comes to look, it was woken once, and the post is never in the inbox twice.
- * 3. A thread that sleeps is counted as idle. Submitting takes one off the count and leaves a token, so
- *    that a job wakes one thread, and two jobs two.
- * 4. A thread that looks out, or has finished work and not come back yet, will see what is queued now: it
- *    needs no waking, and no new thread takes its place.
- * 5. A thread whose work was orphaned touches neither the pool nor the loop again. */
+ * 3. A thread that sleeps is idle. To wake it, it is taken off that count and a token is left for it.
+ * 4. A thread that has a token, looks out, or has finished work and not come back yet, is coming: it will
+ *    see what is queued now. While one is coming none is woken: it takes the first job and, if that
+ *    leaves others, wakes the next. So short jobs do not wake every thread, and long ones soon do.
+ * 5. While jobs are queued and threads idle, one is coming. A thread is started where those that come and
+ *    those that are idle are fewer than the jobs.
+ * 6. A thread whose work was orphaned touches neither the pool nor the loop again. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "exec/exec.h"
@@ -106,6 +108,17 @@ static struct rota__work *queue_pop(struct pool *pool)
     return rota__container_of(node, struct rota__work, node);
 }
 
+/* Leaves a token if a thread sleeps and none is on its way already; the mutex is held, and the caller
+ * signals `wanted` once it is not. */
+static bool call_sleeper(struct pool *pool)
+{
+    if (pool->idle == 0 || pool->tokens + pool->looking > 0)
+        return false;
+    pool->idle--;
+    pool->tokens++;
+    return true;
+}
+
 /* The next work, or NULL at the pool's end. */
 static struct rota__work *thread_take(struct thread *thread)
 {
@@ -121,11 +134,15 @@ static struct rota__work *thread_take(struct thread *thread)
         else
             sleep_until_wanted(pool);
     }
+    bool call = false;
     if (work) {
         work->runner = thread;
         __atomic_store_n(&work->state, ROTA__WORK_RUNNING, __ATOMIC_RELEASE);
+        call = !rota__list_empty(&pool->queue) && call_sleeper(pool);
     }
     pthread_mutex_unlock(&pool->mutex);
+    if (call)
+        pthread_cond_signal(&pool->wanted);
     return work;
 }
 
@@ -263,35 +280,26 @@ static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
     return queued;
 }
 
-/* The work is in the queue: sees to it that a thread comes for it. */
-static int pool_call_thread(struct pool *pool, bool expected, bool wake, struct rota__work *work)
-{
-    if (wake)
-        pthread_cond_signal(&pool->wanted);
-    if (wake || expected || pool->thread_count == pool->threads_max)
-        return 0;
-    int err = pool_grow(pool);
-    if (err == 0 || pool->thread_count > 0)
-        return 0; /* the threads that are there will come to it */
-    pool_withdraw(&pool->executor, work);
-    return err;
-}
-
 static int pool_start(rota_executor *executor, struct rota__work *work)
 {
     struct pool *pool = pool_of(executor);
     pthread_mutex_lock(&pool->mutex);
     rota__list_append(&pool->queue, &work->node);
     size_t before = atomic_fetch_add_explicit(&pool->queued, 1, memory_order_relaxed);
-    bool expected =
-        before < pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
-    bool wake = !expected && pool->idle > 0;
-    if (wake) {
-        pool->idle--;
-        pool->tokens++;
-    }
+    size_t coming =
+        pool->tokens + pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
+    bool enough = before < coming + pool->idle;
+    bool call = before >= coming && call_sleeper(pool);
     pthread_mutex_unlock(&pool->mutex);
-    return pool_call_thread(pool, expected, wake, work);
+    if (call)
+        pthread_cond_signal(&pool->wanted);
+    if (enough || pool->thread_count == pool->threads_max)
+        return 0;
+    int err = pool_grow(pool);
+    if (err == 0 || pool->thread_count > 0)
+        return 0; /* the threads that are there will come to it */
+    pool_withdraw(executor, work);
+    return err;
 }
 
 static struct rota__work *pool_take_queued(rota_executor *executor)
@@ -384,6 +392,15 @@ static void pool_free(rota_executor *executor)
 uint64_t rota__thread_pool_batches(rota_executor *executor)
 {
     return pool_of(executor)->batches;
+}
+
+unsigned rota__thread_pool_idle(rota_executor *executor)
+{
+    struct pool *pool = pool_of(executor);
+    pthread_mutex_lock(&pool->mutex);
+    unsigned idle = pool->idle;
+    pthread_mutex_unlock(&pool->mutex);
+    return idle;
 }
 
 static const struct rota__executor_kind thread_pool = {
