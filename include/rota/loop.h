@@ -87,7 +87,9 @@ ROTA_API int rota_loop_run_once(rota_loop *loop, rota_time timeout);
 ROTA_API void rota_loop_stop(rota_loop *loop);
 
 /* One descriptor for a foreign poll loop: readable whenever rota_loop_run_once(loop, 0) has something
- * to do, timers included. It stays the loop's. Returns it, or a negative error (-EMFILE, -ENOMEM). */
+ * to do, timers included. It stays the loop's. After using the loop outside a turn (call_soon, spawn, a
+ * future that is set by the foreign loop), call this again or run a turn, so that it takes note.
+ * Returns it, or a negative error (-EMFILE, -ENOMEM). */
 ROTA_API int rota_loop_fd(rota_loop *loop);
 
 /* "epoll" or "io_uring": what the loop uses in fact. */
@@ -150,7 +152,8 @@ ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_han
                                   void *arg);
 
 /* The same after `delay`, or at a point of the loop's clock. What is in the past runs in the next turn.
- * Equal times run in the order of these calls. Arming and cancelling take constant time. */
+ * ROTA_NEVER only cancels. Equal times run in the order of these calls.
+ * Arming and cancelling take constant time. */
 ROTA_API void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay,
                                    rota_handle_fn *fn, void *arg);
 ROTA_API void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when,

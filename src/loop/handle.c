@@ -41,6 +41,8 @@ void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rot
     if (rota__loop_check(loop, "rota_loop_call_at") < 0)
         return;
     handle_set(loop, handle, fn, arg);
+    if (when == ROTA_NEVER)
+        return;
     handle->_state = ARMED;
     handle->_timer.deadline = when;
     handle->_timer.fire = handle_fire;

@@ -383,13 +383,15 @@ static int poll_virtual(rota_loop *loop, rota_time limit)
     return 0;
 }
 
-/* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. */
+/* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. A look at the
+ * backend hands over what was started since the last one. */
 static void arm_outer(rota_loop *loop)
 {
     atomic_store(&loop->asleep, true);
+    loop->backend->wait(loop, 0);
     rota_time next = rota__timers_next(&loop->timers);
     struct itimerspec when = {{0, 0}, {0, 0}};
-    if (runnable(loop) || !inbox_empty(loop))
+    if (runnable(loop) || !inbox_empty(loop) || (loop->virtual_clock && next != ROTA_NEVER))
         when.it_value.tv_nsec = 1;
     else if (next != ROTA_NEVER)
         when.it_value = (struct timespec){next / ROTA_SECOND, next % ROTA_SECOND + 1};
@@ -506,9 +508,8 @@ int rota_loop_fd(rota_loop *loop)
         if (fd < 0)
             return fd;
         loop->outer_fd = fd;
-        /* One turn lets the backend arm its own wake-up. */
-        loop->backend->wait(loop, 0);
-        arm_outer(loop);
     }
+    if (!loop->in_run)
+        arm_outer(loop);
     return loop->outer_fd;
 }

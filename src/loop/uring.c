@@ -252,6 +252,10 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
         err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1,
                                                timeout == ROTA_NEVER ? NULL : &ts, NULL);
     reap(loop);
+    if (u->notify_fd >= 0 && !u->wake_armed) { /* nobody may come back here before the next post */
+        arm_wake(loop);
+        io_uring_submit(&u->ring);
+    }
     /* EBUSY and EAGAIN: the kernel wants completions taken or memory freed first. */
     if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
         return err;

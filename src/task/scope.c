@@ -190,7 +190,8 @@ int rota_sleep_until(rota_time when)
         return err;
     rota_task *task = rota__task_here();
     struct sleep_wait s = {.timer = {.deadline = when, .fire = sleep_fire}};
-    rota__timer_arm(&task->loop->timers, &s.timer);
+    if (when != ROTA_NEVER) /* else it is no timer that could keep the loop from a deadlock */
+        rota__timer_arm(&task->loop->timers, &s.timer);
     return rota__park(&s.wait, &sleep_kind, NULL);
 }
 
