@@ -233,15 +233,24 @@ static void reap(rota_loop *loop)
     }
 }
 
+/* A completion that is caused by writing an eventfd is told to ours by way of RCU, and only once in the
+ * life of a registration (seen with Linux 6.18). */
+static void renew_notification(struct uring *u)
+{
+    eventfd_t ignored;
+    if (eventfd_read(u->notify_fd, &ignored) < 0)
+        return;
+    io_uring_unregister_eventfd(&u->ring);
+    io_uring_register_eventfd(&u->ring, u->notify_fd);
+}
+
 static int uring_wait(rota_loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
     struct io_uring_cqe *cqe;
     arm_wake(loop);
-    if (u->notify_fd >= 0) {
-        eventfd_t ignored;
-        eventfd_read(u->notify_fd, &ignored);
-    }
+    if (u->notify_fd >= 0)
+        renew_notification(u);
     struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
     int err;
     if (rota__fault(ROTA__FAULT_SYSCALL))
