@@ -6,7 +6,8 @@
  *    owner's calls too.
  * 2. _running counts _tasks; a task leaves _tasks when it ends, before anybody else runs.
  * 3. _result is the first failure, until _settled: then it is what the group returns.
- * 4. A task that was cancelled and says so has not failed. */
+ * 4. A task that was cancelled and says so has not failed.
+ * 5. While the owner waits, the scope is closed; then _interrupted says that the group is cancelled. */
 #include "base/log.h"
 #include "task/task.h"
 
@@ -39,8 +40,10 @@ static void cancel_tasks(rota_group *group)
 
 void rota_group_cancel(rota_group *group)
 {
-    if (!group->_scope.task)
+    bool waited_for = !group->_scope.task;
+    if (waited_for && !group->_running)
         return;
+    group->_interrupted = waited_for;
     cancel_tasks(group);
     rota__scope_cancel(&group->_scope);
 }
@@ -60,7 +63,6 @@ static void count_result(rota_group *group, int result)
         group->_settled = true;
         group->_result = result;
         rota_group_cancel(group);
-        cancel_tasks(group); /* also while it is being waited for and its scope is closed */
     } else if (result < 0 && group->_result == 0) {
         group->_result = result;
     }
