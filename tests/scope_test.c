@@ -399,3 +399,51 @@ TEST(rule_7_each_suspending_call_sees_interrupts_though_it_need_not_wait)
         CHECK_INT(RUN(calls_in_scopes, (void *)(uintptr_t)&suspending[i]), ==, 0);
     }
 }
+
+static int compute(void *arg)
+{
+    (void)arg;
+    int err = 0;
+    rota_time begin = rota_now();
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
+        while (err == 0 && rota_now() - begin < 10 * ROTA_SECOND)
+            err = rota_check();
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK_INT(rota_check(), ==, 0);
+    return 0;
+}
+
+TEST(a_long_computation_sees_its_deadline_pass)
+{
+    CHECK_INT(rota_run(compute, NULL), ==, 0);
+}
+
+static int sleep_long(void *arg)
+{
+    int *result = arg;
+    return *result = rota_sleep(ROTA_MINUTE);
+}
+
+static int cancel_group_later(void *arg)
+{
+    rota_group *group = arg;
+    rota_sleep(ROTA_SECOND);
+    rota_group_cancel(group);
+    static int started_late;
+    rota_group_spawn(group, sleep_long, &started_late);
+    return 0;
+}
+
+TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
+{
+    int result = 0;
+    rota_time begin = rota_now();
+    rota_group group = ROTA_GROUP_INIT;
+    rota_group_spawn(&group, sleep_long, &result);
+    rota_group_spawn(&group, cancel_group_later, &group);
+    CHECK_INT(rota_group_wait(&group), ==, 0);
+    CHECK_INT(result, ==, -ECANCELED);
+    CHECK_INT(rota_now() - begin, ==, ROTA_SECOND);
+    return 0;
+}

@@ -149,7 +149,7 @@ ROTA_SUSPENDS int rota_sleep_until(rota_time when);
 ROTA_SUSPENDS int rota_yield(void);
 
 /* Returns what a suspending call would return now because of a scope: 0, -ECANCELED or -ETIMEDOUT.
- * For long computations. Does not suspend. */
+ * For long computations: it looks at the clock itself. Does not suspend. */
 ROTA_API int rota_check(void);
 
 /* ---- Scopes ---- */
@@ -167,7 +167,6 @@ typedef struct rota_timeout {
     rota_time duration;
     struct rota__scope _scope;
     struct rota__timer _timer;
-    rota_time _deadline;
     int _step;
 } rota_timeout;
 
@@ -369,7 +368,8 @@ ROTA_API int rota_task_result(rota_task *task);
 /* The argument that a task was spawned with. */
 ROTA_API void *rota_task_arg(const rota_task *task);
 
-/* Cancels the tasks of the group, and the group as a scope of its owner. */
+/* Cancels the tasks of the group, and the group as a scope of its owner. Any task of the loop may, also
+ * while the owner waits for the group: then rota_group_wait returns as it would otherwise. */
 ROTA_API void rota_group_cancel(rota_group *group);
 /* Tasks that run. */
 ROTA_API size_t rota_group_running(const rota_group *group);

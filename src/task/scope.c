@@ -79,12 +79,6 @@ void rota__cancel_by_fault(rota_task *task)
     rota_task_cancel(task->loop->main ? task->loop->main : task);
 }
 
-int rota_check(void)
-{
-    rota_task *task = rota__task_here();
-    return task ? task->interrupt : 0;
-}
-
 /* ---- Timeouts */
 
 static void timeout_fire(struct rota__timer *timer)
@@ -101,6 +95,36 @@ static void timeout_arm(rota_timeout *timeout, rota_time when)
     timeout->_timer.deadline = when;
     timeout->_timer.fire = timeout_fire;
     rota__timer_arm(&timeout->_scope.task->loop->timers, &timeout->_timer);
+}
+
+/* Timers wait for the next turn, and who computes does not let it come: so the clock is asked here. */
+static void expire_overdue(rota_task *task)
+{
+    rota_time now = 0;
+    rota__list_each (node, &task->scopes) {
+        struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
+        if (scope->kind == ROTA__SCOPE_SHIELD)
+            break;
+        if (scope->kind != ROTA__SCOPE_TIMEOUT)
+            continue;
+        rota_timeout *timeout = rota__container_of(scope, rota_timeout, _scope);
+        if (!rota__timer_armed(&timeout->_timer))
+            continue;
+        if (!now)
+            now = rota_loop_time(task->loop);
+        if (timeout->_timer.deadline <= now) {
+            rota__timer_cancel(&task->loop->timers, &timeout->_timer);
+            timeout_fire(&timeout->_timer);
+        }
+    }
+}
+
+int rota_check(void)
+{
+    rota_task *task = rota__task_here();
+    if (task && !task->interrupt)
+        expire_overdue(task);
+    return task ? task->interrupt : 0;
 }
 
 /* ROTA_NEVER from now is never, whatever the clock says. */
