@@ -1,7 +1,8 @@
 /* The io_uring backend.
  *
- * Operations that could not be done at once become submissions; the kernel is entered once a turn, with
- * the next timer as its timeout. The wake-up descriptor is watched by a poll that is renewed each time.
+ * Operations that could not be done at once become submissions; the kernel is entered at most once a
+ * turn, with the next timer as its timeout: a turn that does not wait looks first whether there is a
+ * reason to. The wake-up descriptor is watched by a poll that is renewed each time.
  *
  *     start: queue a submission     withdraw: queue a cancellation     completion: rota__op_complete
  *
@@ -38,9 +39,11 @@ static struct uring *uring_of(rota_loop *loop)
 static int ring_open(struct io_uring *ring)
 {
     static const unsigned degrees[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP,
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP,
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP,
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+            IORING_SETUP_CLAMP,
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+            IORING_SETUP_CLAMP,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP,
         0,
     };
     int err = -ENOSYS;
@@ -244,6 +247,15 @@ static void renew_notification(struct uring *u)
     io_uring_register_eventfd(&u->ring, u->notify_fd);
 }
 
+/* The shared memory tells whether the kernel has something to take or to give. Before 5.19, where the
+ * flag for deferred work is missing, no work is deferred. */
+static bool ring_quiet(const struct io_uring *ring)
+{
+    unsigned flags = IO_URING_READ_ONCE(*ring->sq.kflags);
+    return !io_uring_sq_ready(ring) && !io_uring_cq_ready(ring) &&
+           !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
 static int uring_wait(rota_loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
@@ -256,7 +268,7 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
     if (rota__fault(ROTA__FAULT_SYSCALL))
         err = -EINTR;
     else if (timeout == 0)
-        err = io_uring_submit_and_get_events(&u->ring);
+        err = ring_quiet(&u->ring) ? 0 : io_uring_submit_and_get_events(&u->ring);
     else
         err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1,
                                                timeout == ROTA_NEVER ? NULL : &ts, NULL);
