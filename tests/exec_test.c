@@ -906,6 +906,28 @@ TEST(loops_of_several_threads_have_pools_of_their_own)
         pthread_join(others[i], NULL);
 }
 
+static int run_seven(void *arg)
+{
+    return rota_to_thread(seven, NULL);
+}
+
+static int run_loop_of_its_own(void *arg)
+{
+    return rota_run(run_seven, NULL);
+}
+
+static int loop_in_a_job(void *arg)
+{
+    CHECK_INT(rota_to_thread(run_loop_of_its_own, NULL), ==, 7);
+    CHECK_INT(rota_to_thread(run_seven, NULL), ==, ROTA_ENOTASK);
+    return 0;
+}
+
+TEST(job_is_no_task_but_may_run_a_loop_of_its_own)
+{
+    run(loop_in_a_job);
+}
+
 static pthread_barrier_t meeting;
 
 static int meet(void *arg)
@@ -1179,6 +1201,33 @@ static int crashes_among_others(void *arg)
     for (int i = 0; i < 40; i++)
         rota_group_spawn(&group, i % 4 ? double_task : crash_task, pool);
     return rota_group_wait(&group);
+}
+
+static int nothing_to_copy(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    CHECK_INT(rota_executor_run_copy(pool, seven, NULL, 0), ==, 7);
+    CHECK_INT(rota_executor_run_copy(NULL, seven, NULL, 0), ==, 7);
+    return 0;
+}
+
+TEST(argument_may_be_empty)
+{
+    run(nothing_to_copy);
+}
+
+static int crash_unseen(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    crash(pool, SEGV, "somebody else was told");
+    crash(pool, CLOSE, "somebody else was told");
+    return 0;
+}
+
+TEST(crash_is_noticed_where_the_kernel_reaps_children)
+{
+    signal(SIGCHLD, SIG_IGN);
+    run(crash_unseen);
 }
 
 TEST(crash_of_a_worker_harms_no_other_job)

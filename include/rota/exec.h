@@ -119,7 +119,8 @@ ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
 ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg);
 
 /* Runs fn(copy) on a copy of the `size` bytes at `arg`; when it has returned, the bytes are copied back to
- * `arg` and its result is returned. In a thread or a process alike.
+ * `arg` and its result is returned. In a thread or a process alike. With a `size` of 0 there is nothing
+ * to be read at the pointer that the function gets.
  *
  * A caller that is cancelled or timed out returns at once and `arg` stays as it was. The function then
  * goes on in its thread unseen; a worker process is killed.

@@ -376,6 +376,11 @@ int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg)
 
 int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size_t size)
 {
+    char nothing = 0;
+    if (size == 0) {
+        arg = &nothing;
+        size = 1;
+    }
     rota_job job = {.copy = size};
     int err = rota_executor_submit(executor, fn, arg, &job);
     return err < 0 ? err : rota_job_wait(&job);

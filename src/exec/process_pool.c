@@ -108,15 +108,22 @@ static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t
         snprintf(text, size, "worker %d exited with status %d", (int)pid, WEXITSTATUS(status));
 }
 
-/* Closes, kills and reaps. A worker that is dying already keeps the end that it has; where the program
- * has its children reaped by the kernel, the number may be somebody else's and is not killed. */
+/* Where the program has its children reaped by the kernel, the number may be somebody else's by now. */
+static void worker_kill(const struct worker *worker)
+{
+    siginfo_t info;
+    if (waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+        kill(worker->pid, SIGKILL);
+}
+
+/* Closes, kills and reaps. A worker that is dying already keeps the end that it has. */
 static void worker_end(struct worker *worker, char *text, size_t size)
 {
     int status = 0;
     rota__fd_close(&worker->fd);
     pid_t waited = waitpid(worker->pid, &status, WNOHANG);
     if (waited == 0) {
-        kill(worker->pid, SIGKILL);
+        worker_kill(worker);
         do
             waited = waitpid(worker->pid, &status, 0);
         while (waited < 0 && errno == EINTR);
@@ -335,8 +342,7 @@ static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
 static bool pool_abandon(rota_executor *executor, struct rota__work *work)
 {
     (void)executor;
-    struct worker *worker = work->runner;
-    kill(worker->pid, SIGKILL);
+    worker_kill(work->runner);
     return false;
 }
 
