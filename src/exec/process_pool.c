@@ -237,8 +237,8 @@ static int converse(struct pool *pool, struct worker *worker, struct rota__copie
 static int worker_serve(struct pool *pool, struct worker *worker, struct rota__copied *copied)
 {
     size_t size = copied->frame.size;
-    copied->frame.kind = ROTA__FRAME_CALL;
-    copied->frame.fn = copied->work.fn;
+    copied->frame =
+        (struct rota__frame){.kind = ROTA__FRAME_CALL, .fn = copied->work.fn, .size = size};
     set_computing(pool, true);
     int err = transmit(worker, &copied->frame, sizeof copied->frame + size);
     if (err == 0)

@@ -9,12 +9,13 @@
 #include "base/sys.h"
 #include "exec/exec.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define STACK_SIZE (8 * 1024 * 1024)
@@ -109,15 +110,26 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &empty, NULL);
 }
 
-static void close_from(unsigned first, unsigned last)
+/* Where seccomp refuses close_range(2). */
+static void close_listed_but(int kept)
 {
-    if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
         return;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    for (rlim_t fd = first; fd <= last && fd < limit.rlim_cur; fd++)
-        close((int)fd);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        int fd = atoi(entry->d_name);
+        if (fd >= 3 && fd != kept && fd != dirfd(dir))
+            close(fd);
+    }
+    closedir(dir);
+}
+
+static void close_all_but(int kept)
+{
+    if (kept > 3 && syscall(SYS_close_range, 3, kept - 1, 0) < 0)
+        close_listed_but(kept);
+    else if (syscall(SYS_close_range, kept + 1, ~0u, 0) < 0)
+        close_listed_but(kept);
 }
 
 /* Keeps stdout and stderr and the worker's own socket. */
@@ -126,8 +138,7 @@ static void shed_descriptors(int fd)
     self.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (self.fd < 0)
         _exit(EMFILE);
-    close_from(3, (unsigned)self.fd - 1);
-    close_from((unsigned)self.fd + 1, ~0u);
+    close_all_but(self.fd);
     if (fd < 3)
         close(fd);
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
