@@ -2,6 +2,8 @@
 #include "base/sys.h"
 #include "task/task.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -19,6 +21,7 @@ static void abandon_one(rota_task *task, void *arg)
 {
     (void)arg;
     rota__scopes_abandon(task);
+    rota__task_drop_deferred(task);
     if (task->locals)
         rota__locals_release(task->locals);
     rota__list_remove(&task->all);
@@ -58,6 +61,7 @@ void rota__loop_finish(rota_loop *loop)
     loop->home = rota__coro_current();
     loop->main = NULL;
     loop->stopping = false;
+    loop->in_run = true;
     rota_task_each(loop, cancel_one, NULL);
     run_to_the_end(loop);
     if (!rota__list_empty(&loop->annexes)) {
@@ -70,6 +74,7 @@ void rota__loop_finish(rota_loop *loop)
     if (loop->zombie)
         rota__task_release(loop->zombie);
     loop->zombie = NULL;
+    loop->in_run = false;
 }
 
 /* ---- Signals */
@@ -77,6 +82,7 @@ void rota__loop_finish(rota_loop *loop)
 static struct {
     atomic_flag taken; /* by the one loop of the process that gets SIGINT: the first that runs */
     rota_loop *_Atomic loop;
+    atomic_int handling; /* threads in the handler: the loop must stay */
     struct rota__post post;
     struct sigaction before, pipe_before;
     bool watching, pipe_changed;
@@ -92,27 +98,46 @@ static void cancel_main(struct rota__post *post, rota_loop *loop)
 /* The first SIGINT becomes a cancellation; the second one does what it would have done. */
 static void on_sigint(int number)
 {
+    atomic_fetch_add(&interrupt.handling, 1);
     rota_loop *loop = atomic_exchange(&interrupt.loop, NULL);
     if (loop) {
         int saved = errno;
         rota__loop_post(loop, &interrupt.post);
         errno = saved;
-        return;
     }
+    atomic_fetch_sub(&interrupt.handling, 1);
+    if (loop)
+        return;
     signal(number, SIG_DFL);
     raise(number);
 }
 
 static bool is_default(int number, struct sigaction *ret_before)
 {
-    return sigaction(number, NULL, ret_before) == 0 && ret_before->sa_handler == SIG_DFL;
+    return sigaction(number, NULL, ret_before) == 0 &&
+           (ret_before->sa_handler == SIG_DFL || ret_before->sa_handler == on_sigint);
+}
+
+/* The child of a fork has no loop that SIGINT could interrupt, and may run one of its own. */
+static void forget_in_child(void)
+{
+    atomic_store(&interrupt.loop, NULL);
+    atomic_store(&interrupt.handling, 0);
+    atomic_flag_clear(&interrupt.taken);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forget_in_child);
 }
 
 /* A program's own handlers stay. Returns whether this loop has the signals. */
 static bool signals_start(rota_loop *loop)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (atomic_flag_test_and_set(&interrupt.taken))
         return false;
+    pthread_once(&once, watch_forks);
     atomic_store(&interrupt.loop, loop);
     interrupt.post.run = cancel_main;
     interrupt.watching = is_default(SIGINT, &interrupt.before);
@@ -126,13 +151,20 @@ static bool signals_start(rota_loop *loop)
     return true;
 }
 
+/* From here on SIGINT does what it would have done: the loop is about to go. */
+static void signals_disarm(void)
+{
+    atomic_store(&interrupt.loop, NULL);
+    while (atomic_load(&interrupt.handling))
+        sched_yield();
+}
+
 static void signals_stop(void)
 {
     if (interrupt.watching)
         sigaction(SIGINT, &interrupt.before, NULL);
     if (interrupt.pipe_changed)
         sigaction(SIGPIPE, &interrupt.pipe_before, NULL);
-    atomic_store(&interrupt.loop, NULL);
     atomic_flag_clear(&interrupt.taken);
 }
 
@@ -159,12 +191,15 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
     if (err < 0)
         return err;
     err = rota__overflow_watch_start();
-    bool signals = err == 0 && signals_start(loop);
-    if (err == 0)
+    bool watching = err == 0, signals = watching && signals_start(loop);
+    if (watching)
         err = run_main(loop, main, arg, site);
+    if (signals)
+        signals_disarm();
     rota_loop_free(loop);
     if (signals)
         signals_stop();
-    rota__overflow_watch_stop();
+    if (watching)
+        rota__overflow_watch_stop();
     return err;
 }

@@ -157,6 +157,15 @@ int rota_defer(void (*fn)(void *arg), void *arg)
     return 0;
 }
 
+void rota__task_drop_deferred(rota_task *task)
+{
+    while (task->deferred) {
+        struct rota__deferred *d = task->deferred;
+        task->deferred = d->next;
+        rota__free(d);
+    }
+}
+
 static void run_deferred(rota_task *task)
 {
     rota_shield shield;

@@ -151,7 +151,8 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
 void rota__task_release(rota_task *task);
 void rota__task_report_unread(rota_task *task);
 void rota__group_task_ended(rota_task *task);
-void rota__task_run_deferred(rota_task *task);
+/* Forgets the deferred calls of a task that is abandoned. */
+void rota__task_drop_deferred(rota_task *task);
 
 struct rota__bindings *rota__locals_inherit(rota_task *parent);
 void rota__locals_release(struct rota__bindings *bindings);
