@@ -15,15 +15,25 @@ void rota_future_init(rota_future *future)
 void rota_future_init_threadsafe(rota_future *future)
 {
     rota_future_init(future);
+    if (!future->_loop)
+        return;
     future->_state = PENDING_THREADSAFE;
     rota_loop_hold_threadsafe(future->_loop);
+}
+
+/* A future that was made before there was a loop belongs to the first that uses it. */
+static int future_check(rota_future *future, const char *call)
+{
+    if (!future->_loop)
+        future->_loop = rota__loop_here;
+    return rota__loop_check(future->_loop, call);
 }
 
 int rota_future_set(rota_future *future, int result)
 {
     if (future->_state == DONE)
         return -EALREADY;
-    int err = future->_loop ? rota__loop_check(future->_loop, "rota_future_set") : 0;
+    int err = future_check(future, "rota_future_set");
     if (err < 0)
         return err;
     if (future->_state == PENDING_THREADSAFE)
@@ -54,6 +64,8 @@ static void far_set_run(struct rota__post *post, rota_loop *loop)
 
 int rota_future_set_threadsafe(rota_future *future, int result)
 {
+    if (!future->_loop)
+        return ROTA_ENOTASK;
     struct far_set *s = rota__alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
@@ -92,6 +104,8 @@ static const struct rota__wait_kind future_kind = {"future", rota__future_abort}
 int rota_future_wait(rota_future *future)
 {
     int err = rota__suspend_check();
+    if (err == 0)
+        err = future_check(future, "rota_future_wait");
     if (err < 0)
         return err;
     if (future->_state == DONE)
@@ -119,6 +133,8 @@ void rota_future_on_done(rota_future *future, rota_done *done,
 {
     *done = (rota_done){._watcher.notify = done_notify, ._fn = fn, ._arg = arg, ._future = future};
     rota__list_init(&done->_watcher.node);
+    if (future_check(future, "rota_future_on_done") < 0)
+        return;
     if (future->_state == DONE)
         done_notify(&done->_watcher);
     else
@@ -140,70 +156,66 @@ struct wait_many {
     struct wait_one *ones;
     size_t n;
     rota_wait_mode mode;
+    size_t done;
+    bool failed; /* one of those that are done */
 };
 
 struct wait_one {
     struct rota__watcher watcher;
+    rota_future *future;
     struct wait_many *many;
 };
 
-static bool enough(rota_future *const *futures, size_t n, rota_wait_mode mode, int *ret_done)
+static bool enough(const struct wait_many *many)
 {
-    int done = 0;
-    bool failed = false;
-    for (size_t i = 0; i < n; i++) {
-        done += futures[i]->_state == DONE;
-        failed |= futures[i]->_state == DONE && futures[i]->_result < 0;
-    }
-    *ret_done = done;
-    return (size_t)done == n || (mode == ROTA_FIRST_COMPLETED && done) ||
-           (mode == ROTA_FIRST_FAILED && failed);
+    return many->done == many->n || (many->mode == ROTA_FIRST_COMPLETED && many->done) ||
+           (many->mode == ROTA_FIRST_FAILED && many->failed);
 }
 
-static void many_forget(struct wait_many *many)
+static void many_count(struct wait_many *many, const rota_future *future)
 {
-    for (size_t i = 0; i < many->n; i++)
-        rota__list_remove(&many->ones[i].watcher.node);
+    many->done++;
+    many->failed |= future->_result < 0;
 }
 
-/* Wakes at each completion; the waiter counts. */
+/* Until the waiter runs it goes on counting. */
 static void many_notify(struct rota__watcher *watcher)
 {
-    struct wait_many *many = rota__container_of(watcher, struct wait_one, watcher)->many;
-    if (!many->wait.decided)
-        rota__wake(&many->wait, 0);
+    struct wait_one *one = rota__container_of(watcher, struct wait_one, watcher);
+    many_count(one->many, one->future);
+    if (!one->many->wait.decided && enough(one->many))
+        rota__wake(&one->many->wait, 0);
 }
 
 static void many_abort(struct rota__wait *wait, int reason)
 {
-    many_forget(rota__container_of(wait, struct wait_many, wait));
     rota__wake(wait, reason);
 }
 
 static const struct rota__wait_kind many_kind = {"futures", many_abort};
 
-static int wait_loop(rota_future *const *futures, struct wait_many *many)
+static int many_wait(rota_future *const *futures, struct wait_many *many)
 {
-    int done, err = 0;
     for (size_t i = 0; i < many->n; i++) {
-        many->ones[i] = (struct wait_one){.watcher.notify = many_notify, .many = many};
-        rota__list_init(&many->ones[i].watcher.node);
-        if (futures[i]->_state != DONE)
-            rota__list_append(&futures[i]->_watchers, &many->ones[i].watcher.node);
+        struct wait_one *one = &many->ones[i];
+        *one = (struct wait_one){{.notify = many_notify}, futures[i], many};
+        rota__list_init(&one->watcher.node);
+        if (futures[i]->_state == DONE)
+            many_count(many, futures[i]);
+        else
+            rota__list_append(&futures[i]->_watchers, &one->watcher.node);
     }
-    while (!enough(futures, many->n, many->mode, &done) && err == 0) {
-        many->wait = (struct rota__wait){0};
-        err = rota__park(&many->wait, &many_kind, NULL);
-        if (err == 0 && !enough(futures, many->n, many->mode, &done))
-            err = rota_check();
-    }
-    many_forget(many);
-    return enough(futures, many->n, many->mode, &done) ? done : err;
+    int err = enough(many) ? 0 : rota__park(&many->wait, &many_kind, NULL);
+    for (size_t i = 0; i < many->n; i++)
+        rota__list_remove(&many->ones[i].watcher.node);
+    return enough(many) ? (int)many->done : err;
 }
 
 int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
 {
     int err = n ? rota__suspend_check() : -EINVAL;
+    for (size_t i = 0; i < n && err == 0; i++)
+        err = future_check(futures[i], "rota_wait");
     if (err < 0)
         return err;
     struct wait_one few[WATCHERS_ON_STACK];
@@ -212,7 +224,7 @@ int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
         many.ones = rota__alloc_array(n, sizeof *few);
     if (!many.ones)
         return -ENOMEM;
-    int result = wait_loop(futures, &many);
+    int result = many_wait(futures, &many);
     if (many.ones != few)
         rota__free(many.ones);
     return result;
