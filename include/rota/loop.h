@@ -29,7 +29,10 @@
  *
  * Threads. A thread has at most one loop, and a loop belongs to the thread that made it. From other
  * threads only the `..._threadsafe` calls may be used: any other does nothing there, says so to the log
- * hook, and returns ROTA_ETHREAD if it returns an int. After fork(2) the child has no loop. */
+ * hook, and returns ROTA_ETHREAD if it returns an int.
+ *
+ * After fork(2) the child has no loop, but may make one. It ends by exec(3) or _exit(2): where the function
+ * of the task that forked returns in the child, the child ends there, with status 0 or, if it failed, 1. */
 #ifndef ROTA_LOOP_H
 #define ROTA_LOOP_H
 
@@ -66,7 +69,8 @@ typedef struct rota_loop_options {
 ROTA_API int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop);
 
 /* Cancels the tasks that are left, waits for them, and frees the loop. Handles and watches of yours
- * that are still pending are cancelled. Accepts NULL. Not to be called from inside the loop. */
+ * that are still pending are cancelled. Accepts NULL. Called from inside the loop it does nothing, and
+ * says so to the log hook. */
 ROTA_API rota_loop *rota_loop_free(rota_loop *loop);
 
 /* The calling thread's loop, or NULL. */

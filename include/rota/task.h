@@ -61,7 +61,7 @@ typedef struct rota_site {
 /* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are left,
  * waits for them, stops the executors and frees the loop.
  *
- * The first SIGINT cancels main; a second one ends the process. SIGPIPE is ignored while it runs.
+ * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. SIGPIPE is ignored while it runs.
  *
  * Returns main's result, -EDEADLK (nothing could ever go on; the log hook has the report), or an error
  * of rota_loop_new. */
@@ -95,8 +95,8 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
  *
  * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and then
  * returns -ECANCELED or -ETIMEDOUT, or the task's result if it succeeded all the same. The handle is
- * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, -EBUSY (another
- * task is joining it). */
+ * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, ROTA_ETHREAD,
+ * -EBUSY (another task is joining it), -EINVAL (the task is a group's: rota_task_result says how it ended). */
 ROTA_SUSPENDS int rota_join(rota_task *task);
 
 /* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself.
@@ -250,7 +250,8 @@ struct rota_future {
     rota_loop *_loop;
 };
 
-/* Makes the future pending. It belongs to the calling thread's loop. */
+/* Makes the future pending. It belongs to the calling thread's loop; one that is made before there is a
+ * loop, to the one in which it is first used. */
 ROTA_API void rota_future_init(rota_future *future);
 /* The same for one that another thread will complete: the loop waits for that instead of reporting a
  * deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
@@ -259,16 +260,16 @@ ROTA_API void rota_future_init_threadsafe(rota_future *future);
 /* Completes the future: wakes those who wait, calls the callbacks in the next turn. Returns 0, or
  * -EALREADY if it was completed before, or ROTA_ETHREAD. */
 ROTA_API int rota_future_set(rota_future *future, int result);
-/* The same from any thread; the future is complete in one of the loop's next turns. Returns 0 or
- * -ENOMEM. */
+/* The same from any thread; the future is complete in one of the loop's next turns. Returns 0, -ENOMEM,
+ * or ROTA_ENOTASK (it was made before there was a loop, and nobody has used it yet). */
 ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
 
 ROTA_API bool rota_future_done(const rota_future *future);
 /* The result, or -EINPROGRESS. */
 ROTA_API int rota_future_result(const rota_future *future);
 
-/* Waits for completion and returns the result; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. Any number of
- * tasks may wait. */
+/* Waits for completion and returns the result; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD. Any
+ * number of tasks may wait. */
 ROTA_SUSPENDS int rota_future_wait(rota_future *future);
 
 struct rota__watcher {
@@ -299,8 +300,8 @@ typedef enum rota_wait_mode {
 /* Waits until enough of the futures are done; which ones says rota_future_done. Nothing is cancelled
  * and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done by then are done.
  *
- * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM (more than 16
- * futures need memory), -EINVAL (none to wait for). */
+ * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -ENOMEM (more
+ * than 16 futures need memory), -EINVAL (none to wait for). */
 ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode);
 
 /* ---- Groups ---- */
@@ -343,7 +344,7 @@ typedef struct rota_group {
 
 /* Starts fn(arg) in the group; also while the group is being waited for, by one of its tasks. In a
  * group that is cancelled the task starts cancelled. A failure to spawn counts as the failure of a
- * task, so the return value may be ignored. Returns 0, -ENOMEM, ROTA_ENOTASK. */
+ * task, so the return value may be ignored. Returns 0, -ENOMEM, -E2BIG, ROTA_ENOTASK, ROTA_ETHREAD. */
 #define rota_group_spawn(group, fn, arg) rota_group_spawn_at(group, fn, arg, 0, ROTA_SITE(#fn))
 #define rota_group_spawn_copy(group, fn, arg, size) \
     rota_group_spawn_at(group, fn, arg, size, ROTA_SITE(#fn))
@@ -355,12 +356,14 @@ ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg
  * used again afterwards.
  *
  * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if there
- * is none, the first failure; or -ECANCELED, -ETIMEDOUT. */
+ * is none, the first failure; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EPERM (the caller does not own
+ * the group). */
 ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 
 /* Waits for the next task to end and gives it to you, in the order in which they end; its result is
- * rota_task_result. It stays the group's until the next call on the group. Needs `keep`.
- * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EINVAL (without `keep`). */
+ * rota_task_result. It stays the group's, for you to look at until the next call on the group. Needs `keep`.
+ * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EINVAL (without
+ * `keep`). */
 ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */
@@ -446,7 +449,8 @@ typedef struct rota_gen rota_gen;
 ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen);
 
 /* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
- * more; what the function returned when that is an error; -EBUSY if it is running. */
+ * more; what the function returned when that is an error; -EBUSY if it is running; -ECANCELED or
+ * -ETIMEDOUT inside a task. */
 ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
 
 /* In the generator's function: hands out `item` and goes on at the next rota_gen_next. Returns 0;
@@ -460,7 +464,7 @@ ROTA_API int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
 
 /* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it. Accepts
- * NULL, returns NULL. */
+ * NULL, returns NULL. While the generator runs, nothing is freed and the log hook is told. */
 ROTA_API rota_gen *rota_gen_free(rota_gen *gen);
 ROTA_DEFINE_AUTO(rota_gen, rota_gen_free);
 

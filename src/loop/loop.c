@@ -230,8 +230,12 @@ int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
 
 rota_loop *rota_loop_free(rota_loop *loop)
 {
-    if (!loop)
+    if (!loop || rota__loop_check(loop, "rota_loop_free") < 0)
         return NULL;
+    if (loop->in_run || loop->ending) {
+        rota__log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
+        return NULL;
+    }
     loop->ending = true;
     do {
         take_posts(loop);
@@ -418,6 +422,8 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
         struct rota__item *item = rota__container_of(node, struct rota__item, node);
         rota__loop_count_resume(loop);
         item->run(item);
+        if (rota__loop_here != loop)
+            return ROTA_ETHREAD; /* a callback has forked, and this is the child */
     }
     __atomic_store_n(&loop->turning, false, __ATOMIC_RELAXED);
     return 0;
@@ -474,7 +480,8 @@ int rota_loop_run(rota_loop *loop)
 
 void rota_loop_stop(rota_loop *loop)
 {
-    loop->stopping = true;
+    if (rota__loop_check(loop, "rota_loop_stop") == 0)
+        loop->stopping = true;
 }
 
 static int outer_open(rota_loop *loop)
@@ -503,6 +510,9 @@ static int outer_open(rota_loop *loop)
 
 int rota_loop_fd(rota_loop *loop)
 {
+    int err = rota__loop_check(loop, "rota_loop_fd");
+    if (err < 0)
+        return err;
     if (loop->outer_fd < 0) {
         int fd = outer_open(loop);
         if (fd < 0)

@@ -9,6 +9,7 @@
  * 2. A generator is left with the scopes that were open when it was entered: yielding out of a scope
  *    would put it around code that it was not written around. */
 #include "base/alloc.h"
+#include "base/log.h"
 #include "task/task.h"
 
 enum { NEW, SUSPENDED, RUNNING, ENDED };
@@ -123,6 +124,11 @@ rota_gen *rota_gen_free(rota_gen *gen)
 {
     if (!gen)
         return NULL;
+    if (gen->state == RUNNING) {
+        rota__log(ROTA_LOG_ERROR,
+                  "rota_gen_free was called while the generator runs, and did nothing");
+        return NULL;
+    }
     gen->closing = true;
     if (gen->state == SUSPENDED)
         ROTA_SHIELD

@@ -17,6 +17,15 @@ static void list_init_once(struct rota__list *list)
         rota__list_init(list);
 }
 
+/* Where the group is in use, it is so on one loop. */
+static int group_check(const rota_group *group, const char *call)
+{
+    const rota_task *any = group->_scope.task;
+    if (!any && group->_running)
+        any = rota__container_of(group->_tasks.next, rota_task, member);
+    return any ? rota__loop_check(any->loop, call) : 0;
+}
+
 static int group_open(rota_group *group)
 {
     rota_task *here = rota__task_here();
@@ -41,7 +50,7 @@ static void cancel_tasks(rota_group *group)
 void rota_group_cancel(rota_group *group)
 {
     bool waited_for = !group->_scope.task;
-    if (waited_for && !group->_running)
+    if ((waited_for && !group->_running) || group_check(group, "rota_group_cancel") < 0)
         return;
     group->_interrupted = waited_for;
     cancel_tasks(group);
@@ -72,7 +81,9 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
                         const rota_site *site)
 {
     rota_loop *loop = rota__loop_here;
-    int err = group->_running && loop ? 0 : group_open(group);
+    int err = group_check(group, "rota_group_spawn");
+    if (err == 0 && !group->_running)
+        err = group_open(group);
     if (err < 0)
         return err;
     rota_task *task = copy <= 2048 ? rota__task_new(loop, fn, arg, copy, site) : NULL;
@@ -152,6 +163,20 @@ static void release_given(rota_group *group)
     group->_given = NULL;
 }
 
+void rota__group_abandon(rota_group *group)
+{
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&group->_tasks))) {
+        rota_task *task = rota__container_of(node, rota_task, member);
+        task->group = NULL;
+        task->owned = false;
+        rota_task_cancel(task);
+    }
+    release_given(group);
+    while ((node = rota__list_take_first(&group->_ended)))
+        rota__task_release(rota__container_of(node, rota_task, member));
+}
+
 int rota_group_wait(rota_group *group)
 {
     rota_task *here = rota__task_here();
@@ -171,7 +196,9 @@ int rota_group_wait(rota_group *group)
 
 int rota_group_next(rota_group *group, rota_task **ret_task)
 {
-    int err = group->keep ? group_open(group) : -EINVAL;
+    int err = group->keep ? group_check(group, "rota_group_next") : -EINVAL;
+    if (err == 0)
+        err = group_open(group);
     if (err == 0)
         err = rota__suspend_check();
     if (err < 0)

@@ -71,6 +71,8 @@ void rota__scopes_abandon(rota_task *task)
         if (scope->kind == ROTA__SCOPE_TIMEOUT)
             rota__timer_cancel(&task->loop->timers,
                                &rota__container_of(scope, rota_timeout, _scope)->_timer);
+        if (scope->kind == ROTA__SCOPE_GROUP)
+            rota__group_abandon(rota__container_of(scope, rota_group, _scope));
     }
 }
 

@@ -17,6 +17,7 @@
 #include "base/log.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* ---- Switching */
 
@@ -157,26 +158,29 @@ int rota_defer(void (*fn)(void *arg), void *arg)
     return 0;
 }
 
-void rota__task_drop_deferred(rota_task *task)
+static struct rota__deferred take_deferred(rota_task *task)
 {
-    while (task->deferred) {
-        struct rota__deferred *d = task->deferred;
-        task->deferred = d->next;
-        rota__free(d);
-    }
+    struct rota__deferred d = *task->deferred;
+    rota__free(task->deferred);
+    task->deferred = d.next;
+    return d;
 }
 
 static void run_deferred(rota_task *task)
 {
-    rota_shield shield;
-    rota_shield_begin(&shield);
-    while (task->deferred) {
-        struct rota__deferred d = *task->deferred;
-        rota__free(task->deferred);
-        task->deferred = d.next;
-        d.fn(d.arg);
+    ROTA_SHIELD
+    {
+        while (task->deferred) {
+            struct rota__deferred d = take_deferred(task);
+            d.fn(d.arg);
+        }
     }
-    rota_shield_end(&shield);
+}
+
+void rota__task_drop_deferred(rota_task *task)
+{
+    while (task->deferred)
+        take_deferred(task);
 }
 
 void rota__task_release(rota_task *task)
@@ -208,11 +212,21 @@ void rota__task_report_unread(rota_task *task)
               rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
 }
 
+/* The storage of the scopes is below the stack pointer by now: whatever is called may write over it. */
+static void scopes_forgotten(rota_task *task)
+{
+    rota__scopes_abandon(task);
+    rota__log(ROTA_LOG_ERROR,
+              "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
+              "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
+              rota_task_name(task), task->site->file, task->site->line);
+}
+
 static void task_end(rota_task *task, int result)
 {
     rota_loop *loop = task->loop;
     if (__builtin_expect(task->scopes.next != &task->own.node, false))
-        rota__scopes_abandon(task);
+        scopes_forgotten(task);
     if (__builtin_expect(task->locals != NULL, false))
         rota__locals_release(task->locals);
     rota__list_remove(&task->all);
@@ -228,10 +242,21 @@ static void task_end(rota_task *task, int result)
     }
 }
 
+/* The task has forked, and its function has returned in the child, which has no loop to return to. What
+ * was deferred is the parent's. */
+static _Noreturn void end_child(const rota_task *task, int result)
+{
+    rota__log(ROTA_LOG_DEBUG, "task '%s' returned in a child of fork(2), which ends here",
+              rota_task_name(task));
+    _exit(result < 0);
+}
+
 static void task_main(void *arg)
 {
     rota_task *task = arg;
     int result = task->fn(task->arg);
+    if (__builtin_expect(rota__loop_here != task->loop, false))
+        end_child(task, result);
     if (__builtin_expect(task->deferred != NULL, false))
         run_deferred(task);
     rota_loop *loop = task->loop;
@@ -357,10 +382,15 @@ int rota_join(rota_task *task)
     rota_task *here = rota__task_here();
     if (!here)
         return ROTA_ENOTASK;
+    int err = rota__loop_check(task->loop, "rota_join");
+    if (err < 0)
+        return err;
     if (task == here)
         return -EDEADLK;
     if (task->joining)
         return -EBUSY;
+    if (task->group)
+        return -EINVAL;
     task->joining = true;
     if (!interrupted && !rota_task_done(task)) {
         rota__future_park(&task->done, &join_kind);
@@ -378,9 +408,11 @@ int rota_join(rota_task *task)
 
 rota_task *rota_task_free(rota_task *task)
 {
-    if (!task)
+    if (!task || rota__loop_check(task->loop, "rota_task_free") < 0)
         return NULL;
     rota_task_cancel(task);
+    if (task->group)
+        return NULL;
     if (!rota_task_done(task)) {
         rota_task *here = rota__task_here();
         if (!here || here == task)
@@ -394,7 +426,7 @@ rota_task *rota_task_free(rota_task *task)
 
 rota_task *rota_task_detach(rota_task *task)
 {
-    if (!task)
+    if (!task || task->group || rota__loop_check(task->loop, "rota_task_detach") < 0)
         return NULL;
     task->owned = false;
     if (rota_task_done(task)) {
@@ -456,6 +488,8 @@ rota_future *rota_task_future(rota_task *task)
 
 void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), void *arg)
 {
+    if (rota__loop_check(loop, "rota_task_each") < 0)
+        return;
     rota__list_each (node, &loop->tasks)
         fn(rota__container_of(node, rota_task, all), arg);
 }

@@ -151,6 +151,8 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
 void rota__task_release(rota_task *task);
 void rota__task_report_unread(rota_task *task);
 void rota__group_task_ended(rota_task *task);
+/* The owner has ended without waiting: the group's storage is gone, its tasks go on cancelled. */
+void rota__group_abandon(rota_group *group);
 /* Forgets the deferred calls of a task that is abandoned. */
 void rota__task_drop_deferred(rota_task *task);
 

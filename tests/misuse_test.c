@@ -1,0 +1,304 @@
+/* What a program does wrong, and what it hears of it. */
+
+#include "harness.h"
+
+#include <rota.h>
+#include <rota/test.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char reports[4096];
+
+static void collect(void *arg, rota_log_level level, const char *message)
+{
+    (void)arg;
+    (void)level;
+    strncat(reports, message, sizeof reports - strlen(reports) - 1);
+}
+
+/* A case that is a main task, with its reports collected. */
+#define TASK_TEST(name)                                                                         \
+    static int name(void *arg);                                                                 \
+    TEST(name)                                                                                  \
+    {                                                                                           \
+        rota_log_set(collect, NULL);                                                            \
+        CHECK_INT(rota_run_with(name, NULL, (&(rota_loop_options){.virtual_clock = true})), ==, \
+                  0);                                                                           \
+    }                                                                                           \
+    static int name(__attribute__((unused)) void *arg)
+
+static int sleep_a_second(void *arg)
+{
+    (void)arg;
+    return rota_sleep(ROTA_SECOND);
+}
+
+/* ---- Loops */
+
+TASK_TEST(a_loop_is_not_freed_from_inside)
+{
+    rota_loop_free(rota_loop_current());
+    CHECK(strstr(reports, "rota_loop_free was called inside the loop, and did nothing"));
+    return rota_sleep(ROTA_SECOND);
+}
+
+/* ---- fork */
+
+static int return_in_child(void *arg)
+{
+    pid_t *child = arg;
+    rota_defer(free, malloc(1)); /* the parent's */
+    *child = fork();
+    if (*child)
+        return 0;
+    CHECK_INT(rota_sleep(1), ==, ROTA_ENOTASK);
+    CHECK_PTR(rota_loop_current(), ==, NULL);
+    return -EIO;
+}
+
+static int fork_among_others(void *arg)
+{
+    pid_t child = -1;
+    ROTA_AUTO(rota_task) other = NULL;
+    ROTA_AUTO(rota_task) forker = NULL;
+    rota_spawn(sleep_a_second, NULL, &other);
+    rota_spawn(return_in_child, &child, &forker);
+    rota_future_wait(rota_task_future(forker));
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), ==, child);
+    *(int *)arg = status;
+    return 0;
+}
+
+TEST_WITH(rule_21_a_child_ends_where_its_task_returns, .without_faults = true)
+{
+    int status = 0;
+    CHECK_INT(rota_run(fork_among_others, &status), ==, 0);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, 1);
+}
+
+static int run_in_child(void *arg)
+{
+    (void)arg;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(rota_run(sleep_a_second, NULL) == 0 ? 7 : 8);
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), ==, child);
+    CHECK_INT(WEXITSTATUS(status), ==, 7);
+    return 0;
+}
+
+TEST_WITH(rule_21_a_child_may_run_a_loop_of_its_own, .without_faults = true)
+{
+    CHECK_INT(rota_run(run_in_child, NULL), ==, 0);
+}
+
+/* ---- Handles */
+
+TASK_TEST(a_task_of_a_group_stays_the_groups)
+{
+    ROTA_SCOPED(rota_group) group = {.keep = true};
+    rota_group_spawn(&group, sleep_a_second, NULL);
+    rota_task *task;
+    CHECK_INT(rota_group_next(&group, &task), ==, 1);
+    CHECK_INT(rota_join(task), ==, -EINVAL);
+    CHECK_PTR(rota_task_free(task), ==, NULL);
+    CHECK_PTR(rota_task_detach(task), ==, NULL);
+    CHECK_INT(rota_task_result(task), ==, 0);
+    return rota_group_wait(&group);
+}
+
+static int forget_a_group(void *arg)
+{
+    rota_group *group = arg;
+    return rota_group_spawn(group, sleep_a_second, NULL);
+}
+
+TASK_TEST(a_group_that_nobody_waits_for_is_reported)
+{
+    rota_group group = {.keep = false};
+    rota_task *task;
+    CHECK_INT(rota_spawn(forget_a_group, &group, &task), ==, 0);
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK(strstr(reports, "task 'forget_a_group' (spawned at "));
+    CHECK(strstr(reports, "returned without leaving a scope"));
+    memset(&group, 0xff, sizeof group);
+    return rota_sleep(2 * ROTA_SECOND);
+}
+
+/* ---- Generators */
+
+static int free_itself(rota_gen *gen, void *arg)
+{
+    (void)arg;
+    rota_gen_free(gen);
+    return rota_gen_yield(gen, reports);
+}
+
+TASK_TEST(a_running_generator_is_not_freed)
+{
+    ROTA_AUTO(rota_gen) gen = NULL;
+    CHECK_INT(rota_gen_new(free_itself, NULL, &gen), ==, 0);
+    void *item;
+    CHECK_INT(rota_gen_next(gen, &item), ==, 1);
+    CHECK(strstr(reports, "rota_gen_free was called while the generator runs, and did nothing"));
+    return 0;
+}
+
+/* ---- Futures */
+
+static rota_future early;
+
+static void count(rota_future *future, void *arg)
+{
+    *(int *)arg += rota_future_result(future);
+}
+
+static int set_early(void *arg)
+{
+    (void)arg;
+    return rota_future_set(&early, 5);
+}
+
+static int use_early(void *arg)
+{
+    rota_done done;
+    rota_future_on_done(&early, &done, count, arg);
+    rota_spawn(set_early, NULL, NULL);
+    CHECK_INT(rota_future_wait(&early), ==, 5);
+    return rota_yield();
+}
+
+TEST(a_future_may_be_made_before_the_loop)
+{
+    int sum = 0;
+    rota_future_init(&early);
+    CHECK_INT(rota_future_set_threadsafe(&early, 1), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_run(use_early, &sum), ==, 0);
+    CHECK_INT(sum, ==, 5);
+}
+
+/* ---- Threads */
+
+struct shared {
+    rota_loop *loop;
+    rota_task *task;
+    rota_future future;
+    rota_group group;
+};
+
+static int touch_all(void *arg)
+{
+    struct shared *s = arg;
+    rota_future *futures[] = {&s->future};
+    rota_done done;
+    rota_task *task;
+    CHECK_INT(rota_join(s->task), ==, ROTA_ETHREAD);
+    rota_task_free(s->task);
+    rota_task_detach(s->task);
+    rota_task_cancel(s->task);
+    CHECK_INT(rota_future_wait(&s->future), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_future_set(&s->future, 1), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_wait(futures, 1, ROTA_ALL_COMPLETED), ==, ROTA_ETHREAD);
+    rota_future_on_done(&s->future, &done, NULL, NULL);
+    CHECK_INT(rota_group_spawn(&s->group, sleep_a_second, NULL), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_group_next(&s->group, &task), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_group_wait(&s->group), ==, -EPERM);
+    rota_group_cancel(&s->group);
+    rota_loop_stop(s->loop);
+    CHECK_INT(rota_loop_run(s->loop), ==, ROTA_ETHREAD);
+    CHECK_PTR(rota_loop_free(s->loop), ==, NULL);
+    return 0;
+}
+
+static void *with_a_loop(void *arg)
+{
+    CHECK_INT(rota_run(touch_all, arg), ==, 0);
+    return NULL;
+}
+
+static void *without_a_loop(void *arg)
+{
+    struct shared *s = arg;
+    CHECK_INT(rota_join(s->task), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_future_wait(&s->future), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_group_spawn(&s->group, sleep_a_second, NULL), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_group_wait(&s->group), ==, ROTA_ENOTASK);
+    rota_group_cancel(&s->group);
+    return NULL;
+}
+
+TASK_TEST(rule_20_other_threads_are_refused)
+{
+    struct shared s = {.loop = rota_loop_current(), .group.keep = true};
+    rota_future_init(&s.future);
+    CHECK_INT(rota_spawn(sleep_a_second, NULL, &s.task), ==, 0);
+    CHECK_INT(rota_group_spawn(&s.group, sleep_a_second, NULL), ==, 0);
+    void *(*threads[])(void *) = {with_a_loop, without_a_loop};
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        CHECK_INT(pthread_create(&thread, NULL, threads[i], &s), ==, 0);
+        pthread_join(thread, NULL);
+    }
+    CHECK(strstr(reports, "rota_join was called from another thread than its loop's"));
+    CHECK_INT(rota_group_wait(&s.group), ==, 0);
+    CHECK_INT(rota_future_set(&s.future, 0), ==, 0);
+    return rota_join(s.task);
+}
+
+/* ---- SIGINT */
+
+static int nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void *resize(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    return realloc(ptr, size);
+}
+
+static void interrupt_without_loop(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+    if (!rota_loop_current())
+        raise(SIGINT); /* the loop's own memory was the last to go */
+}
+
+TEST_WITH(sigint_finds_no_loop_that_is_gone, .dies_of = SIGINT, .without_faults = true)
+{
+    rota_allocator_set(&(rota_allocator){resize, interrupt_without_loop, NULL});
+    rota_run(nothing, NULL);
+}
+
+static void defer_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int wait_for_ever_shielded(void *arg)
+{
+    (void)arg;
+    rota_event never = ROTA_EVENT_INIT;
+    CHECK_INT(rota_defer(defer_nothing, NULL), ==, 0);
+    ROTA_SHIELD
+    {
+        rota_event_wait(&never);
+    }
+    return 0;
+}
+
+TEST(a_task_that_is_given_up_leaves_nothing_allocated)
+{
+    CHECK_INT(rota_run(wait_for_ever_shielded, NULL), ==, -EDEADLK);
+    CHECK_INT(rota_test_allocations(), ==, 0);
+}
