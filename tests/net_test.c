@@ -963,36 +963,45 @@ static int at_once(void)
     return most > 5000 ? 5000 : most > 1000 ? 1000 : 100;
 }
 
+struct attendance {
+    int entered, inside;
+};
+
 static int counted_echo(rota_stream *s, void *arg)
 {
-    ++*(int *)arg;
+    struct attendance *a = arg;
+    a->entered++;
+    a->inside++;
     int err = echo(s, NULL);
-    --*(int *)arg;
+    a->inside--;
     return err;
 }
 
-/* Until the last stream is closed too. */
-static void wait_until_idle(const int *inside)
+/* Until all have been there, also those who left before they were accepted, and the last stream is
+ * closed too. */
+static void wait_until_gone(const struct attendance *a, int visitors)
 {
-    for (int quiet = 0; quiet < 3; quiet = *inside ? 0 : quiet + 1)
+    for (int quiet = 0, tries = 0; quiet < 3 && tries < 2000; tries++) {
         CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
+        quiet = a->inside || a->entered < visitors ? 0 : quiet + 1;
+    }
 }
 
 static int ten_thousand_main(void *arg)
 {
-    int inside = 0;
+    struct attendance attendance = {0};
     int connections = rota__fault_armed ? 100 : 10000;
     int each = rota__fault_armed ? 50 : at_once();
     struct visitor *visitors = calloc((size_t)connections, sizeof *visitors);
-    struct service service = {listen_on("127.0.0.1"), counted_echo, &inside};
+    struct service service = {listen_on("127.0.0.1"), counted_echo, &attendance};
     service_start(&service);
     wave(&service, visitors, 0, each);
-    wait_until_idle(&inside);
+    wait_until_gone(&attendance, each);
     int fds = test_open_fds();
     long live = rota__alloc_live();
     for (int i = each; i < connections; i += each)
         wave(&service, visitors, i, i + each);
-    wait_until_idle(&inside);
+    wait_until_gone(&attendance, connections);
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota__alloc_live(), ==, live);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);

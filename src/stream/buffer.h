@@ -18,7 +18,7 @@ static inline size_t rota__buffer_count(const struct rota__buffer *b)
 
 static inline char *rota__buffer_front(const struct rota__buffer *b)
 {
-    return b->data + b->head;
+    return b->head ? b->data + b->head : b->data;
 }
 
 /* Makes room for `more` bytes at the tail. Moves what is there, so that borrowers lose it. */
