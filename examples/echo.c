@@ -34,9 +34,10 @@ static int serve(void *arg)
 
 static int usage(FILE *out)
 {
-    fprintf(out, "usage: echo PORT\n"
-                 "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
-                 "port. Prints `port N` once it listens; ends on SIGINT.\n");
+    fprintf(out,
+            "usage: echo PORT\n"
+            "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
+            "port. Prints `port N` once it listens; ends on SIGINT.\n");
     return out == stderr ? 2 : 0;
 }
 

@@ -412,9 +412,9 @@ static int refused_main(void *arg)
     CHECK_PTR(s, ==, NULL);
     snprintf(expected, sizeof expected, "connect to 127.0.0.1:%d: Connection refused\n", port);
     CHECK_STR(reports, expected);
-    CHECK_INT(rota_tcp_connect("127.0.0.1", port,
-                               &(rota_connect_options){.bind = "no literal"}, &s),
-              ==, -EINVAL);
+    CHECK_INT(
+        rota_tcp_connect("127.0.0.1", port, &(rota_connect_options){.bind = "no literal"}, &s), ==,
+        -EINVAL);
     CHECK_INT(rota_tcp_connect("127.0.0.1", 70000, NULL, &s), ==, -EINVAL);
     close(holder);
     return 0;
@@ -772,8 +772,8 @@ static int answer_after(rota_stream *s, void *arg)
 static int grace_main(void *arg)
 {
     rota_time *work = arg;
-    struct service service = {listen_on("127.0.0.1"), answer_after, work,
-                              {.grace = 10 * ROTA_SECOND}};
+    struct service service = {
+        listen_on("127.0.0.1"), answer_after, work, {.grace = 10 * ROTA_SECOND}};
     int port = rota_listener_port(service.listener);
     rota_stream *late, *client = connect_to(service.listener);
     char reply[4];
@@ -942,7 +942,8 @@ static void wave(const struct service *service, struct visitor *visitors, int fr
 {
     rota_group g = {.policy = ROTA_GROUP_COLLECT};
     for (int i = from; i < to; i++) {
-        visitors[i] = (struct visitor){rota_listener_port(service->listener), i, from / (to - from)};
+        visitors[i] =
+            (struct visitor){rota_listener_port(service->listener), i, from / (to - from)};
         rota_group_spawn(&g, visit, &visitors[i]);
     }
     CHECK_INT(rota_group_wait(&g), ==, 0);

@@ -73,10 +73,11 @@ ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_add
 
 /* Zero is the default of each field. */
 typedef struct rota_connect_options {
-    bool nagle;          /* let the kernel delay small writes; off, they go at once */
-    rota_time keepalive; /* ask a silent peer after this long, and give it up after twice that; never */
-    const char *bind;    /* local address, a literal; the kernel chooses */
-    int bind_port;       /* local port; the kernel chooses */
+    bool nagle; /* let the kernel delay small writes; off, they go at once */
+    rota_time
+        keepalive; /* ask a silent peer after this long, and give it up after twice that; never */
+    const char *bind; /* local address, a literal; the kernel chooses */
+    int bind_port;    /* local port; the kernel chooses */
 } rota_connect_options;
 
 /* Connects to `host`. Where it has several addresses they are tried as RFC 8305 says: families by turns, the
@@ -130,7 +131,8 @@ typedef int rota_serve_fn(rota_stream *s, void *arg);
 
 typedef struct rota_serve_options {
     size_t connections; /* at most so many at once, further ones wait in the backlog; 65536 */
-    rota_time grace;    /* how long connections may go on when serving ends; 0: they are cancelled at once */
+    rota_time
+        grace; /* how long connections may go on when serving ends; 0: they are cancelled at once */
 } rota_serve_options;
 
 /* Accepts connections and runs handler(stream, arg) for each, until it is cancelled, timed out, or the listener

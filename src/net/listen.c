@@ -40,17 +40,20 @@ static int door_bind(int fd, rota_address *address, const rota_listen_options *o
     if (err == 0 && options->reuse_port)
         err = (int)rota__sys(ENOBUFS, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
     if (err == 0 && address->any.sa_family == AF_INET6)
-        err = (int)rota__sys(ENOBUFS, setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only));
+        err =
+            (int)rota__sys(ENOBUFS, setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only));
     if (err == 0)
         err = (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
     if (err == 0)
-        err = (int)rota__sys(EADDRINUSE, listen(fd, options->backlog ? options->backlog : SOMAXCONN));
+        err =
+            (int)rota__sys(EADDRINUSE, listen(fd, options->backlog ? options->backlog : SOMAXCONN));
     if (err == 0)
         err = (int)rota__sys(ENOBUFS, getsockname(fd, &address->any, &address->len));
     return err;
 }
 
-static int door_open(struct door *door, rota_loop *loop, const rota_listen_options *options, bool v6only)
+static int door_open(struct door *door, rota_loop *loop, const rota_listen_options *options,
+                     bool v6only)
 {
     int fd = rota__tcp_socket(door->address.any.sa_family, options->nagle, options->keepalive);
     int err = fd < 0 ? fd : door_bind(fd, &door->address, options, v6only);
