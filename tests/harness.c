@@ -344,7 +344,7 @@ static void run_with_faults(struct run *run)
     run_forked(run);
     uint64_t points = *faults.points;
     uint64_t fit = (uint64_t)(FAULT_SECONDS / (run->seconds + 1e-3)) + 10;
-    bool all = points <= fit || run->test->every_fault;
+    bool all = points <= fit || (run->test->every_suspend && faults.kind == ROTA__FAULT_SUSPEND);
     uint64_t dense = all ? points : fit / 2;
     uint64_t stride = all ? 1 : (points - dense) / (fit - dense) + 1;
     double seconds = run->seconds;

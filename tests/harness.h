@@ -45,7 +45,7 @@ struct test_case {
     int dies_of;         /* the signal that has to end the case */
     int exits_with;      /* the status that the case has to exit with */
     bool without_faults; /* left out of --fail: it cannot end by itself when something fails */
-    bool every_fault;    /* --fail leaves out no point, however long it takes */
+    bool every_suspend;  /* --fail=suspend leaves out no point, however long it takes */
     const char *says;    /* text that has to be in the output */
 
     struct test_case *next;

@@ -82,8 +82,8 @@ static void check_stop(const char *name, const char *expected)
     free(played.text);
 }
 
-/* Each point of the tour fails once, however many there are. */
-#define STOP(name_) TEST_WITH(name_, .every_fault = true)
+/* The tour is cancelled at each of its suspensions, however many there are. */
+#define STOP(name_) TEST_WITH(name_, .every_suspend = true)
 
 STOP(two_hellos)
 {
@@ -359,4 +359,10 @@ STOP(producer_consumer)
                                     "0.60 consumer took 19\n"
                                     "0.60 consumer took 20\n"
                                     "0.70 20 items, sum 210\n");
+}
+
+TEST_WITH(echo, .every_suspend = true, .both_backends = true)
+{
+    check_stop("echo", "0.00 100 clients\n"
+                       "0.00 each got its own words back\n");
 }

@@ -23,6 +23,7 @@ int stop_timeout(void);
 int stop_group(void);
 int stop_cancel(void);
 int stop_producer_consumer(void);
+int stop_echo(void);
 
 const struct stop stops[] = {
     {"two-hellos", stop_two_hellos, "Two tasks on one thread: while one sleeps, the other runs."},
@@ -60,6 +61,7 @@ const struct stop stops[] = {
     {"cancel", stop_cancel, "A task that holds things is cancelled, and puts them back."},
     {"producer-consumer", stop_producer_consumer,
      "Two producers, three consumers, and a queue between them that can be closed."},
+    {"echo", stop_echo, "A TCP server and its hundred clients, in one thread."},
 };
 
 const int stop_count = sizeof stops / sizeof stops[0];
