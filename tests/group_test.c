@@ -385,6 +385,39 @@ TASK_TEST(kept_tasks_are_given_after_the_wait_too)
     return 0;
 }
 
+TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
+{
+    struct job jobs[] = {{1, 1}, {2, -EIO}, {3}};
+    ROTA_SCOPED(rota_group) g = {.keep = true};
+    spawn_jobs(&g, jobs, 3);
+    rota_task *task;
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_PTR(rota_task_arg(task), ==, &jobs[0]);
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_PTR(rota_task_arg(task), ==, &jobs[1]);
+    CHECK_INT(rota_task_result(task), ==, -EIO);
+    CHECK_INT(rota_group_next(&g, &task), ==, -ECANCELED);
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_PTR(rota_task_arg(task), ==, &jobs[2]);
+    CHECK_INT(rota_group_next(&g, &task), ==, 0);
+    return 0;
+}
+
+TASK_TEST(next_gives_the_winner_of_a_race)
+{
+    struct job jobs[] = {{3, 3}, {1, -EIO}, {2, 7}};
+    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE, .keep = true};
+    spawn_jobs(&g, jobs, 3);
+    rota_task *task;
+    do
+        CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    while (rota_task_result(task) < 0);
+    CHECK_PTR(rota_task_arg(task), ==, &jobs[2]);
+    CHECK_INT(rota_group_wait(&g), ==, 7);
+    return 0;
+}
+
 TASK_TEST(next_needs_keep)
 {
     struct job job = {1};
@@ -485,6 +518,33 @@ TASK_TEST(task_added_while_the_interrupted_owner_waits_starts_cancelled)
     }
     CHECK_INT(late.job.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 2);
+    return 0;
+}
+
+static int cancel_group_later(void *arg)
+{
+    struct late *late = arg;
+    int err = rota_sleep(ROTA_SECOND);
+    rota_group_cancel(late->group);
+    late->err = rota_group_spawn(late->group, work, &late->job);
+    return err;
+}
+
+TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
+{
+    struct job job = {9};
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    struct late late = {&g, {9}};
+    spawn_jobs(&g, &job, 1);
+    rota_group_spawn(&g, cancel_group_later, &late);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(job.saw, ==, -ECANCELED);
+    CHECK_INT(late.err, ==, 0);
+    CHECK_INT(late.job.saw, ==, -ECANCELED);
+    CHECK_INT(seconds(), ==, 1);
+    spawn_jobs(&g, &job, 1);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(job.saw, ==, 0);
     return 0;
 }
 

@@ -129,13 +129,13 @@ void rota__group_task_ended(rota_task *task)
     group->_running--;
     if (group->keep)
         rota__list_append(&group->_ended, &task->member);
-    if (!(result == -ECANCELED && task->own.cancelled))
-        count_result(group, result);
     struct rota__wait *waiter = group->_waiter;
     if (waiter && (group->_running == 0 || waiter->kind == &next_kind)) {
         group->_waiter = NULL;
-        rota__wake(waiter, 0);
+        rota__wake(waiter, 0); /* before what this result may cancel */
     }
+    if (!(result == -ECANCELED && task->own.cancelled))
+        count_result(group, result);
 }
 
 /* Waits for all tasks whatever happens; what interrupts the wait cancels them. */
