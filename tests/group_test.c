@@ -847,6 +847,53 @@ TASK_TEST(only_the_owner_waits)
     return 0;
 }
 
+struct intruder {
+    rota_group *group;
+    int waited, next;
+};
+
+static int intrude(void *arg)
+{
+    struct intruder *i = arg;
+    rota_task *task;
+    i->waited = rota_group_wait(i->group);
+    i->next = rota_group_next(i->group, &task);
+    return rota_sleep(ROTA_SECOND);
+}
+
+TASK_TEST(only_the_owner_waits_also_while_it_does)
+{
+    struct job job = {2, 5};
+    ROTA_SCOPED(rota_group) g = {.keep = true};
+    struct intruder inside = {&g}, outside = {&g};
+    spawn_jobs(&g, &job, 1);
+    rota_group_spawn(&g, intrude, &inside);
+    CHECK_OK(rota_spawn(intrude, &outside, NULL));
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(inside.waited, ==, -EPERM);
+    CHECK_INT(inside.next, ==, -EPERM);
+    CHECK_INT(outside.waited, ==, -EPERM);
+    CHECK_INT(outside.next, ==, -EPERM);
+    CHECK_INT(job.saw, ==, 0);
+    CHECK_INT(seconds(), ==, 2);
+    return 0;
+}
+
+TASK_TEST(only_the_owner_takes_tasks)
+{
+    struct job job = {2, 5};
+    ROTA_SCOPED(rota_group) g = {.keep = true};
+    struct intruder inside = {&g};
+    spawn_jobs(&g, &job, 1);
+    rota_group_spawn(&g, intrude, &inside);
+    rota_task *task;
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_PTR(rota_task_arg(task), ==, &job);
+    CHECK_INT(inside.next, ==, -EPERM);
+    return 0;
+}
+
 TEST(groups_outside_a_task_say_so)
 {
     rota_group g = {.keep = true};

@@ -362,8 +362,8 @@ ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 
 /* Waits for the next task to end and gives it to you, in the order in which they end; its result is
  * rota_task_result. It stays the group's, for you to look at until the next call on the group. Needs `keep`.
- * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EINVAL (without
- * `keep`). */
+ * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EPERM (the
+ * caller does not own the group), -EINVAL (without `keep`). */
 ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */

@@ -41,6 +41,12 @@ static int group_open(rota_group *group)
     return 0;
 }
 
+/* Whether `here` owns it, or may come to. While the owner waits for all, the scope is closed. */
+static bool owned_by(const rota_group *group, const rota_task *here)
+{
+    return group->_scope.task ? group->_scope.task == here : group->_running == 0;
+}
+
 static void cancel_tasks(rota_group *group)
 {
     rota__list_each (node, &group->_tasks)
@@ -184,11 +190,11 @@ int rota_group_wait(rota_group *group)
         return ROTA_ENOTASK;
     if (rota__fault(ROTA__FAULT_SUSPEND))
         rota__cancel_by_fault(here);
+    if (!owned_by(group, here))
+        return -EPERM;
     release_given(group);
     if (!group->_scope.task)
         return here->interrupt; /* never used */
-    if (group->_scope.task != here)
-        return -EPERM;
     rota__scope_close(&group->_scope);
     int interrupt = drain(group);
     return interrupt < 0 ? interrupt : group->_result;
@@ -197,6 +203,8 @@ int rota_group_wait(rota_group *group)
 int rota_group_next(rota_group *group, rota_task **ret_task)
 {
     int err = group->keep ? group_check(group, "rota_group_next") : -EINVAL;
+    if (err == 0 && !owned_by(group, rota__task_here()))
+        err = -EPERM;
     if (err == 0)
         err = group_open(group);
     if (err == 0)
