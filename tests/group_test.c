@@ -143,6 +143,26 @@ static int cancel_oneself(void *arg)
     return rota_yield();
 }
 
+TASK_TEST(race_whose_tasks_are_all_cancelled_has_no_winner)
+{
+    struct job jobs[] = {{9}, {8}};
+    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    spawn_jobs(&g, jobs, 2);
+    rota_group_cancel(&g);
+    CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
+    rota_group_spawn(&g, cancel_oneself, NULL);
+    CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
+    jobs[0] = (struct job){1, -EIO};
+    rota_group_spawn(&g, cancel_oneself, NULL);
+    spawn_jobs(&g, jobs, 1);
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    jobs[0] = (struct job){1, 0};
+    rota_group_spawn(&g, cancel_oneself, NULL);
+    spawn_jobs(&g, jobs, 1);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    return 0;
+}
+
 TASK_TEST(cancelled_task_is_no_failure)
 {
     struct job job = {2};

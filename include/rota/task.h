@@ -322,6 +322,7 @@ typedef struct rota_group {
     bool keep; /* keep ended tasks for rota_group_next; else they are released as they end */
     bool _interrupted;
     bool _settled; /* the result that counts is known */
+    bool _lost;    /* a task ended because it was cancelled */
     int _result;
     size_t _running;
     struct rota__scope _scope;
@@ -356,8 +357,8 @@ ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg
  * used again afterwards.
  *
  * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if there
- * is none, the first failure; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EPERM (the caller does not own
- * the group). */
+ * is none, the first failure (-ECANCELED if all were cancelled); or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * -EPERM (the caller does not own the group). */
 ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 
 /* Waits for the next task to end and gives it to you, in the order in which they end; its result is

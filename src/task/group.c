@@ -35,7 +35,7 @@ static int group_open(rota_group *group)
         return 0;
     if (!here)
         return ROTA_ENOTASK;
-    group->_settled = false;
+    group->_settled = group->_lost = false;
     group->_result = 0;
     rota__scope_open(&group->_scope, ROTA__SCOPE_GROUP, here);
     return 0;
@@ -142,6 +142,8 @@ void rota__group_task_ended(rota_task *task)
     }
     if (!(result == -ECANCELED && task->own.cancelled))
         count_result(group, result);
+    else
+        group->_lost = true;
 }
 
 /* Waits for all tasks whatever happens; what interrupts the wait cancels them. */
@@ -160,6 +162,12 @@ static int drain(rota_group *group)
     }
     group->_interrupted = false;
     return interrupt;
+}
+
+/* A race whose tasks were all cancelled has no winner, and no failure to show for it. */
+static bool nobody_won(const rota_group *group)
+{
+    return group->policy == ROTA_GROUP_RACE && group->_lost && !group->_settled && !group->_result;
 }
 
 static void release_given(rota_group *group)
@@ -197,7 +205,9 @@ int rota_group_wait(rota_group *group)
         return here->interrupt; /* never used */
     rota__scope_close(&group->_scope);
     int interrupt = drain(group);
-    return interrupt < 0 ? interrupt : group->_result;
+    if (interrupt < 0)
+        return interrupt;
+    return nobody_won(group) ? -ECANCELED : group->_result;
 }
 
 int rota_group_next(rota_group *group, rota_task **ret_task)
