@@ -198,11 +198,17 @@ def check_install():
         for compiler in ("gcc", "clang"):
             for link in (["--libs"], ["--static", "--libs"]):
                 kind = ["-static"] if "--static" in link else []
-                status, output = run([compiler, "-std=c17", "-Wall", "-Wextra", "-Werror", *kind, *include,
+                status, output = run([compiler, "-std=c17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *kind, *include,
                                       "tests/installed.c", "-o", program, *flags(*link)], env)
                 if status == 0:
                     status, output = run([program], env, limit=60)
                 tally.add_check(f"program with {compiler} and {' '.join(link)}", status == 0, output)
+        for compiler in ("g++", "clang++"):
+            status, output = run([compiler, "-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+                                  *include, "tests/installed.c", "-o", program, *flags("--libs")], env)
+            if status == 0:
+                status, output = run([program], env, limit=60)
+            tally.add_check(f"program with {compiler}", status == 0, output)
         for block in re.findall(r"^```c\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
             source = destination / "readme.c"
             source.write_text(block)

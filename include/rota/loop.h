@@ -142,11 +142,7 @@ struct rota_handle {
 #else
 #define ROTA_HANDLE_INIT \
     {                    \
-        {                \
-            {            \
-                0        \
-            }            \
-        }                \
+        0                \
     }
 #endif
 

@@ -196,6 +196,13 @@ static inline void rota__timeout_leave(rota_timeout *timeout)
 }
 ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
 
+static inline rota_timeout rota__timeout_for(rota_time duration)
+{
+    rota_timeout timeout = ROTA_TIMEOUT_INIT;
+    timeout.duration = duration;
+    return timeout;
+}
+
 static inline bool rota__timeout_once(rota_timeout *timeout)
 {
     if (timeout->_step++)
@@ -212,8 +219,8 @@ static inline bool rota__timeout_once(rota_timeout *timeout)
  *     }
  *     if (err == -ETIMEDOUT)
  *         ... */
-#define ROTA_TIMEOUT(after)                                                             \
-    for (ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = {.duration = (after)}; \
+#define ROTA_TIMEOUT(after)                                                                \
+    for (ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = rota__timeout_for(after); \
          rota__timeout_once(&ROTA__UNIQUE(rota__timeout));)
 
 /* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
@@ -227,6 +234,14 @@ ROTA_API void rota_shield_begin(rota_shield *shield);
 ROTA_API void rota_shield_end(rota_shield *shield);
 ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
 
+static inline rota_shield rota__shield_unopened(void)
+{
+    rota_shield shield;
+    shield._scope.task = NULL;
+    shield._step = 0;
+    return shield;
+}
+
 static inline bool rota__shield_once(rota_shield *shield)
 {
     if (shield->_step++)
@@ -235,8 +250,8 @@ static inline bool rota__shield_once(rota_shield *shield)
     return true;
 }
 
-#define ROTA_SHIELD                                                          \
-    for (ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = {._step = 0}; \
+#define ROTA_SHIELD                                                                     \
+    for (ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = rota__shield_unopened(); \
          rota__shield_once(&ROTA__UNIQUE(rota__shield));)
 
 /* ---- Futures: a result that somebody else will bring ---- */
