@@ -177,6 +177,8 @@ static int fork_and_interrupt_child(void *arg)
 
 TEST_WITH(sigint_of_a_child_without_a_loop_ends_it, .without_faults = true)
 {
+    if (ROTA__TSAN)
+        SKIP("ThreadSanitizer withholds signals from the child of a fork");
     CHECK_INT(rota_run(fork_and_interrupt_child, NULL), ==, 0);
 }
 
