@@ -31,8 +31,8 @@
  *         return err < 0 ? err : rota_stream_read_exact(s, ret_reply, len);
  *     }
  *
- * A deadline for any of it is a ROTA_TIMEOUT around the call. Which address failed, and why, is told to
- * the log hook at ROTA_LOG_INFO. */
+ * A deadline for any of it is a ROTA_TIMEOUT around the call. Which address failed, and why, is
+ * told to the log hook at ROTA_LOG_INFO. */
 #ifndef ROTA_NET_H
 #define ROTA_NET_H
 
@@ -57,34 +57,36 @@ typedef struct rota_address {
 
 #define ROTA_ADDRESS_TEXT 80
 
-/* Writes "127.0.0.1:80" or "[::1]:80" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and
- * returns it. */
+/* Writes "127.0.0.1:80" or "[::1]:80" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes,
+ * and returns it. */
 ROTA_API const char *rota_address_text(const rota_address *address, char *ret_text);
 
-/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0") and
- * "localhost", which is always this machine, are answered at once; other names are looked up by
+/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0")
+ * and "localhost", which is always this machine, are answered at once; other names are looked up by
  * getaddrinfo(3) in the loop's thread pool, and a caller that is cancelled does not wait for that.
  *
- * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name), ROTA_EDNS (nobody
- * could say, now), -EINVAL (no name, no such port, no place), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM. */
+ * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name),
+ * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place), -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM. */
 ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max);
 
 /* ---- Connecting ---- */
 
 /* Zero is the default of each field. */
 typedef struct rota_connect_options {
-    bool nagle; /* let the kernel delay small writes; off, they go at once */
-    rota_time
-        keepalive; /* ask a silent peer after this long, and give it up after twice that; never */
-    const char *bind; /* local address, a literal; the kernel chooses */
-    int bind_port;    /* local port; the kernel chooses */
+    bool nagle;          /* let the kernel delay small writes; off, they go at once */
+    rota_time keepalive; /* ask a silent peer after this long, give it up after twice that; never */
+    const char *bind;    /* local address, a literal; the kernel chooses */
+    int bind_port;       /* local port; the kernel chooses */
 } rota_connect_options;
 
-/* Connects to `host`. Where it has several addresses they are tried as RFC 8305 says: families by turns, the
- * next one when one has failed or has not answered for 250 ms, and the first to answer wins.
+/* Connects to `host`. Where it has several addresses they are tried as RFC 8305 says: families by
+ * turns, the next one when one has failed or has not answered for 250 ms, and the first to answer
+ * wins.
  *
- * Returns 0, what rota_resolve returns, -EINVAL (`bind` is no literal), -ECANCELED, -ETIMEDOUT, or why the
- * last address failed: -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EADDRINUSE, -EMFILE, ... */
+ * Returns 0, what rota_resolve returns, -EINVAL (`bind` is no literal), -ECANCELED, -ETIMEDOUT, or
+ * why the last address failed: -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EADDRINUSE, -EMFILE,
+ * ... */
 ROTA_SUSPENDS int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
                                    rota_stream **ret_stream);
 
@@ -100,12 +102,12 @@ typedef struct rota_listen_options {
     rota_time keepalive; /* the same */
 } rota_listen_options;
 
-/* Listens on all addresses of `host` ("localhost" is 127.0.0.1 and ::1); NULL or "" is every address of this
- * machine. Port 0 takes a free one, the same for all addresses. Addresses that this machine does not have
- * are left out as long as one remains.
+/* Listens on all addresses of `host` ("localhost" is 127.0.0.1 and ::1); NULL or "" is every
+ * address of this machine. Port 0 takes a free one, the same for all addresses. Addresses that this
+ * machine does not have are left out as long as one remains.
  *
- * Returns 0, what rota_resolve returns, -EADDRINUSE (the port is taken), -EADDRNOTAVAIL, -EACCES, -EMFILE, or
- * another error of bind(2). */
+ * Returns 0, what rota_resolve returns, -EADDRINUSE (the port is taken), -EADDRNOTAVAIL, -EACCES,
+ * -EMFILE, or another error of bind(2). */
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
@@ -113,12 +115,13 @@ ROTA_API int rota_listener_port(const rota_listener *listener);
 
 /* Waits for a connection. Connections that end before they are accepted are passed over.
  *
- * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY (another task accepts), ROTA_ECLOSED, -EMFILE, -ENFILE, -ENOBUFS,
- * -ENOMEM: after these the connection is still waiting, unless memory for the stream was what failed. */
+ * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY (another task accepts), ROTA_ECLOSED, -EMFILE, -ENFILE,
+ * -ENOBUFS, -ENOMEM: after these the connection is still waiting, unless memory for the stream was
+ * what failed. */
 ROTA_SUSPENDS int rota_accept(rota_listener *listener, rota_stream **ret_stream);
 
-/* Stops listening: peers are refused, a call of rota_accept or rota_serve under way ends with ROTA_ECLOSED.
- * Shields itself. */
+/* Stops listening: peers are refused, a call of rota_accept or rota_serve under way ends with
+ * ROTA_ECLOSED. Shields itself. */
 ROTA_API void rota_listener_close(rota_listener *listener);
 /* Accepts NULL, returns NULL; what ROTA_AUTO(rota_listener) calls. */
 ROTA_API rota_listener *rota_listener_free(rota_listener *listener);
@@ -131,16 +134,15 @@ typedef int rota_serve_fn(rota_stream *s, void *arg);
 
 typedef struct rota_serve_options {
     size_t connections; /* at most so many at once, further ones wait in the backlog; 65536 */
-    rota_time
-        grace; /* how long connections may go on when serving ends; 0: they are cancelled at once */
+    rota_time grace;    /* how long they may go on when serving ends; 0: cancelled at once */
 } rota_serve_options;
 
-/* Accepts connections and runs handler(stream, arg) for each, until it is cancelled, timed out, or the listener
- * is closed. Then the listener is closed, the handlers have `grace` to end, are cancelled, and are
- * waited for.
+/* Accepts connections and runs handler(stream, arg) for each, until it is cancelled, timed out, or
+ * the listener is closed. Then the listener is closed, the handlers have `grace` to end, are
+ * cancelled, and are waited for.
  *
- * A handler that fails ends its own connection only; the log hook is told. Without descriptors or memory for
- * another connection it pauses, says so once, and goes on when there are some.
+ * A handler that fails ends its own connection only; the log hook is told. Without descriptors or
+ * memory for another connection it pauses, says so once, and goes on when there are some.
  *
  * Returns -ECANCELED, -ETIMEDOUT, ROTA_ECLOSED, ROTA_ENOTASK, -EBUSY, or an error of accept(2) that
  * does not pass. */

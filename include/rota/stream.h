@@ -1,7 +1,7 @@
 /* stream: bytes that come and go in order: a TCP connection, a pipe, a pair in memory.
  *
- * A stream reads and writes; both may be done at once, by two tasks. What reads more than it was asked
- * for (a line, a separator) keeps the rest in the stream's buffer, for whatever reads next.
+ * A stream reads and writes; both may be done at once, by two tasks. What reads more than it was
+ * asked for (a line, a separator) keeps the rest in the stream's buffer, for whatever reads next.
  *
  *     static int shout(rota_stream *s)
  *     {
@@ -16,9 +16,9 @@
  *         return more;                             // 0 at the end, or an error
  *     }
  *
- * Reading never loses anything: where a call fails, is cancelled or runs into a limit, what had arrived
- * is still there for the next call. A write that fails may have sent a part; if so, the stream refuses
- * further writes, which would continue in the middle of nowhere.
+ * Reading never loses anything: where a call fails, is cancelled or runs into a limit, what had
+ * arrived is still there for the next call. A write that fails may have sent a part; if so, the
+ * stream refuses further writes, which would continue in the middle of nowhere.
  *
  * A stream without unread lines or held-back output has no buffer, so idle connections cost little.
  *
@@ -47,31 +47,33 @@ typedef struct rota_stream rota_stream;
  * the read is withdrawn and the call returns only once the kernel has let go of `buf`; if data won
  * the race, its count is returned and the cancellation arrives at the next suspending call.
  *
- * Returns the number of bytes, 0 at the end of the stream, -EINVAL (`len` is 0), -ECANCELED, -ETIMEDOUT (a
- * deadline around the call passed), -EBUSY if another task is reading, ROTA_ECLOSED, or an error of
- * recv(2), such as -ECONNRESET. Such an error is final: it comes back with every later read. */
+ * Returns the number of bytes, 0 at the end of the stream, -EINVAL (`len` is 0), -ECANCELED,
+ * -ETIMEDOUT (a deadline around the call passed), -EBUSY if another task is reading, ROTA_ECLOSED,
+ * or an error of recv(2), such as -ECONNRESET. Such an error is final: it comes back with every
+ * later read. */
 ROTA_SUSPENDS ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len);
 
-/* Reads exactly `len` bytes. If they do not come, nothing is taken: what had arrived stays readable.
- * Returns 0, ROTA_EOF (the stream ended before), or an error of rota_stream_read. */
+/* Reads exactly `len` bytes. If they do not come, nothing is taken: what had arrived stays
+ * readable. Returns 0, ROTA_EOF (the stream ended before), or an error of rota_stream_read. */
 ROTA_SUSPENDS int rota_stream_read_exact(rota_stream *s, void *buf, size_t len);
 
-/* Reads up to and including `separator`, which is not empty. `ret_data` borrows the stream's buffer and is
- * valid until the next call that reads.
+/* Reads up to and including `separator`, which is not empty. `ret_data` borrows the stream's buffer
+ * and is valid until the next call that reads.
  *
- * Where the data, separator included, would be longer than `limit` bytes (0: the stream's limit), the
- * result is ROTA_ELIMIT and everything stays readable.
+ * Where the data, separator included, would be longer than `limit` bytes (0: the stream's limit),
+ * the result is ROTA_ELIMIT and everything stays readable.
  *
- * Returns 0, ROTA_EOF (the stream ended without it; what came is readable), ROTA_ELIMIT, -ENOMEM, -EINVAL,
- * or an error of rota_stream_read. */
+ * Returns 0, ROTA_EOF (the stream ended without it; what came is readable), ROTA_ELIMIT, -ENOMEM,
+ * -EINVAL, or an error of rota_stream_read. */
 ROTA_SUSPENDS int rota_stream_read_until(rota_stream *s, rota_str separator, size_t limit,
                                          rota_str *ret_data);
 
-/* Reads a line, which ends with "\n" or "\r\n" or at the end of the stream. `ret_line` comes without
- * that, with a NUL behind it, and borrows the stream's buffer until the next call that reads.
+/* Reads a line, which ends with "\n" or "\r\n" or at the end of the stream. `ret_line` comes
+ * without that, with a NUL behind it, and borrows the stream's buffer until the next call that
+ * reads.
  *
- * Returns 1, 0 at the end, ROTA_ELIMIT (the line with its end is longer than the stream's limit; it stays
- * readable), -ENOMEM, or an error of rota_stream_read. */
+ * Returns 1, 0 at the end, ROTA_ELIMIT (the line with its end is longer than the stream's limit; it
+ * stays readable), -ENOMEM, or an error of rota_stream_read. */
 ROTA_SUSPENDS int rota_stream_read_line(rota_stream *s, rota_str *ret_line);
 
 /* The lines of a stream as rota_str.
@@ -84,20 +86,21 @@ ROTA_API rota_iter rota_stream_lines(rota_stream *s);
 /* Shows at least `len` bytes that are to be read next, without taking them; less only at the end.
  * `ret_data` borrows the buffer until the next call that reads.
  *
- * Returns their number, ROTA_ELIMIT (`len` is more than the stream's limit), -ENOMEM, or an error of
- * rota_stream_read. */
+ * Returns their number, ROTA_ELIMIT (`len` is more than the stream's limit), -ENOMEM, or an error
+ * of rota_stream_read. */
 ROTA_SUSPENDS ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data);
 
-/* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores that. */
+/* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores
+ * that. */
 ROTA_API void rota_stream_set_limit(rota_stream *s, size_t limit);
 
 /* ---- Writing ---- */
 
 /* Writes all of it. Suspends while the other side does not keep up. `buf` is borrowed until return.
  *
- * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY if another task is writing, ROTA_ECLOSED, -EPIPE (the peer
- * reads no more, the write side was shut down, or an earlier write was cut short), -ECONNRESET, or another
- * error of send(2). */
+ * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY if another task is writing, ROTA_ECLOSED, -EPIPE (the
+ * peer reads no more, the write side was shut down, or an earlier write was cut short),
+ * -ECONNRESET, or another error of send(2). */
 ROTA_SUSPENDS int rota_stream_write(rota_stream *s, const void *buf, size_t len);
 /* The same for several pieces at once, in order. */
 ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count);
@@ -105,18 +108,19 @@ ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, in
 /* Holds back what is written from now on, to go out in few large pieces: at rota_stream_flush, at
  * shutdown and close, and whenever it exceeds the stream's limit. */
 ROTA_API void rota_stream_cork(rota_stream *s);
-/* Sends what is held back, and holds back no more. If it fails, what was not sent is still held, and
- * flushing may be tried again. Returns as rota_stream_write. */
+/* Sends what is held back, and holds back no more. If it fails, what was not sent is still held,
+ * and flushing may be tried again. Returns as rota_stream_write. */
 ROTA_SUSPENDS int rota_stream_flush(rota_stream *s);
 
-/* Ends the write side, after what is held back: the peer reads to the end; reading goes on. Returns 0 or an
- * error of rota_stream_write; -ENOTCONN if the peer is gone. */
+/* Ends the write side, after what is held back: the peer reads to the end; reading goes on. Returns
+ * 0 or an error of rota_stream_write; -ENOTCONN if the peer is gone. */
 ROTA_SUSPENDS int rota_stream_shutdown(rota_stream *s);
 
 /* ---- The whole ---- */
 
-/* Closes the stream: calls of others that are inside end with ROTA_ECLOSED, what is held back is sent (in a
- * second at most), the descriptor is closed. Shields itself. Afterwards every call gives ROTA_ECLOSED.
+/* Closes the stream: calls of others that are inside end with ROTA_ECLOSED, what is held back is
+ * sent (in a second at most), the descriptor is closed. Shields itself. Afterwards every call gives
+ * ROTA_ECLOSED.
  *
  * Returns 0, also when it was closed before, or why held-back output could not be sent. */
 ROTA_API int rota_stream_close(rota_stream *s);
@@ -125,8 +129,8 @@ ROTA_API int rota_stream_close(rota_stream *s);
 ROTA_API rota_stream *rota_stream_free(rota_stream *s);
 ROTA_DEFINE_AUTO(rota_stream, rota_stream_free);
 
-/* What went wrong last, and with whom: "read from 127.0.0.1:4711: Connection reset by peer". Empty when
- * nothing did. Valid until the next call of it. */
+/* What went wrong last, and with whom: "read from 127.0.0.1:4711: Connection reset by peer". Empty
+ * when nothing did. Valid until the next call of it. */
 ROTA_API const char *rota_stream_error(rota_stream *s);
 
 /* The addresses of both ends as text, such as "127.0.0.1:4711" or "[::1]:80"; "pair", "unix" or
@@ -135,13 +139,13 @@ ROTA_API const char *rota_stream_peer(rota_stream *s);
 ROTA_API const char *rota_stream_local(rota_stream *s);
 
 /* Makes two streams of this thread's loop; what is written to one is read from the other. Up to
- * `capacity` bytes (0: 64 KiB) are under way in each direction: with 1, a reader gets them one by one.
- * Returns 0, ROTA_ENOTASK (this thread has no loop) or -ENOMEM. */
+ * `capacity` bytes (0: 64 KiB) are under way in each direction: with 1, a reader gets them one by
+ * one. Returns 0, ROTA_ENOTASK (this thread has no loop) or -ENOMEM. */
 ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_other);
 
-/* Makes a stream of a descriptor and takes it over: a connected stream socket, a pipe, a terminal; not a
- * regular file. Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then the
- * descriptor is still yours. */
+/* Makes a stream of a descriptor and takes it over: a connected stream socket, a pipe, a terminal;
+ * not a regular file. Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then
+ * the descriptor is still yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
 #ifdef __cplusplus

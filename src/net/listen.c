@@ -1,7 +1,7 @@
 /* Listening: one listener may stand on several sockets, one for each address of its name.
  *
- * 1. One task accepts at a time. With one socket it awaits the one operation; with several they race, and what
- *    the losers accepted meanwhile is kept for the next call. */
+ * 1. One task accepts at a time. With one socket it awaits the one operation; with several they
+ *    race, and what the losers accepted meanwhile is kept for the next call. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -254,7 +254,8 @@ static ssize_t accept_anywhere(rota_listener *l, struct door **ret_door)
     return door->racer.op.result;
 }
 
-/* The connection ended before it was accepted, or, as accept(2) puts it, had network errors pending. */
+/* The connection ended before it was accepted, or, as accept(2) puts it, had network errors
+ * pending. */
 static bool passes(ssize_t err)
 {
     switch (err) {

@@ -24,8 +24,8 @@ struct rota__racer {
 void rota__race_init(struct rota__race *race);
 /* `racer->op` is filled, but for `done`. */
 void rota__race_start(struct rota__race *race, struct rota__racer *racer);
-/* Waits until something has finished since the last wait. Returns 0, or why the task was interrupted; an
- * interrupt by rota__race_abort, which is the `abort` that `kind` has. */
+/* Waits until something has finished since the last wait. Returns 0, or why the task was
+ * interrupted; an interrupt by rota__race_abort, which is the `abort` that `kind` has. */
 int rota__race_wait(struct rota__race *race, const struct rota__wait_kind *kind);
 void rota__race_abort(struct rota__wait *wait, int reason);
 /* Makes the wait under way end with `err`. */

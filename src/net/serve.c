@@ -1,9 +1,10 @@
 /* Serving: a task a connection.
  *
- *     accepting <-> pausing (as many connections as allowed, or no descriptors) -> draining -> ended
+ *     accepting <-> pausing (at the limit, or no descriptors) -> draining -> ended
  *
  * 1. `running` counts the connections whose stream is not yet closed.
- * 2. Handlers run in a group that collects, so none ends another; the group ends before rota_serve does. */
+ * 2. Handlers run in a group that collects, so none ends another; the group ends before rota_serve
+ *    does. */
 #include "base/log.h"
 #include "net/net.h"
 

@@ -1,5 +1,5 @@
-/* Bytes between `head` and `tail`, in memory that exists only while it is needed. One byte behind `tail`
- * is always there, for a NUL. */
+/* Bytes between `head` and `tail`, in memory that exists only while it is needed. One byte behind
+ * `tail` is always there, for a NUL. */
 #ifndef ROTA__STREAM_BUFFER_H
 #define ROTA__STREAM_BUFFER_H
 

@@ -33,8 +33,8 @@ static inline void rota__gate_leave(struct rota__gate *gate, unsigned char who)
         rota__gate_left_closed(gate);
 }
 
-/* Waits until a closed gate is empty. Shields itself. False outside a task, where it cannot wait: if
- * somebody is inside, the last one to leave will call `emptied`. */
+/* Waits until a closed gate is empty. Shields itself. False outside a task, where it cannot wait:
+ * if somebody is inside, the last one to leave will call `emptied`. */
 bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate));
 
 #endif

@@ -1,7 +1,7 @@
 /* Reading: straight into the caller's memory where nothing is buffered, else through the buffer.
  *
- * 1. Bytes leave the buffer only when the call that takes them succeeds. read_exact, which fills the
- *    caller's memory as it goes, puts them back when it fails.
+ * 1. Bytes leave the buffer only when the call that takes them succeeds. read_exact, which fills
+ *    the caller's memory as it goes, puts them back when it fails.
  * 2. Once a read has failed for good (read_error), the buffer is still served, then the error. */
 #include "stream/stream.h"
 

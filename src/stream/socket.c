@@ -15,8 +15,8 @@ static struct rota__socket *socket_of(struct rota__filter *filter)
     return rota__container_of(filter, struct rota__socket, filter);
 }
 
-/* The fields that an operation needs are set one by one: clearing all of it would cost more than the
- * rest of the call. */
+/* The fields that an operation needs are set one by one: clearing all of it would cost more than
+ * the rest of the call. */
 static ssize_t socket_read(struct rota__filter *filter, void *buf, size_t len)
 {
     struct rota__socket *socket = socket_of(filter);

@@ -1,9 +1,10 @@
-/* A stream is a stack of filters. The bottom one has the bytes (a descriptor, a pair in memory); those above
- * it transform them, as TLS does. Only the top one is called by the stream; each calls the one below.
+/* A stream is a stack of filters. The bottom one has the bytes (a descriptor, a pair in memory);
+ * those above it transform them, as TLS does. Only the top one is called by the stream; each calls
+ * the one below.
  *
  * 1. The stream lets one task read and one task write at a time; `shutdown` counts as writing.
- * 2. `interrupt` makes calls that are inside a filter end with ROTA_ECLOSED, and those that follow; it
- *    does not suspend. `close` comes when nobody is inside, from top to bottom.
+ * 2. `interrupt` makes calls that are inside a filter end with ROTA_ECLOSED, and those that follow;
+ *    it does not suspend. `close` comes when nobody is inside, from top to bottom.
  * 3. A filter reports what happened below unchanged; the stream decides which errors are final. */
 #ifndef ROTA__STREAM_STREAM_H
 #define ROTA__STREAM_STREAM_H
@@ -34,8 +35,8 @@ struct rota__filter_kind {
     /* Ends the write side. Suspends. */
     int (*shutdown)(struct rota__filter *filter);
     void (*interrupt)(struct rota__filter *filter);
-    /* Lets go of everything; one that was pushed frees itself. May suspend, shielded and not for long;
-     * outside a task it must not. */
+    /* Lets go of everything; one that was pushed frees itself. May suspend, shielded and not for
+     * long; outside a task it must not. */
     void (*close)(struct rota__filter *filter);
     /* Writes the address of one end as text. NULL: ask below. */
     void (*describe)(struct rota__filter *filter, bool peer, char *ret_text, size_t size);
@@ -60,9 +61,8 @@ enum { ROTA__STREAM_READING = 1, ROTA__STREAM_WRITING = 2 };
 struct rota_stream {
     struct rota__gate gate;
     bool corked;
-    bool torn; /* a write was cut short: nothing may follow */
-    bool
-        reset; /* a write learned that the connection is gone; the end that reads follow is no end */
+    bool torn;      /* a write was cut short: nothing may follow */
+    bool reset;     /* a write learned that the connection is gone: what reads as an end is none */
     int read_error; /* final */
     int error;      /* the last one, and in which direction */
     bool error_in_writing;
@@ -75,7 +75,8 @@ struct rota_stream {
     alignas(max_align_t) char bottom[]; /* the bottom filter */
 };
 
-/* Makes a stream with a bottom filter of `size` zeroed bytes, of which `kind` is set. NULL: no memory. */
+/* Makes a stream with a bottom filter of `size` zeroed bytes, of which `kind` is set. NULL: no
+ * memory. */
 rota_stream *rota__stream_new(const struct rota__filter_kind *kind, size_t size);
 static inline void *rota__stream_bottom(rota_stream *s)
 {

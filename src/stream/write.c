@@ -1,7 +1,8 @@
 /* Writing: straight from the caller's memory, or held back while the stream is corked.
  *
  * 1. What is held back leaves the buffer as it is sent, so a flush that fails can be repeated.
- * 2. A write that sent a part of the caller's bytes and then failed tears the stream: no write follows. */
+ * 2. A write that sent a part of the caller's bytes and then failed tears the stream: no write
+ *    follows. */
 #include "stream/stream.h"
 
 enum { PIECES = 16, KEPT_MEMORY = 4096 };
