@@ -447,3 +447,501 @@ TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
     CHECK_INT(rota_now() - begin, ==, ROTA_SECOND);
     return 0;
 }
+
+/* ---- Rule 9: deadlines */
+
+TASK_TEST(timeout_ends_only_its_own_scope_and_says_so)
+{
+    rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&outer, 5 * ROTA_SECOND);
+    rota_timeout_begin(&inner, ROTA_SECOND);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, ROTA_SECOND);
+    CHECK_INT(rota_timeout_end(&inner), ==, -ETIMEDOUT);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    CHECK_INT(rota_timeout_end(&outer), ==, 0);
+    CHECK_INT(rota_timeout_end(&outer), ==, 0);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    return 0;
+}
+
+TASK_TEST(earliest_of_nested_deadlines_counts)
+{
+    rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&outer, ROTA_SECOND);
+    rota_timeout_begin(&inner, 5 * ROTA_SECOND);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, ROTA_SECOND);
+    CHECK_INT(rota_timeout_end(&inner), ==, 0);
+    CHECK_INT(rota_yield(), ==, -ETIMEDOUT);
+    CHECK_INT(rota_timeout_end(&outer), ==, -ETIMEDOUT);
+    return 0;
+}
+
+TASK_TEST(deadline_comes_before_a_sleep_that_ends_at_the_same_time)
+{
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        CHECK_INT(rota_sleep(ROTA_SECOND), ==, -ETIMEDOUT);
+    }
+    CHECK_INT(rota_sleep(0), ==, 0);
+    return 0;
+}
+
+TASK_TEST(deadline_can_be_a_point_in_time)
+{
+    rota_timeout t = ROTA_TIMEOUT_INIT;
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    rota_timeout_begin_at(&t, 3 * ROTA_SECOND);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
+    CHECK_INT(rota_timeout_end(&t), ==, -ETIMEDOUT);
+    return 0;
+}
+
+TASK_TEST(deadline_in_the_past_has_passed_at_the_first_wait)
+{
+    static const rota_time durations[] = {0, -1, -ROTA_MINUTE, INT64_MIN};
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    for (size_t i = 0; i < COUNT(durations); i++) {
+        int err = 0;
+        ROTA_TIMEOUT (durations[i]) {
+            err = rota_sleep(ROTA_MINUTE);
+        }
+        CHECK_INT(err, ==, -ETIMEDOUT);
+    }
+    CHECK_INT(rota_now(), ==, ROTA_SECOND);
+    return 0;
+}
+
+TASK_TEST(never_is_no_deadline)
+{
+    rota_timeout t = ROTA_TIMEOUT_INIT;
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    rota_timeout_begin(&t, ROTA_NEVER);
+    CHECK_INT(rota_sleep(1000000 * ROTA_MINUTE), ==, 0);
+    CHECK_INT(rota_timeout_end(&t), ==, 0);
+    ROTA_TIMEOUT (ROTA_NEVER - 1) {
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    }
+    return 0;
+}
+
+TASK_TEST(deadline_can_be_moved_until_it_has_passed)
+{
+    rota_timeout t = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&t, 10 * ROTA_SECOND);
+    CHECK_INT(rota_sleep(9 * ROTA_SECOND), ==, 0);
+    rota_timeout_reset(&t, 10 * ROTA_SECOND); /* later */
+    CHECK_INT(rota_sleep(9 * ROTA_SECOND), ==, 0);
+    rota_timeout_reset(&t, ROTA_NEVER);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    rota_timeout_reset(&t, 5 * ROTA_SECOND); /* from never */
+    rota_timeout_reset(&t, ROTA_SECOND);     /* earlier */
+    rota_time start = rota_now();
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
+    rota_timeout_reset(&t, ROTA_MINUTE); /* too late */
+    CHECK_INT(rota_yield(), ==, -ETIMEDOUT);
+    CHECK_INT(rota_timeout_end(&t), ==, -ETIMEDOUT);
+    rota_timeout_reset(&t, ROTA_SECOND); /* closed */
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    return 0;
+}
+
+struct watched {
+    rota_timeout timeout;
+    int slept;
+};
+
+static int sleep_under_deadline(void *arg)
+{
+    struct watched *w = arg;
+    rota_timeout_begin(&w->timeout, ROTA_SECOND);
+    w->slept = rota_sleep(ROTA_MINUTE);
+    return rota_timeout_end(&w->timeout);
+}
+
+TASK_TEST(another_task_may_move_the_deadline)
+{
+    struct watched w = {.timeout = ROTA_TIMEOUT_INIT};
+    rota_task *task;
+    CHECK_OK(rota_spawn(sleep_under_deadline, &w, &task));
+    CHECK_INT(rota_sleep(ROTA_SECOND / 2), ==, 0);
+    rota_timeout_reset(&w.timeout, 7 * ROTA_SECOND);
+    CHECK_INT(rota_join(task), ==, -ETIMEDOUT);
+    CHECK_INT(w.slept, ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, 7 * ROTA_SECOND + ROTA_SECOND / 2);
+    return 0;
+}
+
+static int leave_by_return(void)
+{
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        ROTA_SHIELD
+        {
+            ROTA_TIMEOUT (ROTA_SECOND) {
+                return 5;
+            }
+        }
+    }
+    return 0;
+}
+
+TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
+{
+    rota_task *here = rota_task_current();
+    CHECK_INT(leave_by_return(), ==, 5);
+    for (int i = 0; i < 3; i++) {
+        ROTA_TIMEOUT (ROTA_SECOND) {
+            break;
+        }
+        ROTA_SHIELD
+        {
+            continue;
+        }
+        CHECK_PTR(here->scopes.next, ==, &here->own.node);
+    }
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        ROTA_SHIELD
+        {
+            goto out;
+        }
+    }
+out:
+    CHECK_PTR(here->scopes.next, ==, &here->own.node);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    return 0;
+}
+
+/* ---- Rule 8: cancelling a task in each of its states */
+
+struct nap {
+    rota_time length;
+    int first, second;
+    bool begun;
+};
+
+static int nap(void *arg)
+{
+    struct nap *n = arg;
+    n->begun = true;
+    n->first = rota_sleep(n->length);
+    n->second = rota_yield();
+    return n->second;
+}
+
+TASK_TEST(rule_8_task_that_has_not_begun_runs_and_sees_its_cancellation)
+{
+    struct nap n = {ROTA_SECOND};
+    rota_task *task;
+    CHECK_OK(rota_spawn(nap, &n, &task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    CHECK(n.begun);
+    CHECK_INT(n.first, ==, -ECANCELED);
+    CHECK_INT(n.second, ==, -ECANCELED);
+    return 0;
+}
+
+TASK_TEST(rule_8_cancellation_of_a_parked_task_comes_back)
+{
+    struct nap n = {ROTA_SECOND};
+    rota_task *task;
+    CHECK_OK(rota_spawn(nap, &n, &task));
+    let_others_run();
+    rota_task_cancel(task);
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    CHECK_INT(n.first, ==, -ECANCELED);
+    CHECK_INT(n.second, ==, -ECANCELED);
+    CHECK_INT(rota_now(), ==, 0);
+    return 0;
+}
+
+TASK_TEST(rule_8_ready_task_returns_what_it_was_woken_with_and_then_the_cancellation)
+{
+    struct nap n = {0};
+    rota_task *task;
+    CHECK_OK(rota_spawn(nap, &n, &task));
+    CHECK_INT(rota_yield(), ==, 0);
+    CHECK(n.begun && !rota_task_waits_for(task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    CHECK_INT(n.first, ==, 0);
+    CHECK_INT(n.second, ==, -ECANCELED);
+    return 0;
+}
+
+static int cancel_oneself(void *arg)
+{
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_check(), ==, -ECANCELED);
+    return rota_sleep(ROTA_SECOND);
+}
+
+TASK_TEST(rule_8_running_task_may_cancel_itself)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(cancel_oneself, NULL, &task));
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    return 0;
+}
+
+static int five(void *arg)
+{
+    return 5;
+}
+
+TASK_TEST(rule_8_task_that_has_ended_is_left_alone)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(five, NULL, &task));
+    let_others_run();
+    CHECK(rota_task_done(task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 5);
+    return 0;
+}
+
+/* ---- Rule 13: shields */
+
+TASK_TEST(rule_13_shield_may_have_a_deadline_of_its_own)
+{
+    rota_task_cancel(rota_task_current());
+    rota_timeout t = ROTA_TIMEOUT_INIT;
+    ROTA_SHIELD
+    {
+        CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+        rota_timeout_begin(&t, ROTA_SECOND);
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+        CHECK_INT(rota_timeout_end(&t), ==, -ETIMEDOUT);
+        CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    }
+    CHECK_INT(rota_yield(), ==, -ECANCELED);
+    CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
+    return 0;
+}
+
+static int shielded_nap(void *arg)
+{
+    struct nap *n = arg;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        ROTA_SHIELD
+        {
+            n->first = rota_sleep(n->length);
+        }
+        n->second = rota_yield();
+    }
+    return rota_yield();
+}
+
+TASK_TEST(rule_13_what_arrives_during_a_shield_is_seen_after_it)
+{
+    struct nap n = {5 * ROTA_SECOND};
+    rota_task *task;
+    CHECK_OK(rota_spawn(shielded_nap, &n, &task));
+    CHECK_INT(rota_sleep(3 * ROTA_SECOND), ==, 0);
+    CHECK_STR(rota_task_waits_for(task), "sleep");
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    CHECK_INT(n.first, ==, 0);
+    CHECK_INT(n.second, ==, -ECANCELED);
+    CHECK_INT(rota_now(), ==, 5 * ROTA_SECOND);
+    n = (struct nap){5 * ROTA_SECOND};
+    CHECK_OK(rota_spawn(shielded_nap, &n, &task));
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK_INT(n.first, ==, 0);
+    CHECK_INT(n.second, ==, -ETIMEDOUT);
+    return 0;
+}
+
+/* ---- Rule 10: a result, a deadline and a cancellation in one turn, in each order */
+
+struct party {
+    rota_future future;
+    int sockets[2];
+    rota_stream *near, *far;
+    rota_task *subject;
+    int (*wait)(struct party *p);
+    rota_timeout timeout;
+    int first, second;
+};
+
+static int wait_for_future(struct party *p)
+{
+    return rota_future_wait(&p->future);
+}
+
+static int wait_for_subject(struct party *p)
+{
+    rota_future *one = rota_task_future(p->subject);
+    int done = rota_wait(&one, 1, ROTA_ALL_COMPLETED);
+    return done == 1 ? rota_future_result(one) : done;
+}
+
+static int wait_for_bytes(struct party *p)
+{
+    char c[8];
+    return (int)rota_stream_read(p->near, c, sizeof c);
+}
+
+static int one_party(void *arg)
+{
+    struct party *p = arg;
+    rota_timeout_begin(&p->timeout, ROTA_MINUTE);
+    p->first = p->wait(p);
+    p->second = rota_yield();
+    rota_timeout_end(&p->timeout);
+    return 0;
+}
+
+static int wait_then_seven(void *arg)
+{
+    struct party *p = arg;
+    return rota_future_wait(&p->future);
+}
+
+/* Bytes in memory and futures are there the moment they are given. */
+static void check_order(const char *order, int (*wait)(struct party *p))
+{
+    struct party p = {.wait = wait};
+    rota_task *task;
+    rota_future_init(&p.future);
+    CHECK_OK(rota_stream_pair(64, &p.near, &p.far));
+    CHECK_OK(rota_spawn(wait_then_seven, &p, &p.subject));
+    CHECK_OK(rota_spawn(one_party, &p, &task));
+    let_others_run();
+    CHECK(rota_task_waits_for(task));
+    for (const char *c = order; *c; c++) {
+        if (*c == 'C')
+            rota_task_cancel(task);
+        else if (*c == 'T')
+            let_deadline_pass(&p.timeout);
+        else if (wait == wait_for_bytes)
+            CHECK_INT(rota_stream_write(p.far, "1234567", 7), ==, 0);
+        else
+            rota_future_set(&p.future, 7);
+    }
+    CHECK_INT(rota_join(task), ==, 0);
+    bool cancelled = strchr(order, 'C'), late = strchr(order, 'T');
+    /* A task's result is there a turn after what it waits for. */
+    bool won = order[0] == 'R' && (wait != wait_for_subject || !order[1]);
+    if (wait == wait_for_subject && !won)
+        won = p.first == 7;
+    CHECK_INT(p.first, ==, won ? 7 : order[order[0] == 'R'] == 'C' ? -ECANCELED : -ETIMEDOUT);
+    CHECK_INT(p.second, ==, cancelled ? -ECANCELED : late ? -ETIMEDOUT : 0);
+    if (wait == wait_for_bytes && !won && strchr(order, 'R'))
+        CHECK_INT(wait_for_bytes(&p), ==, 7); /* nothing read is lost */
+    rota_future_set(&p.future, 7);
+    rota_task_free(p.subject);
+    rota_stream_free(p.near);
+    rota_stream_free(p.far);
+}
+
+TASK_TEST(rule_10_what_arrives_first_in_a_turn_decides_and_nothing_is_lost)
+{
+    static const char *const orders[] = {"R",  "C",   "T",   "RC",  "CR",  "RT",  "TR", "CT",
+                                         "TC", "RCT", "RTC", "CRT", "CTR", "TRC", "TCR"};
+    static int (*const waits[])(struct party * p) = {wait_for_future, wait_for_subject,
+                                                     wait_for_bytes};
+    for (size_t w = 0; w < COUNT(waits); w++)
+        for (size_t i = 0; i < COUNT(orders); i++) {
+            printf("wait %zu, order %s\n", w, orders[i]);
+            check_order(orders[i], waits[w]);
+        }
+    return 0;
+}
+
+static int read_socket(void *arg)
+{
+    struct party *p = arg;
+    char buf[8];
+    p->first = (int)rota_stream_read(p->near, buf, sizeof buf);
+    ROTA_SHIELD
+    {
+        p->second = p->first < 0 ? (int)rota_stream_read(p->near, buf, sizeof buf) : 0;
+    }
+    return rota_yield();
+}
+
+static int cancel_with_data(void *arg)
+{
+    bool data_first = *(bool *)arg;
+    struct party p = {.sockets = {-1, -1}};
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p.sockets));
+    CHECK_OK(rota_stream_from_fd(p.sockets[0], &p.near));
+    rota_task *task;
+    CHECK_OK(rota_spawn(read_socket, &p, &task));
+    let_others_run();
+    if (data_first)
+        CHECK_INT(write(p.sockets[1], "1234567", 7), ==, 7);
+    rota_task_cancel(task);
+    if (!data_first)
+        CHECK_INT(write(p.sockets[1], "1234567", 7), ==, 7);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    /* Either the read won and has the bytes, or they are there for the next one. */
+    CHECK(p.first == 7 || (p.first == -ECANCELED && p.second == 7));
+    rota_stream_free(p.near);
+    close(p.sockets[1]);
+    return 0;
+}
+
+TEST_BOTH(rule_10_bytes_that_meet_a_cancellation_in_the_kernel_are_not_lost)
+{
+    CHECK_INT(rota_run(cancel_with_data, &(bool){true}), ==, 0);
+    CHECK_INT(rota_run(cancel_with_data, &(bool){false}), ==, 0);
+}
+
+/* ---- Where scopes are not used as they should */
+
+TEST(scopes_outside_a_task_do_nothing)
+{
+    rota_timeout t = ROTA_TIMEOUT_INIT;
+    rota_shield s;
+    CHECK_INT(rota_check(), ==, 0);
+    rota_timeout_begin(&t, 0);
+    rota_timeout_reset(&t, 0);
+    CHECK_INT(rota_timeout_end(&t), ==, 0);
+    rota_shield_begin(&s);
+    rota_shield_end(&s);
+    ROTA_TIMEOUT (0) {
+        CHECK_INT(rota_sleep(0), ==, ROTA_ENOTASK);
+        CHECK_INT(rota_yield(), ==, ROTA_ENOTASK);
+    }
+}
+
+static int forget_scopes(void *arg)
+{
+    union scope *scopes = arg;
+    rota_timeout_begin(&scopes[0].timeout, ROTA_SECOND);
+    rota_shield_begin(&scopes[1].shield);
+    rota_timeout_begin(&scopes[2].timeout, 2 * ROTA_SECOND);
+    return 0;
+}
+
+TASK_TEST(scopes_that_a_task_leaves_open_are_closed_at_its_end)
+{
+    union scope scopes[3] = {{ROTA_TIMEOUT_INIT}, {ROTA_TIMEOUT_INIT}, {ROTA_TIMEOUT_INIT}};
+    rota_task *task;
+    CHECK_OK(rota_spawn(forget_scopes, scopes, &task));
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
+    CHECK_INT(rota_timeout_end(&scopes[0].timeout), ==, 0);
+    rota_shield_end(&scopes[1].shield);
+    CHECK_INT(rota_timeout_end(&scopes[2].timeout), ==, 0);
+    return 0;
+}
+
+TASK_TEST(timeouts_may_be_closed_in_any_order)
+{
+    rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&outer, ROTA_SECOND);
+    rota_timeout_begin(&inner, 3 * ROTA_SECOND);
+    CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, -ETIMEDOUT);
+    CHECK_INT(rota_timeout_end(&outer), ==, -ETIMEDOUT);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
+    CHECK_INT(rota_timeout_end(&inner), ==, -ETIMEDOUT);
+    return 0;
+}
