@@ -821,6 +821,37 @@ TEST(closing_the_listener_ends_the_server)
     run(close_listener_main, NULL);
 }
 
+static int two_accept_main(void *arg)
+{
+    struct service service = {listen_on("127.0.0.1"), echo};
+    rota_stream *client, *other, *accepted;
+    rota_task *task;
+    service.options.connections = 1;
+    service_start(&service);
+    client = connect_to(service.listener);
+    ask(client, "served"); /* and at its limit, so that the listener is free */
+    CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
+    CHECK_OK(rota_spawn(accept_task, service.listener, &task));
+    CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
+    CHECK(!rota_task_done(task));
+    rota_stream_free(client);
+    CHECK_INT(rota_join(service.task), ==, -EBUSY);
+    other = connect_to(service.listener);
+    CHECK_INT(rota_join(task), ==, 0);
+    rota_stream_free(other);
+    other = connect_to(service.listener);
+    CHECK_INT(rota_accept(service.listener, &accepted), ==, 0);
+    rota_stream_free(accepted);
+    rota_stream_free(other);
+    rota_listener_free(service.listener);
+    return 0;
+}
+
+TEST(serving_ends_with_EBUSY_where_somebody_else_accepts)
+{
+    run_virtual(two_accept_main, NULL);
+}
+
 static int early_client_main(void *arg)
 {
     struct service service = {listen_on("127.0.0.1"), echo};

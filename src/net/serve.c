@@ -167,9 +167,8 @@ int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
     if (err == ROTA_ENOTASK)
         return err;
     err = accept_until_stopped(&server);
-    if (err == -EBUSY)
-        return err;
-    rota_listener_close(listener);
+    if (err != -EBUSY) /* somebody else accepts, and may go on */
+        rota_listener_close(listener);
     drain(&server, options->grace);
     return err;
 }
