@@ -73,9 +73,9 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
 {
     if (gen->state == RUNNING)
         return -EBUSY;
-    rota_task *task = rota__task_here();
-    if (task && task->interrupt)
-        return task->interrupt;
+    int err = rota__suspend_check();
+    if (err < 0 && err != ROTA_ENOTASK)
+        return err;
     if (gen->state != ENDED)
         gen_enter(gen);
     if (gen->state == ENDED)
