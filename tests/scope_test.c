@@ -892,6 +892,48 @@ TEST_BOTH(rule_10_bytes_that_meet_a_cancellation_in_the_kernel_are_not_lost)
     CHECK_INT(rota_run(cancel_with_data, &(bool){false}), ==, 0);
 }
 
+/* A kernel that leaves it to the test when an operation is complete. */
+
+static bool start_by_hand(struct rota__op *op)
+{
+    return false;
+}
+
+static void withdraw_by_hand(struct rota__op *op)
+{
+    rota__op_complete(op, -ECANCELED);
+}
+
+static const struct rota__wait_kind by_hand = {"hand", rota__op_abort};
+
+static int await_by_hand(void *arg)
+{
+    return (int)rota__op_await(arg, &by_hand);
+}
+
+TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_lost)
+{
+    rota_loop *loop = rota_loop_current();
+    const struct rota__backend *real = loop->backend;
+    struct rota__backend fake = *real;
+    fake.start = start_by_hand;
+    fake.withdraw = withdraw_by_hand;
+    loop->backend = &fake;
+    struct rota__op op = {.kind = ROTA__OP_POLL, .loop = loop};
+    rota_task *task;
+    CHECK_OK(rota_spawn(await_by_hand, &op, &task));
+    let_others_run();
+    rota__op_complete(&op, -EAGAIN);
+    let_others_run();
+    CHECK_STR(rota_task_waits_for(task), "hand");
+    rota__op_complete(&op, -EAGAIN);
+    rota_task_cancel(task);
+    int result = rota_join(task);
+    loop->backend = real;
+    CHECK_INT(result, ==, -ECANCELED);
+    return 0;
+}
+
 /* ---- Where scopes are not used as they should */
 
 TEST(scopes_outside_a_task_do_nothing)

@@ -131,8 +131,11 @@ ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
             return op->result;
         }
         rota__park(&w.wait, kind, op->fd);
-        if (op->withdrawn && op->result == -ECANCELED)
+        bool again = op->result == -EAGAIN;
+        if (op->withdrawn && (again || op->result == -ECANCELED))
             return task->interrupt ? task->interrupt : ROTA_ECLOSED;
+        if (again && task->interrupt) /* came after completion: nothing would withdraw a new try */
+            return task->interrupt;
     } while (op->result == -EAGAIN);
     return op->result;
 }
