@@ -5,6 +5,7 @@
 #include <rota.h>
 #include <rota/test.h>
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,11 +253,73 @@ TASK_TEST(rule_20_other_threads_are_refused)
     return rota_join(s.task);
 }
 
-/* ---- SIGINT */
+struct io {
+    rota_stream *one, *other;
+    rota_listener *listener;
+    rota_gen *gen;
+};
 
-static int nothing(void *arg)
+static int yield_nothing(rota_gen *gen, void *arg)
 {
-    (void)arg;
+    return rota_gen_yield(gen, arg);
+}
+
+static int touch_io(void *arg)
+{
+    struct io *io = arg;
+    char byte;
+    rota_stream *accepted;
+    void *item;
+    CHECK_INT(rota_stream_read(io->one, &byte, 1), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_stream_write(io->one, "x", 1), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_stream_close(io->one), ==, ROTA_ETHREAD);
+    rota_stream_free(io->one);
+    CHECK_INT(rota_accept(io->listener, &accepted), ==, ROTA_ETHREAD);
+    rota_listener_close(io->listener);
+    rota_listener_free(io->listener);
+    CHECK_INT(rota_gen_next(io->gen, &item), ==, ROTA_ETHREAD);
+    rota_gen_free(io->gen);
+    return 0;
+}
+
+static void *touch_io_with_a_loop(void *arg)
+{
+    CHECK_INT(rota_run(touch_io, arg), ==, 0);
+    return NULL;
+}
+
+TASK_TEST(rule_20_streams_are_refused_to_other_threads)
+{
+    struct io io = {0};
+    CHECK_INT(rota_stream_pair(0, &io.one, &io.other), ==, 0);
+    CHECK_INT(rota_tcp_listen("127.0.0.1", 0, NULL, &io.listener), ==, 0);
+    CHECK_INT(rota_gen_new(yield_nothing, NULL, &io.gen), ==, 0);
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, touch_io_with_a_loop, &io), ==, 0);
+    pthread_join(thread, NULL);
+    CHECK(strstr(reports, "rota_stream_read was called from another thread than its loop's"));
+    CHECK_INT(rota_stream_write(io.one, "x", 1), ==, 0);
+    rota_stream_free(io.one);
+    rota_stream_free(io.other);
+    rota_listener_free(io.listener);
+    rota_gen_free(io.gen);
+    return 0;
+}
+
+/* ---- What outlives its loop */
+
+static int read_for_a_while(void *arg)
+{
+    struct io *io = arg;
+    CHECK_INT(rota_tcp_listen("127.0.0.1", 0, NULL, &io->listener), ==, 0);
+    CHECK_INT(rota_tcp_connect("127.0.0.1", rota_listener_port(io->listener), NULL, &io->one), ==,
+              0);
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
+        char byte;
+        err = (int)rota_stream_read(io->one, &byte, 1);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
     return 0;
 }
 
@@ -264,6 +327,33 @@ static void *resize(void *ctx, void *ptr, size_t size)
 {
     (void)ctx;
     return realloc(ptr, size);
+}
+
+static void wipe(void *ctx, void *ptr)
+{
+    (void)ctx;
+    memset(ptr, 0xff, malloc_usable_size(ptr));
+    free(ptr);
+}
+
+TEST_WITH(streams_may_be_freed_after_their_loop, .both_backends = true, .without_faults = true)
+{
+    struct io io = {0};
+    int fds = test_open_fds();
+    rota_allocator_set(&(rota_allocator){resize, wipe, NULL});
+    CHECK_INT(rota_run(read_for_a_while, &io), ==, 0);
+    rota_stream_free(io.one);
+    rota_listener_free(io.listener);
+    CHECK_INT(test_open_fds(), ==, fds);
+    CHECK_INT(rota_test_allocations(), ==, 0);
+}
+
+/* ---- SIGINT */
+
+static int nothing(void *arg)
+{
+    (void)arg;
+    return 0;
 }
 
 static void interrupt_without_loop(void *ctx, void *ptr)

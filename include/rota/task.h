@@ -466,7 +466,7 @@ ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_g
 
 /* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
  * more; what the function returned when that is an error; -EBUSY if it is running; -ECANCELED or
- * -ETIMEDOUT inside a task. */
+ * -ETIMEDOUT inside a task; ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
 
 /* In the generator's function: hands out `item` and goes on at the next rota_gen_next. Returns 0;

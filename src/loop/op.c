@@ -31,7 +31,8 @@ int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_sock
 int rota__fd_release(struct rota__fd *fd)
 {
     int number = fd->fd;
-    if (number >= 0 && fd->registered)
+    bool outlived_its_loop = rota__loop_here != fd->loop;
+    if (number >= 0 && fd->registered && !outlived_its_loop)
         fd->loop->backend->forget(fd);
     fd->registered = false;
     fd->fd = -1;

@@ -24,7 +24,6 @@ struct door {
 
 struct rota_listener {
     struct rota__gate gate;
-    rota_loop *loop;
     struct rota__race race;
     int port;
     size_t count, next; /* next: where to look first, so that no door is always last */
@@ -101,7 +100,7 @@ static int open_doors(rota_listener *l, const rota_address *addresses, size_t co
         *door = (struct door){.address = addresses[i]};
         if (l->count > 0)
             rota__address_set_port(&door->address, l->port);
-        err = door_open(door, l->loop, options, options->v6only || count > 1);
+        err = door_open(door, l->gate.loop, options, options->v6only || count > 1);
         if (err < 0 && is_absent(err))
             continue;
         if (err < 0) {
@@ -144,7 +143,7 @@ static int listener_new(const rota_address *addresses, size_t count,
     rota_listener *l = rota__zalloc(sizeof *l + count * sizeof l->doors[0]);
     if (!l)
         return -ENOMEM;
-    l->loop = rota__loop_here;
+    l->gate.loop = rota__loop_here;
     rota__race_init(&l->race);
     int err = open_all(l, addresses, count, options ? options : &defaults);
     if (err < 0)
@@ -286,7 +285,7 @@ static int accept_one(rota_listener *l, rota_stream **ret_stream)
     while (fd < 0 && passes(fd) && !l->gate.closed);
     if (fd < 0)
         return (int)fd;
-    int err = rota__stream_from_socket(l->loop, (int)fd, &door->peer.any, ret_stream);
+    int err = rota__stream_from_socket(l->gate.loop, (int)fd, &door->peer.any, ret_stream);
     if (err < 0)
         rota__sys_close((int)fd);
     return err;
@@ -319,6 +318,10 @@ void rota_listener_close(rota_listener *listener)
 {
     if (listener->gate.closed)
         return;
+    if (rota__gate_is_foreign(&listener->gate)) {
+        rota__loop_refuse(__func__);
+        return;
+    }
     listener->gate.closed = true;
     rota__race_interrupt(&listener->race, ROTA_ECLOSED);
     if (listener->count == 1 && listener->doors[0].fd.pending[0])
@@ -332,6 +335,8 @@ rota_listener *rota_listener_free(rota_listener *listener)
     if (!listener)
         return NULL;
     rota_listener_close(listener);
+    if (!listener->gate.closed)
+        return NULL;
     if (rota__gate_wait(&listener->gate, emptied_freed)) {
         close_doors(listener);
         rota__free(listener);

@@ -3,21 +3,33 @@
  *     open -> closed, somebody inside -> closed, empty
  *
  * 1. Each bit of `inside` is one call; a second one for the same bit is refused with -EBUSY.
- * 2. Nobody enters a closed gate, and the last to leave it touches the object no more. */
+ * 2. Nobody enters a closed gate, and the last to leave it touches the object no more.
+ * 3. Tasks of other loops than the object's do not enter. */
 #ifndef ROTA__STREAM_GATE_H
 #define ROTA__STREAM_GATE_H
 
 #include "task/task.h"
 
 struct rota__gate {
+    rota_loop *loop;
     unsigned char inside;
     bool closed;
     struct rota__wait *closer;
     void (*emptied)(struct rota__gate *gate); /* what the last one calls where nobody can wait */
 };
 
-static inline int rota__gate_enter(struct rota__gate *gate, unsigned char who)
+/* An object that outlived its loop may be closed where there is none. */
+static inline bool rota__gate_is_foreign(const struct rota__gate *gate)
 {
+    return rota__loop_here && rota__loop_here != gate->loop;
+}
+
+#define rota__gate_enter(gate, who) rota__gate_enter_for(gate, who, __func__)
+
+static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char who, const char *call)
+{
+    if (__builtin_expect(rota__loop_here != gate->loop, false))
+        return rota__loop_here ? rota__loop_refuse(call) : ROTA_ENOTASK;
     if (__builtin_expect(gate->closed || (gate->inside & who), false))
         return gate->closed ? ROTA_ECLOSED : -EBUSY;
     gate->inside |= who;

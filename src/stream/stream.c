@@ -10,6 +10,7 @@ rota_stream *rota__stream_new(const struct rota__filter_kind *kind, size_t size)
     rota_stream *s = rota__zalloc(sizeof *s + size);
     if (!s)
         return NULL;
+    s->gate.loop = rota__loop_here;
     s->limit = ROTA__STREAM_LIMIT;
     s->top = rota__stream_bottom(s);
     s->top->kind = kind;
@@ -85,6 +86,8 @@ int rota_stream_close(rota_stream *s)
 {
     if (s->gate.closed)
         return 0;
+    if (rota__gate_is_foreign(&s->gate))
+        return rota__loop_refuse(__func__);
     s->gate.closed = true;
     int err = rota__task_here() ? stream_send_rest(s) : 0;
     if (s->gate.inside)
@@ -96,9 +99,8 @@ int rota_stream_close(rota_stream *s)
 
 rota_stream *rota_stream_free(rota_stream *s)
 {
-    if (!s)
+    if (!s || rota_stream_close(s) == ROTA_ETHREAD)
         return NULL;
-    rota_stream_close(s);
     if (rota__gate_wait(&s->gate, stream_emptied_freed))
         stream_release(s);
     return NULL;

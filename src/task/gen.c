@@ -24,6 +24,7 @@ struct rota_gen {
     int result;
     int state;
     bool closing;
+    const void *home;         /* names the thread that made it */
     struct rota__list *scope; /* innermost of the task when entered; NULL outside a task */
 };
 
@@ -55,6 +56,7 @@ int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_
     gen->arg = arg;
     rota__coro_init(&gen->coro, gen->stack, gen->stack->top, gen_main, gen);
     gen->coro.name = "generator";
+    gen->home = &rota__loop_here;
     *ret_gen = gen;
     return 0;
 }
@@ -71,6 +73,8 @@ static void gen_enter(rota_gen *gen)
 
 int rota_gen_next(rota_gen *gen, void **ret_item)
 {
+    if (gen->home != &rota__loop_here)
+        return rota__loop_refuse(__func__);
     if (gen->state == RUNNING)
         return -EBUSY;
     int err = rota__suspend_check();
@@ -124,6 +128,10 @@ rota_gen *rota_gen_free(rota_gen *gen)
 {
     if (!gen)
         return NULL;
+    if (gen->home != &rota__loop_here) {
+        rota__loop_refuse(__func__);
+        return NULL;
+    }
     if (gen->state == RUNNING) {
         rota__log(ROTA_LOG_ERROR,
                   "rota_gen_free was called while the generator runs, and did nothing");
