@@ -443,7 +443,7 @@ static int wait_for_thread(void *arg)
     return 0;
 }
 
-TEST_WITH(futures_are_set_from_another_thread, .both_backends = true, .without_faults = true)
+TEST_WITH(futures_are_set_from_another_thread, .without_faults = true)
 {
     for (int i = 0; i < 20; i++)
         CHECK_INT(rota_run(wait_for_thread, NULL), ==, 0);
