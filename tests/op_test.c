@@ -416,6 +416,33 @@ TEST(datagrams_are_all_received)
     rota_loop_free(loop);
 }
 
+/* Somebody else may have been quicker. */
+TEST(event_without_data_leaves_the_operation_pending)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    char buf[10];
+    open_pair(loop, &fd, &peer);
+    int copy = dup(fd.fd);
+    struct job r = job_recv(&fd, buf, sizeof buf);
+    start_pending(&r);
+    turn(loop);
+    put(peer, "gone");
+    CHECK_INT(recv(copy, buf, sizeof buf, MSG_DONTWAIT), ==, 4);
+    turn(loop);
+    turn(loop);
+    CHECK_INT(r.done, ==, 0);
+    put(peer, "mine");
+    run_until_done(loop, &r);
+    CHECK_INT(r.op.result, ==, 4);
+    CHECK_MEM(buf, "mine", 4);
+    rota__fd_close(&fd);
+    close(copy);
+    close(peer);
+    rota_loop_free(loop);
+}
+
 TEST(send_waits_for_room)
 {
     rota_loop *loop = new_loop();
