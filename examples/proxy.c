@@ -1,4 +1,4 @@
-/* proxy: forwards TCP connections to a target, with a task for each direction. See `proxy --help`. */
+/* proxy: forwards TCP connections to a target, a task for each direction. See `proxy --help`. */
 #include <rota.h>
 
 #include <err.h>
@@ -40,7 +40,7 @@ struct flow {
     unsigned long *bytes;
 };
 
-/* Copies one direction up to its end, and hands that on; the other one may still have much to say. */
+/* Copies one direction up to its end, and hands that on; the other one may have more to say. */
 static int forward(void *arg)
 {
     struct flow *flow = arg;

@@ -1,7 +1,7 @@
 /* Each stop of the tour prints what it is documented to print, in that order and at that time. The
  * clock is virtual, so the seconds take no time.
  *
- * An expected line begins with the time; in it, T stands for the thread, and * for what may differ. */
+ * An expected line begins with the time in seconds; in it, * stands for what may differ. */
 #include "base/fault.h"
 #include "harness.h"
 #include "stage.h"
@@ -59,7 +59,7 @@ static void compare(const char *expected, const char *actual)
     }
 }
 
-/* Plays the stop. Where a fault was injected it may say and return anything, but has to clean up. */
+/* Plays the stop. Where a fault was injected it may say anything, but has to clean up. */
 static void check_stop(const char *name, const char *expected)
 {
     rota_loop_options options = {.virtual_clock = true};
@@ -288,20 +288,16 @@ STOP(async_iterator)
 
 STOP(async_context)
 {
-    check_stop("async-context", "0.10 end: open\n"
-                                "0.10 end: work\n"
-                                "0.10 end: end of the block\n"
-                                "0.20 end: close\n"
-                                "0.30 return: open\n"
-                                "0.30 return: work\n"
-                                "0.40 return: close\n"
-                                "0.50 failure: open\n"
-                                "0.50 failure: work\n"
-                                "0.60 failure: close\n"
-                                "0.70 cancellation: open\n"
-                                "0.70 cancellation: work\n"
-                                "0.80 cancellation: Operation canceled\n"
-                                "0.90 cancellation: close\n");
+    check_stop("async-context", "0.10 early return: open\n"
+                                "0.10 early return: work\n"
+                                "0.20 early return: close\n"
+                                "0.30 failure: open\n"
+                                "0.30 failure: work\n"
+                                "0.40 failure: close\n"
+                                "0.50 cancellation: open\n"
+                                "0.50 cancellation: work\n"
+                                "0.60 cancellation: Operation canceled\n"
+                                "0.70 cancellation: close\n");
 }
 
 STOP(timeout)

@@ -1,11 +1,12 @@
 /* async-context: a connection that takes time to open and to close. Declared with ROTA_AUTO it is
- * closed however the block is left: at its end, by return, by failure, by cancellation.
+ * closed however the block is left: by an early return, by failure, by cancellation.
  *
  * Python: async with connect() as c: ... */
 #include <rota.h>
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct connection {
     const char *name;
@@ -47,21 +48,18 @@ static int use(void *arg)
     if (err < 0)
         return err;
     printf("%s: work\n", how);
-    if (how[0] == 'r')
-        return 1; /* return */
-    if (how[0] == 'f')
-        return -EPROTO; /* failure */
-    err = rota_sleep(how[0] == 'c' ? ROTA_MINUTE : 0);
-    printf("%s: %s\n", how, err < 0 ? rota_strerror(err) : "end of the block");
+    if (strcmp(how, "early return") == 0)
+        return 0;
+    if (strcmp(how, "failure") == 0)
+        return -EPROTO;
+    err = rota_sleep(ROTA_MINUTE);
+    printf("%s: %s\n", how, rota_strerror(err));
     return err;
 }
 
 static int async_context(void *arg)
 {
-    int err = use("end");
-    if (err < 0)
-        return err;
-    err = use("return");
+    int err = use("early return");
     if (err < 0)
         return err;
     err = use("failure");
@@ -73,7 +71,7 @@ static int async_context(void *arg)
     if (err < 0)
         return err;
     err = rota_sleep(200 * ROTA_MILLISECOND);
-    rota_task_free(task); /* cancels, and waits for the end */
+    rota_task_free(task); /* cancels it, and waits for its end */
     return err;
 }
 

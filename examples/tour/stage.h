@@ -12,7 +12,7 @@
 
 struct stage {
     const rota_loop_options *options; /* for each loop; may be NULL */
-    /* Receives a line without its end, and when it was printed: since the loop began, on its clock. */
+    /* Receives a line without its end, and when it was printed, since the loop began. */
     void (*line)(const char *text, rota_time when);
 };
 

@@ -1,4 +1,4 @@
-/* ticker: a blocking call runs in a thread, a callback tells of its end, and main goes on meanwhile.
+/* ticker: a blocking call runs in a thread, main goes on, and a callback tells of the call's end.
  *
  * Python: future = pool.submit(blocking); future.add_done_callback(on_done) */
 #include <rota.h>
