@@ -6,10 +6,18 @@
 #include "stage.h"
 #include "stops.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
 
 static const char *bold = "", *dim = "", *plain = "";
 
@@ -32,8 +40,10 @@ static bool play(const struct stop *stop, int number, int of)
     fflush(stdout);
     rota_time start = rota_now();
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
+        signal(SIGINT, SIG_DFL);
         exit(stop->main());
+    }
     int status = -1;
     if (child < 0 || waitpid(child, &status, 0) < 0) {
         perror("tour");
@@ -78,11 +88,13 @@ int main(int argc, char **argv)
         plain = "\033[0m";
     }
 
+    /* Ctrl-C reaches the stop that plays, too; it ends first, then the tour. */
+    signal(SIGINT, on_interrupt);
     stage.line = show_line;
     rota_time start = rota_now();
-    int count = argc > 1 ? argc - 1 : stop_count, failed = 0;
-    for (int i = 0; i < count; i++)
-        failed += !play(argc > 1 ? stop_named(argv[i + 1]) : &stops[i], i + 1, count);
-    printf("%d of %d stops in %.0f s\n", count - failed, count, seconds_since(start));
-    return failed > 0;
+    int count = argc > 1 ? argc - 1 : stop_count, played = 0;
+    for (int i = 0; i < count && !interrupted; i++)
+        played += play(argc > 1 ? stop_named(argv[i + 1]) : &stops[i], i + 1, count);
+    printf("%d of %d stops in %.0f s\n", played, count, seconds_since(start));
+    return played < count;
 }
