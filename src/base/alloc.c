@@ -67,13 +67,6 @@ void rota__free(void *ptr)
     allocator.release(allocator.ctx, ptr);
 }
 
-char *rota__strdup(const char *s)
-{
-    size_t size = strlen(s) + 1;
-    char *copy = rota__alloc(size);
-    return copy ? memcpy(copy, s, size) : NULL;
-}
-
 long rota__alloc_live(void)
 {
     return atomic_load_explicit(&live, memory_order_relaxed);

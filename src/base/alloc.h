@@ -11,7 +11,6 @@ void *rota__alloc_array(size_t count, size_t size);
 void *rota__resize(void *ptr, size_t size);
 /* Accepts NULL. */
 void rota__free(void *ptr);
-char *rota__strdup(const char *s);
 
 /* Allocations that are not freed yet, in the whole process. */
 long rota__alloc_live(void);
