@@ -71,11 +71,17 @@ static int sleep_an_hour(void *arg)
     return rota_sleep(60 * ROTA_MINUTE);
 }
 
+/* Begun by a task: before there is a loop, SIGINT ends the process. */
+static int sleep_until_interrupted(void *arg)
+{
+    CHECK_INT(pthread_create(arg, NULL, interrupt_the_process, NULL), ==, 0);
+    return sleep_an_hour(NULL);
+}
+
 TEST_WITH(sigint_wakes_a_loop_that_sleeps, .without_faults = true)
 {
     pthread_t thread;
-    CHECK_INT(pthread_create(&thread, NULL, interrupt_the_process, NULL), ==, 0);
-    CHECK_INT(rota_run(sleep_an_hour, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_run(sleep_until_interrupted, &thread), ==, -ECANCELED);
     pthread_join(thread, NULL);
 }
 
