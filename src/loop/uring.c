@@ -265,7 +265,7 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
         renew_notification(u);
     struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
     int err;
-    if (rota__fault(ROTA__FAULT_SYSCALL))
+    if (timeout != 0 && rota__fault(ROTA__FAULT_SYSCALL))
         err = -EINTR;
     else if (timeout == 0)
         err = ring_quiet(&u->ring) ? 0 : io_uring_submit_and_get_events(&u->ring);

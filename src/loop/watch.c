@@ -27,14 +27,20 @@ static void watch_done(struct rota__op *op)
         rota__loop_ready(op->loop, &watch->item);
 }
 
+static bool is_passing(ssize_t result)
+{
+    return result == -ENOMEM || result == -EAGAIN || result == -EINTR;
+}
+
 static void watch_run(struct rota__item *item)
 {
     rota_watch *watch = rota__container_of(item, rota_watch, item);
     bool freed = false;
     watch->freed = &freed;
-    /* An error of the operation shows when the user tries the descriptor. */
+    /* An error of the operation shows when the user tries the descriptor; want of memory passes. */
     int events = watch->op.result > 0 ? (int)watch->op.result : ROTA_HANGUP;
-    watch->fn(watch, events, watch->arg);
+    if (!is_passing(watch->op.result))
+        watch->fn(watch, events, watch->arg);
     if (freed)
         return;
     watch->freed = NULL;
