@@ -111,7 +111,7 @@ int rota__yield(rota_task *task);
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only when
  * the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's scopes;
  * ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts against the task's
- * budget, and yields when that is used up. `name` is for reports. */
+ * budget, and yields when that is used up. */
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 
 /* The `abort` of kinds that are given to rota__op_await. */
