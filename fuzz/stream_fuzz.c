@@ -58,7 +58,8 @@ static bool read_some(struct job *j, size_t *at, uint8_t how)
             expect(j, at, buf, how % 29 + 1u);
         break;
     case 2:
-        if (rota_stream_read_until(j->out, (rota_str){"\n\n", 1u + (how & 64 ? 1u : 0)}, 16, &got) == 0)
+        if (rota_stream_read_until(j->out, (rota_str){"\n\n", 1u + (how & 64 ? 1u : 0)}, 16,
+                                   &got) == 0)
             expect(j, at, got.ptr, got.len);
         break;
     default:

@@ -314,8 +314,7 @@ TASK_TEST(deadline_around_a_wait_keeps_what_is_done)
     struct several s;
     int err = 0, done = 0;
     start(&s, (int[]){1, 2, 3}, 3);
-    ROTA_TIMEOUT(2 * ROTA_SECOND + 1)
-    {
+    ROTA_TIMEOUT (2 * ROTA_SECOND + 1) {
         err = rota_wait(s.list, 5, ROTA_ALL_COMPLETED);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);

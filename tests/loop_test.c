@@ -625,8 +625,10 @@ static void see(rota_watch *watch, int events, void *arg)
     char byte;
     seen->calls++;
     seen->events |= events;
-    if (seen->fd >= 0)
+    if (seen->fd >= 0) {
+        CHECK_INT(events, ==, ROTA_READABLE); /* or the read would hang, under injected faults */
         CHECK_INT(read(seen->fd, &byte, 1), ==, 1);
+    }
     if (seen->calls == seen->stop_after)
         rota_watch_free(watch);
 }

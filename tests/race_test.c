@@ -195,7 +195,7 @@ static int wait_next(struct race *race)
 /* A task that has its result hands it on, or was cancelled with its owner; nobody hangs either way. */
 static int race_tasks(void *arg)
 {
-    static int (*const ways[])(struct race *race) = {wait_join, wait_group, wait_next};
+    static int (*const ways[])(struct race * race) = {wait_join, wait_group, wait_next};
     for (int way = 0; way < 3; way++) {
         for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
             struct race race = {.timeout = ROTA_TIMEOUT_INIT, .wait = ways[way]};

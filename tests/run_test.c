@@ -222,8 +222,8 @@ TEST(deadlock_is_reported_with_every_task_and_what_it_waits_for)
     CHECK(strstr(reports.all, "deadlock: no task can go on, and nothing is pending:\n"));
     static const char *const names[] = {"main", "wait_for_never", "second"};
     for (int i = 0; i < 3; i++) {
-        snprintf(line, sizeof line, "\n  %-20s waits for future %p, spawned at %s",
-                 names[i], (void *)&never, __FILE__);
+        snprintf(line, sizeof line, "\n  %-20s waits for future %p, spawned at %s", names[i],
+                 (void *)&never, __FILE__);
         if (!strstr(reports.all, i ? line : "waits for future"))
             FAIL("no line for %s in:\n%s", names[i], reports.all);
     }
@@ -448,8 +448,7 @@ static int parcel_in_virtual_time(void *arg)
     int result = 0;
     rota_future_init_threadsafe(&p.future);
     CHECK_INT(pthread_create(&thread, NULL, deliver, &p), ==, 0);
-    ROTA_TIMEOUT(ROTA_MILLISECOND)
-    {
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
         result = rota_future_wait(&p.future);
     }
     CHECK_INT(result, ==, 3);

@@ -316,8 +316,7 @@ TASK_TEST(join_that_times_out_cancels_the_task)
     rota_task *target;
     int err = 0;
     CHECK_OK(rota_spawn(clean_up_slowly, NULL, &target));
-    ROTA_TIMEOUT(ROTA_SECOND)
-    {
+    ROTA_TIMEOUT (ROTA_SECOND) {
         err = rota_join(target);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
@@ -624,7 +623,7 @@ static int check_user(void *arg)
 {
     CHECK_STR(rota_local_get(&user), arg);
     CHECK_PTR(rota_local_get(&depth), ==, NULL);
-    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t)"child"));
+    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t) "child"));
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(rota_local_get(&user), "child");
     return 0;
@@ -642,10 +641,10 @@ TASK_TEST(locals_are_inherited_at_spawn_and_private_afterwards)
     rota_task *a, *b, *c;
     CHECK_STR(rota_local_get(&user), "nobody");
     CHECK_OK(rota_spawn(check_user, "nobody", &a));
-    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t)"first"));
+    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t) "first"));
     CHECK_OK(rota_spawn(check_user, "first", &b));
-    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t)"second"));
-    CHECK_OK(rota_local_set(&depth, (void *)(uintptr_t)"1"));
+    CHECK_OK(rota_local_set(&user, (void *)(uintptr_t) "second"));
+    CHECK_OK(rota_local_set(&depth, (void *)(uintptr_t) "1"));
     CHECK_OK(rota_spawn(check_depth, NULL, &c));
     CHECK_INT(rota_join(a), ==, 0);
     CHECK_INT(rota_join(b), ==, 0);
@@ -657,7 +656,7 @@ TASK_TEST(locals_are_inherited_at_spawn_and_private_afterwards)
 TEST(locals_outside_tasks_have_their_initial_value)
 {
     CHECK_STR(rota_local_get(&user), "nobody");
-    CHECK_INT(rota_local_set(&user, (void *)(uintptr_t)"x"), ==, ROTA_ENOTASK);
+    CHECK_INT(rota_local_set(&user, (void *)(uintptr_t) "x"), ==, ROTA_ENOTASK);
 }
 
 /* ---- Budget */
@@ -668,7 +667,8 @@ static int always_ready(void *arg)
     struct rota__fd *fd = arg;
     for (int i = 0; i < 1000; i++) {
         char byte = 'x';
-        struct rota__op op = {.kind = ROTA__OP_SEND, .loop = loop, .fd = fd, .buf = &byte, .len = 1};
+        struct rota__op op = {
+            .kind = ROTA__OP_SEND, .loop = loop, .fd = fd, .buf = &byte, .len = 1};
         static const struct rota__wait_kind kind = {.name = "send", .abort = rota__op_abort};
         CHECK_INT(rota__op_await(&op, &kind), ==, 1);
         op = (struct rota__op){

@@ -59,8 +59,9 @@ TEST(timers_come_out_by_deadline)
 {
     static struct rota__timers timers;
     struct alarm alarms[6] = {0};
-    rota_time when[6] = {5 * ROTA_SECOND,  1, 400 * 24 * 60 * ROTA_MINUTE, 30 * ROTA_MILLISECOND,
-                         2 * ROTA_MINUTE, 5 * ROTA_SECOND + 1};
+    rota_time when[6] = {
+        5 * ROTA_SECOND,    1, 400 * 24 * 60 * ROTA_MINUTE, 30 * ROTA_MILLISECOND, 2 * ROTA_MINUTE,
+        5 * ROTA_SECOND + 1};
     int expected[6] = {1, 3, 0, 5, 4, 2};
     rota__timers_init(&timers, 0);
     for (int i = 0; i < 6; i++)

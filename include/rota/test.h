@@ -49,7 +49,7 @@ ROTA_API int rota_test_run_at(rota_fn *main, void *arg, const rota_site *site);
 typedef enum rota_test_fault {
     ROTA_TEST_ALLOCATION, /* of memory, by the library */
     ROTA_TEST_SYSCALL,    /* made by the library */
-    ROTA_TEST_SUSPENSION  /* a call marked ROTA_SUSPENDS: the program's main task is cancelled there */
+    ROTA_TEST_SUSPENSION /* a call marked ROTA_SUSPENDS: the program's main task is cancelled there */
 } rota_test_fault;
 
 /* The `nth` point of that kind from now on fails, once; the first is 1, and 0 only counts. Points of

@@ -26,7 +26,8 @@ enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 
 struct uring {
     struct io_uring ring;
-    int notify_fd; /* made readable by completions, once somebody asked; -1 */
+    struct rota__list unasked; /* withdrawn while the kernel took no more submissions */
+    int notify_fd;             /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
 };
 
@@ -91,6 +92,7 @@ static int uring_open(rota_loop *loop)
     if (!u)
         return -ENOMEM;
     u->notify_fd = -1;
+    rota__list_init(&u->unasked);
     int err = ring_open(&u->ring);
     if (err < 0) {
         rota__free(u);
@@ -149,6 +151,7 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
         break;
     }
     sqe->user_data = (uint64_t)(uintptr_t)op;
+    rota__list_init(&op->node);
 }
 
 /* Only what can be asked not to block: the descriptors are in blocking mode. */
@@ -180,16 +183,30 @@ static bool uring_start(struct rota__op *op)
     return false;
 }
 
+static bool ask_to_cancel(struct uring *u, struct rota__op *op)
+{
+    struct io_uring_sqe *sqe = next_sqe(u);
+    if (!sqe)
+        return false;
+    io_uring_prep_cancel(sqe, op, 0);
+    sqe->user_data = DATA_IGNORED;
+    return true;
+}
+
 static void uring_withdraw(struct rota__op *op)
 {
     struct uring *u = uring_of(op->loop);
-    struct io_uring_sqe *sqe = next_sqe(u);
-    if (!sqe) {
-        op->withdrawn = false; /* nothing asked; the next withdraw tries again */
-        return;
+    if (!ask_to_cancel(u, op))
+        rota__list_append(&u->unasked, &op->node);
+}
+
+static void ask_again(struct uring *u)
+{
+    rota__list_each (node, &u->unasked) {
+        if (!ask_to_cancel(u, rota__container_of(node, struct rota__op, node)))
+            return;
+        rota__list_remove(node);
     }
-    io_uring_prep_cancel(sqe, op, 0);
-    sqe->user_data = DATA_IGNORED;
 }
 
 /* Pending operations are withdrawn and awaited before a descriptor is closed: nothing to forget. */
@@ -207,6 +224,7 @@ static ssize_t poll_result(unsigned mask)
 static void complete(struct rota__op *op, int res)
 {
     ssize_t result = res;
+    rota__list_remove(&op->node);
     if (op->kind == ROTA__OP_RECV)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
     if (op->kind == ROTA__OP_POLL && res > 0)
@@ -261,6 +279,7 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
     struct uring *u = uring_of(loop);
     struct io_uring_cqe *cqe;
     arm_wake(loop);
+    ask_again(u);
     if (u->notify_fd >= 0)
         renew_notification(u);
     struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
@@ -277,6 +296,9 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
         arm_wake(loop);
         io_uring_submit(&u->ring);
     }
+    if (u->notify_fd >= 0 && err < 0 && err != -ETIME)
+        eventfd_write(u->notify_fd,
+                      1); /* cut short: completions may be left that will not notify again */
     /* EBUSY and EAGAIN: the kernel wants completions taken or memory freed first. */
     if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
         return err;
