@@ -139,8 +139,8 @@ ROTA_API int rota_defer(void (*fn)(void *arg), void *arg);
 
 /* ---- Time ---- */
 
-/* Waits for `duration`, or until a point of the loop's clock. What is in the past yields once; ROTA_NEVER
- * waits until it is cancelled, and is no deadlock.
+/* Waits for `duration`, or until a point of the loop's clock. What is in the past yields once;
+ * ROTA_NEVER waits until the task is cancelled, and in a deadlock if nobody ever can.
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_sleep(rota_time duration);
 ROTA_SUSPENDS int rota_sleep_until(rota_time when);
