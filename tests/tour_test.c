@@ -82,6 +82,24 @@ static void check_stop(const char *name, const char *expected)
     free(played.text);
 }
 
+/* Whatever the order in which ready tasks run, every stop comes to its end. */
+TEST_WITH(order_of_ready_tasks_does_not_matter, .both_backends = true, .without_faults = true)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        rota_loop_options options = {.virtual_clock = true, .random_seed = seed};
+        for (int i = 0; i < stop_count; i++) {
+            played.file = open_memstream(&played.text, &played.size);
+            stage = (struct stage){.options = &options, .line = keep_line};
+            int status = stops[i].main();
+            fclose(played.file);
+            if (status != 0)
+                FAIL("%s with seed %d returned %d:\n%s", stops[i].name, (int)seed, status,
+                     played.text);
+            free(played.text);
+        }
+    }
+}
+
 /* The tour is cancelled at each of its suspensions, however many there are. */
 #define STOP(name_) TEST_WITH(name_, .every_suspend = true)
 
