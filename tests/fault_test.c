@@ -53,8 +53,7 @@ static int joins(void *arg)
         err = rota_spawn(work, NULL, &b);
     if (err < 0)
         return err;
-    ROTA_TIMEOUT(ROTA_MILLISECOND)
-    {
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
         err = rota_join(b);
     }
     ROTA_SHIELD
@@ -108,8 +107,7 @@ static int generators(void *arg)
     if (err < 0)
         return err;
     intptr_t sum = 0;
-    ROTA_FOREACH(intptr_t, item, rota_gen_iter(gen), &err)
-    {
+    ROTA_FOREACH (intptr_t, item, rota_gen_iter(gen), &err) {
         sum += item;
         if (item == 3)
             break;
@@ -167,8 +165,7 @@ static int sockets(void *arg)
     }
     if (err == 0) {
         ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
-        ROTA_TIMEOUT(ROTA_SECOND)
-        {
+        ROTA_TIMEOUT (ROTA_SECOND) {
             rota_group_spawn(&group, echo_five, &fds[0]);
             rota_group_spawn(&group, talk_five, &fds[1]);
             err = rota_group_wait(&group);
@@ -214,7 +211,7 @@ static const struct {
     const char *name;
     rota_fn *main;
 } scenarios[] = {
-    {"groups", groups},     {"joins", joins},     {"many_futures", many_futures},
+    {"groups", groups},         {"joins", joins},     {"many_futures", many_futures},
     {"generators", generators}, {"sockets", sockets}, {"watches", watches},
     {"gathers", gathers},
 };
