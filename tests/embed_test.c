@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -131,6 +132,34 @@ TEST(input_makes_it_readable_again_and_again)
         drive(&f, &pair[2], i + 1);
     }
     rota_watch_free(watch);
+    rota_loop_free(f.loop);
+}
+
+static void count_event(rota_watch *watch, int events, void *arg)
+{
+    (void)watch;
+    CHECK_INT(events, ==, ROTA_READABLE);
+    int *eventfd_and_count = arg;
+    eventfd_t value;
+    CHECK_OK(eventfd_read(eventfd_and_count[0], &value));
+    eventfd_and_count[1]++;
+}
+
+/* One eventfd that tells of another is where the kernel has to be helped. */
+TEST(watched_eventfd_makes_it_readable_again_and_again)
+{
+    struct foreign f = start();
+    int event[2] = {eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 0};
+    rota_watch *watch;
+    CHECK_OK(rota_loop_watch(f.loop, event[0], ROTA_READABLE, count_event, event, &watch));
+    CHECK_INT(rota_loop_run_once(f.loop, 0), ==, 1);
+    for (int i = 0; i < 20; i++) {
+        settle(&f);
+        CHECK_OK(eventfd_write(event[0], 1));
+        drive(&f, &event[1], i + 1);
+    }
+    rota_watch_free(watch);
+    close(event[0]);
     rota_loop_free(f.loop);
 }
 

@@ -284,6 +284,26 @@ TEST_WITH(suspending_calls_are_counted_and_cancelled_there, .without_faults = tr
     CHECK_INT(rota_test_each_fault(ROTA_TEST_SUSPENSION, two_sleeps, NULL), ==, 2);
 }
 
+/* The example of the header. */
+static int twice(void *arg)
+{
+    int *tries = arg, err;
+    do
+        err = rota_sleep(60 * ROTA_MINUTE);
+    while (err == 0 && ++*tries < 2);
+    return err;
+}
+
+TEST_WITH(example_of_the_header_takes_no_time_and_is_clean, .without_faults = true)
+{
+    int tries = 0;
+    rota_time before = rota_now();
+    CHECK(rota_test_run(twice, &tries) == 0 && tries == 2);
+    tries = 0;
+    CHECK_INT(rota_test_each_fault(ROTA_TEST_ALLOCATION, twice, &tries), >=, 0);
+    CHECK_INT(rota_now() - before, <, 60 * ROTA_MINUTE);
+}
+
 static rota_gen *leaked[100];
 static int leaks;
 
