@@ -663,6 +663,7 @@ static void overflow(const char *name)
 #define TEST_OVERFLOWS(name_, text_) TEST_DIES(name_, SIGSEGV, text_)
 #endif
 
+/* rule 16 */
 TEST_OVERFLOWS(overflow_ends_the_program_with_the_name,
                "rota: stack overflow in task 'mill': 256 KiB stack at 0x")
 {

@@ -892,7 +892,7 @@ TEST(io_uring_that_knows_no_flag_becomes_epoll)
     check_fallback(EINVAL);
 }
 
-/* Descriptors that run out leave nothing half made. */
+/* rule 5: descriptors that run out leave nothing half made, and `ret_loop` untouched. */
 TEST(loop_without_descriptors_fails_cleanly)
 {
     long live = rota__alloc_live();

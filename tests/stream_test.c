@@ -246,6 +246,7 @@ static int limit_main(void *arg)
     return 0;
 }
 
+/* rule 19 */
 TEST(a_line_longer_than_the_limit_is_ELIMIT_and_stays_readable)
 {
     run(limit_main, NULL);

@@ -194,6 +194,7 @@ TASK_TEST(yielding_tasks_take_turns)
     return 0;
 }
 
+/* rule 5, rule 7 */
 TEST(suspending_calls_outside_a_task_say_so)
 {
     rota_future f;
