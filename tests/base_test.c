@@ -193,6 +193,7 @@ TEST_WITH(shortened_transfer_is_one_byte, .without_faults = true)
 
 /* Errors. */
 
+/* Rule 5: words for all codes. */
 TEST(every_rota_code_has_words_of_its_own)
 {
     for (int a = ROTA_EOF; a >= ROTA_ESCOPE; a--) {

@@ -356,6 +356,7 @@ static void stacks_are_guarded(enum rota__guard guard)
     rota__stack_pool_fini(&pool);
 }
 
+/* Rule 16: stacks are guarded, and an overflow ends the program with the task's name. */
 TEST(stacks_are_guarded_by_what_the_kernel_offers)
 {
     stacks_are_guarded(ROTA__GUARD_UNKNOWN);

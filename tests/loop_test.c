@@ -639,6 +639,21 @@ static rota_watch *watch(rota_loop *loop, int fd, int events, struct seen *seen)
     return seen->watch;
 }
 
+/* Rule 5: results of a failed call are untouched. */
+TEST(failed_calls_leave_their_results_alone)
+{
+    int mark;
+    rota_loop *loop = (rota_loop *)(void *)&mark;
+    rota_watch *watch = (rota_watch *)(void *)&mark;
+    CHECK_INT(rota_loop_new(&(rota_loop_options){.stack_size = 1}, &loop), ==, -EINVAL);
+    CHECK_PTR(loop, ==, &mark);
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_INT(rota_loop_watch(loop, -1, ROTA_READABLE, see, NULL, &watch), ==, -EBADF);
+    CHECK_INT(rota_loop_watch(loop, 0, 0, see, NULL, &watch), ==, -EINVAL);
+    CHECK_PTR(watch, ==, &mark);
+    rota_loop_free(loop);
+}
+
 TEST(watch_calls_in_each_turn_in_which_the_descriptor_is_ready)
 {
     rota_loop *loop = new_loop();

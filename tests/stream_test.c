@@ -275,6 +275,7 @@ static int long_line_main(void *arg)
     return 0;
 }
 
+/* Rule 19: what input decides has a limit, with a default and an option. */
 TEST(the_limit_is_64_KiB_and_can_be_raised)
 {
     run(long_line_main, NULL);

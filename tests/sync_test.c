@@ -294,6 +294,7 @@ static void notify_one(struct arena *a)
     CHECK_INT(rota_cond_notify(&a->cond, 1), ==, 0);
 }
 
+/* Rule 12: no lost wake-ups; here and in the cases named `never_lost`. */
 TEST(notification_is_never_lost_between_notify_timeout_and_cancel)
 {
     run_races((struct primitive){.wait = wait_cond, .release = notify_one});
