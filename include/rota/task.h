@@ -94,7 +94,7 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
 /* Waits until the task has ended, releases the handle and returns the task's result.
  *
  * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and then
- * returns -ECANCELED or -ETIMEDOUT, or the task's result if it succeeded all the same. The handle is
+ * returns what interrupted it, or the task's result if that is another than -ECANCELED. The handle is
  * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, ROTA_ETHREAD,
  * -EBUSY (another task is joining it), -EINVAL (the task is a group's: rota_task_result says how it ended). */
 ROTA_SUSPENDS int rota_join(rota_task *task);
