@@ -14,7 +14,7 @@ static const char *rota_code_words(int err)
     case ROTA_ENOHOST:
         return "unknown host";
     case ROTA_EDNS:
-        return "host name lookup failed for now";
+        return "host name lookup failed, try again later";
     case ROTA_ENOTASK:
         return "suspending function called outside a task";
     case ROTA_ETHREAD:
