@@ -1013,3 +1013,50 @@ TEST(descriptors_and_memory_return_to_where_they_were)
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota__alloc_live(), ==, live);
 }
+
+/* ---- Descriptors that are not rota's */
+
+static int write_a_byte(void *arg)
+{
+    CHECK_INT(write(*(int *)arg, "x", 1), ==, 1);
+    return 0;
+}
+
+static int fd_wait_returns_when_ready(void *arg)
+{
+    int ends[2];
+    CHECK_OK(pipe2(ends, O_CLOEXEC));
+    CHECK_INT(rota_fd_wait(ends[1], ROTA_WRITABLE), ==, ROTA_WRITABLE);
+    ROTA_TIMEOUT(ROTA_MILLISECOND)
+    {
+        CHECK_INT(rota_fd_wait(ends[0], ROTA_READABLE), ==, -ETIMEDOUT);
+    }
+    if (rota_spawn(write_a_byte, &ends[1], NULL) == 0)
+        CHECK_INT(rota_fd_wait(ends[0], ROTA_READABLE), ==, ROTA_READABLE);
+    close(ends[1]);
+    CHECK_INT(rota_fd_wait(ends[0], ROTA_READABLE) & ROTA_HANGUP, ==, ROTA_HANGUP);
+    close(ends[0]);
+    return 0;
+}
+
+TEST(fd_wait_returns_when_the_descriptor_is_ready)
+{
+    run(fd_wait_returns_when_ready, NULL);
+}
+
+static int fd_wait_refuses(void *arg)
+{
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    CHECK_INT(rota_fd_wait(file, ROTA_READABLE), ==, -EPERM);
+    CHECK_INT(rota_fd_wait(file, 0), ==, -EINVAL);
+    CHECK_INT(rota_fd_wait(file, ROTA_HANGUP), ==, -EINVAL);
+    close(file);
+    CHECK_INT(rota_fd_wait(file, ROTA_READABLE), ==, -EBADF);
+    return 0;
+}
+
+TEST(fd_wait_refuses_what_cannot_be_waited_for)
+{
+    CHECK_INT(rota_fd_wait(0, ROTA_READABLE), ==, ROTA_ENOTASK);
+    run(fd_wait_refuses, NULL);
+}

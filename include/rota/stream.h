@@ -148,6 +148,17 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
  * the descriptor is still yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
+/* ---- Descriptors that are not rota's ---- */
+
+/* Waits until `fd` is ready for one of `events` (ROTA_READABLE, ROTA_WRITABLE), for libraries that bring
+ * a descriptor of their own and do their own reading. The descriptor stays yours, in the mode in which
+ * it is; several tasks may wait for the same one. Close it only when nobody waits for it.
+ *
+ * Returns the events that are there, ROTA_HANGUP among them if the other side is gone or the descriptor
+ * has an error; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBADF, -EPERM (a regular file or a directory,
+ * which is always ready), -EINVAL (no or unknown events), -ENOMEM. */
+ROTA_SUSPENDS int rota_fd_wait(int fd, int events);
+
 #ifdef __cplusplus
 }
 #endif

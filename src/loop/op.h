@@ -81,6 +81,10 @@ void rota__fd_close(struct rota__fd *fd);
 /* Gives the number back to the caller, unregistered; -1 afterwards. */
 int rota__fd_release(struct rota__fd *fd);
 
+/* Whether a POLL can wait for it: 0, -EBADF, -EPERM (a regular file or a directory). Both backends refuse
+ * the same: io_uring would call a regular file always ready, and finds a closed descriptor only later. */
+int rota__fd_check_pollable(int fd);
+
 /* True: done at once, `op->result` is set (also -EBUSY, -EBADF). False: op->done will be called. */
 bool rota__op_start(struct rota__op *op);
 void rota__op_withdraw(struct rota__op *op);

@@ -48,9 +48,7 @@ static void watch_run(struct rota__item *item)
         rota__loop_ready(watch->op.loop, item);
 }
 
-/* Both backends refuse the same: io_uring would call a regular file always ready, and finds a closed
- * descriptor only later. */
-static int check_watchable(int fd)
+int rota__fd_check_pollable(int fd)
 {
     struct stat st;
     int err = (int)rota__sys(EBADF, fstat(fd, &st));
@@ -76,7 +74,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
     rota__list_init(&watch->item.node);
     watch->fn = fn;
     watch->arg = arg;
-    err = check_watchable(fd);
+    err = rota__fd_check_pollable(fd);
     bool at_once = err == 0 && rota__op_start(&watch->op);
     if (at_once && watch->op.result < 0)
         err = (int)watch->op.result;
