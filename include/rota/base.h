@@ -88,7 +88,7 @@ enum {
     ROTA_ELIMIT = -65539,   /* input exceeded a limit, such as the length of a line */
     ROTA_ENOHOST = -65540,  /* the host name does not exist */
     ROTA_EDNS = -65541,     /* the host name could not be looked up now */
-    ROTA_ENOTASK = -65542,  /* a suspending function was called outside a task */
+    ROTA_ENOTASK = -65542,  /* called without a loop, or outside a task; rota_run gives both */
     ROTA_ETHREAD = -65543,  /* an object was used from a thread that is not its loop's */
     ROTA_ECRASHED = -65544, /* a worker process died while it ran the job */
     ROTA_ESCOPE = -65545    /* a generator yielded inside a scope that it had opened itself */

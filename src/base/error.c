@@ -16,7 +16,7 @@ static const char *rota_code_words(int err)
     case ROTA_EDNS:
         return "host name lookup failed, try again later";
     case ROTA_ENOTASK:
-        return "suspending function called outside a task";
+        return "called without a loop or outside a task; rota_run gives both";
     case ROTA_ETHREAD:
         return "used from another thread than its loop's";
     case ROTA_ECRASHED:
