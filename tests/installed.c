@@ -21,12 +21,12 @@ static int count(rota_gen *gen, void *arg)
 static int use_blocks(int *sum)
 {
     int counted, err = 0;
-    ROTA_AUTO(rota_gen) gen = NULL;
+    ROTA_AUTO(rota_gen) gen = NULL, never_made = NULL;
     err = rota_gen_new(count, &counted, &gen);
     if (err < 0)
         return err;
     ROTA_FOREACH (int *, number, rota_gen_iter(gen), &err)
-        *sum += *number;
+        *sum += never_made ? 0 : *number;
     ROTA_LOCK (&mutex, &err)
         *sum += 10;
     ROTA_PERMIT (&semaphore, &err)

@@ -340,6 +340,25 @@ TASK_TEST(freed_handle_cancels_the_task_and_waits)
     return 0;
 }
 
+static int note_when_cancelled(void *arg)
+{
+    int err = rota_sleep(ROTA_MINUTE);
+    note(*(char *)arg);
+    return err;
+}
+
+TASK_TEST(two_handles_of_one_declaration_are_released_last_first)
+{
+    {
+        ROTA_AUTO(rota_task) a = NULL, b = NULL;
+        CHECK_OK(rota_spawn(note_when_cancelled, letter('a'), &a));
+        CHECK_OK(rota_spawn(note_when_cancelled, letter('b'), &b));
+        CHECK_INT(rota_yield(), ==, 0);
+    }
+    CHECK_STR(noted, "ba");
+    return 0;
+}
+
 static int finish_later(void *arg)
 {
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);

@@ -38,11 +38,12 @@ extern "C" {
 
 /* Releases an object when the block is left, however it is left; the release may suspend.
  *
- *     ROTA_AUTO(rota_listener) l = NULL;          a pointer, for what is allocated
- *     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT; a value, for what lives in your storage
+ *     ROTA_AUTO(rota_listener) l = NULL;           // a pointer, for what is allocated
+ *     ROTA_AUTO(rota_task) a = NULL, b = NULL;     // two of them: b is released first
+ *     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT; // a value, for what lives in your storage
  *
  * Works with each type whose header has a ROTA_DEFINE_AUTO or ROTA_DEFINE_SCOPED for it. */
-#define ROTA_AUTO(type) __attribute__((cleanup(type##__auto))) type *
+#define ROTA_AUTO(type) __attribute__((cleanup(type##__auto))) __typeof__(type *)
 #define ROTA_SCOPED(type) __attribute__((cleanup(type##__scoped))) type
 
 #define ROTA_DEFINE_AUTO(type, release)       \
