@@ -82,6 +82,30 @@ typedef struct rota_str {
     size_t len;
 } rota_str;
 
+/* Bytes that are yours, with a NUL behind them that `len` does not count; so text can be used as it is.
+ *
+ *     ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
+ *     int err = rota_file_load("/etc/hosts", 0, &text); */
+typedef struct rota_bytes {
+    char *ptr;
+    size_t len;
+} rota_bytes;
+
+#ifdef __cplusplus
+#define ROTA_BYTES_INIT \
+    {                   \
+    }
+#else
+#define ROTA_BYTES_INIT \
+    {                   \
+        NULL, 0         \
+    }
+#endif
+
+/* Frees the memory and leaves the bytes empty, to be used again. Harmless on empty ones. */
+ROTA_API void rota_bytes_fini(rota_bytes *bytes);
+ROTA_DEFINE_SCOPED(rota_bytes, rota_bytes_fini);
+
 /* Codes beside -errno, chosen below any errno. */
 enum {
     ROTA_EOF = -65537,      /* the stream or the iteration ended before what was asked for */

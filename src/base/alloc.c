@@ -67,6 +67,12 @@ void rota__free(void *ptr)
     allocator.release(allocator.ctx, ptr);
 }
 
+void rota_bytes_fini(rota_bytes *bytes)
+{
+    rota__free(bytes->ptr);
+    *bytes = (rota_bytes)ROTA_BYTES_INIT;
+}
+
 long rota__alloc_live(void)
 {
     return atomic_load_explicit(&live, memory_order_relaxed);
