@@ -5,6 +5,7 @@
 #include <rota/base.h>
 #include <rota/coro.h>
 #include <rota/exec.h>
+#include <rota/filter.h>
 #include <rota/loop.h>
 #include <rota/net.h>
 #include <rota/stream.h>

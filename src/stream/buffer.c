@@ -55,3 +55,13 @@ void rota__buffer_take(struct rota__buffer *b, size_t len)
     if (b->head == b->tail)
         b->head = b->tail = 0;
 }
+
+size_t rota__buffer_get(struct rota__buffer *b, void *buf, size_t len)
+{
+    size_t count = rota__buffer_count(b);
+    if (len > count)
+        len = count;
+    memcpy(buf, rota__buffer_front(b), len);
+    rota__buffer_take(b, len);
+    return len;
+}

@@ -26,6 +26,8 @@ bool rota__buffer_reserve(struct rota__buffer *b, size_t more);
 bool rota__buffer_append(struct rota__buffer *b, const void *bytes, size_t len);
 /* Drops `len` bytes at the front; the memory stays as it is until the next reserve. */
 void rota__buffer_take(struct rota__buffer *b, size_t len);
+/* Copies at most `len` bytes out and drops them. Returns how many. */
+size_t rota__buffer_get(struct rota__buffer *b, void *buf, size_t len);
 void rota__buffer_fini(struct rota__buffer *b);
 
 #endif

@@ -26,7 +26,7 @@ struct pair {
 };
 
 struct end {
-    struct rota__filter filter;
+    rota_filter filter;
     struct pair *pair;
     struct ring *in, *out;
     bool interrupted;
@@ -89,12 +89,12 @@ static size_t ring_put(struct ring *ring, const char *buf, size_t len)
     return len;
 }
 
-static struct end *end_of(struct rota__filter *filter)
+static struct end *end_of(rota_filter *filter)
 {
     return rota__container_of(filter, struct end, filter);
 }
 
-static ssize_t pair_read(struct rota__filter *filter, void *buf, size_t len)
+static ssize_t pair_read(rota_filter *filter, void *buf, size_t len)
 {
     struct end *end = end_of(filter);
     struct ring *in = end->in;
@@ -109,7 +109,7 @@ static ssize_t pair_read(struct rota__filter *filter, void *buf, size_t len)
     return (ssize_t)n;
 }
 
-static ssize_t pair_write(struct rota__filter *filter, const void *buf, size_t len)
+static ssize_t pair_write(rota_filter *filter, const void *buf, size_t len)
 {
     struct end *end = end_of(filter);
     struct ring *out = end->out;
@@ -125,7 +125,7 @@ static ssize_t pair_write(struct rota__filter *filter, const void *buf, size_t l
     return (ssize_t)n;
 }
 
-static int pair_shutdown(struct rota__filter *filter)
+static int pair_shutdown(rota_filter *filter)
 {
     struct end *end = end_of(filter);
     end->out->ended = true;
@@ -133,7 +133,7 @@ static int pair_shutdown(struct rota__filter *filter)
     return 0;
 }
 
-static void pair_interrupt(struct rota__filter *filter)
+static void pair_interrupt(rota_filter *filter)
 {
     struct end *end = end_of(filter);
     end->interrupted = true;
@@ -141,7 +141,7 @@ static void pair_interrupt(struct rota__filter *filter)
     ring_wake(&end->out->writer, ROTA_ECLOSED);
 }
 
-static void pair_close(struct rota__filter *filter)
+static void pair_close(rota_filter *filter)
 {
     struct end *end = end_of(filter);
     pair_shutdown(filter);
@@ -151,14 +151,14 @@ static void pair_close(struct rota__filter *filter)
         rota__free(end->pair);
 }
 
-static void pair_describe(struct rota__filter *filter, bool peer, char *ret_text, size_t size)
+static void pair_describe(rota_filter *filter, bool peer, char *ret_text, size_t size)
 {
     (void)filter;
     (void)peer;
     snprintf(ret_text, size, "pair");
 }
 
-static const struct rota__filter_kind pair_kind = {
+static const rota_filter_kind pair_kind = {
     .name = "pair",
     .read = pair_read,
     .write = pair_write,

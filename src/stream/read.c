@@ -47,20 +47,10 @@ static inline ssize_t pull(rota_stream *s, void *buf, size_t len)
     return __builtin_expect(n > 0, 1) ? n : pull_failed(s, n);
 }
 
-static size_t read_buffered(rota_stream *s, void *buf, size_t len)
-{
-    size_t count = rota__buffer_count(&s->in);
-    if (len > count)
-        len = count;
-    memcpy(buf, rota__buffer_front(&s->in), len);
-    rota__buffer_take(&s->in, len);
-    return len;
-}
-
 static ssize_t read_some_buffered(rota_stream *s, void *buf, size_t len)
 {
     int err = rota__suspend_check();
-    return err < 0 ? err : (ssize_t)read_buffered(s, buf, len);
+    return err < 0 ? err : (ssize_t)rota__buffer_get(&s->in, buf, len);
 }
 
 ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
@@ -90,7 +80,7 @@ static int read_exact(rota_stream *s, char *buf, size_t len)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    size_t got = rota__buffer_count(&s->in) ? read_buffered(s, buf, len) : 0;
+    size_t got = rota__buffer_count(&s->in) ? rota__buffer_get(&s->in, buf, len) : 0;
     while (got < len) {
         ssize_t n = pull(s, buf + got, len - got);
         if (n <= 0)

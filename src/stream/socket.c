@@ -10,14 +10,14 @@
 static const struct rota__wait_kind reading = {"read", rota__op_abort};
 static const struct rota__wait_kind writing = {"write", rota__op_abort};
 
-static struct rota__socket *socket_of(struct rota__filter *filter)
+static struct rota__socket *socket_of(rota_filter *filter)
 {
     return rota__container_of(filter, struct rota__socket, filter);
 }
 
 /* The fields that an operation needs are set one by one: clearing all of it would cost more than
  * the rest of the call. */
-static ssize_t socket_read(struct rota__filter *filter, void *buf, size_t len)
+static ssize_t socket_read(rota_filter *filter, void *buf, size_t len)
 {
     struct rota__socket *socket = socket_of(filter);
     if (__builtin_expect(socket->interrupted, false))
@@ -30,7 +30,7 @@ static ssize_t socket_read(struct rota__filter *filter, void *buf, size_t len)
     return rota__op_await(&op, &reading);
 }
 
-static ssize_t socket_write(struct rota__filter *filter, const void *buf, size_t len)
+static ssize_t socket_write(rota_filter *filter, const void *buf, size_t len)
 {
     struct rota__socket *socket = socket_of(filter);
     if (__builtin_expect(socket->interrupted, false))
@@ -43,7 +43,7 @@ static ssize_t socket_write(struct rota__filter *filter, const void *buf, size_t
     return rota__op_await(&op, &writing);
 }
 
-static ssize_t socket_writev(struct rota__filter *filter, const struct iovec *iov, int count)
+static ssize_t socket_writev(rota_filter *filter, const struct iovec *iov, int count)
 {
     struct rota__socket *socket = socket_of(filter);
     if (socket->interrupted)
@@ -56,7 +56,7 @@ static ssize_t socket_writev(struct rota__filter *filter, const struct iovec *io
     return rota__op_await(&op, &writing);
 }
 
-static int socket_shutdown(struct rota__filter *filter)
+static int socket_shutdown(rota_filter *filter)
 {
     struct rota__socket *socket = socket_of(filter);
     if (socket->fd.is_socket)
@@ -70,7 +70,7 @@ static int socket_shutdown(struct rota__filter *filter)
     return 0;
 }
 
-static void socket_interrupt(struct rota__filter *filter)
+static void socket_interrupt(rota_filter *filter)
 {
     struct rota__socket *socket = socket_of(filter);
     socket->interrupted = true;
@@ -80,7 +80,7 @@ static void socket_interrupt(struct rota__filter *filter)
     }
 }
 
-static void socket_close(struct rota__filter *filter)
+static void socket_close(rota_filter *filter)
 {
     rota__fd_close(&socket_of(filter)->fd);
 }
@@ -103,7 +103,7 @@ void rota__address_text(const struct sockaddr *address, char *ret_text, size_t s
     }
 }
 
-static void socket_describe(struct rota__filter *filter, bool peer, char *ret_text, size_t size)
+static void socket_describe(rota_filter *filter, bool peer, char *ret_text, size_t size)
 {
     struct rota__socket *socket = socket_of(filter);
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
@@ -123,7 +123,7 @@ static void socket_describe(struct rota__filter *filter, bool peer, char *ret_te
     rota__address_text((struct sockaddr *)&address, ret_text, size);
 }
 
-static const struct rota__filter_kind socket_kind = {
+static const rota_filter_kind socket_kind = {
     .name = "socket",
     .read = socket_read,
     .write = socket_write,

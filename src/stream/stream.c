@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-rota_stream *rota__stream_new(const struct rota__filter_kind *kind, size_t size)
+rota_stream *rota__stream_new(const rota_filter_kind *kind, size_t size)
 {
     rota_stream *s = rota__zalloc(sizeof *s + size);
     if (!s)
@@ -17,12 +17,6 @@ rota_stream *rota__stream_new(const struct rota__filter_kind *kind, size_t size)
     return s;
 }
 
-void rota__stream_push(rota_stream *s, struct rota__filter *filter)
-{
-    filter->below = s->top;
-    s->top = filter;
-}
-
 void rota_stream_set_limit(rota_stream *s, size_t limit)
 {
     s->limit = limit ? limit : ROTA__STREAM_LIMIT;
@@ -32,39 +26,53 @@ void rota_stream_set_limit(rota_stream *s, size_t limit)
 
 static void stream_interrupt(rota_stream *s)
 {
-    for (struct rota__filter *f = s->top; f; f = f->below)
-        f->kind->interrupt(f);
+    for (rota_filter *f = s->top; f; f = f->below) {
+        if (f->kind->interrupt)
+            f->kind->interrupt(f);
+    }
 }
 
 static void stream_close_filters(rota_stream *s)
 {
-    struct rota__filter *f = s->top;
+    rota_filter *f = s->top;
     s->top = NULL;
     while (f) {
-        struct rota__filter *below = f->below;
+        rota_filter *below = f->below;
         f->kind->close(f);
         f = below;
     }
 }
 
-static int stream_send_rest(rota_stream *s)
+static bool has_filters(rota_stream *s)
+{
+    return s->top != rota__stream_bottom(s);
+}
+
+static void say_farewell(rota_stream *s)
+{
+    for (rota_filter *f = s->top; f; f = f->below) {
+        if (f->kind->farewell)
+            f->kind->farewell(f);
+    }
+}
+
+/* Sends what is held back, and what filters have to say at the end. */
+static int stream_finish(rota_stream *s)
 {
     int err = 0;
-    if (!rota__buffer_count(&s->out) || s->torn || (s->gate.inside & ROTA__STREAM_WRITING))
+    if (s->torn || (s->gate.inside & ROTA__STREAM_WRITING))
+        return 0;
+    if (!rota__buffer_count(&s->out) && !has_filters(s))
         return 0;
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (ROTA__STREAM_CLOSE_TIME) {
             err = rota__stream_send_held(s);
+            if (err == 0)
+                say_farewell(s);
         }
     }
     return err;
-}
-
-/* The last one inside a stream that was closed or freed where nobody could wait. */
-static void stream_emptied_closed(struct rota__gate *gate)
-{
-    stream_close_filters(rota__container_of(gate, rota_stream, gate));
 }
 
 static void stream_release(rota_stream *s)
@@ -77,9 +85,25 @@ static void stream_release(rota_stream *s)
     rota__free(s);
 }
 
+/* The last one inside a stream that was closed or freed where nobody could wait. */
+static void stream_emptied_closed(struct rota__gate *gate)
+{
+    stream_close_filters(rota__container_of(gate, rota_stream, gate));
+}
+
 static void stream_emptied_freed(struct rota__gate *gate)
 {
     stream_release(rota__container_of(gate, rota_stream, gate));
+}
+
+/* The stream may be gone afterwards. */
+static void stream_closed(rota_stream *s)
+{
+    s->closing = false;
+    if (s->freer)
+        rota__wake(s->freer, 0);
+    else if (s->orphan)
+        stream_release(s);
 }
 
 int rota_stream_close(rota_stream *s)
@@ -88,20 +112,47 @@ int rota_stream_close(rota_stream *s)
         return 0;
     if (rota__gate_is_foreign(&s->gate))
         return rota__loop_refuse(__func__);
-    s->gate.closed = true;
-    int err = rota__task_here() ? stream_send_rest(s) : 0;
+    s->gate.closed = s->closing = true;
+    int err = rota__task_here() ? stream_finish(s) : 0;
     if (s->gate.inside)
         stream_interrupt(s);
     if (rota__gate_wait(&s->gate, stream_emptied_closed))
         stream_close_filters(s);
+    stream_closed(s);
     return err;
+}
+
+/* Shielded, hence never called. */
+static void freeing_abort(struct rota__wait *wait, int reason)
+{
+    (void)wait;
+    (void)reason;
+}
+
+static const struct rota__wait_kind freeing = {"close", freeing_abort};
+
+/* False: another task closes it, and will free it. */
+static bool wait_until_closed(rota_stream *s)
+{
+    if (!s->closing)
+        return true;
+    s->orphan = !rota__task_here();
+    if (s->orphan)
+        return false;
+    struct rota__wait wait = {0};
+    s->freer = &wait;
+    ROTA_SHIELD
+    {
+        rota__park(&wait, &freeing, s);
+    }
+    return true;
 }
 
 rota_stream *rota_stream_free(rota_stream *s)
 {
     if (!s || rota_stream_close(s) == ROTA_ETHREAD)
         return NULL;
-    if (rota__gate_wait(&s->gate, stream_emptied_freed))
+    if (wait_until_closed(s) && rota__gate_wait(&s->gate, stream_emptied_freed))
         stream_release(s);
     return NULL;
 }
@@ -124,7 +175,7 @@ static struct rota__stream_texts *stream_texts(rota_stream *s)
 
 static void stream_describe(rota_stream *s, bool peer, char *ret_text)
 {
-    struct rota__filter *f = s->top;
+    rota_filter *f = s->top;
     while (f && !f->kind->describe)
         f = f->below;
     if (f)
@@ -154,7 +205,7 @@ const char *rota_stream_local(rota_stream *s)
 static const char *stream_detail(rota_stream *s)
 {
     const char *detail = NULL;
-    for (struct rota__filter *f = s->top; f && !detail; f = f->below)
+    for (rota_filter *f = s->top; f && !detail; f = f->below)
         detail = f->kind->error ? f->kind->error(f) : NULL;
     if (!detail && s->error == -EPIPE && s->torn)
         detail = "an earlier write was cut short";

@@ -160,15 +160,18 @@ void rota_stream_cork(rota_stream *s)
     s->corked = true;
 }
 
-static int flush_checked(rota_stream *s)
+int rota__stream_uncork(rota_stream *s)
 {
-    int err = rota__suspend_check();
-    if (err < 0)
-        return err;
     if (s->torn)
         return rota__stream_failed(s, -EPIPE, true);
     s->corked = false;
     return rota__stream_send_held(s);
+}
+
+static int flush_checked(rota_stream *s)
+{
+    int err = rota__suspend_check();
+    return err < 0 ? err : rota__stream_uncork(s);
 }
 
 int rota_stream_flush(rota_stream *s)
@@ -188,7 +191,7 @@ int rota_stream_shutdown(rota_stream *s)
         return err;
     err = flush_checked(s);
     if (err == 0)
-        err = s->top->kind->shutdown(s->top);
+        err = rota_filter_shutdown(s->top);
     if (err < 0)
         rota__stream_failed(s, err, true);
     rota__gate_leave(&s->gate, ROTA__STREAM_WRITING);
