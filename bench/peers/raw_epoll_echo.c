@@ -43,7 +43,7 @@ static void echo(int fd)
 int main(void)
 {
     struct epoll_event events[256];
-    int listener = loopback_listen(SOCK_NONBLOCK);
+    int listener = loopback_serve(SOCK_STREAM, SOCK_NONBLOCK);
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     watch(epoll, listener);

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     target.sin_port = htons((uint16_t)atoi(argv[1]));
     target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    listener = loopback_listen(SOCK_NONBLOCK);
+    listener = loopback_serve(SOCK_STREAM, SOCK_NONBLOCK);
     watch(listener);
     for (;;) {
         int n = epoll_wait(epoll, events, 256, -1);

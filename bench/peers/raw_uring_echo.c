@@ -146,7 +146,7 @@ int main(void)
     if (err < 0)
         fail("io_uring_queue_init", err);
     provide_buffers();
-    start_accept(loopback_listen(0));
+    start_accept(loopback_serve(SOCK_STREAM, 0));
     for (;;) {
         struct io_uring_cqe *cqe;
         unsigned head, seen = 0;
