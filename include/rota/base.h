@@ -148,6 +148,9 @@ ROTA_API void rota_log_set(rota_log_fn *fn, void *arg);
 /* A ready-made hook: writes "rota: message" to standard error. */
 ROTA_API void rota_log_stderr(void *arg, rota_log_level level, const char *message);
 
+/* Reports to the hook; for libraries that are built on this one. Cut at 8 KiB. */
+ROTA_API void rota_log(rota_log_level level, const char *format, ...) ROTA_PRINTF(2, 3);
+
 /* Where the library's memory comes from. `resize` is realloc; sizes are never 0. Either may return
  * NULL, and then the call in progress fails with -ENOMEM. */
 typedef struct rota_allocator {
@@ -159,6 +162,13 @@ typedef struct rota_allocator {
 /* Sets the allocator for the whole program; NULL restores malloc. Call it before anything else.
  * `allocator` is copied. Stacks are mapped from the kernel and do not come from here. */
 ROTA_API void rota_allocator_set(const rota_allocator *allocator);
+
+/* Memory from that allocator, for libraries that are built on this one; NULL where there is none. `size`
+ * is not 0. rota_zalloc clears it. rota_free accepts NULL. */
+ROTA_API void *rota_alloc(size_t size);
+ROTA_API void *rota_zalloc(size_t size);
+ROTA_API void *rota_resize(void *ptr, size_t size);
+ROTA_API void rota_free(void *ptr);
 
 #ifdef __cplusplus
 }

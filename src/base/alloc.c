@@ -28,7 +28,7 @@ void rota_allocator_set(const rota_allocator *a)
     allocator = a ? *a : malloc_allocator;
 }
 
-void *rota__resize(void *ptr, size_t size)
+void *rota_resize(void *ptr, size_t size)
 {
     if (rota__fault(ROTA__FAULT_ALLOC))
         return NULL;
@@ -38,14 +38,14 @@ void *rota__resize(void *ptr, size_t size)
     return p;
 }
 
-void *rota__alloc(size_t size)
+void *rota_alloc(size_t size)
 {
-    return rota__resize(NULL, size);
+    return rota_resize(NULL, size);
 }
 
-void *rota__zalloc(size_t size)
+void *rota_zalloc(size_t size)
 {
-    void *p = rota__alloc(size);
+    void *p = rota_alloc(size);
     if (p)
         memset(p, 0, size);
     return p;
@@ -56,10 +56,10 @@ void *rota__alloc_array(size_t count, size_t size)
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
         return NULL;
-    return rota__zalloc(bytes ? bytes : 1);
+    return rota_zalloc(bytes ? bytes : 1);
 }
 
-void rota__free(void *ptr)
+void rota_free(void *ptr)
 {
     if (!ptr)
         return;
@@ -69,7 +69,7 @@ void rota__free(void *ptr)
 
 void rota_bytes_fini(rota_bytes *bytes)
 {
-    rota__free(bytes->ptr);
+    rota_free(bytes->ptr);
     *bytes = (rota_bytes)ROTA_BYTES_INIT;
 }
 

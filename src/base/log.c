@@ -48,7 +48,7 @@ void rota__log_text(rota_log_level level, const char *text)
         rota_log_stderr(NULL, level, text);
 }
 
-void rota__log(rota_log_level level, const char *format, ...)
+void rota_log(rota_log_level level, const char *format, ...)
 {
     if (!rota__log_wanted())
         return;

@@ -4,8 +4,10 @@
 
 #include <rota/base.h>
 
-/* One report, cut at 8 KiB; longer ones go through rota__log_text. */
-void rota__log(rota_log_level level, const char *format, ...) ROTA_PRINTF(2, 3);
+/* The old name. */
+#define rota__log rota_log
+
+/* For reports that rota_log would cut. */
 void rota__log_text(rota_log_level level, const char *text);
 /* Whether anybody would see a report, so that making it up can be saved. */
 bool rota__log_wanted(void);
