@@ -570,6 +570,33 @@ TEST(refused_connection_is_an_error)
     rota_loop_free(loop);
 }
 
+/* Linux stops a read at the urgent mark, and there is no event for what stands behind it. */
+TEST(read_that_urgent_data_cut_short_has_not_emptied_the_socket)
+{
+    rota_loop *loop = new_loop();
+    struct sockaddr_in address;
+    struct rota__fd fd;
+    char buf[10];
+    int listener = listen_here(&address), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_OK(connect(client, (struct sockaddr *)&address, sizeof address));
+    CHECK_OK(rota__fd_open(&fd, loop, accept(listener, NULL, NULL), true));
+    struct job r = job_recv(&fd, buf, sizeof buf);
+    start_pending(&r);
+    put(client, "ab");
+    CHECK_INT(send(client, "!", 1, MSG_OOB), ==, 1);
+    put(client, "cd");
+    run_until_done(loop, &r);
+    CHECK_INT(r.op.result, ==, 2);
+    CHECK_MEM(buf, "ab", 2);
+    r = job_recv(&fd, buf, sizeof buf);
+    CHECK_INT(finish(loop, &r), ==, 2);
+    CHECK_MEM(buf, "cd", 2);
+    close(client);
+    close(listener);
+    rota__fd_close(&fd);
+    rota_loop_free(loop);
+}
+
 /* A listener whose queue is full leaves a connection attempt hanging. */
 TEST(connect_can_be_withdrawn)
 {
@@ -598,6 +625,113 @@ TEST(connect_can_be_withdrawn)
     for (int i = 0; i < n; i++)
         close(clients[i]);
     close(listener);
+    rota_loop_free(loop);
+}
+
+/* ---- Attempts of the owner's */
+
+struct attempts {
+    struct job job;
+    char buf[10];
+    int count;
+};
+
+static ssize_t receive_attempt(struct rota__op *op)
+{
+    struct attempts *a = rota__container_of(op, struct attempts, job.op);
+    a->count++;
+    ssize_t n = recv(op->fd->fd, a->buf, sizeof a->buf, MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t send_attempt(struct rota__op *op)
+{
+    struct attempts *a = rota__container_of(op, struct attempts, job.op);
+    a->count++;
+    ssize_t n = send(op->fd->fd, a->buf, sizeof a->buf, MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+static struct attempts attempts(struct rota__fd *fd, bool sending)
+{
+    return (struct attempts){.job.op = {.kind = sending ? ROTA__OP_CALL_OUT : ROTA__OP_CALL_IN,
+                                        .fd = fd,
+                                        .call = sending ? send_attempt : receive_attempt}};
+}
+
+static void open_datagrams(rota_loop *loop, struct rota__fd *fd, int *ret_peer)
+{
+    int ends[2];
+    CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends));
+    CHECK_OK(rota__fd_open(fd, loop, ends[0], true));
+    *ret_peer = ends[1];
+}
+
+TEST(attempt_is_made_at_once_and_repeated_when_the_descriptor_is_ready)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    open_datagrams(loop, &fd, &peer);
+    put(peer, "one");
+    struct attempts a = attempts(&fd, false);
+    CHECK_INT(finish(loop, &a.job), ==, 3);
+    CHECK_INT(a.count, ==, 1);
+    a = attempts(&fd, false);
+    start_pending(&a.job);
+    turn(loop);
+    CHECK_INT(a.count, ==, 1);
+    put(peer, "four");
+    run_until_done(loop, &a.job);
+    CHECK_INT(a.job.op.result, ==, 4);
+    CHECK_INT(a.count, ==, 2);
+    close(peer);
+    rota__fd_close(&fd);
+    rota_loop_free(loop);
+}
+
+TEST(withdrawn_attempt_takes_nothing)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    open_datagrams(loop, &fd, &peer);
+    struct attempts a = attempts(&fd, false);
+    start_pending(&a.job);
+    turn(loop);
+    put(peer, "one");
+    withdraw_and_wait(loop, &a.job);
+    CHECK_INT(a.job.op.result, ==, -ECANCELED);
+    a = attempts(&fd, false);
+    CHECK_INT(finish(loop, &a.job), ==, 3);
+    close(peer);
+    rota__fd_close(&fd);
+    rota_loop_free(loop);
+}
+
+/* Datagram sockets are asked for room only while something waits for it: each time anew. */
+TEST(attempt_to_send_waits_for_room_each_time)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    char buf[10];
+    open_datagrams(loop, &fd, &peer);
+    for (int round = 0; round < 3; round++) {
+        struct attempts a;
+        do {
+            a = attempts(&fd, true);
+            start(&a.job);
+        } while (a.job.done);
+        turn(loop);
+        CHECK_INT(a.job.done, ==, 0);
+        while (recv(peer, buf, sizeof buf, MSG_DONTWAIT) > 0)
+            continue;
+        run_until_done(loop, &a.job);
+        CHECK_INT(a.job.op.result, ==, sizeof a.buf);
+    }
+    close(peer);
+    rota__fd_close(&fd);
     rota_loop_free(loop);
 }
 

@@ -6,7 +6,8 @@
  * 1. Between an attempt that would have blocked and the next event for that direction no attempt is
  *    made: rota__fd.read_drained and write_full say so, and only an event clears them. A read that was
  *    short counts as one that would have blocked, but not once an event has told of the end: that
- *    event may have told of the last bytes, too, and there will be no other.
+ *    event may have told of the last bytes, too, and there will be no other. Nor once it has told of
+ *    urgent data, at which a read stops though more stands behind.
  * 2. Completing an operation runs no user code (it only makes tasks and callbacks ready), so the
  *    objects that one batch of events points to live until the batch is done. */
 #include "base/alloc.h"
@@ -154,11 +155,28 @@ static void foreign_event(struct epoll *e, struct foreign *f, uint32_t events)
 
 /* ---- Our descriptors */
 
-static int own_register(struct epoll *e, struct rota__fd *fd)
+/* A stream tells of room when a write has had to wait for it. Other sockets tell whenever something they
+ * sent was taken, which would be an event for each datagram: they are asked only while a write waits. */
+static bool tells_too_much(const struct rota__fd *fd)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+    return fd->is_socket && !fd->is_stream;
+}
+
+static int own_control(struct epoll *e, struct rota__fd *fd, int how, bool room)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET |
+                                          (room ? EPOLLOUT : 0),
                                 .data.ptr = fd};
-    int err = (int)rota__sys(ENOMEM, epoll_ctl(e->fd, EPOLL_CTL_ADD, fd->fd, &event));
+    return (int)rota__sys(ENOMEM, epoll_ctl(e->fd, how, fd->fd, &event));
+}
+
+static int own_wait(struct epoll *e, struct rota__op *op)
+{
+    struct rota__fd *fd = op->fd;
+    bool writing = rota__op_direction(op);
+    if (fd->registered)
+        return writing && tells_too_much(fd) ? own_control(e, fd, EPOLL_CTL_MOD, true) : 0;
+    int err = own_control(e, fd, EPOLL_CTL_ADD, writing || !tells_too_much(fd));
     fd->registered = err == 0;
     return err;
 }
@@ -173,9 +191,8 @@ static bool epoll_start(struct rota__op *op)
     op->result = in_vain ? -EAGAIN : rota__op_attempt(op);
     if (op->result != -EAGAIN)
         return true;
-    if (!fd->registered)
-        op->result = own_register(e, fd);
-    return op->result != 0 && op->result != -EAGAIN;
+    op->result = own_wait(e, op);
+    return op->result != 0;
 }
 
 static void own_retry(struct rota__op *op)
@@ -187,7 +204,7 @@ static void own_retry(struct rota__op *op)
 
 static void own_event(struct rota__fd *fd, uint32_t events)
 {
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
         fd->hung_up = true;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         fd->read_drained = false;
@@ -196,6 +213,8 @@ static void own_event(struct rota__fd *fd, uint32_t events)
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
         fd->write_full = false;
         own_retry(fd->pending[1]);
+        if ((events & EPOLLOUT) && tells_too_much(fd) && !fd->pending[1])
+            own_control(epoll_of(fd->loop), fd, EPOLL_CTL_MOD, false);
     }
 }
 

@@ -98,6 +98,15 @@ static ssize_t attempt_connect(struct rota__op *op)
     return err == -EINPROGRESS ? -EAGAIN : err;
 }
 
+static ssize_t attempt_call(struct rota__op *op)
+{
+    bool *in_vain = rota__op_direction(op) ? &op->fd->write_full : &op->fd->read_drained;
+    *in_vain = false;
+    ssize_t n = op->call(op);
+    *in_vain |= n == -EAGAIN;
+    return n;
+}
+
 ssize_t rota__op_attempt(struct rota__op *op)
 {
     switch ((enum rota__op_kind)op->kind) {
@@ -114,6 +123,9 @@ ssize_t rota__op_attempt(struct rota__op *op)
         return attempt_writev(op);
     case ROTA__OP_CONNECT:
         return attempt_connect(op);
+    case ROTA__OP_CALL_IN:
+    case ROTA__OP_CALL_OUT:
+        return attempt_call(op);
     case ROTA__OP_POLL: /* backends wait for it; there is nothing to attempt */
         break;
     }

@@ -21,10 +21,12 @@
 enum rota__op_kind {
     ROTA__OP_RECV, /* buf, len: recv(2); read(2) on what is not a socket */
     ROTA__OP_ACCEPT, /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
-    ROTA__OP_SEND,    /* buf, len: send(2) with MSG_NOSIGNAL; write(2) on what is not a socket */
-    ROTA__OP_WRITEV,  /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
-    ROTA__OP_CONNECT, /* addr, *addr_len */
-    ROTA__OP_POLL     /* events; fd is not ours; result is the events that are ready */
+    ROTA__OP_CALL_IN,  /* call: attempts of the owner's, when it may be readable */
+    ROTA__OP_SEND,     /* buf, len: send(2) with MSG_NOSIGNAL; write(2) on what is not a socket */
+    ROTA__OP_WRITEV,   /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
+    ROTA__OP_CONNECT,  /* addr, *addr_len */
+    ROTA__OP_CALL_OUT, /* call: the same when it may be writable */
+    ROTA__OP_POLL      /* events; fd is not ours; result is the events that are ready */
 };
 
 struct rota__op;
@@ -37,9 +39,9 @@ struct rota__fd {
     bool registered;   /* the backend knows it */
     bool read_drained; /* the last read was short or would have blocked */
     bool write_full;   /* the last write would have blocked */
-    bool hung_up;      /* the end or an error stands behind the data: never drained */
+    bool hung_up;      /* the end, an error or urgent data is among the data: never drained */
     rota_loop *loop;
-    struct rota__op *pending[2]; /* [0] RECV and ACCEPT, [1] the rest */
+    struct rota__op *pending[2]; /* [0] RECV, ACCEPT and CALL_IN, [1] the rest */
 };
 
 struct rota__op {
@@ -65,6 +67,9 @@ struct rota__op {
             int poll_fd;
             int events;
         };
+        /* One attempt, which does not block: a result or -EAGAIN. It may set fd->read_drained, to say
+         * that another one would be in vain. Runs no code of users. */
+        ssize_t (*call)(struct rota__op *op);
     };
     struct msghdr msg; /* scratch of the backend, for WRITEV */
     ssize_t result;
@@ -96,7 +101,7 @@ ssize_t rota__op_attempt(struct rota__op *op);
 void rota__op_complete(struct rota__op *op, ssize_t result);
 static inline int rota__op_direction(const struct rota__op *op)
 {
-    return op->kind > ROTA__OP_ACCEPT;
+    return op->kind > ROTA__OP_CALL_IN;
 }
 
 #endif

@@ -146,6 +146,12 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
     case ROTA__OP_CONNECT:
         io_uring_prep_connect(sqe, fd, op->addr, *op->addr_len);
         break;
+    case ROTA__OP_CALL_IN:
+        io_uring_prep_poll_add(sqe, fd, POLLIN | POLLRDHUP);
+        break;
+    case ROTA__OP_CALL_OUT:
+        io_uring_prep_poll_add(sqe, fd, POLLOUT);
+        break;
     case ROTA__OP_POLL:
         io_uring_prep_poll_add(sqe, fd, poll_mask(op->events));
         break;
@@ -154,10 +160,17 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
     rota__list_init(&op->node);
 }
 
+static bool is_call(const struct rota__op *op)
+{
+    return op->kind == ROTA__OP_CALL_IN || op->kind == ROTA__OP_CALL_OUT;
+}
+
 /* Only a receive that is likely to find something. Sends go with all that the turn has gathered, in one
  * enter: a system call each, which seldom would block, cost a tenth of an echo server's time. */
 static bool may_try(const struct rota__op *op)
 {
+    if (is_call(op))
+        return !(rota__op_direction(op) ? op->fd->write_full : op->fd->read_drained);
     return op->kind == ROTA__OP_RECV && op->fd->is_socket && !op->fd->read_drained;
 }
 
@@ -222,6 +235,8 @@ static void complete(struct rota__op *op, int res)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
     if (op->kind == ROTA__OP_POLL && res > 0)
         result = poll_result((unsigned)res);
+    if (is_call(op) && res > 0)
+        result = op->withdrawn ? -ECANCELED : rota__op_attempt(op);
     if (res == -EINTR && !op->withdrawn)
         result = -EAGAIN;
     if (res == -EINTR && op->withdrawn)
