@@ -8,6 +8,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 SERVER_CORE = 0
@@ -51,7 +52,7 @@ def cpu_ns(pid):
 
 
 class Process:
-    """A running program that is ended, by its pid, when the `with` block is left."""
+    """A running program that is ended, by its pid, when the `with` block is left or after two minutes."""
 
     def __init__(self, argv, core=None, env=None, **popen):
         self.argv = [str(a) for a in argv]
@@ -63,9 +64,12 @@ class Process:
         argv = self.argv if self.core is None else pinned(self.core, self.argv)
         self.child = subprocess.Popen(argv, env=self.env, text=True, **self.popen)
         self.pid = self.child.pid
+        self.limit = threading.Timer(120, self.child.kill)
+        self.limit.start()
         return self
 
     def __exit__(self, *_):
+        self.limit.cancel()
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
             try:

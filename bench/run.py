@@ -12,7 +12,8 @@ from pathlib import Path
 
 import report
 from measure import Failed, progress_done
-from rows import ROWS, Bench
+from row import Bench
+from rows import ROWS, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,7 +41,7 @@ def main():
     try:
         bench.build_go()
         for name in args.names or ROWS:
-            rows += ROWS[name](bench)
+            rows += measure(bench, name)
     except (KeyboardInterrupt, Failed) as stopped:
         progress_done()
         print(f"stopped: {stopped or 'interrupted'}", file=sys.stderr)

@@ -1,7 +1,7 @@
 // Go's counterparts of the micro rows. Each takes the operations of one repeat and prints the best of
 // the repeats as `ns_per_op`.
 //
-//	micro yield|queue0|queue64|spawn|timer|parked|pool OPERATIONS [REPEATS]
+//	micro yield|queue0|queue64|messages|spawn|timer|parked|pool OPERATIONS [REPEATS]
 package main
 
 import (
@@ -179,6 +179,8 @@ func main() {
 		best(queue(0), operations, repeats)
 	case "queue64":
 		best(queue(64), operations, repeats)
+	case "messages":
+		best(queue(1024), operations, repeats)
 	case "spawn":
 		best(spawn, operations, repeats)
 	case "timer":

@@ -1,0 +1,95 @@
+"""A row of the table, the programs that fill it, and how thoroughly."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from measure import interleave, median, progress, progress_done, run
+
+PEERS = Path(__file__).resolve().parent / "peers"
+
+
+@dataclass
+class Target:
+    bound: float
+    against: str | None = None  # a peer's or the limit's name; None: an absolute bound
+
+
+@dataclass
+class Row:
+    work: str
+    unit: str
+    targets: list
+    limit: str | None = None  # which of the figures is the limit
+    figures: dict = field(default_factory=dict)  # program: figure, "rota" among them
+    missing: dict = field(default_factory=dict)  # program: why it has no figure
+    instructions: float | None = None
+    topic: str = ""
+
+
+@dataclass
+class Program:
+    argv: list
+    env: dict = field(default_factory=dict)
+    needs: str = ""  # what to install when it is not there
+    announces: bool = False  # prints `port N` for the port it took
+    unprivileged: bool = False  # runs as nobody when root starts it
+
+
+def python(script, *args, module, env=None):
+    """Debian's modules belong to Debian's interpreter, which need not be the first in PATH."""
+    for interpreter in ("/usr/bin/python3", sys.executable):
+        if shutil.which(interpreter) and subprocess.run(
+                [interpreter, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode == 0:
+            return Program([interpreter, PEERS / script, *args], env or {})
+    return Program([f"python3 with {module}"], needs=f"python3-{module}")
+
+
+class Bench:
+    """Where the built programs are, and how thoroughly to measure."""
+
+    def __init__(self, build, rounds):
+        self.bin = Path(build).resolve() / "bench"
+        self.build = Path(build).resolve()
+        self.rounds = rounds
+
+    def program(self, name, *args, env=None, needs=""):
+        return Program([self.bin / name, *args], env or {}, needs)
+
+    def rota(self, name, *args):
+        """rota as it chooses for itself, and held to each backend."""
+        return {
+            "rota": self.program(name, *args),
+            "rota on epoll": self.program(name, *args, env={"ROTA_BACKEND": "epoll"}),
+            "rota on io_uring": self.program(name, *args, env={"ROTA_BACKEND": "uring"}),
+        }
+
+    def go(self, name, *args, threads=None):
+        env = {"GOMAXPROCS": str(threads)} if threads else {}
+        return Program([self.bin / f"go_{name}", *args], env, "golang-go")
+
+    def build_go(self):
+        if not shutil.which("go"):
+            return
+        env = {"GO111MODULE": "off", "GOPROXY": "off", "GOCACHE": str(self.build / "go-cache"),
+               "GOFLAGS": ""}
+        for name in sorted(path.stem for path in PEERS.glob("*.go")):
+            progress(f"building {name}.go")
+            run(["go", "build", "-o", self.bin / f"go_{name}", PEERS / f"{name}.go"], env=env)
+        progress_done()
+
+    def fill(self, row, programs, measure, choose=median, rounds=None):
+        """Measures all programs that are there and names the others in row.missing."""
+        present = {}
+        for name, program in programs.items():
+            path = str(program.argv[0])
+            if shutil.which(path):
+                present[name] = program
+            else:
+                row.missing[name] = f"needs {program.needs}" if program.needs else "not built"
+        figures, errors = interleave(row.work, present, rounds or self.rounds, measure)
+        row.missing.update(errors)
+        row.figures = {name: choose(values) for name, values in figures.items()}
+        return row

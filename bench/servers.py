@@ -1,0 +1,107 @@
+"""Rows of servers: CPU time of the server process a request, the median of the rounds."""
+
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from measure import LOAD_CORE, SERVER_CORE, Process, cpu_ns, run
+from row import Row, Target, python
+
+
+def echo_programs(bench):
+    # Large blocks stay in malloc's hands instead of being mapped and unmapped at each read.
+    tuned = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "16777216",
+             "MALLOC_TOP_PAD_": "1048576"}
+    return {
+        **bench.rota("echo_rota"),
+        "raw epoll": bench.program("raw_epoll_echo"),
+        "raw io_uring": bench.program("raw_uring_echo", needs="liburing-dev"),
+        "Go": bench.go("echo", threads=1),
+        "libuv": bench.program("uv_echo", needs="libuv1-dev"),
+        "libuv, uv_try_write": bench.program("uv_echo", "--try", needs="libuv1-dev"),
+        "uvloop": python("echo_asyncio.py", "--uvloop", module="uvloop"),
+        "asyncio": python("echo_asyncio.py", module="asyncio"),
+        "asyncio, malloc tuned": python("echo_asyncio.py", module="asyncio", env=tuned),
+    }
+
+
+def under_load(load):
+    """Measures a server's CPU time a request, in microseconds; `load(port)` is the program that makes
+    the requests, between two pauses, and says how many they were."""
+    def once(program):
+        with Process(program.argv, SERVER_CORE, program.env, stdout=subprocess.PIPE) as server:
+            port = server.line().split()[1]
+            with Process(load(port), LOAD_CORE, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE) as client:
+                client.line()
+                before = cpu_ns(server.pid)
+                client.child.stdin.write("\n")
+                client.child.stdin.flush()
+                answered = int(client.line())
+                return (cpu_ns(server.pid) - before) / answered / 1000
+    return once
+
+
+def echo(bench):
+    rows = []
+    for connections in (50, 500):
+        row = Row(f"echo 1 KiB, {connections} connections, CPU a request", "us",
+                  [Target(1.05, "raw epoll"), Target(0.85, "Go"), Target(0.6, "libuv")],
+                  limit="raw epoll")
+        load = under_load(lambda port: [bench.bin / "load", port, connections, 30000])
+        rows.append(bench.fill(row, echo_programs(bench), load))
+    return rows
+
+
+def udp(bench):
+    """The windows of all sockets together fit a receive buffer of the default size."""
+    row = Row("UDP echo 1 KiB, 16 sockets, CPU a datagram", "us",
+              [Target(1.05, "raw recvmmsg"), Target(1, "Go")], limit="raw recvmmsg")
+    programs = {
+        **bench.rota("udp_echo_rota"),
+        "raw recvmmsg": bench.program("raw_udp_echo"),
+        "Go": bench.go("udp_echo", threads=1),
+    }
+    load = under_load(lambda port: [bench.bin / "udp_load", port, 16, 4, 50000])
+    return [bench.fill(row, programs, load)]
+
+
+@contextmanager
+def certificate():
+    """A self-signed certificate and its key, in a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="rota-bench-") as folder:
+        files = Path(folder) / "certificate.pem", Path(folder) / "key.pem"
+        run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec",
+             "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=DNS:localhost", "-days", "2",
+             "-out", files[0], "-keyout", files[1]])
+        yield files
+
+
+def tls(bench):
+    echo_row = Row("TLS echo 1 KiB, 50 connections, CPU a request", "us",
+                   [Target(1.1, "raw OpenSSL"), Target(1, "Go")], limit="raw OpenSSL")
+    # 0.95 of the handshakes a CPU second are 1.05 of the CPU time a handshake.
+    full = Row("TLS handshake, full, CPU a connection", "us", [Target(1.05, "raw OpenSSL")],
+               limit="raw OpenSSL")
+    resumed = Row("TLS handshake, resumed, CPU a connection", "us", [Target(1.05, "raw OpenSSL")],
+                  limit="raw OpenSSL")
+    rows = [(echo_row, "echo", 50, 20000), (full, "full", 10, 1500), (resumed, "resumed", 10, 1500)]
+    if not shutil.which("openssl"):
+        for row, *_ in rows:
+            row.missing["all of it"] = "needs openssl"
+        return [row for row, *_ in rows]
+
+    with certificate() as files:
+        programs = {
+            **bench.rota("tls_echo_rota", *files),
+            "raw OpenSSL": bench.program("raw_tls_epoll", *files, needs="libssl-dev"),
+            "Go": bench.go("tls_echo", *files, threads=1),
+        }
+        for row, mode, connections, count in rows:
+            load = under_load(lambda port: [bench.bin / "tls_load", port, files[0], mode,
+                                            connections, count])
+            bench.fill(row, programs, load)
+    return [row for row, *_ in rows]
