@@ -1,0 +1,113 @@
+/* The characters of HTTP, and scans over them. The scans look at sixteen bytes at a time, never behind
+ * `end`, and return the first byte that does not belong, or `end`. */
+#ifndef ROTA__HTTP_CHARS_H
+#define ROTA__HTTP_CHARS_H
+
+#include <rota/base.h>
+
+#include <string.h>
+
+enum {
+    ROTA__CHAR_TOKEN = 1, /* RFC 9110, section 5.6.2 */
+    ROTA__CHAR_TARGET =
+        2, /* a request's target: visible ASCII but '#'. More than RFC 3986 allows, because
+                            * browsers send it, and it cannot be mistaken for anything else */
+    ROTA__CHAR_VALUE =
+        4,              /* a field's value: visible, space, tab, obs-text (RFC 9110, section 5.5) */
+    ROTA__CHAR_HOST = 8 /* of a host's name (RFC 3986, section 3.2.2) */
+};
+
+extern const unsigned char rota__char_classes[256];
+
+static inline bool rota__char_is(char c, int classes)
+{
+    return rota__char_classes[(unsigned char)c] & classes;
+}
+
+/* Whether all of it is of these classes. */
+static inline bool rota__chars_are(rota_str s, int classes)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!rota__char_is(s.ptr[i], classes))
+            return false;
+    }
+    return true;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int rota__char_hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Equal but for the case of ASCII letters. `lower` is in lower case. */
+static inline bool rota__str_is(rota_str s, const char *lower)
+{
+    size_t len = strlen(lower);
+    if (s.len != len)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = s.ptr[i];
+        if (c != lower[i] && !(c >= 'A' && c <= 'Z' && (c | 0x20) == lower[i]))
+            return false;
+    }
+    return true;
+}
+
+typedef unsigned char rota__chars __attribute__((vector_size(16)));
+
+/* Where the first byte of a comparison's result is set, or 16. */
+static inline int rota__chars_first(rota__chars mask)
+{
+    uint64_t half[2];
+    memcpy(half, &mask, sizeof half);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    half[0] = __builtin_bswap64(half[0]);
+    half[1] = __builtin_bswap64(half[1]);
+#endif
+    if (half[0])
+        return __builtin_ctzll(half[0]) / 8;
+    return half[1] ? 8 + __builtin_ctzll(half[1]) / 8 : 16;
+}
+
+static inline const char *rota__scan_value(const char *at, const char *end)
+{
+    while (end - at >= 16) {
+        rota__chars c;
+        memcpy(&c, at, sizeof c);
+        int stop = rota__chars_first((rota__chars)(((c < 0x20) & (c != '\t')) | (c == 0x7f)));
+        at += stop;
+        if (stop < 16)
+            return at;
+    }
+    while (at < end && rota__char_is(*at, ROTA__CHAR_VALUE))
+        at++;
+    return at;
+}
+
+static inline const char *rota__scan_target(const char *at, const char *end)
+{
+    while (end - at >= 16) {
+        rota__chars c;
+        memcpy(&c, at, sizeof c);
+        int stop = rota__chars_first((rota__chars)((c < 0x21) | (c > 0x7e) | (c == '#')));
+        at += stop;
+        if (stop < 16)
+            return at;
+    }
+    while (at < end && rota__char_is(*at, ROTA__CHAR_TARGET))
+        at++;
+    return at;
+}
+
+static inline const char *rota__scan_token(const char *at, const char *end)
+{
+    while (at < end && rota__char_is(*at, ROTA__CHAR_TOKEN))
+        at++;
+    return at;
+}
+
+#endif

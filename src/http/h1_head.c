@@ -1,0 +1,501 @@
+/* Heads of HTTP/1.1: the first line, the fields, and what they say about the body and the connection. */
+#include "http/chars.h"
+#include "http/h1.h"
+
+#include <errno.h>
+
+enum { MORE = 0, DONE = 1 }; /* or -EBADMSG */
+
+int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why)
+{
+    h1->state = ROTA__H1_BROKEN;
+    h1->status = status;
+    h1->error = why;
+    return -EBADMSG;
+}
+
+/* ---- Lines */
+
+/* CR LF, and nothing else, ends a line (RFC 9112, section 2.2, lets a recipient take a bare LF; some do and
+ * some do not). `*at` stands at the first byte that did not belong to the line's last part. */
+static int end_line(struct rota__h1 *h1, const char **at, const char *end, const char *otherwise)
+{
+    const char *p = *at;
+    if (p == end)
+        return MORE;
+    if (*p == '\n')
+        return rota__h1_refuse(h1, 400, "a line ends with a bare LF");
+    if (*p != '\r')
+        return rota__h1_refuse(h1, 400, otherwise);
+    if (p + 1 == end)
+        return MORE;
+    if (p[1] != '\n')
+        return rota__h1_refuse(h1, 400, "a CR stands alone");
+    *at = p + 2;
+    return DONE;
+}
+
+static rota_str trim(const char *from, const char *to)
+{
+    while (from < to && (*from == ' ' || *from == '\t'))
+        from++;
+    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+        to--;
+    return (rota_str){from, (size_t)(to - from)};
+}
+
+/* field-line = field-name ":" OWS field-value OWS (RFC 9112, section 5) */
+static int field_line(struct rota__h1 *h1, const char **at, const char *end,
+                      struct rota__h1_field *field)
+{
+    const char *name = *at;
+    if (*name == ' ' || *name == '\t')
+        return rota__h1_refuse(h1, 400, "a folded line");
+    const char *p = rota__scan_token(name, end);
+    if (p == end)
+        return MORE;
+    if (*p != ':')
+        return rota__h1_refuse(h1, 400,
+                               *p == ' ' || *p == '\t' ? "space before a colon"
+                                                       : "a field without a proper name");
+    if (p == name)
+        return rota__h1_refuse(h1, 400, "a field without a name");
+    field->name = (rota_str){name, (size_t)(p - name)};
+    const char *value = p + 1;
+    p = rota__scan_value(value, end);
+    *at = p;
+    int done = end_line(h1, at, end, "a control character in a field");
+    field->value = trim(value, p);
+    return done;
+}
+
+int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_t *ret_count)
+{
+    size_t count = 0;
+    for (;;) {
+        if (*at == end)
+            return MORE;
+        if (**at == '\r' || **at == '\n') {
+            *ret_count = count;
+            return end_line(h1, at, end, "");
+        }
+        if (count == h1->limits.fields)
+            return rota__h1_refuse(h1, 431, "too many fields");
+        int done = field_line(h1, at, end, &h1->fields[count]);
+        if (done != DONE)
+            return done;
+        count++;
+    }
+}
+
+/* ---- The first line */
+
+/* "HTTP/1.1", at most; `*at` stands behind it. */
+static int version(struct rota__h1 *h1, const char **at, const char *end, int *ret_minor)
+{
+    static const char name[] = "HTTP/";
+    const char *p = *at;
+    size_t there = (size_t)(end - p), len = sizeof name - 1;
+    if (memcmp(p, name, there < len ? there : len) != 0)
+        return rota__h1_refuse(h1, 400, "no HTTP version");
+    if (there < len + 3)
+        return MORE;
+    char major = p[len], minor = p[len + 2];
+    if (major < '0' || major > '9' || p[len + 1] != '.' || minor < '0' || minor > '9')
+        return rota__h1_refuse(h1, 400, "no HTTP version");
+    if (major != '1')
+        return rota__h1_refuse(h1, 505, "another version of HTTP");
+    *ret_minor = minor > '0';
+    *at = p + len + 3;
+    return DONE;
+}
+
+/* request-line = method SP request-target SP HTTP-version (RFC 9112, section 3) */
+static int request_line(struct rota__h1 *h1, const char **at, const char *end,
+                        struct rota__h1_head *head)
+{
+    const char *method = *at, *p = rota__scan_token(method, end);
+    if (p == end)
+        return MORE;
+    if (p == method || *p != ' ')
+        return rota__h1_refuse(h1, 400, "no method");
+    const char *target = p + 1;
+    head->method = (rota_str){method, (size_t)(p - method)};
+    p = rota__scan_target(target, end);
+    if (p == end)
+        return MORE;
+    if (p == target || *p != ' ')
+        return rota__h1_refuse(h1, 400, "no proper target and version");
+    head->target = (rota_str){target, (size_t)(p - target)};
+    *at = p + 1;
+    int done = version(h1, at, end, &head->minor);
+    return done == DONE ? end_line(h1, at, end, "something behind the version") : done;
+}
+
+/* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). Servers that leave
+ * out the second space with the reason are understood. */
+static int status_line(struct rota__h1 *h1, const char **at, const char *end,
+                       struct rota__h1_head *head)
+{
+    int done = version(h1, at, end, &head->minor);
+    if (done != DONE)
+        return done;
+    const char *p = *at;
+    if (end - p < 5)
+        return MORE;
+    int status = 0;
+    for (int i = 1; i <= 3; i++)
+        status = p[i] >= '0' && p[i] <= '9' ? status * 10 + (p[i] - '0') : -1000;
+    if (*p != ' ' || status < 100)
+        return rota__h1_refuse(h1, 502, "no status");
+    head->status = status;
+    p += 4;
+    const char *reason = p + (*p == ' ');
+    if (*p == ' ')
+        p = rota__scan_value(reason, end);
+    head->reason = (rota_str){reason, (size_t)(p - reason)};
+    *at = p;
+    return end_line(h1, at, end, "a status line with something else in it");
+}
+
+/* ---- What the fields say */
+
+struct said {
+    rota_str host, length, coding;
+    int hosts, lengths, codings;
+    bool close, keep_alive, upgrade, upgrade_to;
+    bool expect_continue, expect_other;
+};
+
+bool rota__h1_list_next(rota_str *list, rota_str *ret_element)
+{
+    while (list->len) {
+        const char *from = list->ptr, *end = from + list->len;
+        const char *comma = memchr(from, ',', list->len);
+        const char *to = comma ? comma : end;
+        *list = comma ? (rota_str){comma + 1, (size_t)(end - comma - 1)} : (rota_str){end, 0};
+        *ret_element = trim(from, to);
+        if (ret_element->len)
+            return true;
+    }
+    return false;
+}
+
+static void note_connection(struct said *said, rota_str value)
+{
+    rota_str token;
+    while (rota__h1_list_next(&value, &token)) {
+        said->close |= rota__str_is(token, "close");
+        said->keep_alive |= rota__str_is(token, "keep-alive");
+        said->upgrade |= rota__str_is(token, "upgrade");
+    }
+}
+
+static void note_once(int *times, rota_str *kept, rota_str value)
+{
+    ++*times;
+    *kept = value;
+}
+
+static void note(struct said *said, const struct rota__h1_field *field)
+{
+    rota_str name = field->name;
+    switch (name.len) {
+    case 4:
+        if (rota__str_is(name, "host"))
+            note_once(&said->hosts, &said->host, field->value);
+        break;
+    case 6:
+        if (rota__str_is(name, "expect")) {
+            bool known = rota__str_is(field->value, "100-continue");
+            said->expect_continue |= known;
+            said->expect_other |= !known;
+        }
+        break;
+    case 7:
+        said->upgrade_to |= rota__str_is(name, "upgrade");
+        break;
+    case 10:
+        if (rota__str_is(name, "connection"))
+            note_connection(said, field->value);
+        break;
+    case 14:
+        if (rota__str_is(name, "content-length"))
+            note_once(&said->lengths, &said->length, field->value);
+        break;
+    case 17:
+        if (rota__str_is(name, "transfer-encoding"))
+            note_once(&said->codings, &said->coding, field->value);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Methods are compared with case. */
+static bool is(rota_str method, const char *name)
+{
+    return method.len == strlen(name) && memcmp(method.ptr, name, method.len) == 0;
+}
+
+/* ---- The body (RFC 9112, section 6.3) */
+
+static int content_length(struct rota__h1 *h1, rota_str digits, uint64_t *ret_length)
+{
+    uint64_t length = 0;
+    if (digits.len == 0)
+        return rota__h1_refuse(h1, 400, "an empty Content-Length");
+    for (size_t i = 0; i < digits.len; i++) {
+        char c = digits.ptr[i];
+        if (c < '0' || c > '9')
+            return rota__h1_refuse(h1, 400, "a Content-Length that is no number");
+        if (length > (INT64_MAX - 9) / 10)
+            return rota__h1_refuse(h1, 400, "a Content-Length beyond all measure");
+        length = length * 10 + (uint64_t)(c - '0');
+    }
+    *ret_length = length;
+    return DONE;
+}
+
+static int transfer_coding(struct rota__h1 *h1, const struct said *said, int minor)
+{
+    if (said->lengths)
+        return rota__h1_refuse(h1, 400, "Content-Length beside Transfer-Encoding");
+    if (minor == 0)
+        return rota__h1_refuse(h1, 400, "Transfer-Encoding in HTTP/1.0");
+    if (said->codings > 1)
+        return rota__h1_refuse(h1, 400, "more than one Transfer-Encoding");
+    if (rota__str_is(said->coding, "chunked"))
+        return DONE;
+    rota_str list = said->coding, coding = {"", 0};
+    int chunked = 0;
+    while (rota__h1_list_next(&list, &coding))
+        chunked += rota__str_is(coding, "chunked");
+    if (chunked == 1 && rota__str_is(coding, "chunked"))
+        return rota__h1_refuse(h1, 501, "a transfer coding that is not known");
+    return rota__h1_refuse(h1, 400, "a Transfer-Encoding that does not end with one chunked");
+}
+
+/* Whether a response has no body whatever its fields say. */
+static bool is_bodiless(const struct rota__h1 *h1, int status)
+{
+    return h1->answers_head || status < 200 || status == 204 || status == 304;
+}
+
+static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__h1_head *head)
+{
+    if (said->lengths > 1)
+        return rota__h1_refuse(h1, 400, "more than one Content-Length");
+    int ok = said->lengths ? content_length(h1, said->length, &head->length) : DONE;
+    if (ok == DONE && said->codings)
+        ok = transfer_coding(h1, said, head->minor);
+    if (ok < 0)
+        return ok;
+    head->body = said->codings   ? ROTA__H1_CHUNKED
+                 : said->lengths ? ROTA__H1_LENGTH
+                 : h1->is_server ? ROTA__H1_NO_BODY
+                                 : ROTA__H1_UNTIL_END;
+    if (h1->is_server) {
+        if (head->length > h1->limits.body)
+            return rota__h1_refuse(h1, 413, "a body over the limit");
+        if (is(head->method, "CONNECT") && head->body != ROTA__H1_NO_BODY)
+            return rota__h1_refuse(h1, 400, "CONNECT with a body");
+        return DONE;
+    }
+    bool tunnel = head->status == 101 || (h1->answers_connect && head->status / 100 == 2);
+    if (tunnel)
+        head->body = ROTA__H1_TUNNEL;
+    else if (is_bodiless(h1, head->status))
+        head->body = ROTA__H1_NO_BODY;
+    return DONE;
+}
+
+/* ---- Host and target (RFC 9112, section 3.2) */
+
+static bool is_port(rota_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    }
+    return s.len <= 5;
+}
+
+bool rota__http_is_authority(rota_str s)
+{
+    const char *end = s.ptr + s.len, *p = s.ptr;
+    if (p < end && *p == '[') {
+        for (p++; p < end && *p != ']'; p++) {
+            if (!rota__char_is(*p, ROTA__CHAR_HOST) && *p != ':')
+                return false;
+        }
+        if (p == end || p == s.ptr + 1)
+            return false;
+        p++;
+    } else {
+        while (p < end && rota__char_is(*p, ROTA__CHAR_HOST))
+            p++;
+        if (p == s.ptr)
+            return false;
+    }
+    return p == end || (*p == ':' && is_port((rota_str){p + 1, (size_t)(end - p - 1)}));
+}
+
+static rota_str without_port(rota_str authority, const char *port)
+{
+    size_t len = strlen(port);
+    if (authority.len > len && memcmp(authority.ptr + authority.len - len, port, len) == 0)
+        authority.len -= len;
+    return authority;
+}
+
+static bool same_text(rota_str a, rota_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        char x = a.ptr[i], y = b.ptr[i];
+        if (x >= 'A' && x <= 'Z')
+            x |= 0x20;
+        if (y >= 'A' && y <= 'Z')
+            y |= 0x20;
+        if (x != y)
+            return false;
+    }
+    return true;
+}
+
+/* The authority of "http://a:80/x", and its default port; false where it is no such target. */
+static bool absolute_form(rota_str target, rota_str *ret_authority, const char **ret_port)
+{
+    size_t scheme = target.len > 8 && rota__str_is((rota_str){target.ptr, 8}, "https://")  ? 8
+                    : target.len > 7 && rota__str_is((rota_str){target.ptr, 7}, "http://") ? 7
+                                                                                           : 0;
+    const char *from = target.ptr + scheme, *p = from, *end = target.ptr + target.len;
+    while (p < end && *p != '/' && *p != '?')
+        p++;
+    *ret_authority = (rota_str){from, (size_t)(p - from)};
+    *ret_port = scheme == 8 ? ":443" : ":80";
+    return scheme != 0;
+}
+
+static int find_authority(struct rota__h1 *h1, const struct said *said, struct rota__h1_head *head)
+{
+    if (said->hosts > 1)
+        return rota__h1_refuse(h1, 400, "more than one Host");
+    if (said->hosts == 0 && head->minor > 0)
+        return rota__h1_refuse(h1, 400, "no Host");
+    if (said->hosts && !rota__http_is_authority(said->host))
+        return rota__h1_refuse(h1, 400, "a Host that is none");
+    head->authority = said->host;
+
+    rota_str target = head->target, stated;
+    const char *port = "";
+    if (is(head->method, "CONNECT"))
+        stated = target;
+    else if (*target.ptr == '/')
+        return DONE;
+    else if (target.len == 1 && *target.ptr == '*')
+        return is(head->method, "OPTIONS")
+                   ? DONE
+                   : rota__h1_refuse(h1, 400, "the target * without OPTIONS");
+    else if (!absolute_form(target, &stated, &port))
+        return rota__h1_refuse(h1, 400, "a target that is none");
+    if (!rota__http_is_authority(stated))
+        return rota__h1_refuse(h1, 400, "a target without a proper host");
+    if (said->hosts && !same_text(without_port(stated, port), without_port(said->host, port)))
+        return rota__h1_refuse(h1, 400, "target and Host differ");
+    head->authority = stated;
+    return DONE;
+}
+
+/* ---- The whole */
+
+static int finish_head(struct rota__h1 *h1, struct rota__h1_head *head)
+{
+    struct said said = {0};
+    for (size_t i = 0; i < head->count; i++)
+        note(&said, &head->fields[i]);
+    int ok = find_body(h1, &said, head);
+    if (ok == DONE && h1->is_server)
+        ok = find_authority(h1, &said, head);
+    if (ok == DONE && h1->is_server && said.expect_other)
+        ok = rota__h1_refuse(h1, 417, "an expectation that is not known");
+    if (ok < 0)
+        return ok;
+    head->keep_alive = (head->minor ? !said.close : said.keep_alive && !said.close) &&
+                       head->body != ROTA__H1_UNTIL_END;
+    head->expect_continue = said.expect_continue && head->minor;
+    head->upgrade = said.upgrade && said.upgrade_to && head->minor;
+    return DONE;
+}
+
+static int parse(struct rota__h1 *h1, rota_str bytes, size_t *ret_used, struct rota__h1_head *head)
+{
+    const char *at = bytes.ptr, *end = at + bytes.len;
+    *head = (struct rota__h1_head){.fields = h1->fields};
+    int done = h1->is_server ? request_line(h1, &at, end, head) : status_line(h1, &at, end, head);
+    if (done == DONE && (size_t)(at - bytes.ptr) > h1->limits.line)
+        return rota__h1_refuse(h1, 414, "a first line over the limit");
+    if (done == DONE)
+        done = rota__h1_fields(h1, &at, end, &head->count);
+    if (done != DONE)
+        return done;
+    *ret_used = (size_t)(at - bytes.ptr);
+    if (*ret_used > h1->limits.head)
+        return rota__h1_refuse(h1, 431, "a head over the limit");
+    return finish_head(h1, head);
+}
+
+/* Whether the empty line is there: looks at the bytes that came since the last time. */
+static int search_end(struct rota__h1 *h1, rota_str bytes)
+{
+    const char *end = bytes.ptr + bytes.len, *at = bytes.ptr + h1->scanned;
+    while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) {
+        size_t line = (size_t)(at - bytes.ptr);
+        if (line == 0 || at[-1] != '\r')
+            return rota__h1_refuse(h1, 400, "a line ends with a bare LF");
+        if (line >= 3 && at[-2] == '\n')
+            return DONE;
+        at++;
+    }
+    h1->scanned = bytes.len;
+    return MORE;
+}
+
+static int check_incomplete(struct rota__h1 *h1, rota_str bytes)
+{
+    if (bytes.len > h1->limits.line && !memchr(bytes.ptr, '\n', h1->limits.line))
+        return rota__h1_refuse(h1, 414, "a first line over the limit");
+    if (bytes.len >= h1->limits.head)
+        return rota__h1_refuse(h1, 431, "a head over the limit");
+    return MORE;
+}
+
+int rota__h1_parse_head(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
+                        struct rota__h1_head *head)
+{
+    int done = h1->searched ? search_end(h1, bytes) : DONE;
+    if (done == DONE)
+        done = parse(h1, bytes, ret_used, head);
+    if (done == MORE) {
+        if (!h1->searched)
+            h1->scanned = 0;
+        h1->searched = true;
+        done = check_incomplete(h1, bytes);
+    }
+    if (done == DONE)
+        h1->searched = false;
+    return done;
+}
+
+bool rota__h1_field(const struct rota__h1_head *head, const char *lower, rota_str *ret_value)
+{
+    for (size_t i = 0; i < head->count; i++) {
+        if (rota__str_is(head->fields[i].name, lower)) {
+            *ret_value = head->fields[i].value;
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,180 @@
+#include "http/h1_write.h"
+#include "http/chars.h"
+
+#include <errno.h>
+
+/* From 100 on. */
+static const char *const reasons[] = {
+    [0] = "Continue",
+    [1] = "Switching Protocols",
+    [3] = "Early Hints",
+    [100] = "OK",
+    [101] = "Created",
+    [102] = "Accepted",
+    [103] = "Non-Authoritative Information",
+    [104] = "No Content",
+    [105] = "Reset Content",
+    [106] = "Partial Content",
+    [200] = "Multiple Choices",
+    [201] = "Moved Permanently",
+    [202] = "Found",
+    [203] = "See Other",
+    [204] = "Not Modified",
+    [207] = "Temporary Redirect",
+    [208] = "Permanent Redirect",
+    [300] = "Bad Request",
+    [301] = "Unauthorized",
+    [302] = "Payment Required",
+    [303] = "Forbidden",
+    [304] = "Not Found",
+    [305] = "Method Not Allowed",
+    [306] = "Not Acceptable",
+    [307] = "Proxy Authentication Required",
+    [308] = "Request Timeout",
+    [309] = "Conflict",
+    [310] = "Gone",
+    [311] = "Length Required",
+    [312] = "Precondition Failed",
+    [313] = "Content Too Large",
+    [314] = "URI Too Long",
+    [315] = "Unsupported Media Type",
+    [316] = "Range Not Satisfiable",
+    [317] = "Expectation Failed",
+    [321] = "Misdirected Request",
+    [322] = "Unprocessable Content",
+    [325] = "Too Early",
+    [326] = "Upgrade Required",
+    [328] = "Precondition Required",
+    [329] = "Too Many Requests",
+    [331] = "Request Header Fields Too Large",
+    [351] = "Unavailable For Legal Reasons",
+    [400] = "Internal Server Error",
+    [401] = "Not Implemented",
+    [402] = "Bad Gateway",
+    [403] = "Service Unavailable",
+    [404] = "Gateway Timeout",
+    [405] = "HTTP Version Not Supported",
+    [411] = "Network Authentication Required",
+};
+
+const char *rota__http_reason(int status)
+{
+    size_t at = (size_t)status - 100;
+    return at < sizeof reasons / sizeof *reasons && reasons[at] ? reasons[at] : "Unknown";
+}
+
+static bool is_all(rota_str s, int classes)
+{
+    return s.len && rota__chars_are(s, classes);
+}
+
+static bool is_framing(rota_str name)
+{
+    return rota__str_is(name, "content-length") || rota__str_is(name, "transfer-encoding") ||
+           rota__str_is(name, "host");
+}
+
+int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rota_str method,
+                           rota_str target, rota_str host)
+{
+    if (!is_all(method, ROTA__CHAR_TOKEN) || !is_all(target, ROTA__CHAR_TARGET) ||
+        !rota__http_is_authority(host))
+        return -EINVAL;
+    *w = (struct rota__h1_writer){.out = out};
+    rota__out_add_str(out, method);
+    rota__out_add_literal(out, " ");
+    rota__out_add_str(out, target);
+    rota__out_add_literal(out, " HTTP/1.1\r\nHost: ");
+    rota__out_add_str(out, host);
+    rota__out_add_literal(out, "\r\n");
+    return out->err;
+}
+
+int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, int status,
+                            rota_str reason, bool silent)
+{
+    if (status < 100 || status > 999 || !rota__chars_are(reason, ROTA__CHAR_VALUE))
+        return -EINVAL;
+    *w = (struct rota__h1_writer){
+        .out = out, .silent = silent || status == 304, .bodiless = status < 200 || status == 204};
+    if (!reason.len) {
+        reason.ptr = rota__http_reason(status);
+        reason.len = strlen(reason.ptr);
+    }
+    rota__out_add_literal(out, "HTTP/1.1 ");
+    rota__out_add_number(out, (uint64_t)status, 10);
+    rota__out_add_literal(out, " ");
+    rota__out_add_str(out, reason);
+    rota__out_add_literal(out, "\r\n");
+    return out->err;
+}
+
+static void add_field(struct rota__out *out, rota_str name, rota_str value)
+{
+    char *to = rota__out_reserve(out, name.len + value.len + 4);
+    if (!to)
+        return;
+    to = mempcpy(to, name.ptr, name.len);
+    to = mempcpy(to, ": ", 2);
+    if (value.len)
+        to = mempcpy(to, value.ptr, value.len);
+    memcpy(to, "\r\n", 2);
+    out->len += name.len + value.len + 4;
+}
+
+int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value)
+{
+    const char *end = value.ptr + value.len;
+    if (!is_all(name, ROTA__CHAR_TOKEN) || is_framing(name) ||
+        (value.len && rota__scan_value(value.ptr, end) != end))
+        return -EINVAL;
+    add_field(w->out, name, value);
+    return w->out->err;
+}
+
+int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint64_t length)
+{
+    w->body = w->bodiless ? ROTA__H1_NO_BODY : body;
+    w->left = w->body == ROTA__H1_LENGTH ? length : 0;
+    if (w->body == ROTA__H1_LENGTH) {
+        rota__out_add_literal(w->out, "Content-Length: ");
+        rota__out_add_number(w->out, length, 10);
+        rota__out_add_literal(w->out, "\r\n");
+    } else if (w->body == ROTA__H1_CHUNKED) {
+        rota__out_add_literal(w->out, "Transfer-Encoding: chunked\r\n");
+    }
+    rota__out_add_literal(w->out, "\r\n");
+    return w->out->err;
+}
+
+int rota__h1_write_data(struct rota__h1_writer *w, size_t len)
+{
+    if (len == 0)
+        return w->silent ? 0 : 1;
+    if (w->body == ROTA__H1_NO_BODY || (w->body == ROTA__H1_LENGTH && len > w->left))
+        return -EMSGSIZE;
+    if (w->body == ROTA__H1_LENGTH)
+        w->left -= len;
+    if (w->silent)
+        return 0;
+    if (w->body == ROTA__H1_CHUNKED) {
+        if (w->in_chunks)
+            rota__out_add_literal(w->out, "\r\n");
+        rota__out_add_number(w->out, len, 16);
+        rota__out_add_literal(w->out, "\r\n");
+        w->in_chunks = true;
+    }
+    return w->out->err < 0 ? w->out->err : 1;
+}
+
+int rota__h1_write_end(struct rota__h1_writer *w)
+{
+    if (w->left && !w->silent)
+        return -EMSGSIZE;
+    if (w->body == ROTA__H1_CHUNKED && !w->silent) {
+        if (w->in_chunks)
+            rota__out_add_literal(w->out, "\r\n");
+        rota__out_add_literal(w->out, "0\r\n\r\n");
+    }
+    return w->out->err;
+}

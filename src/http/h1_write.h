@@ -1,0 +1,49 @@
+/* Writing HTTP/1.1: a head, then a body that is as long as the head said.
+ *
+ *     HEAD -> BODY -> OVER      rota__h1_write_request or _response, _field..., _body; _data...; _end
+ *
+ * 1. Nothing is written that a peer could understand differently: no control character gets into a name, a
+ *    value, a target or a reason, and what frames a message or names its host comes from these calls only.
+ * 2. The bytes of a body are counted: more than announced are refused, fewer make _end fail, and then the
+ *    connection has to be closed.
+ * 3. A refused call has added nothing. */
+#ifndef ROTA__HTTP_H1_WRITE_H
+#define ROTA__HTTP_H1_WRITE_H
+
+#include "http/h1.h"
+#include "http/out.h"
+
+struct rota__h1_writer {
+    struct rota__out *out;
+    enum rota__h1_body body;
+    bool silent;    /* the body is announced but not sent: an answer to HEAD */
+    bool bodiless;  /* the status has none: nothing is announced either */
+    bool in_chunks; /* a chunk has been begun */
+    uint64_t left;  /* with LENGTH */
+};
+
+/* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
+int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rota_str method,
+                           rota_str target, rota_str host);
+/* "HTTP/1.1 200 OK". An empty reason is the usual one. `silent`: it answers HEAD. Returns 0, -EINVAL (no status,
+ * or a reason with control characters), -ENOMEM. */
+int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, int status,
+                            rota_str reason, bool silent);
+/* Returns 0, -EINVAL (not a name, not a value, or one of Content-Length, Transfer-Encoding and Host),
+ * -ENOMEM. */
+int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value);
+
+/* Ends the head, saying how the body is framed. `length` counts with LENGTH. Returns 0, -ENOMEM. */
+int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint64_t length);
+
+/* Adds what stands before the next `len` bytes of the body, which the caller sends behind it. Returns 1;
+ * 0: they are not to be sent; -EMSGSIZE (more than announced), -ENOMEM. */
+int rota__h1_write_data(struct rota__h1_writer *w, size_t len);
+
+/* Ends the body. Returns 0, -EMSGSIZE (less than announced), -ENOMEM. */
+int rota__h1_write_end(struct rota__h1_writer *w);
+
+/* "Not Found"; "Unknown" for what RFC 9110 and its kin do not name. */
+const char *rota__http_reason(int status);
+
+#endif

@@ -1,0 +1,39 @@
+#include "http/out.h"
+
+#include <errno.h>
+
+char *rota__out_reserve(struct rota__out *out, size_t len)
+{
+    if (out->err < 0)
+        return NULL;
+    if (out->room - out->len >= len)
+        return out->ptr + out->len;
+    size_t room = out->room ? out->room * 2 : 512;
+    while (room - out->len < len)
+        room *= 2;
+    char *ptr = rota_resize(out->ptr, room);
+    if (!ptr) {
+        out->err = -ENOMEM;
+        return NULL;
+    }
+    out->ptr = ptr;
+    out->room = room;
+    return ptr + out->len;
+}
+
+void rota__out_add_number(struct rota__out *out, uint64_t number, unsigned base)
+{
+    char digits[20];
+    char *at = digits + sizeof digits;
+    do {
+        *--at = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number);
+    rota__out_add(out, at, (size_t)(digits + sizeof digits - at));
+}
+
+void rota__out_fini(struct rota__out *out)
+{
+    rota_free(out->ptr);
+    *out = (struct rota__out){0};
+}

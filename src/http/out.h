@@ -1,0 +1,41 @@
+/* Bytes to be sent, put together piece by piece. Want of memory is remembered: what follows does nothing, and
+ * `err` tells at the end. */
+#ifndef ROTA__HTTP_OUT_H
+#define ROTA__HTTP_OUT_H
+
+#include <rota/base.h>
+
+#include <string.h>
+
+struct rota__out {
+    char *ptr;
+    size_t len, room;
+    int err; /* 0 or -ENOMEM */
+};
+
+/* Makes room for `len` bytes and returns where they go; NULL without memory. They count once `len` is
+ * raised. */
+char *rota__out_reserve(struct rota__out *out, size_t len);
+
+static inline void rota__out_add(struct rota__out *out, const char *bytes, size_t len)
+{
+    char *to = rota__out_reserve(out, len);
+    if (!to)
+        return;
+    memcpy(to, bytes, len);
+    out->len += len;
+}
+
+static inline void rota__out_add_str(struct rota__out *out, rota_str s)
+{
+    rota__out_add(out, s.ptr, s.len);
+}
+
+#define rota__out_add_literal(out, literal) rota__out_add((out), "" literal, sizeof(literal) - 1)
+
+/* In the given base, 10 or 16. */
+void rota__out_add_number(struct rota__out *out, uint64_t number, unsigned base);
+
+void rota__out_fini(struct rota__out *out);
+
+#endif
