@@ -179,9 +179,16 @@ row is wall time of whole runs, after the page cache was dropped (`/proc/sys/vm/
 by `posix_fadvise` where that is not allowed). Children are spawned one after the other on the parent's
 core; the parent has written to all of its memory.
 
-The *limit* is the shortest hand-written C program that does the same work. `libuv` sends by
-`uv_write`, as its guide does; `uv_try_write` is the least that it can be asked to do. `asyncio, malloc
-tuned` keeps malloc from mapping and unmapping asyncio's 256 KiB read buffer each time.
+The *limit* is the shortest hand-written C program that does the same work.
+
+libuv is measured in three forms. *Guide's server* is the echo server of libuv's guide and of its own
+tests: it allocates a buffer of the size that libuv suggests, 64 KiB, for each read, hands it on to
+`uv_write` and frees it when that is done; with many connections malloc then gives memory back to the
+kernel and gets it again in every turn, about a page fault a request. *Buffers kept* spares that by a
+buffer a client, from which `uv_write` gets a copy. *uv_try_write* is the least that libuv can be asked
+to do. The target is measured against the first; the other two have their ratios in the chart.
+
+*asyncio, malloc tuned* keeps malloc from mapping and unmapping asyncio's 256 KiB read buffer each time.
 
 A ratio is rota's figure over the other's: less is better.
 """

@@ -19,7 +19,8 @@ def echo_programs(bench):
         "raw epoll": bench.program("raw_epoll_echo"),
         "raw io_uring": bench.program("raw_uring_echo", needs="liburing-dev"),
         "Go": bench.go("echo", threads=1),
-        "libuv": bench.program("uv_echo", needs="libuv1-dev"),
+        "libuv, guide's server": bench.program("uv_echo", needs="libuv1-dev"),
+        "libuv, buffers kept": bench.program("uv_echo", "--kept", needs="libuv1-dev"),
         "libuv, uv_try_write": bench.program("uv_echo", "--try", needs="libuv1-dev"),
         "uvloop": python("echo_asyncio.py", "--uvloop", module="uvloop"),
         "asyncio": python("echo_asyncio.py", module="asyncio"),
@@ -48,7 +49,7 @@ def echo(bench):
     rows = []
     for connections in (50, 500):
         row = Row(f"echo 1 KiB, {connections} connections, CPU a request", "us",
-                  [Target(1.05, "raw epoll"), Target(0.85, "Go"), Target(0.6, "libuv")],
+                  [Target(1.05, "raw epoll"), Target(0.85, "Go"), Target(0.6, "libuv, guide's server")],
                   limit="raw epoll")
         load = under_load(lambda port: [bench.bin / "load", port, connections, 30000])
         rows.append(bench.fill(row, echo_programs(bench), load))

@@ -1,6 +1,10 @@
-/* Echo over libuv. Sends as libuv's own guide does, by uv_write, a request a message;
- * with `--try` each message goes out by uv_try_write, and only what the socket refused takes a request,
- * which is as little as libuv can be asked to do. */
+/* Echo over libuv, in three ways:
+ *
+ *     uv_echo          as libuv's guide and its own echo server have it: a buffer of the suggested size a
+ *                      read, handed on to uv_write and freed once that is done
+ *     uv_echo --kept   a buffer a client; what was read is copied for uv_write
+ *     uv_echo --try    a buffer a client; uv_try_write, and only what the socket refused is copied for
+ *                      uv_write: as little as libuv can be asked to do */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +17,20 @@ struct client {
 
 struct reply {
     uv_write_t write;
-    char bytes[];
+    char *bytes;
 };
 
-static int try_first;
+static int keep, try_first;
 
 static void closed(uv_handle_t *handle)
 {
     free(handle);
+}
+
+static void new_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer)
+{
+    (void)handle;
+    *ret_buffer = uv_buf_init(malloc(suggested), (unsigned)suggested);
 }
 
 static void lend_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer)
@@ -33,24 +43,39 @@ static void lend_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf
 
 static void written(uv_write_t *write, int status)
 {
+    struct reply *reply = (struct reply *)write;
+
     if (status < 0 && !uv_is_closing((uv_handle_t *)write->handle))
         uv_close((uv_handle_t *)write->handle, closed);
-    free(write);
+    free(reply->bytes);
+    free(reply);
 }
 
-static void reply(uv_stream_t *stream, const char *bytes, size_t length)
+/* Takes the bytes. */
+static void reply(uv_stream_t *stream, char *bytes, size_t length)
 {
-    struct reply *r = malloc(sizeof *r + length);
-    uv_buf_t buffer = uv_buf_init(r ? r->bytes : NULL, (unsigned)length);
+    struct reply *r = malloc(sizeof *r);
+    uv_buf_t buffer = uv_buf_init(bytes, (unsigned)length);
 
-    if (!r)
+    if (!r || !bytes)
         abort();
-    memcpy(r->bytes, bytes, length);
+    r->bytes = bytes;
     if (uv_write(&r->write, stream, &buffer, 1, written) < 0)
         abort();
 }
 
-static void received(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+static void received_new(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+{
+    if (n > 0) {
+        reply(stream, buffer->base, (size_t)n);
+        return;
+    }
+    free(buffer->base);
+    if (n < 0)
+        uv_close((uv_handle_t *)stream, closed);
+}
+
+static void received_kept(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 {
     if (n < 0) {
         uv_close((uv_handle_t *)stream, closed);
@@ -62,8 +87,12 @@ static void received(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
         int sent = uv_try_write(stream, &all, 1);
         done = sent > 0 ? (size_t)sent : 0;
     }
-    if (done < (size_t)n)
-        reply(stream, buffer->base + done, (size_t)n - done);
+    if (done == (size_t)n)
+        return;
+    char *rest = malloc((size_t)n - done);
+    if (rest)
+        memcpy(rest, buffer->base + done, (size_t)n - done);
+    reply(stream, rest, (size_t)n - done);
 }
 
 static void connected(uv_stream_t *listener, int status)
@@ -78,7 +107,10 @@ static void connected(uv_stream_t *listener, int status)
         return;
     }
     uv_tcp_nodelay(&client->tcp, 1);
-    uv_read_start((uv_stream_t *)&client->tcp, lend_buffer, received);
+    if (keep)
+        uv_read_start((uv_stream_t *)&client->tcp, lend_buffer, received_kept);
+    else
+        uv_read_start((uv_stream_t *)&client->tcp, new_buffer, received_new);
 }
 
 int main(int argc, char **argv)
@@ -88,6 +120,7 @@ int main(int argc, char **argv)
     struct sockaddr_in address;
     int length = sizeof address;
 
+    keep = argc > 1;
     try_first = argc > 1 && strcmp(argv[1], "--try") == 0;
     uv_ip4_addr("127.0.0.1", 0, &address);
     uv_tcp_init(loop, &listener);
