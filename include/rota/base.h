@@ -66,13 +66,11 @@ extern "C" {
 
 /* Nanoseconds: a point on the monotonic clock, or a duration. */
 typedef int64_t rota_time;
-
 #define ROTA_NANOSECOND ((rota_time)1)
 #define ROTA_MICROSECOND (1000 * ROTA_NANOSECOND)
 #define ROTA_MILLISECOND (1000 * ROTA_MICROSECOND)
 #define ROTA_SECOND (1000 * ROTA_MILLISECOND)
 #define ROTA_MINUTE (60 * ROTA_SECOND)
-
 /* No deadline: later than every point in time. */
 #define ROTA_NEVER INT64_MAX
 

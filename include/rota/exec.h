@@ -114,8 +114,8 @@ ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
  * be started), ROTA_ECLOSED (the loop is ending and has closed its pool). */
 #define rota_to_thread(fn, arg) rota_executor_run(NULL, fn, arg)
 
-/* The same in any executor; NULL is the loop's default pool, made when it is first used. A process pool
- * refuses it with -ENOTSUP: it needs a copy. */
+/* Runs fn(arg) in an executor as rota_to_thread does; NULL is the loop's default pool, made when it is first
+ * used. A process pool refuses it with -ENOTSUP: it needs a copy. */
 ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg);
 
 /* Runs fn(copy) on a copy of the `size` bytes at `arg`; when it has returned, the bytes are copied back to

@@ -151,8 +151,8 @@ struct rota_handle {
 ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn,
                                   void *arg);
 
-/* The same after `delay`, or at a point of the loop's clock. What is in the past runs in the next turn.
- * ROTA_NEVER only cancels. Equal times run in the order of these calls.
+/* Calls fn(handle, arg) after `delay`, or at a point of the loop's clock. What is in the past runs in
+ * the next turn. ROTA_NEVER only cancels. Equal times run in the order of these calls.
  * Arming and cancelling take constant time. */
 ROTA_API void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay,
                                    rota_handle_fn *fn, void *arg);
@@ -176,6 +176,7 @@ ROTA_API void rota_loop_release_threadsafe(rota_loop *loop);
 
 /* ---- Descriptors that rota does not own: asyncio's add_reader ---- */
 
+/* What a descriptor is ready for. */
 enum {
     ROTA_READABLE = 1,
     ROTA_WRITABLE = 2,

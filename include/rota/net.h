@@ -111,6 +111,7 @@ typedef struct rota_listen_options {
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
+/* The port on which it listens: the one that was free where 0 was asked for. */
 ROTA_API int rota_listener_port(const rota_listener *listener);
 
 /* Waits for a connection. Connections that end before they are accepted are passed over.

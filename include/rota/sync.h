@@ -297,7 +297,7 @@ ROTA_SUSPENDS int rota_queue_put(rota_queue *queue, const void *item);
  * have been taken), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_queue_get(rota_queue *queue, void *ret_item);
 
-/* The same without waiting: -EAGAIN instead. */
+/* Put and get without waiting: where they would have to, the result is -EAGAIN. */
 ROTA_API int rota_queue_try_put(rota_queue *queue, const void *item);
 ROTA_API int rota_queue_try_get(rota_queue *queue, void *ret_item);
 
@@ -313,7 +313,8 @@ ROTA_API size_t rota_queue_len(const rota_queue *queue);
  * ROTA_ECLOSED (the queue was freed meanwhile). */
 ROTA_SUSPENDS int rota_queue_join(rota_queue *queue);
 
-/* Returns 0, -EINVAL (called more often than items were put) or ROTA_ETHREAD. */
+/* Says that the work on an item is finished, for rota_queue_join. Returns 0, -EINVAL (called more often than
+ * items were put) or ROTA_ETHREAD. */
 ROTA_API int rota_queue_task_done(rota_queue *queue);
 
 struct rota__queue_reader {
@@ -362,7 +363,7 @@ typedef struct rota_case {
  * -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_select(rota_case *cases, size_t n, size_t *ret_index);
 
-/* The same without waiting: -EAGAIN when none can be done at once. */
+/* Selects without waiting: -EAGAIN when no case can be done at once. */
 ROTA_API int rota_try_select(rota_case *cases, size_t n, size_t *ret_index);
 
 #ifdef __cplusplus

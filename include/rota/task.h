@@ -111,11 +111,13 @@ ROTA_API rota_task *rota_task_detach(rota_task *task);
  * ended is left alone. */
 ROTA_API void rota_task_cancel(rota_task *task);
 
-/* NULL outside a task. */
+/* The task that runs; NULL outside a task. */
 ROTA_API rota_task *rota_task_current(void);
+
+/* Whether the task's function has returned. */
 ROTA_API bool rota_task_done(const rota_task *task);
 
-/* Copies at most 31 bytes of `name`. The first name is that of the function. */
+/* Names the task, for reports. Copies at most 31 bytes of `name`; the first name is that of the function. */
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
 ROTA_API const char *rota_task_name(const rota_task *task);
 
@@ -230,6 +232,7 @@ typedef struct rota_shield {
     int _step;
 } rota_shield;
 
+/* Opens the scope in the current task, and leaves it. */
 ROTA_API void rota_shield_begin(rota_shield *shield);
 ROTA_API void rota_shield_end(rota_shield *shield);
 ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
@@ -250,14 +253,15 @@ static inline bool rota__shield_once(rota_shield *shield)
     return true;
 }
 
+/* A block inside a shield; it may be left by break, return or goto. */
 #define ROTA_SHIELD                                                                     \
     for (ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = rota__shield_unopened(); \
          rota__shield_once(&ROTA__UNIQUE(rota__shield));)
 
 /* ---- Futures: a result that somebody else will bring ---- */
 
-/* Lives in your storage and carries an int: 0 or more for success, less for failure. What else there
- * is to say stands in a structure of yours beside it. */
+/* A result that somebody else will bring: an int, 0 or more for success, less for failure. What else there
+ * is to say stands in a structure of yours beside it. Lives in your storage. */
 struct rota_future {
     struct rota__list _watchers;
     int _result;
@@ -279,6 +283,7 @@ ROTA_API int rota_future_set(rota_future *future, int result);
  * or ROTA_ENOTASK (it was made before there was a loop, and nobody has used it yet). */
 ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
 
+/* Whether the future is complete. */
 ROTA_API bool rota_future_done(const rota_future *future);
 /* The result, or -EINPROGRESS. */
 ROTA_API int rota_future_result(const rota_future *future);
@@ -477,6 +482,7 @@ ROTA_API int rota_gen_yield(rota_gen *gen, void *item);
 /* Hands out all items of `inner`, then goes on: Python's `yield from`. Returns 0, or inner's error. */
 ROTA_API int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 
+/* The generator's items, for ROTA_FOREACH and rota_gen_yield_from. */
 ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
 
 /* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it. Accepts
