@@ -121,13 +121,17 @@ ASAN = {
 }
 
 
+# Everything is built, also what the checks look at.
+GCC = ["-Dbench=true", "-Dman=enabled"]
+
+
 def failing(kind):
     """The programs again, with each point of that kind failing in turn; see tests/harness.h."""
     return Suite(f"fail-{kind}", "build-asan", arguments=[f"--fail={kind}"], without="native", **ASAN)
 
 
 SUITES = {suite.name: suite for suite in [
-    Suite("gcc", "build-gcc", "gcc", ["-Dbench=true"]),
+    Suite("gcc", "build-gcc", "gcc", GCC),
     Suite("clang", "build-clang", "clang", ["--buildtype=release"]),
     Suite("asan", "build-asan", **ASAN),
     failing("alloc"),
@@ -136,7 +140,7 @@ SUITES = {suite.name: suite for suite in [
     Suite("tsan", "build-tsan", "clang", ["-Db_lundef=false", "-Db_sanitize=thread"], scale=5, label="threads",
           env={"TSAN_OPTIONS": "halt_on_error=1"}),
     Suite("ucontext", "build-ucontext", "gcc", ["-Dcoro_switch=ucontext"], label="core"),
-    Suite("valgrind", "build-gcc", "gcc", ["-Dbench=true"], scale=5, label="core",
+    Suite("valgrind", "build-gcc", "gcc", GCC, scale=5, label="core",
           wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                    "--errors-for-leak-kinds=definite"]),
     CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5,

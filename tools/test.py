@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import check_man
 import matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ def build(suite):
     options = "\n".join([suite.compiler, *suite.options, *parts])
     if not made_with.exists() or made_with.read_text() != options:
         shutil.rmtree(folder, ignore_errors=True)
-        status, output = run(["meson", "setup", folder, "--werror", *suite.options], env)
+        status, output = run(["meson", "setup", folder, "--werror", "-Dman=disabled", *suite.options], env)
         if status != 0:
             return output
         made_with.write_text(options)
@@ -184,6 +185,7 @@ def check_install():
         destination = Path(folder)
         status, output = run(["meson", "install", "-C", suite.folder, "--no-rebuild"], {"DESTDIR": folder})
         tally.add_check("meson install", status == 0, output)
+        tally.add_check("man rota_run", any(destination.rglob("man3/rota_run.3")))
         config = next(destination.rglob("rota.pc"), None)
         if not config:
             tally.add_failure("install: there is no rota.pc")
@@ -226,7 +228,19 @@ def check_install():
     return tally
 
 
-CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install}
+def check_manual():
+    """The man pages say what the headers declare, and are fit to be read."""
+    tally, suite = Tally(), matrix.SUITES["gcc"]
+    problem = build(suite)
+    if problem:
+        tally.add_failure("man: does not build", problem[-6000:])
+        return tally
+    for title, problems in check_man.check(ROOT, ROOT / suite.folder / "docs/man"):
+        tally.add_check(f"man: {title}", not problems, "\n".join(problems))
+    return tally
+
+
+CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install, "man": check_manual}
 
 
 def parse(names):
