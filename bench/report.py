@@ -208,7 +208,7 @@ def markdown(rows, command, rounds):
 # The chart: a bar for each program that a row compares rota with, its length rota's share of that
 # program's cost; a mark where the target is. What passes the right edge is cut and says its number.
 
-LABEL, SCALE, WIDTH, BAR, GAP, EDGE = 250, 400, 800, 14, 4, 1.25
+LABEL, SCALE, WIDTH, BAR, GAP, EDGE = 250, 320, 800, 14, 4, 1.55
 
 
 def bar(y, name, value, bound):
@@ -217,10 +217,10 @@ def bar(y, name, value, bound):
     parts = [f'<text x="{LABEL - 8}" y="{y + 11}" text-anchor="end">{escape(name)}</text>',
              f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>']
     if bound is not None:
-        x = LABEL + bound * SCALE
+        x = LABEL + min(bound, EDGE) * SCALE
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 2}" y2="{y + BAR + 2}" '
                      'stroke="#222" stroke-width="2"/>')
-    after = LABEL + max(length, (bound or 0) * SCALE) + 6
+    after = LABEL + max(length, min(bound or 0, EDGE) * SCALE) + 6
     parts.append(f'<text x="{after:.1f}" y="{y + 11}">{value:.2f}</text>')
     return parts
 
@@ -244,7 +244,7 @@ def chart(rows):
             y += BAR + GAP
         y += 10
     grid = []
-    for tick in (0, 0.25, 0.5, 0.75, 1.0):
+    for tick in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5):
         x = LABEL + tick * SCALE
         grid.append(f'<line x1="{x}" x2="{x}" y1="40" y2="{y}" '
                     f'stroke="{"#888" if tick == 1 else "#ddd"}"/>')
