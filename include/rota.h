@@ -8,6 +8,7 @@
 #include <rota/filter.h>
 #include <rota/loop.h>
 #include <rota/net.h>
+#include <rota/process.h>
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>

@@ -114,7 +114,8 @@ enum {
     ROTA_ENOTASK = -65542,  /* called without a loop, or outside a task; rota_run gives both */
     ROTA_ETHREAD = -65543,  /* an object was used from a thread that is not its loop's */
     ROTA_ECRASHED = -65544, /* a worker process died while it ran the job */
-    ROTA_ESCOPE = -65545    /* a generator yielded inside a scope that it had opened itself */
+    ROTA_ESCOPE = -65545,   /* a generator yielded inside a scope that it had opened itself */
+    ROTA_EHELD = -65550     /* a process has ended, but others hold its pipes open */
 };
 
 /* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */

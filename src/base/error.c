@@ -23,6 +23,8 @@ static const char *rota_code_words(int err)
         return "worker process died while running the job";
     case ROTA_ESCOPE:
         return "generator yielded inside a scope that it opened";
+    case ROTA_EHELD:
+        return "process ended, but its pipes are held open by another one";
     default:
         return NULL;
     }

@@ -1,0 +1,208 @@
+/* process: other programs: started, fed, listened to, and ended with the block they belong to.
+ *
+ *     static int sorted(void *arg)
+ *     {
+ *         ROTA_SCOPED(rota_communication) c = {.input = {"pear\napple\n", 11}};
+ *         int code = rota_process_run(ROTA_ARGV("sort"), NULL, &c);
+ *         if (code != 0)
+ *             return code < 0 ? code : -EIO;           // it could not be run, or said no
+ *         fputs(c.out.ptr, stdout);                    // a NUL stands behind it
+ *         return 0;
+ *     }
+ *
+ * Or piece by piece. The streams belong to the process:
+ *
+ *     static int first_answer(void *arg)
+ *     {
+ *         ROTA_AUTO(rota_process) sh = NULL;
+ *         rota_process_options piped = {.in = ROTA_PROCESS_PIPE, .out = ROTA_PROCESS_PIPE};
+ *         int err = rota_process_spawn(ROTA_SHELL("read x; echo $(($x))"), &piped, &sh);
+ *         if (err < 0)
+ *             return err;
+ *         err = rota_stream_write(rota_process_in(sh), "6 * 7\n", 6);
+ *         if (err < 0)
+ *             return err;
+ *         rota_str line;
+ *         err = rota_stream_read_line(rota_process_out(sh), &line);
+ *         return err > 0 ? atoi(line.ptr) : err;       // it is ended here, however it is left
+ *     }
+ *
+ * A process that is freed is killed and waited for, and so are those that are left when the loop ends:
+ * none stays behind, and none becomes a zombie. Its own children are another matter: `group` takes them in.
+ *
+ * What a child inherits: the three standard streams as the options say, the descriptors that they name,
+ * and no other, whether or not the program marked its own close-on-exec; the signals that are ignored, but
+ * for SIGPIPE; no blocked signals; no handlers.
+ *
+ * The exit of a child comes through a descriptor, not through SIGCHLD, which stays the program's. A
+ * program that ignores SIGCHLD, or that waits for any child, takes the status away from here: see
+ * rota_process_wait. */
+#ifndef ROTA_PROCESS_H
+#define ROTA_PROCESS_H
+
+#include <rota/stream.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_process rota_process;
+
+/* Arguments on the spot, the program's name first. The second is a command for the shell; never put
+ * together one of what others have typed. */
+#define ROTA_ARGV(...) ((const char *[]){__VA_ARGS__, NULL})
+#define ROTA_SHELL(command) ROTA_ARGV("/bin/sh", "-c", (command))
+
+/* For `in`, `out` and `err`. Any number from 1 on is a descriptor of yours, which stays yours. */
+enum {
+    ROTA_PROCESS_INHERIT = 0,      /* what this process has there */
+    ROTA_PROCESS_NULL = -1048577,  /* /dev/null */
+    ROTA_PROCESS_PIPE = -1048578,  /* a stream: rota_process_in, _out, _err */
+    ROTA_PROCESS_STDOUT = -1048579 /* for `err`: where `out` goes */
+};
+
+/* One more descriptor: the child's number `as` is what `fd` is here. */
+typedef struct rota_process_fd {
+    int fd;
+    int as; /* from 3 on */
+} rota_process_fd;
+
+/* Zero is the default of each field. */
+typedef struct rota_process_options {
+    const char *program;    /* what to run; argv[0] */
+    const char *cwd;        /* working directory */
+    const char *const *env; /* ends with NULL: "NAME=value" sets, "NAME" removes */
+    bool env_only; /* the child gets nothing but `env`; else it is a change to what is here */
+    int in, out, err;
+    const rota_process_fd *fds;
+    size_t fd_count;
+    bool group;   /* it leads a process group of its own, and signals go to all of that */
+    bool session; /* it leads a session of its own, without a terminal; and a group */
+    rota_time
+        grace; /* how long it has between SIGTERM and SIGKILL when it is freed; 0: SIGKILL at once */
+} rota_process_options;
+
+/* How a process has ended. */
+typedef struct rota_process_status {
+    int code;   /* exit code, 0 to 255; 128 + signal if a signal ended it */
+    int signal; /* 0 if it exited */
+    bool core;  /* it left a core dump */
+} rota_process_status;
+
+#define ROTA_PROCESS_STATUS_TEXT 64
+
+/* Writes "exit code 3" or "signal 9 (Killed)" into `ret_text`, which has room for
+ * ROTA_PROCESS_STATUS_TEXT bytes, and returns it. */
+ROTA_API const char *rota_process_status_text(const rota_process_status *status, char *ret_text);
+
+/* ---- Starting ---- */
+
+/* Starts a program. `argv` ends with NULL. A name without a slash is looked up in the child's PATH; a
+ * relative one counts from `cwd`. Everything is copied; `options` may be NULL.
+ *
+ * It does not suspend, but the thread stands still until the kernel has loaded the program: some 0.3 ms,
+ * however large this process is. A child that is killed before that counts as started.
+ *
+ * The log hook is told, at INFO, which step of a failed start failed, and for what path.
+ *
+ * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC (neither a
+ * binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN (no more
+ * processes are allowed), -EMFILE, -ENFILE, -EBADF (a given descriptor), -EINVAL (no argument, two
+ * descriptors for one number, a number under 3), -ENOMEM, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, or another
+ * error of execve(2). */
+ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
+                                     rota_process **ret_process);
+
+ROTA_API pid_t rota_process_pid(const rota_process *p);
+
+/* The near ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no pipe. They
+ * are freed with the process; rota_stream_close or rota_stream_shutdown of `in` lets the child read to
+ * the end. */
+ROTA_API rota_stream *rota_process_in(const rota_process *p);
+ROTA_API rota_stream *rota_process_out(const rota_process *p);
+ROTA_API rota_stream *rota_process_err(const rota_process *p);
+
+/* ---- Waiting and ending ---- */
+
+/* Waits until the process has ended. Any number of tasks may, and the answer stays. `ret_status` may be
+ * NULL. What a child has left in its pipes is still there to be read.
+ *
+ * Returns its exit code, or 128 + N if signal N ended it, as a shell has it; -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK, ROTA_ETHREAD, ROTA_ECLOSED (it is being freed), -ENOMEM; -ECHILD: it has ended, but the
+ * program ignores SIGCHLD or has waited for it elsewhere, so that nobody can tell how. */
+ROTA_SUSPENDS int rota_process_wait(rota_process *p, rota_process_status *ret_status);
+
+/* Whether it has ended. */
+ROTA_API bool rota_process_done(rota_process *p);
+
+/* Sends a signal: to the process, never to another one that got its number; with `group` or `session` to
+ * the whole group, also after the process itself has ended. Returns 0, -ESRCH (there is nobody left),
+ * -EPERM, -EINVAL, ROTA_ETHREAD. */
+ROTA_API int rota_process_kill(rota_process *p, int signal);
+
+/* Asks it to end by SIGTERM (one that is stopped is continued to hear it), and after `grace` kills it;
+ * with 0 it is killed at once. Waits for the end. A caller that is cancelled meanwhile leaves the process
+ * as it is. Returns as rota_process_wait. */
+ROTA_SUSPENDS int rota_process_terminate(rota_process *p, rota_time grace,
+                                         rota_process_status *ret_status);
+
+/* Closes the pipes, ends the process as the option `grace` says, with all of its group if it has one, waits
+ * for it and frees it. Tasks that still wait for it are told how it ended. Shields itself. Outside a task
+ * there is no grace. Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
+ROTA_API rota_process *rota_process_free(rota_process *p);
+ROTA_DEFINE_AUTO(rota_process, rota_process_free);
+
+/* ---- All at once ---- */
+
+/* What is said to a process, and what it says. */
+typedef struct rota_communication {
+    rota_str input; /* borrowed; after it the child reads the end. What it has taken leaves here */
+    size_t limit;   /* bytes of each output; 16 MiB */
+    rota_time linger;    /* see below; a second. ROTA_NEVER waits for the end */
+    rota_bytes out, err; /* of an output that is a pipe, and yours */
+    rota_process_status status;
+    size_t _room[2];
+} rota_communication;
+
+#ifdef __cplusplus
+#define ROTA_COMMUNICATION_INIT \
+    {                           \
+    }
+#else
+#define ROTA_COMMUNICATION_INIT \
+    {                           \
+        .limit = 0              \
+    }
+#endif
+
+/* Feeds the input, collects both outputs as far as they are pipes, and waits for the end, all at once, so
+ * that neither side blocks the other. A child that does not want its input is no error.
+ *
+ * Whatever is returned, what the child had written by then is in `out` and `err`, after what was there.
+ * After an error the process still runs, unless it has ended; with ROTA_ELIMIT what goes beyond can still
+ * be read from the stream.
+ *
+ * A program that the child started may outlive it and hold the pipes, so that they never end. When the
+ * child has ended and nothing has come for `linger`, the result is ROTA_EHELD, and `status` is set.
+ *
+ * Returns as rota_process_wait; ROTA_ELIMIT (an output is longer than `limit`), ROTA_EHELD, -EBUSY
+ * (another task uses the streams), -ENOMEM, or an error of rota_stream_read. */
+ROTA_SUSPENDS int rota_process_communicate(rota_process *p, rota_communication *c);
+
+/* Runs a program from its start to its end, and returns its exit code. With `c`, standard output and error
+ * are pipes where the options leave them alone (a number, such as 2, says otherwise), and so is standard
+ * input if there is something to feed; without it, nothing is piped. After an error it is killed.
+ *
+ * Returns as rota_process_spawn, rota_process_communicate, rota_process_wait. */
+ROTA_SUSPENDS int rota_process_run(const char *const *argv, const rota_process_options *options,
+                                   rota_communication *c);
+
+/* Frees both outputs, and makes them empty. */
+ROTA_API void rota_communication_fini(rota_communication *c);
+ROTA_DEFINE_SCOPED(rota_communication, rota_communication_fini);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

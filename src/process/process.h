@@ -1,0 +1,33 @@
+/* What the files of the process module share. */
+#ifndef ROTA__PROCESS_PROCESS_H
+#define ROTA__PROCESS_PROCESS_H
+
+#include "task/task.h"
+
+#include <rota/process.h>
+
+/* A descriptor of this process and the number that it has in the child. */
+struct rota__passed {
+    int from, to;
+};
+
+/* What a child needs between clone(2) and execve(2), where it may allocate nothing. */
+struct rota__launch {
+    const char *const *argv;
+    const rota_process_options *options;
+    char **programs; /* to be tried in turn; ends with NULL */
+    char **env;
+    struct rota__passed *passed; /* by `to` */
+    size_t passed_count;
+};
+
+/* Prepares a launch; the standard streams, in `passed` as far as they are not inherited, are the caller's.
+ * 0, -EINVAL or -ENOMEM. */
+int rota__launch_init(struct rota__launch *launch, const char *const *argv,
+                      const rota_process_options *options, const struct rota__passed *standard,
+                      size_t standard_count);
+void rota__launch_fini(struct rota__launch *launch);
+/* Starts the child; returns when it runs its program, or why it does not. */
+int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd);
+
+#endif
