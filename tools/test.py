@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import check_docs
 import check_man
 import matrix
 
@@ -211,12 +212,6 @@ def check_install():
             if status == 0:
                 status, output = run([program], env, limit=60)
             tally.add_check(f"program with {compiler}", status == 0, output)
-        for block in re.findall(r"^```c\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
-            source = destination / "readme.c"
-            source.write_text(block)
-            status, output = run(["gcc", "-std=gnu17", "-Wall", "-Werror", *include, source, "-o", program,
-                                  *flags("--libs")], env)
-            tally.add_check("the program of README.md builds", status == 0, output)
         headers = sorted(p.relative_to(ROOT / "include") for p in (ROOT / "include").rglob("*.h"))
         for header in headers:
             for compiler, standard in (("g++", "c++17"), ("clang++", "c++17"), ("gcc", "c17")):
@@ -240,7 +235,20 @@ def check_manual():
     return tally
 
 
-CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install, "man": check_manual}
+def check_documents():
+    """The programs of README.md and the guide and the snippets of the headers build, and do what is said."""
+    tally, suite = Tally(), matrix.SUITES["gcc"]
+    problem = build(suite)
+    if problem:
+        tally.add_failure("docs: does not build", problem[-6000:])
+        return tally
+    for title, problem in check_docs.check(ROOT, ROOT / suite.folder):
+        tally.add_check(f"docs: {title}", not problem, problem)
+    return tally
+
+
+CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install, "man": check_manual,
+          "docs": check_documents}
 
 
 def parse(names):

@@ -4,7 +4,7 @@
  * elsewhere, and the task waits as for anything else:
  *
  *     struct hash { const char *path; unsigned char digest[32]; };
- *     static int hash(void *arg);                    // reads the file, which blocks
+ *     int hash(void *arg);                           // reads the file, which blocks
  *
  *     static int one(void *arg)
  *     {
