@@ -133,9 +133,6 @@ bool rota__h1_field(const struct rota__h1_head *head, const char *lower, rota_st
 /* Takes the next element of a comma-separated list (RFC 9110, section 5.6.1) off `list`. */
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 
-/* uri-host [ ":" port ] (RFC 3986, section 3.2), not empty. */
-bool rota__http_is_authority(rota_str s);
-
 /* ---- for the parser's files ---- */
 
 int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why);

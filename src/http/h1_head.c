@@ -1,6 +1,7 @@
 /* Heads of HTTP/1.1: the first line, the fields, and what they say about the body and the connection. */
 #include "http/chars.h"
 #include "http/h1.h"
+#include "http/url.h"
 
 #include <errno.h>
 
@@ -312,35 +313,6 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
 
 /* ---- Host and target (RFC 9112, section 3.2) */
 
-static bool is_port(rota_str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return false;
-    }
-    return s.len <= 5;
-}
-
-bool rota__http_is_authority(rota_str s)
-{
-    const char *end = s.ptr + s.len, *p = s.ptr;
-    if (p < end && *p == '[') {
-        for (p++; p < end && *p != ']'; p++) {
-            if (!rota__char_is(*p, ROTA__CHAR_HOST) && *p != ':')
-                return false;
-        }
-        if (p == end || p == s.ptr + 1)
-            return false;
-        p++;
-    } else {
-        while (p < end && rota__char_is(*p, ROTA__CHAR_HOST))
-            p++;
-        if (p == s.ptr)
-            return false;
-    }
-    return p == end || (*p == ':' && is_port((rota_str){p + 1, (size_t)(end - p - 1)}));
-}
-
 static rota_str without_port(rota_str authority, const char *port)
 {
     size_t len = strlen(port);
@@ -385,7 +357,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
         return rota__h1_refuse(h1, 400, "more than one Host");
     if (said->hosts == 0 && head->minor > 0)
         return rota__h1_refuse(h1, 400, "no Host");
-    if (said->hosts && !rota__http_is_authority(said->host))
+    if (said->hosts && !rota__url_is_authority(said->host))
         return rota__h1_refuse(h1, 400, "a Host that is none");
     head->authority = said->host;
 
@@ -401,7 +373,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
                    : rota__h1_refuse(h1, 400, "the target * without OPTIONS");
     else if (!absolute_form(target, &stated, &port))
         return rota__h1_refuse(h1, 400, "a target that is none");
-    if (!rota__http_is_authority(stated))
+    if (!rota__url_is_authority(stated))
         return rota__h1_refuse(h1, 400, "a target without a proper host");
     if (said->hosts && !same_text(without_port(stated, port), without_port(said->host, port)))
         return rota__h1_refuse(h1, 400, "target and Host differ");

@@ -1,5 +1,6 @@
 #include "http/h1_write.h"
 #include "http/chars.h"
+#include "http/url.h"
 
 #include <errno.h>
 
@@ -78,7 +79,7 @@ int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rot
                            rota_str target, rota_str host)
 {
     if (!is_all(method, ROTA__CHAR_TOKEN) || !is_all(target, ROTA__CHAR_TARGET) ||
-        !rota__http_is_authority(host))
+        !rota__url_is_authority(host))
         return -EINVAL;
     *w = (struct rota__h1_writer){.out = out};
     rota__out_add_str(out, method);

@@ -13,13 +13,13 @@ struct rota__out {
     int err; /* 0 or -ENOMEM */
 };
 
-/* Makes room for `len` bytes and returns where they go; NULL without memory. They count once `len` is
+/* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count once `len` is
  * raised. */
 char *rota__out_reserve(struct rota__out *out, size_t len);
 
 static inline void rota__out_add(struct rota__out *out, const char *bytes, size_t len)
 {
-    char *to = rota__out_reserve(out, len);
+    char *to = len ? rota__out_reserve(out, len) : NULL;
     if (!to)
         return;
     memcpy(to, bytes, len);

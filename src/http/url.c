@@ -1,0 +1,329 @@
+#include "http/url.h"
+#include "http/chars.h"
+
+#include <errno.h>
+
+/* ---- Taking apart */
+
+static rota_str slice(const char *from, const char *to)
+{
+    return (rota_str){from, (size_t)(to - from)};
+}
+
+/* The first of the characters in `stops`, or `end`. */
+static const char *find_any(const char *at, const char *end, const char *stops)
+{
+    while (at < end && !(*at && strchr(stops, *at)))
+        at++;
+    return at;
+}
+
+static bool is_alpha(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." ) */
+static bool is_scheme(rota_str s)
+{
+    if (!s.len || !is_alpha(*s.ptr))
+        return false;
+    for (size_t i = 1; i < s.len; i++) {
+        if (!is_alpha(s.ptr[i]) && !is_digit(s.ptr[i]) && !memchr("+-.", s.ptr[i], 3))
+            return false;
+    }
+    return true;
+}
+
+static bool encodes(const char *at, const char *end)
+{
+    return end - at >= 3 && rota__char_hex(at[1]) >= 0 && rota__char_hex(at[2]) >= 0;
+}
+
+/* Whether all of it may stand in a URL as it is. */
+static bool is_encoded(rota_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        const char *at = s.ptr + i;
+        if (!rota__char_is(*at, ROTA__CHAR_TARGET) || (*at == '%' && !encodes(at, s.ptr + s.len)))
+            return false;
+    }
+    return true;
+}
+
+static int default_port(rota_str scheme)
+{
+    if (rota__str_is(scheme, "http") || rota__str_is(scheme, "ws"))
+        return 80;
+    return rota__str_is(scheme, "https") || rota__str_is(scheme, "wss") ? 443 : 0;
+}
+
+static int parse_port(rota_str text, int *ret_number)
+{
+    int number = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_digit(text.ptr[i]))
+            return -EINVAL;
+        number = number * 10 + (text.ptr[i] - '0');
+        if (number > 65535)
+            return -EINVAL;
+    }
+    if (text.len) /* "http://a:/" has the default (section 6.2.3) */
+        *ret_number = number;
+    return 0;
+}
+
+bool rota__url_is_authority(rota_str s)
+{
+    const char *end = s.ptr + s.len, *p = s.ptr;
+    if (p < end && *p == '[') {
+        for (p++; p < end && *p != ']'; p++) {
+            if (!rota__char_is(*p, ROTA__CHAR_HOST) && *p != ':')
+                return false;
+        }
+        if (p == end || p == s.ptr + 1)
+            return false;
+        p++;
+    } else {
+        while (p < end && rota__char_is(*p, ROTA__CHAR_HOST))
+            p++;
+        if (p == s.ptr)
+            return false;
+    }
+    int number;
+    return p == end || (*p == ':' && parse_port(slice(p + 1, end), &number) == 0);
+}
+
+/* authority = [ userinfo "@" ] host [ ":" port ] */
+static int parse_authority(rota_str text, struct rota__url *url)
+{
+    const char *at = text.ptr, *end = at + text.len;
+    const char *sign = memrchr(at, '@', text.len);
+    if (sign) {
+        url->userinfo = slice(at, sign);
+        if (!is_encoded(url->userinfo) || memchr(at, '@', url->userinfo.len))
+            return -EINVAL;
+        at = sign + 1;
+    }
+    if (at < end && !rota__url_is_authority(slice(at, end)))
+        return -EINVAL;
+    const char *name_end = at < end && *at == '[' ? find_any(at, end, "]") : at;
+    const char *host_end = find_any(name_end, end, ":");
+    url->host = slice(at, host_end);
+    if (host_end == end)
+        return 0;
+    url->port = slice(host_end + 1, end);
+    return parse_port(url->port, &url->number);
+}
+
+int rota__url_parse(rota_str text, struct rota__url *ret_url)
+{
+    struct rota__url url = {0};
+    const char *at = text.ptr, *end = at + text.len;
+    const char *colon = find_any(at, end, ":/?#");
+    if (colon < end && *colon == ':') {
+        url.scheme = slice(at, colon);
+        if (!is_scheme(url.scheme))
+            return -EINVAL; /* a relative path may have no colon in its first segment (section 4.2) */
+        url.number = default_port(url.scheme);
+        at = colon + 1;
+    }
+    if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
+        const char *authority = at + 2;
+        at = find_any(authority, end, "/?#");
+        int err = parse_authority(slice(authority, at), &url);
+        if (err < 0)
+            return err;
+    }
+    const char *path = at;
+    at = find_any(at, end, "?#");
+    url.path = slice(path, at);
+    if (at < end && *at == '?') {
+        const char *query = at + 1;
+        at = find_any(query, end, "#");
+        url.query = slice(query, at);
+    }
+    if (at < end)
+        url.fragment = slice(at + 1, end);
+    if (!is_encoded(url.path) || !is_encoded(url.query) || !is_encoded(url.fragment))
+        return -EINVAL;
+    *ret_url = url;
+    return 0;
+}
+
+/* ---- Putting together */
+
+static void write_parts(struct rota__out *out, const struct rota__url *url, bool with_path)
+{
+    if (url->scheme.ptr) {
+        rota__out_add_str(out, url->scheme);
+        rota__out_add_literal(out, ":");
+    }
+    if (url->host.ptr) {
+        rota__out_add_literal(out, "//");
+        if (url->userinfo.ptr) {
+            rota__out_add_str(out, url->userinfo);
+            rota__out_add_literal(out, "@");
+        }
+        rota__out_add_str(out, url->host);
+        if (url->port.ptr) {
+            rota__out_add_literal(out, ":");
+            rota__out_add_str(out, url->port);
+        }
+    }
+    if (with_path)
+        rota__out_add_str(out, url->path);
+}
+
+static void write_tail(struct rota__out *out, rota_str query, rota_str fragment)
+{
+    if (query.ptr) {
+        rota__out_add_literal(out, "?");
+        rota__out_add_str(out, query);
+    }
+    if (fragment.ptr) {
+        rota__out_add_literal(out, "#");
+        rota__out_add_str(out, fragment);
+    }
+}
+
+void rota__url_write(struct rota__out *out, const struct rota__url *url)
+{
+    write_parts(out, url, true);
+    write_tail(out, url->query, url->fragment);
+}
+
+static bool starts(const char *at, const char *end, const char *with)
+{
+    size_t len = strlen(with);
+    return (size_t)(end - at) >= len && memcmp(at, with, len) == 0;
+}
+
+static bool is_rest(const char *at, const char *end, const char *rest)
+{
+    return (size_t)(end - at) == strlen(rest) && starts(at, end, rest);
+}
+
+/* Section 5.2.4, in place: what was added to `out` behind `from`. */
+static void remove_dots(struct rota__out *out, size_t from)
+{
+    if (out->err < 0)
+        return;
+    char *base = out->ptr + from, *to = base;
+    const char *at = base, *end = out->ptr + out->len;
+    while (at < end) {
+        if (starts(at, end, "../")) {
+            at += 3;
+        } else if (starts(at, end, "./") || starts(at, end, "/./")) {
+            at += 2;
+        } else if (is_rest(at, end, "/.")) {
+            *to++ = '/';
+            break;
+        } else if (starts(at, end, "/../") || is_rest(at, end, "/..")) {
+            while (to > base && *--to != '/')
+                ;
+            bool last = is_rest(at, end, "/..");
+            at += 3;
+            if (last) {
+                *to++ = '/';
+                break;
+            }
+        } else if (is_rest(at, end, ".") || is_rest(at, end, "..")) {
+            break;
+        } else {
+            do
+                *to++ = *at++;
+            while (at < end && *at != '/');
+        }
+    }
+    out->len = (size_t)(to - out->ptr);
+}
+
+/* Section 5.2.3. */
+static void merge(struct rota__out *out, const struct rota__url *base, rota_str path)
+{
+    const char *slash = base->path.len ? memrchr(base->path.ptr, '/', base->path.len) : NULL;
+    if (base->host.ptr && !base->path.len)
+        rota__out_add_literal(out, "/");
+    else if (slash)
+        rota__out_add_str(out, slice(base->path.ptr, slash + 1));
+    rota__out_add_str(out, path);
+}
+
+void rota__url_resolve(struct rota__out *out, const struct rota__url *base,
+                       const struct rota__url *reference)
+{
+    struct rota__url target = *reference;
+    if (!reference->scheme.ptr) {
+        target.scheme = base->scheme;
+        if (!reference->host.ptr) {
+            target.userinfo = base->userinfo;
+            target.host = base->host;
+            target.port = base->port;
+        }
+    }
+    write_parts(out, &target, false);
+    size_t from = out->len;
+    bool own_root = reference->scheme.ptr || reference->host.ptr;
+    if (own_root || (reference->path.len && *reference->path.ptr == '/'))
+        rota__out_add_str(out, reference->path);
+    else if (reference->path.len)
+        merge(out, base, reference->path);
+    else
+        rota__out_add_str(out, base->path);
+    if (own_root || reference->path.len)
+        remove_dots(out, from);
+    bool base_query = !own_root && !reference->path.len && !reference->query.ptr;
+    write_tail(out, base_query ? base->query : reference->query, reference->fragment);
+}
+
+/* ---- Encoding */
+
+static void add_encoded(struct rota__out *out, unsigned char c)
+{
+    char text[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
+    rota__out_add(out, text, 3);
+}
+
+void rota__url_mend(struct rota__out *out, rota_str text)
+{
+    for (const char *at = text.ptr, *end = at + text.len; at < end; at++) {
+        bool fine = (rota__char_is(*at, ROTA__CHAR_TARGET) || *at == '#') &&
+                    (*at != '%' || encodes(at, end));
+        if (fine)
+            rota__out_add(out, at, 1);
+        else
+            add_encoded(out, (unsigned char)*at);
+    }
+}
+
+void rota__url_encode(struct rota__out *out, rota_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (is_alpha(c) || is_digit(c) || memchr("-._~", c, 4))
+            rota__out_add(out, &c, 1);
+        else
+            add_encoded(out, (unsigned char)c);
+    }
+}
+
+int rota__url_decode(struct rota__out *out, rota_str text)
+{
+    for (const char *at = text.ptr, *end = at + text.len; at < end; at++) {
+        char c = *at;
+        if (c == '%') {
+            if (!encodes(at, end))
+                return -EINVAL;
+            c = (char)(rota__char_hex(at[1]) << 4 | rota__char_hex(at[2]));
+            at += 2;
+        }
+        rota__out_add(out, &c, 1);
+    }
+    return out->err;
+}
