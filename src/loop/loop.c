@@ -134,16 +134,6 @@ void rota_loop_release_threadsafe(rota_loop *loop)
 
 /* ---- Making and freeing */
 
-static void forget_loop_in_child(void)
-{
-    rota__loop_here = NULL;
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, forget_loop_in_child);
-}
-
 static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
 {
     rota_backend backend = o->backend;
@@ -178,6 +168,7 @@ static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend b
     rota__list_init(&loop->tasks);
     rota__list_init(&loop->annexes);
     rota__list_init(&loop->watches);
+    rota__list_init(&loop->far_calls);
     loop->outer_fd = loop->timer_fd = -1;
     loop->thread = pthread_self();
     loop->virtual_clock = o->virtual_clock;
@@ -205,7 +196,6 @@ static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend b
 
 int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     static const rota_loop_options none;
     const rota_loop_options *o = options ? options : &none;
     rota_backend backend;
@@ -222,7 +212,7 @@ int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
         rota__free(loop);
         return err;
     }
-    pthread_once(&once, watch_forks);
+    rota__loop_enlist(loop);
     rota__loop_here = loop;
     *ret_loop = loop;
     return 0;
@@ -237,6 +227,7 @@ rota_loop *rota_loop_free(rota_loop *loop)
         return NULL;
     }
     loop->ending = true;
+    rota__loop_delist(loop);
     do {
         take_posts(loop);
         if (loop->finish)
@@ -320,7 +311,7 @@ static bool runnable(const rota_loop *loop)
 
 bool rota__loop_alive(const rota_loop *loop)
 {
-    return runnable(loop) || loop->timers.count || loop->pending_ops ||
+    return runnable(loop) || loop->timers.count || loop->pending_ops || loop->far_waits ||
            atomic_load(&loop->holds) > 0 || atomic_load(&loop->inbox);
 }
 
@@ -375,7 +366,7 @@ static int poll_virtual(rota_loop *loop, rota_time limit)
     rota_time next = rota__timers_next(&loop->timers);
     if (atomic_load(&loop->holds) > 0 || next == ROTA_NEVER)
         return wait_for(loop, limit);
-    if (loop->pending_ops) {
+    if (loop->pending_ops || loop->far_waits) {
         err = wait_for(loop, ROTA_MILLISECOND);
         if (err < 0 || runnable(loop) || !inbox_empty(loop))
             return err;

@@ -66,6 +66,7 @@ struct rota_loop {
     const struct rota__backend *backend;
     void *backend_state;
     atomic_long holds;  /* wake-ups that other threads have promised */
+    size_t far_waits;   /* tasks that other threads may wake, but have not promised to */
     atomic_bool asleep; /* a post has to write wake_fd */
     atomic_bool nudged; /* a hold was taken back since the loop slept */
     atomic_int posting; /* threads that are inside a threadsafe call */
@@ -80,6 +81,8 @@ struct rota_loop {
     bool turning; /* items run: the loop neither sleeps nor is left; read by the stall watch */
     struct rota__list watches;
     struct rota__list annexes;
+    struct rota__list far_calls;   /* tasks that callers on other threads wait for */
+    struct rota__list listed;      /* among the loops of the program */
     int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
     void (*finish)(rota_loop *loop); /* ends the tasks and annexes before the loop is freed */
 
@@ -107,6 +110,14 @@ void rota__stall_watch_stop(rota_loop *loop);
 
 /* From any thread, also from a signal handler. Takes no memory. */
 void rota__loop_post(rota_loop *loop, struct rota__post *post);
+
+/* For who has a pointer to another thread's loop and no promise that it is still there. The loops of the
+ * program are in a list from their making to the beginning of their end. If this one is, returns true
+ * and keeps it so until rota__loop_leave: what is posted meanwhile will run. */
+bool rota__loop_enter(rota_loop *loop);
+void rota__loop_leave(void);
+void rota__loop_enlist(rota_loop *loop);
+void rota__loop_delist(rota_loop *loop);
 
 /* One turn: poll, timers, run. `timeout` as rota_loop_run_once. */
 int rota__loop_turn(rota_loop *loop, rota_time timeout);
