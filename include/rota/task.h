@@ -85,7 +85,18 @@ ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *opti
 ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
                            const rota_site *site);
 
-/* Starts a task on another thread's loop. Returns 0, -ENOMEM. */
+/* Runs fn(arg) as a task of another thread's loop, waits until it has ended and returns its result. A
+ * task is suspended meanwhile; a thread without a loop is blocked.
+ *
+ * A caller that is cancelled or timed out cancels the task there, waits for its end and then returns
+ * what interrupted it, or the task's result if that is another than -ECANCELED.
+ *
+ * Also returns ROTA_ECLOSED: the loop has ended, or ended before the task did; -ENOMEM; ROTA_ENOTASK (in a
+ * callback of a loop). */
+#define rota_run_on(loop, fn, arg) rota_run_on_at(loop, fn, arg, ROTA_SITE(#fn))
+ROTA_SUSPENDS int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site);
+
+/* Starts a task on another thread's loop, and does not wait. Returns 0, -ENOMEM. */
 #define rota_loop_spawn_threadsafe(loop, fn, arg) \
     rota_loop_spawn_threadsafe_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg,

@@ -64,6 +64,7 @@ void rota__loop_finish(rota_loop *loop)
     loop->in_run = true;
     rota_task_each(loop, cancel_one, NULL);
     run_to_the_end(loop);
+    rota__far_calls_abandon(loop);
     if (!rota__list_empty(&loop->annexes)) {
         /* Closing may wait for threads, which is a task's way; without memory it blocks. */
         if (rota__task_new(loop, close_annexes, loop, 0, ROTA_SITE("close executors")))

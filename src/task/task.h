@@ -159,6 +159,9 @@ void rota__task_drop_deferred(rota_task *task);
 struct rota__bindings *rota__locals_inherit(rota_task *parent);
 void rota__locals_release(struct rota__bindings *bindings);
 
+/* Answers those who wait for tasks of a loop whose tasks are gone. */
+void rota__far_calls_abandon(rota_loop *loop);
+
 int rota__loop_stuck(rota_loop *loop);
 void rota__loop_finish(rota_loop *loop);
 /* The text of rota_dump, under a headline. */

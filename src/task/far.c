@@ -1,0 +1,170 @@
+/* Running a function on another loop: a call in the caller's storage travels there and comes back.
+ *
+ *     RUNNING --call_ended--> ENDED, the reply is posted
+ *     RUNNING --far_abort (the caller is cancelled)--> CANCELLING, a cancellation is posted
+ *     CANCELLING --call_cancel--> RUNNING, the task is cancelled; or ENDED, if it had ended meanwhile
+ *
+ * 1. The caller waits for the reply whatever happens, so its storage may hold the call.
+ * 2. Only the caller makes it CANCELLING, and at most once; only the target's thread does anything else.
+ *    So no post is on its way when the reply is.
+ * 3. A call is in the target's far_calls while its task is there. What is left there when the loop ends
+ *    (a task that stayed stuck) is answered then. */
+#include "task/task.h"
+
+#include <semaphore.h>
+
+enum { RUNNING, CANCELLING, ENDED };
+
+struct far_call {
+    struct rota__post start, cancel, reply;
+    rota_loop *target;
+    rota_loop *home; /* the caller's; NULL: it is a thread that blocks */
+    rota_fn *fn;
+    void *arg;
+    const rota_site *site;
+    atomic_int state;
+    int result;
+    /* On the target's thread. */
+    rota_task *task; /* NULL: it has ended */
+    struct rota__watcher watcher;
+    struct rota__list node;
+    /* On the caller's. */
+    struct rota__wait wait;
+    bool cancelled;
+    sem_t replied;
+};
+
+/* ---- On the target's thread */
+
+static void call_reply(struct far_call *call)
+{
+    if (call->home)
+        rota__loop_post(call->home, &call->reply);
+    else
+        sem_post(&call->replied);
+}
+
+static void call_ended(struct far_call *call, int result)
+{
+    int running = RUNNING;
+    call->task = NULL;
+    call->result = result;
+    if (atomic_compare_exchange_strong(&call->state, &running, ENDED))
+        call_reply(call);
+}
+
+/* A task that was cancelled because its loop ends has not been asked to by the caller. */
+static void call_task_ended(struct rota__watcher *watcher)
+{
+    struct far_call *call = rota__container_of(watcher, struct far_call, watcher);
+    int result = rota_task_result(call->task);
+    rota__list_remove(&call->node);
+    call_ended(call, result == -ECANCELED && call->target->ending ? ROTA_ECLOSED : result);
+}
+
+static void call_start(struct rota__post *post, rota_loop *loop)
+{
+    struct far_call *call = rota__container_of(post, struct far_call, start);
+    rota_task *task =
+        loop->ending ? NULL : rota__task_new(loop, call->fn, call->arg, 0, call->site);
+    if (!task) {
+        call_ended(call, loop->ending ? ROTA_ECLOSED : -ENOMEM);
+        return;
+    }
+    task->read = true;
+    call->task = task;
+    call->watcher.notify = call_task_ended;
+    rota__list_append(&rota_task_future(task)->_watchers, &call->watcher.node);
+    rota__list_append(&loop->far_calls, &call->node);
+}
+
+static void call_cancel(struct rota__post *post, rota_loop *loop)
+{
+    (void)loop;
+    struct far_call *call = rota__container_of(post, struct far_call, cancel);
+    if (!call->task) {
+        call_reply(call);
+        return;
+    }
+    atomic_store(&call->state, RUNNING);
+    rota_task_cancel(call->task);
+}
+
+void rota__far_calls_abandon(rota_loop *loop)
+{
+    struct rota__list *node;
+    while ((node = rota__list_take_first(&loop->far_calls)))
+        call_ended(rota__container_of(node, struct far_call, node), ROTA_ECLOSED);
+}
+
+/* ---- On the caller's */
+
+static void call_replied(struct rota__post *post, rota_loop *loop)
+{
+    (void)loop;
+    rota__wake(&rota__container_of(post, struct far_call, reply)->wait, 0);
+}
+
+/* Where the target is ending, it cancels all its tasks itself. */
+static void far_abort(struct rota__wait *wait, int reason)
+{
+    (void)reason;
+    struct far_call *call = rota__container_of(wait, struct far_call, wait);
+    if (call->cancelled || !rota__loop_enter(call->target))
+        return;
+    int running = RUNNING;
+    call->cancelled = true;
+    if (atomic_compare_exchange_strong(&call->state, &running, CANCELLING))
+        rota__loop_post(call->target, &call->cancel);
+    rota__loop_leave();
+}
+
+static const struct rota__wait_kind far_kind = {"task on another loop", far_abort};
+
+static bool call_send(struct far_call *call)
+{
+    if (!rota__loop_enter(call->target))
+        return false;
+    rota__loop_post(call->target, &call->start);
+    rota__loop_leave();
+    return true;
+}
+
+static int run_from_task(struct far_call *call)
+{
+    rota_task *here = rota__task_here();
+    if (!call_send(call))
+        return ROTA_ECLOSED;
+    rota_loop_hold_threadsafe(call->home);
+    rota__park(&call->wait, &far_kind, NULL);
+    rota_loop_release_threadsafe(call->home);
+    return call->result == -ECANCELED && here->interrupt ? here->interrupt : call->result;
+}
+
+static int run_from_thread(struct far_call *call)
+{
+    sem_init(&call->replied, 0, 0);
+    bool sent = call_send(call);
+    while (sent && sem_wait(&call->replied) < 0)
+        continue;
+    sem_destroy(&call->replied);
+    return sent ? call->result : ROTA_ECLOSED;
+}
+
+int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)
+{
+    int err = rota__loop_here ? rota__suspend_check() : 0;
+    if (err < 0)
+        return err;
+    struct far_call call = {
+        .start.run = call_start,
+        .cancel.run = call_cancel,
+        .reply.run = call_replied,
+        .target = loop,
+        .home = rota__loop_here,
+        .fn = fn,
+        .arg = arg,
+        .site = site,
+    };
+    return call.home ? run_from_task(&call) : run_from_thread(&call);
+}
