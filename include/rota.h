@@ -3,6 +3,7 @@
 #define ROTA_H
 
 #include <rota/base.h>
+#include <rota/channel.h>
 #include <rota/coro.h>
 #include <rota/exec.h>
 #include <rota/filter.h>
