@@ -87,7 +87,13 @@ static struct {
     struct rota__post post;
     struct sigaction before, pipe_before;
     bool watching, pipe_changed;
-} interrupt = {.taken = ATOMIC_FLAG_INIT};
+    int number;
+} interrupt = {.taken = ATOMIC_FLAG_INIT, .number = SIGINT};
+
+void rota__interrupt_by(int number)
+{
+    interrupt.number = number;
+}
 
 static void cancel_main(struct rota__post *post, rota_loop *loop)
 {
@@ -96,8 +102,8 @@ static void cancel_main(struct rota__post *post, rota_loop *loop)
         rota_task_cancel(loop->main);
 }
 
-/* The first SIGINT becomes a cancellation; the second one does what it would have done. */
-static void on_sigint(int number)
+/* The first signal becomes a cancellation; the second one does what it would have done. */
+static void on_interrupt(int number)
 {
     atomic_fetch_add(&interrupt.handling, 1);
     rota_loop *loop = atomic_exchange(&interrupt.loop, NULL);
@@ -116,7 +122,7 @@ static void on_sigint(int number)
 static bool is_default(int number, struct sigaction *ret_before)
 {
     return sigaction(number, NULL, ret_before) == 0 &&
-           (ret_before->sa_handler == SIG_DFL || ret_before->sa_handler == on_sigint);
+           (ret_before->sa_handler == SIG_DFL || ret_before->sa_handler == on_interrupt);
 }
 
 /* The child of a fork has no loop that SIGINT could interrupt, and may run one of its own. */
@@ -141,10 +147,10 @@ static bool signals_start(rota_loop *loop)
     pthread_once(&once, watch_forks);
     atomic_store(&interrupt.loop, loop);
     interrupt.post.run = cancel_main;
-    interrupt.watching = is_default(SIGINT, &interrupt.before);
+    interrupt.watching = is_default(interrupt.number, &interrupt.before);
     if (interrupt.watching) {
-        struct sigaction action = {.sa_handler = on_sigint, .sa_flags = SA_RESTART};
-        sigaction(SIGINT, &action, NULL);
+        struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+        sigaction(interrupt.number, &action, NULL);
     }
     interrupt.pipe_changed = is_default(SIGPIPE, &interrupt.pipe_before);
     if (interrupt.pipe_changed)
@@ -163,7 +169,7 @@ static void signals_disarm(void)
 static void signals_stop(void)
 {
     if (interrupt.watching)
-        sigaction(SIGINT, &interrupt.before, NULL);
+        sigaction(interrupt.number, &interrupt.before, NULL);
     if (interrupt.pipe_changed)
         sigaction(SIGPIPE, &interrupt.pipe_before, NULL);
     atomic_flag_clear(&interrupt.taken);

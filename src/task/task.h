@@ -159,6 +159,8 @@ void rota__task_drop_deferred(rota_task *task);
 struct rota__bindings *rota__locals_inherit(rota_task *parent);
 void rota__locals_release(struct rota__bindings *bindings);
 
+/* From the next rota_run on, this signal takes the place of SIGINT. */
+void rota__interrupt_by(int number);
 /* Answers those who wait for tasks of a loop whose tasks are gone. */
 void rota__far_calls_abandon(rota_loop *loop);
 
