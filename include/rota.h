@@ -13,5 +13,6 @@
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>
+#include <rota/worker.h>
 
 #endif
