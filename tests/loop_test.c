@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -838,6 +839,26 @@ TEST(option_outranks_the_environment)
     rota_loop_free(loop);
 }
 
+/* Whether this kernel's io_uring is the default: it lets a thread sleep without a look of waiting for a
+ * disk (6.15), and nobody forbids it. */
+static bool uring_is_good_here(void)
+{
+    struct io_uring_params params = {.flags =
+                                         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
+    int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 && (params.features & (1U << 17));
+}
+
+TEST_WITH(default_is_io_uring_where_the_kernel_has_a_good_one, .without_faults = true)
+{
+    unsetenv("ROTA_BACKEND");
+    rota_loop *loop = new_loop();
+    CHECK_STR(rota_loop_backend(loop), uring_is_good_here() ? "io_uring" : "epoll");
+    rota_loop_free(loop);
+}
+
 TEST(unknown_backend_in_the_environment_is_refused)
 {
     rota_loop *loop;
@@ -872,12 +893,13 @@ static void deny_io_uring(int error, unsigned flags)
         SKIP("no seccomp filters here: %s", strerror(errno));
 }
 
-static void check_fallback(int error)
+static void check_fallback(int error, rota_backend backend)
 {
     int before = test_open_fds();
+    unsetenv("ROTA_BACKEND");
     deny_io_uring(error, 0);
     rota_loop *loop;
-    CHECK_OK(rota_loop_new(&(rota_loop_options){.backend = ROTA_BACKEND_URING}, &loop));
+    CHECK_OK(rota_loop_new(&(rota_loop_options){.backend = backend}, &loop));
     CHECK_STR(rota_loop_backend(loop), "epoll");
     rota_handle h = ROTA_HANDLE_INIT;
     rota_loop_call_later(loop, &h, ROTA_MILLISECOND, note, LETTER('w'));
@@ -889,22 +911,27 @@ static void check_fallback(int error)
 
 TEST(forbidden_io_uring_becomes_epoll)
 {
-    check_fallback(EPERM);
+    check_fallback(EPERM, ROTA_BACKEND_URING);
+}
+
+TEST(forbidden_default_becomes_epoll)
+{
+    check_fallback(EPERM, ROTA_BACKEND_DEFAULT);
 }
 
 TEST(absent_io_uring_becomes_epoll)
 {
-    check_fallback(ENOSYS);
+    check_fallback(ENOSYS, ROTA_BACKEND_URING);
 }
 
 TEST(locked_memory_limit_becomes_epoll)
 {
-    check_fallback(ENOMEM);
+    check_fallback(ENOMEM, ROTA_BACKEND_URING);
 }
 
 TEST(io_uring_that_knows_no_flag_becomes_epoll)
 {
-    check_fallback(EINVAL);
+    check_fallback(EINVAL, ROTA_BACKEND_URING);
 }
 
 /* rule 5: descriptors that run out leave nothing half made, and `ret_loop` untouched. */

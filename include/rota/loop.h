@@ -45,7 +45,9 @@ extern "C" {
 typedef struct rota_loop rota_loop;
 
 typedef enum rota_backend {
-    ROTA_BACKEND_DEFAULT, /* what ROTA_BACKEND in the environment names, else what measures faster */
+    /* What ROTA_BACKEND in the environment names, epoll or uring; else io_uring where the kernel has a
+     * good one (Linux 6.15) and nothing forbids it, epoll elsewhere and under valgrind. */
+    ROTA_BACKEND_DEFAULT,
     ROTA_BACKEND_EPOLL,
     ROTA_BACKEND_URING /* io_uring; becomes epoll where the kernel refuses it */
 } rota_backend;

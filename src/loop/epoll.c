@@ -41,8 +41,9 @@ static struct epoll *epoll_of(rota_loop *loop)
     return loop->backend_state;
 }
 
-static int epoll_open(rota_loop *loop)
+static int epoll_open(rota_loop *loop, bool asked_for)
 {
+    (void)asked_for;
     struct epoll *e = rota__zalloc(sizeof *e);
     if (!e)
         return -ENOMEM;

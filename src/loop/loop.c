@@ -152,13 +152,13 @@ static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
 
 static int open_backend(rota_loop *loop, rota_backend backend)
 {
-    if (backend == ROTA_BACKEND_URING) {
+    if (backend != ROTA_BACKEND_EPOLL) {
         loop->backend = &rota__backend_uring;
-        if (loop->backend->open(loop) == 0)
+        if (loop->backend->open(loop, backend == ROTA_BACKEND_URING) == 0)
             return 0;
     }
     loop->backend = &rota__backend_epoll;
-    return loop->backend->open(loop);
+    return loop->backend->open(loop, backend == ROTA_BACKEND_EPOLL);
 }
 
 static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend backend)

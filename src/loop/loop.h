@@ -15,7 +15,8 @@
 struct rota__backend {
     const char *name;
     bool blocking_fds; /* descriptors of ours stay in blocking mode */
-    int (*open)(rota_loop *loop);
+    /* Unless it was asked for by name, a backend may refuse where another one would do better. */
+    int (*open)(rota_loop *loop, bool asked_for);
     void (*close)(rota_loop *loop);
     bool (*start)(struct rota__op *op);
     void (*withdraw)(struct rota__op *op);

@@ -24,8 +24,16 @@
 
 enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 
+/* Since 6.15; liburing's headers may be older. */
+#define FEAT_NO_IOWAIT (1U << 17)
+#define ENTER_NO_IOWAIT (1U << 7)
+
+/* Without NODROP completions could be lost; without EXT_ARG a timeout would be an operation. */
+#define FEATS_NEEDED (IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG)
+
 struct uring {
     struct io_uring ring;
+    unsigned wait_flags;       /* for an enter that may sleep */
     struct rota__list unasked; /* withdrawn while the kernel took no more submissions */
     int notify_fd;             /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
@@ -36,8 +44,16 @@ static struct uring *uring_of(rota_loop *loop)
     return loop->backend_state;
 }
 
+/* The entries of the submission queue in their order, once and for all: so enter() may hand over new
+ * ones by moving the tail. Newer versions of liburing have no such array. */
+static void ring_map(struct io_uring *ring)
+{
+    for (unsigned i = 0; ring->sq.array && i < ring->sq.ring_entries; i++)
+        ring->sq.array[i] = i;
+}
+
 /* The flags that the kernel may know, best first: 6.1, 6.0, 5.19, 5.11. */
-static int ring_open(struct io_uring *ring)
+static int ring_open(struct io_uring *ring, unsigned wanted)
 {
     static const unsigned degrees[] = {
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -57,9 +73,10 @@ static int ring_open(struct io_uring *ring)
             return err;
         if (err < 0)
             continue;
-        /* Without NODROP completions could be lost; without EXT_ARG a timeout would be an operation. */
-        if ((params.features & IORING_FEAT_NODROP) && (params.features & IORING_FEAT_EXT_ARG))
+        if ((params.features & wanted) == wanted) {
+            ring_map(ring);
             return 0;
+        }
         io_uring_queue_exit(ring);
         return -ENOSYS;
     }
@@ -86,18 +103,26 @@ static void arm_wake(rota_loop *loop)
     u->wake_armed = true;
 }
 
-static int uring_open(rota_loop *loop)
+/* Unless it was asked for, the ring is opened only where it is no worse than epoll. Before 6.15 a thread
+ * that sleeps in a ring counts as one that waits for a disk, and monitors show a core at its limit. Reads
+ * of pipes took a thread each before 6.4. Valgrind (3.19) lets no other thread run meanwhile, and does not
+ * know what the kernel has written. */
+static int uring_open(rota_loop *loop, bool asked_for)
 {
+    if (!asked_for && loop->stacks.on_valgrind)
+        return -ENOSYS;
     struct uring *u = rota__zalloc(sizeof *u);
     if (!u)
         return -ENOMEM;
     u->notify_fd = -1;
     rota__list_init(&u->unasked);
-    int err = ring_open(&u->ring);
+    int err = ring_open(&u->ring, FEATS_NEEDED | (asked_for ? 0 : FEAT_NO_IOWAIT));
     if (err < 0) {
         rota__free(u);
         return err;
     }
+    if (u->ring.features & FEAT_NO_IOWAIT)
+        u->wait_flags = ENTER_NO_IOWAIT;
     loop->backend_state = u;
     return 0;
 }
@@ -282,23 +307,36 @@ static bool ring_quiet(const struct io_uring *ring)
            !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
+/* Hands over what is queued and waits for a completion: liburing's way has no place for wait_flags. */
+static int enter(struct uring *u, rota_time timeout)
+{
+    struct io_uring_sq *sq = &u->ring.sq;
+    struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
+    struct io_uring_getevents_arg arg = {
+        .ts = timeout == ROTA_NEVER ? 0 : (uint64_t)(uintptr_t)&ts,
+    };
+    unsigned count = io_uring_sq_ready(&u->ring);
+    sq->sqe_head = sq->sqe_tail;
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+    return io_uring_enter2((unsigned)u->ring.enter_ring_fd, count, io_uring_cq_ready(&u->ring) == 0,
+                           IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | u->wait_flags,
+                           (sigset_t *)&arg, sizeof arg);
+}
+
 static int uring_wait(rota_loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
-    struct io_uring_cqe *cqe;
     arm_wake(loop);
     ask_again(u);
     if (u->notify_fd >= 0)
         renew_notification(u);
-    struct __kernel_timespec ts = {timeout / ROTA_SECOND, timeout % ROTA_SECOND};
     int err;
     if (timeout != 0 && rota__fault(ROTA__FAULT_SYSCALL))
         err = -EINTR;
     else if (timeout == 0)
         err = ring_quiet(&u->ring) ? 0 : io_uring_submit_and_get_events(&u->ring);
     else
-        err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1,
-                                               timeout == ROTA_NEVER ? NULL : &ts, NULL);
+        err = enter(u, timeout);
     reap(loop);
     if (u->notify_fd >= 0 && !u->wake_armed) { /* nobody may come back here before the next post */
         arm_wake(loop);
