@@ -1,28 +1,29 @@
 """Compiles, and runs, the programs that README.md and the guide are made of, and the snippets of the headers.
 
 The C blocks of a chapter (a "##" heading) make one program. Where they have no main, one is added that runs
-the last of their task functions on the virtual clock. What it prints is what the chapter's ```text blocks
-say; "..." there stands for anything on that line.
+the last of their task functions: on the virtual clock, or by rota_run where a block is marked ```c real-time.
+What it prints is what the chapter's ```text blocks say; "..." there stands for anything on that line.
 """
 
 import ast
 import os
 import re
 import shlex
+import signal
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+(?: real-time)?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^static int (\w+)\(void \*\w+\)$", re.MULTILINE)
 PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n" \
           "#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
 MAIN = """
 int main(void)
 {
-    int err = rota_test_run(%s, NULL);
+    int err = %s(%s, NULL);
     if (err < 0)
         fprintf(stderr, "%%s\\n", rota_strerror(err));
     return err < 0;
@@ -55,7 +56,8 @@ def chapters(text):
 
 def programs(path):
     for title, blocks in chapters(path.read_text()):
-        code = "\n".join(block for language, block in blocks if language == "c")
+        code = "\n".join(block for language, block in blocks if language.startswith("c"))
+        start = "rota_run" if any(language.endswith("real-time") for language, _ in blocks) else "rota_test_run"
         output = "".join(block for language, block in blocks if language == "text")
         if not code:
             continue
@@ -63,7 +65,7 @@ def programs(path):
         if "#include <rota.h>" not in code:
             code = PRELUDE + code
         if not complete:
-            code += MAIN % TASK.findall(code)[-1]
+            code += MAIN % (start, TASK.findall(code)[-1])
         yield Program(f"{path.name}: {title}", code, None if complete and not output else output)
 
 
@@ -80,9 +82,16 @@ def header_snippets(header, name):
 
 
 def run(command, folder, env, limit=60):
-    done = subprocess.run([str(word) for word in command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    """Runs a command, with all that it starts; returns its status, output and errors."""
+    process = subprocess.Popen([str(word) for word in command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+        errors += f"stopped after {limit} s\n".encode()
+    return process.returncode, output.decode(), errors.decode()
 
 
 def matches(output, expected):

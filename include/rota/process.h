@@ -113,6 +113,7 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
 
+/* Its number, which the kernel gives to nobody else before the process is freed or its end was waited for. */
 ROTA_API pid_t rota_process_pid(const rota_process *p);
 
 /* The near ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no pipe. They
