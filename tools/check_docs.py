@@ -19,7 +19,7 @@ from pathlib import Path
 BLOCK = re.compile(r"^```(\w+(?: real-time)?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^static int (\w+)\(void \*\w+\)$", re.MULTILINE)
 PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n" \
-          "#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
+          "#include <pthread.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
 MAIN = """
 int main(void)
 {

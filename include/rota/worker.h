@@ -1,5 +1,7 @@
 /* worker: many cores. The same function in several threads or processes, a loop in each.
  *
+ *     int echo(rota_stream *s, void *arg);           // as in rota/net.h
+ *
  *     static int serve(void *arg)
  *     {
  *         ROTA_AUTO(rota_listener) l = NULL;
