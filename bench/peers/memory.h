@@ -1,8 +1,10 @@
-/* What a process holds, as the kernel counts it. */
+/* What a process holds, as the kernel counts it, and one that holds much. */
 #pragma once
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 
 /* Resident memory and page tables of this process, in bytes. */
 static inline uint64_t memory_held(void)
@@ -20,4 +22,19 @@ static inline uint64_t memory_held(void)
     if (status)
         fclose(status);
     return total;
+}
+
+/* Makes this process one that has written to so much memory; ends it when there is not as much. */
+static inline void memory_hold(uint64_t gigabytes)
+{
+    size_t size = (size_t)gigabytes << 30;
+    char *held = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (held == MAP_FAILED) {
+        perror("memory");
+        exit(1);
+    }
+    for (size_t i = 0; i < size; i += 4096)
+        held[i] = 1;
 }

@@ -1,5 +1,5 @@
 // Spawns /bin/true and waits for it, one after the other, from a parent that holds memory; prints
-// nanoseconds a spawn.
+// nanoseconds a spawn, the best of five times as many.
 //
 //	spawn GIGABYTES SPAWNS
 package main
@@ -24,12 +24,18 @@ func main() {
 	for i := 0; i < len(held); i += 4096 {
 		held[i] = 1
 	}
-	start := time.Now()
-	for n := 0; n < spawns; n++ {
-		if err := exec.Command("/bin/true").Run(); err != nil {
-			log.Fatal(err)
+	least := time.Duration(1 << 62)
+	for i := 0; i < 5; i++ {
+		start := time.Now()
+		for n := 0; n < spawns; n++ {
+			if err := exec.Command("/bin/true").Run(); err != nil {
+				log.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took < least {
+			least = took
 		}
 	}
-	fmt.Println(time.Since(start).Nanoseconds() / int64(spawns))
+	fmt.Println(least.Nanoseconds() / int64(spawns))
 	runtime.KeepAlive(held)
 }
