@@ -156,11 +156,11 @@ static void foreign_event(struct epoll *e, struct foreign *f, uint32_t events)
 
 /* ---- Our descriptors */
 
-/* A stream tells of room when a write has had to wait for it. Other sockets tell whenever something they
- * sent was taken, which would be an event for each datagram: they are asked only while a write waits. */
+/* TCP tells of room when a write has had to wait for it. Other sockets tell whenever something they sent
+ * was taken, which would be an event for each datagram: they are asked only while a write waits. */
 static bool tells_too_much(const struct rota__fd *fd)
 {
-    return fd->is_socket && !fd->is_stream;
+    return fd->is_socket && !fd->is_tcp;
 }
 
 static int own_control(struct epoll *e, struct rota__fd *fd, int how, bool room)

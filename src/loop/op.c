@@ -3,13 +3,15 @@
 #include "loop/loop.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 
-static bool is_stream(int socket)
+static bool is_tcp(int socket)
 {
-    int type = 0;
-    socklen_t size = sizeof type;
-    return rota__sys(ENOTSOCK, getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size)) == 0 &&
-           type == SOCK_STREAM;
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    return rota__sys(ENOTSOCK, getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size)) ==
+               0 &&
+           protocol == IPPROTO_TCP;
 }
 
 int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket)
@@ -21,10 +23,8 @@ int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_sock
     int err = wanted == flags ? 0 : (int)rota__sys(EBADF, fcntl(number, F_SETFL, wanted));
     if (err < 0)
         return err;
-    *fd = (struct rota__fd){.fd = number,
-                            .is_socket = is_socket,
-                            .is_stream = is_socket && is_stream(number),
-                            .loop = loop};
+    *fd = (struct rota__fd){
+        .fd = number, .is_socket = is_socket, .is_tcp = is_socket && is_tcp(number), .loop = loop};
     return 0;
 }
 
@@ -52,7 +52,7 @@ static ssize_t attempt_recv(struct rota__op *op)
                               : rota__sys(EIO, read(fd->fd, op->buf, len));
     /* A short read of a stream leaves nothing behind but its end, so the next attempt would be in
      * vain. The end and an error stay readable. */
-    bool emptied = fd->is_stream && !fd->hung_up && n > 0 && (size_t)n < len;
+    bool emptied = fd->is_tcp && !fd->hung_up && n > 0 && (size_t)n < len;
     fd->read_drained = n == -EAGAIN || emptied;
     return n;
 }

@@ -35,7 +35,7 @@ struct rota__op;
 struct rota__fd {
     int fd;            /* -1 after close */
     bool is_socket;    /* recv and send; else read and write */
-    bool is_stream;    /* a short read has emptied it: not so with datagrams, pipes, terminals */
+    bool is_tcp;       /* a short read has emptied it: not so with all else */
     bool registered;   /* the backend knows it */
     bool read_drained; /* the last read was short or would have blocked */
     bool write_full;   /* the last write would have blocked */
