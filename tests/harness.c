@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -157,6 +159,25 @@ _Noreturn void test_skip(const char *format, ...)
     end_case(STATUS_SKIPPED);
 }
 
+static void folder_of(pid_t pid, char *ret_path, size_t size)
+{
+    snprintf(ret_path, size, "/tmp/rota-test-%d", (int)pid);
+}
+
+const char *test_folder(void)
+{
+    static char path[64];
+    static pid_t
+        owner; /* what a case forks shares its folder: the case's process group is its name */
+    if (owner != getpgrp()) {
+        owner = getpgrp();
+        folder_of(owner, path, sizeof path);
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            FAIL("mkdir %s: %s", path, strerror(errno));
+    }
+    return path;
+}
+
 int test_open_fds(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -239,6 +260,21 @@ static bool child_wait(pid_t pid, double deadline, int *ret_status)
     if (!ended)
         waitpid(pid, ret_status, 0);
     return ended;
+}
+
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
+{
+    (void)about;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+static void remove_folder(pid_t pid)
+{
+    char path[64];
+    folder_of(pid, path, sizeof path);
+    nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* The whole of what a case wrote, to be freed. */
@@ -325,6 +361,7 @@ static void run_forked(struct run *run)
     setpgid(pid, pid); /* both do it, so that it is done whoever comes first */
     bool ended = child_wait(pid, start + run->limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
+    remove_folder(pid);
 
     run->seconds = now() - start;
     run->output = read_output(output);
