@@ -5,6 +5,7 @@
 #include <rota/base.h>
 #include <rota/channel.h>
 #include <rota/coro.h>
+#include <rota/dgram.h>
 #include <rota/exec.h>
 #include <rota/filter.h>
 #include <rota/loop.h>
@@ -13,6 +14,7 @@
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>
+#include <rota/unix.h>
 #include <rota/worker.h>
 
 #endif

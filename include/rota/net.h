@@ -39,6 +39,7 @@
 #include <rota/stream.h>
 
 #include <netinet/in.h>
+#include <sys/un.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,14 +52,15 @@ typedef struct rota_address {
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
+        struct sockaddr_un un;
     };
     socklen_t len;
 } rota_address;
 
-#define ROTA_ADDRESS_TEXT 80
+#define ROTA_ADDRESS_TEXT 112
 
-/* Writes "127.0.0.1:80" or "[::1]:80" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes,
- * and returns it. */
+/* Writes "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@abstract" or, for a Unix socket without a name,
+ * "unix" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and returns it. */
 ROTA_API const char *rota_address_text(const rota_address *address, char *ret_text);
 
 /* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0")
@@ -111,7 +113,7 @@ typedef struct rota_listen_options {
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
-/* The port on which it listens: the one that was free where 0 was asked for. */
+/* The port on which it listens: the one that was free where 0 was asked for. 0 for a Unix socket. */
 ROTA_API int rota_listener_port(const rota_listener *listener);
 
 /* Waits for a connection. Connections that end before they are accepted are passed over.

@@ -43,25 +43,13 @@ static void interleave(rota_address *addresses, int count)
     }
 }
 
-static int bind_locally(int fd, const rota_address *to, const rota_connect_options *options)
-{
-    const char *any = to->any.sa_family == AF_INET ? "0.0.0.0" : "::";
-    rota_address local;
-    if (!options->bind && !options->bind_port)
-        return 0;
-    int err = rota__address_parse(options->bind ? options->bind : any, options->bind_port, &local);
-    if (err < 0)
-        return err;
-    if (local.any.sa_family != to->any.sa_family)
-        return -EAFNOSUPPORT;
-    return (int)rota__sys(EADDRINUSE, bind(fd, &local.any, local.len));
-}
-
 /* A bound socket as a stream. */
 static int attempt_prepare(struct attempt *a, const rota_connect_options *options)
 {
     int fd = rota__tcp_socket(a->address->any.sa_family, options->nagle, options->keepalive);
-    int err = fd < 0 ? fd : bind_locally(fd, a->address, options);
+    int err = fd < 0 ? fd : 0;
+    if (err == 0 && (options->bind || options->bind_port))
+        err = rota__socket_bind(fd, a->address->any.sa_family, options->bind, options->bind_port);
     if (err == 0)
         err = rota__stream_from_socket(rota__loop_here, fd, &a->address->any, &a->stream);
     if (err < 0)

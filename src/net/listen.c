@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "net/net.h"
 #include "net/race.h"
+#include "net/unix.h"
 
 #include <sys/socket.h>
 
@@ -18,6 +19,7 @@ enum { ACCEPTING = 1, PORT_TRIES = 16 };
 struct door {
     struct rota__fd fd;
     rota_address address;
+    struct rota__unix_file file;
     struct rota__racer racer;
     rota_address peer;
 };
@@ -68,15 +70,11 @@ static void door_close(struct door *door)
     if (door->racer.finished && door->racer.op.result >= 0)
         rota__sys_close((int)door->racer.op.result);
     door->racer.finished = false;
+    rota__unix_remove(&door->address, &door->file);
     rota__fd_close(&door->fd);
 }
 
-static int port_of(const rota_address *address)
-{
-    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
-}
-
-static bool is_absent(int err)
+bool rota__address_is_absent(int err)
 {
     return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
 }
@@ -101,13 +99,13 @@ static int open_doors(rota_listener *l, const rota_address *addresses, size_t co
         if (l->count > 0)
             rota__address_set_port(&door->address, l->port);
         err = door_open(door, l->gate.loop, options, options->v6only || count > 1);
-        if (err < 0 && is_absent(err))
+        if (err < 0 && rota__address_is_absent(err))
             continue;
         if (err < 0) {
             report_refused(&door->address, err);
             return err;
         }
-        l->port = port_of(&door->address);
+        l->port = rota__address_port(&door->address);
         l->count++;
     }
     return l->count ? 0 : err;
@@ -124,7 +122,7 @@ static void close_doors(rota_listener *l)
 static int open_all(rota_listener *l, const rota_address *addresses, size_t count,
                     const rota_listen_options *options)
 {
-    bool any_port = port_of(&addresses[0]) == 0;
+    bool any_port = rota__address_port(&addresses[0]) == 0;
     int err = -EADDRINUSE;
     for (int tries = 0; tries < PORT_TRIES && err == -EADDRINUSE; tries++) {
         err = open_doors(l, addresses, count, options);
@@ -163,7 +161,7 @@ static int listen_everywhere(int port, const rota_listen_options *options,
     rota_address any;
     rota__address_parse("::", port, &any);
     err = listener_new(&any, 1, options, ret_listener);
-    if (!is_absent(err) || (options && options->v6only))
+    if (!rota__address_is_absent(err) || (options && options->v6only))
         return err;
     rota__address_parse("0.0.0.0", port, &any);
     return listener_new(&any, 1, options, ret_listener);
@@ -181,6 +179,26 @@ int rota_tcp_listen(const char *host, int port, const rota_listen_options *optio
         return count;
     }
     return listener_new(addresses, (size_t)count, options, ret_listener);
+}
+
+int rota__listener_take(int fd, const rota_address *address, const struct rota__unix_file *file,
+                        rota_listener **ret_listener)
+{
+    rota_listener *l = rota__zalloc(sizeof *l + sizeof l->doors[0]);
+    if (!l)
+        return -ENOMEM;
+    l->gate.loop = rota__loop_here;
+    rota__race_init(&l->race);
+    int err = rota__fd_open(&l->doors[0].fd, l->gate.loop, fd, true);
+    if (err < 0) {
+        rota__free(l);
+        return err;
+    }
+    l->doors[0].address = *address;
+    l->doors[0].file = *file;
+    l->count = 1;
+    *ret_listener = l;
+    return 0;
 }
 
 int rota_listener_port(const rota_listener *listener)
@@ -201,7 +219,7 @@ const char *rota__listener_text(const rota_listener *listener, char *ret_text)
 
 static void fill_accept(struct rota__op *op, struct door *door)
 {
-    door->peer.len = sizeof door->peer.v6;
+    door->peer.len = sizeof door->peer.un;
     op->kind = ROTA__OP_ACCEPT;
     op->fd = &door->fd;
     op->addr = &door->peer.any;

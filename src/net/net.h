@@ -17,6 +17,15 @@ extern int (*rota__lookup)(const char *host, rota_address *ret_addresses, size_t
 /* A literal without a lookup. 0 or -EINVAL. */
 int rota__address_parse(const char *host, int port, rota_address *ret_address);
 void rota__address_set_port(rota_address *address, int port);
+/* 0 for what is no internet address. */
+int rota__address_port(const rota_address *address);
+/* Whether an error of bind(2) says that this machine has no such address. */
+bool rota__address_is_absent(int err);
+
+/* setsockopt(2) of an int. */
+int rota__socket_set(int fd, int level, int name, int value);
+/* Binds to a literal, NULL being any address of the family. -EINVAL, -EAFNOSUPPORT, or of bind(2). */
+int rota__socket_bind(int fd, int family, const char *host, int port);
 
 /* A TCP socket with the options that connections have (and inherit from a listener). */
 int rota__tcp_socket(int family, bool nagle, rota_time keepalive);

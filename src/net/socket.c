@@ -17,6 +17,18 @@ void rota__address_set_port(rota_address *address, int port)
         address->v6.sin6_port = number;
 }
 
+int rota__address_port(const rota_address *address)
+{
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return ntohs(address->v4.sin_port);
+    case AF_INET6:
+        return ntohs(address->v6.sin6_port);
+    default:
+        return 0;
+    }
+}
+
 static int parse_v6(const char *host, rota_address *ret_address)
 {
     rota_address a = {.v6 = {.sin6_family = AF_INET6}, .len = sizeof a.v6};
@@ -49,13 +61,25 @@ int rota__address_parse(const char *host, int port, rota_address *ret_address)
 
 const char *rota_address_text(const rota_address *address, char *ret_text)
 {
-    rota__address_text(&address->any, ret_text, ROTA_ADDRESS_TEXT);
+    rota__address_text(&address->any, address->len, ret_text, ROTA_ADDRESS_TEXT);
     return ret_text;
 }
 
-static int set_option(int fd, int level, int name, int value)
+int rota__socket_set(int fd, int level, int name, int value)
 {
     return (int)rota__sys(ENOBUFS, setsockopt(fd, level, name, &value, sizeof value));
+}
+
+int rota__socket_bind(int fd, int family, const char *host, int port)
+{
+    const char *any = family == AF_INET ? "0.0.0.0" : "::";
+    rota_address local;
+    int err = rota__address_parse(host ? host : any, port, &local);
+    if (err < 0)
+        return err;
+    if (local.any.sa_family != family)
+        return -EAFNOSUPPORT;
+    return (int)rota__sys(EADDRINUSE, bind(fd, &local.any, local.len));
 }
 
 /* Silent for `idle`, a peer is asked five times within as long again. */
@@ -63,12 +87,12 @@ static int set_keepalive(int fd, rota_time idle)
 {
     rota_time seconds = idle / ROTA_SECOND + (idle % ROTA_SECOND != 0);
     int wait = seconds > 32767 ? 32767 : (int)seconds; /* the kernel's bound */
-    int err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    int err = rota__socket_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     if (err == 0)
-        err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, wait);
+        err = rota__socket_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, wait);
     if (err == 0)
-        err = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, (wait + 4) / 5);
-    return err < 0 ? err : set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+        err = rota__socket_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, (wait + 4) / 5);
+    return err < 0 ? err : rota__socket_set(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
 }
 
 int rota__tcp_socket(int family, bool nagle, rota_time keepalive)
@@ -76,7 +100,7 @@ int rota__tcp_socket(int family, bool nagle, rota_time keepalive)
     int fd = (int)rota__sys(EMFILE, socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd < 0)
         return fd;
-    int err = nagle ? 0 : set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    int err = nagle ? 0 : rota__socket_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (err == 0 && keepalive > 0)
         err = set_keepalive(fd, keepalive);
     if (err < 0)

@@ -28,7 +28,7 @@ static bool is_final(ssize_t err)
     }
 }
 
-static ssize_t pull_failed(rota_stream *s, ssize_t n)
+ssize_t rota__stream_read_failed(rota_stream *s, ssize_t n)
 {
     if (n == 0 && !s->reset)
         return 0;
@@ -44,7 +44,7 @@ static inline ssize_t pull(rota_stream *s, void *buf, size_t len)
     if (__builtin_expect(s->read_error, 0))
         return s->read_error;
     ssize_t n = s->top->kind->read(s->top, buf, len);
-    return __builtin_expect(n > 0, 1) ? n : pull_failed(s, n);
+    return __builtin_expect(n > 0, 1) ? n : rota__stream_read_failed(s, n);
 }
 
 static ssize_t read_some_buffered(rota_stream *s, void *buf, size_t len)

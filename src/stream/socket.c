@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static const struct rota__wait_kind reading = {"read", rota__op_abort};
 static const struct rota__wait_kind writing = {"write", rota__op_abort};
@@ -87,7 +88,25 @@ static void socket_close(rota_filter *filter)
 
 /* ---- Addresses */
 
-void rota__address_text(const struct sockaddr *address, char *ret_text, size_t size)
+/* An abstract name may hold any bytes. */
+static void unix_text(const struct sockaddr_un *un, socklen_t len, char *ret_text, size_t size)
+{
+    size_t room = len > offsetof(struct sockaddr_un, sun_path)
+                      ? len - offsetof(struct sockaddr_un, sun_path)
+                      : 0;
+    if (room == 0 || (un->sun_path[0] == '\0' && room == 1)) {
+        snprintf(ret_text, size, "unix");
+        return;
+    }
+    snprintf(ret_text, size, "%.*s", (int)room, un->sun_path);
+    for (size_t i = 0; un->sun_path[0] == '\0' && i < room && i + 1 < size; i++) {
+        unsigned char c = (unsigned char)un->sun_path[i];
+        ret_text[i] = c == '\0' ? '@' : c < ' ' || c >= 127 ? '?' : (char)c;
+        ret_text[i + 1] = '\0';
+    }
+}
+
+void rota__address_text(const struct sockaddr *address, socklen_t len, char *ret_text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "";
     if (address->sa_family == AF_INET) {
@@ -98,8 +117,10 @@ void rota__address_text(const struct sockaddr *address, char *ret_text, size_t s
         const struct sockaddr_in6 *v6 = (const void *)address;
         inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
         snprintf(ret_text, size, "[%s]:%d", host, ntohs(v6->sin6_port));
+    } else if (address->sa_family == AF_UNIX) {
+        unix_text((const void *)address, len, ret_text, size);
     } else {
-        snprintf(ret_text, size, "%s", address->sa_family == AF_UNIX ? "unix" : "unknown");
+        snprintf(ret_text, size, "unknown");
     }
 }
 
@@ -113,14 +134,14 @@ static void socket_describe(rota_filter *filter, bool peer, char *ret_text, size
         return;
     }
     if (peer && socket->peer.any.sa_family != AF_UNSPEC) {
-        rota__address_text(&socket->peer.any, ret_text, size);
+        rota__address_text(&socket->peer.any, sizeof socket->peer, ret_text, size);
         return;
     }
     if (peer)
         getpeername(socket->fd.fd, (struct sockaddr *)&address, &len);
     else
         getsockname(socket->fd.fd, (struct sockaddr *)&address, &len);
-    rota__address_text((struct sockaddr *)&address, ret_text, size);
+    rota__address_text((struct sockaddr *)&address, len, ret_text, size);
 }
 
 static const rota_filter_kind socket_kind = {
@@ -133,6 +154,12 @@ static const rota_filter_kind socket_kind = {
     .close = socket_close,
     .describe = socket_describe,
 };
+
+struct rota__socket *rota__stream_socket(rota_stream *s)
+{
+    rota_filter *bottom = rota__stream_bottom(s);
+    return bottom->kind == &socket_kind ? socket_of(bottom) : NULL;
+}
 
 /* ---- Making one */
 

@@ -20,7 +20,7 @@
 /* How long closing may take to send what is held back and for the filters' farewell. */
 #define ROTA__STREAM_CLOSE_TIME ROTA_SECOND
 
-#define ROTA__ADDRESS_TEXT 80
+#define ROTA__ADDRESS_TEXT 112
 
 struct rota__stream_texts {
     char peer[ROTA__ADDRESS_TEXT], local[ROTA__ADDRESS_TEXT];
@@ -59,6 +59,11 @@ static inline void *rota__stream_bottom(rota_stream *s)
 
 /* Notes an error for rota_stream_error and returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
+/* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an error. */
+ssize_t rota__stream_read_failed(rota_stream *s, ssize_t err);
+/* For one who is inside as the writer: sends all; `partly`: what belongs before it has been sent. */
+int rota__stream_send(rota_stream *s, const char *bytes, size_t len, bool partly);
+int rota__stream_send_failed(rota_stream *s, ssize_t err, bool partly);
 /* Sends what is held back, for one who is inside as the writer. */
 int rota__stream_send_held(rota_stream *s);
 /* The same, and nothing is held back any more. */
@@ -80,7 +85,9 @@ struct rota__socket {
 /* `peer` may be NULL. Takes over `fd` if it succeeds. */
 int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *peer,
                              rota_stream **ret_stream);
-/* "127.0.0.1:80", "[::1]:80", "unix". */
-void rota__address_text(const struct sockaddr *address, char *ret_text, size_t size);
+/* The socket or other descriptor at the bottom; NULL if the stream has none. */
+struct rota__socket *rota__stream_socket(rota_stream *s);
+/* "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@abstract", "unix". */
+void rota__address_text(const struct sockaddr *address, socklen_t len, char *ret_text, size_t size);
 
 #endif

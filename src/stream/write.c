@@ -7,19 +7,19 @@
 
 enum { PIECES = 16, KEPT_MEMORY = 4096 };
 
-static int push_failed(rota_stream *s, ssize_t err, bool partly)
+int rota__stream_send_failed(rota_stream *s, ssize_t err, bool partly)
 {
     s->torn |= partly;
     s->reset |= err == -ECONNRESET;
     return rota__stream_failed(s, (int)err, true);
 }
 
-static int push(rota_stream *s, const char *bytes, size_t len, bool partly)
+int rota__stream_send(rota_stream *s, const char *bytes, size_t len, bool partly)
 {
     while (len > 0) {
         ssize_t n = s->top->kind->write(s->top, bytes, len);
         if (__builtin_expect(n < 0, 0))
-            return push_failed(s, n, partly);
+            return rota__stream_send_failed(s, n, partly);
         bytes += n;
         len -= (size_t)n;
         partly = true;
@@ -33,7 +33,7 @@ int rota__stream_send_held(rota_stream *s)
         ssize_t n =
             s->top->kind->write(s->top, rota__buffer_front(&s->out), rota__buffer_count(&s->out));
         if (n < 0)
-            return push_failed(s, n, false);
+            return rota__stream_send_failed(s, n, false);
         rota__buffer_take(&s->out, (size_t)n);
     }
     if (s->out.size > KEPT_MEMORY)
@@ -54,7 +54,7 @@ static int write_specially(rota_stream *s, const void *buf, size_t len)
     if (err < 0)
         return err;
     if (!s->corked || len > s->limit)
-        return push(s, buf, len, false);
+        return rota__stream_send(s, buf, len, false);
     return rota__buffer_append(&s->out, buf, len) ? 0 : rota__stream_failed(s, -ENOMEM, true);
 }
 
@@ -68,7 +68,7 @@ int rota_stream_write(rota_stream *s, const void *buf, size_t len)
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (__builtin_expect(err < 0, 0))
         return err;
-    err = __builtin_expect(writes_plainly(s) && len, 1) ? push(s, buf, len, false)
+    err = __builtin_expect(writes_plainly(s) && len, 1) ? rota__stream_send(s, buf, len, false)
                                                         : write_specially(s, buf, len);
     rota__gate_leave(&s->gate, ROTA__STREAM_WRITING);
     return err;
@@ -112,7 +112,7 @@ static int push_pieces(rota_stream *s, const struct iovec *iov, int count)
     for (bool partly = false; (n = cursor_window(&at, pieces)) > 0; partly = true) {
         ssize_t sent = s->top->kind->writev(s->top, pieces, n);
         if (sent < 0)
-            return push_failed(s, sent, partly);
+            return rota__stream_send_failed(s, sent, partly);
         cursor_advance(&at, (size_t)sent);
     }
     return 0;

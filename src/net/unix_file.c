@@ -1,0 +1,147 @@
+/* The files of Unix sockets: made by bind(2), left behind by who is killed, removed by who closes.
+ *
+ * 1. Whoever binds holds a lock on the directory from its look at what is there until it listens. In
+ *    between its own socket would look dead, and another one would replace it.
+ * 2. Only what is a socket is removed: a dead one when its path is taken, or one's own at the end. */
+#include "base/sys.h"
+#include "net/unix.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+/* How long the lock of a directory is waited for, in pauses. */
+#define LOCK_TIME ROTA_SECOND
+
+static bool is_abstract(const rota_address *address)
+{
+    return address->un.sun_path[0] == '\0';
+}
+
+/* A descriptor that holds the lock; -1 where the directory cannot be locked, which is no reason not to
+ * bind; -EAGAIN if somebody else holds it. */
+static int directory_lock(const char *path)
+{
+    char directory[sizeof((struct sockaddr_un *)0)->sun_path];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash > path ? (size_t)(slash - path) : 1;
+    memcpy(directory, slash ? path : ".", len);
+    directory[len] = '\0';
+    int fd = (int)rota__sys(ENOENT, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd < 0)
+        return -1; /* binding will say why, if it matters */
+    int err = (int)rota__sys(ENOLCK, flock(fd, LOCK_EX | LOCK_NB));
+    if (err < 0)
+        rota__sys_close(fd);
+    return err == 0 ? fd : err == -EAGAIN ? -EAGAIN : -1;
+}
+
+/* Whether somebody has the socket of that file open: 0, or -EADDRINUSE. */
+static int file_is_dead(const rota_address *address)
+{
+    int probe =
+        (int)rota__sys(EMFILE, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (probe < 0)
+        return probe;
+    int err = (int)rota__sys(EACCES, connect(probe, &address->any, address->len));
+    rota__sys_close(probe);
+    return err == -ECONNREFUSED || err == -ENOENT ? 0 : -EADDRINUSE;
+}
+
+static int remove_if_dead(const rota_address *address)
+{
+    struct stat about;
+    int err = (int)rota__sys(EACCES, lstat(address->un.sun_path, &about));
+    if (err < 0)
+        return err == -ENOENT ? 0 : err;
+    if (!S_ISSOCK(about.st_mode))
+        return -ENOTSOCK;
+    err = file_is_dead(address);
+    if (err == 0)
+        err = (int)rota__sys(EACCES, unlink(address->un.sun_path));
+    return err == -ENOENT ? 0 : err;
+}
+
+static int bind_file(int fd, const rota_address *address)
+{
+    int err = (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+    if (err != -EADDRINUSE)
+        return err;
+    err = remove_if_dead(address);
+    return err < 0 ? err : (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+}
+
+/* Who is admitted has to be right from the first moment; the umask can only take away. */
+static int bind_with_mode(int fd, const rota_address *address, unsigned mode)
+{
+    int err = mode ? (int)rota__sys(EIO, fchmod(fd, (mode_t)mode)) : 0;
+    if (err == 0)
+        err = bind_file(fd, address);
+    if (err == 0 && mode) {
+        err = (int)rota__sys(EIO, chmod(address->un.sun_path, (mode_t)mode));
+        if (err < 0)
+            unlink(address->un.sun_path);
+    }
+    return err;
+}
+
+static int start_listening(int fd, int backlog)
+{
+    if (backlog == ROTA__UNIX_NO_BACKLOG)
+        return 0;
+    return (int)rota__sys(EADDRINUSE, listen(fd, backlog ? backlog : SOMAXCONN));
+}
+
+static int bind_locked(int fd, const rota_address *address, unsigned mode, int backlog,
+                       struct rota__unix_file *ret_file)
+{
+    struct stat about;
+    int err = bind_with_mode(fd, address, mode);
+    if (err < 0)
+        return err;
+    err = (int)rota__sys(EIO, lstat(address->un.sun_path, &about));
+    if (err == 0)
+        err = start_listening(fd, backlog);
+    if (err < 0)
+        unlink(address->un.sun_path);
+    else
+        *ret_file = (struct rota__unix_file){about.st_dev, about.st_ino};
+    return err;
+}
+
+static int bind_abstract(int fd, const rota_address *address, int backlog)
+{
+    int err = (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+    return err < 0 ? err : start_listening(fd, backlog);
+}
+
+int rota__unix_bind(int fd, const rota_address *address, unsigned mode, int backlog,
+                    struct rota__unix_file *ret_file)
+{
+    if (is_abstract(address))
+        return bind_abstract(fd, address, backlog);
+    rota_time pause = ROTA__PAUSE_FIRST, waited = 0;
+    int lock;
+    while ((lock = directory_lock(address->un.sun_path)) == -EAGAIN) {
+        if (waited >= LOCK_TIME)
+            return -EADDRINUSE;
+        int err = rota_sleep(pause);
+        if (err < 0)
+            return err;
+        waited += pause;
+        pause = rota__pause_after(pause);
+    }
+    int err = bind_locked(fd, address, mode, backlog, ret_file);
+    rota__sys_close(lock);
+    return err;
+}
+
+void rota__unix_remove(const rota_address *address, const struct rota__unix_file *file)
+{
+    struct stat about;
+    if (!file->number || lstat(address->un.sun_path, &about) < 0)
+        return;
+    if (S_ISSOCK(about.st_mode) && about.st_dev == file->device && about.st_ino == file->number)
+        unlink(address->un.sun_path);
+}
