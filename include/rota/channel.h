@@ -84,7 +84,7 @@ ROTA_SUSPENDS int rota_channel_send(rota_sender *sender, const void *item);
  * Returns 0; ROTA_ECLOSED (closed, and all items have been taken), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_channel_receive(rota_receiver *receiver, void *ret_item);
 
-/* The same without waiting: -EAGAIN instead. May be called anywhere. */
+/* Send and receive without waiting: -EAGAIN where they would have to. May be called anywhere. */
 ROTA_API int rota_channel_try_send(rota_sender *sender, const void *item);
 ROTA_API int rota_channel_try_receive(rota_receiver *receiver, void *ret_item);
 
