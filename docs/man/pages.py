@@ -121,9 +121,9 @@ def arrange(header):
         if host:
             guests.setdefault(id(host), []).extend([*inside, block])
         else:
-            homeless += [name for item in block.items for name in item.names]
-    return [Page((next((i for i in b.items if not is_guest(i)))).names[0], header, b.section, b.items,
-                 [*inside, *guests.get(id(b), [])]) for b, inside in pages], homeless
+            homeless += [name for lost in [*inside, block] for item in lost.items for name in item.names]
+    return [Page(next(item for item in block.items if not is_guest(item)).names[0], header, block.section, block.items,
+                 [*inside, *guests.get(id(block), [])]) for block, inside in pages], homeless
 
 
 # ---- Writing
