@@ -1,0 +1,524 @@
+#include "http/cookie.h"
+#include "http/chars.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- Text */
+
+static rota_str trim(rota_str s)
+{
+    while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
+        s = (rota_str){s.ptr + 1, s.len - 1};
+    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* Takes what stands before the separator off `rest`. */
+static rota_str cut(rota_str *rest, char separator)
+{
+    const char *end = rest->ptr + rest->len;
+    const char *at = rest->len ? memchr(rest->ptr, separator, rest->len) : NULL;
+    rota_str part = {rest->ptr, at ? (size_t)(at - rest->ptr) : rest->len};
+    *rest = at ? (rota_str){at + 1, (size_t)(end - at - 1)} : (rota_str){end, 0};
+    return part;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool same_lower(rota_str s, const char *low)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (lower(s.ptr[i]) != low[i])
+            return false;
+    }
+    return true;
+}
+
+/* ---- Dates (section 5.1.1): numbers and words in any order, between all kinds of separators */
+
+struct date {
+    int hour, minute, second, day, month, year;
+    bool has_time, has_day, has_month, has_year;
+};
+
+static bool is_date_separator(char c)
+{
+    unsigned char u = (unsigned char)c;
+    return u == 0x09 || (u >= 0x20 && u <= 0x2f) || (u >= 0x3b && u <= 0x40) ||
+           (u >= 0x5b && u <= 0x60) || (u >= 0x7b && u <= 0x7e);
+}
+
+/* A number of `least` to `most` digits; what follows must not be one more. */
+static bool take_number(rota_str *s, size_t least, size_t most, int *ret_number)
+{
+    size_t n = 0;
+    int number = 0;
+    while (n < s->len && n <= most && s->ptr[n] >= '0' && s->ptr[n] <= '9')
+        number = number * 10 + (s->ptr[n++] - '0');
+    if (n < least || n > most)
+        return false;
+    *s = (rota_str){s->ptr + n, s->len - n};
+    *ret_number = number;
+    return true;
+}
+
+static bool take_colon(rota_str *s)
+{
+    if (!s->len || *s->ptr != ':')
+        return false;
+    *s = (rota_str){s->ptr + 1, s->len - 1};
+    return true;
+}
+
+static bool read_time(rota_str token, struct date *d)
+{
+    return take_number(&token, 1, 2, &d->hour) && take_colon(&token) &&
+           take_number(&token, 1, 2, &d->minute) && take_colon(&token) &&
+           take_number(&token, 1, 2, &d->second);
+}
+
+static bool read_month(rota_str token, int *ret_month)
+{
+    static const char names[] = "janfebmaraprmayjunjulaugsepoctnovdec";
+    if (token.len < 3)
+        return false;
+    for (int i = 0; i < 12; i++) {
+        if (same_lower((rota_str){token.ptr, 3}, names + (size_t)i * 3)) {
+            *ret_month = i + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void read_token(rota_str token, struct date *d)
+{
+    rota_str rest = token;
+    if (!d->has_time && read_time(token, d))
+        d->has_time = true;
+    else if (!d->has_day && take_number(&rest, 1, 2, &d->day))
+        d->has_day = true;
+    else if (!d->has_month && read_month(token, &d->month))
+        d->has_month = true;
+    else if (!d->has_year && (rest = token, take_number(&rest, 2, 4, &d->year)))
+        d->has_year = true;
+}
+
+/* Days since 1970 of a date of the Gregorian calendar: years begin in March, so that a leap day is their last. */
+static int64_t days_from_civil(int year, int month, int day)
+{
+    year -= month <= 2;
+    int64_t era = year / 400, of_era = year - era * 400;
+    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
+{
+    struct date d = {0};
+    for (size_t at = 0; at < text.len;) {
+        size_t from = at;
+        while (at < text.len && !is_date_separator(text.ptr[at]))
+            at++;
+        if (at > from)
+            read_token((rota_str){text.ptr + from, at - from}, &d);
+        at++;
+    }
+    if (d.has_year && d.year < 100)
+        d.year += d.year >= 70 ? 1900 : 2000;
+    if (!d.has_time || !d.has_day || !d.has_month || !d.has_year || d.day < 1 || d.day > 31 ||
+        d.year < 1601 || d.hour > 23 || d.minute > 59 || d.second > 59)
+        return false;
+    *ret_seconds =
+        days_from_civil(d.year, d.month, d.day) * 86400 + d.hour * 3600 + d.minute * 60 + d.second;
+    return true;
+}
+
+/* ---- Matching */
+
+/* Section 5.1.3. `domain` is in lower case. */
+static bool domain_matches(const struct rota__cookie_target *target, const char *domain,
+                           bool host_only)
+{
+    size_t len = strlen(domain);
+    rota_str host = target->host;
+    if (host.len == len)
+        return same_lower(host, domain);
+    if (host_only || target->is_address || host.len < len + 1)
+        return false;
+    rota_str tail = {host.ptr + host.len - len, len};
+    return same_lower(tail, domain) && tail.ptr[-1] == '.';
+}
+
+/* Section 5.1.4. */
+static bool path_matches(rota_str path, const char *cookie_path)
+{
+    size_t len = strlen(cookie_path);
+    if (path.len < len || memcmp(path.ptr, cookie_path, len) != 0)
+        return false;
+    return path.len == len || cookie_path[len - 1] == '/' || path.ptr[len] == '/';
+}
+
+static rota_str default_path(rota_str path)
+{
+    const char *slash = path.len && *path.ptr == '/' ? memrchr(path.ptr, '/', path.len) : NULL;
+    return slash && slash > path.ptr ? (rota_str){path.ptr, (size_t)(slash - path.ptr)}
+                                     : (rota_str){"/", 1};
+}
+
+/* ---- The jar */
+
+static size_t limit(size_t set, size_t otherwise)
+{
+    return set ? set : otherwise;
+}
+
+void rota__cookie_jar_fini(struct rota__cookie_jar *jar)
+{
+    while (jar->first) {
+        struct rota__cookie *next = jar->first->next;
+        rota_free(jar->first);
+        jar->first = next;
+    }
+}
+
+static void remove_at(struct rota__cookie **place)
+{
+    struct rota__cookie *cookie = *place;
+    *place = cookie->next;
+    rota_free(cookie);
+}
+
+static void remove_expired(struct rota__cookie_jar *jar, int64_t now)
+{
+    for (struct rota__cookie **place = &jar->first; *place;) {
+        if ((*place)->expires <= now)
+            remove_at(place);
+        else
+            place = &(*place)->next;
+    }
+}
+
+static bool in_domain(const struct rota__cookie *cookie, const char *domain)
+{
+    return !domain || strcmp(cookie->domain, domain) == 0;
+}
+
+/* Removes the oldest until at most `most` of the domain's (NULL: all) are left. */
+static void make_room(struct rota__cookie_jar *jar, const char *domain, size_t most)
+{
+    size_t count = 0;
+    for (struct rota__cookie *c = jar->first; c; c = c->next)
+        count += in_domain(c, domain);
+    for (struct rota__cookie **place = &jar->first; *place && count > most;) {
+        if (in_domain(*place, domain)) {
+            remove_at(place);
+            count--;
+        } else {
+            place = &(*place)->next;
+        }
+    }
+}
+
+/* What a new cookie is made of. */
+struct draft {
+    rota_str name, value, domain, path;
+    int64_t expires;
+    bool host_only, secure, http_only;
+    bool over_secure; /* may replace a secure one: it came by a secure way */
+};
+
+static char *put(char **at, rota_str s, bool in_lower)
+{
+    char *text = *at;
+    for (size_t i = 0; i < s.len; i++)
+        text[i] = in_lower ? lower(s.ptr[i]) : s.ptr[i];
+    text[s.len] = '\0';
+    *at += s.len + 1;
+    return text;
+}
+
+static struct rota__cookie *cookie_new(const struct draft *d)
+{
+    size_t text = d->name.len + d->value.len + d->domain.len + d->path.len + 4;
+    struct rota__cookie *cookie = rota_zalloc(sizeof *cookie + text);
+    if (!cookie)
+        return NULL;
+    char *at = (char *)(cookie + 1);
+    cookie->name = put(&at, d->name, false);
+    cookie->value = put(&at, d->value, false);
+    cookie->domain = put(&at, d->domain, true);
+    cookie->path = put(&at, d->path, false);
+    cookie->expires = d->expires;
+    cookie->host_only = d->host_only;
+    cookie->secure = d->secure;
+    cookie->http_only = d->http_only;
+    return cookie;
+}
+
+static bool is_same(const struct rota__cookie *a, const struct rota__cookie *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->domain, b->domain) == 0 &&
+           strcmp(a->path, b->path) == 0;
+}
+
+static struct rota__cookie **find(struct rota__cookie_jar *jar, const struct rota__cookie *cookie)
+{
+    struct rota__cookie **place = &jar->first;
+    while (*place && !is_same(*place, cookie))
+        place = &(*place)->next;
+    return place;
+}
+
+/* Puts the cookie in the place of the one that it replaces, or at the end; one that has expired only removes. */
+static int jar_add(struct rota__cookie_jar *jar, const struct draft *draft, int64_t now)
+{
+    struct rota__cookie *cookie = cookie_new(draft);
+    if (!cookie)
+        return -ENOMEM;
+    remove_expired(jar, now);
+    struct rota__cookie **place = find(jar, cookie);
+    if (*place && (*place)->secure && !draft->over_secure) {
+        rota_free(cookie);
+        return 0;
+    }
+    cookie->created = *place ? (*place)->created : now;
+    if (*place) {
+        remove_at(place);
+    } else if (cookie->expires > now) {
+        make_room(jar, cookie->domain, limit(jar->limits.domain, 50) - 1);
+        make_room(jar, NULL, limit(jar->limits.all, 3000) - 1);
+        place = find(jar, cookie);
+    }
+    cookie->next = *place;
+    *place = cookie;
+    if (cookie->expires <= now)
+        remove_at(place);
+    return 1;
+}
+
+/* ---- Set-Cookie */
+
+static void read_max_age(struct draft *d, rota_str value, int64_t now)
+{
+    bool negative = value.len && *value.ptr == '-';
+    int64_t seconds = 0;
+    for (size_t i = negative; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return;
+        if (seconds < INT64_MAX / 100)
+            seconds = seconds * 10 + (value.ptr[i] - '0');
+    }
+    if (value.len > (size_t)negative)
+        d->expires = negative || !seconds ? INT64_MIN : now + seconds;
+}
+
+struct attributes {
+    rota_str domain, path;
+    bool has_max_age;
+};
+
+static void read_attribute(struct draft *d, struct attributes *a, rota_str name, rota_str value,
+                           int64_t now)
+{
+    if (rota__str_is(name, "expires")) {
+        if (!a->has_max_age)
+            rota__cookie_date(value, &d->expires);
+    } else if (rota__str_is(name, "max-age")) {
+        a->has_max_age = true;
+        read_max_age(d, value, now);
+    } else if (rota__str_is(name, "domain")) {
+        bool dotted = value.len && *value.ptr == '.';
+        a->domain = (rota_str){value.ptr + dotted, value.len - dotted};
+    } else if (rota__str_is(name, "path")) {
+        a->path = value.len && *value.ptr == '/' ? value : (rota_str){NULL, 0};
+    } else if (rota__str_is(name, "secure")) {
+        d->secure = true;
+    } else if (rota__str_is(name, "httponly")) {
+        d->http_only = true;
+    }
+}
+
+static bool is_public(const struct rota__cookie_jar *jar, rota_str domain)
+{
+    char text[256];
+    if (domain.len >= sizeof text)
+        return true;
+    char *at = text;
+    put(&at, domain, true);
+    return jar->is_public_suffix ? jar->is_public_suffix(text) : !strchr(text, '.');
+}
+
+/* Section 5.3, from step 4 on: for whom the cookie is. False: not for this server to say. */
+static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
+                       const struct attributes *a, struct draft *d)
+{
+    d->host_only = true;
+    d->domain = target->host;
+    if (a->domain.len) {
+        char text[256], *at = text;
+        if (a->domain.len >= sizeof text)
+            return false;
+        put(&at, a->domain, true);
+        if (!domain_matches(target, text, false))
+            return false;
+        bool own = a->domain.len == target->host.len;
+        if (!own && is_public(jar, a->domain))
+            return false;
+        d->host_only = target->is_address || (own && is_public(jar, a->domain));
+        d->domain = a->domain;
+    }
+    d->path = a->path.len ? a->path : default_path(target->path);
+    return true;
+}
+
+int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
+                     rota_str field, int64_t now)
+{
+    struct draft draft = {.expires = ROTA__COOKIE_SESSION, .over_secure = target->secure};
+    struct attributes a = {.has_max_age = false};
+    if (!rota__chars_are(field, ROTA__CHAR_VALUE))
+        return 0;
+    rota_str value = cut(&field, ';');
+    if (!memchr(value.ptr, '=', value.len))
+        return 0;
+    draft.name = trim(cut(&value, '='));
+    draft.value = trim(value);
+    if (!draft.name.len || draft.name.len + draft.value.len > limit(jar->limits.each, 4096))
+        return 0;
+    while (field.len) {
+        rota_str text = cut(&field, ';');
+        rota_str name = trim(cut(&text, '='));
+        read_attribute(&draft, &a, name, trim(text), now);
+    }
+    if (!find_scope(jar, target, &a, &draft) || (draft.secure && !target->secure))
+        return 0;
+    return jar_add(jar, &draft, now);
+}
+
+/* ---- Cookie */
+
+static bool belongs(const struct rota__cookie *cookie, const struct rota__cookie_target *target)
+{
+    return domain_matches(target, cookie->domain, cookie->host_only) &&
+           path_matches(target->path, cookie->path) && (!cookie->secure || target->secure);
+}
+
+static void write_one(const struct rota__cookie *cookie, struct rota__out *out, bool first)
+{
+    if (!first)
+        rota__out_add_literal(out, "; ");
+    rota__out_add(out, cookie->name, strlen(cookie->name));
+    rota__out_add_literal(out, "=");
+    rota__out_add(out, cookie->value, strlen(cookie->value));
+}
+
+void rota__cookie_write(struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
+                        struct rota__out *out, int64_t now)
+{
+    remove_expired(jar, now);
+    bool first = true;
+    /* The jar is in order of age; of paths there are few lengths. */
+    for (size_t len = SIZE_MAX, next; len; len = next) {
+        next = 0;
+        for (struct rota__cookie *c = jar->first; c; c = c->next) {
+            size_t own = strlen(c->path);
+            if (own > len || !belongs(c, target))
+                continue;
+            if (own == len) {
+                write_one(c, out, first);
+                first = false;
+            } else if (own > next) {
+                next = own;
+            }
+        }
+    }
+}
+
+/* ---- Saving: Netscape's format, with #HttpOnly_ as curl has it */
+
+static void add_text(struct rota__out *out, const char *text)
+{
+    rota__out_add(out, text, strlen(text));
+}
+
+void rota__cookie_save(const struct rota__cookie_jar *jar, struct rota__out *out, int64_t now)
+{
+    add_text(out, "# Netscape HTTP Cookie File\n");
+    for (struct rota__cookie *c = jar->first; c; c = c->next) {
+        if (c->expires == ROTA__COOKIE_SESSION || c->expires <= now)
+            continue;
+        add_text(out, c->http_only ? "#HttpOnly_" : "");
+        add_text(out, c->host_only ? "" : ".");
+        add_text(out, c->domain);
+        add_text(out, c->host_only ? "\tFALSE\t" : "\tTRUE\t");
+        add_text(out, c->path);
+        add_text(out, c->secure ? "\tTRUE\t" : "\tFALSE\t");
+        rota__out_add_number(out, (uint64_t)c->expires, 10);
+        add_text(out, "\t");
+        add_text(out, c->name);
+        add_text(out, "\t");
+        add_text(out, c->value);
+        add_text(out, "\n");
+    }
+}
+
+static bool read_number(rota_str s, int64_t *ret_number)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9' || n > INT64_MAX / 100)
+            return false;
+        n = n * 10 + (s.ptr[i] - '0');
+    }
+    *ret_number = n;
+    return s.len > 0;
+}
+
+/* 1, 0 (not understood), -ENOMEM. */
+static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
+{
+    static const char http_only[] = "#HttpOnly_";
+    struct draft d = {.over_secure = true};
+    size_t mark = sizeof http_only - 1;
+    if (line.len > mark && memcmp(line.ptr, http_only, mark) == 0) {
+        d.http_only = true;
+        line = (rota_str){line.ptr + mark, line.len - mark};
+    }
+    if (!line.len || *line.ptr == '#')
+        return 1;
+    d.domain = cut(&line, '\t');
+    d.host_only = !rota__str_is(cut(&line, '\t'), "true");
+    d.path = cut(&line, '\t');
+    d.secure = rota__str_is(cut(&line, '\t'), "true");
+    bool dated = read_number(cut(&line, '\t'), &d.expires);
+    d.name = cut(&line, '\t');
+    d.value = line;
+    if (d.domain.len && *d.domain.ptr == '.')
+        d.domain = (rota_str){d.domain.ptr + 1, d.domain.len - 1};
+    if (!dated || !d.domain.len || !d.path.len || *d.path.ptr != '/' || !d.name.len ||
+        !rota__chars_are(d.name, ROTA__CHAR_VALUE) || !rota__chars_are(d.value, ROTA__CHAR_VALUE))
+        return 0;
+    return d.expires <= now ? 1 : jar_add(jar, &d, now);
+}
+
+int rota__cookie_load(struct rota__cookie_jar *jar, rota_str text, int64_t now)
+{
+    int strange = 0;
+    while (text.len) {
+        rota_str line = cut(&text, '\n');
+        if (line.len && line.ptr[line.len - 1] == '\r')
+            line.len--;
+        int done = load_line(jar, line, now);
+        if (done < 0)
+            return done;
+        strange += done == 0;
+    }
+    return strange;
+}
