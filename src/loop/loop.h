@@ -15,6 +15,7 @@
 struct rota__backend {
     const char *name;
     bool blocking_fds; /* descriptors of ours stay in blocking mode */
+    bool takes_files;  /* file operations, too */
     /* Unless it was asked for by name, a backend may refuse where another one would do better. */
     int (*open)(rota_loop *loop, bool asked_for);
     void (*close)(rota_loop *loop);

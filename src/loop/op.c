@@ -126,7 +126,10 @@ ssize_t rota__op_attempt(struct rota__op *op)
     case ROTA__OP_CALL_IN:
     case ROTA__OP_CALL_OUT:
         return attempt_call(op);
-    case ROTA__OP_POLL: /* backends wait for it; there is nothing to attempt */
+    case ROTA__OP_POLL: /* backends wait for these; there is nothing to attempt */
+    case ROTA__OP_FILE_READ:
+    case ROTA__OP_FILE_WRITE:
+    case ROTA__OP_FILE_SYNC:
         break;
     }
     return -EAGAIN;

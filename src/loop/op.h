@@ -1,4 +1,4 @@
-/* Operations: what the loop asks of the kernel. Receive, send, accept, connect and readiness all fill
+/* Operations: what the loop asks of the kernel. Receive, send, accept, connect, readiness and files all fill
  * one struct; a backend starts, withdraws and completes it, exactly once.
  *
  *     states    idle -> pending -> idle
@@ -9,7 +9,7 @@
  * 1. While an operation is pending the backend may use its buffer and its descriptor.
  * 2. Withdrawing asks; only done() says that the kernel has let go. `result` is then -ECANCELED, or
  *    what the operation achieved all the same.
- * 3. A descriptor has at most one pending operation in each direction (-EBUSY). */
+ * 3. A descriptor of ours has at most one pending operation in each direction (-EBUSY). */
 #ifndef ROTA__LOOP_OP_H
 #define ROTA__LOOP_OP_H
 
@@ -26,7 +26,11 @@ enum rota__op_kind {
     ROTA__OP_WRITEV,   /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
     ROTA__OP_CONNECT,  /* addr, *addr_len */
     ROTA__OP_CALL_OUT, /* call: the same when it may be writable */
-    ROTA__OP_POLL      /* events; fd is not ours; result is the events that are ready */
+    ROTA__OP_POLL,     /* events; fd is not ours; result is the events that are ready */
+    /* Of files, by number, only where the backend takes_files: */
+    ROTA__OP_FILE_READ,  /* file_iov, at file_offset: preadv(2) */
+    ROTA__OP_FILE_WRITE, /* the same: pwritev(2); at -1 writev(2) */
+    ROTA__OP_FILE_SYNC   /* fsync(2), or with file_data_only fdatasync(2) */
 };
 
 struct rota__op;
@@ -49,7 +53,7 @@ struct rota__op {
     bool pending;
     bool withdrawn;
     rota_loop *loop;
-    struct rota__fd *fd; /* NULL for POLL */
+    struct rota__fd *fd; /* NULL for POLL and files */
     union {
         struct {
             void *buf;
@@ -70,6 +74,13 @@ struct rota__op {
         /* One attempt, which does not block: a result or -EAGAIN. It may set fd->read_drained, to say
          * that another one would be in vain. Runs no code of users. */
         ssize_t (*call)(struct rota__op *op);
+        struct {
+            const struct iovec *file_iov;
+            int64_t file_offset;
+            int file_iov_count;
+            int file_fd;
+            bool file_data_only;
+        };
     };
     struct msghdr msg; /* scratch of the backend, for WRITEV */
     ssize_t result;

@@ -143,7 +143,7 @@ static unsigned poll_mask(int events)
 
 static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
 {
-    int fd = op->fd ? op->fd->fd : op->poll_fd;
+    int fd = op->fd ? op->fd->fd : -1;
     switch ((enum rota__op_kind)op->kind) {
     case ROTA__OP_RECV:
         if (op->fd->is_socket)
@@ -178,7 +178,18 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
         io_uring_prep_poll_add(sqe, fd, POLLOUT);
         break;
     case ROTA__OP_POLL:
-        io_uring_prep_poll_add(sqe, fd, poll_mask(op->events));
+        io_uring_prep_poll_add(sqe, op->poll_fd, poll_mask(op->events));
+        break;
+    case ROTA__OP_FILE_READ:
+        io_uring_prep_readv(sqe, op->file_fd, op->file_iov, (unsigned)op->file_iov_count,
+                            (uint64_t)op->file_offset);
+        break;
+    case ROTA__OP_FILE_WRITE:
+        io_uring_prep_writev(sqe, op->file_fd, op->file_iov, (unsigned)op->file_iov_count,
+                             (uint64_t)op->file_offset);
+        break;
+    case ROTA__OP_FILE_SYNC:
+        io_uring_prep_fsync(sqe, op->file_fd, op->file_data_only ? IORING_FSYNC_DATASYNC : 0);
         break;
     }
     sqe->user_data = (uint64_t)(uintptr_t)op;
@@ -368,6 +379,7 @@ static int uring_pollable(rota_loop *loop)
 const struct rota__backend rota__backend_uring = {
     .name = "io_uring",
     .blocking_fds = true,
+    .takes_files = true,
     .open = uring_open,
     .close = uring_close,
     .start = uring_start,
