@@ -62,6 +62,10 @@ void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */
 void rota__executor_update_hold(rota_executor *executor);
 
+/* rota_executor_run, where reports say what kind of job it is; `kind->abort` is rota__future_abort. */
+int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,
+                       const struct rota__wait_kind *kind);
+
 /* For tests: how often a thread pool has collected finished work, and how many of its threads sleep. */
 uint64_t rota__thread_pool_batches(rota_executor *executor);
 unsigned rota__thread_pool_idle(rota_executor *executor);

@@ -333,27 +333,39 @@ int rota_job_cancel(rota_job *job)
     return 0;
 }
 
-static void job_wait_shielded(rota_job *job)
+static void job_wait_shielded(rota_job *job, const struct rota__wait_kind *kind)
 {
     ROTA_SHIELD
     {
-        rota_future_wait(&job->done);
+        if (!rota_future_done(&job->done))
+            rota__future_park(&job->done, kind);
     }
 }
+
+static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
+{
+    int err = rota__suspend_check();
+    if (err == ROTA_ENOTASK)
+        return err;
+    if (err == 0 && !rota_future_done(&job->done))
+        err = rota__future_park(&job->done, kind);
+    if (rota_future_done(&job->done))
+        return rota_future_result(&job->done);
+    if (rota_job_cancel(job) == -EBUSY)
+        job_wait_shielded(job, kind);
+    int result = rota_future_result(&job->done);
+    return result < 0 ? err : result;
+}
+
+static const struct rota__wait_kind waiting_for_job = {"job", rota__future_abort};
 
 int rota_job_wait(rota_job *job)
 {
     if (!job->done._loop)
         return -EINVAL;
-    int err = rota_future_wait(&job->done);
-    if (rota_future_done(&job->done))
-        return err == ROTA_ENOTASK ? err : rota_future_result(&job->done);
-    if (err == ROTA_ENOTASK)
-        return err;
-    if (rota_job_cancel(job) == -EBUSY)
-        job_wait_shielded(job);
-    int result = rota_future_result(&job->done);
-    return result < 0 ? err : result;
+    if (rota__loop_here && job->done._loop != rota__loop_here)
+        return rota__loop_refuse(__func__);
+    return job_wait(job, &waiting_for_job);
 }
 
 const char *rota_job_error(const rota_job *job)
@@ -363,15 +375,21 @@ const char *rota_job_error(const rota_job *job)
 
 void rota_job_fini(rota_job *job)
 {
-    if (rota_job_cancel(job) == -EBUSY)
-        job_wait_shielded(job);
+    if (rota_job_cancel(job) == -EBUSY && rota__task_here())
+        job_wait_shielded(job, &waiting_for_job);
+}
+
+int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,
+                       const struct rota__wait_kind *kind)
+{
+    rota_job job = ROTA_JOB_INIT;
+    int err = rota_executor_submit(executor, fn, arg, &job);
+    return err < 0 ? err : job_wait(&job, kind);
 }
 
 int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg)
 {
-    rota_job job = ROTA_JOB_INIT;
-    int err = rota_executor_submit(executor, fn, arg, &job);
-    return err < 0 ? err : rota_job_wait(&job);
+    return rota__executor_run(executor, fn, arg, &waiting_for_job);
 }
 
 int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size_t size)
@@ -383,7 +401,7 @@ int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size
     }
     rota_job job = {.copy = size};
     int err = rota_executor_submit(executor, fn, arg, &job);
-    return err < 0 ? err : rota_job_wait(&job);
+    return err < 0 ? err : job_wait(&job, &waiting_for_job);
 }
 
 /* ---- The end */
