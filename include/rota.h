@@ -6,15 +6,19 @@
 #include <rota/channel.h>
 #include <rota/coro.h>
 #include <rota/dgram.h>
+#include <rota/dir.h>
 #include <rota/exec.h>
+#include <rota/file.h>
 #include <rota/filter.h>
 #include <rota/loop.h>
 #include <rota/net.h>
+#include <rota/path.h>
 #include <rota/process.h>
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>
 #include <rota/unix.h>
+#include <rota/watch.h>
 #include <rota/worker.h>
 
 #endif

@@ -1,0 +1,201 @@
+/* What is done by name: each call is a job of its own. */
+#include <rota/path.h>
+
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "file/file.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct rota__file_wait path_wait = ROTA__FILE_WAIT("path");
+
+struct path_job {
+    const char *path, *other;
+    mode_t mode;
+    struct stat *about;
+    rota_bytes *text;
+};
+
+static int path_call(rota_fn *fn, struct path_job job)
+{
+    return rota__file_hop(fn, &job, &path_wait);
+}
+
+/* ---- Asking */
+
+static int stat_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, fstatat(AT_FDCWD, job->path, job->about, (int)job->mode));
+}
+
+static int path_stat(const char *path, int flags, struct stat *ret_stat)
+{
+    struct stat about;
+    int err = path_call(stat_job, (struct path_job){path, .mode = (mode_t)flags, .about = &about});
+    if (err == 0)
+        *ret_stat = about;
+    return err;
+}
+
+int rota_path_stat(const char *path, struct stat *ret_stat)
+{
+    return path_stat(path, 0, ret_stat);
+}
+
+int rota_path_stat_link(const char *path, struct stat *ret_stat)
+{
+    return path_stat(path, AT_SYMLINK_NOFOLLOW, ret_stat);
+}
+
+int rota_path_exists(const char *path)
+{
+    struct stat ignored;
+    int err = path_stat(path, 0, &ignored);
+    return err == -ENOENT || err == -ENOTDIR ? 0 : err < 0 ? err : 1;
+}
+
+static int readlink_job(void *arg)
+{
+    struct path_job *job = arg;
+    char target[PATH_MAX];
+    ssize_t len = rota__sys(EACCES, readlink(job->path, target, sizeof target));
+    if (len < 0)
+        return (int)len;
+    char *text = rota__alloc((size_t)len + 1);
+    if (!text)
+        return -ENOMEM;
+    memcpy(text, target, (size_t)len);
+    text[len] = '\0';
+    *job->text = (rota_bytes){text, (size_t)len};
+    return 0;
+}
+
+int rota_path_readlink(const char *path, rota_bytes *ret_target)
+{
+    return path_call(readlink_job, (struct path_job){path, .text = ret_target});
+}
+
+/* ---- Changing */
+
+static int rename_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, rename(job->path, job->other));
+}
+
+int rota_path_rename(const char *from, const char *to)
+{
+    return path_call(rename_job, (struct path_job){from, to});
+}
+
+static int link_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, link(job->path, job->other));
+}
+
+int rota_path_link(const char *existing, const char *name)
+{
+    return path_call(link_job, (struct path_job){existing, name});
+}
+
+static int symlink_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, symlink(job->path, job->other));
+}
+
+int rota_path_symlink(const char *target, const char *name)
+{
+    return path_call(symlink_job, (struct path_job){target, name});
+}
+
+static int unlink_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, unlink(job->path));
+}
+
+int rota_path_unlink(const char *path)
+{
+    return path_call(unlink_job, (struct path_job){path});
+}
+
+static int mkdir_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, mkdir(job->path, job->mode));
+}
+
+int rota_path_mkdir(const char *path, mode_t mode)
+{
+    return path_call(mkdir_job, (struct path_job){path, .mode = mode ? mode : 0777});
+}
+
+static int rmdir_job(void *arg)
+{
+    struct path_job *job = arg;
+    return (int)rota__sys(EACCES, rmdir(job->path));
+}
+
+int rota_path_rmdir(const char *path)
+{
+    return path_call(rmdir_job, (struct path_job){path});
+}
+
+/* ---- A folder and those above it */
+
+static int make_folder(const char *path, mode_t mode)
+{
+    struct stat about;
+    int err = (int)rota__sys(EACCES, mkdir(path, mode));
+    if (err != -EEXIST)
+        return err;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode) ? 0 : -ENOTDIR;
+}
+
+/* Where the part that ends at `end` begins to be missing: cuts `path` to its parent. NULL: it has none. */
+static char *cut_last(char *path, char *end)
+{
+    while (end > path && end[-1] != '/')
+        end--;
+    while (end > path && end[-1] == '/')
+        end--;
+    return end > path ? end : NULL;
+}
+
+/* Most often only the last is missing, or none: goes up until one can be made, and down again. */
+static int make_folders(char *path, mode_t mode)
+{
+    char *end = path + strlen(path), *cut = end;
+    while (end > path + 1 && end[-1] == '/')
+        *(cut = --end) = '\0';
+    int err;
+    while ((err = make_folder(path, mode)) == -ENOENT && (cut = cut_last(path, cut)))
+        *cut = '\0';
+    /* Below what is there now, each NUL stands for the slash that was cut. */
+    while (err == 0 && path + strlen(path) < end) {
+        path[strlen(path)] = '/';
+        err = make_folder(path, mode);
+    }
+    return err;
+}
+
+static int make_folders_job(void *arg)
+{
+    struct path_job *job = arg;
+    char path[PATH_MAX];
+    size_t len = strlen(job->path);
+    if (len == 0 || len >= sizeof path)
+        return len ? -ENAMETOOLONG : -ENOENT;
+    memcpy(path, job->path, len + 1);
+    return make_folders(path, job->mode);
+}
+
+int rota_path_make_folders(const char *path, mode_t mode)
+{
+    return path_call(make_folders_job, (struct path_job){path, .mode = mode ? mode : 0777});
+}

@@ -1,0 +1,811 @@
+/* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in vain. */
+#include "file/file.h"
+#include "folder.h"
+
+#include <dirent.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+TEST_ALL_ON_BOTH_BACKENDS;
+
+static rota_file *opened(const char *name, int flags)
+{
+    rota_file *file;
+    CHECK_OK(rota_file_open(in_folder(name), flags, 0, &file));
+    return file;
+}
+
+/* Every call on it leaves the loop's thread. */
+static rota_file *opened_slow(const char *name, int flags)
+{
+    rota_file *file = opened(name, flags);
+    file->no_read_try = file->no_write_try = file->asked_where = true;
+    return file;
+}
+
+static void fill_pattern(char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (char)(i * 7 + i / 251);
+}
+
+static char *pattern(size_t len)
+{
+    char *bytes = malloc(len + 1);
+    fill_pattern(bytes, len);
+    return bytes;
+}
+
+static int entries_of(const char *path)
+{
+    int n = 0;
+    DIR *dir = opendir(path);
+    CHECK(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n - 2;
+}
+
+/* ---- The snippets of the header */
+
+static int shouted;
+
+static int shout(void *arg)
+{
+    ROTA_AUTO(rota_file) in = NULL;
+    int err = rota_file_open("/etc/hosts", O_RDONLY, 0, &in);
+    if (err < 0)
+        return err;
+    ROTA_FOREACH (rota_str *, line, rota_file_lines(in), &err)
+        shouted += printf("%s!\n", line->ptr);
+    return err;
+}
+
+TEST(snippet_of_the_header_reads_lines)
+{
+    run_in_folder(shout);
+    CHECK_INT(shouted, >, 0);
+}
+
+TASK_TEST(loaded_text_can_be_saved_again)
+{
+    write_text("letter.txt", "dear all\n");
+    ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
+    CHECK_OK(rota_file_load(in_folder("letter.txt"), 0, &text));
+    CHECK_STR(text.ptr, "dear all\n");
+    CHECK_INT(text.len, ==, 9);
+    CHECK_OK(rota_file_save(in_folder("letter.txt"), text.ptr, 4, NULL));
+    CHECK_STR(text_of("letter.txt"), "dear");
+    CHECK_INT(entries_of(in_folder("")), ==, 1);
+}
+
+/* ---- Hops */
+
+static int threads_here(void)
+{
+    return entries_of("/proc/self/task");
+}
+
+static bool can_tell_what_is_cached(const char *path)
+{
+    char byte;
+    struct iovec iov = {&byte, 1};
+    int fd = rota__open_cached(path, O_RDONLY);
+    bool can = fd >= 0 && preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == 1;
+    if (fd >= 0)
+        close(fd);
+    return can;
+}
+
+TASK_TEST(what_the_kernel_has_in_memory_needs_no_thread)
+{
+    char *bytes = pattern(8192), buf[8192];
+    write_file("cached", bytes, 8192);
+    if (!can_tell_what_is_cached(in_folder("cached")))
+        SKIP("no openat2 with RESOLVE_CACHED, or no RWF_NOWAIT here");
+    int before = threads_here();
+    for (int i = 0; i < 10; i++) {
+        ROTA_AUTO(rota_file) file = opened("cached", O_RDONLY);
+        CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 8192);
+        CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 0);
+        CHECK_OK(rota_file_close(file));
+        ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+        write_file("odd", bytes, 5000);
+        CHECK_OK(rota_file_load(in_folder("odd"), 0, &all));
+        CHECK_INT(all.len, ==, 5000);
+    }
+    CHECK_INT(threads_here(), ==, before);
+    free(bytes);
+}
+
+TASK_TEST(without_openat2_files_open_all_the_same)
+{
+    atomic_store(&rota__open_cached_refused, true);
+    write_text("plain", "text");
+    ROTA_AUTO(rota_file) file = opened("plain", O_RDONLY);
+    char buf[8];
+    CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 4);
+    ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+    CHECK_OK(rota_file_load(in_folder("plain"), 0, &all));
+    rota_file *none;
+    CHECK_INT(rota_file_open(in_folder("none"), O_RDONLY, 0, &none), ==, -ENOENT);
+}
+
+TASK_TEST(what_is_not_in_memory_is_read_whole_by_one_call)
+{
+    size_t len = 3000000;
+    char *bytes = pattern(len), *buf = malloc(len + 10);
+    write_file("cold", bytes, len);
+    ROTA_AUTO(rota_file) file = opened("cold", O_RDWR);
+    CHECK_OK(rota_file_sync(file));
+    CHECK_OK(posix_fadvise(rota_file_fd(file), 8192, 0, POSIX_FADV_DONTNEED));
+    CHECK_INT(rota_file_read(file, buf, 200000), ==, 200000);
+    CHECK_MEM(buf, bytes, 200000);
+    CHECK_OK(posix_fadvise(rota_file_fd(file), 0, 0, POSIX_FADV_DONTNEED));
+    CHECK_INT(rota_file_pread(file, buf, len + 10, 0), ==, (ssize_t)len);
+    CHECK_MEM(buf, bytes, len);
+    free(buf);
+    free(bytes);
+}
+
+static int count_turns(void *arg)
+{
+    int *turns = arg;
+    for (;;) {
+        int err = rota_yield();
+        if (err < 0)
+            return err;
+        ++*turns;
+    }
+}
+
+TASK_TEST(one_who_reads_cached_bytes_lets_others_run)
+{
+    write_text("cached", "text");
+    ROTA_AUTO(rota_file) file = opened("cached", O_RDONLY);
+    int turns = 0;
+    ROTA_AUTO(rota_task) other = NULL;
+    CHECK_OK(rota_spawn(count_turns, &turns, &other));
+    char buf[4];
+    for (int i = 0; i < 1000; i++)
+        CHECK_INT(rota_file_pread(file, buf, sizeof buf, 0), ==, 4);
+    CHECK_INT(turns, >, 5);
+}
+
+/* ---- The position */
+
+TASK_TEST(reading_and_writing_move_the_position)
+{
+    ROTA_AUTO(rota_file) file = opened("new", O_RDWR | O_CREAT);
+    char buf[16];
+    CHECK_OK(rota_file_write(file, "hello, ", 7));
+    CHECK_OK(rota_file_write(file, "world", 5));
+    CHECK_INT(rota_file_progress(file), ==, 5);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 12);
+    CHECK_INT(rota_file_seek(file, 7, SEEK_SET), ==, 7);
+    CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 5);
+    CHECK_MEM(buf, "world", 5);
+    CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 0);
+    CHECK_INT(rota_file_seek(file, -5, SEEK_END), ==, 7);
+    CHECK_INT(rota_file_seek(file, -8, SEEK_CUR), ==, -EINVAL);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 7);
+    CHECK_OK(rota_file_write(file, "W", 1));
+    CHECK_STR(text_of("new"), "hello, World");
+}
+
+TASK_TEST(calls_with_an_offset_leave_the_position)
+{
+    ROTA_AUTO(rota_file) file = opened("new", O_RDWR | O_CREAT);
+    char buf[16];
+    CHECK_OK(rota_file_pwrite(file, "abc", 3, 3));
+    CHECK_INT(rota_file_pread(file, buf, sizeof buf, 0), ==, 6);
+    CHECK_MEM(buf, "\0\0\0abc", 6);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 0);
+    CHECK_INT(rota_file_pread(file, buf, sizeof buf, 6), ==, 0);
+    CHECK_INT(rota_file_pread(file, buf, sizeof buf, -1), ==, -EINVAL);
+    CHECK_INT(rota_file_pwrite(file, buf, sizeof buf, -1), ==, -EINVAL);
+}
+
+TASK_TEST(pieces_are_moved_in_order)
+{
+    enum { PIECES = 40 };
+    ROTA_AUTO(rota_file) file = opened("new", O_RDWR | O_CREAT);
+    char out[1000], in[1000] = {0};
+    fill_pattern(out, sizeof out);
+    struct iovec iov[PIECES];
+    for (int i = 0; i < PIECES; i++)
+        iov[i] = (struct iovec){out + i * 25, i % 3 ? 25 : 0};
+    CHECK_OK(rota_file_writev(file, iov, PIECES));
+    CHECK_INT(rota_file_progress(file), ==, 26 * 25);
+    for (int i = 0; i < PIECES; i++)
+        iov[i].iov_base = in + i * 25;
+    CHECK_INT(rota_file_preadv(file, iov, PIECES, 0), ==, 26 * 25);
+    for (int i = 0; i < PIECES; i++)
+        CHECK_MEM((char *)iov[i].iov_base, out + i * 25, iov[i].iov_len);
+    CHECK_OK(rota_file_pwritev(file, iov, PIECES, 5));
+    CHECK_INT(rota_file_seek(file, 0, SEEK_SET), ==, 0);
+    CHECK_INT(rota_file_readv(file, iov, PIECES), ==, 26 * 25);
+    CHECK_INT(rota_file_readv(file, NULL, 0), ==, 0);
+}
+
+TASK_TEST(appending_follows_the_end)
+{
+    write_text("log", "one\n");
+    ROTA_AUTO(rota_file) file = opened("log", O_RDWR | O_APPEND);
+    ROTA_AUTO(rota_file) other = opened("log", O_WRONLY | O_APPEND);
+    CHECK_OK(rota_file_write(file, "two\n", 4));
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 8);
+    CHECK_OK(rota_file_write(other, "three\n", 6));
+    CHECK_OK(rota_file_write(file, "four\n", 5));
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 19);
+    CHECK_STR(text_of("log"), "one\ntwo\nthree\nfour\n");
+}
+
+TASK_TEST(a_descriptor_brings_its_position)
+{
+    write_text("text", "0123456789");
+    int fd = open(in_folder("text"), O_RDONLY | O_CLOEXEC);
+    CHECK_INT(lseek(fd, 4, SEEK_SET), ==, 4);
+    ROTA_AUTO(rota_file) file = NULL;
+    CHECK_OK(rota_file_from_fd(fd, &file));
+    CHECK_INT(rota_file_fd(file), ==, fd);
+    char buf[3];
+    CHECK_INT(rota_file_read(file, buf, 3), ==, 3);
+    CHECK_MEM(buf, "456", 3);
+}
+
+static ssize_t read_result;
+
+static int read_at_position(void *arg)
+{
+    char buf[4];
+    read_result = rota_file_read(arg, buf, sizeof buf);
+    return 0;
+}
+
+TASK_TEST(the_position_is_one_tasks_at_a_time)
+{
+    write_text("text", "0123456789");
+    ROTA_AUTO(rota_file) file = opened_slow("text", O_RDWR);
+    ROTA_AUTO(rota_task) other = NULL;
+    char buf[4];
+    CHECK_OK(rota_spawn(read_at_position, file, &other));
+    CHECK_OK(rota_yield());
+    CHECK_STR(rota_task_waits_for(other), "file read");
+    CHECK_INT(rota_file_read(file, buf, 4), ==, -EBUSY);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_SET), ==, -EBUSY);
+    CHECK_INT(rota_file_write(file, "x", 1), ==, -EBUSY);
+    CHECK_INT(rota_file_pread(file, buf, 4, 2), ==, 4);
+    CHECK_OK(rota_join(other));
+    other = NULL;
+    CHECK_INT(read_result, ==, 4);
+    CHECK_INT(rota_file_read(file, buf, 4), ==, 4);
+    CHECK_MEM(buf, "4567", 4);
+}
+
+static int read_elsewhere(void *arg)
+{
+    char buf[10];
+    ssize_t n = rota_file_pread(arg, buf, sizeof buf, 0);
+    return n < 0 ? (int)n : n == 10 && memcmp(buf, "0123456789", 10) == 0 ? 0 : -EBADMSG;
+}
+
+TASK_TEST(any_number_reads_elsewhere)
+{
+    write_text("text", "0123456789");
+    ROTA_AUTO(rota_file) file = opened_slow("text", O_RDONLY);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    for (int i = 0; i < 100; i++)
+        rota_group_spawn(&g, read_elsewhere, file);
+    CHECK_OK(rota_group_wait(&g));
+    CHECK_INT(file->elsewhere, ==, 0);
+}
+
+/* ---- Cancelling and closing */
+
+TASK_TEST(a_cancelled_read_has_let_go_of_the_buffer)
+{
+    char *bytes = pattern(500000);
+    write_file("big", bytes, 500000);
+    ROTA_AUTO(rota_file) file = opened_slow("big", O_RDONLY);
+    for (int i = 0; i < 20; i++) {
+        char *buf = malloc(500000);
+        ssize_t n = 0;
+        ROTA_TIMEOUT (i * 20 * ROTA_MICROSECOND) {
+            n = rota_file_pread(file, buf, 500000, 0);
+        }
+        CHECK(n == 500000 || n == -ETIMEDOUT);
+        if (n > 0)
+            CHECK_MEM(buf, bytes, 500000);
+        free(buf);
+    }
+    free(bytes);
+}
+
+TASK_TEST(a_cancelled_write_happened_or_did_not)
+{
+    char out[10000], in[10000];
+    fill_pattern(out, sizeof out);
+    for (int i = 0; i < 20; i++) {
+        ROTA_AUTO(rota_file) file = opened_slow("new", O_RDWR | O_CREAT | O_TRUNC);
+        int err = 0;
+        ROTA_TIMEOUT (i * 10 * ROTA_MICROSECOND) {
+            err = rota_file_write(file, out, sizeof out);
+        }
+        CHECK(err == 0 || err == -ETIMEDOUT);
+        ssize_t n = rota_file_pread(file, in, sizeof in, 0);
+        CHECK_INT(n, ==, (ssize_t)rota_file_progress(file));
+        CHECK_INT(n, ==, err == 0 ? 10000 : 0);
+        CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, n);
+    }
+}
+
+static int cancelled_calls(void *arg)
+{
+    rota_file *file = arg, *none = NULL;
+    char buf[4];
+    struct stat about;
+    rota_bytes all = ROTA_BYTES_INIT;
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_file_read(file, buf, 4), ==, -ECANCELED);
+    CHECK_INT(rota_file_write(file, buf, 4), ==, -ECANCELED);
+    CHECK_INT(rota_file_sync(file), ==, -ECANCELED);
+    CHECK_INT(rota_file_stat(file, &about), ==, -ECANCELED);
+    CHECK_INT(rota_file_truncate(file, 0), ==, -ECANCELED);
+    CHECK_INT(rota_file_open(in_folder("text"), O_RDONLY, 0, &none), ==, -ECANCELED);
+    CHECK_INT(rota_file_temp(NULL, &none), ==, -ECANCELED);
+    CHECK_INT(rota_file_load(in_folder("text"), 0, &all), ==, -ECANCELED);
+    CHECK_INT(rota_file_save(in_folder("text"), "x", 1, NULL), ==, -ECANCELED);
+    CHECK_PTR(none, ==, NULL);
+    return 0;
+}
+
+TASK_TEST(rule_7_each_call_is_a_cancellation_point)
+{
+    write_text("text", "text");
+    ROTA_AUTO(rota_file) file = opened("text", O_RDWR);
+    rota_task *task;
+    CHECK_OK(rota_spawn(cancelled_calls, file, &task));
+    CHECK_OK(rota_join(task));
+    CHECK_STR(text_of("text"), "text");
+}
+
+TASK_TEST(closing_waits_for_those_inside)
+{
+    write_text("text", "0123456789");
+    ROTA_AUTO(rota_file) file = opened_slow("text", O_RDONLY);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    for (int i = 0; i < 3; i++)
+        rota_group_spawn(&g, read_elsewhere, file);
+    rota_group_spawn(&g, read_at_position, file);
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_file_close(file));
+    CHECK_INT(rota_file_fd(file), ==, -1);
+    CHECK_OK(rota_group_wait(&g));
+    CHECK_INT(read_result, ==, 4);
+    char buf[4];
+    CHECK_INT(rota_file_read(file, buf, 4), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_file_pread(file, buf, 4, 0), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_file_sync(file), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_SET), ==, ROTA_ECLOSED);
+    CHECK_OK(rota_file_close(file));
+}
+
+static rota_file *left_open;
+
+static int leave_open(void *arg)
+{
+    left_open = opened("text", O_RDWR | O_CREAT);
+    return rota_file_write(left_open, "text", 4);
+}
+
+TEST(a_file_may_be_freed_after_its_loop)
+{
+    in_folder("");
+    int before = test_open_fds();
+    CHECK_OK(rota_run(leave_open, NULL));
+    char buf[4];
+    CHECK_INT(rota_file_read(left_open, buf, 4), ==, ROTA_ENOTASK);
+    rota_file_free(left_open);
+    CHECK_INT(test_open_fds(), ==, before);
+    CHECK_PTR(rota_file_free(NULL), ==, NULL);
+}
+
+static int sleep_a_minute(void *arg)
+{
+    int err = rota_sleep(ROTA_MINUTE);
+    *(bool *)arg = err == 0;
+    return err;
+}
+
+static int work_on_virtual_clock(void *arg)
+{
+    bool slept = false;
+    ROTA_AUTO(rota_task) sleeper = NULL;
+    CHECK_OK(rota_spawn(sleep_a_minute, &slept, &sleeper));
+    ROTA_AUTO(rota_file) file = opened_slow("text", O_RDWR | O_CREAT);
+    for (int i = 0; i < 20; i++) {
+        CHECK_OK(rota_file_write(file, "text", 4));
+        CHECK_OK(rota_file_sync_data(file));
+    }
+    CHECK(!slept);
+    return 0;
+}
+
+TEST(virtual_time_stands_still_while_a_file_is_worked_on)
+{
+    in_folder("");
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(work_on_virtual_clock, NULL, &options));
+}
+
+/* ---- Lines */
+
+TASK_TEST(lines_end_in_newlines_or_at_the_end)
+{
+    write_text("lines", "one\r\n\ntwo\rthree\nlast");
+    ROTA_AUTO(rota_file) file = opened("lines", O_RDONLY);
+    rota_str line;
+    static const char *const expected[] = {"one", "", "two\rthree", "last"};
+    static const int positions[] = {5, 6, 16, 20};
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(rota_file_read_line(file, &line), ==, 1);
+        CHECK_STR(line.ptr, expected[i]);
+        CHECK_INT(line.len, ==, strlen(expected[i]));
+        CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, positions[i]);
+    }
+    CHECK_INT(rota_file_read_line(file, &line), ==, 0);
+}
+
+TASK_TEST(many_lines_cross_what_is_read_at_once)
+{
+    enum { LINES = 5000 };
+    FILE *out = fopen(in_folder("lines"), "we");
+    for (int i = 0; i < LINES; i++)
+        fprintf(out, "%d:%*s\n", i, i % 200, "");
+    fclose(out);
+    ROTA_AUTO(rota_file) file = opened("lines", O_RDONLY);
+    int n = 0, err;
+    ROTA_FOREACH (rota_str *, line, rota_file_lines(file), &err) {
+        CHECK_INT(atoi(line->ptr), ==, n);
+        CHECK_INT(strchr(line->ptr, ':') - line->ptr + 1 + (n % 200), ==, (int)line->len);
+        n++;
+    }
+    CHECK_OK(err);
+    CHECK_INT(n, ==, LINES);
+}
+
+TASK_TEST(a_line_over_the_limit_stays)
+{
+    char long_line[300];
+    memset(long_line, 'x', sizeof long_line);
+    long_line[299] = '\n';
+    write_file("lines", long_line, sizeof long_line);
+    ROTA_AUTO(rota_file) file = opened("lines", O_RDONLY);
+    rota_str line;
+    rota_file_set_limit(file, 299);
+    CHECK_INT(rota_file_read_line(file, &line), ==, ROTA_ELIMIT);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 0);
+    CHECK_INT(rota_file_read_line(file, &line), ==, ROTA_ELIMIT);
+    rota_file_set_limit(file, 0);
+    CHECK_INT(rota_file_read_line(file, &line), ==, 1);
+    CHECK_INT(line.len, ==, 299);
+}
+
+TASK_TEST(lines_reads_and_writes_share_the_position)
+{
+    write_text("mixed", "one\ntwo\nthree\nfour\n");
+    ROTA_AUTO(rota_file) file = opened("mixed", O_RDWR);
+    rota_str line;
+    char buf[6] = "";
+    CHECK_INT(rota_file_read_line(file, &line), ==, 1);
+    CHECK_INT(rota_file_read(file, buf, 4), ==, 4);
+    CHECK_STR(buf, "two\n");
+    CHECK_OK(rota_file_write(file, "THREE", 5));
+    CHECK_INT(rota_file_read_line(file, &line), ==, 1);
+    CHECK_STR(line.ptr, "");
+    struct iovec iov[] = {{buf, 0}, {buf, 2}, {buf + 2, 4}};
+    CHECK_INT(rota_file_seek(file, 4, SEEK_SET), ==, 4);
+    CHECK_INT(rota_file_read_line(file, &line), ==, 1);
+    CHECK_INT(rota_file_readv(file, iov, 3), ==, 6);
+    CHECK_MEM(buf, "THREE\n", 6);
+    CHECK_STR(text_of("mixed"), "one\ntwo\nTHREE\nfour\n");
+}
+
+/* ---- Whole files */
+
+TASK_TEST(files_of_every_size_are_loaded)
+{
+    static const size_t sizes[] = {0,    1,     4095,    4096,          4097,
+                                   8192, 65536, 1 << 20, (1 << 20) + 1, 3 << 20};
+    char *bytes = pattern(3 << 20);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+        write_file("sized", bytes, sizes[i]);
+        CHECK_OK(rota_file_load(in_folder("sized"), 0, &all));
+        CHECK_INT(all.len, ==, sizes[i]);
+        CHECK_MEM(all.ptr, bytes, sizes[i]);
+        CHECK_INT(all.ptr[all.len], ==, 0);
+    }
+    free(bytes);
+}
+
+TASK_TEST(files_that_do_not_say_their_size_are_loaded)
+{
+    ROTA_SCOPED(rota_bytes) status = ROTA_BYTES_INIT;
+    CHECK_OK(rota_file_load("/proc/self/status", 0, &status));
+    CHECK(strstr(status.ptr, "Name:"));
+    CHECK_INT(strlen(status.ptr), ==, status.len);
+}
+
+TASK_TEST(a_file_over_the_limit_is_not_loaded)
+{
+    ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+    write_text("text", "0123456789");
+    CHECK_INT(rota_file_load(in_folder("text"), 9, &all), ==, ROTA_ELIMIT);
+    CHECK_INT(rota_file_load("/proc/self/status", 20, &all), ==, ROTA_ELIMIT);
+    CHECK_PTR(all.ptr, ==, NULL);
+    CHECK_OK(rota_file_load(in_folder("text"), 10, &all));
+    rota_bytes_fini(&all);
+    CHECK_OK(rota_file_load(in_folder("text"), SIZE_MAX, &all));
+}
+
+TASK_TEST(what_cannot_be_loaded_is_named)
+{
+    ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+    CHECK_INT(rota_file_load(in_folder("none"), 0, &all), ==, -ENOENT);
+    CHECK_INT(rota_file_load(in_folder(""), 0, &all), ==, -EISDIR);
+    CHECK_OK(mkfifo(in_folder("fifo"), 0600));
+    CHECK_INT(rota_file_load(in_folder("fifo"), 0, &all), ==, -ESPIPE);
+    CHECK_PTR(all.ptr, ==, NULL);
+}
+
+struct changer {
+    char path[300];
+    atomic_bool stop;
+};
+
+static void *change_length(void *arg)
+{
+    struct changer *c = arg;
+    int fd = open(c->path, O_RDWR | O_CLOEXEC);
+    for (int i = 0; !atomic_load(&c->stop); i++) {
+        if (ftruncate(fd, i % 3 * 40000) < 0)
+            break;
+        sched_yield();
+    }
+    close(fd);
+    return NULL;
+}
+
+TASK_TEST(a_file_that_shrinks_and_grows_meanwhile_is_read_to_some_end)
+{
+    struct changer c = {.stop = false};
+    pthread_t thread;
+    write_text("moving", "");
+    snprintf(c.path, sizeof c.path, "%s", in_folder("moving"));
+    CHECK_INT(pthread_create(&thread, NULL, change_length, &c), ==, 0);
+    ROTA_AUTO(rota_file) file = opened_slow("moving", O_RDONLY);
+    int err = 0;
+    ssize_t n = 0;
+    char *buf = malloc(100000);
+    for (int i = 0; i < 300 && err == 0 && n >= 0; i++) {
+        ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+        err = rota_file_load(c.path, 0, &all);
+        n = rota_file_pread(file, buf, 100000, 0);
+        CHECK(all.len <= 80000 && n <= 80000);
+    }
+    atomic_store(&c.stop, true);
+    pthread_join(thread, NULL);
+    free(buf);
+    CHECK_OK(err);
+    CHECK_OK(n);
+}
+
+TASK_TEST(saving_keeps_permissions_and_follows_links)
+{
+    struct stat about;
+    write_text("old", "old");
+    CHECK_OK(chmod(in_folder("old"), 0640));
+    CHECK_OK(link(in_folder("old"), in_folder("hard")));
+    CHECK_OK(symlink("old", in_folder("soft")));
+    CHECK_OK(rota_file_save(in_folder("soft"), "new", 3, NULL));
+    CHECK_OK(lstat(in_folder("soft"), &about));
+    CHECK(S_ISLNK(about.st_mode));
+    CHECK_OK(stat(in_folder("old"), &about));
+    CHECK_INT(about.st_mode & 07777, ==, 0640);
+    CHECK_STR(text_of("old"), "new");
+    CHECK_STR(text_of("hard"), "old");
+    umask(022);
+    rota_file_save_options options = {.mode = 0660, .unsynced = true, .exclusive = true};
+    CHECK_OK(rota_file_save(in_folder("made"), "made", 4, &options));
+    CHECK_OK(stat(in_folder("made"), &about));
+    CHECK_INT(about.st_mode & 07777, ==, 0640);
+    CHECK_INT(rota_file_save(in_folder("made"), "again", 5, &options), ==, -EEXIST);
+    CHECK_STR(text_of("made"), "made");
+    CHECK_INT(entries_of(in_folder("")), ==, 4);
+}
+
+TASK_TEST(what_cannot_be_saved_is_named)
+{
+    CHECK_INT(rota_file_save(in_folder(""), "x", 1, NULL), ==, -EISDIR);
+    CHECK_INT(rota_file_save(in_folder("none/x"), "x", 1, NULL), ==, -ENOENT);
+    CHECK_INT(rota_file_save("/dev/null", "x", 1, NULL), ==, -EINVAL);
+    CHECK_INT(rota_file_save("", "x", 1, NULL), ==, -ENOENT);
+}
+
+/* ---- A full disk */
+
+TASK_TEST(a_full_device_is_an_error_of_the_write)
+{
+    ROTA_AUTO(rota_file) full = NULL;
+    CHECK_OK(rota_file_open("/dev/full", O_WRONLY, 0, &full));
+    CHECK_INT(rota_file_write(full, "x", 1), ==, -ENOSPC);
+    CHECK_INT(rota_file_progress(full), ==, 0);
+}
+
+TASK_TEST(a_write_over_the_size_limit_says_how_much_was_written)
+{
+    struct rlimit limit = {10000, 10000};
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+    char *bytes = pattern(16384);
+    ROTA_AUTO(rota_file) file = opened("limited", O_RDWR | O_CREAT);
+    CHECK_INT(rota_file_write(file, bytes, 16384), ==, -EFBIG);
+    CHECK_INT(rota_file_progress(file), ==, 10000);
+    CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 10000);
+    CHECK_INT(rota_file_write(file, bytes, 1), ==, -EFBIG);
+    char *back = malloc(16384);
+    CHECK_INT(rota_file_pread(file, back, 16384, 0), ==, 10000);
+    CHECK_MEM(back, bytes, 10000);
+    CHECK_OK(rota_file_save(in_folder("small"), "old", 3, NULL));
+    CHECK_INT(rota_file_save(in_folder("small"), bytes, 16384, NULL), ==, -EFBIG);
+    CHECK_STR(text_of("small"), "old");
+    CHECK_INT(entries_of(in_folder("")), ==, 2);
+    free(back);
+    free(bytes);
+}
+
+static void put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        SKIP("%s cannot be written: %s", path, strerror(errno));
+    close(fd);
+}
+
+/* A file system of 64 KiB that is this process's alone. */
+static void mount_small(void)
+{
+    char users[32], groups[32];
+    snprintf(users, sizeof users, "0 %d 1", (int)getuid());
+    snprintf(groups, sizeof groups, "0 %d 1", (int)getgid());
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+        SKIP("no user namespaces here: %s", strerror(errno));
+    put("/proc/self/uid_map", users);
+    put("/proc/self/setgroups", "deny");
+    put("/proc/self/gid_map", groups);
+    CHECK_OK(mkdir(in_folder("small"), 0700));
+    if (mount("none", in_folder("small"), "tmpfs", 0, "size=64k") < 0)
+        SKIP("tmpfs cannot be mounted: %s", strerror(errno));
+}
+
+static int fill_small_disk(void *arg)
+{
+    char *bytes = pattern(100000), *back = malloc(100000);
+    CHECK_OK(rota_file_save(in_folder("small/kept"), "kept", 4, NULL));
+    CHECK_INT(rota_file_save(in_folder("small/kept"), bytes, 100000, NULL), ==, -ENOSPC);
+    CHECK_STR(text_of("small/kept"), "kept");
+    CHECK_INT(entries_of(in_folder("small")), ==, 1);
+
+    ROTA_AUTO(rota_file) file = opened("small/log", O_RDWR | O_CREAT);
+    for (int round = 0; round < 2; round++) {
+        CHECK_INT(rota_file_pwrite(file, bytes, 100000, 0), ==, -ENOSPC);
+        size_t written = rota_file_progress(file);
+        CHECK(written > 0 && written < 65536);
+        CHECK_INT(rota_file_pread(file, back, 100000, 0), ==, (ssize_t)written);
+        CHECK_MEM(back, bytes, written);
+        CHECK_OK(rota_file_truncate(file, 0));
+    }
+    CHECK_OK(rota_file_write(file, bytes, 10000));
+    free(back);
+    free(bytes);
+    return 0;
+}
+
+TEST(a_full_disk_loses_nothing_that_was_acknowledged)
+{
+    in_folder("");
+    mount_small();
+    run_in_folder(fill_small_disk);
+    CHECK_OK(umount(in_folder("small")));
+}
+
+/* ---- The rest */
+
+TASK_TEST(a_file_has_a_size_that_can_be_changed)
+{
+    ROTA_AUTO(rota_file) file = opened("new", O_RDWR | O_CREAT);
+    struct stat about;
+    CHECK_OK(rota_file_write(file, "0123456789", 10));
+    CHECK_OK(rota_file_sync(file));
+    CHECK_OK(rota_file_sync_data(file));
+    CHECK_OK(rota_file_truncate(file, 5));
+    CHECK_OK(rota_file_stat(file, &about));
+    CHECK_INT(about.st_size, ==, 5);
+    CHECK(S_ISREG(about.st_mode));
+    CHECK_INT(rota_file_truncate(file, -1), ==, -EINVAL);
+}
+
+TASK_TEST(errors_of_opening_are_those_of_the_kernel)
+{
+    rota_file *file = NULL;
+    write_text("text", "text");
+    CHECK_INT(rota_file_open(in_folder("none"), O_RDONLY, 0, &file), ==, -ENOENT);
+    CHECK_INT(rota_file_open(in_folder("text/none"), O_RDONLY, 0, &file), ==, -ENOTDIR);
+    CHECK_INT(rota_file_open(in_folder("text"), O_RDONLY | O_DIRECTORY, 0, &file), ==, -ENOTDIR);
+    CHECK_INT(rota_file_open(in_folder(""), O_WRONLY, 0, &file), ==, -EISDIR);
+    CHECK_INT(rota_file_open(in_folder("text"), O_WRONLY | O_CREAT | O_EXCL, 0, &file), ==,
+              -EEXIST);
+    CHECK_INT(rota_file_open("", O_RDONLY, 0, &file), ==, -ENOENT);
+    CHECK_PTR(file, ==, NULL);
+    ROTA_AUTO(rota_file) reader = opened("text", O_RDONLY);
+    char buf[4];
+    CHECK_INT(rota_file_write(reader, "x", 1), ==, -EBADF);
+    ROTA_AUTO(rota_file) writer = opened("text", O_WRONLY);
+    CHECK_INT(rota_file_read(writer, buf, 4), ==, -EBADF);
+}
+
+TASK_TEST(a_pipe_is_no_file_and_blocks_nobody)
+{
+    int fds[2];
+    rota_file *file = NULL;
+    char buf[4];
+    CHECK_OK(pipe2(fds, O_CLOEXEC));
+    CHECK_INT(rota_file_from_fd(fds[0], &file), ==, -ESPIPE);
+    CHECK_INT(rota_file_from_fd(-1, &file), ==, -EBADF);
+    close(fds[0]);
+    close(fds[1]);
+    CHECK_OK(mkfifo(in_folder("fifo"), 0600));
+    CHECK_INT(rota_file_open(in_folder("fifo"), O_WRONLY, 0, &file), ==, -ENXIO);
+    CHECK_OK(rota_file_open(in_folder("fifo"), O_RDONLY, 0, &file));
+    CHECK_INT(rota_file_read(file, buf, 4), ==, -ESPIPE);
+    file->no_read_try = true;
+    CHECK_INT(rota_file_read(file, buf, 4), ==, -ESPIPE);
+    rota_file_free(file);
+}
+
+TASK_TEST(a_temporary_file_has_no_name)
+{
+    ROTA_AUTO(rota_file) file = NULL;
+    char buf[4];
+    CHECK_OK(rota_file_temp(in_folder(""), &file));
+    CHECK_OK(rota_file_write(file, "temp", 4));
+    CHECK_INT(rota_file_pread(file, buf, 4, 0), ==, 4);
+    CHECK_INT(entries_of(in_folder("")), ==, 0);
+    CHECK_INT(rota_file_temp(in_folder("none"), &file), ==, -ENOENT);
+}
+
+static int make_temp_without_tmpfile(void *arg)
+{
+    ROTA_AUTO(rota_file) warm = NULL;
+    CHECK_OK(rota_file_temp(in_folder(""), &warm)); /* there is a thread now */
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    rota_file *file = NULL;
+    int err = rota_file_temp(in_folder(""), &file);
+    rota__fault_disarm();
+    CHECK_OK(err);
+    CHECK_OK(rota_file_write(file, "temp", 4));
+    CHECK_INT(entries_of(in_folder("")), ==, 0);
+    rota_file_free(file);
+    return 0;
+}
+
+TEST_WITH(without_nameless_files_a_temporary_one_loses_its_name, .without_faults = true)
+{
+    run_in_folder(make_temp_without_tmpfile);
+}
