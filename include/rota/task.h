@@ -1,7 +1,8 @@
 /* task: tasks, futures, groups, scopes, locals, generators.
  *
  * A task is a function `int fn(void *arg)` with a stack of its own. It runs until it calls something
- * that has to wait; then another task runs. Inside a task, code reads like blocking code:
+ * that has to wait; then another task runs. (Calls that never have to wait let the others run, too, now
+ * and then: any call marked ROTA_SUSPENDS may.) Inside a task, code reads like blocking code:
  *
  *     struct fetch { const char *url; size_t bytes; };
  *

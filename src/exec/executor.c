@@ -313,7 +313,7 @@ int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg, rota_j
         executor_leave(executor);
     else
         rota__executor_update_hold(executor);
-    return err;
+    return (int)rota__done_at_once(err);
 }
 
 int rota_job_cancel(rota_job *job)

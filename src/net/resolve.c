@@ -106,5 +106,5 @@ int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t
     int n = resolve(host, ret_addresses, max);
     for (int i = 0; i < n; i++)
         rota__address_set_port(&ret_addresses[i], port);
-    return n;
+    return (int)rota__done_at_once(n);
 }

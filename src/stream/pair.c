@@ -106,7 +106,7 @@ static ssize_t pair_read(rota_filter *filter, void *buf, size_t len)
     size_t n = ring_get(in, buf, len);
     if (n > 0)
         ring_wake(&in->writer, 0);
-    return (ssize_t)n;
+    return rota__done_at_once((ssize_t)n);
 }
 
 static ssize_t pair_write(rota_filter *filter, const void *buf, size_t len)
@@ -122,7 +122,7 @@ static ssize_t pair_write(rota_filter *filter, const void *buf, size_t len)
         return -EPIPE;
     size_t n = ring_put(out, buf, len);
     ring_wake(&out->reader, 0);
-    return (ssize_t)n;
+    return rota__done_at_once((ssize_t)n);
 }
 
 static int pair_shutdown(rota_filter *filter)

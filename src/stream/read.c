@@ -50,7 +50,9 @@ static inline ssize_t pull(rota_stream *s, void *buf, size_t len)
 static ssize_t read_some_buffered(rota_stream *s, void *buf, size_t len)
 {
     int err = rota__suspend_check();
-    return err < 0 ? err : (ssize_t)rota__buffer_get(&s->in, buf, len);
+    if (err < 0)
+        return err;
+    return rota__done_at_once((ssize_t)rota__buffer_get(&s->in, buf, len));
 }
 
 ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
@@ -87,7 +89,7 @@ static int read_exact(rota_stream *s, char *buf, size_t len)
             return put_back(s, buf, got, n == 0 ? ROTA_EOF : (int)n);
         got += (size_t)n;
     }
-    return 0;
+    return (int)rota__done_at_once(0);
 }
 
 int rota_stream_read_exact(rota_stream *s, void *buf, size_t len)
@@ -145,7 +147,7 @@ static ssize_t seek(rota_stream *s, rota_str separator, size_t limit)
         char *front = rota__buffer_front(&s->in);
         char *found = end > from ? find(front + from, end - from, separator) : NULL;
         if (found)
-            return found - front + (ssize_t)separator.len;
+            return rota__done_at_once(found - front + (ssize_t)separator.len);
         if (count >= limit)
             return rota__stream_failed(s, ROTA_ELIMIT, false);
         from = end >= separator.len ? end - separator.len + 1 : 0;
@@ -237,7 +239,7 @@ static ssize_t peek(rota_stream *s, size_t len)
         if (n == 0)
             break;
     }
-    return (ssize_t)rota__buffer_count(&s->in);
+    return rota__done_at_once((ssize_t)rota__buffer_count(&s->in));
 }
 
 ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data)

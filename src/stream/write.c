@@ -54,8 +54,10 @@ static int write_specially(rota_stream *s, const void *buf, size_t len)
     if (err < 0)
         return err;
     if (!s->corked || len > s->limit)
-        return rota__stream_send(s, buf, len, false);
-    return rota__buffer_append(&s->out, buf, len) ? 0 : rota__stream_failed(s, -ENOMEM, true);
+        err = rota__stream_send(s, buf, len, false);
+    else if (!rota__buffer_append(&s->out, buf, len))
+        err = rota__stream_failed(s, -ENOMEM, true);
+    return (int)rota__done_at_once(err);
 }
 
 static inline bool writes_plainly(const rota_stream *s)

@@ -26,7 +26,7 @@ int rota_barrier_wait(rota_barrier *barrier)
     for (struct rota__waiter *w; (w = rota__line_take(&barrier->_waiters)); place++)
         rota__wake(&w->wait, place);
     barrier->_waiting = 0;
-    return place;
+    return (int)rota__done_at_once(place);
 }
 
 static int barrier_dismiss(rota_barrier *barrier, bool broken, const char *call)

@@ -5,9 +5,11 @@ static const struct rota__wait_kind event_kind = {"event", rota__line_leave};
 int rota_event_wait(rota_event *event)
 {
     int err = rota__sync_enter(&event->_home, __func__);
-    if (err < 0 || event->_set)
+    if (err < 0)
         return err;
-    return rota__line_wait(&event->_waiters, &event_kind, event);
+    if (!event->_set)
+        return rota__line_wait(&event->_waiters, &event_kind, event);
+    return (int)rota__done_at_once(0);
 }
 
 int rota_event_set(rota_event *event)

@@ -30,7 +30,7 @@ int rota_mutex_lock(rota_mutex *mutex)
     rota_task *task = rota__task_here();
     if (!mutex->_owner) {
         mutex->_owner = task;
-        return 0;
+        return (int)rota__done_at_once(0);
     }
     if (mutex->_owner == task)
         return -EDEADLK;

@@ -202,7 +202,7 @@ int rota_queue_put(rota_queue *queue, const void *item)
     if (err < 0)
         return err;
     err = put_now(queue, item);
-    return err == -EAGAIN ? put_wait(queue, item) : err;
+    return err == -EAGAIN ? put_wait(queue, item) : (int)rota__done_at_once(err);
 }
 
 static NOINLINE int get_wait(rota_queue *q, void *ret_item)
@@ -218,7 +218,7 @@ int rota_queue_get(rota_queue *queue, void *ret_item)
     if (err < 0)
         return err;
     err = get_now(queue, ret_item);
-    return err == -EAGAIN ? get_wait(queue, ret_item) : err;
+    return err == -EAGAIN ? get_wait(queue, ret_item) : (int)rota__done_at_once(err);
 }
 
 int rota_queue_try_put(rota_queue *queue, const void *item)
@@ -281,7 +281,7 @@ int rota_select(rota_case *cases, size_t n, size_t *ret_index)
         return err;
     err = rota_try_select(cases, n, ret_index);
     if (err != -EAGAIN)
-        return err;
+        return (int)rota__done_at_once(err);
     struct rota__selection s = {.cases = cases, .n = n};
     err = selection_wait(&s, &select_kind, cases);
     if (err == 0 || err == ROTA_ECLOSED)
@@ -346,9 +346,11 @@ size_t rota_queue_len(const rota_queue *queue)
 int rota_queue_join(rota_queue *queue)
 {
     int err = rota__sync_enter(&queue->home, __func__);
-    if (err < 0 || !queue->unfinished)
+    if (err < 0)
         return err;
-    return rota__line_wait(&queue->joiners, &join_kind, queue);
+    if (queue->unfinished)
+        return rota__line_wait(&queue->joiners, &join_kind, queue);
+    return (int)rota__done_at_once(0);
 }
 
 int rota_queue_task_done(rota_queue *queue)

@@ -12,7 +12,7 @@ int rota_semaphore_acquire(rota_semaphore *semaphore)
     if (!semaphore->_value)
         return rota__line_wait(&semaphore->_waiters, &semaphore_kind, semaphore);
     semaphore->_value--;
-    return 0;
+    return (int)rota__done_at_once(0);
 }
 
 int rota_semaphore_try_acquire(rota_semaphore *semaphore)

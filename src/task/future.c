@@ -108,9 +108,9 @@ int rota_future_wait(rota_future *future)
         err = future_check(future, "rota_future_wait");
     if (err < 0)
         return err;
-    if (future->_state == DONE)
-        return future->_result;
-    return rota__future_park(future, &future_kind);
+    if (future->_state != DONE)
+        return rota__future_park(future, &future_kind);
+    return (int)rota__done_at_once(future->_result);
 }
 
 /* ---- Callbacks */
@@ -205,10 +205,12 @@ static int many_wait(rota_future *const *futures, struct wait_many *many)
         else
             rota__list_append(&futures[i]->_watchers, &one->watcher.node);
     }
-    int err = enough(many) ? 0 : rota__park(&many->wait, &many_kind, NULL);
+    bool at_once = enough(many);
+    int err = at_once ? 0 : rota__park(&many->wait, &many_kind, NULL);
     for (size_t i = 0; i < many->n; i++)
         rota__list_remove(&many->ones[i].watcher.node);
-    return enough(many) ? (int)many->done : err;
+    int result = enough(many) ? (int)many->done : err;
+    return at_once ? (int)rota__done_at_once(result) : result;
 }
 
 int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)

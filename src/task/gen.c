@@ -71,6 +71,15 @@ static void gen_enter(rota_gen *gen)
     gen->caller = NULL;
 }
 
+/* Another task that asks meanwhile would replace the item: it is told that the generator runs. */
+static void gen_done_at_once(rota_gen *gen)
+{
+    int state = gen->state;
+    gen->state = RUNNING;
+    rota__done_at_once(0);
+    gen->state = state;
+}
+
 int rota_gen_next(rota_gen *gen, void **ret_item)
 {
     if (gen->home != &rota__loop_here)
@@ -82,6 +91,8 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
         return err;
     if (gen->state != ENDED)
         gen_enter(gen);
+    if (err == 0)
+        gen_done_at_once(gen);
     if (gen->state == ENDED)
         return gen->result < 0 ? gen->result : 0;
     *ret_item = gen->item;

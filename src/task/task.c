@@ -89,6 +89,12 @@ int rota__yield(rota_task *task)
     return task_stop(task);
 }
 
+ssize_t rota__let_others_run(ssize_t result)
+{
+    rota__yield(rota__task_here());
+    return result;
+}
+
 int rota_yield(void)
 {
     int err = rota__suspend_check();
@@ -125,11 +131,8 @@ ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
     do {
         struct op_wait w = {.op = op};
         op->owner = &w.wait;
-        if (rota__op_start(op)) {
-            if (--task->budget <= 0)
-                rota__yield(task);
-            return op->result;
-        }
+        if (rota__op_start(op))
+            return rota__done_at_once(op->result);
         rota__park(&w.wait, kind, op->fd);
         bool again = op->result == -EAGAIN;
         if (op->withdrawn && (again || op->result == -ECANCELED))

@@ -56,7 +56,7 @@ struct rota_task {
     struct rota__list scopes; /* innermost first; `own` is the last */
     int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
     int woken_with;           /* what rota__park returns */
-    int budget;               /* operations it may still do at once before it has to yield */
+    int budget;               /* calls that may still be done at once before it has to yield */
     struct rota__scope own;
     struct rota__coro coro;
     struct rota__stack *stack;
@@ -75,7 +75,7 @@ struct rota_task {
     char name[32];
 };
 
-/* Operations that a task may do at once before the others get their turn. */
+/* Calls that a task may have done at once before the others get their turn. */
 #define ROTA__BUDGET 64
 
 /* The running task, or NULL. */
@@ -107,6 +107,18 @@ void rota__wake(struct rota__wait *wait, int result);
 
 /* Lets the other ready tasks run, whatever scopes say. Returns 0. */
 int rota__yield(rota_task *task);
+
+/* Yields, and returns `result`. */
+ssize_t rota__let_others_run(ssize_t result);
+
+/* What may suspend and did not have to ends with this: when the task's budget is used up, the others get
+ * their turn, and deadlines are looked at. What others may free must not be touched afterwards. Returns
+ * `result`. */
+static inline ssize_t rota__done_at_once(ssize_t result)
+{
+    bool may_go_on = --rota__loop_here->current->budget > 0;
+    return __builtin_expect(may_go_on, true) ? result : rota__let_others_run(result);
+}
 
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only when
  * the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's scopes;
