@@ -211,6 +211,7 @@ static void require_backend(const char *backend)
 
 static _Noreturn void child_run(const struct run *run, int output, const sigset_t *signals)
 {
+    signal(SIGINT, SIG_DFL); /* ignored in what a script starts in the background */
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     setpgid(0, 0);

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -267,6 +268,8 @@ def parse(names):
 
 def main():
     os.chdir(ROOT)
+    # Ignored in what a script starts in the background, and then by all that is started from here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     suites, wanted = parse(sys.argv[1:])
     total = Tally()
     for name in suites:
