@@ -196,7 +196,7 @@ TEST_WITH(shortened_transfer_is_one_byte, .without_faults = true)
 /* Rule 5: words for all codes. */
 TEST(every_rota_code_has_words_of_its_own)
 {
-    for (int a = ROTA_EOF; a >= ROTA_ESCOPE; a--) {
+    for (int a = ROTA_EOF; a >= ROTA_ETRUNCATED; a--) {
         CHECK(strcmp(rota_strerror(a), "unknown error") != 0);
         for (int b = ROTA_EOF; b > a; b--)
             CHECK(strcmp(rota_strerror(a), rota_strerror(b)) != 0);

@@ -148,9 +148,13 @@ def check_includes():
     return tally
 
 
+# Where they lie in a build folder, without their endings.
+LIBRARIES = ["librota", "src/tls/librota-tls"]
+
+
 def check_symbols():
-    """The shared library exports rota_..., the static one rota_... and rota__..., and every function
-    that a public header declares is there."""
+    """The shared libraries export rota_..., the static ones rota_... and rota__..., and every function
+    that a public header declares is in one of them."""
     tally, suite = Tally(), matrix.SUITES["gcc"]
     problem = build(suite)
     if problem:
@@ -161,18 +165,21 @@ def check_symbols():
         _, output = run(["nm", "--defined-only", *arguments], cwd=ROOT / suite.folder)
         return {line.split()[-1] for line in output.splitlines() if len(line.split()) == 3}
 
-    shared, static = names("-D", "librota.so"), names("-g", "librota.a")
-    strange = sorted(n for n in shared if not re.match(r"rota_(?!_)", n))
-    tally.add_check("librota.so exports only rota_...", shared and not strange, "\n".join(strange))
-    strange = sorted(n for n in static if not n.startswith("rota_"))
-    tally.add_check("librota.a defines only rota_... and rota__...", static and not strange, "\n".join(strange))
+    exported = set()
+    for library in LIBRARIES:
+        shared, static = names("-D", f"{library}.so"), names("-g", f"{library}.a")
+        strange = sorted(n for n in shared if not re.match(r"rota_(?!_)", n))
+        tally.add_check(f"{library}.so exports only rota_...", shared and not strange, "\n".join(strange))
+        strange = sorted(n for n in static if not n.startswith("rota_"))
+        tally.add_check(f"{library}.a defines only rota_... and rota__...", static and not strange, "\n".join(strange))
+        exported |= shared
 
     declared = set()
     for header in (ROOT / "include").glob("rota/*.h"):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
         declared |= set(re.findall(r"^(?:ROTA_API|ROTA_SUSPENDS)\b[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE))
-    missing = sorted(declared - shared)
-    tally.add_check("librota.so has what its headers declare", declared and not missing, "\n".join(missing))
+    missing = sorted(declared - exported)
+    tally.add_check("the libraries have what the headers declare", declared and not missing, "\n".join(missing))
     return tally
 
 
@@ -195,8 +202,8 @@ def check_install():
         env = {"PKG_CONFIG_PATH": str(config.parent), "PKG_CONFIG_SYSROOT_DIR": folder,
                "LD_LIBRARY_PATH": str(config.parent.parent)}
 
-        def flags(*arguments):
-            return shlex.split(run(["pkg-config", *arguments, "rota"], env)[1])
+        def flags(*arguments, package="rota"):
+            return shlex.split(run(["pkg-config", *arguments, package], env)[1])
 
         include, program = flags("--cflags"), destination / "installed"
         for compiler in ("gcc", "clang"):
@@ -213,6 +220,14 @@ def check_install():
             if status == 0:
                 status, output = run([program], env, limit=60)
             tally.add_check(f"program with {compiler}", status == 0, output)
+        for link in (["--libs"], ["--static", "--libs"]):
+            kind = ["-static"] if "--static" in link else []
+            status, output = run(["gcc", "-std=c17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *kind,
+                                  *flags("--cflags", package="rota-tls"), "tests/installed_tls.c", "-o", program,
+                                  *flags(*link, package="rota-tls")], env)
+            if status == 0:
+                status, output = run([program], env, limit=60)
+            tally.add_check(f"program with rota-tls and {' '.join(link)}", status == 0, output)
         headers = sorted(p.relative_to(ROOT / "include") for p in (ROOT / "include").rglob("*.h"))
         for header in headers:
             for compiler, standard in (("g++", "c++17"), ("clang++", "c++17"), ("gcc", "c17")):

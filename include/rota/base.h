@@ -115,6 +115,9 @@ enum {
     ROTA_ETHREAD = -65543,  /* an object was used from a thread that is not its loop's */
     ROTA_ECRASHED = -65544, /* a worker process died while it ran the job */
     ROTA_ESCOPE = -65545,   /* a generator yielded inside a scope that it had opened itself */
+    ROTA_ETLS = -65546,     /* the peer speaks no TLS, none in common with us, or refused ours */
+    ROTA_ECERT = -65547,    /* the peer's certificate is not to be trusted */
+    ROTA_ETRUNCATED = -65548, /* an encrypted connection was cut off: what was read may be a part */
     ROTA_EHELD = -65550     /* a process has ended, but others hold its pipes open */
 };
 

@@ -23,6 +23,12 @@ static const char *rota_code_words(int err)
         return "worker process died while running the job";
     case ROTA_ESCOPE:
         return "generator yielded inside a scope that it opened";
+    case ROTA_ETLS:
+        return "TLS failed";
+    case ROTA_ECERT:
+        return "certificate not to be trusted";
+    case ROTA_ETRUNCATED:
+        return "connection was cut off before its end";
     case ROTA_EHELD:
         return "process ended, but its pipes are held open by another one";
     default:

@@ -1,0 +1,230 @@
+/* A stream's filter: data through OpenSSL, the waiting around it. */
+#include "tls/tls.h"
+
+#include <string.h>
+
+/* How much is read below at once: from a request's worth to one that holds the longest record. Output is
+ * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none. */
+enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048 };
+
+int rota__tls_fill(struct rota__tls *t)
+{
+    t->in.head = t->in.tail = 0;
+    if (t->in.size != t->step)
+        rota__tls_bytes_fini(&t->in);
+    if (!rota__tls_reserve(&t->in, t->step))
+        return -ENOMEM;
+    ssize_t n = rota_filter_read(t->filter.below, t->in.data, t->step);
+    if (n <= 0)
+        return n < 0 ? (int)n : ROTA_ETRUNCATED;
+    t->in.tail = (size_t)n;
+    if (t->in.tail == t->step && t->step < STEP_MAX)
+        t->step *= 3;
+    else if (t->in.tail < t->step / 8 && t->step > STEP_MIN)
+        t->step /= 3;
+    return 0;
+}
+
+int rota__tls_flush(struct rota__tls *t)
+{
+    while (rota__tls_count(&t->out)) {
+        ssize_t n =
+            rota_filter_write(t->filter.below, t->out.data + t->out.head, rota__tls_count(&t->out));
+        if (n < 0)
+            return (int)n;
+        t->out.head += (size_t)n;
+    }
+    t->out.head = t->out.tail = 0;
+    if (t->out.size > KEPT)
+        rota__tls_bytes_fini(&t->out);
+    return 0;
+}
+
+int rota__tls_failed(struct rota__tls *t)
+{
+    t->failed = rota__tls_why(t->why, sizeof t->why);
+    return t->failed;
+}
+
+/* ---- Reading */
+
+static int truncated(struct rota__tls *t)
+{
+    snprintf(t->why, sizeof t->why, "%s", rota_strerror(ROTA_ETRUNCATED));
+    return t->failed = ROTA_ETRUNCATED;
+}
+
+/* What is there already. Returns -EAGAIN where that is not a whole record. */
+static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
+{
+    size_t n;
+    rota__tls_clear_errors();
+    int ok = SSL_read_ex(t->ssl, buf, len, &n);
+    if (ok)
+        return (ssize_t)n;
+    switch (SSL_get_error(t->ssl, ok)) {
+    case SSL_ERROR_WANT_READ:
+        return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        t->ended = true;
+        return 0;
+    default:
+        return rota__tls_failed(t);
+    }
+}
+
+static ssize_t read_inside(struct rota__tls *t, void *buf, size_t len)
+{
+    ssize_t n = -EAGAIN;
+    if (rota__tls_count(&t->in) || SSL_has_pending(t->ssl)) {
+        int err = rota_filter_check();
+        n = err < 0 ? err : read_here(t, buf, len);
+    }
+    while (n == -EAGAIN) {
+        int err = rota__tls_fill(t);
+        if (err < 0)
+            return err == ROTA_ETRUNCATED ? truncated(t) : err;
+        n = read_here(t, buf, len);
+    }
+    return n;
+}
+
+static ssize_t tls_read(rota_filter *filter, void *buf, size_t len)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    if (t->failed || t->ended)
+        return t->failed;
+    t->reading = true;
+    ssize_t n = read_inside(t, buf, len);
+    t->reading = false;
+    return n;
+}
+
+/* ---- Writing */
+
+/* Sends for a writer: what it has encrypted cannot be encrypted again. */
+static int send_all(struct rota__tls *t)
+{
+    int err = rota__tls_flush(t);
+    t->torn |= err < 0;
+    return err;
+}
+
+static int check_writer(struct rota__tls *t)
+{
+    if (t->failed)
+        return t->failed;
+    return t->torn || t->said_end ? -EPIPE : rota_filter_check();
+}
+
+static ssize_t tls_write(rota_filter *filter, const void *buf, size_t len)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    size_t n;
+    int err = check_writer(t);
+    if (err < 0)
+        return err;
+    rota__tls_clear_errors();
+    if (!SSL_write_ex(t->ssl, buf, len < OUT_MOST ? len : OUT_MOST, &n))
+        return rota__tls_failed(t);
+    err = send_all(t);
+    return err < 0 ? err : (ssize_t)n;
+}
+
+/* Encrypts a close_notify. */
+static int say_end(struct rota__tls *t)
+{
+    if (t->said_end)
+        return 0;
+    rota__tls_clear_errors();
+    t->said_end = true;
+    return SSL_shutdown(t->ssl) < 0 && ERR_peek_error() ? rota__tls_failed(t) : 0;
+}
+
+static int tls_shutdown(rota_filter *filter)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    int err = t->said_end ? rota_filter_check() : check_writer(t);
+    if (err == 0)
+        err = say_end(t);
+    return err < 0 ? err : send_all(t);
+}
+
+/* ---- The end */
+
+/* Without this the peer's last bytes, which nobody reads, would make the kernel answer with a reset,
+ * and that would overtake what we have sent. */
+static void await_end(struct rota__tls *t)
+{
+    char ignored[512];
+    while (!t->ended && !t->failed && read_inside(t, ignored, sizeof ignored) > 0)
+        ;
+}
+
+static void tls_farewell(rota_filter *filter)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    if (t->torn)
+        return;
+    if (!t->failed)
+        say_end(t);
+    if (rota__tls_flush(t) == 0 && !t->reading)
+        await_end(t);
+}
+
+static void tls_close(rota_filter *filter)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    SSL_free(t->ssl);
+    rota_tls_context_free(t->context);
+    rota__tls_bytes_fini(&t->in);
+    rota__tls_bytes_fini(&t->out);
+    rota_free(t->resumes);
+    rota_free(t);
+}
+
+static const char *tls_error(rota_filter *filter)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    return t->why[0] ? t->why : NULL;
+}
+
+const rota_filter_kind rota__tls_kind = {
+    .name = "TLS",
+    .start = rota__tls_start,
+    .read = tls_read,
+    .write = tls_write,
+    .shutdown = tls_shutdown,
+    .farewell = tls_farewell,
+    .close = tls_close,
+    .error = tls_error,
+};
+
+static int set_up(struct rota__tls *t)
+{
+    BIO *bio = NULL;
+    t->ssl = SSL_new(t->context->ctx);
+    if (t->ssl)
+        bio = rota__tls_bio_new(t);
+    if (!bio)
+        return -ENOMEM;
+    SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_app_data(t->ssl, t);
+    return 0;
+}
+
+int rota__tls_new(rota_tls_context *context, struct rota__tls **ret_tls)
+{
+    struct rota__tls *t = rota_zalloc(sizeof *t);
+    if (!t)
+        return -ENOMEM;
+    *t = (struct rota__tls){{.kind = &rota__tls_kind}, .context = context, .step = STEP_MIN};
+    rota__tls_context_use(context);
+    int err = set_up(t);
+    if (err < 0) {
+        tls_close(&t->filter);
+        return err;
+    }
+    *ret_tls = t;
+    return 0;
+}

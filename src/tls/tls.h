@@ -1,0 +1,140 @@
+/* Inside tls: a stream's filter, and the context that filters share.
+ *
+ * OpenSSL never waits: it reads and writes the filter's memory, and the filter waits for the layer
+ * below outside of OpenSSL's calls. So one task may read while another writes the same SSL object.
+ *
+ *     states    start -> open -> failed          (failed: reads and writes return that)
+ *     read      open; `in` is filled only while it is empty
+ *     write     open -> torn                     (torn: what was encrypted did not all go out)
+ *
+ * 1. No call suspends while OpenSSL is on the stack.
+ * 2. What was read below stays in `in`, or in OpenSSL, until a read returns it.
+ * 3. What OpenSSL has encrypted stays in `out` until it is sent, in order; only a writer sends (or the
+ *    handshake, or the farewell, when nobody else writes). After a torn write nothing is encrypted.
+ * 4. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
+ *    and read right after. */
+#ifndef ROTA__TLS_TLS_H
+#define ROTA__TLS_TLS_H
+
+#include <rota/filter.h>
+#include <rota/tls.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#define ROTA__TLS_WHY 192
+
+/* Bytes between `head` and `tail`, in memory that exists only while it is needed. */
+struct rota__tls_bytes {
+    char *data;
+    size_t size, head, tail;
+};
+
+static inline size_t rota__tls_count(const struct rota__tls_bytes *b)
+{
+    return b->tail - b->head;
+}
+
+/* The sessions that a context's clients may resume, the newest first. */
+struct rota__tls_sessions {
+    pthread_mutex_t mutex;
+    struct rota__tls_session *first;
+    size_t limit;
+};
+
+struct rota_tls_context {
+    atomic_int uses;
+    SSL_CTX *ctx;
+    rota_time handshake_timeout;
+    bool insecure;
+    bool needs_system; /* its authorities are to be trusted, and are not loaded yet */
+    pthread_mutex_t system_mutex;
+    bool has_certificate;
+    rota_tls_clients clients;
+    rota_tls_choose_fn *choose;
+    void *choose_arg;
+    unsigned char *alpn; /* as on the wire */
+    unsigned alpn_len;
+    struct rota__tls_sessions sessions;
+};
+
+struct rota__tls {
+    rota_filter filter;
+    rota_tls_context *context;
+    SSL *ssl;
+    struct rota__tls_bytes in, out; /* encrypted */
+    size_t step;                    /* how much is asked for from below at once */
+    int failed;                     /* final */
+    bool torn;
+    bool reading;  /* somebody is inside a read */
+    bool ended;    /* the peer has said close_notify */
+    bool said_end; /* so have we */
+    char *resumes; /* what sessions are kept under; NULL: none are */
+    char why[ROTA__TLS_WHY];
+};
+
+extern const rota_filter_kind rota__tls_kind;
+
+static inline struct rota__tls *rota__tls_of(rota_filter *filter)
+{
+    return (struct rota__tls *)filter; /* its first member */
+}
+
+/* ---- bio.c */
+
+/* The transport of an SSL object: reads t->in, appends to t->out. NULL: no memory. */
+BIO *rota__tls_bio_new(struct rota__tls *t);
+bool rota__tls_reserve(struct rota__tls_bytes *b, size_t more);
+void rota__tls_bytes_fini(struct rota__tls_bytes *b);
+
+/* ---- filter.c */
+
+/* A filter that is not started. Returns 0 or -ENOMEM. */
+int rota__tls_new(rota_tls_context *context, struct rota__tls **ret_tls);
+/* Reads below once. Returns 0, ROTA_ETRUNCATED, or an error from below. */
+int rota__tls_fill(struct rota__tls *t);
+/* Sends what is encrypted. Returns 0 or an error from below, and then the rest is still in `out`. */
+int rota__tls_flush(struct rota__tls *t);
+/* The failure of an OpenSSL call, with its reason in t->why. */
+int rota__tls_failed(struct rota__tls *t);
+
+/* ---- handshake.c */
+
+int rota__tls_start(rota_filter *filter);
+/* Notes in the filter why a certificate is refused; OpenSSL's verify callback. */
+int rota__tls_verified(int good, X509_STORE_CTX *chain);
+
+/* ---- context.c */
+
+void rota__tls_context_use(rota_tls_context *context);
+/* Loads the system's authorities where they are wanted and missing. Blocks. Returns 0, ROTA_ETLS, -ENOMEM. */
+int rota__tls_trust_system(rota_tls_context *context);
+
+/* ---- sessions.c */
+
+void rota__tls_sessions_init(struct rota__tls_sessions *sessions, size_t limit);
+void rota__tls_sessions_fini(struct rota__tls_sessions *sessions);
+/* One to resume, or NULL; to be freed. */
+SSL_SESSION *rota__tls_sessions_take(struct rota__tls_sessions *sessions, const char *key);
+/* Keeps a session if there is memory for it. Returns whether it took it over. */
+bool rota__tls_sessions_put(struct rota__tls_sessions *sessions, const char *key,
+                            SSL_SESSION *session);
+
+/* ---- words.c */
+
+static inline void rota__tls_clear_errors(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+/* Empties OpenSSL's error queue: returns -ENOMEM or ROTA_ETLS, and the reason in words. */
+int rota__tls_why(char *ret_why, size_t size);
+/* Why a certificate is refused, in words. */
+void rota__tls_why_not(X509_STORE_CTX *chain, char *ret_why, size_t size);
+/* What rota_tls_error returns. */
+void rota__tls_set_error(const char *format, ...) ROTA_PRINTF(1, 2);
+
+#endif

@@ -1,0 +1,1420 @@
+#include "base/alloc.h"
+#include "certificates.h"
+#include "harness.h"
+#include "tls/tls.h"
+
+#include <rota.h>
+#include <rota/tls.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Streams in memory know no backend, and making keys takes time: what has its faults covered by another
+ * case is run without. */
+#define TEST_ALREADY(name_) TEST_WITH(name_, .without_faults = true)
+
+/* ---- Setting */
+
+static struct authority authority;
+static struct identity server_identity;
+
+static void run(rota_fn *fn, void *arg)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(fn, arg, &options));
+}
+
+/* An authority, and a server that it vouches for. */
+static void make_authority(void)
+{
+    authority = authority_new("Test Authority");
+    server_identity = identity_new(&authority, &(struct wanted){0});
+}
+
+static void free_authority(void)
+{
+    identity_free(&server_identity);
+    authority_free(&authority);
+}
+
+static rota_tls_context *context_with(rota_tls_options options)
+{
+    rota_tls_context *context;
+    int err = rota_tls_context_new(&options, &context);
+    if (err < 0)
+        FAIL("rota_tls_context_new: %s", rota_tls_error());
+    return context;
+}
+
+static rota_tls_context *server_with(rota_tls_options options)
+{
+    if (!options.cert_pem.len) {
+        options.cert_pem = server_identity.cert_pem;
+        options.key_pem = server_identity.key_pem;
+    }
+    return context_with(options);
+}
+
+static rota_tls_context *client_with(rota_tls_options options)
+{
+    options.ca_pem = authority.pem;
+    return context_with(options);
+}
+
+/* Two ends of one connection, each with its context. */
+struct link {
+    rota_stream *client, *server;
+    rota_tls_context *client_tls, *server_tls;
+    const char *host;
+    int client_result, server_result;
+};
+
+static struct link link_of(size_t capacity)
+{
+    struct link l = {.host = "localhost"};
+    CHECK_OK(rota_stream_pair(capacity, &l.client, &l.server));
+    l.client_tls = client_with((rota_tls_options){0});
+    l.server_tls = server_with((rota_tls_options){0});
+    return l;
+}
+
+/* A link with contexts of the test's. */
+static struct link link_with(rota_tls_context *client_tls, rota_tls_context *server_tls)
+{
+    struct link l = {.host = "localhost", .client_tls = client_tls, .server_tls = server_tls};
+    CHECK_OK(rota_stream_pair(0, &l.client, &l.server));
+    return l;
+}
+
+static int start_client(void *arg)
+{
+    struct link *l = arg;
+    l->client_result = rota_tls_start_client(l->client, l->client_tls, l->host);
+    return 0;
+}
+
+static int start_server(void *arg)
+{
+    struct link *l = arg;
+    l->server_result = rota_tls_start_server(l->server, l->server_tls);
+    return 0;
+}
+
+static void start(struct link *l)
+{
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, start_client, l);
+    rota_group_spawn(&g, start_server, l);
+    CHECK_OK(rota_group_wait(&g));
+}
+
+static void start_well(struct link *l)
+{
+    start(l);
+    if (l->client_result < 0)
+        FAIL("client: %s", rota_stream_error(l->client));
+    if (l->server_result < 0)
+        FAIL("server: %s", rota_stream_error(l->server));
+}
+
+static struct link open_link(size_t capacity)
+{
+    struct link l = link_of(capacity);
+    start_well(&l);
+    return l;
+}
+
+static int free_stream(void *arg)
+{
+    rota_stream_free(arg);
+    return 0;
+}
+
+/* Both at once, as two programs would. */
+static void free_streams(struct link *l)
+{
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    if (rota_group_spawn(&g, free_stream, l->client) < 0)
+        rota_stream_free(l->client);
+    rota_stream_free(l->server);
+    rota_group_wait(&g);
+}
+
+static void free_link(struct link *l)
+{
+    free_streams(l);
+    rota_tls_context_free(l->client_tls);
+    rota_tls_context_free(l->server_tls);
+}
+
+static void put(rota_stream *s, const char *text)
+{
+    CHECK_INT(rota_stream_write(s, text, strlen(text)), ==, 0);
+}
+
+static void expect(rota_stream *s, const char *text)
+{
+    char got[64] = "";
+    CHECK_INT(rota_stream_read_exact(s, got, strlen(text)), ==, 0);
+    CHECK_STR(got, text);
+}
+
+static void expect_end(rota_stream *s)
+{
+    char c;
+    CHECK_INT(rota_stream_read(s, &c, 1), ==, 0);
+}
+
+static void greet(struct link *l)
+{
+    put(l->client, "hello");
+    expect(l->server, "hello");
+    put(l->server, "welcome");
+    expect(l->client, "welcome");
+}
+
+static void check_contains(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        FAIL("\"%s\" is not in \"%s\"", part, text);
+}
+
+/* ---- The snippet of the header */
+
+static int ask(const char *host, int port, rota_tls_context *tls, char *ret_reply, size_t len)
+{
+    ROTA_AUTO(rota_stream) s = NULL;
+    int err = rota_tls_connect(host, port, tls, NULL, &s);
+    if (err < 0) {
+        fprintf(stderr, "%s: %s\n", host, rota_tls_error());
+        return err; // "certificate has expired", for instance
+    }
+    err = rota_stream_write(s, "hello", 5);
+    return err < 0 ? err : rota_stream_read_exact(s, ret_reply, len);
+}
+
+static int handle(rota_stream *s, void *tls) // for rota_serve(listener, handle, tls, NULL)
+{
+    char buf[16384];
+    ssize_t n = rota_tls_start_server(s, tls);
+    while (n >= 0 && (n = rota_stream_read(s, buf, sizeof buf)) > 0)
+        n = rota_stream_write(s, buf, (size_t)n);
+    return (int)n;
+}
+
+struct site {
+    rota_listener *listener;
+    rota_tls_context *tls;
+};
+
+static int serve_site(void *arg)
+{
+    struct site *site = arg;
+    return rota_serve(site->listener, handle, site->tls, NULL);
+}
+
+static int snippet_main(void *arg)
+{
+    ROTA_AUTO(rota_tls_context) client = client_with((rota_tls_options){0});
+    ROTA_AUTO(rota_tls_context) server = server_with((rota_tls_options){0});
+    struct site site = {.tls = server};
+    char reply[6] = "";
+    CHECK_OK(rota_tcp_listen("localhost", 0, NULL, &site.listener));
+    int port = rota_listener_port(site.listener);
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, serve_site, &site);
+    CHECK_INT(ask("localhost", port, client, reply, 5), ==, 0);
+    CHECK_STR(reply, "hello");
+    CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, 0);
+    CHECK_INT(ask("::1", port, client, reply, 5), ==, ROTA_ECERT);
+    check_contains(rota_tls_error(), "certificate is for localhost, 127.0.0.1, not ");
+    rota_group_cancel(&g);
+    rota_group_wait(&g);
+    rota_listener_free(site.listener);
+    CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, -ECONNREFUSED);
+    check_contains(rota_tls_error(), "Connection refused");
+    return 0;
+}
+
+TEST_BOTH(the_snippet_of_the_header_works)
+{
+    make_authority();
+    run(snippet_main, NULL);
+    free_authority();
+}
+
+/* ---- Data */
+
+enum { MUCH = 300000 };
+
+struct transfer {
+    rota_stream *s;
+    unsigned char key;
+    size_t amount, step;
+};
+
+static unsigned char byte_at(unsigned char key, size_t i)
+{
+    return (unsigned char)(key + i * 7 + (i >> 8));
+}
+
+static int send_much(void *arg)
+{
+    struct transfer *t = arg;
+    char *bytes = malloc(t->step);
+    int err = 0;
+    for (size_t done = 0; done < t->amount && err == 0;) {
+        size_t n = t->amount - done < t->step ? t->amount - done : t->step;
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)byte_at(t->key, done + i);
+        err = rota_stream_write(t->s, bytes, n);
+        done += n;
+    }
+    free(bytes);
+    return err < 0 ? err : rota_stream_shutdown(t->s);
+}
+
+static int receive_much(void *arg)
+{
+    struct transfer *t = arg;
+    unsigned char *bytes = malloc(t->step);
+    size_t done = 0;
+    ssize_t n;
+    while ((n = rota_stream_read(t->s, bytes, t->step)) > 0) {
+        for (ssize_t i = 0; i < n; i++, done++)
+            if (bytes[i] != byte_at(t->key, done))
+                FAIL("byte %zu is wrong", done);
+    }
+    free(bytes);
+    if (n == 0)
+        CHECK_INT(done, ==, t->amount);
+    return (int)n;
+}
+
+struct size {
+    size_t capacity, write, read;
+};
+
+static int both_ways_main(void *arg)
+{
+    const struct size *size = arg;
+    size_t amount = size->capacity == 1 ? 3000 : MUCH;
+    struct link l = open_link(size->capacity);
+    struct transfer transfers[] = {
+        {l.client, 1, amount, size->write},
+        {l.client, 2, amount, size->read},
+        {l.server, 2, amount, size->write},
+        {l.server, 1, amount, size->read},
+    };
+    rota_call calls[] = {
+        {send_much, &transfers[0], 0},
+        {receive_much, &transfers[1], 0},
+        {send_much, &transfers[2], 0},
+        {receive_much, &transfers[3], 0},
+    };
+    CHECK_INT(rota_gather(calls, 4), ==, 0);
+    free_link(&l);
+    return 0;
+}
+
+TEST(much_goes_both_ways_at_once_however_it_is_cut)
+{
+    make_authority();
+    run(both_ways_main, &(struct size){0, 4096, 4096});
+    run(both_ways_main, &(struct size){0, 200000, 100000});
+    run(both_ways_main, &(struct size){1000, 16384, 17});
+    run(both_ways_main, &(struct size){1, 700, 512});
+    free_authority();
+}
+
+static int lines_main(void *arg)
+{
+    struct link l = open_link(0);
+    rota_str line;
+    struct iovec pieces[] = {{(void *)"two ", 4}, {(void *)"pieces\nrest", 11}};
+    rota_stream_cork(l.client);
+    put(l.client, "held back\n");
+    CHECK_INT(rota_stream_writev(l.client, pieces, 2), ==, 0);
+    CHECK_INT(rota_stream_flush(l.client), ==, 0);
+    CHECK_INT(rota_stream_read_line(l.server, &line), ==, 1);
+    CHECK_STR(line.ptr, "held back");
+    CHECK_INT(rota_stream_read_line(l.server, &line), ==, 1);
+    CHECK_STR(line.ptr, "two pieces");
+    expect(l.server, "rest");
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(lines_and_held_back_output_work_as_on_any_stream)
+{
+    make_authority();
+    run(lines_main, NULL);
+    free_authority();
+}
+
+static int key_update_main(void *arg)
+{
+    struct link l = open_link(0);
+    SSL *ssl = rota__tls_of(rota_stream_filter(l.client, &rota__tls_kind))->ssl;
+    greet(&l);
+    CHECK_INT(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), ==, 1);
+    greet(&l);
+    greet(&l);
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(keys_are_updated_on_the_way)
+{
+    make_authority();
+    run(key_update_main, NULL);
+    free_authority();
+}
+
+/* ---- What was agreed on */
+
+static int agreed_main(void *arg)
+{
+    bool old = *(bool *)arg;
+    rota_tls_options options = {.max_version = old ? ROTA_TLS_1_2 : ROTA_TLS_DEFAULT};
+    struct link l = link_with(client_with((rota_tls_options){0}), server_with(options));
+    CHECK_PTR(rota_tls_version_name(l.client), ==, NULL);
+    CHECK_PTR(rota_tls_cipher(l.client), ==, NULL);
+    CHECK(!rota_tls_resumed(l.client));
+    unsigned char print[32], expected[32];
+    CHECK_INT(rota_tls_peer_fingerprint(l.client, print), ==, -ENOTCONN);
+    start_well(&l);
+    greet(&l);
+    const char *version = old ? "TLSv1.2" : "TLSv1.3";
+    char subject[32];
+    CHECK_STR(rota_tls_version_name(l.client), version);
+    CHECK_STR(rota_tls_version_name(l.server), version);
+    CHECK_STR(rota_tls_cipher(l.client), rota_tls_cipher(l.server));
+    CHECK_STR(rota_tls_server_name(l.server), "localhost");
+    CHECK_INT(rota_tls_alpn(l.server).len, ==, 0);
+    CHECK_INT(rota_tls_peer_subject(l.client, subject, sizeof subject), ==, 12);
+    CHECK_STR(subject, "CN=localhost");
+    CHECK_INT(rota_tls_peer_subject(l.client, subject, 12), ==, -ENOBUFS);
+    CHECK_INT(rota_tls_peer_subject(l.server, subject, sizeof subject), ==, -ENOENT);
+    CHECK_INT(rota_tls_peer_fingerprint(l.client, print), ==, 0);
+    CHECK(X509_digest(server_identity.cert, EVP_sha256(), expected, NULL));
+    CHECK_MEM(print, expected, sizeof print);
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(both_sides_know_what_was_agreed_on)
+{
+    make_authority();
+    run(agreed_main, &(bool){false});
+    run(agreed_main, &(bool){true});
+    free_authority();
+}
+
+/* ---- Certificates that are not good */
+
+struct refusal {
+    struct wanted wanted;
+    bool self_signed, by_stranger, revoked, no_list;
+    const char *host;
+    const char *says, *peer_says;
+};
+
+/* Writes a temporary file and returns its name. */
+static const char *file_with(const char *text)
+{
+    static char names[8][32];
+    static int used;
+    char *name = names[used++ % 8];
+    strcpy(name, "/tmp/rota-tls-XXXXXX");
+    int fd = mkstemp(name);
+    CHECK(fd >= 0);
+    CHECK_INT(write(fd, text, strlen(text)), ==, (ssize_t)strlen(text));
+    close(fd);
+    return name;
+}
+
+static int refusal_main(void *arg)
+{
+    const struct refusal *r = arg;
+    struct authority stranger = authority_new("Stranger");
+    const struct authority *issuer = r->self_signed   ? NULL
+                                     : r->by_stranger ? &stranger
+                                                      : &authority;
+    struct identity id = identity_new(issuer, &r->wanted);
+    rota_tls_options client = {0};
+    char *list = NULL;
+    if (r->revoked || r->no_list) {
+        list = revocation_list(r->no_list ? &stranger : &authority, id.cert);
+        client.crl_file = file_with(list);
+    }
+    struct link l =
+        link_with(client_with(client),
+                  server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}));
+    if (client.crl_file)
+        unlink(client.crl_file);
+    l.host = r->host ? r->host : "localhost";
+    start(&l);
+    CHECK_INT(l.client_result, ==, ROTA_ECERT);
+    check_contains(rota_stream_error(l.client), r->says);
+    char c;
+    CHECK_INT(rota_stream_read(l.client, &c, 1), ==, ROTA_ECERT);
+    CHECK_INT(rota_stream_write(l.client, "x", 1), ==, ROTA_ECERT);
+    CHECK_INT(l.server_result < 0 ? l.server_result : rota_stream_read(l.server, &c, 1), ==,
+              ROTA_ETLS);
+    check_contains(rota_stream_error(l.server), r->peer_says);
+    free_link(&l);
+    identity_free(&id);
+    authority_free(&stranger);
+    free(list);
+    return 0;
+}
+
+TEST(a_certificate_that_is_not_good_is_refused_with_the_reason_in_words)
+{
+    struct refusal refusals[] = {
+        {.wanted = {.ends_in = -60},
+         .says = "certificate has expired",
+         .peer_says = "peer says: certificate expired"},
+        {.wanted = {.names = "DNS:other.example"},
+         .says = "certificate is for other.example, not localhost",
+         .peer_says = "peer says: bad certificate"},
+        {.host = "192.0.2.1",
+         .says = "certificate is for localhost, 127.0.0.1, not 192.0.2.1",
+         .peer_says = "peer says: bad certificate"},
+        {.self_signed = true,
+         .says = "certificate is self-signed",
+         .peer_says = "peer says: unknown CA"},
+        {.by_stranger = true,
+         .says = "unknown certificate authority: Stranger",
+         .peer_says = "peer says: unknown CA"},
+        {.revoked = true,
+         .says = "certificate has been revoked",
+         .peer_says = "peer says: certificate revoked"},
+        {.no_list = true, .says = "no revocation list", .peer_says = "peer says: unknown CA"},
+    };
+    make_authority();
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        run(refusal_main, &refusals[i]);
+    free_authority();
+}
+
+struct acceptance {
+    const char *names, *host;
+    bool insecure;
+};
+
+static int acceptance_main(void *arg)
+{
+    const struct acceptance *a = arg;
+    struct wanted wanted = {.names = a->names, .ends_in = a->insecure ? -60 : 0};
+    struct identity id = identity_new(&authority, &wanted);
+    rota_tls_options client = {.insecure_accept_any_certificate = a->insecure};
+    struct link l =
+        link_with(client_with(client),
+                  server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}));
+    l.host = a->host;
+    start_well(&l);
+    greet(&l);
+    free_link(&l);
+    identity_free(&id);
+    return 0;
+}
+
+TEST_ALREADY(names_are_matched_as_certificates_mean_them)
+{
+    struct acceptance acceptances[] = {
+        {.names = "DNS:*.example.org", .host = "www.example.org"},
+        {.names = "DNS:example.org", .host = "example.org."},
+        {.names = "DNS:example.org", .host = "EXAMPLE.org"},
+        {.names = "IP:192.0.2.1", .host = "192.0.2.1"},
+        {.names = "IP:fe80::1", .host = "fe80::1%lo"},
+        {.names = "DNS:other.example", .host = "localhost", .insecure = true},
+        {.names = "DNS:other.example", .host = NULL, .insecure = true},
+    };
+    make_authority();
+    for (size_t i = 0; i < sizeof acceptances / sizeof *acceptances; i++)
+        run(acceptance_main, &acceptances[i]);
+    free_authority();
+}
+
+static int partial_wildcard_main(void *arg)
+{
+    struct identity id =
+        identity_new(&authority, &(struct wanted){.names = "DNS:*.*.example,DNS:w*.org"});
+    struct link l =
+        link_with(client_with((rota_tls_options){0}),
+                  server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}));
+    l.host = "www.org";
+    start(&l);
+    CHECK_INT(l.client_result, ==, ROTA_ECERT);
+    free_link(&l);
+    identity_free(&id);
+    return 0;
+}
+
+TEST_ALREADY(a_wildcard_stands_for_a_whole_label_only)
+{
+    make_authority();
+    run(partial_wildcard_main, NULL);
+    free_authority();
+}
+
+static int no_host_main(void *arg)
+{
+    struct link l = link_of(0);
+    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, NULL), ==, -EINVAL);
+    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, ""), ==, -EINVAL);
+    CHECK_INT(rota_tls_start_server(l.server, l.client_tls), ==, -EINVAL);
+    put(l.client, "plain");
+    expect(l.server, "plain");
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(without_a_host_or_a_certificate_nothing_is_started)
+{
+    make_authority();
+    run(no_host_main, NULL);
+    free_authority();
+}
+
+/* ---- Peers that do not fit */
+
+static int plain_client(void *arg)
+{
+    struct link *l = arg;
+    put(l->client, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    return 0;
+}
+
+static int plain_server(void *arg)
+{
+    struct link *l = arg;
+    put(l->server, "220 mail.example ready\r\n");
+    return 0;
+}
+
+static int plain_peer_main(void *arg)
+{
+    struct link l = link_of(0), m = link_of(0);
+    plain_client(&l);
+    start_server(&l);
+    CHECK_INT(l.server_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(l.server), "peer speaks no TLS, but HTTP");
+    plain_server(&m);
+    start_client(&m);
+    CHECK_INT(m.client_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(m.client), "peer speaks no TLS");
+    free_link(&l);
+    free_link(&m);
+    return 0;
+}
+
+TEST_ALREADY(a_peer_that_speaks_no_TLS_is_named)
+{
+    make_authority();
+    run(plain_peer_main, NULL);
+    free_authority();
+}
+
+static int version_main(void *arg)
+{
+    struct link l = link_with(client_with((rota_tls_options){.min_version = ROTA_TLS_1_3}),
+                              server_with((rota_tls_options){.max_version = ROTA_TLS_1_2}));
+    start(&l);
+    CHECK_INT(l.client_result, ==, ROTA_ETLS);
+    CHECK_INT(l.server_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(l.client), "no TLS version in common");
+    check_contains(rota_stream_error(l.server), "no TLS version in common");
+    free_link(&l);
+    struct link m =
+        link_with(client_with((rota_tls_options){.max_version = ROTA_TLS_1_2,
+                                                 .ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"}),
+                  server_with((rota_tls_options){.ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384"}));
+    start(&m);
+    check_contains(rota_stream_error(m.server), "no cipher in common");
+    check_contains(rota_stream_error(m.client), "peer says: handshake failure");
+    free_link(&m);
+    return 0;
+}
+
+TEST_ALREADY(without_a_version_or_cipher_in_common_both_sides_say_so)
+{
+    make_authority();
+    run(version_main, NULL);
+    free_authority();
+}
+
+static int closed_main(void *arg)
+{
+    struct link l = link_of(0);
+    rota_stream_close(l.server);
+    start_client(&l);
+    CHECK_INT(l.client_result, ==, -EPIPE);
+    free_link(&l);
+    struct link m = link_of(0);
+    CHECK_INT(rota_stream_shutdown(m.client), ==, 0);
+    start_server(&m);
+    CHECK_INT(m.server_result, ==, ROTA_ETRUNCATED);
+    check_contains(rota_stream_error(m.server), "closed the connection during the TLS handshake");
+    free_link(&m);
+    return 0;
+}
+
+TEST_ALREADY(a_peer_that_closes_during_the_handshake_is_named)
+{
+    make_authority();
+    run(closed_main, NULL);
+    free_authority();
+}
+
+static int stall_main(void *arg)
+{
+    struct link l = link_of(0), m = link_of(0);
+    rota_time began = rota_now();
+    start_client(&l);
+    CHECK_INT(l.client_result, ==, -ETIMEDOUT);
+    CHECK_INT(rota_now() - began, ==, 10 * ROTA_SECOND);
+    check_contains(rota_stream_error(l.client), "not complete within 10 s");
+    char c;
+    CHECK_INT(rota_stream_read(l.client, &c, 1), ==, ROTA_ETLS);
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        start_server(&m);
+    }
+    CHECK_INT(m.server_result, ==, -ETIMEDOUT);
+    check_contains(rota_stream_error(m.server), "broken off");
+    began = rota_now();
+    free_link(&l);
+    free_link(&m);
+    CHECK_INT(rota_now() - began, ==, 0);
+    return 0;
+}
+
+TEST(a_peer_that_stalls_in_the_handshake_costs_ten_seconds)
+{
+    make_authority();
+    run(stall_main, NULL);
+    free_authority();
+}
+
+/* ---- A man in the middle */
+
+struct middle {
+    rota_stream *from, *to;
+    bool cut;    /* ends in the middle of what comes next */
+    bool meddle; /* changes what comes */
+};
+
+static int pass_on(void *arg)
+{
+    struct middle *m = arg;
+    char bytes[4096];
+    ssize_t n;
+    while (!m->cut && (n = rota_stream_read(m->from, bytes, sizeof bytes)) > 0) {
+        if (m->cut)
+            n = 3;
+        if (m->meddle)
+            bytes[n - 1] ^= 1;
+        if (rota_stream_write(m->to, bytes, (size_t)n) < 0)
+            break;
+    }
+    rota_stream_shutdown(m->to);
+    return 0;
+}
+
+/* A link whose bytes go through two tasks. */
+struct tapped {
+    struct link link;
+    rota_stream *left, *right;
+    struct middle up, down;
+    rota_group group;
+};
+
+static void tap(struct tapped *t)
+{
+    t->link = link_of(0);
+    rota_stream *client;
+    CHECK_OK(rota_stream_pair(0, &client, &t->left));
+    t->right = t->link.client; /* the other end of the server's pair */
+    t->link.client = client;
+    t->up = (struct middle){.from = t->left, .to = t->right};
+    t->down = (struct middle){.from = t->right, .to = t->left};
+    t->group = (rota_group)ROTA_GROUP_INIT;
+    rota_group_spawn(&t->group, pass_on, &t->up);
+    rota_group_spawn(&t->group, pass_on, &t->down);
+}
+
+static void untap(struct tapped *t)
+{
+    free_link(&t->link);
+    rota_group_cancel(&t->group);
+    rota_group_wait(&t->group);
+    rota_stream_free(t->left);
+    rota_stream_free(t->right);
+}
+
+static int truncation_main(void *arg)
+{
+    struct tapped t;
+    tap(&t);
+    start_well(&t.link);
+    greet(&t.link);
+    put(t.link.client, "whole");
+    rota_sleep(1);
+    t.up.cut = true;
+    put(t.link.client, "in part");
+    expect(t.link.server, "whole");
+    char c;
+    CHECK_INT(rota_stream_read(t.link.server, &c, 1), ==, ROTA_ETRUNCATED);
+    CHECK_INT(rota_stream_read(t.link.server, &c, 1), ==, ROTA_ETRUNCATED);
+    CHECK_STR(rota_stream_error(t.link.server),
+              "read from pair: connection was cut off before its end");
+    untap(&t);
+    return 0;
+}
+
+TEST(a_connection_cut_off_is_reported_and_not_taken_for_the_end)
+{
+    make_authority();
+    run(truncation_main, NULL);
+    free_authority();
+}
+
+static int forgery_main(void *arg)
+{
+    struct tapped t;
+    tap(&t);
+    start_well(&t.link);
+    greet(&t.link);
+    t.up.meddle = true;
+    put(t.link.client, "pay 1");
+    char c;
+    CHECK_INT(rota_stream_read(t.link.server, &c, 1), ==, ROTA_ETLS);
+    check_contains(rota_stream_error(t.link.server), "damaged or forged");
+    CHECK_INT(rota_stream_write(t.link.server, "x", 1), ==, ROTA_ETLS);
+    rota_stream_close(t.link.server);
+    CHECK_INT(rota_stream_read(t.link.client, &c, 1), ==, ROTA_ETLS);
+    check_contains(rota_stream_error(t.link.client), "peer says: bad record mac");
+    untap(&t);
+    return 0;
+}
+
+TEST_ALREADY(a_forged_record_is_named_on_both_sides)
+{
+    make_authority();
+    run(forgery_main, NULL);
+    free_authority();
+}
+
+/* ---- The end */
+
+static int half_close_main(void *arg)
+{
+    struct link l = open_link(0);
+    put(l.client, "question");
+    CHECK_INT(rota_stream_shutdown(l.client), ==, 0);
+    CHECK_INT(rota_stream_shutdown(l.client), ==, 0);
+    CHECK_INT(rota_stream_write(l.client, "x", 1), ==, -EPIPE);
+    expect(l.server, "question");
+    expect_end(l.server);
+    expect_end(l.server);
+    put(l.server, "answer");
+    expect(l.client, "answer");
+    CHECK_INT(rota_stream_close(l.server), ==, 0);
+    expect_end(l.client);
+    free_link(&l);
+    return 0;
+}
+
+TEST(after_close_notify_the_other_direction_goes_on)
+{
+    make_authority();
+    run(half_close_main, NULL);
+    free_authority();
+}
+
+static int read_end(void *arg)
+{
+    expect_end(arg);
+    return 0;
+}
+
+static int read_closed(void *arg)
+{
+    char c;
+    CHECK_INT(rota_stream_read(arg, &c, 1), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+static int close_main(void *arg)
+{
+    struct link l = open_link(0);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_time began = rota_now();
+    CHECK_INT(rota_stream_close(l.client), ==, 0);
+    CHECK_INT(rota_now() - began, ==, ROTA_SECOND); /* the server says nothing */
+    expect_end(l.server);
+    began = rota_now();
+    CHECK_INT(rota_stream_close(l.server), ==, 0);
+    CHECK_INT(rota_now() - began, ==, 0);
+    free_link(&l);
+
+    struct link m = open_link(0); /* while somebody reads */
+    rota_group_spawn(&g, read_closed, m.client);
+    rota_yield();
+    CHECK_INT(rota_stream_close(m.client), ==, 0);
+    CHECK_INT(rota_now() - began, ==, 0);
+    expect_end(m.server);
+    rota_group_wait(&g);
+    free_link(&m);
+
+    struct link n = open_link(0);
+    rota_group_spawn(&g, read_end, n.server);
+    rota_yield();
+    put(n.server, "not read by anybody");
+    CHECK_INT(rota_stream_shutdown(n.server), ==, 0);
+    CHECK_INT(rota_stream_close(n.client), ==, 0);
+    CHECK_INT(rota_now() - began, ==, 0);
+    rota_group_wait(&g);
+    free_link(&n);
+    return 0;
+}
+
+TEST(closing_says_so_and_waits_a_second_at_most_for_the_peer)
+{
+    make_authority();
+    run(close_main, NULL);
+    free_authority();
+}
+
+/* ---- Cancelling */
+
+static int write_slowly(void *arg)
+{
+    rota_stream *s = arg;
+    for (int i = 0; i < 40; i++) {
+        char text[8];
+        snprintf(text, sizeof text, "%d\n", i);
+        int err = rota_stream_write(s, text, strlen(text));
+        if (err == 0)
+            err = rota_sleep(10);
+        if (err < 0)
+            return err;
+    }
+    return rota_stream_shutdown(s);
+}
+
+static int impatient_reader_main(void *arg)
+{
+    struct link l = open_link(7);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, write_slowly, l.client);
+    int expected = 0, err = 0;
+    while (err == 0 || err == -ETIMEDOUT || err == 1) {
+        rota_str line;
+        ROTA_TIMEOUT (3) {
+            err = rota_stream_read_line(l.server, &line);
+        }
+        if (err == 1)
+            CHECK_INT(atoi(line.ptr), ==, expected++);
+        if (err == 0)
+            break;
+    }
+    CHECK_INT(err, ==, 0);
+    CHECK_INT(expected, ==, 40);
+    CHECK_OK(rota_group_wait(&g));
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_read_that_times_out_loses_nothing)
+{
+    make_authority();
+    run(impatient_reader_main, NULL);
+    free_authority();
+}
+
+static int cut_write_main(void *arg)
+{
+    struct link l = open_link(1000);
+    char bytes[5000] = "";
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        CHECK_INT(rota_stream_write(l.client, bytes, sizeof bytes), ==, -ETIMEDOUT);
+    }
+    CHECK_INT(rota_stream_write(l.client, "x", 1), ==, -EPIPE);
+    put(l.server, "still heard");
+    expect(l.client, "still heard");
+    rota_time began = rota_now();
+    rota_stream_close(l.client);
+    CHECK_INT(rota_now() - began, ==, 0);
+    ssize_t n;
+    while ((n = rota_stream_read(l.server, bytes, sizeof bytes)) > 0)
+        ;
+    CHECK_INT(n, ==, ROTA_ETRUNCATED);
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_write_that_is_cut_short_ends_the_write_side_alone)
+{
+    make_authority();
+    run(cut_write_main, NULL);
+    free_authority();
+}
+
+static int cancelled_before_main(void *arg)
+{
+    struct link l = open_link(0);
+    ROTA_TIMEOUT (0) {
+        char c;
+        rota_sleep(1);
+        CHECK_INT(rota_stream_write(l.client, "x", 1), ==, -ETIMEDOUT);
+        CHECK_INT(rota_stream_read(l.client, &c, 1), ==, -ETIMEDOUT);
+        CHECK_INT(rota_stream_shutdown(l.client), ==, -ETIMEDOUT);
+    }
+    greet(&l);
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_call_that_was_over_before_it_began_changes_nothing)
+{
+    make_authority();
+    run(cancelled_before_main, NULL);
+    free_authority();
+}
+
+/* ---- Starting on a stream in use */
+
+static int starttls_main(void *arg)
+{
+    struct link l = link_of(0);
+    rota_str line;
+    put(l.client, "STARTTLS\r\n");
+    CHECK_INT(rota_stream_read_line(l.server, &line), ==, 1);
+    put(l.server, "220 go ahead\r\n");
+    CHECK_INT(rota_stream_read_line(l.client, &line), ==, 1);
+    start_well(&l);
+    greet(&l);
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_stream_in_use_is_upgraded)
+{
+    make_authority();
+    run(starttls_main, NULL);
+    free_authority();
+}
+
+static int injection_main(void *arg)
+{
+    struct link l = link_of(0);
+    rota_str line;
+    put(l.client, "STARTTLS\r\nRCPT TO:<victim@example>\r\n");
+    CHECK_INT(rota_stream_read_line(l.server, &line), ==, 1);
+    put(l.server, "220 go ahead\r\n");
+    CHECK_INT(rota_stream_read_line(l.client, &line), ==, 1);
+    start(&l);
+    CHECK_INT(l.server_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(l.server), "peer speaks no TLS");
+    CHECK_INT(rota_stream_read_line(l.server, &line), ==, ROTA_ETLS);
+    free_link(&l);
+    return 0;
+}
+
+TEST(what_was_slipped_in_before_the_upgrade_is_never_read_as_encrypted)
+{
+    make_authority();
+    run(injection_main, NULL);
+    free_authority();
+}
+
+static int greeting_ahead(void *arg)
+{
+    struct link *l = arg;
+    rota_str line;
+    rota_sleep(1); /* the client's first message is there with the line */
+    CHECK_INT(rota_stream_read_line(l->server, &line), ==, 1);
+    CHECK_STR(line.ptr, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2");
+    return start_server(l);
+}
+
+static int proxy_line_main(void *arg)
+{
+    struct link l = link_of(0);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    put(l.client, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n");
+    rota_group_spawn(&g, start_client, &l);
+    rota_group_spawn(&g, greeting_ahead, &l);
+    CHECK_OK(rota_group_wait(&g));
+    CHECK_OK(l.client_result);
+    CHECK_OK(l.server_result);
+    greet(&l);
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_handshake_that_came_with_the_line_before_it_is_read)
+{
+    make_authority();
+    run(proxy_line_main, NULL);
+    free_authority();
+}
+
+/* ---- Protocols, names, clients */
+
+static const char *const modern[] = {"h2", "http/1.1", NULL};
+static const char *const classic[] = {"http/1.1", NULL};
+static const char *const other[] = {"imap", NULL};
+
+static int alpn_main(void *arg)
+{
+    struct link l = link_with(client_with((rota_tls_options){.alpn = modern}),
+                              server_with((rota_tls_options){.alpn = classic}));
+    start_well(&l);
+    greet(&l);
+    CHECK_INT(rota_tls_alpn(l.client).len, ==, 8);
+    CHECK_MEM(rota_tls_alpn(l.client).ptr, "http/1.1", 8);
+    CHECK_INT(rota_tls_alpn(l.server).len, ==, 8);
+    free_link(&l);
+
+    struct link m = link_with(client_with((rota_tls_options){.alpn = other}),
+                              server_with((rota_tls_options){.alpn = modern}));
+    start(&m);
+    check_contains(rota_stream_error(m.client), "no application protocol in common");
+    check_contains(rota_stream_error(m.server), "no application protocol in common");
+    free_link(&m);
+    return 0;
+}
+
+TEST_ALREADY(protocols_are_agreed_on_as_the_server_prefers)
+{
+    make_authority();
+    run(alpn_main, NULL);
+    free_authority();
+}
+
+static rota_tls_context *choose_site(void *arg, const char *name)
+{
+    rota_tls_context **sites = arg;
+    if (name && strcmp(name, "unknown.example") == 0)
+        return NULL;
+    return sites[name && strcmp(name, "b.example") == 0];
+}
+
+static int sites_main(void *arg)
+{
+    struct identity a = identity_new(&authority, &(struct wanted){"a", "DNS:a.example", 0});
+    struct identity b = identity_new(&authority, &(struct wanted){"b", "DNS:b.example", 0});
+    rota_tls_context *sites[] = {
+        server_with((rota_tls_options){.cert_pem = a.cert_pem, .key_pem = a.key_pem}),
+        server_with((rota_tls_options){.cert_pem = b.cert_pem, .key_pem = b.key_pem}),
+    };
+    rota_tls_options choosing = {.choose = choose_site, .choose_arg = sites};
+    const char *hosts[] = {"a.example", "b.example", "unknown.example"};
+    for (int i = 0; i < 3; i++) {
+        struct link l = link_with(client_with((rota_tls_options){0}), context_with(choosing));
+        l.host = hosts[i];
+        start(&l);
+        char subject[16] = "";
+        CHECK_INT(l.client_result, ==, i < 2 ? 0 : ROTA_ETLS);
+        if (i < 2) {
+            greet(&l);
+            CHECK_INT(rota_tls_peer_subject(l.client, subject, sizeof subject), ==, 4);
+            CHECK_INT(subject[3], ==, hosts[i][0]);
+        } else {
+            check_contains(rota_stream_error(l.client), "unrecognized name");
+        }
+        free_link(&l);
+    }
+    for (int i = 0; i < 2; i++)
+        rota_tls_context_free(sites[i]);
+    identity_free(&a);
+    identity_free(&b);
+    return 0;
+}
+
+TEST_ALREADY(a_server_shows_the_certificate_of_the_name_that_is_asked_for)
+{
+    make_authority();
+    run(sites_main, NULL);
+    free_authority();
+}
+
+static int identify_main(void *arg)
+{
+    struct authority stranger = authority_new("Stranger");
+    struct wanted alice = {.subject = "alice", .names = "DNS:alice"};
+    struct identity good = identity_new(&authority, &alice), bad = identity_new(&stranger, &alice);
+    rota_tls_options asking = {.ca_pem = authority.pem, .clients = ROTA_TLS_CLIENTS_MUST_IDENTIFY};
+    char c, subject[32];
+
+    struct link l = link_with(
+        client_with((rota_tls_options){.cert_pem = good.cert_pem, .key_pem = good.key_pem}),
+        server_with(asking));
+    start_well(&l);
+    greet(&l);
+    CHECK_INT(rota_tls_peer_subject(l.server, subject, sizeof subject), ==, 8);
+    CHECK_STR(subject, "CN=alice");
+    free_link(&l);
+
+    struct link m = link_with(client_with((rota_tls_options){0}), server_with(asking));
+    start(&m);
+    CHECK_INT(m.server_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(m.server), "peer shows no certificate");
+    CHECK_INT(rota_stream_read(m.client, &c, 1), ==, ROTA_ETLS);
+    check_contains(rota_stream_error(m.client), "peer wants a certificate of ours");
+    free_link(&m);
+
+    struct link n =
+        link_with(client_with((rota_tls_options){.cert_pem = bad.cert_pem, .key_pem = bad.key_pem}),
+                  server_with(asking));
+    start(&n);
+    CHECK_INT(n.server_result, ==, ROTA_ECERT);
+    check_contains(rota_stream_error(n.server), "unknown certificate authority: Stranger");
+    free_link(&n);
+
+    asking.clients = ROTA_TLS_CLIENTS_MAY_IDENTIFY;
+    struct link o = link_with(client_with((rota_tls_options){0}), server_with(asking));
+    start_well(&o);
+    greet(&o);
+    free_link(&o);
+    identity_free(&good);
+    identity_free(&bad);
+    authority_free(&stranger);
+    return 0;
+}
+
+TEST(clients_identify_where_the_server_wants_it)
+{
+    make_authority();
+    run(identify_main, NULL);
+    free_authority();
+}
+
+/* ---- Resumption */
+
+struct visits {
+    rota_tls_options client, server;
+    int resumed; /* of three */
+};
+
+static int visits_main(void *arg)
+{
+    const struct visits *v = arg;
+    rota_tls_context *client = client_with(v->client), *server = server_with(v->server);
+    int resumed = 0;
+    for (int i = 0; i < 3; i++) {
+        struct link l = link_with(client, server);
+        start_well(&l);
+        greet(&l);
+        CHECK_INT(rota_tls_resumed(l.client), ==, rota_tls_resumed(l.server));
+        resumed += rota_tls_resumed(l.client);
+        free_streams(&l);
+    }
+    struct link stranger = link_with(client, server);
+    stranger.host = "127.0.0.1";
+    start_well(&stranger);
+    CHECK(!rota_tls_resumed(stranger.client));
+    free_link(&stranger);
+    CHECK_INT(resumed, ==, v->resumed);
+    return 0;
+}
+
+TEST(sessions_are_resumed_with_the_same_host_only)
+{
+    rota_tls_options old = {.max_version = ROTA_TLS_1_2}, none = {.no_resumption = true};
+    make_authority();
+    run(visits_main, &(struct visits){.resumed = 2});
+    run(visits_main, &(struct visits){.client = old, .resumed = 2});
+    run(visits_main, &(struct visits){.client = none, .resumed = 0});
+    run(visits_main, &(struct visits){.server = none, .resumed = 0});
+    run(visits_main, &(struct visits){.client = old, .server = none, .resumed = 0});
+    free_authority();
+}
+
+static int many_hosts_main(void *arg)
+{
+    struct identity id = identity_new(&authority, &(struct wanted){.names = "DNS:*.test.example"});
+    rota_tls_context *client = client_with((rota_tls_options){.sessions = 4});
+    rota_tls_context *server =
+        server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem});
+    const char *hosts[] = {"a.test.example", "b.test.example", "c.test.example", "a.test.example",
+                           "c.test.example"};
+    bool resumes[] = {false, false, false, false, true};
+    for (int i = 0; i < 5; i++) {
+        struct link l = link_with(client, server);
+        l.host = hosts[i];
+        start_well(&l);
+        greet(&l);
+        CHECK_INT(rota_tls_resumed(l.client), ==, resumes[i]);
+        free_streams(&l);
+    }
+    rota_tls_context_free(client);
+    rota_tls_context_free(server);
+    identity_free(&id);
+    return 0;
+}
+
+TEST_ALREADY(the_oldest_sessions_make_room)
+{
+    make_authority();
+    run(many_hosts_main, NULL);
+    free_authority();
+}
+
+/* ---- Contexts */
+
+static void check_refused(rota_tls_options options, int expected, const char *words)
+{
+    rota_tls_context *context = NULL;
+    CHECK_INT(rota_tls_context_new(&options, &context), ==, expected);
+    CHECK_PTR(context, ==, NULL);
+    check_contains(rota_tls_error(), words);
+}
+
+TEST_ALREADY(settings_that_make_no_sense_are_refused_in_words)
+{
+    make_authority();
+    struct identity another = identity_new(&authority, &(struct wanted){0});
+    rota_str junk = {"no certificate", 14};
+    const char *none[] = {NULL};
+    check_refused((rota_tls_options){.ca_file = "/nowhere/ca.pem"}, ROTA_ETLS, "/nowhere/ca.pem: ");
+    check_refused((rota_tls_options){.ca_file = "/nowhere/ca.pem"}, ROTA_ETLS, "No such file");
+    check_refused((rota_tls_options){.ca_file = "/dev/null"}, ROTA_ETLS, "/dev/null: ");
+    check_refused((rota_tls_options){.crl_file = "/dev/null"}, ROTA_ETLS, "/dev/null: ");
+    check_refused((rota_tls_options){.ca_pem = junk}, ROTA_ETLS, "ca_pem: ");
+    check_refused((rota_tls_options){.cert_pem = junk}, ROTA_ETLS, "cert_pem: ");
+    check_refused((rota_tls_options){.cert_pem = server_identity.cert_pem}, ROTA_ETLS, "key_pem: ");
+    check_refused((rota_tls_options){.cert_file = "/nowhere"}, ROTA_ETLS, "/nowhere: ");
+    check_refused(
+        (rota_tls_options){.cert_pem = server_identity.cert_pem, .key_pem = another.key_pem},
+        ROTA_ETLS, "mismatch");
+    check_refused((rota_tls_options){.key_file = "key.pem"}, -EINVAL, "without a certificate");
+    check_refused((rota_tls_options){.clients = ROTA_TLS_CLIENTS_MUST_IDENTIFY}, -EINVAL,
+                  "no authority");
+    check_refused((rota_tls_options){.alpn = none}, -EINVAL, "alpn");
+    check_refused((rota_tls_options){.ciphers = "nonsense"}, ROTA_ETLS, "ciphers: ");
+    identity_free(&another);
+    free_authority();
+}
+
+static int files_main(void *arg)
+{
+    const char *cert = file_with(server_identity.cert_pem.ptr),
+               *key = file_with(server_identity.key_pem.ptr);
+    const char *ca = file_with(authority.pem.ptr);
+    char *both = malloc(server_identity.cert_pem.len + server_identity.key_pem.len + 1);
+    strcpy(both, server_identity.cert_pem.ptr);
+    strcat(both, server_identity.key_pem.ptr);
+    const char *one = file_with(both);
+    rota_tls_options options[] = {{.cert_file = cert, .key_file = key},
+                                  {.cert_file = one},
+                                  {.cert_pem = {both, strlen(both)}}};
+    for (int i = 0; i < 3; i++) {
+        struct link l =
+            link_with(context_with((rota_tls_options){.ca_file = ca}), context_with(options[i]));
+        start_well(&l);
+        greet(&l);
+        free_link(&l);
+    }
+    unlink(cert);
+    unlink(key);
+    unlink(ca);
+    unlink(one);
+    free(both);
+    return 0;
+}
+
+TEST_ALREADY(certificates_and_keys_come_from_files_too)
+{
+    make_authority();
+    run(files_main, NULL);
+    free_authority();
+}
+
+static int outlive_main(void *arg)
+{
+    struct link l = open_link(0);
+    rota_tls_context_free(l.client_tls);
+    rota_tls_context_free(l.server_tls);
+    greet(&l);
+    free_streams(&l);
+    return 0;
+}
+
+TEST_ALREADY(streams_outlive_the_handle_of_their_context)
+{
+    make_authority();
+    run(outlive_main, NULL);
+    free_authority();
+}
+
+/* ---- Threads */
+
+struct shared {
+    rota_tls_context *client, *server;
+};
+
+static int visit_main(void *arg)
+{
+    struct shared *shared = arg;
+    for (int i = 0; i < 10; i++) {
+        struct link l = link_with(shared->client, shared->server);
+        start_well(&l);
+        greet(&l);
+        free_streams(&l);
+    }
+    return 0;
+}
+
+static void *visit_thread(void *arg)
+{
+    run(visit_main, arg);
+    return NULL;
+}
+
+TEST_ALREADY(threads_share_a_context)
+{
+    make_authority();
+    struct shared shared = {client_with((rota_tls_options){0}), server_with((rota_tls_options){0})};
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, visit_thread, &shared), ==, 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    rota_tls_context_free(shared.client);
+    rota_tls_context_free(shared.server);
+    free_authority();
+}
+
+/* ---- Resources */
+
+static int request_main(void *arg)
+{
+    struct link l = open_link(0);
+    greet(&l);
+    greet(&l);
+    long before = rota__alloc_live();
+    greet(&l);
+    CHECK_INT(rota__alloc_live(), ==, before);
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(memory_returns_to_where_it_was)
+{
+    make_authority();
+    run(request_main, NULL);
+    long live = rota__alloc_live();
+    int fds = test_open_fds();
+    run(request_main, NULL);
+    run(refusal_main, &(struct refusal){.by_stranger = true, .says = "", .peer_says = ""});
+    run(stall_main, NULL);
+    CHECK_INT(rota__alloc_live(), ==, live);
+    CHECK_INT(test_open_fds(), ==, fds);
+    free_authority();
+}
