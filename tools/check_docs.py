@@ -18,8 +18,8 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```(\w+(?: real-time)?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^static int (\w+)\(void \*\w+\)$", re.MULTILINE)
-PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n" \
-          "#include <pthread.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
+PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <fnmatch.h>\n" \
+          "#include <pthread.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
 MAIN = """
 int main(void)
 {
@@ -101,11 +101,13 @@ def matches(output, expected):
 
 def try_program(program, build):
     """Returns what is wrong with a program, or an empty string."""
-    env = {**os.environ, "PKG_CONFIG_PATH": str(build / "meson-uninstalled"), "LD_LIBRARY_PATH": str(build)}
+    env = {**os.environ, "PKG_CONFIG_PATH": str(build / "meson-uninstalled")}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "program.c").write_text(program.source)
         _, flags, _ = run(["pkg-config", "--cflags", "--libs", program.package], folder, env)
-        status, _, errors = run(["gcc", *WARNINGS, "program.c", *program.flags, *shlex.split(flags)], folder, env)
+        flags = shlex.split(flags)
+        paths = [flag.replace("-L", "-Wl,-rpath,", 1) for flag in flags if flag.startswith("-L")]
+        status, _, errors = run(["gcc", *WARNINGS, "program.c", *program.flags, *flags, *paths], folder, env)
         if status != 0 or program.output is None:
             return errors
         status, output, errors = run(["./program"], folder, env)

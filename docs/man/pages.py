@@ -52,7 +52,7 @@ class Page:
 def brief(comment):
     """The first sentence, for NAME: without its capital and its full stop, and not too long."""
     first = roff.paragraphs(comment)[0][1] if comment else ""
-    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z`(\"]|\Z)", " ".join(first.split()))[0].rstrip(".:")
+    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z`(\"]|\Z)|(?<=\.)\s+(?=rota_)", " ".join(first.split()))[0].rstrip(".:")
     for boundary, choose in (("[;:] ", min), (", ", max)):
         places = [m.start() for m in re.finditer(boundary, sentence)
                   if 20 < m.start() <= 90 and sentence[:m.start()].count("(") == sentence[:m.start()].count(")")]

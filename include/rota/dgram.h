@@ -112,7 +112,7 @@ ROTA_SUSPENDS int rota_unix_dgram_connect(const char *path, const rota_unix_dgra
 
 /* ---- One datagram ---- */
 
-/* Sends one, to `to`, or where that is NULL to the peer. Suspends while the kernel has no room for it;
+/* Sends a datagram, to `to`, or where that is NULL to the peer. Suspends while the kernel has no room for it;
  * with Unix sockets, while the receiver has none. `buf` is borrowed until return.
  *
  * Returns 0, -EMSGSIZE (too long), -EDESTADDRREQ (there is no peer), -ECONNREFUSED and other errors of
@@ -120,7 +120,7 @@ ROTA_SUSPENDS int rota_unix_dgram_connect(const char *path, const rota_unix_dgra
 ROTA_SUSPENDS int rota_dgram_send(rota_dgram *s, const void *buf, size_t len,
                                   const rota_address *to);
 
-/* Receives one into `buf`; who sent it goes to `ret_from`, which may be NULL. On cancellation nothing is
+/* Receives a datagram into `buf`; who sent it goes to `ret_from`, which may be NULL. On cancellation nothing is
  * taken; a datagram that won the race is returned, and the cancellation arrives at the next call.
  *
  * Returns its length, which may be 0; -EMSGSIZE (it was longer than `len`, and is gone), -ECANCELED,
@@ -146,7 +146,7 @@ typedef struct rota_packet {
  * Returns how many, or as rota_dgram_receive; -EINVAL (`count` is 0). */
 ROTA_SUSPENDS int rota_dgram_receive_many(rota_dgram *s, rota_packet *packets, size_t count);
 
-/* Sends them in order, in as few system calls as the kernel allows. Those that were received can be sent
+/* Sends datagrams in order, in as few system calls as the kernel allows. Those that were received can be sent
  * as they are: they go back.
  *
  * Returns how many went out. Fewer than `count` says that the next one failed: sending the rest tells

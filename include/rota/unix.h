@@ -1,5 +1,7 @@
 /* unix: connections within this machine, by a path or a name, over which descriptors may be passed.
  *
+ *     int echo(rota_stream *s, void *arg);           // as in rota/net.h
+ *
  *     static int serve(void *arg)
  *     {
  *         ROTA_AUTO(rota_listener) l = NULL;

@@ -1,5 +1,7 @@
 /* watch: being told when files and folders change (inotify).
  *
+ *     int reload(const char *name);
+ *
  *     static int reload_on_change(void *arg)
  *     {
  *         ROTA_AUTO(rota_path_watch) watch = NULL;
@@ -51,7 +53,7 @@ typedef struct rota_path_watch_event {
     const char *name; /* in the watched folder; "" for the watched thing itself */
 } rota_path_watch_event;
 
-/* Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also: too many of them for this user). */
+/* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also: too many of them for this user). */
 ROTA_API int rota_path_watch_new(rota_path_watch **ret_watch);
 
 /* Watches a file or folder; symbolic links are followed. Watching the same again changes what is asked for.
