@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SECTION = re.compile(r"/\* ---- (.*?) ---- \*/")
 PRIVATE_FIELD = re.compile(r"(?:^|[ *])_\w+(?:\[.*\]|\)\(.*\))?;$")
+LEANING = ("The same", "Both")  # comments that lean on the one before
 PUBLIC = re.compile(r"(rota|ROTA)_(?!_)\w+$")
 
 
@@ -37,10 +38,14 @@ class Item:
 
 @dataclass
 class Block:
-    """Declarations that no blank line parts: they are told of together."""
+    """Declarations that are told of together: no blank line parts them, and no comment that stands for itself."""
     section: str
-    text: str
     items: list = field(default_factory=list)
+
+    @property
+    def text(self):
+        return "\n".join(text for item in self.items
+                         for text in (item.comment, item.declaration, *(comment for _, comment in item.fields)))
 
 
 @dataclass
@@ -161,9 +166,12 @@ def split_blocks(lines, items):
             section = SECTION.match(line)[1]
         if line.strip():
             continue
-        inside = [item for item in items if start <= item.line < number]
-        if inside:
-            blocks.append(Block(section, "\n".join(lines[start - 1:number - 1]), inside))
+        block = None
+        for item in (item for item in items if start <= item.line < number):
+            if not block or item.comment and not item.comment.startswith(LEANING):
+                block = Block(section)
+                blocks.append(block)
+            block.items.append(item)
         start = number + 1
     return blocks
 

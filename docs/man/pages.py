@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes the man pages: man3 with a page for each block of declarations, man7 with one for each header.
 
-Declarations that no blank line parts share a page, under the name of the first. What stands alone and
-untold (an opaque type, a structure of options) goes to the page of the call that takes it.
+Declarations that share a comment share a page, under the name of the first, and so do those that follow at
+once with "The same ...". What stands alone and untold (an opaque type, a structure of options) goes to the page
+of the call that takes it.
 """
 
 import argparse
