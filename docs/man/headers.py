@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SECTION = re.compile(r"/\* ---- (.*?) ---- \*/")
+SECTION = re.compile(r"/\* ---- (.*?) ----")
 PRIVATE_FIELD = re.compile(r"(?:^|[ *])_\w+(?:\[.*\]|\)\(.*\))?;$")
 LEANING = ("The same", "Both")  # comments that lean on the one before
 PUBLIC = re.compile(r"(rota|ROTA)_(?!_)\w+$")

@@ -77,7 +77,7 @@ def is_opaque(item):
 
 def is_guest(item):
     """Whether it makes no page: a type that nothing is said of, and what initialises it."""
-    return item.is_type and item.comment in ("", ZERO) or item.kind == "define" and not item.comment \
+    return item.is_type and (not item.comment or item.comment.startswith(ZERO)) or item.kind == "define" and not item.comment \
         or item.name.endswith("_INIT")
 
 

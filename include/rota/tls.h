@@ -132,7 +132,7 @@ ROTA_SUSPENDS int rota_tls_connect(const char *host, int port, rota_tls_context 
 ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *context,
                                         const char *host);
 
-/* The same as the server; -EINVAL where the context has no certificate and no `choose`. */
+/* Makes a stream in use an encrypted one, with us as the server. Returns as rota_tls_start_client; -EINVAL where the context has no certificate and no `choose`. */
 ROTA_SUSPENDS int rota_tls_start_server(rota_stream *s, rota_tls_context *context);
 
 /* Why the last call of this thread failed that made no object to ask: rota_tls_context_new,
@@ -143,9 +143,13 @@ ROTA_API const char *rota_tls_error(void);
  *
  * Of a stream that does not speak TLS these return NULL, nothing, false, or -ENOTCONN. */
 
-ROTA_API const char *rota_tls_version_name(const rota_stream *s); /* "TLSv1.3" */
-ROTA_API const char *rota_tls_cipher(const rota_stream *s);       /* "TLS_AES_256_GCM_SHA384" */
-ROTA_API rota_str rota_tls_alpn(const rota_stream *s);            /* empty: none was agreed on */
+/* The version that was agreed on: "TLSv1.3". */
+ROTA_API const char *rota_tls_version_name(const rota_stream *s);
+/* The cipher that was agreed on: "TLS_AES_256_GCM_SHA384". */
+ROTA_API const char *rota_tls_cipher(const rota_stream *s);
+/* The protocol of ALPN that was agreed on; empty if none was. */
+ROTA_API rota_str rota_tls_alpn(const rota_stream *s);
+/* Whether the handshake went on with an earlier session. */
 ROTA_API bool rota_tls_resumed(const rota_stream *s);
 /* The host that the client asked for; NULL if it named none. */
 ROTA_API const char *rota_tls_server_name(const rota_stream *s);
