@@ -1,0 +1,49 @@
+/* rota's side of the TLS rows: a task a connection, as any server would be written.
+ *
+ *     tls_echo_rota CERTIFICATE KEY */
+#include <rota.h>
+#include <rota/tls.h>
+
+#include <stdio.h>
+
+static int echo(rota_stream *stream, void *tls)
+{
+    char buffer[16384];
+    ssize_t n = rota_tls_start_server(stream, tls);
+
+    while (n >= 0 && (n = rota_stream_read(stream, buffer, sizeof buffer)) > 0)
+        n = rota_stream_write(stream, buffer, (size_t)n);
+    return (int)n;
+}
+
+static int serve(void *tls)
+{
+    ROTA_AUTO(rota_listener) listener = NULL;
+    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &listener);
+
+    if (err < 0)
+        return err;
+    printf("port %d\n", rota_listener_port(listener));
+    fflush(stdout);
+    return rota_serve(listener, echo, tls, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    ROTA_AUTO(rota_tls_context) tls = NULL;
+
+    if (argc != 3) {
+        fputs("usage: tls_echo_rota CERTIFICATE KEY\n", stderr);
+        return 2;
+    }
+    rota_tls_options options = {.cert_file = argv[1], .key_file = argv[2]};
+    int err = rota_tls_context_new(&options, &tls);
+    if (err < 0) {
+        fprintf(stderr, "tls_echo: %s\n", rota_tls_error());
+        return 1;
+    }
+    err = rota_run(serve, tls);
+    if (err < 0)
+        fprintf(stderr, "tls_echo: %s\n", rota_strerror(err));
+    return err < 0;
+}
