@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +145,23 @@ TEST_WITH(sigpipe_is_ignored_while_a_loop_runs, .without_faults = true)
     struct sigaction now;
     sigaction(SIGPIPE, NULL, &now);
     CHECK(now.sa_handler == SIG_DFL);
+}
+
+static int write_too_much(void *arg)
+{
+    struct rlimit limit = {10, 10};
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
+    int fd = memfd_create("small", MFD_CLOEXEC);
+    CHECK_OK(fd);
+    CHECK_INT(pwrite(fd, "x", 1, 10), ==, -1);
+    CHECK_INT(errno, ==, EFBIG);
+    close(fd);
+    return 0;
+}
+
+TEST_WITH(sigxfsz_is_ignored_while_a_loop_runs, .without_faults = true)
+{
+    CHECK_INT(run_clean(write_too_much, NULL), ==, 0);
 }
 
 /* ---- Forks */

@@ -32,7 +32,7 @@
  *
  * What a child inherits: the three standard streams as the options say, the descriptors that they name,
  * and no other, whether or not the program marked its own close-on-exec; the signals that are ignored, but
- * for SIGPIPE; no blocked signals; no handlers.
+ * for SIGPIPE and SIGXFSZ; no blocked signals; no handlers.
  *
  * The exit of a child comes through a descriptor, not through SIGCHLD, which stays the program's. A
  * program that ignores SIGCHLD, or that waits for any child, takes the status away from here: see

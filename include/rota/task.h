@@ -62,7 +62,8 @@ typedef struct rota_site {
 /* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are left,
  * waits for them, stops the executors and frees the loop.
  *
- * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. SIGPIPE is ignored while it runs.
+ * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. While it
+ * runs SIGPIPE and SIGXFSZ are ignored: calls that write return -EPIPE and -EFBIG.
  *
  * Returns main's result, -EDEADLK (nothing could ever go on; the log hook has the report), or an error
  * of rota_loop_new. */

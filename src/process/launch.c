@@ -119,7 +119,7 @@ IN_CHILD static void child_reset_signals(void)
         if (syscall(SYS_rt_sigaction, number, NULL, now, sizeof none) < 0)
             continue;
         bool is_ignored = now[0] == (unsigned long)SIG_IGN;
-        if (now[0] && (!is_ignored || number == SIGPIPE))
+        if (now[0] && (!is_ignored || number == SIGPIPE || number == SIGXFSZ))
             syscall(SYS_rt_sigaction, number, by_default, NULL, sizeof none);
     }
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);

@@ -85,8 +85,8 @@ static struct {
     rota_loop *_Atomic loop;
     atomic_int handling; /* threads in the handler: the loop must stay */
     struct rota__post post;
-    struct sigaction before, pipe_before;
-    bool watching, pipe_changed;
+    struct sigaction before;
+    bool watching;
     int number;
 } interrupt = {.taken = ATOMIC_FLAG_INIT, .number = SIGINT};
 
@@ -94,6 +94,13 @@ void rota__interrupt_by(int number)
 {
     interrupt.number = number;
 }
+
+/* What calls that write return as an error. */
+static struct {
+    int number;
+    bool changed;
+    struct sigaction before;
+} ignored[] = {{.number = SIGPIPE}, {.number = SIGXFSZ}};
 
 static void cancel_main(struct rota__post *post, rota_loop *loop)
 {
@@ -152,9 +159,11 @@ static bool signals_start(rota_loop *loop)
         struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
         sigaction(interrupt.number, &action, NULL);
     }
-    interrupt.pipe_changed = is_default(SIGPIPE, &interrupt.pipe_before);
-    if (interrupt.pipe_changed)
-        signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
+        ignored[i].changed = is_default(ignored[i].number, &ignored[i].before);
+        if (ignored[i].changed)
+            signal(ignored[i].number, SIG_IGN);
+    }
     return true;
 }
 
@@ -170,8 +179,9 @@ static void signals_stop(void)
 {
     if (interrupt.watching)
         sigaction(interrupt.number, &interrupt.before, NULL);
-    if (interrupt.pipe_changed)
-        sigaction(SIGPIPE, &interrupt.pipe_before, NULL);
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        if (ignored[i].changed)
+            sigaction(ignored[i].number, &ignored[i].before, NULL);
     atomic_flag_clear(&interrupt.taken);
 }
 
