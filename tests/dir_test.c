@@ -267,6 +267,47 @@ TASK_TEST(a_folder_that_vanished_is_passed_over)
     CHECK_INT(strlen(walk_line("t", NULL, remove_met)), ==, strlen("+a +b "));
 }
 
+TASK_TEST(a_folder_that_cannot_be_read_is_told_of)
+{
+    bool is_root = geteuid() == 0;
+    ROTA_AUTO(rota_walk) walk = NULL;
+    rota_walk_entry *entry;
+    MAKE("t/", "t/a/");
+    CHECK_OK(chmod(in_folder("t"), 0755));
+    CHECK_OK(chmod(in_folder("t/a"), 0));
+    if (is_root)
+        CHECK_OK(seteuid(65534));
+    CHECK_OK(rota_walk_new(in_folder("t"), NULL, &walk));
+    CHECK_INT(rota_walk_next(walk, &entry), ==, 1);
+    CHECK_INT(entry->event, ==, ROTA_WALK_FOLDER);
+    int more = rota_walk_next(walk, &entry);
+    if (is_root)
+        CHECK_OK(seteuid(0));
+    CHECK_INT(more, ==, 1);
+    CHECK_INT(entry->event, ==, ROTA_WALK_FAILED);
+    CHECK_INT(entry->error, ==, -EACCES);
+    CHECK_STR(entry->name, "a");
+    CHECK_INT(rota_walk_next(walk, &entry), ==, 0);
+}
+
+TASK_TEST(a_walk_may_stay_on_one_file_system)
+{
+    struct stat root, proc;
+    CHECK_OK(stat("/", &root));
+    if (stat("/proc", &proc) < 0 || root.st_dev == proc.st_dev)
+        SKIP("there is no /proc of its own");
+    rota_walk_options options = {.depth = 2, .one_device = true};
+    ROTA_AUTO(rota_walk) walk = NULL;
+    CHECK_OK(rota_walk_new("/", &options, &walk));
+    int err, told = 0;
+    ROTA_FOREACH (rota_walk_entry *, entry, rota_walk_entries(walk), &err) {
+        told += strcmp(entry->path, "/proc") == 0;
+        CHECK(strncmp(entry->path, "/proc/", 6) != 0);
+    }
+    CHECK_OK(err);
+    CHECK_INT(told, ==, 1);
+}
+
 TASK_TEST(a_walk_of_nothing_is_an_error)
 {
     ROTA_AUTO(rota_walk) walk = NULL;

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -151,6 +152,35 @@ TASK_TEST(what_is_not_in_memory_is_read_whole_by_one_call)
     CHECK_MEM(buf, bytes, len);
     free(buf);
     free(bytes);
+}
+
+TASK_TEST(a_large_write_is_written_whole)
+{
+    size_t len = 3000000;
+    char *bytes = pattern(len), *back = malloc(len);
+    ROTA_AUTO(rota_file) file = opened("large", O_RDWR | O_CREAT);
+    CHECK_OK(rota_file_write(file, bytes, len));
+    CHECK_INT(rota_file_progress(file), ==, len);
+    CHECK_OK(rota_file_pwrite(file, bytes, 500000, 100));
+    CHECK_INT(rota_file_pread(file, back, len, 0), ==, (ssize_t)len);
+    CHECK_MEM(back + 100, bytes, 500000);
+    CHECK_MEM(back + 500100, bytes + 500100, len - 500100);
+    free(back);
+    free(bytes);
+}
+
+TASK_TEST(after_one_hop_files_in_memory_need_no_other)
+{
+    int fd = memfd_create("memory", MFD_CLOEXEC);
+    char buf[4];
+    ROTA_AUTO(rota_file) file = NULL;
+    CHECK_OK(fd);
+    CHECK_OK(rota_file_from_fd(fd, &file));
+    CHECK_OK(rota_file_write(file, "text", 4));
+    CHECK(file->in_memory || !file->no_write_try);
+    CHECK_OK(rota_file_write(file, "more", 4));
+    CHECK_INT(rota_file_pread(file, buf, 4, 2), ==, 4);
+    CHECK_MEM(buf, "xtmo", 4);
 }
 
 static int count_turns(void *arg)

@@ -158,7 +158,6 @@ static bool is_in_memory(int fd)
 struct transfer_job {
     struct transfer t;
     bool asks_where, in_memory;
-    int error;
 };
 
 static int transfer_job(void *arg)
@@ -166,8 +165,7 @@ static int transfer_job(void *arg)
     struct transfer_job *job = arg;
     if (job->asks_where)
         job->in_memory = is_in_memory(job->t.file->fd);
-    job->error = move_all(&job->t);
-    return job->t.left == 0 ? 0 : job->error;
+    return move_all(&job->t);
 }
 
 static int move_by_job(struct transfer *t)
@@ -248,8 +246,10 @@ static int transfer(struct transfer *t)
         rota__file_done_at_once();
         return err < 0 ? err : 0;
     }
+    /* A backend may copy what is cached on the loop's thread; and only a job asks. */
     bool ask = *no_try(t) && !t->file->asked_where;
-    return t->file->gate.loop->backend->takes_files && !ask ? move_by_ops(t) : move_by_job(t);
+    bool by_ops = t->file->gate.loop->backend->takes_files && t->left <= COPY_MAX && !ask;
+    return by_ops ? move_by_ops(t) : move_by_job(t);
 }
 
 static struct transfer prepare(rota_file *file, bool write, const struct iovec *iov, int count,
@@ -276,7 +276,7 @@ int rota__file_write_at(rota_file *file, const struct iovec *iov, int count, int
     file->written = true;
     int err = transfer(&t);
     *ret_done = t.done;
-    return t.left == 0 ? 0 : err;
+    return t.left == 0 ? 0 : err < 0 ? err : -EIO;
 }
 
 /* ---- At the position */
