@@ -459,6 +459,29 @@ TASK_TEST(names_are_made_changed_and_removed)
     CHECK(!is_there("folder"));
 }
 
+TASK_TEST(a_status_that_is_asked_again_is_up_to_date)
+{
+    struct stat about;
+    MAKE("file");
+    CHECK_OK(mkfifo(in_folder("fifo"), 0));
+    ROTA_AUTO(rota_file) file = NULL;
+    CHECK_OK(rota_file_open(in_folder("file"), O_RDONLY, 0, &file));
+    for (int size = 10; size < 14; size++) {
+        CHECK_OK(truncate(in_folder("file"), size));
+        CHECK_OK(rota_path_stat(in_folder("file"), &about));
+        CHECK_INT(about.st_size, ==, size);
+        CHECK_OK(rota_file_stat(file, &about));
+        CHECK_INT(about.st_size, ==, size);
+        CHECK_OK(rota_path_stat(in_folder("fifo"), &about));
+        CHECK(S_ISFIFO(about.st_mode));
+        CHECK_INT(rota_path_exists(in_folder("none")), ==, 0);
+    }
+    CHECK_OK(unlink(in_folder("file")));
+    CHECK_INT(rota_path_exists(in_folder("file")), ==, 0);
+    CHECK_OK(rota_file_stat(file, &about));
+    CHECK_INT(about.st_nlink, ==, 0);
+}
+
 TASK_TEST(missing_folders_are_made)
 {
     struct stat about;

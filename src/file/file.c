@@ -247,14 +247,24 @@ static int file_call(rota_file *file, rota_fn *fn, struct fd_job *job,
 static int stat_job(void *arg)
 {
     struct fd_job *job = arg;
-    return (int)rota__sys(EIO, fstat(job->fd, job->about));
+    int err = (int)rota__sys(EIO, fstat(job->fd, job->about));
+    if (err == 0)
+        rota__device_learn(job->fd, job->about->st_dev);
+    return err;
 }
 
 int rota_file_stat(rota_file *file, struct stat *ret_stat)
 {
     struct stat about;
     struct fd_job job = {.about = &about};
-    int err = file_call(file, stat_job, &job, &asking);
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    bool mine = file->gate.loop == rota__loop_here && !file->gate.closed;
+    if (!mine || rota__stat_now(file->fd, &about) < 0)
+        err = file_call(file, stat_job, &job, &asking);
+    else
+        rota__file_done_at_once();
     if (err == 0)
         *ret_stat = about;
     return err;

@@ -50,6 +50,13 @@ int rota__open(const char *path, int flags, mode_t mode, const struct rota__file
 /* The kernel, or a filter, does not allow openat2: nobody tries it again. Set by tests, too. */
 extern atomic_bool rota__open_cached_refused;
 
+/* ---- Asking without waiting */
+
+/* The status of a descriptor, if its file system is known to answer at once: 0, -EAGAIN or an error. */
+int rota__stat_now(int fd, struct stat *ret_stat);
+/* In a thread, beside an fstat(2): makes the file system known if it is one of those. */
+void rota__device_learn(int fd, dev_t device);
+
 /* ---- Temporary names, and removing */
 
 struct rota__removal;

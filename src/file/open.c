@@ -13,16 +13,17 @@
 
 atomic_bool rota__open_cached_refused;
 
-/* With these the kernel never answers from its cache; O_PATH takes no O_NONBLOCK. */
+/* With these the kernel never answers from its cache. */
 static bool must_wait(int flags)
 {
-    return (flags & (O_CREAT | O_TRUNC | O_PATH | (O_TMPFILE & ~O_DIRECTORY))) ||
+    return (flags & (O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))) ||
            atomic_load_explicit(&rota__open_cached_refused, memory_order_relaxed);
 }
 
 static int try_cached(const char *path, int flags)
 {
-    struct open_how how = {.flags = (unsigned)(flags | ALWAYS), .resolve = RESOLVE_CACHED};
+    int more = flags & O_PATH ? O_CLOEXEC : ALWAYS; /* a place cannot be waited for */
+    struct open_how how = {.flags = (unsigned)(flags | more), .resolve = RESOLVE_CACHED};
     return (int)rota__sys(EAGAIN, syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
 }
 
