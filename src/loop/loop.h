@@ -63,12 +63,13 @@ struct rota_loop {
     struct rota__stack_pool stacks;
     struct rota_task *main; /* its end stops the loop */
     bool ending;            /* new tasks start cancelled */
+    bool abandoned;         /* tasks were left as they stood: what lay on their stacks is gone */
     rota_time trim_at;
 
     const struct rota__backend *backend;
     void *backend_state;
     atomic_long holds;  /* wake-ups that other threads have promised */
-    size_t far_waits;   /* tasks that other threads may wake, but have not promised to */
+    size_t far_waits;   /* for other threads, who have not promised anything, or for a signal */
     atomic_bool asleep; /* a post has to write wake_fd */
     atomic_bool nudged; /* a hold was taken back since the loop slept */
     atomic_int posting; /* threads that are inside a threadsafe call */

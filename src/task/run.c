@@ -20,6 +20,7 @@ static void cancel_one(rota_task *task, void *arg)
 static void abandon_one(rota_task *task, void *arg)
 {
     (void)arg;
+    task->loop->abandoned = true;
     rota__scopes_abandon(task);
     rota__task_drop_deferred(task);
     if (task->locals)
@@ -175,9 +176,19 @@ static void signals_disarm(void)
         sched_yield();
 }
 
+void rota__interrupt_spend(int number)
+{
+    if (number == interrupt.number)
+        atomic_store(&interrupt.loop, NULL);
+}
+
+/* Who listens for the signal in another loop keeps it, and restores our handler, which then does what the
+ * default does. */
 static void signals_stop(void)
 {
-    if (interrupt.watching)
+    struct sigaction now;
+    if (interrupt.watching && sigaction(interrupt.number, NULL, &now) == 0 &&
+        now.sa_handler == on_interrupt)
         sigaction(interrupt.number, &interrupt.before, NULL);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         if (ignored[i].changed)

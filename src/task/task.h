@@ -45,7 +45,8 @@ enum rota__scope_kind {
     ROTA__SCOPE_TASK,
     ROTA__SCOPE_GROUP,
     ROTA__SCOPE_TIMEOUT,
-    ROTA__SCOPE_SHIELD
+    ROTA__SCOPE_SHIELD,
+    ROTA__SCOPE_STOP /* of rota/signal.h */
 };
 
 struct rota_task {
@@ -178,6 +179,8 @@ void rota__far_calls_abandon(rota_loop *loop);
 
 int rota__loop_stuck(rota_loop *loop);
 void rota__loop_finish(rota_loop *loop);
+/* If this is the signal that cancels main, somebody else has used it: the next one ends the process. */
+void rota__interrupt_spend(int number);
 /* The text of rota_dump, under a headline. */
 char *rota__task_table(rota_loop *loop, const char *headline);
 
