@@ -14,6 +14,7 @@
 #include <rota/net.h>
 #include <rota/path.h>
 #include <rota/process.h>
+#include <rota/signal.h>
 #include <rota/stream.h>
 #include <rota/sync.h>
 #include <rota/task.h>

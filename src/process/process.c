@@ -189,7 +189,7 @@ int rota_process_spawn(const char *const *argv, const rota_process_options *opti
     }
     rota__list_append(&processes->all, &p->node);
     *ret_process = p;
-    return 0;
+    return (int)rota__done_at_once(0);
 }
 
 pid_t rota_process_pid(const rota_process *p)
@@ -290,12 +290,13 @@ int rota_process_wait(rota_process *p, rota_process_status *ret_status)
         err = ROTA_ECLOSED;
     if (err < 0)
         return err;
+    bool at_once = process_collect(p, WNOHANG);
     p->users++;
-    err = process_await(p);
+    err = at_once ? 0 : process_await(p);
     int answer = err < 0 ? err : process_answer(p, ret_status);
     if (--p->users == 0 && p->closer)
         rota__wake(p->closer, 0);
-    return answer;
+    return at_once ? (int)rota__done_at_once(answer) : answer;
 }
 
 bool rota_process_done(rota_process *p)

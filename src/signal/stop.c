@@ -1,0 +1,57 @@
+/* A scope that SIGINT and SIGTERM cancel.
+ *
+ *     open -> stopped (stop_heard: it listens no more) -> left
+ *
+ * While it listens it counts as something that the loop waits for. */
+#include "base/log.h"
+#include "signal/signal.h"
+
+static void stop_listen_no_more(rota_stop *stop)
+{
+    if (!stop->_signals._hub)
+        return;
+    rota_signals_fini(&stop->_signals);
+    stop->_scope.task->loop->far_waits--;
+}
+
+/* The signal is used up: the next one is again what it was. */
+static void stop_heard(rota_signals *s)
+{
+    rota_stop *stop = rota__container_of(s, rota_stop, _signals);
+    rota__interrupt_spend(rota__signals_take(s));
+    stop_listen_no_more(stop);
+    rota__scope_cancel(&stop->_scope);
+}
+
+int rota_stop_begin(rota_stop *stop)
+{
+    rota_task *task = rota__task_here();
+    stop->_scope.task = NULL;
+    stop->_signals = (rota_signals)ROTA_SIGNALS_INIT;
+    stop->_signals._heard = stop_heard;
+    if (!task)
+        return ROTA_ENOTASK;
+    rota__scope_open(&stop->_scope, ROTA__SCOPE_STOP, task);
+    int err = rota_signals_add(&stop->_signals, SIGINT);
+    if (err == 0)
+        err = rota_signals_add(&stop->_signals, SIGTERM);
+    if (err < 0) {
+        rota__log(ROTA_LOG_ERROR,
+                  "cannot listen for SIGINT and SIGTERM, so the block is cancelled: %s",
+                  rota_strerror(err));
+        rota_signals_fini(&stop->_signals);
+        rota__scope_cancel(&stop->_scope);
+        return err;
+    }
+    task->loop->far_waits++;
+    return 0;
+}
+
+int rota_stop_end(rota_stop *stop)
+{
+    if (!stop->_scope.task)
+        return stop->_signals._number;
+    stop_listen_no_more(stop);
+    rota__scope_close(&stop->_scope);
+    return stop->_signals._number;
+}
