@@ -2,6 +2,8 @@
 
 #include "harness.h"
 
+#include "loop/loop.h"
+
 #include <rota.h>
 #include <rota/test.h>
 
@@ -346,6 +348,49 @@ TEST_WITH(streams_may_be_freed_after_their_loop, .both_backends = true, .without
     rota_listener_free(io.listener);
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota_test_allocations(), ==, 0);
+}
+
+/* Gives each loop the memory of the one before. */
+static char *place_of_loops;
+
+static void *resize_in_place(void *ctx, void *ptr, size_t size)
+{
+    if (ptr || size != sizeof(rota_loop))
+        return realloc(ptr, size);
+    if (!place_of_loops)
+        place_of_loops = malloc(size);
+    return place_of_loops;
+}
+
+static void keep_place(void *ctx, void *ptr)
+{
+    if (ptr != place_of_loops)
+        free(ptr);
+}
+
+static int use_in_second_loop(void *arg)
+{
+    struct io *io = arg;
+    char byte;
+    rota_stream *accepted;
+    CHECK_PTR(rota_loop_current(), ==, place_of_loops);
+    CHECK_INT(rota_stream_read(io->one, &byte, 1), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_accept(io->listener, &accepted), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_stream_close(io->one), ==, ROTA_ETHREAD);
+    return 0;
+}
+
+TEST_WITH(second_loop_in_the_same_place_is_another_one, .both_backends = true,
+          .without_faults = true)
+{
+    struct io io = {0};
+    rota_allocator_set(&(rota_allocator){resize_in_place, keep_place, NULL});
+    CHECK_INT(rota_run(read_for_a_while, &io), ==, 0);
+    CHECK_INT(rota_run(use_in_second_loop, &io), ==, 0);
+    rota_stream_free(io.one);
+    rota_listener_free(io.listener);
+    rota_allocator_set(NULL);
+    free(place_of_loops);
 }
 
 /* ---- SIGINT */

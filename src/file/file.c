@@ -15,7 +15,7 @@ static const struct rota__file_wait cutting = ROTA__FILE_WAIT("file truncation")
 int rota__file_enter_for(rota_file *file, unsigned char how, const char *call)
 {
     if (how == ROTA__FILE_ELSEWHERE && file->elsewhere > 0 && !file->gate.closed &&
-        rota__loop_here == file->gate.loop) {
+        rota__gate_is_here(&file->gate)) {
         file->elsewhere++;
         return 0;
     }
@@ -38,7 +38,7 @@ static rota_file *file_new(void)
     rota_file *file = rota__zalloc(sizeof *file);
     if (!file)
         return NULL;
-    file->gate.loop = rota__loop_here;
+    rota__gate_init(&file->gate);
     file->fd = -1;
     return file;
 }

@@ -177,7 +177,7 @@ int rota_path_watch_new(rota_path_watch **ret_watch)
     rota_path_watch *watch = rota__zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
-    watch->gate.loop = rota__loop_here;
+    rota__gate_init(&watch->gate);
     int fd = (int)rota__sys(EMFILE, inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     int err = fd < 0 ? fd : rota__fd_open(&watch->fd, rota__loop_here, fd, false);
     if (err < 0) {

@@ -161,6 +161,8 @@ static int open_backend(rota_loop *loop, rota_backend backend)
     return loop->backend->open(loop, backend == ROTA_BACKEND_EPOLL);
 }
 
+static atomic_uint_fast64_t serials;
+
 static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend backend)
 {
     rota__list_init(&loop->running);
@@ -169,6 +171,7 @@ static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend b
     rota__list_init(&loop->annexes);
     rota__list_init(&loop->watches);
     rota__list_init(&loop->far_calls);
+    loop->serial = atomic_fetch_add(&serials, 1) + 1;
     loop->outer_fd = loop->timer_fd = -1;
     loop->thread = pthread_self();
     loop->virtual_clock = o->virtual_clock;
@@ -422,7 +425,9 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
 
 int rota__loop_refuse(const char *call)
 {
-    rota__log(ROTA_LOG_ERROR, "%s was called from another thread than its loop's, and did nothing",
+    rota__log(ROTA_LOG_ERROR,
+              "%s was called from another thread than its loop's, or after the end of "
+              "that loop, and did nothing",
               call);
     return ROTA_ETHREAD;
 }

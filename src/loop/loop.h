@@ -46,6 +46,7 @@ struct rota__annex {
 };
 
 struct rota_loop {
+    uint64_t serial;           /* no other loop of the program has it, nor had */
     struct rota__list running; /* what this turn still has to run */
     struct rota__list ready;   /* what the next turn runs */
     struct rota_task *current; /* NULL in callbacks and outside run */

@@ -324,7 +324,7 @@ int rota__dgram_new(int fd, const struct rota__unix_file *file, rota_dgram **ret
     rota_dgram *s = rota__zalloc(sizeof *s);
     if (!s)
         return -ENOMEM;
-    s->gate.loop = rota__loop_here;
+    rota__gate_init(&s->gate);
     rota__list_init(&s->senders);
     s->places = PLACES_MIN;
     s->local.len = sizeof s->local.un;

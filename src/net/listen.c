@@ -141,7 +141,7 @@ static int listener_new(const rota_address *addresses, size_t count,
     rota_listener *l = rota__zalloc(sizeof *l + count * sizeof l->doors[0]);
     if (!l)
         return -ENOMEM;
-    l->gate.loop = rota__loop_here;
+    rota__gate_init(&l->gate);
     rota__race_init(&l->race);
     int err = open_all(l, addresses, count, options ? options : &defaults);
     if (err < 0)
@@ -187,7 +187,7 @@ int rota__listener_take(int fd, const rota_address *address, const struct rota__
     rota_listener *l = rota__zalloc(sizeof *l + sizeof l->doors[0]);
     if (!l)
         return -ENOMEM;
-    l->gate.loop = rota__loop_here;
+    rota__gate_init(&l->gate);
     rota__race_init(&l->race);
     int err = rota__fd_open(&l->doors[0].fd, l->gate.loop, fd, true);
     if (err < 0) {

@@ -170,12 +170,12 @@ static int change_group(rota_dgram *s, int how, const char *group, const char *i
 
 int rota_udp_join(rota_dgram *s, const char *group, const char *interface)
 {
-    int err = rota__loop_check(s->gate.loop, __func__);
+    int err = rota__gate_is_here(&s->gate) ? 0 : rota__loop_refuse(__func__);
     return err < 0 ? err : change_group(s, MCAST_JOIN_GROUP, group, interface);
 }
 
 int rota_udp_leave(rota_dgram *s, const char *group, const char *interface)
 {
-    int err = rota__loop_check(s->gate.loop, __func__);
+    int err = rota__gate_is_here(&s->gate) ? 0 : rota__loop_refuse(__func__);
     return err < 0 ? err : change_group(s, MCAST_LEAVE_GROUP, group, interface);
 }

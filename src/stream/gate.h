@@ -12,23 +12,37 @@
 
 struct rota__gate {
     rota_loop *loop;
+    uint64_t serial; /* the loop's: a later one may have the same address */
     unsigned char inside;
     bool closed;
     struct rota__wait *closer;
     void (*emptied)(struct rota__gate *gate); /* what the last one calls where nobody can wait */
 };
 
+/* The object belongs to this thread's loop, which there must be when it is used. */
+static inline void rota__gate_init(struct rota__gate *gate)
+{
+    rota_loop *here = rota__loop_here;
+    *gate = (struct rota__gate){.loop = here, .serial = here ? here->serial : 0};
+}
+
+/* Whether this thread's loop is the object's. */
+static inline bool rota__gate_is_here(const struct rota__gate *gate)
+{
+    return rota__loop_here && rota__loop_here->serial == gate->serial;
+}
+
 /* An object that outlived its loop may be closed where there is none. */
 static inline bool rota__gate_is_foreign(const struct rota__gate *gate)
 {
-    return rota__loop_here && rota__loop_here != gate->loop;
+    return rota__loop_here && !rota__gate_is_here(gate);
 }
 
 #define rota__gate_enter(gate, who) rota__gate_enter_for(gate, who, __func__)
 
 static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char who, const char *call)
 {
-    if (__builtin_expect(rota__loop_here != gate->loop, false))
+    if (__builtin_expect(!rota__gate_is_here(gate), false))
         return rota__loop_here ? rota__loop_refuse(call) : ROTA_ENOTASK;
     if (__builtin_expect(gate->closed || (gate->inside & who), false))
         return gate->closed ? ROTA_ECLOSED : -EBUSY;

@@ -10,7 +10,7 @@ rota_stream *rota__stream_new(const rota_filter_kind *kind, size_t size)
     rota_stream *s = rota__zalloc(sizeof *s + size);
     if (!s)
         return NULL;
-    s->gate.loop = rota__loop_here;
+    rota__gate_init(&s->gate);
     s->limit = ROTA__STREAM_LIMIT;
     s->top = rota__stream_bottom(s);
     s->top->kind = kind;
