@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static char folder_of_program[64], folder_of_case[96];
+static pid_t folder_owner;
 
 __attribute__((constructor)) static void folder_name(void)
 {
@@ -23,7 +24,9 @@ __attribute__((constructor)) static void folder_name(void)
 #else
     const char *place = "/var/tmp";
 #endif
-    snprintf(folder_of_program, sizeof folder_of_program, "%s/rota-test-%d", place, (int)getpid());
+    folder_owner = getpid();
+    snprintf(folder_of_program, sizeof folder_of_program, "%s/rota-test-%d", place,
+             (int)folder_owner);
 }
 
 static int folder_remove_one(const char *path, const struct stat *about, int type,
@@ -48,10 +51,7 @@ static void folder_remove(const char *path)
 /* Runs in each case's process, for its own folder, and at last in the program's, for all. */
 __attribute__((destructor)) static void folder_cleanup(void)
 {
-    if (folder_of_case[0])
-        folder_remove(folder_of_case);
-    else
-        folder_remove(folder_of_program);
+    folder_remove(getpid() == folder_owner ? folder_of_program : folder_of_case);
 }
 
 /* Makes the case's folder if it is not there, and gives the path of `name` in it; the four last ones are valid. */
