@@ -1,9 +1,10 @@
-/* A TCP echo server: sends back what it receives, a task a connection, until SIGINT. */
+/* A TCP echo server: sends back what it receives, a task a connection, until SIGINT. On one loop, or on
+ * many in threads or processes. */
 #include <rota.h>
 
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static int echo(rota_stream *s, void *arg)
 {
@@ -21,13 +22,15 @@ static int serve(void *arg)
 {
     const int *port = arg;
     ROTA_AUTO(rota_listener) l = NULL;
-    int err = rota_tcp_listen("localhost", *port, NULL, &l);
+    int err = rota_worker_listen("localhost", *port, NULL, &l);
     if (err < 0) {
         fprintf(stderr, "echo: cannot listen on port %d: %s\n", *port, rota_strerror(err));
         return err;
     }
-    printf("port %d\n", rota_listener_port(l));
-    fflush(stdout);
+    if (rota_worker_index() <= 0) { /* all have the same */
+        printf("port %d\n", rota_listener_port(l));
+        fflush(stdout);
+    }
     err = rota_serve(l, echo, NULL, NULL);
     return err == -ECANCELED ? 0 : err; /* SIGINT is how it ends */
 }
@@ -35,23 +38,48 @@ static int serve(void *arg)
 static int usage(FILE *out)
 {
     fprintf(out,
-            "usage: echo PORT\n"
+            "usage: echo [--workers N | --processes N] PORT\n"
             "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
-            "port. Prints `port N` once it listens; ends on SIGINT.\n");
+            "port. Prints `port N` once it listens; ends on SIGINT.\n"
+            "\n"
+            "  --workers N    on N threads, a loop each; 0: as many as processors\n"
+            "  --processes N  in N processes, which are replaced when they die\n");
     return out == stderr ? 2 : 0;
+}
+
+/* A whole number from 0 to `most`, or -1 and a message. */
+static int number(const char *text, int most, const char *what)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (end != text && !*end && n >= 0 && n <= most)
+        return (int)n;
+    fprintf(stderr, "echo: %s must be 0 to %d: %s\n", what, most, text);
+    return -1;
 }
 
 int main(int argc, char **argv)
 {
-    char *end;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return usage(stdout);
-    if (argc != 2)
-        return usage(stderr);
-    int port = (int)strtol(argv[1], &end, 10);
-    if (end == argv[1] || *end || port < 0 || port > 65535) {
-        fprintf(stderr, "echo: no port: %s\n", argv[1]);
-        return 2;
+    static const struct option options[] = {{"workers", required_argument, NULL, 'w'},
+                                            {"processes", required_argument, NULL, 'p'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int how = 0, n = 0;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (c == 'h')
+            return usage(stdout);
+        if (c == '?' || how)
+            return usage(stderr);
+        how = c;
+        n = number(optarg, 4096, "N");
     }
-    return rota_run(serve, &port) < 0;
+    if (optind != argc - 1)
+        return usage(stderr);
+    int port = number(argv[optind], 65535, "PORT");
+    if (n < 0 || port < 0)
+        return 2;
+    int err = how == 'w'   ? rota_run_workers((unsigned)n, serve, &port)
+              : how == 'p' ? rota_run_worker_processes((unsigned)n, serve, &port)
+                           : rota_run(serve, &port);
+    return err < 0;
 }
