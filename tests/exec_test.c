@@ -869,6 +869,37 @@ TEST(executor_is_refused_to_other_threads)
     run(foreign);
 }
 
+static void *cancel_foreign_job(void *arg)
+{
+    CHECK_INT(rota_job_cancel(arg), ==, ROTA_ETHREAD);
+    return NULL;
+}
+
+static int foreign_job(void *arg)
+{
+    struct gate gate;
+    gate_init(&gate, 7);
+    rota_job running = ROTA_JOB_INIT, queued = ROTA_JOB_INIT;
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &running));
+    CHECK_OK(rota_executor_submit(pool, seven, NULL, &queued));
+    rota_job *jobs[] = {&running, &queued};
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        CHECK_INT(pthread_create(&thread, NULL, cancel_foreign_job, jobs[i]), ==, 0);
+        pthread_join(thread, NULL);
+    }
+    sem_post(&gate.go);
+    CHECK_INT(rota_job_wait(&running), ==, 7);
+    CHECK_INT(rota_job_wait(&queued), ==, 7);
+    return 0;
+}
+
+TEST_WITH(jobs_are_refused_to_other_threads, .without_faults = true)
+{
+    run(foreign_job);
+}
+
 static int many_jobs(void *arg)
 {
     for (int i = 0; i < 200; i++) {

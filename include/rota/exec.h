@@ -192,7 +192,7 @@ ROTA_SUSPENDS int rota_job_wait(rota_job *job);
 
 /* Ends the job with -ECANCELED: withdraws it if it has not begun, abandons it if it has a copy. Does not
  * suspend. Returns 0, -EALREADY (it was done or never submitted), -EBUSY (its function runs on memory of
- * yours, or has returned this moment: the job ends as if nothing had been asked). */
+ * yours, or has returned this moment: the job ends as if nothing had been asked), ROTA_ETHREAD. */
 ROTA_API int rota_job_cancel(rota_job *job);
 
 /* Why the job failed, if there is more to say than its result: "worker 4711 was ended by signal 11

@@ -321,6 +321,9 @@ int rota_job_cancel(rota_job *job)
     struct rota__work *work = job->_work;
     if (!work)
         return -EALREADY;
+    int err = rota__loop_check(work->executor->loop, "rota_job_cancel");
+    if (err < 0)
+        return err;
     if (work->executor->kind->withdraw(work->executor, work)) {
         work->result = -ECANCELED;
         rota__work_finish(work);
