@@ -105,21 +105,21 @@ TEST(array_is_zeroed_also_when_empty)
     void *array = rota__alloc_array(2, 4), *empty = rota__alloc_array(0, 4);
     CHECK(array && empty);
     CHECK_MEM(array, zeros, 8);
-    rota__free(array);
-    rota__free(empty);
+    rota_free(array);
+    rota_free(empty);
 }
 
 TEST(live_allocations_are_counted)
 {
     long before = rota__alloc_live();
-    char *copy = rota__alloc(5);
+    char *copy = rota_alloc(5);
     CHECK(copy);
     CHECK_INT(rota__alloc_live(), ==, before + 1);
-    char *larger = rota__resize(copy, 1000);
+    char *larger = rota_resize(copy, 1000);
     CHECK(larger);
     CHECK_INT(rota__alloc_live(), ==, before + 1);
-    rota__free(larger);
-    rota__free(NULL);
+    rota_free(larger);
+    rota_free(NULL);
     CHECK_INT(rota__alloc_live(), ==, before);
 }
 
@@ -143,9 +143,9 @@ TEST_WITH(memory_comes_from_the_allocator_that_was_set, .without_faults = true)
 {
     struct counts counts = {0, 0};
     rota_allocator_set(&(rota_allocator){counting_resize, counting_release, &counts});
-    rota__free(rota__zalloc(10));
+    rota_free(rota_zalloc(10));
     rota_allocator_set(NULL);
-    rota__free(rota__alloc(10));
+    rota_free(rota_alloc(10));
     CHECK_INT(counts.resized, ==, 1);
     CHECK_INT(counts.released, ==, 1);
 }
@@ -155,21 +155,21 @@ TEST_WITH(memory_comes_from_the_allocator_that_was_set, .without_faults = true)
 TEST_WITH(only_the_armed_point_fails, .without_faults = true)
 {
     rota__fault_arm(ROTA__FAULT_ALLOC, 2);
-    void *first = rota__alloc(1), *second = rota__alloc(1), *third = rota__alloc(1);
+    void *first = rota_alloc(1), *second = rota_alloc(1), *third = rota_alloc(1);
     CHECK_INT(rota__fault_count(ROTA__FAULT_ALLOC), ==, 3);
     rota__fault_disarm();
     CHECK(first && !second && third);
-    rota__free(first);
-    rota__free(third);
+    rota_free(first);
+    rota_free(third);
 }
 
 TEST_WITH(disarmed_points_neither_fail_nor_count, .without_faults = true)
 {
     rota__fault_arm(ROTA__FAULT_ALLOC, 1);
     rota__fault_disarm();
-    void *memory = rota__alloc(1);
+    void *memory = rota_alloc(1);
     CHECK(memory);
-    rota__free(memory);
+    rota_free(memory);
     CHECK_INT(rota__fault_count(ROTA__FAULT_ALLOC), ==, 0);
 }
 
@@ -228,7 +228,7 @@ TEST(hook_gets_level_and_text)
     char seen[100] = "";
     rota_log_set(keep_message, seen);
     CHECK(rota__log_wanted());
-    rota__log(ROTA_LOG_WARNING, "task %s failed", "reader");
+    rota_log(ROTA_LOG_WARNING, "task %s failed", "reader");
     CHECK_STR(seen, "2 18 task reader failed");
 }
 
@@ -239,7 +239,7 @@ TEST(long_report_is_cut_at_8_kib)
     memset(text, 'x', 19999);
     text[19999] = 0;
     rota_log_set(keep_message, seen);
-    rota__log(ROTA_LOG_ERROR, "%s", text);
+    rota_log(ROTA_LOG_ERROR, "%s", text);
     CHECK(strncmp(seen, "3 8191 xxx", 10) == 0);
     rota__log_text(ROTA_LOG_ERROR, text);
     CHECK(strncmp(seen, "3 19999 xxx", 11) == 0);
@@ -259,7 +259,7 @@ TEST(library_is_silent_without_a_hook)
 {
     setenv("ROTA_DEBUG", "0", 1);
     CHECK(!rota__log_wanted());
-    rota__log(ROTA_LOG_ERROR, "nobody asked");
+    rota_log(ROTA_LOG_ERROR, "nobody asked");
     check_stderr("");
 }
 
@@ -267,7 +267,7 @@ TEST(debug_mode_reports_to_stderr)
 {
     setenv("ROTA_DEBUG", "1", 1);
     CHECK(rota__log_wanted());
-    rota__log(ROTA_LOG_ERROR, "somebody asked");
+    rota_log(ROTA_LOG_ERROR, "somebody asked");
     check_stderr("rota: somebody asked\n");
 }
 
@@ -276,7 +276,7 @@ TEST(debug_mode_reports_to_the_hook_when_there_is_one)
     char seen[100] = "";
     setenv("ROTA_DEBUG", "1", 1);
     rota_log_set(keep_message, seen);
-    rota__log(ROTA_LOG_INFO, "hello");
+    rota_log(ROTA_LOG_INFO, "hello");
     CHECK_STR(seen, "1 5 hello");
     check_stderr("");
 }

@@ -166,20 +166,20 @@ TEST_BOTH(both_backends_case_sees_its_backend)
 
 static void allocate_twice_and_trust_the_second(void)
 {
-    char *first = rota__alloc(1), *second = rota__alloc(1);
+    char *first = rota_alloc(1), *second = rota_alloc(1);
 
     if (first)
         *(volatile char *)second = 1;
-    rota__free(first);
-    rota__free(second);
+    rota_free(first);
+    rota_free(second);
 }
 
 static void allocate_twice_with_care(void)
 {
-    rota__free(rota__alloc(1));
-    char *second = rota__alloc(1);
+    rota_free(rota_alloc(1));
+    char *second = rota_alloc(1);
     CHECK(second);
-    rota__free(second);
+    rota_free(second);
 }
 
 TEST(injected_fault_finds_the_point_that_is_not_handled)

@@ -4,12 +4,6 @@
 
 #include <rota/base.h>
 
-/* The old names. */
-#define rota__alloc rota_alloc
-#define rota__zalloc rota_zalloc
-#define rota__resize rota_resize
-#define rota__free rota_free
-
 /* Zeroed; NULL also where count * size overflows. */
 void *rota__alloc_array(size_t count, size_t size);
 

@@ -4,9 +4,6 @@
 
 #include <rota/base.h>
 
-/* The old name. */
-#define rota__log rota_log
-
 /* For reports that rota_log would cut. */
 void rota__log_text(rota_log_level level, const char *text);
 /* Whether anybody would see a report, so that making it up can be saved. */

@@ -407,7 +407,7 @@ int rota_channel_new(size_t capacity, size_t item_size, rota_sender **ret_sender
         shift++;
     if (((size_t)1 << shift) < capacity || !size_of((size_t)1 << shift, item_size, &stride, &bytes))
         return -ENOMEM;
-    void *memory = rota__zalloc(bytes);
+    void *memory = rota_zalloc(bytes);
     if (!memory)
         return -ENOMEM;
     struct channel *c = align(memory);
@@ -447,7 +447,7 @@ static void end_gone(struct channel *c)
     if (atomic_fetch_sub(&c->ends, 1) > 1)
         return;
     pthread_mutex_destroy(&c->lock);
-    rota__free(c->memory);
+    rota_free(c->memory);
 }
 
 rota_sender *rota_sender_ref(rota_sender *sender)

@@ -201,7 +201,7 @@ rota_coro *rota_coro_free(rota_coro *coro)
         return NULL;
     int err = rota_coro_cancel(coro);
     if (err < 0) {
-        rota__log(ROTA_LOG_ERROR, "a coroutine was not freed: %s", rota_strerror(err));
+        rota_log(ROTA_LOG_ERROR, "a coroutine was not freed: %s", rota_strerror(err));
         return NULL;
     }
     struct rota__stack *stack = coro->own.stack;

@@ -133,13 +133,13 @@ static int alternate_start(void)
     if (sigaltstack(NULL, &there) == 0 && !(there.ss_flags & SS_DISABLE))
         return 0;
     size_t size = ALTERNATE_BYTES + getauxval(AT_MINSIGSTKSZ);
-    alternate = rota__alloc(size);
+    alternate = rota_alloc(size);
     if (!alternate)
         return -ENOMEM;
     int err =
         (int)rota__sys(ENOMEM, sigaltstack(&(stack_t){.ss_sp = alternate, .ss_size = size}, NULL));
     if (err < 0) {
-        rota__free(alternate);
+        rota_free(alternate);
         alternate = NULL;
     }
     return err;
@@ -152,7 +152,7 @@ static void alternate_stop(void)
     stack_t there;
     if (sigaltstack(NULL, &there) == 0 && there.ss_sp == alternate)
         sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
-    rota__free(alternate);
+    rota_free(alternate);
     alternate = NULL;
 }
 

@@ -93,7 +93,7 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
 {
     size_t fitting = SLAB_BYTES / pool->stride;
     unsigned count = fitting > SLAB_STACKS ? SLAB_STACKS : fitting ? (unsigned)fitting : 1;
-    struct rota__slab *slab = rota__alloc(sizeof *slab + count * sizeof slab->stacks[0]);
+    struct rota__slab *slab = rota_alloc(sizeof *slab + count * sizeof slab->stacks[0]);
     if (!slab)
         return NULL;
     *slab = (struct rota__slab){.stride = pool->stride, .count = count};
@@ -102,7 +102,7 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
                      : mmap(NULL, slab_size(slab), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (base == MAP_FAILED) {
-        rota__free(slab);
+        rota_free(slab);
         return NULL;
     }
     /* A huge page under a stack would commit eight stacks for the sake of one. Refused where the
@@ -122,7 +122,7 @@ static int slab_unmap(struct rota__stack_pool *pool, struct rota__slab *slab)
     rota__list_remove(&slab->node);
     if (pool->growing == slab)
         pool->growing = NULL;
-    rota__free(slab);
+    rota_free(slab);
     return 0;
 }
 
@@ -131,7 +131,7 @@ void rota__stack_pool_fini(struct rota__stack_pool *pool)
     rota__list_each (node, &pool->slabs) {
         struct rota__slab *slab = rota__container_of(node, struct rota__slab, node);
         munmap(slab->base, slab_size(slab));
-        rota__free(slab);
+        rota_free(slab);
     }
     rota__list_init(&pool->slabs);
 }

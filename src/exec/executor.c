@@ -43,7 +43,7 @@ static struct executors *executors_of(rota_loop *loop)
     struct rota__annex *annex = rota__loop_annex(loop, &executors_type);
     if (annex)
         return rota__container_of(annex, struct executors, annex);
-    struct executors *executors = rota__zalloc(sizeof *executors);
+    struct executors *executors = rota_zalloc(sizeof *executors);
     if (!executors)
         return NULL;
     executors->annex.type = &executors_type;
@@ -181,7 +181,7 @@ void rota__work_discard(struct rota__work *work)
     struct rota__copied *copied = rota__copied_of(work);
     if (work->returned && copied->discard)
         copied->discard(copied->bytes);
-    rota__free(copied);
+    rota_free(copied);
 }
 
 static struct rota__work *work_copied(rota_job *job, const void *arg)
@@ -189,7 +189,7 @@ static struct rota__work *work_copied(rota_job *job, const void *arg)
     size_t size;
     if (__builtin_add_overflow(sizeof(struct rota__copied), job->copy, &size))
         return NULL;
-    struct rota__copied *copied = rota__alloc(size);
+    struct rota__copied *copied = rota_alloc(size);
     if (!copied)
         return NULL;
     copied->discard = job->discard;
@@ -212,7 +212,7 @@ static void job_finish(rota_job *job, struct rota__work *work)
     if (job->copy) {
         if (work->returned)
             memcpy(job->_arg, work->arg, job->copy);
-        rota__free(rota__copied_of(work));
+        rota_free(rota__copied_of(work));
     }
     job_done(job, result);
 }
@@ -292,7 +292,7 @@ static int job_start(rota_executor *executor, rota_fn *fn, void *arg, rota_job *
     if (err < 0) {
         job->_work = NULL;
         if (job->copy)
-            rota__free(rota__copied_of(work));
+            rota_free(rota__copied_of(work));
     }
     return err;
 }
@@ -511,7 +511,7 @@ static void executors_close(struct rota__annex *annex)
         if (executor == executors->fallback || executor->ownerless)
             executor->kind->free(executor);
     }
-    rota__free(executors);
+    rota_free(executors);
 }
 
 /* ---- For jobs */

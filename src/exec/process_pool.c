@@ -70,12 +70,12 @@ static int worker_fork(struct pool *pool, struct worker *worker, int far_end)
 static int worker_new(struct pool *pool, struct worker **ret_worker)
 {
     int ends[2];
-    struct worker *worker = rota__zalloc(sizeof *worker);
+    struct worker *worker = rota_zalloc(sizeof *worker);
     if (!worker)
         return -ENOMEM;
     int err = (int)rota__sys(EMFILE, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
     if (err < 0) {
-        rota__free(worker);
+        rota_free(worker);
         return err;
     }
     err = rota__fd_open(&worker->fd, pool->executor.loop, ends[0], true);
@@ -88,7 +88,7 @@ static int worker_new(struct pool *pool, struct worker **ret_worker)
     }
     rota__sys_close(ends[1]);
     if (err < 0) {
-        rota__free(worker);
+        rota_free(worker);
         return err;
     }
     rota__list_init(&worker->node);
@@ -129,7 +129,7 @@ static void worker_end(struct worker *worker, char *text, size_t size)
         while (waited < 0 && errno == EINTR);
     }
     describe_end(worker->pid, waited, status, text, size);
-    rota__free(worker);
+    rota_free(worker);
 }
 
 /* A worker that has nothing to do says nothing: anything readable is its end, or nonsense. */
@@ -151,7 +151,7 @@ static int worker_get(struct pool *pool, struct worker **ret_worker)
         }
         char text[sizeof((rota_job *)0)->_error];
         worker_end(worker, text, sizeof text);
-        rota__log(ROTA_LOG_WARNING, "process pool: %s while it was idle", text);
+        rota_log(ROTA_LOG_WARNING, "process pool: %s while it was idle", text);
     }
     return worker_new(pool, ret_worker);
 }
@@ -258,7 +258,7 @@ static void report_crash(rota_job *job, const char *text)
     if (!job)
         return; /* it was killed because nobody wants its result */
     snprintf(job->_error, sizeof job->_error, "%s", text);
-    rota__log(ROTA_LOG_WARNING, "process pool: %s while it ran a job", text);
+    rota_log(ROTA_LOG_WARNING, "process pool: %s while it ran a job", text);
 }
 
 static void drive_work(struct pool *pool, struct worker *worker, struct rota__work *work)
@@ -361,7 +361,7 @@ static void pool_stop(rota_executor *executor)
 
 static void pool_free(rota_executor *executor)
 {
-    rota__free(pool_of(executor));
+    rota_free(pool_of(executor));
 }
 
 static const struct rota__executor_kind process_pool = {
@@ -383,7 +383,7 @@ int rota_process_pool_new(const rota_process_pool_options *options, rota_executo
         return ROTA_ENOTASK;
     if (o->workers > WORKERS_MAX)
         return -EINVAL;
-    struct pool *pool = rota__zalloc(sizeof *pool);
+    struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
     pool->drivers_max = o->workers ? o->workers : rota__processors();
@@ -392,7 +392,7 @@ int rota_process_pool_new(const rota_process_pool_options *options, rota_executo
     int err = rota__executor_init(&pool->executor, &process_pool, pool->drivers_max, o->queue,
                                   o->copy_limit ? o->copy_limit : COPY_LIMIT);
     if (err < 0) {
-        rota__free(pool);
+        rota_free(pool);
         return err;
     }
     *ret_executor = &pool->executor;

@@ -68,8 +68,8 @@ static void make_room(size_t size)
 {
     if (size <= self.capacity)
         return;
-    rota__free(self.bytes);
-    self.bytes = size <= self.copy_limit ? rota__alloc(size) : NULL;
+    rota_free(self.bytes);
+    self.bytes = size <= self.copy_limit ? rota_alloc(size) : NULL;
     if (!self.bytes)
         _exit(ENOMEM);
     self.capacity = size;

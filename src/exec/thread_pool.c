@@ -180,7 +180,7 @@ static void *thread_main(void *arg)
         rota__sleeper_here = &thread->sleeper;
     while ((work = thread_take(thread))) {
         if (!thread_run(thread, work)) {
-            rota__free(thread);
+            rota_free(thread);
             break;
         }
     }
@@ -251,7 +251,7 @@ static int thread_create(struct thread *thread)
 
 static int pool_grow(struct pool *pool)
 {
-    struct thread *thread = rota__zalloc(sizeof *thread);
+    struct thread *thread = rota_zalloc(sizeof *thread);
     if (!thread)
         return -ENOMEM;
     thread->sleeper.sleep = thread_nap;
@@ -259,7 +259,7 @@ static int pool_grow(struct pool *pool)
     thread->virtual_clock = pool->executor.loop->virtual_clock;
     int err = thread_create(thread);
     if (err < 0) {
-        rota__free(thread);
+        rota_free(thread);
         return err;
     }
     rota__list_append(&pool->threads, &thread->node);
@@ -375,7 +375,7 @@ static void pool_stop(rota_executor *executor)
     while ((node = rota__list_take_first(&pool->threads))) {
         struct thread *thread = rota__container_of(node, struct thread, node);
         pthread_join(thread->id, NULL);
-        rota__free(thread);
+        rota_free(thread);
     }
     pool->thread_count = 0;
 }
@@ -386,7 +386,7 @@ static void pool_free(rota_executor *executor)
     pthread_cond_destroy(&pool->woken);
     pthread_cond_destroy(&pool->wanted);
     pthread_mutex_destroy(&pool->mutex);
-    rota__free(pool);
+    rota_free(pool);
 }
 
 uint64_t rota__thread_pool_batches(rota_executor *executor)
@@ -421,7 +421,7 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
         return ROTA_ENOTASK;
     if (o->threads > THREADS_MAX)
         return -EINVAL;
-    struct pool *pool = rota__zalloc(sizeof *pool);
+    struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
     unsigned cores = rota__processors();

@@ -32,7 +32,7 @@ int rota_dir_open(const char *path, rota_dir **ret_dir)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_dir *dir = rota__alloc(sizeof *dir);
+    rota_dir *dir = rota_alloc(sizeof *dir);
     if (!dir)
         return -ENOMEM;
     dir->loop = rota__loop_here;
@@ -107,6 +107,6 @@ rota_dir *rota_dir_free(rota_dir *dir)
     if (!dir)
         return NULL;
     rota__batch_close(&dir->batch);
-    rota__free(dir);
+    rota_free(dir);
     return NULL;
 }

@@ -35,7 +35,7 @@ void rota__file_leave(rota_file *file, unsigned char how)
 
 static rota_file *file_new(void)
 {
-    rota_file *file = rota__zalloc(sizeof *file);
+    rota_file *file = rota_zalloc(sizeof *file);
     if (!file)
         return NULL;
     rota__gate_init(&file->gate);
@@ -47,7 +47,7 @@ static rota_file *file_new(void)
 static int file_opened(rota_file *file, int fd, int flags, rota_file **ret_file)
 {
     if (fd < 0) {
-        rota__free(file);
+        rota_free(file);
         return fd;
     }
     file->fd = fd;
@@ -190,7 +190,7 @@ static void file_emptied_closed(struct rota__gate *gate)
 static void file_release(rota_file *file)
 {
     file_shut(file);
-    rota__free(file);
+    rota_free(file);
 }
 
 static void file_emptied_freed(struct rota__gate *gate)

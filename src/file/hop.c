@@ -16,18 +16,18 @@ static void pool_close(struct rota__annex *annex)
 {
     struct file_pool *pool = rota__container_of(annex, struct file_pool, annex);
     rota_executor_free(pool->executor);
-    rota__free(pool);
+    rota_free(pool);
 }
 
 static int pool_make(struct file_pool **ret_pool)
 {
-    struct file_pool *pool = rota__zalloc(sizeof *pool);
+    struct file_pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
     rota_thread_pool_options options = {.threads = THREADS};
     int err = rota_thread_pool_new(&options, &pool->executor);
     if (err < 0) {
-        rota__free(pool);
+        rota_free(pool);
         return err;
     }
     pool->annex.type = &pool_type;

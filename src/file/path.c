@@ -93,7 +93,7 @@ static int readlink_job(void *arg)
     ssize_t len = rota__sys(EACCES, readlink(job->path, target, sizeof target));
     if (len < 0)
         return (int)len;
-    char *text = rota__alloc((size_t)len + 1);
+    char *text = rota_alloc((size_t)len + 1);
     if (!text)
         return -ENOMEM;
     memcpy(text, target, (size_t)len);

@@ -52,12 +52,12 @@ static void failed(struct rota__removal *r, int err)
 
 static int level_enter(struct rota__removal *r, int from, const char *name)
 {
-    struct level *level = rota__alloc(sizeof *level);
+    struct level *level = rota_alloc(sizeof *level);
     if (!level)
         return -ENOMEM;
     int err = rota__batch_open(&level->batch, from, name, false);
     if (err < 0) {
-        rota__free(level);
+        rota_free(level);
         return err;
     }
     level->up = r->top;
@@ -78,7 +78,7 @@ static void level_leave(struct rota__removal *r)
     if (r->top)
         r->top->kept |= level->kept;
     rota__batch_close(&level->batch);
-    rota__free(level);
+    rota_free(level);
 }
 
 /* Puts a folder that is too deep into the first one, under a new name. */
@@ -174,7 +174,7 @@ int rota__removal_step(struct rota__removal *r)
 
 struct rota__removal *rota__removal_new(const char *path)
 {
-    struct rota__removal *r = rota__zalloc(sizeof *r);
+    struct rota__removal *r = rota_zalloc(sizeof *r);
     if (r)
         r->path = path;
     return r;
@@ -185,7 +185,7 @@ int rota__removal_free(struct rota__removal *r)
     int error = r->error;
     while (r->top)
         level_leave(r);
-    rota__free(r);
+    rota_free(r);
     return error;
 }
 

@@ -73,7 +73,7 @@ int rota_temp_dir_new(const char *parent, rota_temp_dir **ret_temp)
         return err;
     parent = rota__temp_folder(parent);
     size_t len = strlen(parent);
-    rota_temp_dir *temp = rota__zalloc(sizeof *temp + len + 1 + NAME_SIZE);
+    rota_temp_dir *temp = rota_zalloc(sizeof *temp + len + 1 + NAME_SIZE);
     if (!temp)
         return -ENOMEM;
     memcpy(temp->path, parent, len);
@@ -81,7 +81,7 @@ int rota_temp_dir_new(const char *parent, rota_temp_dir **ret_temp)
     temp->name_at = len + 1;
     err = rota__file_hop(make_job, temp, &making);
     if (err < 0)
-        rota__free(temp);
+        rota_free(temp);
     else
         *ret_temp = temp;
     return err;
@@ -118,8 +118,8 @@ rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp)
         return NULL;
     int err = rota__task_here() ? remove_shielded(temp->path) : remove_blocking(temp->path);
     if (err < 0)
-        rota__log(ROTA_LOG_WARNING, "temporary folder %s could not be removed: %s", temp->path,
+        rota_log(ROTA_LOG_WARNING, "temporary folder %s could not be removed: %s", temp->path,
                   rota_strerror(err));
-    rota__free(temp);
+    rota_free(temp);
     return NULL;
 }

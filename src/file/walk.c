@@ -49,7 +49,7 @@ static int path_set(rota_walk *walk, size_t len, const char *name)
     bool slash = len > 0 && walk->path[len - 1] != '/';
     if (len + slash + more > walk->path_size) {
         size_t size = (len + slash + more) * 2;
-        char *grown = rota__resize(walk->path, size);
+        char *grown = rota_resize(walk->path, size);
         if (!grown)
             return -ENOMEM;
         walk->path = grown;
@@ -97,7 +97,7 @@ static int enter_job(void *arg)
 
 static struct level *level_new(rota_walk *walk)
 {
-    struct level *level = walk->spare ? walk->spare : rota__alloc(sizeof *level);
+    struct level *level = walk->spare ? walk->spare : rota_alloc(sizeof *level);
     walk->spare = NULL;
     if (level)
         level->batch.fd = -1;
@@ -107,7 +107,7 @@ static struct level *level_new(rota_walk *walk)
 static void level_drop(rota_walk *walk, struct level *level)
 {
     rota__batch_close(&level->batch);
-    rota__free(walk->spare);
+    rota_free(walk->spare);
     walk->spare = level;
 }
 
@@ -291,7 +291,7 @@ int rota_walk_new(const char *path, const rota_walk_options *options, rota_walk 
 {
     if (!rota__loop_here)
         return ROTA_ENOTASK;
-    rota_walk *walk = rota__zalloc(sizeof *walk);
+    rota_walk *walk = rota_zalloc(sizeof *walk);
     if (!walk)
         return -ENOMEM;
     walk->loop = rota__loop_here;
@@ -312,8 +312,8 @@ rota_walk *rota_walk_free(rota_walk *walk)
         return NULL;
     while (walk->top)
         walk_leave(walk);
-    rota__free(walk->spare);
-    rota__free(walk->path);
-    rota__free(walk);
+    rota_free(walk->spare);
+    rota_free(walk->path);
+    rota_free(walk);
     return NULL;
 }

@@ -174,7 +174,7 @@ int rota_path_watch_new(rota_path_watch **ret_watch)
 {
     if (!rota__loop_here)
         return ROTA_ENOTASK;
-    rota_path_watch *watch = rota__zalloc(sizeof *watch);
+    rota_path_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
     rota__gate_init(&watch->gate);
@@ -182,7 +182,7 @@ int rota_path_watch_new(rota_path_watch **ret_watch)
     int err = fd < 0 ? fd : rota__fd_open(&watch->fd, rota__loop_here, fd, false);
     if (err < 0) {
         rota__sys_close(fd);
-        rota__free(watch);
+        rota_free(watch);
         return err;
     }
     *ret_watch = watch;
@@ -193,7 +193,7 @@ static void watch_release(struct rota__gate *gate)
 {
     rota_path_watch *watch = rota__container_of(gate, rota_path_watch, gate);
     rota__fd_close(&watch->fd);
-    rota__free(watch);
+    rota_free(watch);
 }
 
 rota_path_watch *rota_path_watch_free(rota_path_watch *watch)

@@ -39,7 +39,7 @@ static int load_room(struct load *load, size_t hint)
         size = load->limit + 1;
     if (load->len >= size)
         return ROTA_ELIMIT;
-    char *grown = rota__resize(load->data, size + 1);
+    char *grown = rota_resize(load->data, size + 1);
     if (!grown)
         return -ENOMEM;
     load->data = grown;
@@ -139,7 +139,7 @@ int rota_file_load(const char *path, size_t limit, rota_bytes *ret_data)
     if (err == 0 && load.len > load.limit)
         err = ROTA_ELIMIT;
     if (err < 0) {
-        rota__free(load.data);
+        rota_free(load.data);
         return err;
     }
     load.data[load.len] = '\0';

@@ -44,7 +44,7 @@ static struct epoll *epoll_of(rota_loop *loop)
 static int epoll_open(rota_loop *loop, bool asked_for)
 {
     (void)asked_for;
-    struct epoll *e = rota__zalloc(sizeof *e);
+    struct epoll *e = rota_zalloc(sizeof *e);
     if (!e)
         return -ENOMEM;
     e->fd = (int)rota__sys(EMFILE, epoll_create1(EPOLL_CLOEXEC));
@@ -54,7 +54,7 @@ static int epoll_open(rota_loop *loop, bool asked_for)
                   : (int)rota__sys(ENOMEM, epoll_ctl(e->fd, EPOLL_CTL_ADD, loop->wake_fd, &wake));
     if (err < 0) {
         rota__sys_close(e->fd);
-        rota__free(e);
+        rota_free(e);
         return err;
     }
     loop->backend_state = e;
@@ -66,9 +66,9 @@ static void epoll_close(rota_loop *loop)
     struct epoll *e = epoll_of(loop);
     rota__sys_close(e->fd);
     for (size_t i = 0; i < e->foreign_count; i++)
-        rota__free(e->foreigns[i]);
-    rota__free(e->foreigns);
-    rota__free(e);
+        rota_free(e->foreigns[i]);
+    rota_free(e->foreigns);
+    rota_free(e);
 }
 
 /* ---- Foreign descriptors */
@@ -78,7 +78,7 @@ static struct foreign **foreign_slot(struct epoll *e, int fd)
     size_t want = (size_t)fd + 1;
     if (want > e->foreign_count) {
         size_t count = want > 64 ? want + want / 2 : 64;
-        struct foreign **grown = rota__resize(e->foreigns, count * sizeof(struct foreign *));
+        struct foreign **grown = rota_resize(e->foreigns, count * sizeof(struct foreign *));
         if (!grown)
             return NULL;
         for (size_t i = e->foreign_count; i < count; i++)
@@ -112,7 +112,7 @@ static void foreign_drop_if_unused(struct epoll *e, struct foreign *f)
     }
     epoll_ctl(e->fd, EPOLL_CTL_DEL, f->fd, NULL); /* fails only if the owner has closed it */
     e->foreigns[f->fd] = NULL;
-    rota__free(f);
+    rota_free(f);
 }
 
 static bool foreign_start(struct epoll *e, struct rota__op *op)
@@ -123,7 +123,7 @@ static bool foreign_start(struct epoll *e, struct rota__op *op)
         return true;
     int how = *slot ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if (!*slot) {
-        *slot = rota__zalloc(sizeof **slot);
+        *slot = rota_zalloc(sizeof **slot);
         if (!*slot)
             return true;
         (*slot)->fd = op->poll_fd;

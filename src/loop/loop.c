@@ -103,13 +103,13 @@ struct call {
 static void call_run(struct rota__post *post, rota_loop *loop)
 {
     struct call call = *rota__container_of(post, struct call, post);
-    rota__free(rota__container_of(post, struct call, post));
+    rota_free(rota__container_of(post, struct call, post));
     call.fn(loop, call.arg);
 }
 
 int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg)
 {
-    struct call *call = rota__alloc(sizeof *call);
+    struct call *call = rota_alloc(sizeof *call);
     if (!call)
         return -ENOMEM;
     *call = (struct call){.post.run = call_run, .fn = fn, .arg = arg};
@@ -207,12 +207,12 @@ int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
         return err;
     if (o->stack_size && o->stack_size < 16384)
         return -EINVAL;
-    rota_loop *loop = rota__zalloc(sizeof *loop);
+    rota_loop *loop = rota_zalloc(sizeof *loop);
     if (!loop)
         return -ENOMEM;
     err = loop_init(loop, o, backend);
     if (err < 0) {
-        rota__free(loop);
+        rota_free(loop);
         return err;
     }
     rota__loop_enlist(loop);
@@ -226,7 +226,7 @@ rota_loop *rota_loop_free(rota_loop *loop)
     if (!loop || rota__loop_check(loop, "rota_loop_free") < 0)
         return NULL;
     if (loop->in_run || loop->ending) {
-        rota__log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
+        rota_log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
         return NULL;
     }
     loop->ending = true;
@@ -249,7 +249,7 @@ rota_loop *rota_loop_free(rota_loop *loop)
     rota__sys_close(loop->timer_fd);
     rota__sys_close(loop->outer_fd);
     rota__loop_here = NULL;
-    rota__free(loop);
+    rota_free(loop);
     return NULL;
 }
 
@@ -425,7 +425,7 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
 
 int rota__loop_refuse(const char *call)
 {
-    rota__log(ROTA_LOG_ERROR,
+    rota_log(ROTA_LOG_ERROR,
               "%s was called from another thread than its loop's, or after the end of "
               "that loop, and did nothing",
               call);

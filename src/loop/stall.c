@@ -158,12 +158,12 @@ static void watch_free(struct rota__stall_watch *watch)
 {
     pthread_cond_destroy(&watch->stopped);
     pthread_mutex_destroy(&watch->mutex);
-    rota__free(watch);
+    rota_free(watch);
 }
 
 static struct rota__stall_watch *watch_new(rota_loop *loop, rota_time limit)
 {
-    struct rota__stall_watch *watch = rota__zalloc(sizeof *watch);
+    struct rota__stall_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
         return NULL;
     watch->loop = loop;

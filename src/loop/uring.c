@@ -111,14 +111,14 @@ static int uring_open(rota_loop *loop, bool asked_for)
 {
     if (!asked_for && loop->stacks.on_valgrind)
         return -ENOSYS;
-    struct uring *u = rota__zalloc(sizeof *u);
+    struct uring *u = rota_zalloc(sizeof *u);
     if (!u)
         return -ENOMEM;
     u->notify_fd = -1;
     rota__list_init(&u->unasked);
     int err = ring_open(&u->ring, FEATS_NEEDED | (asked_for ? 0 : FEAT_NO_IOWAIT));
     if (err < 0) {
-        rota__free(u);
+        rota_free(u);
         return err;
     }
     if (u->ring.features & FEAT_NO_IOWAIT)
@@ -132,7 +132,7 @@ static void uring_close(rota_loop *loop)
     struct uring *u = uring_of(loop);
     rota__sys_close(u->notify_fd);
     io_uring_queue_exit(&u->ring);
-    rota__free(u);
+    rota_free(u);
 }
 
 static unsigned poll_mask(int events)

@@ -22,7 +22,7 @@ static void watch_done(struct rota__op *op)
 {
     rota_watch *watch = rota__container_of(op, rota_watch, op);
     if (watch->ended)
-        rota__free(watch);
+        rota_free(watch);
     else
         rota__loop_ready(op->loop, &watch->item);
 }
@@ -65,7 +65,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
     int err = rota__loop_check(loop, "rota_loop_watch");
     if (err < 0)
         return err;
-    rota_watch *watch = rota__zalloc(sizeof *watch);
+    rota_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
     watch->op = (struct rota__op){
@@ -79,7 +79,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
     if (at_once && watch->op.result < 0)
         err = (int)watch->op.result;
     if (err < 0) {
-        rota__free(watch);
+        rota_free(watch);
         return err;
     }
     if (at_once)
@@ -98,7 +98,7 @@ rota_watch *rota_watch_free(rota_watch *watch)
     if (watch->freed)
         *watch->freed = true;
     if (!watch->op.pending) {
-        rota__free(watch);
+        rota_free(watch);
         return NULL;
     }
     watch->ended = true;

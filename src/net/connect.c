@@ -67,7 +67,7 @@ static void attempt_failed(struct connection *c, struct attempt *a, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
     if (rota__log_wanted())
-        rota__log(ROTA_LOG_INFO, "connect to %s: %s", rota_address_text(a->address, text),
+        rota_log(ROTA_LOG_INFO, "connect to %s: %s", rota_address_text(a->address, text),
                   rota_strerror(err));
     a->stream = rota_stream_free(a->stream);
     c->failed++;
@@ -150,7 +150,7 @@ int rota_tcp_connect(const char *host, int port, const rota_connect_options *opt
     rota_address addresses[ROTA__ADDRESSES];
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0) {
-        rota__log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere",
+        rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere",
                   rota_strerror(count));
         return count;
     }
@@ -162,6 +162,6 @@ int rota_tcp_connect(const char *host, int port, const rota_connect_options *opt
     for (int i = 0; i < count; i++)
         c.attempts[i].address = &addresses[i];
     int err = connect_any(&c, ret_stream);
-    rota__free(c.attempts);
+    rota_free(c.attempts);
     return err;
 }

@@ -321,7 +321,7 @@ int rota__dgram_set_buffers(int fd, int receive, int send)
 
 int rota__dgram_new(int fd, const struct rota__unix_file *file, rota_dgram **ret_socket)
 {
-    rota_dgram *s = rota__zalloc(sizeof *s);
+    rota_dgram *s = rota_zalloc(sizeof *s);
     if (!s)
         return -ENOMEM;
     rota__gate_init(&s->gate);
@@ -332,7 +332,7 @@ int rota__dgram_new(int fd, const struct rota__unix_file *file, rota_dgram **ret
     if (err == 0)
         err = rota__fd_open(&s->fd, s->gate.loop, fd, true);
     if (err < 0) {
-        rota__free(s);
+        rota_free(s);
         return err;
     }
     s->file = *file;
@@ -365,7 +365,7 @@ static void emptied_closed(struct rota__gate *gate)
 static void emptied_freed(struct rota__gate *gate)
 {
     emptied_closed(gate);
-    rota__free(rota__container_of(gate, rota_dgram, gate));
+    rota_free(rota__container_of(gate, rota_dgram, gate));
 }
 
 static void interrupt_all(rota_dgram *s)
@@ -404,7 +404,7 @@ rota_dgram *rota_dgram_free(rota_dgram *s)
         return NULL;
     if (rota__gate_wait(&s->gate, emptied_freed)) {
         dgram_shut(s);
-        rota__free(s);
+        rota_free(s);
     }
     return NULL;
 }

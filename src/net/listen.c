@@ -83,7 +83,7 @@ static void report_refused(const rota_address *address, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
     if (rota__log_wanted())
-        rota__log(ROTA_LOG_INFO, "listen on %s: %s", rota_address_text(address, text),
+        rota_log(ROTA_LOG_INFO, "listen on %s: %s", rota_address_text(address, text),
                   rota_strerror(err));
 }
 
@@ -138,14 +138,14 @@ static int listener_new(const rota_address *addresses, size_t count,
                         const rota_listen_options *options, rota_listener **ret_listener)
 {
     static const rota_listen_options defaults;
-    rota_listener *l = rota__zalloc(sizeof *l + count * sizeof l->doors[0]);
+    rota_listener *l = rota_zalloc(sizeof *l + count * sizeof l->doors[0]);
     if (!l)
         return -ENOMEM;
     rota__gate_init(&l->gate);
     rota__race_init(&l->race);
     int err = open_all(l, addresses, count, options ? options : &defaults);
     if (err < 0)
-        rota__free(l);
+        rota_free(l);
     else
         *ret_listener = l;
     return err;
@@ -175,7 +175,7 @@ int rota_tcp_listen(const char *host, int port, const rota_listen_options *optio
         return listen_everywhere(port, options, ret_listener);
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0) {
-        rota__log(ROTA_LOG_INFO, "listen on %s: %s", host, rota_strerror(count));
+        rota_log(ROTA_LOG_INFO, "listen on %s: %s", host, rota_strerror(count));
         return count;
     }
     return listener_new(addresses, (size_t)count, options, ret_listener);
@@ -184,14 +184,14 @@ int rota_tcp_listen(const char *host, int port, const rota_listen_options *optio
 int rota__listener_take(int fd, const rota_address *address, const struct rota__unix_file *file,
                         rota_listener **ret_listener)
 {
-    rota_listener *l = rota__zalloc(sizeof *l + sizeof l->doors[0]);
+    rota_listener *l = rota_zalloc(sizeof *l + sizeof l->doors[0]);
     if (!l)
         return -ENOMEM;
     rota__gate_init(&l->gate);
     rota__race_init(&l->race);
     int err = rota__fd_open(&l->doors[0].fd, l->gate.loop, fd, true);
     if (err < 0) {
-        rota__free(l);
+        rota_free(l);
         return err;
     }
     l->doors[0].address = *address;
@@ -329,7 +329,7 @@ static void emptied_closed(struct rota__gate *gate)
 static void emptied_freed(struct rota__gate *gate)
 {
     emptied_closed(gate);
-    rota__free(rota__container_of(gate, rota_listener, gate));
+    rota_free(rota__container_of(gate, rota_listener, gate));
 }
 
 void rota_listener_close(rota_listener *listener)
@@ -357,7 +357,7 @@ rota_listener *rota_listener_free(rota_listener *listener)
         return NULL;
     if (rota__gate_wait(&listener->gate, emptied_freed)) {
         close_doors(listener);
-        rota__free(listener);
+        rota_free(listener);
     }
     return NULL;
 }

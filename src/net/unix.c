@@ -50,7 +50,7 @@ int rota_unix_connect(const char *path, rota_stream **ret_stream)
         return fd;
     err = connect_in_time(fd, &address);
     if (err < 0 && rota__log_wanted())
-        rota__log(ROTA_LOG_INFO, "connect to %s: %s", path, rota_strerror(err));
+        rota_log(ROTA_LOG_INFO, "connect to %s: %s", path, rota_strerror(err));
     if (err == 0)
         err = rota__stream_from_socket(rota__loop_here, fd, NULL, ret_stream);
     if (err < 0)
@@ -90,7 +90,7 @@ int rota_unix_listen(const char *path, const rota_unix_listen_options *options,
         return -EINVAL;
     err = listen_at(&address, options ? options : &defaults, ret_listener);
     if (err < 0 && rota__log_wanted())
-        rota__log(ROTA_LOG_INFO, "listen on %s: %s", path, rota_strerror(err));
+        rota_log(ROTA_LOG_INFO, "listen on %s: %s", path, rota_strerror(err));
     return err;
 }
 

@@ -47,7 +47,7 @@ static int open_socket(const char *own_path, const rota_address *peer,
 static int report(const char *path, int err)
 {
     if (err < 0 && rota__log_wanted())
-        rota__log(ROTA_LOG_INFO, "datagrams at %s: %s", path ? path : "a free name",
+        rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", path ? path : "a free name",
                   rota_strerror(err));
     return err;
 }

@@ -48,7 +48,7 @@ static int output_make_room(rota_bytes *output, size_t *room, size_t limit)
     size_t wanted = output->ptr ? 2 * *room : ROOM_FIRST;
     if (wanted > limit)
         wanted = limit + 1;
-    char *bytes = rota__resize(output->ptr, wanted);
+    char *bytes = rota_resize(output->ptr, wanted);
     if (!bytes)
         return -ENOMEM;
     bytes[output->len] = '\0';

@@ -230,7 +230,7 @@ static void tell_failure(const struct rota__launch *launch, struct report report
     const char *what = report.step == STEP_CWD       ? options->cwd
                        : report.step == STEP_PROGRAM ? program
                                                      : "";
-    rota__log(ROTA_LOG_INFO, "spawn %s: %s%s%s: %s", program, steps[report.step], *what ? " " : "",
+    rota_log(ROTA_LOG_INFO, "spawn %s: %s%s%s: %s", program, steps[report.step], *what ? " " : "",
               what, rota_strerror(-report.error));
 }
 
@@ -269,14 +269,14 @@ static int child_start(struct child *child, pid_t *ret_pid, int *ret_pidfd)
 
 int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd)
 {
-    struct child *child = rota__alloc(sizeof *child);
+    struct child *child = rota_alloc(sizeof *child);
     if (!child)
         return -ENOMEM;
     child->launch = launch;
     child->entered = false;
     child->report.error = 0;
     int err = child_start(child, ret_pid, ret_pidfd);
-    rota__free(child);
+    rota_free(child);
     return err;
 }
 
@@ -340,7 +340,7 @@ static int launch_set_programs(struct rota__launch *launch)
     for (const char *p = path; *p; p++)
         folders += *p == ':';
     size_t room = strlen(path) + folders * (strlen(name) + 2);
-    launch->programs = rota__zalloc((folders + 1) * sizeof *launch->programs + room);
+    launch->programs = rota_zalloc((folders + 1) * sizeof *launch->programs + room);
     if (!launch->programs)
         return -ENOMEM;
     if (!*name)
@@ -398,7 +398,7 @@ int rota__launch_init(struct rota__launch *launch, const char *const *argv,
 
 void rota__launch_fini(struct rota__launch *launch)
 {
-    rota__free(launch->env);
-    rota__free(launch->programs);
-    rota__free(launch->passed);
+    rota_free(launch->env);
+    rota_free(launch->programs);
+    rota_free(launch->passed);
 }

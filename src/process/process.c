@@ -58,7 +58,7 @@ static void processes_close(struct rota__annex *annex)
     struct rota__list *node;
     while ((node = rota__list_first(&processes->all)))
         process_end(rota__container_of(node, rota_process, node));
-    rota__free(processes);
+    rota_free(processes);
 }
 
 static struct processes *processes_of(rota_loop *loop)
@@ -66,7 +66,7 @@ static struct processes *processes_of(rota_loop *loop)
     struct rota__annex *annex = rota__loop_annex(loop, &processes_type);
     if (annex)
         return rota__container_of(annex, struct processes, annex);
-    struct processes *processes = rota__zalloc(sizeof *processes);
+    struct processes *processes = rota_zalloc(sizeof *processes);
     if (!processes)
         return NULL;
     processes->annex.type = &processes_type;
@@ -176,7 +176,7 @@ int rota_process_spawn(const char *const *argv, const rota_process_options *opti
     if (err < 0)
         return err;
     struct processes *processes = processes_of(rota__loop_here);
-    rota_process *p = processes ? rota__zalloc(sizeof *p) : NULL;
+    rota_process *p = processes ? rota_zalloc(sizeof *p) : NULL;
     if (!p)
         return -ENOMEM;
     p->loop = rota__loop_here;
@@ -184,7 +184,7 @@ int rota_process_spawn(const char *const *argv, const rota_process_options *opti
     p->grace = o->grace;
     err = process_start(p, argv, o);
     if (err < 0) {
-        rota__free(p);
+        rota_free(p);
         return err;
     }
     rota__list_append(&processes->all, &p->node);
@@ -218,7 +218,7 @@ static void process_note_lost(rota_process *p)
 {
     p->error = -ECHILD;
     p->reaped = true;
-    rota__log(
+    rota_log(
         ROTA_LOG_WARNING,
         "process %d has ended, and nobody can tell how: the program ignores SIGCHLD, or waits "
         "for its children elsewhere",
@@ -417,7 +417,7 @@ rota_process *rota_process_free(rota_process *p)
         return NULL;
     if (p->loop)
         process_end(p);
-    rota__free(p);
+    rota_free(p);
     return NULL;
 }
 

@@ -135,7 +135,7 @@ static void hub_run(struct rota__post *post, rota_loop *loop)
     struct rota__signal_hub *hub = rota__container_of(post, struct rota__signal_hub, post);
     atomic_store(&hub->posted, false);
     if (hub->closed) {
-        rota__free(hub);
+        rota_free(hub);
         return;
     }
     uint64_t bits = atomic_exchange(&hub->pending, 0);
@@ -168,7 +168,7 @@ static void hub_close(struct rota__annex *annex)
         sched_yield();
     hub->closed = true;
     if (!atomic_load(&hub->posted))
-        rota__free(hub);
+        rota_free(hub);
 }
 
 static struct rota__signal_hub *hub_of(rota_loop *loop)
@@ -177,7 +177,7 @@ static struct rota__signal_hub *hub_of(rota_loop *loop)
     struct rota__annex *annex = rota__loop_annex(loop, &hub_type);
     if (annex)
         return rota__container_of(annex, struct rota__signal_hub, annex);
-    struct rota__signal_hub *hub = rota__zalloc(sizeof *hub);
+    struct rota__signal_hub *hub = rota_zalloc(sizeof *hub);
     if (!hub)
         return NULL;
     pthread_once(&once, watch_forks);

@@ -36,7 +36,7 @@ int rota_stop_begin(rota_stop *stop)
     if (err == 0)
         err = rota_signals_add(&stop->_signals, SIGTERM);
     if (err < 0) {
-        rota__log(ROTA_LOG_ERROR,
+        rota_log(ROTA_LOG_ERROR,
                   "cannot listen for SIGINT and SIGTERM, so the block is cancelled: %s",
                   rota_strerror(err));
         rota_signals_fini(&stop->_signals);

@@ -5,13 +5,13 @@
 
 void rota__buffer_fini(struct rota__buffer *b)
 {
-    rota__free(b->data);
+    rota_free(b->data);
     *b = (struct rota__buffer){0};
 }
 
 static bool buffer_resize(struct rota__buffer *b, size_t size)
 {
-    char *data = rota__resize(b->data, size);
+    char *data = rota_resize(b->data, size);
     if (!data)
         return false;
     b->data = data;

@@ -148,7 +148,7 @@ static void pair_close(rota_filter *filter)
     end->in->broken = true;
     ring_wake(&end->in->writer, 0);
     if (--end->pair->ends == 0)
-        rota__free(end->pair);
+        rota_free(end->pair);
 }
 
 static void pair_describe(rota_filter *filter, bool peer, char *ret_text, size_t size)
@@ -173,7 +173,7 @@ static struct pair *pair_new(size_t capacity)
     size_t bytes;
     if (__builtin_mul_overflow(capacity, 2, &bytes) || bytes > PTRDIFF_MAX / 2)
         return NULL;
-    struct pair *pair = rota__alloc(sizeof *pair + bytes);
+    struct pair *pair = rota_alloc(sizeof *pair + bytes);
     if (!pair)
         return NULL;
     pair->ends = 2;
@@ -207,7 +207,7 @@ int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_o
         if (one)
             pair->ends = 1; /* freed with the one that was made */
         else
-            rota__free(pair);
+            rota_free(pair);
         rota_stream_free(one);
         return -ENOMEM;
     }

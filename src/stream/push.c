@@ -24,7 +24,7 @@ static void ahead_close(rota_filter *filter)
 {
     struct ahead *ahead = ahead_of(filter);
     rota__buffer_fini(&ahead->bytes);
-    rota__free(ahead);
+    rota_free(ahead);
 }
 
 /* Nobody stays inside it across a suspension but in a call of the one below, so it may go. */
@@ -62,7 +62,7 @@ static int put_on_top(rota_stream *s, rota_filter *filter)
 {
     filter->below = s->top;
     if (rota__buffer_count(&s->in)) {
-        struct ahead *ahead = rota__zalloc(sizeof *ahead);
+        struct ahead *ahead = rota_zalloc(sizeof *ahead);
         if (!ahead)
             return rota__stream_failed(s, -ENOMEM, false);
         *ahead = (struct ahead){{&ahead_kind, s->top}, filter, s->in};

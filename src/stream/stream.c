@@ -7,7 +7,7 @@
 
 rota_stream *rota__stream_new(const rota_filter_kind *kind, size_t size)
 {
-    rota_stream *s = rota__zalloc(sizeof *s + size);
+    rota_stream *s = rota_zalloc(sizeof *s + size);
     if (!s)
         return NULL;
     rota__gate_init(&s->gate);
@@ -81,8 +81,8 @@ static void stream_release(rota_stream *s)
         stream_close_filters(s);
     rota__buffer_fini(&s->in);
     rota__buffer_fini(&s->out);
-    rota__free(s->texts);
-    rota__free(s);
+    rota_free(s->texts);
+    rota_free(s);
 }
 
 /* The last one inside a stream that was closed or freed where nobody could wait. */
@@ -169,7 +169,7 @@ int rota__stream_failed(rota_stream *s, int err, bool writing)
 static struct rota__stream_texts *stream_texts(rota_stream *s)
 {
     if (!s->texts)
-        s->texts = rota__zalloc(sizeof *s->texts);
+        s->texts = rota_zalloc(sizeof *s->texts);
     return s->texts;
 }
 

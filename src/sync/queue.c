@@ -297,7 +297,7 @@ int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue)
     if (__builtin_mul_overflow(capacity, item_size, &bytes) ||
         __builtin_add_overflow(bytes, sizeof(rota_queue), &bytes))
         return -ENOMEM;
-    rota_queue *q = rota__alloc(bytes);
+    rota_queue *q = rota_alloc(bytes);
     if (!q)
         return -ENOMEM;
     *q = (rota_queue){.capacity = capacity, .item_size = item_size};
@@ -333,7 +333,7 @@ rota_queue *rota_queue_free(rota_queue *queue)
     if (queue) {
         queue_shut(queue);
         rota__line_wake(&queue->joiners, ROTA_ECLOSED);
-        rota__free(queue);
+        rota_free(queue);
     }
     return NULL;
 }

@@ -58,7 +58,7 @@ static void far_set_run(struct rota__post *post, rota_loop *loop)
 {
     (void)loop;
     struct far_set s = *rota__container_of(post, struct far_set, post);
-    rota__free(rota__container_of(post, struct far_set, post));
+    rota_free(rota__container_of(post, struct far_set, post));
     rota_future_set(s.future, s.result);
 }
 
@@ -66,7 +66,7 @@ int rota_future_set_threadsafe(rota_future *future, int result)
 {
     if (!future->_loop)
         return ROTA_ENOTASK;
-    struct far_set *s = rota__alloc(sizeof *s);
+    struct far_set *s = rota_alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
     *s = (struct far_set){{NULL, far_set_run}, future, result};
@@ -228,6 +228,6 @@ int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
         return -ENOMEM;
     int result = many_wait(futures, &many);
     if (many.ones != few)
-        rota__free(many.ones);
+        rota_free(many.ones);
     return result;
 }

@@ -44,12 +44,12 @@ static void gen_main(void *arg)
 
 int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen)
 {
-    rota_gen *gen = rota__zalloc(sizeof *gen);
+    rota_gen *gen = rota_zalloc(sizeof *gen);
     if (!gen)
         return -ENOMEM;
     int err = rota__thread_stack_take(&gen->stack);
     if (err < 0) {
-        rota__free(gen);
+        rota_free(gen);
         return err;
     }
     gen->fn = fn;
@@ -144,7 +144,7 @@ rota_gen *rota_gen_free(rota_gen *gen)
         return NULL;
     }
     if (gen->state == RUNNING) {
-        rota__log(ROTA_LOG_ERROR,
+        rota_log(ROTA_LOG_ERROR,
                   "rota_gen_free was called while the generator runs, and did nothing");
         return NULL;
     }
@@ -156,6 +156,6 @@ rota_gen *rota_gen_free(rota_gen *gen)
         }
     rota__coro_fini(&gen->coro);
     rota__thread_stack_give(gen->stack);
-    rota__free(gen);
+    rota_free(gen);
     return NULL;
 }

@@ -237,7 +237,7 @@ int rota_group_next(rota_group *group, rota_task **ret_task)
 static void report_unread(const rota_group *group)
 {
     if (group->_result < 0)
-        rota__log(ROTA_LOG_WARNING, "a task of a group failed and nobody waited for the group: %s",
+        rota_log(ROTA_LOG_WARNING, "a task of a group failed and nobody waited for the group: %s",
                   rota_strerror(group->_result));
 }
 

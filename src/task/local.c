@@ -31,7 +31,7 @@ struct rota__bindings *rota__locals_inherit(rota_task *parent)
 void rota__locals_release(struct rota__bindings *b)
 {
     if (--b->refs == 0)
-        rota__free(b);
+        rota_free(b);
 }
 
 void *rota_local_get(const rota_local *local)
@@ -51,7 +51,7 @@ int rota_local_set(const rota_local *local, void *value)
     if (!found || old->refs > 1) {
         size_t n = old ? old->n : 0;
         size_t at = found ? (size_t)(found - old->at) : n;
-        struct rota__bindings *b = rota__alloc(sizeof *b + (n + 1) * sizeof *b->at);
+        struct rota__bindings *b = rota_alloc(sizeof *b + (n + 1) * sizeof *b->at);
         if (!b)
             return -ENOMEM;
         b->refs = 1;

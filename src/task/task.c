@@ -156,7 +156,7 @@ int rota_defer(void (*fn)(void *arg), void *arg)
     rota_task *task = rota__task_here();
     if (!task)
         return ROTA_ENOTASK;
-    struct rota__deferred *d = rota__alloc(sizeof *d);
+    struct rota__deferred *d = rota_alloc(sizeof *d);
     if (!d)
         return -ENOMEM;
     *d = (struct rota__deferred){task->deferred, fn, arg};
@@ -167,7 +167,7 @@ int rota_defer(void (*fn)(void *arg), void *arg)
 static struct rota__deferred take_deferred(rota_task *task)
 {
     struct rota__deferred d = *task->deferred;
-    rota__free(task->deferred);
+    rota_free(task->deferred);
     task->deferred = d.next;
     return d;
 }
@@ -213,7 +213,7 @@ void rota__task_report_unread(rota_task *task)
     int result = task->done._result;
     if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
         return;
-    rota__log(ROTA_LOG_WARNING,
+    rota_log(ROTA_LOG_WARNING,
               "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
               rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
 }
@@ -222,7 +222,7 @@ void rota__task_report_unread(rota_task *task)
 static void scopes_forgotten(rota_task *task)
 {
     rota__scopes_abandon(task);
-    rota__log(ROTA_LOG_ERROR,
+    rota_log(ROTA_LOG_ERROR,
               "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
               "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
               rota_task_name(task), task->site->file, task->site->line);
@@ -252,7 +252,7 @@ static void task_end(rota_task *task, int result)
  * was deferred is the parent's. */
 static _Noreturn void end_child(const rota_task *task, int result)
 {
-    rota__log(ROTA_LOG_DEBUG, "task '%s' returned in a child of fork(2), which ends here",
+    rota_log(ROTA_LOG_DEBUG, "task '%s' returned in a child of fork(2), which ends here",
               rota_task_name(task));
     _exit(result < 0);
 }
@@ -353,15 +353,15 @@ struct far_spawn {
 static void far_spawn_run(struct rota__post *post, rota_loop *loop)
 {
     struct far_spawn s = *rota__container_of(post, struct far_spawn, post);
-    rota__free(rota__container_of(post, struct far_spawn, post));
+    rota_free(rota__container_of(post, struct far_spawn, post));
     if (!rota__task_new(loop, s.fn, s.arg, 0, s.site))
-        rota__log(ROTA_LOG_ERROR, "task '%s' (spawned at %s:%d) could not be started: %s",
+        rota_log(ROTA_LOG_ERROR, "task '%s' (spawned at %s:%d) could not be started: %s",
                   s.site->name, s.site->file, s.site->line, rota_strerror(-ENOMEM));
 }
 
 int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)
 {
-    struct far_spawn *s = rota__alloc(sizeof *s);
+    struct far_spawn *s = rota_alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
     *s = (struct far_spawn){{NULL, far_spawn_run}, fn, arg, site};

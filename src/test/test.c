@@ -65,7 +65,7 @@ static bool left_nothing(const char *name, uint64_t point, long allocations, int
 {
     if (allocations == 0 && descriptors == 0)
         return true;
-    rota__log(ROTA_LOG_ERROR,
+    rota_log(ROTA_LOG_ERROR,
               "'%s' with fault %llu leaves %ld allocations and %d descriptors behind", name,
               (unsigned long long)point, allocations, descriptors);
     return false;

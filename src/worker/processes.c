@@ -105,16 +105,16 @@ static void report_death(const struct worker *worker, unsigned index, pid_t pid,
 {
     rota_log_level level = worker->deadline == ROTA_NEVER ? ROTA_LOG_WARNING : ROTA_LOG_INFO;
     if (worker->killed)
-        rota__log(ROTA_LOG_WARNING, "worker %u (process %d) did not stop in time and was killed",
+        rota_log(ROTA_LOG_WARNING, "worker %u (process %d) did not stop in time and was killed",
                   index, (int)pid);
     else if (WIFSIGNALED(status))
-        rota__log(level, "worker %u (process %d) was ended by signal %d (%s)", index, (int)pid,
+        rota_log(level, "worker %u (process %d) was ended by signal %d (%s)", index, (int)pid,
                   WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (result == ROTA_ECRASHED)
-        rota__log(level, "worker %u (process %d) exited with status %d", index, (int)pid,
+        rota_log(level, "worker %u (process %d) exited with status %d", index, (int)pid,
                   WEXITSTATUS(status));
     else if (result < 0)
-        rota__log(level, "worker %u (process %d) failed: %s", index, (int)pid,
+        rota_log(level, "worker %u (process %d) failed: %s", index, (int)pid,
                   rota_strerror(result));
 }
 
@@ -170,7 +170,7 @@ static void replace(struct supervisor *s, struct worker *worker, int result)
     bool at_once = rota_now() - worker->born < healthy_of(s);
     worker->failures = at_once ? worker->failures + 1 : 0;
     if (worker->failures == limit) {
-        rota__log(ROTA_LOG_ERROR, "worker %u has died %u times at once; giving up",
+        rota_log(ROTA_LOG_ERROR, "worker %u has died %u times at once; giving up",
                   (unsigned)(worker - s->workers), limit);
         note_result(s, result);
         stop_all(s);
@@ -245,7 +245,7 @@ static void fork_worker(struct supervisor *s, struct worker *worker)
         worker->pid = pid;
         return;
     }
-    rota__log(ROTA_LOG_WARNING, "worker %u could not be forked: %s", index, rota_strerror(pid));
+    rota_log(ROTA_LOG_WARNING, "worker %u could not be forked: %s", index, rota_strerror(pid));
     replace(s, worker, pid);
 }
 
@@ -373,7 +373,7 @@ static int supervise(struct supervisor *s)
 
 static int supervisor_new(unsigned count, struct supervisor **ret_supervisor)
 {
-    struct supervisor *s = rota__zalloc(sizeof *s + (size_t)count * sizeof s->workers[0]);
+    struct supervisor *s = rota_zalloc(sizeof *s + (size_t)count * sizeof s->workers[0]);
     if (!s)
         return -ENOMEM;
     s->shared_size = sizeof *s->shared + (size_t)count * sizeof s->shared->reports[0];
@@ -382,7 +382,7 @@ static int supervisor_new(unsigned count, struct supervisor **ret_supervisor)
             ? MAP_FAILED
             : mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s->shared == MAP_FAILED) {
-        rota__free(s);
+        rota_free(s);
         return -ENOMEM;
     }
     s->count = count;
@@ -413,6 +413,6 @@ int rota_run_worker_processes_at(unsigned n, rota_fn *fn, void *arg,
     int result = supervise(s);
     give_signals_back(s);
     munmap(s->shared, s->shared_size);
-    rota__free(s);
+    rota_free(s);
     return result;
 }

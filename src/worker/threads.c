@@ -197,7 +197,7 @@ static int run_in_task(void *arg)
     if (err < 0)
         return err;
     struct rota__workers *all =
-        rota__zalloc(sizeof *all + (size_t)call->n * sizeof all->workers[0]);
+        rota_zalloc(sizeof *all + (size_t)call->n * sizeof all->workers[0]);
     if (!all)
         return -ENOMEM;
     all->fn = call->fn;
@@ -213,7 +213,7 @@ static int run_in_task(void *arg)
     int interrupt = all->interrupt && here->interrupt ? here->interrupt : all->interrupt;
     int result = all->failure ? all->failure : interrupt;
     pthread_mutex_destroy(&all->mutex);
-    rota__free(all);
+    rota_free(all);
     return result;
 }
 
