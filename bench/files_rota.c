@@ -1,7 +1,7 @@
 /* rota's side of the file rows: open, read 4 KiB, close, by many tasks at once. Prints the CPU time and the
  * wall time of all of it, in nanoseconds.
  *
- *     files_rota FOLDER FILES OPENS TASKS
+ *     files_rota DIRECTORY FILES OPENS TASKS
  *
  * The files are those of peers/raw_files.c; each task takes the next one that nobody has taken. */
 #include "peers/clock.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 static struct {
-    const char *folder;
+    const char *directory;
     uint64_t files, opens, taken;
     unsigned tasks;
 } work;
@@ -22,7 +22,7 @@ static int read_file(uint64_t number)
     char path[4096], buffer[4096];
     ROTA_AUTO(rota_file) file = NULL;
 
-    snprintf(path, sizeof path, "%s/%llu", work.folder, (unsigned long long)number);
+    snprintf(path, sizeof path, "%s/%llu", work.directory, (unsigned long long)number);
     int err = rota_file_open(path, O_RDONLY, 0, &file);
     if (err < 0)
         return err;
@@ -64,10 +64,10 @@ static int measure(void *arg)
 int main(int argc, char **argv)
 {
     if (argc != 5) {
-        fputs("usage: files_rota FOLDER FILES OPENS TASKS\n", stderr);
+        fputs("usage: files_rota DIRECTORY FILES OPENS TASKS\n", stderr);
         return 2;
     }
-    work.folder = argv[1];
+    work.directory = argv[1];
     work.files = strtoull(argv[2], NULL, 10);
     work.opens = strtoull(argv[3], NULL, 10);
     work.tasks = (unsigned)strtoul(argv[4], NULL, 10);

@@ -14,20 +14,20 @@ from row import Program, Row, Target
 NGINX = """
 daemon off;
 worker_processes 1;
-pid {folder}/nginx.pid;
+pid {directory}/nginx.pid;
 error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
     keepalive_requests 100000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        root {folder};
+        root {directory};
     }}
 }}
 """
@@ -76,14 +76,14 @@ def proxy(bench):
             return [row]
 
     with tempfile.TemporaryDirectory(prefix="rota-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+        directory = Path(name)
+        directory.chmod(0o755)
         if os.geteuid() == 0:
-            shutil.chown(folder, "nobody", "nogroup")
+            shutil.chown(directory, "nobody", "nogroup")
         target, listen = free_port(), free_port()
-        (folder / "page.html").write_text("<p>rota</p>\n" * 341)  # 4 KB
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=target))
-        (folder / "haproxy.conf").write_text(HAPROXY.format(port=listen, target=target))
+        (directory / "page.html").write_text("<p>rota</p>\n" * 341)  # 4 KB
+        (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=target))
+        (directory / "haproxy.conf").write_text(HAPROXY.format(port=listen, target=target))
 
         def once(program):
             user = unprivileged() if program.unprivileged else {}
@@ -100,10 +100,10 @@ def proxy(bench):
             "rota": Program([bench.build / "examples" / "proxy", f"127.0.0.1:{listen}",
                              f"127.0.0.1:{target}"], needs="examples"),
             "raw epoll": Program([bench.bin / "raw_epoll_proxy", target], announces=True),
-            "HAProxy": Program([sbin("haproxy"), "-db", "-q", "-f", folder / "haproxy.conf"],
+            "HAProxy": Program([sbin("haproxy"), "-db", "-q", "-f", directory / "haproxy.conf"],
                                needs="haproxy", unprivileged=True),
         }
-        nginx = [sbin("nginx"), "-e", "stderr", "-p", folder, "-c", folder / "nginx.conf"]
+        nginx = [sbin("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"]
         with Process(nginx, LOAD_CORE, stderr=subprocess.DEVNULL, **unprivileged()):
             wait_for_port(target)
             bench.fill(row, programs, once)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default="build-bench", help="folder in which rota was built")
+    parser.add_argument("--build", default="build-bench", help="directory in which rota was built")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each row (default 7)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.* in any case")
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(ROWS))

@@ -71,9 +71,9 @@ def udp(bench):
 
 @contextmanager
 def certificate():
-    """A self-signed certificate and its key, in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="rota-bench-") as folder:
-        files = Path(folder) / "certificate.pem", Path(folder) / "key.pem"
+    """A self-signed certificate and its key, in a directory that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="rota-bench-") as directory:
+        files = Path(directory) / "certificate.pem", Path(directory) / "key.pem"
         run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec",
              "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost",
              "-addext", "subjectAltName=DNS:localhost", "-days", "2",

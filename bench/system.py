@@ -10,7 +10,7 @@ from row import Row, Target, python
 
 
 @contextmanager
-def folder_of_files(bench, count):
+def directory_of_files(bench, count):
     """Files of 4 KiB named by their numbers, on the disk that the build is on."""
     with tempfile.TemporaryDirectory(prefix="files-", dir=bench.build) as name:
         for number in range(count):
@@ -19,12 +19,12 @@ def folder_of_files(bench, count):
         yield Path(name)
 
 
-def forget(folder):
+def forget(directory):
     """Drops what the page cache holds: all of it where that is allowed, else these files' contents."""
     try:
         Path("/proc/sys/vm/drop_caches").write_text("3")
     except OSError:
-        for path in folder.iterdir():
+        for path in directory.iterdir():
             fd = os.open(path, os.O_RDONLY)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(fd)
@@ -45,11 +45,11 @@ def files(bench):
         cpu, _ = times(program)
         return cpu / int(program.argv[3]) / 1000
 
-    with folder_of_files(bench, count) as folder:
+    with directory_of_files(bench, count) as directory:
         bench.fill(row, {
-            **bench.rota("files_rota", folder, count, opens, tasks),
-            "blocking calls": bench.program("raw_files", folder, count, opens),
-            "aiofiles": python("files_aiofiles.py", folder, count, opens // 10, tasks,
+            **bench.rota("files_rota", directory, count, opens, tasks),
+            "blocking calls": bench.program("raw_files", directory, count, opens),
+            "aiofiles": python("files_aiofiles.py", directory, count, opens // 10, tasks,
                                module="aiofiles"),
         }, once)
     return [row]
@@ -61,15 +61,15 @@ def cold(bench):
     row = Row("read 10,000 files of 4 KiB, cold, 64 tasks, wall time", "ms",
               [Target(1, "blocking calls")], limit="blocking calls")
 
-    with folder_of_files(bench, count) as folder:
+    with directory_of_files(bench, count) as directory:
         def once(program):
-            forget(folder)
+            forget(directory)
             _, wall = times(program)
             return wall / 1e6
 
         bench.fill(row, {
-            **bench.rota("files_rota", folder, count, count, tasks),
-            "blocking calls": bench.program("raw_files", folder, count, count),
+            **bench.rota("files_rota", directory, count, count, tasks),
+            "blocking calls": bench.program("raw_files", directory, count, count),
         }, once, rounds=min(bench.rounds, 3))
     return [row]
 

@@ -59,12 +59,12 @@ static void hear(rota_dgram *s, const char *expected)
     CHECK_MEM(buf, expected, strlen(expected));
 }
 
-static const char *in_folder(const char *name)
+static const char *in_directory(const char *name)
 {
     static char path[4][128];
     static int next;
     char *p = path[next++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", test_folder(), name);
+    snprintf(p, sizeof path[0], "%s/%s", test_directory(), name);
     return p;
 }
 
@@ -778,7 +778,7 @@ static int unix_main(void *arg)
 
 TEST(unix_datagrams_go_by_path)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     run(unix_main, (void *)(uintptr_t)path);
     CHECK(!exists(path));
 }
@@ -792,7 +792,7 @@ TEST(unix_datagrams_go_by_abstract_name)
 
 static int unix_bind_main(void *arg)
 {
-    const char *path = in_folder("server"), *own = in_folder("client");
+    const char *path = in_directory("server"), *own = in_directory("client");
     rota_unix_dgram_options options = {.bind = own, .mode = 0600}, bad = {.bind = "@"};
     rota_address from;
     char buf[16], text[ROTA_ADDRESS_TEXT];

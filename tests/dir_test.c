@@ -1,7 +1,7 @@
-/* Folders, walks, and what is done by name. */
+/* Directories, walks, and what is done by name. */
 #include "file/file.h"
-#define FOLDER_IN_MEMORY
-#include "folder.h"
+#define DIRECTORY_IN_MEMORY
+#include "directory.h"
 
 #include <fnmatch.h>
 #include <pthread.h>
@@ -9,12 +9,12 @@
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
-/* Makes a file or, if the name ends in a slash, a folder. */
+/* Makes a file or, if the name ends in a slash, a directory. */
 static void make(const char *name)
 {
     size_t len = strlen(name);
     if (name[len - 1] == '/')
-        CHECK_OK(mkdir(in_folder(name), 0700));
+        CHECK_OK(mkdir(in_directory(name), 0700));
     else
         write_text(name, name);
 }
@@ -29,7 +29,7 @@ static void make(const char *name)
 static bool is_there(const char *name)
 {
     struct stat about;
-    return lstat(in_folder(name), &about) == 0;
+    return lstat(in_directory(name), &about) == 0;
 }
 
 /* ---- The snippets of the header */
@@ -48,11 +48,11 @@ static int list(void *arg)
 static int count_sources(void *arg)
 {
     ROTA_AUTO(rota_walk) walk = NULL;
-    int err = rota_walk_new(in_folder("src"), NULL, &walk), n = 0;
+    int err = rota_walk_new(in_directory("src"), NULL, &walk), n = 0;
     if (err < 0)
         return err;
     ROTA_FOREACH (rota_walk_entry *, entry, rota_walk_entries(walk), &err) {
-        if (entry->event == ROTA_WALK_FOLDER && strcmp(entry->name, ".git") == 0)
+        if (entry->event == ROTA_WALK_DIRECTORY && strcmp(entry->name, ".git") == 0)
             rota_walk_skip(walk);
         else if (entry->event == ROTA_WALK_FILE && fnmatch("*.c", entry->name, 0) == 0)
             n++;
@@ -69,9 +69,9 @@ TASK_TEST(snippets_of_the_header_list_and_count)
 
 static int rotate(void *arg)
 {
-    int err = rota_path_make_folders(in_folder("log/mine/old"), 0);
+    int err = rota_path_make_directories(in_directory("log/mine/old"), 0);
     if (err == 0)
-        err = rota_path_rename(in_folder("log/mine/log"), in_folder("log/mine/old/log"));
+        err = rota_path_rename(in_directory("log/mine/log"), in_directory("log/mine/old/log"));
     return err;
 }
 
@@ -82,7 +82,7 @@ TASK_TEST(snippet_of_the_header_rotates)
     CHECK(is_there("log/mine/old/log"));
 }
 
-/* ---- One folder */
+/* ---- One directory */
 
 TASK_TEST(each_entry_comes_once_with_its_type)
 {
@@ -91,13 +91,13 @@ TASK_TEST(each_entry_comes_once_with_its_type)
     char name[64];
     for (int i = 0; i < FILES; i++) {
         snprintf(name, sizeof name, "a-rather-long-name-of-a-file-%d", i);
-        close(open(in_folder(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        close(open(in_directory(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     }
-    MAKE("folder/");
-    CHECK_OK(symlink("nowhere", in_folder("link")));
-    CHECK_OK(mkfifo(in_folder("fifo"), 0600));
+    MAKE("directory/");
+    CHECK_OK(symlink("nowhere", in_directory("link")));
+    CHECK_OK(mkfifo(in_directory("fifo"), 0600));
     ROTA_AUTO(rota_dir) dir = NULL;
-    CHECK_OK(rota_dir_open(in_folder(""), &dir));
+    CHECK_OK(rota_dir_open(in_directory(""), &dir));
     CHECK_INT(rota_dir_fd(dir), >, 2);
     int err, files = 0, others = 0;
     ROTA_FOREACH (rota_dir_entry *, entry, rota_dir_entries(dir), &err) {
@@ -121,12 +121,12 @@ TASK_TEST(each_entry_comes_once_with_its_type)
     CHECK_INT(rota_dir_next(dir, &none), ==, 0);
 }
 
-TASK_TEST(what_is_no_folder_cannot_be_opened_as_one)
+TASK_TEST(what_is_no_directory_cannot_be_opened_as_one)
 {
     rota_dir *dir = NULL;
     MAKE("file");
-    CHECK_INT(rota_dir_open(in_folder("none"), &dir), ==, -ENOENT);
-    CHECK_INT(rota_dir_open(in_folder("file"), &dir), ==, -ENOTDIR);
+    CHECK_INT(rota_dir_open(in_directory("none"), &dir), ==, -ENOENT);
+    CHECK_INT(rota_dir_open(in_directory("file"), &dir), ==, -ENOTDIR);
     CHECK_PTR(dir, ==, NULL);
     CHECK_PTR(rota_dir_free(NULL), ==, NULL);
 }
@@ -139,13 +139,13 @@ static const char *walk_line(const char *name, const rota_walk_options *options,
 {
     static char line[4096];
     static const char marks[] = {[ROTA_WALK_FILE] = '.',
-                                 [ROTA_WALK_FOLDER] = '+',
+                                 [ROTA_WALK_DIRECTORY] = '+',
                                  [ROTA_WALK_LEAVE] = '-',
                                  [ROTA_WALK_FAILED] = '!'};
     ROTA_AUTO(rota_walk) walk = NULL;
     int err;
     line[0] = '\0';
-    CHECK_OK(rota_walk_new(in_folder(name), options, &walk));
+    CHECK_OK(rota_walk_new(in_directory(name), options, &walk));
     ROTA_FOREACH (rota_walk_entry *, entry, rota_walk_entries(walk), &err) {
         struct stat about;
         size_t len = strlen(line);
@@ -153,7 +153,7 @@ static const char *walk_line(const char *name, const rota_walk_options *options,
         CHECK(strlen(entry->path) >= strlen(entry->name));
         CHECK_STR(entry->path + strlen(entry->path) - strlen(entry->name), entry->name);
         if (!meet && entry->event != ROTA_WALK_FAILED) {
-            CHECK_OK(fstatat(entry->folder, entry->name, &about, AT_SYMLINK_NOFOLLOW));
+            CHECK_OK(fstatat(entry->directory, entry->name, &about, AT_SYMLINK_NOFOLLOW));
             CHECK_INT(about.st_ino, ==, entry->inode);
             CHECK_INT(about.st_mode & S_IFMT, ==, entry->type);
             CHECK_OK(lstat(entry->path, &about));
@@ -165,7 +165,7 @@ static const char *walk_line(const char *name, const rota_walk_options *options,
     return line;
 }
 
-TASK_TEST(a_walk_tells_of_a_folder_before_what_is_in_it)
+TASK_TEST(a_walk_tells_of_a_directory_before_what_is_in_it)
 {
     MAKE("t/", "t/a/", "t/a/b/", "t/a/b/c/", "t/a/b/c/file");
     CHECK_STR(walk_line("t", NULL, NULL), "+a +b +c .file ");
@@ -196,7 +196,7 @@ static void skip_b(rota_walk *walk, rota_walk_entry *entry)
         rota_walk_skip(walk);
 }
 
-TASK_TEST(a_skipped_folder_is_not_entered)
+TASK_TEST(a_skipped_directory_is_not_entered)
 {
     rota_walk_options leave = {.leave = true};
     MAKE("t/", "t/a/", "t/a/b/", "t/a/b/file");
@@ -218,24 +218,24 @@ TASK_TEST(skipping_at_a_file_passes_over_its_siblings)
 TASK_TEST(links_are_not_followed)
 {
     MAKE("t/", "t/a/", "outside/", "outside/file");
-    CHECK_OK(symlink("../../outside", in_folder("t/a/link")));
-    CHECK_OK(symlink("..", in_folder("t/a/up")));
+    CHECK_OK(symlink("../../outside", in_directory("t/a/link")));
+    CHECK_OK(symlink("..", in_directory("t/a/up")));
     rota_walk_options leave = {.leave = true};
     const char *line = walk_line("t", &leave, NULL);
     CHECK(strcmp(line, "+a .link .up -a ") == 0 || strcmp(line, "+a .up .link -a ") == 0);
-    CHECK_OK(symlink("t", in_folder("start")));
+    CHECK_OK(symlink("t", in_directory("start")));
     CHECK_INT(strlen(walk_line("start", NULL, NULL)), ==, strlen("+a .link .up "));
 }
 
 static void swap_for_link(rota_walk *walk, rota_walk_entry *entry)
 {
-    if (entry->event != ROTA_WALK_FOLDER)
+    if (entry->event != ROTA_WALK_DIRECTORY)
         return;
-    CHECK_OK(rename(entry->path, in_folder("moved")));
-    CHECK_OK(symlink(in_folder("outside"), entry->path));
+    CHECK_OK(rename(entry->path, in_directory("moved")));
+    CHECK_OK(symlink(in_directory("outside"), entry->path));
 }
 
-TASK_TEST(a_folder_that_became_a_link_is_passed_over)
+TASK_TEST(a_directory_that_became_a_link_is_passed_over)
 {
     MAKE("t/", "t/a/", "t/a/file", "outside/", "outside/secret");
     CHECK_STR(walk_line("t", NULL, swap_for_link), "+a ");
@@ -244,8 +244,8 @@ TASK_TEST(a_folder_that_became_a_link_is_passed_over)
 static void move_top(rota_walk *walk, rota_walk_entry *entry)
 {
     if (strcmp(entry->name, "b") == 0) {
-        CHECK_OK(rename(in_folder("t/a"), in_folder("moved")));
-        CHECK_OK(symlink(in_folder("outside"), in_folder("t/a")));
+        CHECK_OK(rename(in_directory("t/a"), in_directory("moved")));
+        CHECK_OK(symlink(in_directory("outside"), in_directory("t/a")));
     }
 }
 
@@ -257,29 +257,29 @@ TASK_TEST(renaming_what_is_above_leads_nowhere_else)
 
 static void remove_met(rota_walk *walk, rota_walk_entry *entry)
 {
-    if (entry->event == ROTA_WALK_FOLDER)
+    if (entry->event == ROTA_WALK_DIRECTORY)
         CHECK_OK(rmdir(entry->path));
 }
 
-TASK_TEST(a_folder_that_vanished_is_passed_over)
+TASK_TEST(a_directory_that_vanished_is_passed_over)
 {
     MAKE("t/", "t/a/", "t/b/");
     CHECK_INT(strlen(walk_line("t", NULL, remove_met)), ==, strlen("+a +b "));
 }
 
-TASK_TEST(a_folder_that_cannot_be_read_is_told_of)
+TASK_TEST(a_directory_that_cannot_be_read_is_told_of)
 {
     bool is_root = geteuid() == 0;
     ROTA_AUTO(rota_walk) walk = NULL;
     rota_walk_entry *entry;
     MAKE("t/", "t/a/");
-    CHECK_OK(chmod(in_folder("t"), 0755));
-    CHECK_OK(chmod(in_folder("t/a"), 0));
+    CHECK_OK(chmod(in_directory("t"), 0755));
+    CHECK_OK(chmod(in_directory("t/a"), 0));
     if (is_root)
         CHECK_OK(seteuid(65534));
-    CHECK_OK(rota_walk_new(in_folder("t"), NULL, &walk));
+    CHECK_OK(rota_walk_new(in_directory("t"), NULL, &walk));
     CHECK_INT(rota_walk_next(walk, &entry), ==, 1);
-    CHECK_INT(entry->event, ==, ROTA_WALK_FOLDER);
+    CHECK_INT(entry->event, ==, ROTA_WALK_DIRECTORY);
     int more = rota_walk_next(walk, &entry);
     if (is_root)
         CHECK_OK(seteuid(0));
@@ -312,7 +312,7 @@ TASK_TEST(a_walk_of_nothing_is_an_error)
 {
     ROTA_AUTO(rota_walk) walk = NULL;
     rota_walk_entry *entry;
-    CHECK_OK(rota_walk_new(in_folder("none"), NULL, &walk));
+    CHECK_OK(rota_walk_new(in_directory("none"), NULL, &walk));
     CHECK_INT(rota_walk_next(walk, &entry), ==, -ENOENT);
     make("none/");
     CHECK_INT(rota_walk_next(walk, &entry), ==, 0);
@@ -320,11 +320,11 @@ TASK_TEST(a_walk_of_nothing_is_an_error)
     CHECK_PTR(rota_walk_free(NULL), ==, NULL);
 }
 
-/* A chain of folders, each in the one before, `depth` deep. */
+/* A chain of directories, each in the one before, `depth` deep. */
 static void make_chain(const char *name, int depth)
 {
     make(name);
-    int at = open(in_folder(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int at = open(in_directory(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int i = 0; i < depth; i++) {
         CHECK_OK(mkdirat(at, "deeper", 0700));
         int next = openat(at, "deeper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -340,7 +340,7 @@ TASK_TEST(a_walk_has_a_limit_of_depth)
 {
     make_chain("t/", 300);
     ROTA_AUTO(rota_walk) walk = NULL;
-    CHECK_OK(rota_walk_new(in_folder("t"), NULL, &walk));
+    CHECK_OK(rota_walk_new(in_directory("t"), NULL, &walk));
     int err, last = 0;
     size_t depth = 0;
     ROTA_FOREACH (rota_walk_entry *, entry, rota_walk_entries(walk), &err) {
@@ -358,7 +358,7 @@ TASK_TEST(a_cancelled_walk_may_go_on)
     ROTA_AUTO(rota_walk) walk = NULL;
     rota_walk_entry *entry;
     int told = 0;
-    CHECK_OK(rota_walk_new(in_folder("t"), NULL, &walk));
+    CHECK_OK(rota_walk_new(in_directory("t"), NULL, &walk));
     for (int rounds = 0; told < 3; rounds++) {
         int more = 0;
         ROTA_TIMEOUT (rounds % 3 * 20 * ROTA_MICROSECOND) {
@@ -397,12 +397,12 @@ static void *meddle(void *arg)
     return NULL;
 }
 
-TASK_TEST(a_folder_that_changes_while_it_is_walked_or_removed_is_survived)
+TASK_TEST(a_directory_that_changes_while_it_is_walked_or_removed_is_survived)
 {
     struct meddler m = {.stop = false};
     pthread_t thread;
     MAKE("t/", "t/kept/", "t/kept/file");
-    snprintf(m.path, sizeof m.path, "%s", in_folder("t"));
+    snprintf(m.path, sizeof m.path, "%s", in_directory("t"));
     CHECK_INT(pthread_create(&thread, NULL, meddle, &m), ==, 0);
     int err = 0, kept = 0, failed = 0, rounds = 40;
     for (int i = 0; i < rounds && err == 0; i++) {
@@ -433,71 +433,71 @@ TASK_TEST(names_are_made_changed_and_removed)
 {
     struct stat about;
     MAKE("file");
-    CHECK_INT(rota_path_exists(in_folder("file")), ==, 1);
-    CHECK_INT(rota_path_exists(in_folder("none")), ==, 0);
-    CHECK_INT(rota_path_exists(in_folder("file/none")), ==, 0);
-    CHECK_OK(rota_path_stat(in_folder("file"), &about));
+    CHECK_INT(rota_path_exists(in_directory("file")), ==, 1);
+    CHECK_INT(rota_path_exists(in_directory("none")), ==, 0);
+    CHECK_INT(rota_path_exists(in_directory("file/none")), ==, 0);
+    CHECK_OK(rota_path_stat(in_directory("file"), &about));
     CHECK_INT(about.st_size, ==, 4);
-    CHECK_INT(rota_path_stat(in_folder("none"), &about), ==, -ENOENT);
-    CHECK_OK(rota_path_link(in_folder("file"), in_folder("second")));
-    CHECK_OK(rota_path_symlink("nowhere", in_folder("soft")));
-    CHECK_OK(rota_path_stat_link(in_folder("soft"), &about));
+    CHECK_INT(rota_path_stat(in_directory("none"), &about), ==, -ENOENT);
+    CHECK_OK(rota_path_link(in_directory("file"), in_directory("second")));
+    CHECK_OK(rota_path_symlink("nowhere", in_directory("soft")));
+    CHECK_OK(rota_path_stat_link(in_directory("soft"), &about));
     CHECK(S_ISLNK(about.st_mode));
-    CHECK_INT(rota_path_exists(in_folder("soft")), ==, 0);
+    CHECK_INT(rota_path_exists(in_directory("soft")), ==, 0);
     ROTA_SCOPED(rota_bytes) target = ROTA_BYTES_INIT;
-    CHECK_OK(rota_path_readlink(in_folder("soft"), &target));
+    CHECK_OK(rota_path_readlink(in_directory("soft"), &target));
     CHECK_STR(target.ptr, "nowhere");
     CHECK_INT(target.len, ==, 7);
-    CHECK_INT(rota_path_readlink(in_folder("file"), &target), ==, -EINVAL);
-    CHECK_OK(rota_path_rename(in_folder("second"), in_folder("third")));
-    CHECK_OK(rota_path_unlink(in_folder("file")));
-    CHECK_INT(rota_path_unlink(in_folder("file")), ==, -ENOENT);
+    CHECK_INT(rota_path_readlink(in_directory("file"), &target), ==, -EINVAL);
+    CHECK_OK(rota_path_rename(in_directory("second"), in_directory("third")));
+    CHECK_OK(rota_path_unlink(in_directory("file")));
+    CHECK_INT(rota_path_unlink(in_directory("file")), ==, -ENOENT);
     CHECK_STR(text_of("third"), "file");
-    CHECK_OK(rota_path_mkdir(in_folder("folder"), 0700));
-    CHECK_INT(rota_path_mkdir(in_folder("folder"), 0), ==, -EEXIST);
-    CHECK_OK(rota_path_rmdir(in_folder("folder")));
-    CHECK(!is_there("folder"));
+    CHECK_OK(rota_path_mkdir(in_directory("directory"), 0700));
+    CHECK_INT(rota_path_mkdir(in_directory("directory"), 0), ==, -EEXIST);
+    CHECK_OK(rota_path_rmdir(in_directory("directory")));
+    CHECK(!is_there("directory"));
 }
 
 TASK_TEST(a_status_that_is_asked_again_is_up_to_date)
 {
     struct stat about;
     MAKE("file");
-    CHECK_OK(mkfifo(in_folder("fifo"), 0));
+    CHECK_OK(mkfifo(in_directory("fifo"), 0));
     ROTA_AUTO(rota_file) file = NULL;
-    CHECK_OK(rota_file_open(in_folder("file"), O_RDONLY, 0, &file));
+    CHECK_OK(rota_file_open(in_directory("file"), O_RDONLY, 0, &file));
     for (int size = 10; size < 14; size++) {
-        CHECK_OK(truncate(in_folder("file"), size));
-        CHECK_OK(rota_path_stat(in_folder("file"), &about));
+        CHECK_OK(truncate(in_directory("file"), size));
+        CHECK_OK(rota_path_stat(in_directory("file"), &about));
         CHECK_INT(about.st_size, ==, size);
         CHECK_OK(rota_file_stat(file, &about));
         CHECK_INT(about.st_size, ==, size);
-        CHECK_OK(rota_path_stat(in_folder("fifo"), &about));
+        CHECK_OK(rota_path_stat(in_directory("fifo"), &about));
         CHECK(S_ISFIFO(about.st_mode));
-        CHECK_INT(rota_path_exists(in_folder("none")), ==, 0);
+        CHECK_INT(rota_path_exists(in_directory("none")), ==, 0);
     }
-    CHECK_OK(unlink(in_folder("file")));
-    CHECK_INT(rota_path_exists(in_folder("file")), ==, 0);
+    CHECK_OK(unlink(in_directory("file")));
+    CHECK_INT(rota_path_exists(in_directory("file")), ==, 0);
     CHECK_OK(rota_file_stat(file, &about));
     CHECK_INT(about.st_nlink, ==, 0);
 }
 
-TASK_TEST(missing_folders_are_made)
+TASK_TEST(missing_directories_are_made)
 {
     struct stat about;
     umask(022);
-    CHECK_OK(rota_path_make_folders(in_folder("a/b//c/d/"), 0770));
-    CHECK_OK(stat(in_folder("a/b/c/d"), &about));
+    CHECK_OK(rota_path_make_directories(in_directory("a/b//c/d/"), 0770));
+    CHECK_OK(stat(in_directory("a/b/c/d"), &about));
     CHECK_INT(about.st_mode & 0777, ==, 0750);
-    CHECK_OK(rota_path_make_folders(in_folder("a/b//c/d/"), 0770));
-    CHECK_OK(rota_path_make_folders("/", 0));
-    CHECK_INT(rota_path_make_folders("", 0), ==, -ENOENT);
+    CHECK_OK(rota_path_make_directories(in_directory("a/b//c/d/"), 0770));
+    CHECK_OK(rota_path_make_directories("/", 0));
+    CHECK_INT(rota_path_make_directories("", 0), ==, -ENOENT);
     MAKE("a/file");
-    CHECK_INT(rota_path_make_folders(in_folder("a/file"), 0), ==, -ENOTDIR);
-    CHECK_INT(rota_path_make_folders(in_folder("a/file/x/y"), 0), ==, -ENOTDIR);
-    CHECK_OK(chdir(in_folder("")));
-    CHECK_OK(rota_path_make_folders("r/s/t", 0));
-    CHECK_OK(rota_path_make_folders("./r/../u", 0));
+    CHECK_INT(rota_path_make_directories(in_directory("a/file"), 0), ==, -ENOTDIR);
+    CHECK_INT(rota_path_make_directories(in_directory("a/file/x/y"), 0), ==, -ENOTDIR);
+    CHECK_OK(chdir(in_directory("")));
+    CHECK_OK(rota_path_make_directories("r/s/t", 0));
+    CHECK_OK(rota_path_make_directories("./r/../u", 0));
     CHECK(is_there("r/s/t") && is_there("u"));
 }
 
@@ -507,25 +507,25 @@ TASK_TEST(a_tree_is_removed_with_all_that_is_in_it)
     MAKE("outside/", "outside/file", "t/", "t/a/", "t/a/b/", "t/a/b/file", "t/c", "t/many/");
     for (int i = 0; i < 1000; i++) {
         snprintf(name, sizeof name, "t/many/a-rather-long-name-of-a-file-%d", i);
-        close(open(in_folder(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        close(open(in_directory(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     }
-    CHECK_OK(symlink(in_folder("outside"), in_folder("t/a/link")));
-    CHECK_OK(rota_path_remove_all(in_folder("t")));
+    CHECK_OK(symlink(in_directory("outside"), in_directory("t/a/link")));
+    CHECK_OK(rota_path_remove_all(in_directory("t")));
     CHECK(!is_there("t"));
     CHECK(is_there("outside/file"));
-    CHECK_OK(rota_path_remove_all(in_folder("t")));
-    CHECK_OK(symlink("outside", in_folder("link")));
-    CHECK_OK(rota_path_remove_all(in_folder("link")));
+    CHECK_OK(rota_path_remove_all(in_directory("t")));
+    CHECK_OK(symlink("outside", in_directory("link")));
+    CHECK_OK(rota_path_remove_all(in_directory("link")));
     CHECK(!is_there("link"));
-    CHECK_OK(rota_path_remove_all(in_folder("outside/file")));
-    CHECK_INT(rota_path_remove_all(in_folder("outside/")), ==, 0);
+    CHECK_OK(rota_path_remove_all(in_directory("outside/file")));
+    CHECK_INT(rota_path_remove_all(in_directory("outside/")), ==, 0);
     CHECK(!is_there("outside"));
 }
 
 TASK_TEST(a_tree_of_any_depth_is_removed_with_few_descriptors)
 {
     make_chain("t/", 1000);
-    CHECK_OK(rota_path_remove_all(in_folder("t")));
+    CHECK_OK(rota_path_remove_all(in_directory("t")));
     CHECK(!is_there("t"));
 }
 
@@ -535,32 +535,32 @@ TASK_TEST(removing_can_be_cancelled)
     make("t/");
     for (int i = 0; i < 3000; i++) {
         snprintf(name, sizeof name, "t/%d", i);
-        close(open(in_folder(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        close(open(in_directory(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     }
     int err = 0;
     ROTA_TIMEOUT (ROTA_MICROSECOND) {
-        err = rota_path_remove_all(in_folder("t"));
+        err = rota_path_remove_all(in_directory("t"));
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK(is_there("t"));
-    CHECK_OK(rota_path_remove_all(in_folder("t")));
+    CHECK_OK(rota_path_remove_all(in_directory("t")));
 }
 
-TASK_TEST(a_temporary_folder_goes_with_its_block)
+TASK_TEST(a_temporary_directory_goes_with_its_block)
 {
     char path[300] = "";
     {
         ROTA_AUTO(rota_temp_dir) temp = NULL;
         struct stat about;
-        CHECK_OK(rota_temp_dir_new(in_folder(""), &temp));
+        CHECK_OK(rota_temp_dir_new(in_directory(""), &temp));
         snprintf(path, sizeof path, "%s/sub/sub", rota_temp_dir_path(temp));
         CHECK_OK(stat(rota_temp_dir_path(temp), &about));
         CHECK_INT(about.st_mode & 0777, ==, 0700);
-        CHECK_OK(rota_path_make_folders(path, 0));
+        CHECK_OK(rota_path_make_directories(path, 0));
     }
     CHECK_INT(access(path, F_OK), ==, -1);
     rota_temp_dir *none = NULL;
-    CHECK_INT(rota_temp_dir_new(in_folder("none"), &none), ==, -ENOENT);
+    CHECK_INT(rota_temp_dir_new(in_directory("none"), &none), ==, -ENOENT);
     CHECK_PTR(none, ==, NULL);
 }
 
@@ -568,14 +568,14 @@ static rota_temp_dir *left;
 
 static int leave_temp(void *arg)
 {
-    return rota_temp_dir_new(in_folder(""), &left);
+    return rota_temp_dir_new(in_directory(""), &left);
 }
 
-TEST(a_temporary_folder_may_be_freed_after_its_loop)
+TEST(a_temporary_directory_may_be_freed_after_its_loop)
 {
-    in_folder("");
+    in_directory("");
     CHECK_OK(rota_run(leave_temp, NULL));
     CHECK_OK(access(rota_temp_dir_path(left), F_OK));
     CHECK_PTR(rota_temp_dir_free(left), ==, NULL);
-    CHECK_OK(rmdir(folder_of_case));
+    CHECK_OK(rmdir(directory_of_case));
 }

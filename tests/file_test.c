@@ -1,6 +1,6 @@
 /* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in vain. */
+#include "directory.h"
 #include "file/file.h"
-#include "folder.h"
 
 #include <dirent.h>
 
@@ -16,7 +16,7 @@ TEST_ALL_ON_BOTH_BACKENDS;
 static rota_file *opened(const char *name, int flags)
 {
     rota_file *file;
-    CHECK_OK(rota_file_open(in_folder(name), flags, 0, &file));
+    CHECK_OK(rota_file_open(in_directory(name), flags, 0, &file));
     return file;
 }
 
@@ -69,7 +69,7 @@ static int shout(void *arg)
 
 TEST(snippet_of_the_header_reads_lines)
 {
-    run_in_folder(shout);
+    run_in_directory(shout);
     CHECK_INT(shouted, >, 0);
 }
 
@@ -77,12 +77,12 @@ TASK_TEST(loaded_text_can_be_saved_again)
 {
     write_text("letter.txt", "dear all\n");
     ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
-    CHECK_OK(rota_file_load(in_folder("letter.txt"), 0, &text));
+    CHECK_OK(rota_file_load(in_directory("letter.txt"), 0, &text));
     CHECK_STR(text.ptr, "dear all\n");
     CHECK_INT(text.len, ==, 9);
-    CHECK_OK(rota_file_save(in_folder("letter.txt"), text.ptr, 4, NULL));
+    CHECK_OK(rota_file_save(in_directory("letter.txt"), text.ptr, 4, NULL));
     CHECK_STR(text_of("letter.txt"), "dear");
-    CHECK_INT(entries_of(in_folder("")), ==, 1);
+    CHECK_INT(entries_of(in_directory("")), ==, 1);
 }
 
 /* ---- Hops */
@@ -107,7 +107,7 @@ TASK_TEST(what_the_kernel_has_in_memory_needs_no_thread)
 {
     char *bytes = pattern(8192), buf[8192];
     write_file("cached", bytes, 8192);
-    if (!can_tell_what_is_cached(in_folder("cached")))
+    if (!can_tell_what_is_cached(in_directory("cached")))
         SKIP("no openat2 with RESOLVE_CACHED, or no RWF_NOWAIT here");
     int before = threads_here();
     for (int i = 0; i < 10; i++) {
@@ -117,7 +117,7 @@ TASK_TEST(what_the_kernel_has_in_memory_needs_no_thread)
         CHECK_OK(rota_file_close(file));
         ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
         write_file("odd", bytes, 5000);
-        CHECK_OK(rota_file_load(in_folder("odd"), 0, &all));
+        CHECK_OK(rota_file_load(in_directory("odd"), 0, &all));
         CHECK_INT(all.len, ==, 5000);
     }
     CHECK_INT(threads_here(), ==, before);
@@ -132,9 +132,9 @@ TASK_TEST(without_openat2_files_open_all_the_same)
     char buf[8];
     CHECK_INT(rota_file_read(file, buf, sizeof buf), ==, 4);
     ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
-    CHECK_OK(rota_file_load(in_folder("plain"), 0, &all));
+    CHECK_OK(rota_file_load(in_directory("plain"), 0, &all));
     rota_file *none;
-    CHECK_INT(rota_file_open(in_folder("none"), O_RDONLY, 0, &none), ==, -ENOENT);
+    CHECK_INT(rota_file_open(in_directory("none"), O_RDONLY, 0, &none), ==, -ENOENT);
 }
 
 TASK_TEST(what_is_not_in_memory_is_read_whole_by_one_call)
@@ -279,7 +279,7 @@ TASK_TEST(appending_follows_the_end)
 TASK_TEST(a_descriptor_brings_its_position)
 {
     write_text("text", "0123456789");
-    int fd = open(in_folder("text"), O_RDONLY | O_CLOEXEC);
+    int fd = open(in_directory("text"), O_RDONLY | O_CLOEXEC);
     CHECK_INT(lseek(fd, 4, SEEK_SET), ==, 4);
     ROTA_AUTO(rota_file) file = NULL;
     CHECK_OK(rota_file_from_fd(fd, &file));
@@ -387,10 +387,10 @@ static int cancelled_calls(void *arg)
     CHECK_INT(rota_file_sync(file), ==, -ECANCELED);
     CHECK_INT(rota_file_stat(file, &about), ==, -ECANCELED);
     CHECK_INT(rota_file_truncate(file, 0), ==, -ECANCELED);
-    CHECK_INT(rota_file_open(in_folder("text"), O_RDONLY, 0, &none), ==, -ECANCELED);
+    CHECK_INT(rota_file_open(in_directory("text"), O_RDONLY, 0, &none), ==, -ECANCELED);
     CHECK_INT(rota_file_temp(NULL, &none), ==, -ECANCELED);
-    CHECK_INT(rota_file_load(in_folder("text"), 0, &all), ==, -ECANCELED);
-    CHECK_INT(rota_file_save(in_folder("text"), "x", 1, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_file_load(in_directory("text"), 0, &all), ==, -ECANCELED);
+    CHECK_INT(rota_file_save(in_directory("text"), "x", 1, NULL), ==, -ECANCELED);
     CHECK_PTR(none, ==, NULL);
     return 0;
 }
@@ -436,7 +436,7 @@ static int leave_open(void *arg)
 
 TEST(a_file_may_be_freed_after_its_loop)
 {
-    in_folder("");
+    in_directory("");
     int before = test_open_fds();
     CHECK_OK(rota_run(leave_open, NULL));
     char buf[4];
@@ -469,7 +469,7 @@ static int work_on_virtual_clock(void *arg)
 
 TEST(virtual_time_stands_still_while_a_file_is_worked_on)
 {
-    in_folder("");
+    in_directory("");
     rota_loop_options options = {.virtual_clock = true};
     CHECK_OK(rota_run_with(work_on_virtual_clock, NULL, &options));
 }
@@ -495,7 +495,7 @@ TASK_TEST(lines_end_in_newlines_or_at_the_end)
 TASK_TEST(many_lines_cross_what_is_read_at_once)
 {
     enum { LINES = 5000 };
-    FILE *out = fopen(in_folder("lines"), "we");
+    FILE *out = fopen(in_directory("lines"), "we");
     for (int i = 0; i < LINES; i++)
         fprintf(out, "%d:%*s\n", i, i % 200, "");
     fclose(out);
@@ -557,7 +557,7 @@ TASK_TEST(files_of_every_size_are_loaded)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
         write_file("sized", bytes, sizes[i]);
-        CHECK_OK(rota_file_load(in_folder("sized"), 0, &all));
+        CHECK_OK(rota_file_load(in_directory("sized"), 0, &all));
         CHECK_INT(all.len, ==, sizes[i]);
         CHECK_MEM(all.ptr, bytes, sizes[i]);
         CHECK_INT(all.ptr[all.len], ==, 0);
@@ -577,21 +577,21 @@ TASK_TEST(a_file_over_the_limit_is_not_loaded)
 {
     ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
     write_text("text", "0123456789");
-    CHECK_INT(rota_file_load(in_folder("text"), 9, &all), ==, ROTA_ELIMIT);
+    CHECK_INT(rota_file_load(in_directory("text"), 9, &all), ==, ROTA_ELIMIT);
     CHECK_INT(rota_file_load("/proc/self/status", 20, &all), ==, ROTA_ELIMIT);
     CHECK_PTR(all.ptr, ==, NULL);
-    CHECK_OK(rota_file_load(in_folder("text"), 10, &all));
+    CHECK_OK(rota_file_load(in_directory("text"), 10, &all));
     rota_bytes_fini(&all);
-    CHECK_OK(rota_file_load(in_folder("text"), SIZE_MAX, &all));
+    CHECK_OK(rota_file_load(in_directory("text"), SIZE_MAX, &all));
 }
 
 TASK_TEST(what_cannot_be_loaded_is_named)
 {
     ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
-    CHECK_INT(rota_file_load(in_folder("none"), 0, &all), ==, -ENOENT);
-    CHECK_INT(rota_file_load(in_folder(""), 0, &all), ==, -EISDIR);
-    CHECK_OK(mkfifo(in_folder("fifo"), 0600));
-    CHECK_INT(rota_file_load(in_folder("fifo"), 0, &all), ==, -ESPIPE);
+    CHECK_INT(rota_file_load(in_directory("none"), 0, &all), ==, -ENOENT);
+    CHECK_INT(rota_file_load(in_directory(""), 0, &all), ==, -EISDIR);
+    CHECK_OK(mkfifo(in_directory("fifo"), 0600));
+    CHECK_INT(rota_file_load(in_directory("fifo"), 0, &all), ==, -ESPIPE);
     CHECK_PTR(all.ptr, ==, NULL);
 }
 
@@ -618,7 +618,7 @@ TASK_TEST(a_file_that_shrinks_and_grows_meanwhile_is_read_to_some_end)
     struct changer c = {.stop = false};
     pthread_t thread;
     write_text("moving", "");
-    snprintf(c.path, sizeof c.path, "%s", in_folder("moving"));
+    snprintf(c.path, sizeof c.path, "%s", in_directory("moving"));
     CHECK_INT(pthread_create(&thread, NULL, change_length, &c), ==, 0);
     ROTA_AUTO(rota_file) file = opened_slow("moving", O_RDONLY);
     int err = 0;
@@ -641,30 +641,30 @@ TASK_TEST(saving_keeps_permissions_and_follows_links)
 {
     struct stat about;
     write_text("old", "old");
-    CHECK_OK(chmod(in_folder("old"), 0640));
-    CHECK_OK(link(in_folder("old"), in_folder("hard")));
-    CHECK_OK(symlink("old", in_folder("soft")));
-    CHECK_OK(rota_file_save(in_folder("soft"), "new", 3, NULL));
-    CHECK_OK(lstat(in_folder("soft"), &about));
+    CHECK_OK(chmod(in_directory("old"), 0640));
+    CHECK_OK(link(in_directory("old"), in_directory("hard")));
+    CHECK_OK(symlink("old", in_directory("soft")));
+    CHECK_OK(rota_file_save(in_directory("soft"), "new", 3, NULL));
+    CHECK_OK(lstat(in_directory("soft"), &about));
     CHECK(S_ISLNK(about.st_mode));
-    CHECK_OK(stat(in_folder("old"), &about));
+    CHECK_OK(stat(in_directory("old"), &about));
     CHECK_INT(about.st_mode & 07777, ==, 0640);
     CHECK_STR(text_of("old"), "new");
     CHECK_STR(text_of("hard"), "old");
     umask(022);
     rota_file_save_options options = {.mode = 0660, .unsynced = true, .exclusive = true};
-    CHECK_OK(rota_file_save(in_folder("made"), "made", 4, &options));
-    CHECK_OK(stat(in_folder("made"), &about));
+    CHECK_OK(rota_file_save(in_directory("made"), "made", 4, &options));
+    CHECK_OK(stat(in_directory("made"), &about));
     CHECK_INT(about.st_mode & 07777, ==, 0640);
-    CHECK_INT(rota_file_save(in_folder("made"), "again", 5, &options), ==, -EEXIST);
+    CHECK_INT(rota_file_save(in_directory("made"), "again", 5, &options), ==, -EEXIST);
     CHECK_STR(text_of("made"), "made");
-    CHECK_INT(entries_of(in_folder("")), ==, 4);
+    CHECK_INT(entries_of(in_directory("")), ==, 4);
 }
 
 TASK_TEST(what_cannot_be_saved_is_named)
 {
-    CHECK_INT(rota_file_save(in_folder(""), "x", 1, NULL), ==, -EISDIR);
-    CHECK_INT(rota_file_save(in_folder("none/x"), "x", 1, NULL), ==, -ENOENT);
+    CHECK_INT(rota_file_save(in_directory(""), "x", 1, NULL), ==, -EISDIR);
+    CHECK_INT(rota_file_save(in_directory("none/x"), "x", 1, NULL), ==, -ENOENT);
     CHECK_INT(rota_file_save("/dev/null", "x", 1, NULL), ==, -EINVAL);
     CHECK_INT(rota_file_save("", "x", 1, NULL), ==, -ENOENT);
 }
@@ -692,10 +692,10 @@ TASK_TEST(a_write_over_the_size_limit_says_how_much_was_written)
     char *back = malloc(16384);
     CHECK_INT(rota_file_pread(file, back, 16384, 0), ==, 10000);
     CHECK_MEM(back, bytes, 10000);
-    CHECK_OK(rota_file_save(in_folder("small"), "old", 3, NULL));
-    CHECK_INT(rota_file_save(in_folder("small"), bytes, 16384, NULL), ==, -EFBIG);
+    CHECK_OK(rota_file_save(in_directory("small"), "old", 3, NULL));
+    CHECK_INT(rota_file_save(in_directory("small"), bytes, 16384, NULL), ==, -EFBIG);
     CHECK_STR(text_of("small"), "old");
-    CHECK_INT(entries_of(in_folder("")), ==, 2);
+    CHECK_INT(entries_of(in_directory("")), ==, 2);
     free(back);
     free(bytes);
 }
@@ -719,18 +719,18 @@ static void mount_small(void)
     put("/proc/self/uid_map", users);
     put("/proc/self/setgroups", "deny");
     put("/proc/self/gid_map", groups);
-    CHECK_OK(mkdir(in_folder("small"), 0700));
-    if (mount("none", in_folder("small"), "tmpfs", 0, "size=64k") < 0)
+    CHECK_OK(mkdir(in_directory("small"), 0700));
+    if (mount("none", in_directory("small"), "tmpfs", 0, "size=64k") < 0)
         SKIP("tmpfs cannot be mounted: %s", strerror(errno));
 }
 
 static int fill_small_disk(void *arg)
 {
     char *bytes = pattern(100000), *back = malloc(100000);
-    CHECK_OK(rota_file_save(in_folder("small/kept"), "kept", 4, NULL));
-    CHECK_INT(rota_file_save(in_folder("small/kept"), bytes, 100000, NULL), ==, -ENOSPC);
+    CHECK_OK(rota_file_save(in_directory("small/kept"), "kept", 4, NULL));
+    CHECK_INT(rota_file_save(in_directory("small/kept"), bytes, 100000, NULL), ==, -ENOSPC);
     CHECK_STR(text_of("small/kept"), "kept");
-    CHECK_INT(entries_of(in_folder("small")), ==, 1);
+    CHECK_INT(entries_of(in_directory("small")), ==, 1);
 
     ROTA_AUTO(rota_file) file = opened("small/log", O_RDWR | O_CREAT);
     for (int round = 0; round < 2; round++) {
@@ -749,10 +749,10 @@ static int fill_small_disk(void *arg)
 
 TEST(a_full_disk_loses_nothing_that_was_acknowledged)
 {
-    in_folder("");
+    in_directory("");
     mount_small();
-    run_in_folder(fill_small_disk);
-    CHECK_OK(umount(in_folder("small")));
+    run_in_directory(fill_small_disk);
+    CHECK_OK(umount(in_directory("small")));
 }
 
 /* ---- The rest */
@@ -775,11 +775,11 @@ TASK_TEST(errors_of_opening_are_those_of_the_kernel)
 {
     rota_file *file = NULL;
     write_text("text", "text");
-    CHECK_INT(rota_file_open(in_folder("none"), O_RDONLY, 0, &file), ==, -ENOENT);
-    CHECK_INT(rota_file_open(in_folder("text/none"), O_RDONLY, 0, &file), ==, -ENOTDIR);
-    CHECK_INT(rota_file_open(in_folder("text"), O_RDONLY | O_DIRECTORY, 0, &file), ==, -ENOTDIR);
-    CHECK_INT(rota_file_open(in_folder(""), O_WRONLY, 0, &file), ==, -EISDIR);
-    CHECK_INT(rota_file_open(in_folder("text"), O_WRONLY | O_CREAT | O_EXCL, 0, &file), ==,
+    CHECK_INT(rota_file_open(in_directory("none"), O_RDONLY, 0, &file), ==, -ENOENT);
+    CHECK_INT(rota_file_open(in_directory("text/none"), O_RDONLY, 0, &file), ==, -ENOTDIR);
+    CHECK_INT(rota_file_open(in_directory("text"), O_RDONLY | O_DIRECTORY, 0, &file), ==, -ENOTDIR);
+    CHECK_INT(rota_file_open(in_directory(""), O_WRONLY, 0, &file), ==, -EISDIR);
+    CHECK_INT(rota_file_open(in_directory("text"), O_WRONLY | O_CREAT | O_EXCL, 0, &file), ==,
               -EEXIST);
     CHECK_INT(rota_file_open("", O_RDONLY, 0, &file), ==, -ENOENT);
     CHECK_PTR(file, ==, NULL);
@@ -800,9 +800,9 @@ TASK_TEST(a_pipe_is_no_file_and_blocks_nobody)
     CHECK_INT(rota_file_from_fd(-1, &file), ==, -EBADF);
     close(fds[0]);
     close(fds[1]);
-    CHECK_OK(mkfifo(in_folder("fifo"), 0600));
-    CHECK_INT(rota_file_open(in_folder("fifo"), O_WRONLY, 0, &file), ==, -ENXIO);
-    CHECK_OK(rota_file_open(in_folder("fifo"), O_RDONLY, 0, &file));
+    CHECK_OK(mkfifo(in_directory("fifo"), 0600));
+    CHECK_INT(rota_file_open(in_directory("fifo"), O_WRONLY, 0, &file), ==, -ENXIO);
+    CHECK_OK(rota_file_open(in_directory("fifo"), O_RDONLY, 0, &file));
     CHECK_INT(rota_file_read(file, buf, 4), ==, -ESPIPE);
     file->no_read_try = true;
     CHECK_INT(rota_file_read(file, buf, 4), ==, -ESPIPE);
@@ -813,29 +813,29 @@ TASK_TEST(a_temporary_file_has_no_name)
 {
     ROTA_AUTO(rota_file) file = NULL;
     char buf[4];
-    CHECK_OK(rota_file_temp(in_folder(""), &file));
+    CHECK_OK(rota_file_temp(in_directory(""), &file));
     CHECK_OK(rota_file_write(file, "temp", 4));
     CHECK_INT(rota_file_pread(file, buf, 4, 0), ==, 4);
-    CHECK_INT(entries_of(in_folder("")), ==, 0);
-    CHECK_INT(rota_file_temp(in_folder("none"), &file), ==, -ENOENT);
+    CHECK_INT(entries_of(in_directory("")), ==, 0);
+    CHECK_INT(rota_file_temp(in_directory("none"), &file), ==, -ENOENT);
 }
 
 static int make_temp_without_tmpfile(void *arg)
 {
     ROTA_AUTO(rota_file) warm = NULL;
-    CHECK_OK(rota_file_temp(in_folder(""), &warm)); /* there is a thread now */
+    CHECK_OK(rota_file_temp(in_directory(""), &warm)); /* there is a thread now */
     rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
     rota_file *file = NULL;
-    int err = rota_file_temp(in_folder(""), &file);
+    int err = rota_file_temp(in_directory(""), &file);
     rota__fault_disarm();
     CHECK_OK(err);
     CHECK_OK(rota_file_write(file, "temp", 4));
-    CHECK_INT(entries_of(in_folder("")), ==, 0);
+    CHECK_INT(entries_of(in_directory("")), ==, 0);
     rota_file_free(file);
     return 0;
 }
 
 TEST_WITH(without_nameless_files_a_temporary_one_loses_its_name, .without_faults = true)
 {
-    run_in_folder(make_temp_without_tmpfile);
+    run_in_directory(make_temp_without_tmpfile);
 }

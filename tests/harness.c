@@ -159,19 +159,19 @@ _Noreturn void test_skip(const char *format, ...)
     end_case(STATUS_SKIPPED);
 }
 
-static void folder_of(pid_t pid, char *ret_path, size_t size)
+static void directory_of(pid_t pid, char *ret_path, size_t size)
 {
     snprintf(ret_path, size, "/tmp/rota-test-%d", (int)pid);
 }
 
-const char *test_folder(void)
+const char *test_directory(void)
 {
     static char path[64];
     static pid_t
-        owner; /* what a case forks shares its folder: the case's process group is its name */
+        owner; /* what a case forks shares its directory: the case's process group is its name */
     if (owner != getpgrp()) {
         owner = getpgrp();
-        folder_of(owner, path, sizeof path);
+        directory_of(owner, path, sizeof path);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
             FAIL("mkdir %s: %s", path, strerror(errno));
     }
@@ -271,10 +271,10 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
     return remove(path);
 }
 
-static void remove_folder(pid_t pid)
+static void remove_directory(pid_t pid)
 {
     char path[64];
-    folder_of(pid, path, sizeof path);
+    directory_of(pid, path, sizeof path);
     nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -362,7 +362,7 @@ static void run_forked(struct run *run)
     setpgid(pid, pid); /* both do it, so that it is done whoever comes first */
     bool ended = child_wait(pid, start + run->limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    remove_folder(pid);
+    remove_directory(pid);
 
     run->seconds = now() - start;
     run->output = read_output(output);

@@ -114,9 +114,9 @@ struct test_case {
 /* Ends the case without a verdict; the reason is shown and counted. */
 #define SKIP(...) test_skip(__VA_ARGS__)
 
-/* A folder of the case's own, empty at first; the harness removes it with all that is in it, however the
+/* A directory of the case's own, empty at first; the harness removes it with all that is in it, however the
  * case ends. */
-const char *test_folder(void);
+const char *test_directory(void);
 
 /* How many descriptors this process has open, to be compared before and after. */
 int test_open_fds(void);

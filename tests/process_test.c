@@ -165,31 +165,32 @@ TEST(arguments_that_are_too_long_are_refused)
     run(too_long);
 }
 
-/* A file in a folder of its own, both to be removed by remove_program. */
-static void make_program(char folder[100], char path[120], const void *bytes, size_t len, int mode)
+/* A file in a directory of its own, both to be removed by remove_program. */
+static void make_program(char directory[100], char path[120], const void *bytes, size_t len,
+                         int mode)
 {
-    strcpy(folder, "/tmp/rota-process-XXXXXX");
-    CHECK(mkdtemp(folder));
-    snprintf(path, 120, "%s/program", folder);
+    strcpy(directory, "/tmp/rota-process-XXXXXX");
+    CHECK(mkdtemp(directory));
+    snprintf(path, 120, "%s/program", directory);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     CHECK_OK(fd);
     CHECK_INT(write(fd, bytes, len), ==, (ssize_t)len);
     close(fd);
 }
 
-static void remove_program(const char *folder, const char *path)
+static void remove_program(const char *directory, const char *path)
 {
     unlink(path);
-    rmdir(folder);
+    rmdir(directory);
 }
 
 static int run_garbage(void *arg)
 {
-    char folder[100], path[120];
+    char directory[100], path[120];
     rota_process *p = NULL;
-    make_program(folder, path, "rubbish", 7, 0755);
+    make_program(directory, path, "rubbish", 7, 0755);
     int err = rota_process_spawn((const char *[]){path, NULL}, NULL, &p);
-    remove_program(folder, path);
+    remove_program(directory, path);
     CHECK_INT(err, ==, -ENOEXEC);
     return 0;
 }
@@ -206,7 +207,7 @@ static int run_unmappable(void *arg)
         Elf64_Ehdr header;
         Elf64_Phdr segment;
     } file = {.segment = {.p_type = PT_LOAD, .p_flags = PF_R, .p_align = 4096}};
-    char folder[100], path[120];
+    char directory[100], path[120];
     rota_process_status status = {0};
     int sh = open("/bin/sh", O_RDONLY | O_CLOEXEC);
     CHECK_INT(read(sh, &file.header, sizeof file.header), ==, sizeof file.header);
@@ -216,10 +217,10 @@ static int run_unmappable(void *arg)
     file.header.e_phnum = 1;
     file.segment.p_vaddr = UINT64_C(0xffff800000000000);
     file.segment.p_filesz = file.segment.p_memsz = sizeof file;
-    make_program(folder, path, &file, sizeof file, 0755);
+    make_program(directory, path, &file, sizeof file, 0755);
     ROTA_AUTO(rota_process) p = NULL;
     int err = rota_process_spawn((const char *[]){path, NULL}, NULL, &p);
-    remove_program(folder, path);
+    remove_program(directory, path);
     CHECK_OK(err);
     CHECK_INT(rota_process_wait(p, &status), >, 128);
     CHECK_INT(status.signal, !=, 0);
@@ -233,17 +234,17 @@ TEST(child_that_dies_while_it_is_started_counts_as_started)
 
 static int search(void *arg)
 {
-    char folder[100], path[120], variable[200], two[240];
+    char directory[100], path[120], variable[200], two[240];
     static const char script[] = "#!/bin/sh\necho found $0 $1";
-    make_program(folder, path, script, sizeof script - 1, 0755);
-    snprintf(variable, sizeof variable, "PATH=%s", folder);
+    make_program(directory, path, script, sizeof script - 1, 0755);
+    snprintf(variable, sizeof variable, "PATH=%s", directory);
     snprintf(two, sizeof two, "found %s x\n", path);
     rota_process_options there = {.env = (const char *[]){variable, NULL}};
     expect(ROTA_ARGV("program", "x"), &there, two);
-    snprintf(variable, sizeof variable, "PATH=/etc/passwd:/nonexistent::%s", folder);
+    snprintf(variable, sizeof variable, "PATH=/etc/passwd:/nonexistent::%s", directory);
     expect(ROTA_ARGV("program", "x"), &there, two);
     /* An empty entry is the working directory, and the search is made there. */
-    rota_process_options in_cwd = {.cwd = folder, .env = (const char *[]){"PATH=:/bin", NULL}};
+    rota_process_options in_cwd = {.cwd = directory, .env = (const char *[]){"PATH=:/bin", NULL}};
     expect(ROTA_ARGV("program", "x"), &in_cwd, "found program x\n");
     expect(ROTA_ARGV("./program", "x"), &in_cwd, "found ./program x\n");
     rota_process_options other = {.program = "program", .env = there.env};
@@ -251,7 +252,7 @@ static int search(void *arg)
     chmod(path, 0600);
     rota_process *p = NULL;
     CHECK_INT(rota_process_spawn(ROTA_ARGV("program"), &there, &p), ==, -EACCES);
-    remove_program(folder, path);
+    remove_program(directory, path);
     rota_process_options no_path = {.env_only = true};
     expect(ROTA_ARGV("echo", "x"), &no_path, "x\n");
     return 0;

@@ -4,7 +4,7 @@
 usage: proxy_test.py PROXY [WORD...]     cases whose names contain one of the words
 
 Each case runs once on each backend. Everything is started on free ports, as an unprivileged user where
-possible, in a temporary folder, and ended by its process id.
+possible, in a temporary directory, and ended by its process id.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def run(*command):
 
 
 @contextlib.contextmanager
-def temporary_folder():
+def temporary_directory():
     with tempfile.TemporaryDirectory(prefix="rota-proxy-") as name:
         if os.geteuid() == 0:
             shutil.chown(name, "nobody", "nogroup")
@@ -101,17 +101,17 @@ def server(command, port):
 NGINX = """
 daemon off;
 worker_processes 1;
-pid {folder}/nginx.pid;
+pid {directory}/nginx.pid;
 error_log stderr crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
     keepalive_requests 1000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
     server {{
         listen 127.0.0.1:{port};
         root {root};
@@ -121,7 +121,7 @@ http {{
 
 
 def documentation():
-    """The folder of a Debian documentation package, and the paths of the files in it."""
+    """The directory of a Debian documentation package, and the paths of the files in it."""
     root = next(PAGES.glob("usr/share/doc/*/html"), None)
     if not root:
         raise Skipped("no documentation package: ./dev test downloads one")
@@ -131,11 +131,11 @@ def documentation():
 @contextlib.contextmanager
 def nginx(root):
     """nginx with the tree copied to where an unprivileged user can read it."""
-    with temporary_folder() as folder:
+    with temporary_directory() as directory:
         port = free_port()
-        shutil.copytree(root, folder / "pages", ignore_dangling_symlinks=True)
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, root=folder / "pages", port=port))
-        with server([tool("nginx"), "-e", "stderr", "-p", folder, "-c", folder / "nginx.conf"], port):
+        shutil.copytree(root, directory / "pages", ignore_dangling_symlinks=True)
+        (directory / "nginx.conf").write_text(NGINX.format(directory=directory, root=directory / "pages", port=port))
+        with server([tool("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"], port):
             yield port
 
 
@@ -237,14 +237,14 @@ def wait_until(condition, what):
 @case
 def curl_gets_every_file_as_it_is_on_disk():
     root, files = documentation()
-    with nginx(root) as port, Proxy(port) as proxy, temporary_folder() as folder:
-        config = "".join(f'url = "http://127.0.0.1:{proxy.port}/{name}"\noutput = "{folder}/{name}"\n'
+    with nginx(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
+        config = "".join(f'url = "http://127.0.0.1:{proxy.port}/{name}"\noutput = "{directory}/{name}"\n'
                          for name in files)
-        (folder / "curl.conf").write_text(config)
+        (directory / "curl.conf").write_text(config)
         run(tool("curl"), "--fail", "--silent", "--show-error", "--create-dirs", "--parallel", "--no-progress-meter",
-            "-K", folder / "curl.conf")
+            "-K", directory / "curl.conf")
         for name in files:
-            check((folder / name).read_bytes() == (root / name).read_bytes(), name, "differs")
+            check((directory / name).read_bytes() == (root / name).read_bytes(), name, "differs")
         statistics, complaints = proxy.stop()
         check(len(files) > 100, "only", len(files), "files")
         check(statistics["received"] >= sum((root / name).stat().st_size for name in files), statistics)
@@ -254,13 +254,13 @@ def curl_gets_every_file_as_it_is_on_disk():
 @case
 def wrk_sees_no_error():
     root, files = documentation()
-    with nginx(root) as port, Proxy(port) as proxy, temporary_folder() as folder:
+    with nginx(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
         before = proxy.descriptors()
         pages = ",".join(f'"/{name}"' for name in files if name.endswith(".html"))
-        (folder / "pages.lua").write_text(f"""local pages, i = {{{pages}}}, 0
+        (directory / "pages.lua").write_text(f"""local pages, i = {{{pages}}}, 0
 request = function() i = i % #pages + 1; return wrk.format("GET", pages[i]) end
 """)
-        text = run(tool("wrk"), "-t1", "-c50", "-d1s", "-s", folder / "pages.lua", f"http://127.0.0.1:{proxy.port}")
+        text = run(tool("wrk"), "-t1", "-c50", "-d1s", "-s", directory / "pages.lua", f"http://127.0.0.1:{proxy.port}")
         check("Socket errors" not in text and "Non-2xx" not in text, text)
         check(int(re.search(r"(\d+) requests in", text).group(1)) > 100, text)
         wait_until(lambda: proxy.descriptors() == before, "descriptors are left open")
@@ -271,8 +271,8 @@ request = function() i = i % #pages + 1; return wrk.format("GET", pages[i]) end
 @case
 def redis_benchmark_sees_no_error():
     port = free_port()
-    with temporary_folder() as folder, \
-            server([tool("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder], port), \
+    with temporary_directory() as directory, \
+            server([tool("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", directory], port), \
             Proxy(port) as proxy:
         for options in (["-t", "ping,incr,lrange_100", "-n", 10000], ["-t", "set,get", "-n", 50000, "-P", 16],
                         ["-t", "set,get", "-n", 2000, "-d", 50000]):
@@ -580,9 +580,9 @@ def main():
     global PROXY
     words = sys.argv[2:]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    with temporary_folder() as folder:
+    with temporary_directory() as directory:
         # A copy, because the unprivileged user may have no way into the source tree.
-        PROXY = shutil.copy(sys.argv[1], folder)
+        PROXY = shutil.copy(sys.argv[1], directory)
         for function in CASES:
             for backend in ("epoll", "uring"):
                 if not words or any(w in f"{function.__name__}[{backend}]" for w in words):

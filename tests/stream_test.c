@@ -1027,8 +1027,7 @@ static int fd_wait_returns_when_ready(void *arg)
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
     CHECK_INT(rota_fd_wait(ends[1], ROTA_WRITABLE), ==, ROTA_WRITABLE);
-    ROTA_TIMEOUT(ROTA_MILLISECOND)
-    {
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
         CHECK_INT(rota_fd_wait(ends[0], ROTA_READABLE), ==, -ETIMEDOUT);
     }
     if (rota_spawn(write_a_byte, &ends[1], NULL) == 0)

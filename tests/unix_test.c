@@ -31,12 +31,12 @@ static void run_virtual(rota_fn *fn, void *arg)
     CHECK_OK(rota_run_with(fn, arg, &options));
 }
 
-static const char *in_folder(const char *name)
+static const char *in_directory(const char *name)
 {
     static char path[4][128];
     static int next;
     char *p = path[next++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", test_folder(), name);
+    snprintf(p, sizeof path[0], "%s/%s", test_directory(), name);
     return p;
 }
 
@@ -134,7 +134,7 @@ static int snippet_main(void *arg)
 
 TEST(the_snippets_of_the_header_work)
 {
-    char *path = strdup(in_folder("s"));
+    char *path = strdup(in_directory("s"));
     run(snippet_main, path);
     CHECK(!exists(path));
     free(path);
@@ -172,7 +172,7 @@ TEST(names_have_a_form)
 
 static int texts_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     rota_listener *l = listen_at(path);
     rota_stream *c = connect_to(path), *s;
     CHECK_INT(rota_accept(l, &s), ==, 0);
@@ -196,7 +196,7 @@ TEST(streams_say_where_they_are)
 
 static int stale_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     rota_address address;
     CHECK_OK(rota_unix_address(path, &address));
     int dead = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -216,12 +216,12 @@ static int stale_main(void *arg)
 TEST(dead_sockets_file_is_replaced_and_a_live_ones_is_not)
 {
     run(stale_main, NULL);
-    CHECK(!exists(in_folder("s")));
+    CHECK(!exists(in_directory("s")));
 }
 
 static int full_backlog_refusal_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     rota_unix_listen_options options = {.backlog = 1};
     ROTA_AUTO(rota_listener) l = NULL;
     CHECK_INT(rota_unix_listen(path, &options, &l), ==, 0);
@@ -239,7 +239,8 @@ TEST(listener_with_a_full_backlog_is_alive)
 
 static int other_things_main(void *arg)
 {
-    const char *file = in_folder("file"), *dir = in_folder("dir"), *link = in_folder("link");
+    const char *file = in_directory("file"), *dir = in_directory("dir"),
+               *link = in_directory("link");
     close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     CHECK_OK(mkdir(dir, 0700));
     CHECK_OK(symlink("nowhere", link));
@@ -247,7 +248,7 @@ static int other_things_main(void *arg)
     CHECK_INT(refusal(dir), ==, -ENOTSOCK);
     CHECK_INT(refusal(link), ==, -ENOTSOCK);
     CHECK(exists(file) && exists(dir) && exists(link));
-    CHECK_INT(refusal(in_folder("none/s")), ==, -ENOENT);
+    CHECK_INT(refusal(in_directory("none/s")), ==, -ENOENT);
     CHECK_INT(refusal(""), ==, -EINVAL);
     rota_unix_listen_options bad = {.backlog = -1};
     rota_listener *l;
@@ -262,7 +263,7 @@ TEST(what_is_no_socket_is_never_touched)
 
 static int own_file_main(void *arg)
 {
-    const char *path = in_folder("s"), *moved = in_folder("moved");
+    const char *path = in_directory("s"), *moved = in_directory("moved");
     rota_listener *first = listen_at(path);
     CHECK_OK(rename(path, moved));
     rota_listener *second = listen_at(path);
@@ -286,7 +287,7 @@ TEST(closing_removes_only_its_own_file)
 
 static int mode_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     struct stat about;
     rota_unix_listen_options private = {.mode = 0600}, open_to_all = {.mode = 0777};
     mode_t before = umask(022);
@@ -314,9 +315,9 @@ TEST(file_has_the_mode_that_was_asked_for)
 
 static int locked_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     rota_listener *l;
-    int lock = open(test_folder(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+    int lock = open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
     CHECK_OK(flock(lock, LOCK_EX));
     CHECK_INT(refusal(path), ==, -EADDRINUSE);
     ROTA_TIMEOUT (5 * ROTA_MILLISECOND) {
@@ -355,7 +356,7 @@ static int starter_process(void *arg)
 
 TEST_WITH(servers_that_start_at_once_do_not_take_each_others_path, .without_faults = true)
 {
-    char *path = strdup(in_folder("s"));
+    char *path = strdup(in_directory("s"));
     for (int i = 0; i < 4; i++) {
         if (fork() == 0)
             _exit(rota_run(starter_process, path) < 0);
@@ -374,7 +375,7 @@ TEST_WITH(servers_that_start_at_once_do_not_take_each_others_path, .without_faul
 static int refused_main(void *arg)
 {
     rota_stream *s;
-    const char *path = in_folder("s"), *file = in_folder("file");
+    const char *path = in_directory("s"), *file = in_directory("file");
     CHECK_INT(rota_unix_connect(path, &s), ==, -ENOENT);
     CHECK_INT(rota_unix_connect("@rota-nobody-is-here", &s), ==, -ECONNREFUSED);
     CHECK_INT(rota_unix_connect("", &s), ==, -EINVAL);
@@ -402,7 +403,7 @@ static int late_run(void *arg)
 /* Such a connect gives EAGAIN, and there is no event. */
 static int backlog_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     rota_unix_listen_options options = {.backlog = 1};
     rota_listener *l;
     rota_stream *held[3], *s;
@@ -435,7 +436,7 @@ TEST(connecting_waits_for_room_in_the_backlog)
 
 static int peer_main(void *arg)
 {
-    const char *path = in_folder("s");
+    const char *path = in_directory("s");
     ROTA_AUTO(rota_listener) l = listen_at(path);
     rota_stream *c = connect_to(path);
     ROTA_AUTO(rota_stream) s = NULL;

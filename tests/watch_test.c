@@ -1,6 +1,6 @@
-/* Watching folders. Events are in the queue as soon as the call that causes them has returned. */
-#define FOLDER_IN_MEMORY
-#include "folder.h"
+/* Watching directories. Events are in the queue as soon as the call that causes them has returned. */
+#define DIRECTORY_IN_MEMORY
+#include "directory.h"
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -8,7 +8,7 @@ static rota_path_watch *watching(unsigned what, int *ret_id)
 {
     rota_path_watch *watch;
     CHECK_OK(rota_path_watch_new(&watch));
-    *ret_id = rota_path_watch_add(watch, in_folder(""), what);
+    *ret_id = rota_path_watch_add(watch, in_directory(""), what);
     CHECK_OK(*ret_id);
     return watch;
 }
@@ -34,7 +34,7 @@ static int reload_on_change(void *arg)
     ROTA_AUTO(rota_path_watch) watch = NULL;
     int err = rota_path_watch_new(&watch);
     if (err == 0)
-        err = rota_path_watch_add(watch, in_folder(""), ROTA_WATCH_CHANGED);
+        err = rota_path_watch_add(watch, in_directory(""), ROTA_WATCH_CHANGED);
     if (err < 0)
         return err;
     write_text("config", "one");
@@ -58,14 +58,14 @@ TASK_TEST(files_that_are_made_written_and_removed_are_told_of)
     ROTA_AUTO(rota_path_watch)
     watch = watching(ROTA_WATCH_CHANGED | ROTA_WATCH_MODIFIED | ROTA_WATCH_ATTRIBUTES, &id);
     write_text("file", "text");
-    CHECK_OK(chmod(in_folder("file"), 0600));
-    CHECK_OK(mkdir(in_folder("folder"), 0700));
-    CHECK_OK(unlink(in_folder("file")));
+    CHECK_OK(chmod(in_directory("file"), 0600));
+    CHECK_OK(mkdir(in_directory("directory"), 0700));
+    CHECK_OK(unlink(in_directory("file")));
     check_next(watch, ROTA_WATCH_CREATED, "file");
     check_next(watch, ROTA_WATCH_MODIFIED, "file");
     check_next(watch, ROTA_WATCH_WRITTEN, "file");
     check_next(watch, ROTA_WATCH_ATTRIBUTES, "file");
-    check_next(watch, ROTA_WATCH_CREATED | ROTA_WATCH_FOLDER, "folder");
+    check_next(watch, ROTA_WATCH_CREATED | ROTA_WATCH_DIRECTORY, "directory");
     check_next(watch, ROTA_WATCH_REMOVED, "file");
 }
 
@@ -74,7 +74,7 @@ TASK_TEST(both_halves_of_a_rename_have_one_cookie)
     int id;
     write_text("from", "text");
     ROTA_AUTO(rota_path_watch) watch = watching(ROTA_WATCH_CHANGED, &id);
-    CHECK_OK(rename(in_folder("from"), in_folder("to")));
+    CHECK_OK(rename(in_directory("from"), in_directory("to")));
     rota_path_watch_event *event = next(watch);
     CHECK_STR(event->name, "from");
     CHECK_INT(event->what, ==, ROTA_WATCH_REMOVED | ROTA_WATCH_MOVED);
@@ -87,17 +87,17 @@ TASK_TEST(both_halves_of_a_rename_have_one_cookie)
     CHECK_INT(event->cookie, ==, cookie);
 }
 
-TASK_TEST(a_watched_folder_that_is_removed_tells_so)
+TASK_TEST(a_watched_directory_that_is_removed_tells_so)
 {
     ROTA_AUTO(rota_path_watch) watch = NULL;
-    CHECK_OK(mkdir(in_folder("folder"), 0700));
+    CHECK_OK(mkdir(in_directory("directory"), 0700));
     CHECK_OK(rota_path_watch_new(&watch));
-    int id = rota_path_watch_add(watch, in_folder("folder"), ROTA_WATCH_REMOVED);
+    int id = rota_path_watch_add(watch, in_directory("directory"), ROTA_WATCH_REMOVED);
     CHECK_OK(id);
-    CHECK_OK(rmdir(in_folder("folder")));
+    CHECK_OK(rmdir(in_directory("directory")));
     check_next(watch, ROTA_WATCH_REMOVED, "");
     rota_path_watch_event *event = next(watch);
-    CHECK_INT(event->what & ~(unsigned)ROTA_WATCH_FOLDER, ==, ROTA_WATCH_GONE);
+    CHECK_INT(event->what & ~(unsigned)ROTA_WATCH_DIRECTORY, ==, ROTA_WATCH_GONE);
     CHECK_INT(event->id, ==, id);
     CHECK_INT(rota_path_watch_remove(watch, id), ==, -EINVAL);
 }
@@ -117,9 +117,9 @@ TASK_TEST(what_cannot_be_watched_is_named)
 {
     ROTA_AUTO(rota_path_watch) watch = NULL;
     CHECK_OK(rota_path_watch_new(&watch));
-    CHECK_INT(rota_path_watch_add(watch, in_folder("none"), ROTA_WATCH_CHANGED), ==, -ENOENT);
-    CHECK_INT(rota_path_watch_add(watch, in_folder(""), 0), ==, -EINVAL);
-    CHECK_INT(rota_path_watch_add(watch, in_folder(""), ROTA_WATCH_OVERFLOW), ==, -EINVAL);
+    CHECK_INT(rota_path_watch_add(watch, in_directory("none"), ROTA_WATCH_CHANGED), ==, -ENOENT);
+    CHECK_INT(rota_path_watch_add(watch, in_directory(""), 0), ==, -EINVAL);
+    CHECK_INT(rota_path_watch_add(watch, in_directory(""), ROTA_WATCH_OVERFLOW), ==, -EINVAL);
     CHECK_INT(rota_path_watch_remove(watch, 17), ==, -EINVAL);
     CHECK_PTR(rota_path_watch_free(NULL), ==, NULL);
 }
@@ -188,8 +188,8 @@ TASK_TEST(events_that_were_lost_are_told_of)
     write_text("a", "");
     write_text("b", "");
     char a[300], b[300];
-    snprintf(a, sizeof a, "%s", in_folder("a"));
-    snprintf(b, sizeof b, "%s", in_folder("b"));
+    snprintf(a, sizeof a, "%s", in_directory("a"));
+    snprintf(b, sizeof b, "%s", in_directory("b"));
     for (long i = 0; i <= limit; i++) /* two alike in a row would be one */
         CHECK_OK(chmod(i % 2 ? a : b, 0600));
     long told = 0;

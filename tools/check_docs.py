@@ -81,9 +81,9 @@ def header_snippets(header, name):
     return Program(f"the snippets of <{name}>", "\n".join(source), None, SNIPPET)
 
 
-def run(command, folder, env, limit=60):
+def run(command, directory, env, limit=60):
     """Runs a command, with all that it starts; returns its status, output and errors."""
-    process = subprocess.Popen([str(word) for word in command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([str(word) for word in command], cwd=directory, env=env, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
         output, errors = process.communicate(timeout=limit)
@@ -102,15 +102,15 @@ def matches(output, expected):
 def try_program(program, build):
     """Returns what is wrong with a program, or an empty string."""
     env = {**os.environ, "PKG_CONFIG_PATH": str(build / "meson-uninstalled")}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "program.c").write_text(program.source)
-        _, flags, _ = run(["pkg-config", "--cflags", "--libs", program.package], folder, env)
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "program.c").write_text(program.source)
+        _, flags, _ = run(["pkg-config", "--cflags", "--libs", program.package], directory, env)
         flags = shlex.split(flags)
         paths = [flag.replace("-L", "-Wl,-rpath,", 1) for flag in flags if flag.startswith("-L")]
-        status, _, errors = run(["gcc", *WARNINGS, "program.c", *program.flags, *flags, *paths], folder, env)
+        status, _, errors = run(["gcc", *WARNINGS, "program.c", *program.flags, *flags, *paths], directory, env)
         if status != 0 or program.output is None:
             return errors
-        status, output, errors = run(["./program"], folder, env)
+        status, output, errors = run(["./program"], directory, env)
         if status != 0 or not matches(output, program.output):
             return f"exited with {status}\n{errors}--- printed\n{output}--- expected\n{program.output}"
     return ""

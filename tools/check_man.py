@@ -39,28 +39,28 @@ def section(text, title):
     return " ".join(found[1].split()) if found else ""
 
 
-def check_page(folder, path):
+def check_page(directory, path):
     """What is wrong with one page by itself, and its text."""
-    text, warnings = run("groff", "-man", "-ww", "-Tascii", "-P-cbou", "-rLL=100n", path, cwd=folder)
-    lint, _ = run("mandoc", "-T", "lint", "-W", "warning", path, cwd=folder)
+    text, warnings = run("groff", "-man", "-ww", "-Tascii", "-P-cbou", "-rLL=100n", path, cwd=directory)
+    lint, _ = run("mandoc", "-T", "lint", "-W", "warning", path, cwd=directory)
     problems = [line for line in [*warnings.splitlines(), *lint.splitlines()] if not LINT_EXCEPT.search(line)]
     problems += [f"{path}: {title} is empty" for title in ("NAME", "SYNOPSIS", "DESCRIPTION")
                  if not section(text, title)]
     return problems, text
 
 
-def check(root, folder):
-    """Yields (title, problems): none when all is well. `folder` has man3 and man7."""
+def check(root, directory):
+    """Yields (title, problems): none when all is well. `directory` has man3 and man7."""
     functions, names = declared(root / "include")
     links, pages = {}, []
-    for path in sorted(p.relative_to(folder) for p in folder.glob("man*/*")):
-        link = re.match(r"\.so (\S+)\n\Z", (folder / path).read_text())
+    for path in sorted(p.relative_to(directory) for p in directory.glob("man*/*")):
+        link = re.match(r"\.so (\S+)\n\Z", (directory / path).read_text())
         if link:
             links[path] = Path(link[1])
         else:
             pages.append(path)
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        checked = dict(zip(pages, pool.map(lambda path: check_page(folder, path), pages)))
+        checked = dict(zip(pages, pool.map(lambda path: check_page(directory, path), pages)))
     texts = {path: text for path, (_, text) in checked.items()}
     yield "groff and mandoc have nothing to say", [p for problems, _ in checked.values() for p in problems]
 
@@ -74,7 +74,7 @@ def check(root, folder):
     yield "each type, macro and constant has a page", sorted(n for n in names if not text_of(n))
     yield "each link leads to a page", [f"{path} -> {to}" for path, to in links.items() if to not in texts]
 
-    listed, _ = run("lexgrog", *pages, cwd=folder)
+    listed, _ = run("lexgrog", *pages, cwd=directory)
     known = set(re.findall(r'"(\S+) - \S', listed))
     wrong = [line for line in listed.splitlines() if "parse failed" in line]
     yield "whatis finds each function", wrong + sorted(n for n in functions if n not in known)

@@ -13,13 +13,13 @@ class Program:
     name: str
     command: list
     env: dict
-    folder: str
+    directory: str
     labels: set
 
 
-def programs(folder):
-    """The test programs of a configured build folder."""
-    listed = subprocess.run(["meson", "introspect", "--tests", folder], stdout=subprocess.PIPE, check=True)
+def programs(directory):
+    """The test programs of a configured build directory."""
+    listed = subprocess.run(["meson", "introspect", "--tests", directory], stdout=subprocess.PIPE, check=True)
     return [Program(test["name"], test["cmd"], test["env"], test["workdir"],
                     {s.split(":")[-1] for s in test["suite"]})
             for test in json.loads(listed.stdout)]
@@ -28,7 +28,7 @@ def programs(folder):
 @dataclass
 class Suite:
     name: str
-    folder: str
+    directory: str
     compiler: str = ""
     options: list = field(default_factory=list)
     wrapper: list = field(default_factory=list)

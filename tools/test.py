@@ -72,7 +72,7 @@ def run_program(tally, suite, program, words):
     """Runs one test program and adds what it counted."""
     status, output = run([*suite.wrapper, *program.command, *suite.arguments, *words],
                          {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
-                         cwd=program.folder or ROOT)
+                         cwd=program.directory or ROOT)
     title = f"{suite.name}: {program.name}"
     counts = COUNTS.findall(output)
     if status is None:
@@ -96,20 +96,20 @@ def run_program(tally, suite, program, words):
 
 
 def build(suite):
-    """Configures and builds a suite's folder; returns None, or what went wrong."""
-    folder = ROOT / suite.folder
+    """Configures and builds a suite's directory; returns None, or what went wrong."""
+    directory = ROOT / suite.directory
     env = {"CC": suite.compiler} if suite.compiler else {}
-    made_with = folder / "made-with.txt"
+    made_with = directory / "made-with.txt"
     parts = sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*/meson.build"), *ROOT.glob("*/*/meson.build"),
                                                       *ROOT.glob("tests/*.c")])
     options = "\n".join([suite.compiler, *suite.options, *parts])
     if not made_with.exists() or made_with.read_text() != options:
-        shutil.rmtree(folder, ignore_errors=True)
-        status, output = run(["meson", "setup", folder, "--werror", "-Dman=disabled", *suite.options], env)
+        shutil.rmtree(directory, ignore_errors=True)
+        status, output = run(["meson", "setup", directory, "--werror", "-Dman=disabled", *suite.options], env)
         if status != 0:
             return output
         made_with.write_text(options)
-    status, output = run(["ninja", "-C", folder], limit=1800)
+    status, output = run(["ninja", "-C", directory], limit=1800)
     return None if status == 0 else output
 
 
@@ -126,7 +126,7 @@ def run_suite(suite, wanted):
         tally.add_failure(f"{suite.name}: does not build", problem[-6000:])
         return tally
 
-    programs = [p for p in matrix.programs(ROOT / suite.folder)
+    programs = [p for p in matrix.programs(ROOT / suite.directory)
                 if suite.takes(p) and (not wanted or p.name in wanted)]
     done = []
 
@@ -148,7 +148,7 @@ def check_includes():
     return tally
 
 
-# Where they lie in a build folder, without their endings.
+# Where they lie in a build directory, without their endings.
 LIBRARIES = ["librota", "src/tls/librota-tls"]
 
 
@@ -162,7 +162,7 @@ def check_symbols():
         return tally
 
     def names(*arguments):
-        _, output = run(["nm", "--defined-only", *arguments], cwd=ROOT / suite.folder)
+        _, output = run(["nm", "--defined-only", *arguments], cwd=ROOT / suite.directory)
         return {line.split()[-1] for line in output.splitlines() if len(line.split()) == 3}
 
     exported = set()
@@ -184,22 +184,22 @@ def check_symbols():
 
 
 def check_install():
-    """Installs into a temporary folder and uses the library from there, as a stranger would."""
+    """Installs into a temporary directory and uses the library from there, as a stranger would."""
     tally, suite = Tally(), matrix.SUITES["gcc"]
     problem = build(suite)
     if problem:
         tally.add_failure("install: does not build", problem[-6000:])
         return tally
-    with tempfile.TemporaryDirectory() as folder:
-        destination = Path(folder)
-        status, output = run(["meson", "install", "-C", suite.folder, "--no-rebuild"], {"DESTDIR": folder})
+    with tempfile.TemporaryDirectory() as directory:
+        destination = Path(directory)
+        status, output = run(["meson", "install", "-C", suite.directory, "--no-rebuild"], {"DESTDIR": directory})
         tally.add_check("meson install", status == 0, output)
         tally.add_check("man rota_run", any(destination.rglob("man3/rota_run.3")))
         config = next(destination.rglob("rota.pc"), None)
         if not config:
             tally.add_failure("install: there is no rota.pc")
             return tally
-        env = {"PKG_CONFIG_PATH": str(config.parent), "PKG_CONFIG_SYSROOT_DIR": folder,
+        env = {"PKG_CONFIG_PATH": str(config.parent), "PKG_CONFIG_SYSROOT_DIR": directory,
                "LD_LIBRARY_PATH": str(config.parent.parent)}
 
         def flags(*arguments, package="rota"):
@@ -246,7 +246,7 @@ def check_manual():
     if problem:
         tally.add_failure("man: does not build", problem[-6000:])
         return tally
-    for title, problems in check_man.check(ROOT, ROOT / suite.folder / "docs/man"):
+    for title, problems in check_man.check(ROOT, ROOT / suite.directory / "docs/man"):
         tally.add_check(f"man: {title}", not problems, "\n".join(problems))
     return tally
 
@@ -258,7 +258,7 @@ def check_documents():
     if problem:
         tally.add_failure("docs: does not build", problem[-6000:])
         return tally
-    for title, problem in check_docs.check(ROOT, ROOT / suite.folder):
+    for title, problem in check_docs.check(ROOT, ROOT / suite.directory):
         tally.add_check(f"docs: {title}", not problem, problem)
     return tally
 

@@ -1,6 +1,6 @@
 """open, read 4 KiB, close by aiofiles, many tasks at once; prints CPU and wall time in nanoseconds.
 
-    files_aiofiles.py FOLDER FILES OPENS TASKS
+    files_aiofiles.py DIRECTORY FILES OPENS TASKS
 """
 
 import asyncio
@@ -10,17 +10,17 @@ import time
 import aiofiles
 
 
-async def read_files(folder, numbers):
+async def read_files(directory, numbers):
     for number in numbers:
-        async with aiofiles.open(f"{folder}/{number}", "rb", buffering=0) as file:
+        async with aiofiles.open(f"{directory}/{number}", "rb", buffering=0) as file:
             if len(await file.read(4096)) != 4096:
-                raise ValueError(f"{folder}/{number} is short")
+                raise ValueError(f"{directory}/{number} is short")
 
 
-async def main(folder, files, opens, tasks):
+async def main(directory, files, opens, tasks):
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     shares = ((n % files for n in range(task, opens, tasks)) for task in range(tasks))
-    await asyncio.gather(*(read_files(folder, share) for share in shares))
+    await asyncio.gather(*(read_files(directory, share) for share in shares))
     print(time.process_time_ns() - cpu, time.perf_counter_ns() - wall)
 
 

@@ -1,9 +1,9 @@
 /* The limit of the file rows: open, read 4 KiB, close, by plain blocking calls of one thread. Prints the
  * CPU time and the wall time of all of it, in nanoseconds.
  *
- *     raw_files FOLDER FILES OPENS
+ *     raw_files DIRECTORY FILES OPENS
  *
- * The files of the folder are named by their numbers, from 0, and hold 4 KiB; they are read in turn. */
+ * The files of the directory are named by their numbers, from 0, and hold 4 KiB; they are read in turn. */
 #include "clock.h"
 
 #include <fcntl.h>
@@ -12,11 +12,11 @@
 
 static char buffer[4096];
 
-static void read_file(const char *folder, uint64_t number)
+static void read_file(const char *directory, uint64_t number)
 {
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/%llu", folder, (unsigned long long)number);
+    snprintf(path, sizeof path, "%s/%llu", directory, (unsigned long long)number);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, buffer, sizeof buffer) != sizeof buffer) {
         perror(path);
@@ -28,7 +28,7 @@ static void read_file(const char *folder, uint64_t number)
 int main(int argc, char **argv)
 {
     if (argc != 4) {
-        fputs("usage: raw_files FOLDER FILES OPENS\n", stderr);
+        fputs("usage: raw_files DIRECTORY FILES OPENS\n", stderr);
         return 2;
     }
     uint64_t files = strtoull(argv[2], NULL, 10), opens = strtoull(argv[3], NULL, 10);

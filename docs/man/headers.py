@@ -178,16 +178,16 @@ def split_blocks(lines, items):
 
 def read(doxygen, root):
     """All headers under `root`, by name."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         settings = (HERE / "Doxyfile").read_text() + f"""
 INPUT = "{root}"
 STRIP_FROM_PATH = "{root}"
 RECURSIVE = YES
 INPUT_FILTER = "{sys.executable} {HERE / 'filter.py'}"
-OUTPUT_DIRECTORY = "{folder}"
+OUTPUT_DIRECTORY = "{directory}"
 """
         subprocess.run([doxygen, "-"], input=settings, text=True, check=True)
-        compounds = [c for file in sorted(Path(folder).glob("xml/*.xml"))
+        compounds = [c for file in sorted(Path(directory).glob("xml/*.xml"))
                      for c in ElementTree.parse(file).getroot().iter("compounddef")]
     files = [c for c in compounds if c.get("kind") == "file"]
     structs = [c for c in compounds if c.get("kind") in ("struct", "union")]

@@ -214,7 +214,7 @@ def take_returns(items, parts):
     return (rest, returns) if rest else (parts, [])
 
 
-def write_page(page, pages, version, folder):
+def write_page(page, pages, version, directory):
     items = sorted(page.all_items, key=lambda item: item.line)
     writer = Writer(page.name, 3, version, list(dict.fromkeys(page.names)), page.brief, pages)
     writer.synopsis(page.header, items)
@@ -241,9 +241,9 @@ def write_page(page, pages, version, folder):
         else:
             writer.terms(results)
     writer.see_also(references(page, pages))
-    writer.write(folder / "man3" / f"{page.name}.3")
+    writer.write(directory / "man3" / f"{page.name}.3")
     for name in page.links:
-        (folder / "man3" / f"{name}.3").write_text(f".so man3/{page.name}.3\n")
+        (directory / "man3" / f"{name}.3").write_text(f".so man3/{page.name}.3\n")
 
 
 def references(page, pages):
@@ -259,7 +259,7 @@ def references(page, pages):
     return sorted(ours | foreign | {(overview(page.header), "7")}, key=lambda r: (r[1], r[0].lower(), r[0]))
 
 
-def write_overview(header, contents, homeless, pages, version, folder):
+def write_overview(header, contents, homeless, pages, version, directory):
     """man7: the opening of a header, and what is in it. `contents` are titles with (name, section, brief)."""
     name = overview(header)
     opening = re.sub(r"^\w+: ", "", header.comment)
@@ -278,9 +278,9 @@ def write_overview(header, contents, homeless, pages, version, folder):
             writer.lines += [".TP", f".BR {roff.literal(entry)} ({section})", roff.line(roff.escape(words))]
     if name != "rota":
         writer.see_also([("rota", "7")])
-    writer.write(folder / "man7" / f"{name}.7")
+    writer.write(directory / "man7" / f"{name}.7")
     for alias in homeless:
-        (folder / "man3" / f"{alias}.3").write_text(f".so man7/{name}.7\n")
+        (directory / "man3" / f"{alias}.3").write_text(f".so man7/{name}.7\n")
 
 
 def sections(pages):
@@ -292,20 +292,20 @@ def sections(pages):
     return list(titles.items())
 
 
-def write_all(found, version, folder):
+def write_all(found, version, directory):
     arranged = [(header, *arrange(header)) for header in found]
     pages = {name: page for _, own, _ in arranged for page in own for name in [page.name, *page.links]}
     for part in ("man3", "man7"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-        (folder / part).mkdir(parents=True)
+        shutil.rmtree(directory / part, ignore_errors=True)
+        (directory / part).mkdir(parents=True)
     for header, own, homeless in arranged:
         for page in own:
-            write_page(page, pages, version, folder)
+            write_page(page, pages, version, directory)
         if header.name != "rota.h":
-            write_overview(header, sections(own), homeless, pages, version, folder)
+            write_overview(header, sections(own), homeless, pages, version, directory)
     modules = [(overview(h), 7, brief(re.sub(r"^\w+: ", "", h.comment))) for h in found if h.name != "rota.h"]
     umbrella = next(h for h in found if h.name == "rota.h")
-    write_overview(umbrella, [("Headers", modules)], [], pages, version, folder)
+    write_overview(umbrella, [("Headers", modules)], [], pages, version, directory)
 
 
 def main():

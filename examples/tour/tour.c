@@ -1,4 +1,4 @@
-/* tour: plays the programs of this folder one after the other, at real speed.
+/* tour: plays the programs of this directory one after the other, at real speed.
  *
  *     tour           all of them
  *     tour NAME...   some of them

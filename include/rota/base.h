@@ -106,19 +106,19 @@ ROTA_DEFINE_SCOPED(rota_bytes, rota_bytes_fini);
 
 /* Codes beside -errno, chosen below any errno. */
 enum {
-    ROTA_EOF = -65537,      /* the stream or the iteration ended before what was asked for */
-    ROTA_ECLOSED = -65538,  /* the queue, pool or listener was closed */
-    ROTA_ELIMIT = -65539,   /* input exceeded a limit, such as the length of a line */
-    ROTA_ENOHOST = -65540,  /* the host name does not exist */
-    ROTA_EDNS = -65541,     /* the host name could not be looked up now */
-    ROTA_ENOTASK = -65542,  /* called without a loop, or outside a task; rota_run gives both */
-    ROTA_ETHREAD = -65543,  /* an object was used from a thread that is not its loop's */
-    ROTA_ECRASHED = -65544, /* a worker process died while it ran the job */
-    ROTA_ESCOPE = -65545,   /* a generator yielded inside a scope that it had opened itself */
-    ROTA_ETLS = -65546,     /* the peer speaks no TLS, none in common with us, or refused ours */
-    ROTA_ECERT = -65547,    /* the peer's certificate is not to be trusted */
+    ROTA_EOF = -65537,        /* the stream or the iteration ended before what was asked for */
+    ROTA_ECLOSED = -65538,    /* the queue, pool or listener was closed */
+    ROTA_ELIMIT = -65539,     /* input exceeded a limit, such as the length of a line */
+    ROTA_ENOHOST = -65540,    /* the host name does not exist */
+    ROTA_EDNS = -65541,       /* the host name could not be looked up now */
+    ROTA_ENOTASK = -65542,    /* called without a loop, or outside a task; rota_run gives both */
+    ROTA_ETHREAD = -65543,    /* an object was used from a thread that is not its loop's */
+    ROTA_ECRASHED = -65544,   /* a worker process died while it ran the job */
+    ROTA_ESCOPE = -65545,     /* a generator yielded inside a scope that it had opened itself */
+    ROTA_ETLS = -65546,       /* the peer speaks no TLS, none in common with us, or refused ours */
+    ROTA_ECERT = -65547,      /* the peer's certificate is not to be trusted */
     ROTA_ETRUNCATED = -65548, /* an encrypted connection was cut off: what was read may be a part */
-    ROTA_EHELD = -65550     /* a process has ended, but others hold its pipes open */
+    ROTA_EHELD = -65550       /* a process has ended, but others hold its pipes open */
 };
 
 /* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */

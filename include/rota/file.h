@@ -62,9 +62,9 @@ typedef struct rota_file rota_file;
  * -EEXIST, -EMFILE, ... */
 ROTA_SUSPENDS int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_file);
 
-/* Opens a new file without a name in `folder` (NULL: $TMPDIR, or /tmp), for reading and writing. It is gone
+/* Opens a new file without a name in `directory` (NULL: $TMPDIR, or /tmp), for reading and writing. It is gone
  * when it is closed, however the program ends. Returns as rota_file_open. */
-ROTA_SUSPENDS int rota_file_temp(const char *folder, rota_file **ret_file);
+ROTA_SUSPENDS int rota_file_temp(const char *directory, rota_file **ret_file);
 
 /* Makes a file of a descriptor and takes it over, with its position.
  *
@@ -144,7 +144,7 @@ ROTA_SUSPENDS int rota_file_pwritev(rota_file *file, const struct iovec *iov, in
 ROTA_API size_t rota_file_progress(const rota_file *file);
 
 /* Waits until the file's bytes and attributes are on the disk (fsync); or its bytes and what is needed to
- * find them (fdatasync). A new file's name is not: that takes the folder's sync, as rota_file_save does.
+ * find them (fdatasync). A new file's name is not: that takes the directory's sync, as rota_file_save does.
  *
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -EIO, -ENOSPC, -EDQUOT. After an error what
  * was written since the last success may be lost, and a repeated call does not tell. */
@@ -183,12 +183,12 @@ typedef struct rota_file_save_options {
 /* Makes `data` the contents of the file, whole or not at all: whoever reads sees the old file or the new one,
  * and so it is after a crash. When it returns 0, the new one is on the disk.
  *
- * The bytes go to a temporary file in the same folder, which then takes the name. If `path` is a symbolic
+ * The bytes go to a temporary file in the same directory, which then takes the name. If `path` is a symbolic
  * link, the file that it leads to is replaced. Hard links to the old file keep the old contents.
  *
  * If it fails, the old file stays and the temporary one is removed: -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the folder), -EEXIST, -EIO, ... Only when the error is that of the
- * folder's own sync has the new file taken the name already. */
+ * -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory), -EEXIST, -EIO, ... Only when the error is that of the
+ * directory's own sync has the new file taken the name already. */
 ROTA_SUSPENDS int rota_file_save(const char *path, const void *data, size_t len,
                                  const rota_file_save_options *options);
 

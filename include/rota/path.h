@@ -2,7 +2,7 @@
  *
  *     static int rotate(void *arg)
  *     {
- *         int err = rota_path_make_folders("/var/log/mine/old", 0);
+ *         int err = rota_path_make_directories("/var/log/mine/old", 0);
  *         if (err == 0)
  *             err = rota_path_rename("/var/log/mine/log", "/var/log/mine/old/log");
  *         return err;
@@ -45,16 +45,16 @@ ROTA_SUSPENDS int rota_path_readlink(const char *path, rota_bytes *ret_target);
 /* Removes the name of a file, as unlink(2). */
 ROTA_SUSPENDS int rota_path_unlink(const char *path);
 
-/* Makes a folder. `mode` is cut by the umask; 0 stands for 0777. */
+/* Makes a directory. `mode` is cut by the umask; 0 stands for 0777. */
 ROTA_SUSPENDS int rota_path_mkdir(const char *path, mode_t mode);
-/* Makes a folder and those above it that are missing. Not an error if it is there already. -ENOTDIR: something
+/* Makes a directory and those above it that are missing. Not an error if it is there already. -ENOTDIR: something
  * on the way is a file. */
-ROTA_SUSPENDS int rota_path_make_folders(const char *path, mode_t mode);
-/* Removes an empty folder, as rmdir(2). */
+ROTA_SUSPENDS int rota_path_make_directories(const char *path, mode_t mode);
+/* Removes an empty directory, as rmdir(2). */
 ROTA_SUSPENDS int rota_path_rmdir(const char *path);
 
-/* Removes what the path names: a file, a link (not what it leads to), or a folder with all that is in it. It
- * never leaves the folder, whatever is renamed or put in place of what meanwhile. Not an error if there is
+/* Removes what the path names: a file, a link (not what it leads to), or a directory with all that is in it. It
+ * never leaves the directory, whatever is renamed or put in place of what meanwhile. Not an error if there is
  * nothing.
  *
  * Cancelled, it returns after some hundred files, and the rest stays. What cannot be removed stays, and its

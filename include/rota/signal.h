@@ -48,7 +48,7 @@ typedef struct rota_signals {
     uint64_t _wanted, _pending;
     struct rota__wait *_waiter;
     void (*_heard)(struct rota_signals *signals); /* NULL: the waiter is woken */
-    int _number; /* taken last */
+    int _number;                                  /* taken last */
 } rota_signals;
 
 #ifdef __cplusplus

@@ -74,7 +74,7 @@ typedef rota_tls_context *rota_tls_choose_fn(void *arg, const char *server_name)
 typedef struct rota_tls_options {
     /* Whom to trust: these authorities together. None: those of the system. */
     const char *ca_file;
-    const char *ca_path; /* a folder as `openssl rehash` makes it */
+    const char *ca_path; /* a directory as `openssl rehash` makes it */
     rota_str ca_pem;
     const char *crl_file;                 /* revocation lists, of each authority in the chains */
     bool insecure_accept_any_certificate; /* no security: whoever is in between reads along */

@@ -1,4 +1,4 @@
-/* watch: being told when files and folders change (inotify).
+/* watch: being told when files and directories change (inotify).
  *
  *     int reload(const char *name);
  *
@@ -15,7 +15,7 @@
  *         return err;
  *     }
  *
- * A watched folder tells of itself and of what is directly in it, not of what is below. What happened through
+ * A watched directory tells of itself and of what is directly in it, not of what is below. What happened through
  * other machines or mmap(2) is not told, and many small writes may come as one event. */
 #ifndef ROTA_WATCH_H
 #define ROTA_WATCH_H
@@ -29,8 +29,8 @@ extern "C" {
 typedef struct rota_path_watch rota_path_watch;
 
 enum {
-    ROTA_WATCH_CREATED = 1 << 0,    /* in the folder: made, linked, moved here from elsewhere */
-    ROTA_WATCH_REMOVED = 1 << 1,    /* from the folder: removed, moved away; or itself removed */
+    ROTA_WATCH_CREATED = 1 << 0,    /* in the directory: made, linked, moved here from elsewhere */
+    ROTA_WATCH_REMOVED = 1 << 1,    /* from the directory: removed, moved away; or itself removed */
     ROTA_WATCH_MODIFIED = 1 << 2,   /* written or cut, though perhaps not finished yet */
     ROTA_WATCH_WRITTEN = 1 << 3,    /* closed by one who might have written */
     ROTA_WATCH_ATTRIBUTES = 1 << 4, /* permissions, owner, times, number of names */
@@ -43,20 +43,20 @@ enum {
     ROTA_WATCH_GONE =
         1 << 7, /* what was watched is gone (removed, unmounted, rota_path_watch_remove): the
                                      last event of this `id` */
-    ROTA_WATCH_FOLDER = 1 << 8 /* what it is about is a folder */
+    ROTA_WATCH_DIRECTORY = 1 << 8 /* what it is about is a directory */
 };
 
 typedef struct rota_path_watch_event {
     int id;           /* of rota_path_watch_add */
     unsigned what;    /* ROTA_WATCH_... */
     uint32_t cookie;  /* the same in both halves of a rename within what is watched; else 0 */
-    const char *name; /* in the watched folder; "" for the watched thing itself */
+    const char *name; /* in the watched directory; "" for the watched thing itself */
 } rota_path_watch_event;
 
 /* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also: too many of them for this user). */
 ROTA_API int rota_path_watch_new(rota_path_watch **ret_watch);
 
-/* Watches a file or folder; symbolic links are followed. Watching the same again changes what is asked for.
+/* Watches a file or directory; symbolic links are followed. Watching the same again changes what is asked for.
  * Events are queued from now on.
  *
  * Returns an id, 0 or more; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -EINVAL (nothing, or something

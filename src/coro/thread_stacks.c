@@ -22,7 +22,7 @@ static void thread_end(void *arg)
     rota__overflow_watch_stop();
     if (s->pool.used > 0)
         rota_log(ROTA_LOG_WARNING, "%zu coroutines were left when their thread ended",
-                  s->pool.used);
+                 s->pool.used);
     else
         rota__stack_pool_fini(&s->pool);
 }

@@ -1,4 +1,4 @@
-/* Many entries of a folder, fetched at once. */
+/* Many entries of a directory, fetched at once. */
 #ifndef ROTA__FILE_BATCH_H
 #define ROTA__FILE_BATCH_H
 
@@ -9,13 +9,13 @@
 #include <sys/types.h>
 
 struct rota__batch {
-    int fd;         /* of the folder; -1: none */
+    int fd;         /* of the directory; -1: none */
     size_t at, len; /* what is left */
     bool ended;     /* nothing comes after this batch */
     alignas(struct dirent64) char bytes[32768];
 };
 
-/* Opens the folder `name`, as seen from the folder `at`, and fetches the first entries. The last part of a
+/* Opens the directory `name`, as seen from the directory `at`, and fetches the first entries. The last part of a
  * `followed` name may be a symbolic link. Blocks. 0 or an error. */
 int rota__batch_open(struct rota__batch *batch, int at, const char *name, bool followed);
 /* Fetches the next entries when none is left. Blocks. 0 or an error. */

@@ -1,4 +1,4 @@
-/* The entries of one folder. The job that opens it fetches the first ones. */
+/* The entries of one directory. The job that opens it fetches the first ones. */
 #include <rota/dir.h>
 
 #include "base/alloc.h"
@@ -6,8 +6,8 @@
 #include "file/batch.h"
 #include "file/file.h"
 
-static const struct rota__file_wait opening = ROTA__FILE_WAIT("folder open");
-static const struct rota__file_wait reading = ROTA__FILE_WAIT("folder read");
+static const struct rota__file_wait opening = ROTA__FILE_WAIT("directory open");
+static const struct rota__file_wait reading = ROTA__FILE_WAIT("directory read");
 
 struct rota_dir {
     rota_loop *loop;

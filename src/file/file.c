@@ -93,17 +93,17 @@ int rota_file_from_fd(int fd, rota_file **ret_file)
 /* ---- Temporary files */
 
 struct temp_job {
-    const char *folder;
+    const char *directory;
     int fd;
 };
 
 /* Where the file system has no nameless files, the name is removed at once. */
-static int open_named_temp(const char *folder)
+static int open_named_temp(const char *directory)
 {
     char path[4096], name[32];
     for (int tries = 0; tries < 100; tries++) {
         rota__temp_name("rota", name, sizeof name);
-        if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
             return -ENAMETOOLONG;
         int fd = rota__open_blocking(path, O_RDWR | O_CREAT | O_EXCL, 0600);
         if (fd >= 0)
@@ -119,14 +119,14 @@ static int temp_job(void *arg)
     struct temp_job *job = arg;
     job->fd = rota__fault(ROTA__FAULT_SYSCALL)
                   ? -EOPNOTSUPP
-                  : rota__open_blocking(job->folder, O_TMPFILE | O_RDWR | O_EXCL, 0600);
+                  : rota__open_blocking(job->directory, O_TMPFILE | O_RDWR | O_EXCL, 0600);
     /* EISDIR, ENOENT: kernels and file systems that do not know O_TMPFILE see the rest of its bits. */
     if (job->fd == -EOPNOTSUPP || job->fd == -EISDIR || job->fd == -ENOENT || job->fd == -EINVAL)
-        job->fd = open_named_temp(job->folder);
+        job->fd = open_named_temp(job->directory);
     return job->fd;
 }
 
-int rota_file_temp(const char *folder, rota_file **ret_file)
+int rota_file_temp(const char *directory, rota_file **ret_file)
 {
     int err = rota__suspend_check();
     if (err < 0)
@@ -134,7 +134,7 @@ int rota_file_temp(const char *folder, rota_file **ret_file)
     rota_file *file = file_new();
     if (!file)
         return -ENOMEM;
-    struct temp_job job = {.folder = rota__temp_folder(folder)};
+    struct temp_job job = {.directory = rota__temp_directory(directory)};
     int fd = rota__file_hop(temp_job, &job, &opening);
     if (fd >= 0)
         file->written = true; /* closing frees its blocks */

@@ -70,8 +70,8 @@ int rota__removal_free(struct rota__removal *removal);
 
 /* A name that is most likely free: "." `like` "." and ten letters; `like` may be cut. */
 void rota__temp_name(const char *like, char *ret_name, size_t size);
-/* The folder for temporary files: `asked`, $TMPDIR, or /tmp. */
-const char *rota__temp_folder(const char *asked);
+/* The directory for temporary files: `asked`, $TMPDIR, or /tmp. */
+const char *rota__temp_directory(const char *asked);
 
 /* ---- Open files */
 

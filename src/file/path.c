@@ -175,9 +175,9 @@ int rota_path_rmdir(const char *path)
     return path_call(rmdir_job, (struct path_job){path});
 }
 
-/* ---- A folder and those above it */
+/* ---- A directory and those above it */
 
-static int make_folder(const char *path, mode_t mode)
+static int make_directory(const char *path, mode_t mode)
 {
     struct stat about;
     int err = (int)rota__sys(EACCES, mkdir(path, mode));
@@ -197,23 +197,23 @@ static char *cut_last(char *path, char *end)
 }
 
 /* Most often only the last is missing, or none: goes up until one can be made, and down again. */
-static int make_folders(char *path, mode_t mode)
+static int make_directories(char *path, mode_t mode)
 {
     char *end = path + strlen(path), *cut = end;
     while (end > path + 1 && end[-1] == '/')
         *(cut = --end) = '\0';
     int err;
-    while ((err = make_folder(path, mode)) == -ENOENT && (cut = cut_last(path, cut)))
+    while ((err = make_directory(path, mode)) == -ENOENT && (cut = cut_last(path, cut)))
         *cut = '\0';
     /* Below what is there now, each NUL stands for the slash that was cut. */
     while (err == 0 && path + strlen(path) < end) {
         path[strlen(path)] = '/';
-        err = make_folder(path, mode);
+        err = make_directory(path, mode);
     }
     return err;
 }
 
-static int make_folders_job(void *arg)
+static int make_directories_job(void *arg)
 {
     struct path_job *job = arg;
     char path[PATH_MAX];
@@ -221,10 +221,10 @@ static int make_folders_job(void *arg)
     if (len == 0 || len >= sizeof path)
         return len ? -ENAMETOOLONG : -ENOENT;
     memcpy(path, job->path, len + 1);
-    return make_folders(path, job->mode);
+    return make_directories(path, job->mode);
 }
 
-int rota_path_make_folders(const char *path, mode_t mode)
+int rota_path_make_directories(const char *path, mode_t mode)
 {
-    return path_call(make_folders_job, (struct path_job){path, .mode = mode ? mode : 0777});
+    return path_call(make_directories_job, (struct path_job){path, .mode = mode ? mode : 0777});
 }

@@ -1,8 +1,8 @@
 /* Removing a tree.
  *
- * 1. Names are removed from the descriptor of the folder that they were found in, which was opened without
+ * 1. Names are removed from the descriptor of the directory that they were found in, which was opened without
  *    following links: nothing outside the tree is touched, whatever is renamed meanwhile.
- * 2. A folder is removed when a pass over it found nothing more. One that is refilled by somebody is given
+ * 2. A directory is removed when a pass over it found nothing more. One that is refilled by somebody is given
  *    PASSES_MAX chances.
  * 3. What lies deeper than DEPTH_MAX is moved up to the first level and comes later: the number of descriptors
  *    is bounded, the depth is not. */
@@ -36,9 +36,9 @@ struct rota__removal {
 };
 
 /* Removes a name. 0, also if it is not there; -EISDIR; or an error. */
-static int remove_name(int folder, const char *name, int flags)
+static int remove_name(int directory, const char *name, int flags)
 {
-    int err = (int)rota__sys(EACCES, unlinkat(folder, name, flags));
+    int err = (int)rota__sys(EACCES, unlinkat(directory, name, flags));
     return err == -ENOENT ? 0 : err;
 }
 
@@ -81,7 +81,7 @@ static void level_leave(struct rota__removal *r)
     rota_free(level);
 }
 
-/* Puts a folder that is too deep into the first one, under a new name. */
+/* Puts a directory that is too deep into the first one, under a new name. */
 static int hoist(struct rota__removal *r, const char *name)
 {
     char free_name[32];
@@ -93,8 +93,8 @@ static int hoist(struct rota__removal *r, const char *name)
     return err == -ENOENT ? 0 : err;
 }
 
-/* Goes into the folder; if it has become something else meanwhile, removes that. */
-static int remove_folder(struct rota__removal *r, int from, const char *name)
+/* Goes into the directory; if it has become something else meanwhile, removes that. */
+static int remove_directory(struct rota__removal *r, int from, const char *name)
 {
     int err = r->depth >= DEPTH_MAX ? hoist(r, name) : level_enter(r, from, name);
     if (err == -ENOTDIR || err == -ELOOP)
@@ -104,10 +104,10 @@ static int remove_folder(struct rota__removal *r, int from, const char *name)
 
 static void remove_entry(struct rota__removal *r, const struct dirent64 *entry)
 {
-    int folder = r->top->batch.fd;
-    int err = entry->d_type == DT_DIR ? -EISDIR : remove_name(folder, entry->d_name, 0);
+    int directory = r->top->batch.fd;
+    int err = entry->d_type == DT_DIR ? -EISDIR : remove_name(directory, entry->d_name, 0);
     if (err == -EISDIR)
-        err = remove_folder(r, folder, entry->d_name);
+        err = remove_directory(r, directory, entry->d_name);
     if (err < 0)
         failed(r, err);
 }
@@ -141,7 +141,7 @@ static void begin(struct rota__removal *r)
     r->begun = true;
     int err = remove_name(AT_FDCWD, r->path, 0);
     if (err == -EISDIR)
-        err = remove_folder(r, AT_FDCWD, r->path);
+        err = remove_directory(r, AT_FDCWD, r->path);
     if (err < 0)
         failed(r, err);
 }

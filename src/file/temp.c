@@ -1,4 +1,4 @@
-/* Temporary folders, and names for what is temporary. */
+/* Temporary directories, and names for what is temporary. */
 #include <rota/dir.h>
 #include <rota/path.h>
 
@@ -15,7 +15,7 @@
 
 #define TRIES 100
 
-static const struct rota__file_wait making = ROTA__FILE_WAIT("temporary folder");
+static const struct rota__file_wait making = ROTA__FILE_WAIT("temporary directory");
 
 static uint64_t random_number(void)
 {
@@ -40,13 +40,13 @@ void rota__temp_name(const char *like, char *ret_name, size_t size)
     snprintf(ret_name, size, ".%.*s.%s", (int)(size - sizeof random - 2), like, random);
 }
 
-const char *rota__temp_folder(const char *asked)
+const char *rota__temp_directory(const char *asked)
 {
     const char *named = asked ? asked : getenv("TMPDIR");
     return named && *named ? named : "/tmp";
 }
 
-/* ---- Folders */
+/* ---- Directories */
 
 struct rota_temp_dir {
     size_t name_at; /* where the name begins that rota__temp_name made */
@@ -71,7 +71,7 @@ int rota_temp_dir_new(const char *parent, rota_temp_dir **ret_temp)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    parent = rota__temp_folder(parent);
+    parent = rota__temp_directory(parent);
     size_t len = strlen(parent);
     rota_temp_dir *temp = rota_zalloc(sizeof *temp + len + 1 + NAME_SIZE);
     if (!temp)
@@ -118,8 +118,8 @@ rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp)
         return NULL;
     int err = rota__task_here() ? remove_shielded(temp->path) : remove_blocking(temp->path);
     if (err < 0)
-        rota_log(ROTA_LOG_WARNING, "temporary folder %s could not be removed: %s", temp->path,
-                  rota_strerror(err));
+        rota_log(ROTA_LOG_WARNING, "temporary directory %s could not be removed: %s", temp->path,
+                 rota_strerror(err));
     rota_free(temp);
     return NULL;
 }

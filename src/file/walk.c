@@ -1,11 +1,11 @@
-/* Walking a tree: a stack of folders, each held open by descriptor and entered from the one above.
+/* Walking a tree: a stack of directories, each held open by descriptor and entered from the one above.
  *
- *     told of a folder -> enter it (one hop: open, first entries) -> its entries -> leave it
+ *     told of a directory -> enter it (one hop: open, first entries) -> its entries -> leave it
  *
- * 1. A folder is opened by its name in the descriptor of the one above, never through a symbolic link. So
- *    renaming what is above leads nowhere else, and what took its place is not a folder or is in the tree.
+ * 1. A directory is opened by its name in the descriptor of the one above, never through a symbolic link. So
+ *    renaming what is above leads nowhere else, and what took its place is not a directory or is in the tree.
  * 2. A call that fails has changed nothing: the next one tries the same again.
- * 3. `path` is the path of the top folder, followed by the name of the entry that was told of. */
+ * 3. `path` is the path of the top directory, followed by the name of the entry that was told of. */
 #include <rota/dir.h>
 
 #include "base/alloc.h"
@@ -17,7 +17,7 @@
 
 #define DEPTH_DEFAULT 256
 
-static const struct rota__file_wait walking = ROTA__FILE_WAIT("folder walk");
+static const struct rota__file_wait walking = ROTA__FILE_WAIT("directory walk");
 
 struct level {
     struct level *up;
@@ -32,9 +32,9 @@ struct rota_walk {
     rota_walk_options options;
     bool inside; /* a task is in rota_walk_next */
     bool begun;
-    bool enter; /* the folder that was told of is to be entered */
+    bool enter; /* the directory that was told of is to be entered */
     struct level *top, *spare;
-    size_t depth; /* of what is in the top folder */
+    size_t depth; /* of what is in the top directory */
     char *path;
     size_t path_size;
     rota_walk_entry entry;
@@ -69,11 +69,11 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* ---- Folders */
+/* ---- Directories */
 
 struct enter_job {
     struct level *level;
-    int from; /* the folder above */
+    int from; /* the directory above */
     const char *name;
     bool followed, same_device;
     dev_t device;
@@ -150,11 +150,11 @@ static int tell(rota_walk *walk, rota_walk_event event, int error)
     walk->entry.event = event;
     walk->entry.error = error;
     walk->entry.depth = walk->depth;
-    walk->entry.folder = walk->top ? walk->top->batch.fd : AT_FDCWD;
+    walk->entry.directory = walk->top ? walk->top->batch.fd : AT_FDCWD;
     return 1;
 }
 
-/* The top folder has no more entries, or cannot be read on: `error`. */
+/* The top directory has no more entries, or cannot be read on: `error`. */
 static int tell_of_top(rota_walk *walk, rota_walk_event event, int error)
 {
     struct level *level = walk->top;
@@ -165,7 +165,7 @@ static int tell_of_top(rota_walk *walk, rota_walk_event event, int error)
     walk->entry.type = S_IFDIR;
     tell(walk, event, error);
     walk->entry.depth--;
-    walk->entry.folder = level->up ? level->up->batch.fd : AT_FDCWD;
+    walk->entry.directory = level->up ? level->up->batch.fd : AT_FDCWD;
     return 1;
 }
 
@@ -178,7 +178,7 @@ static int tell_of_entry(rota_walk *walk, const struct dirent64 *found)
     walk->entry.type = DTTOIF(found->d_type);
     walk->enter =
         found->d_type == DT_DIR && (!walk->options.depth || walk->depth < walk->options.depth);
-    return tell(walk, found->d_type == DT_DIR ? ROTA_WALK_FOLDER : ROTA_WALK_FILE, 0);
+    return tell(walk, found->d_type == DT_DIR ? ROTA_WALK_DIRECTORY : ROTA_WALK_FILE, 0);
 }
 
 static bool interrupts(int err)
@@ -213,7 +213,7 @@ static int end_of_batch(rota_walk *walk)
     if (interrupts(err))
         return err;
     batch->ended |= err < 0;
-    if (err < 0 && err != -ENOENT) /* which says that the folder was removed meanwhile */
+    if (err < 0 && err != -ENOENT) /* which says that the directory was removed meanwhile */
         return tell_of_top(walk, ROTA_WALK_FAILED, err);
     if (!batch->ended || batch->at < batch->len)
         return 0;
@@ -279,7 +279,7 @@ rota_iter rota_walk_entries(rota_walk *walk)
 
 void rota_walk_skip(rota_walk *walk)
 {
-    if (walk->entry.event == ROTA_WALK_FOLDER) {
+    if (walk->entry.event == ROTA_WALK_DIRECTORY) {
         walk->enter = false;
     } else if (walk->top) {
         walk->top->batch.at = walk->top->batch.len = 0;

@@ -37,7 +37,7 @@ static const struct {
     {ROTA_WATCH_MOVED, IN_MOVED_FROM | IN_MOVED_TO | IN_MOVE_SELF},
     {ROTA_WATCH_OVERFLOW, IN_Q_OVERFLOW},
     {ROTA_WATCH_GONE, IN_IGNORED},
-    {ROTA_WATCH_FOLDER, IN_ISDIR},
+    {ROTA_WATCH_DIRECTORY, IN_ISDIR},
 };
 
 #define TO_ASK                                                                            \

@@ -154,7 +154,7 @@ struct save {
     const char *data;
     size_t len;
     rota_file_save_options options;
-    int folder; /* the one that the file is in */
+    int directory; /* the one that the file is in */
     char resolved[PATH_MAX];
     const char *name;
     char temp[NAME_MAX + 1];
@@ -184,21 +184,22 @@ static int save_look(struct save *s)
     return 0;
 }
 
-static int save_open_folder(struct save *s)
+static int save_open_directory(struct save *s)
 {
     const char *slash = strrchr(s->path, '/');
-    char folder[PATH_MAX] = ".";
+    char directory[PATH_MAX] = ".";
     size_t len = slash ? (size_t)(slash - s->path) + 1 : 0;
-    if (len >= sizeof folder)
+    if (len >= sizeof directory)
         return -ENAMETOOLONG;
     if (slash) {
-        memcpy(folder, s->path, len);
-        folder[len] = '\0';
+        memcpy(directory, s->path, len);
+        directory[len] = '\0';
     }
     s->name = s->path + len;
     if (!*s->name)
         return *s->path ? -EISDIR : -ENOENT;
-    return s->folder = (int)rota__sys(EMFILE, open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return s->directory =
+               (int)rota__sys(EMFILE, open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 static int save_make_temp(struct save *s)
@@ -208,7 +209,7 @@ static int save_make_temp(struct save *s)
     for (int tries = 0; fd == -EEXIST && tries < 100; tries++) {
         rota__temp_name(s->name, s->temp, sizeof s->temp - 32);
         fd = (int)rota__sys(
-            ENOSPC, openat(s->folder, s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+            ENOSPC, openat(s->directory, s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     }
     return fd;
 }
@@ -254,14 +255,14 @@ static int save_fill(struct save *s, int fd)
 static int save_take_name(struct save *s)
 {
     if (!s->options.exclusive)
-        return (int)rota__sys(EACCES, renameat(s->folder, s->temp, s->folder, s->name));
-    int err = (int)rota__sys(EEXIST, linkat(s->folder, s->temp, s->folder, s->name, 0));
+        return (int)rota__sys(EACCES, renameat(s->directory, s->temp, s->directory, s->name));
+    int err = (int)rota__sys(EEXIST, linkat(s->directory, s->temp, s->directory, s->name, 0));
     if (err == 0)
-        unlinkat(s->folder, s->temp, 0);
+        unlinkat(s->directory, s->temp, 0);
     return err;
 }
 
-static int save_in_folder(struct save *s)
+static int save_in_directory(struct save *s)
 {
     int fd = save_make_temp(s);
     if (fd < 0)
@@ -270,10 +271,10 @@ static int save_in_folder(struct save *s)
     if (err == 0)
         err = save_take_name(s);
     if (err < 0) {
-        unlinkat(s->folder, s->temp, 0);
+        unlinkat(s->directory, s->temp, 0);
         return err;
     }
-    return s->options.unsynced ? 0 : (int)rota__sys(EIO, fsync(s->folder));
+    return s->options.unsynced ? 0 : (int)rota__sys(EIO, fsync(s->directory));
 }
 
 static int save_job(void *arg)
@@ -281,11 +282,11 @@ static int save_job(void *arg)
     struct save *s = arg;
     int err = save_look(s);
     if (err == 0)
-        err = save_open_folder(s);
+        err = save_open_directory(s);
     if (err < 0)
         return err;
-    err = save_in_folder(s);
-    rota__sys_close(s->folder);
+    err = save_in_directory(s);
+    rota__sys_close(s->directory);
     return err;
 }
 

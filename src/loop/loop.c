@@ -426,9 +426,9 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
 int rota__loop_refuse(const char *call)
 {
     rota_log(ROTA_LOG_ERROR,
-              "%s was called from another thread than its loop's, or after the end of "
-              "that loop, and did nothing",
-              call);
+             "%s was called from another thread than its loop's, or after the end of "
+             "that loop, and did nothing",
+             call);
     return ROTA_ETHREAD;
 }
 

@@ -68,7 +68,7 @@ static void attempt_failed(struct connection *c, struct attempt *a, int err)
     char text[ROTA_ADDRESS_TEXT];
     if (rota__log_wanted())
         rota_log(ROTA_LOG_INFO, "connect to %s: %s", rota_address_text(a->address, text),
-                  rota_strerror(err));
+                 rota_strerror(err));
     a->stream = rota_stream_free(a->stream);
     c->failed++;
     if (!c->error || is_telling(err) || !is_telling(c->error))
@@ -150,8 +150,7 @@ int rota_tcp_connect(const char *host, int port, const rota_connect_options *opt
     rota_address addresses[ROTA__ADDRESSES];
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0) {
-        rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere",
-                  rota_strerror(count));
+        rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere", rota_strerror(count));
         return count;
     }
     interleave(addresses, count);

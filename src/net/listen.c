@@ -84,7 +84,7 @@ static void report_refused(const rota_address *address, int err)
     char text[ROTA_ADDRESS_TEXT];
     if (rota__log_wanted())
         rota_log(ROTA_LOG_INFO, "listen on %s: %s", rota_address_text(address, text),
-                  rota_strerror(err));
+                 rota_strerror(err));
 }
 
 /* Opens a door for each address that exists. With port 0 the first one's port is the others'. */

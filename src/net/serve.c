@@ -60,7 +60,7 @@ static void report_failure(rota_stream *stream, int err)
     bool usual = err == -ECANCELED || err == -ECONNRESET || err == -EPIPE;
     if (rota__log_wanted())
         rota_log(usual ? ROTA_LOG_DEBUG : ROTA_LOG_INFO, "connection from %s: %s",
-                  rota_stream_peer(stream), rota_strerror(err));
+                 rota_stream_peer(stream), rota_strerror(err));
 }
 
 static int connection_run(void *arg)
@@ -85,7 +85,7 @@ static int pause_for(struct server *server, int why)
     char text[ROTA_ADDRESS_TEXT];
     if (!server->pause && rota__log_wanted())
         rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing",
-                  rota__listener_text(server->listener, text), rota_strerror(why));
+                 rota__listener_text(server->listener, text), rota_strerror(why));
     server->pause = server->pause ? 2 * server->pause : PAUSE_FIRST;
     if (server->pause > PAUSE_LONGEST)
         server->pause = PAUSE_LONGEST;
@@ -101,7 +101,7 @@ static void recovered(struct server *server)
     char text[ROTA_ADDRESS_TEXT];
     if (server->pause && rota__log_wanted())
         rota_log(ROTA_LOG_INFO, "accept on %s: goes on",
-                  rota__listener_text(server->listener, text));
+                 rota__listener_text(server->listener, text));
     server->pause = 0;
 }
 

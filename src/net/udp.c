@@ -110,7 +110,7 @@ static int open_first(const rota_address *addresses, int count, attach_fn *attac
             return 0;
         if (rota__log_wanted())
             rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", rota_address_text(&addresses[i], text),
-                      rota_strerror(err));
+                     rota_strerror(err));
         if (!is_of_address(err))
             break;
     }

@@ -48,7 +48,7 @@ static int report(const char *path, int err)
 {
     if (err < 0 && rota__log_wanted())
         rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", path ? path : "a free name",
-                  rota_strerror(err));
+                 rota_strerror(err));
     return err;
 }
 

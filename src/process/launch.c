@@ -231,7 +231,7 @@ static void tell_failure(const struct rota__launch *launch, struct report report
                        : report.step == STEP_PROGRAM ? program
                                                      : "";
     rota_log(ROTA_LOG_INFO, "spawn %s: %s%s%s: %s", program, steps[report.step], *what ? " " : "",
-              what, rota_strerror(-report.error));
+             what, rota_strerror(-report.error));
 }
 
 static void reap_failed(int pidfd)
@@ -336,17 +336,17 @@ static int launch_set_programs(struct rota__launch *launch)
 {
     const char *name = launch->options->program ? launch->options->program : launch->argv[0];
     const char *path = strchr(name, '/') ? "" : search_path(launch->env);
-    size_t folders = 1;
+    size_t directories = 1;
     for (const char *p = path; *p; p++)
-        folders += *p == ':';
-    size_t room = strlen(path) + folders * (strlen(name) + 2);
-    launch->programs = rota_zalloc((folders + 1) * sizeof *launch->programs + room);
+        directories += *p == ':';
+    size_t room = strlen(path) + directories * (strlen(name) + 2);
+    launch->programs = rota_zalloc((directories + 1) * sizeof *launch->programs + room);
     if (!launch->programs)
         return -ENOMEM;
     if (!*name)
         return 0; /* nothing has no name */
-    char *text = (char *)(launch->programs + folders + 1);
-    for (size_t i = 0; i < folders; i++) {
+    char *text = (char *)(launch->programs + directories + 1);
+    for (size_t i = 0; i < directories; i++) {
         size_t len = strcspn(path, ":"); /* an empty one is the working directory */
         launch->programs[i] = text;
         text += 1 + sprintf(text, "%.*s%s%s", (int)len, path, len ? "/" : "", name);

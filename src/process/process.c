@@ -218,11 +218,10 @@ static void process_note_lost(rota_process *p)
 {
     p->error = -ECHILD;
     p->reaped = true;
-    rota_log(
-        ROTA_LOG_WARNING,
-        "process %d has ended, and nobody can tell how: the program ignores SIGCHLD, or waits "
-        "for its children elsewhere",
-        (int)p->pid);
+    rota_log(ROTA_LOG_WARNING,
+             "process %d has ended, and nobody can tell how: the program ignores SIGCHLD, or waits "
+             "for its children elsewhere",
+             (int)p->pid);
 }
 
 /* Whether it has ended; `how` is WNOHANG, or 0 to block. */

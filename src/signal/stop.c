@@ -37,8 +37,8 @@ int rota_stop_begin(rota_stop *stop)
         err = rota_signals_add(&stop->_signals, SIGTERM);
     if (err < 0) {
         rota_log(ROTA_LOG_ERROR,
-                  "cannot listen for SIGINT and SIGTERM, so the block is cancelled: %s",
-                  rota_strerror(err));
+                 "cannot listen for SIGINT and SIGTERM, so the block is cancelled: %s",
+                 rota_strerror(err));
         rota_signals_fini(&stop->_signals);
         rota__scope_cancel(&stop->_scope);
         return err;

@@ -145,7 +145,7 @@ rota_gen *rota_gen_free(rota_gen *gen)
     }
     if (gen->state == RUNNING) {
         rota_log(ROTA_LOG_ERROR,
-                  "rota_gen_free was called while the generator runs, and did nothing");
+                 "rota_gen_free was called while the generator runs, and did nothing");
         return NULL;
     }
     gen->closing = true;

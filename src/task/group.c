@@ -238,7 +238,7 @@ static void report_unread(const rota_group *group)
 {
     if (group->_result < 0)
         rota_log(ROTA_LOG_WARNING, "a task of a group failed and nobody waited for the group: %s",
-                  rota_strerror(group->_result));
+                 rota_strerror(group->_result));
 }
 
 void rota_group_fini(rota_group *group)

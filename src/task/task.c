@@ -213,9 +213,8 @@ void rota__task_report_unread(rota_task *task)
     int result = task->done._result;
     if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
         return;
-    rota_log(ROTA_LOG_WARNING,
-              "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
-              rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
+    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
+             rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
 }
 
 /* The storage of the scopes is below the stack pointer by now: whatever is called may write over it. */
@@ -223,9 +222,9 @@ static void scopes_forgotten(rota_task *task)
 {
     rota__scopes_abandon(task);
     rota_log(ROTA_LOG_ERROR,
-              "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
-              "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
-              rota_task_name(task), task->site->file, task->site->line);
+             "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
+             "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
+             rota_task_name(task), task->site->file, task->site->line);
 }
 
 static void task_end(rota_task *task, int result)
@@ -253,7 +252,7 @@ static void task_end(rota_task *task, int result)
 static _Noreturn void end_child(const rota_task *task, int result)
 {
     rota_log(ROTA_LOG_DEBUG, "task '%s' returned in a child of fork(2), which ends here",
-              rota_task_name(task));
+             rota_task_name(task));
     _exit(result < 0);
 }
 
@@ -356,7 +355,7 @@ static void far_spawn_run(struct rota__post *post, rota_loop *loop)
     rota_free(rota__container_of(post, struct far_spawn, post));
     if (!rota__task_new(loop, s.fn, s.arg, 0, s.site))
         rota_log(ROTA_LOG_ERROR, "task '%s' (spawned at %s:%d) could not be started: %s",
-                  s.site->name, s.site->file, s.site->line, rota_strerror(-ENOMEM));
+                 s.site->name, s.site->file, s.site->line, rota_strerror(-ENOMEM));
 }
 
 int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)

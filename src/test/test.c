@@ -66,8 +66,8 @@ static bool left_nothing(const char *name, uint64_t point, long allocations, int
     if (allocations == 0 && descriptors == 0)
         return true;
     rota_log(ROTA_LOG_ERROR,
-              "'%s' with fault %llu leaves %ld allocations and %d descriptors behind", name,
-              (unsigned long long)point, allocations, descriptors);
+             "'%s' with fault %llu leaves %ld allocations and %d descriptors behind", name,
+             (unsigned long long)point, allocations, descriptors);
     return false;
 }
 

@@ -305,7 +305,7 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
     SSL_CTX *ctx = context->ctx;
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* The chain is what the certificate file says. OpenSSL would look for the rest of it among the
-     * authorities, in the system's folder and in each handshake. */
+     * authorities, in the system's directory and in each handshake. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     if (context->choose) {
         SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);

@@ -106,16 +106,16 @@ static void report_death(const struct worker *worker, unsigned index, pid_t pid,
     rota_log_level level = worker->deadline == ROTA_NEVER ? ROTA_LOG_WARNING : ROTA_LOG_INFO;
     if (worker->killed)
         rota_log(ROTA_LOG_WARNING, "worker %u (process %d) did not stop in time and was killed",
-                  index, (int)pid);
+                 index, (int)pid);
     else if (WIFSIGNALED(status))
         rota_log(level, "worker %u (process %d) was ended by signal %d (%s)", index, (int)pid,
-                  WTERMSIG(status), strsignal(WTERMSIG(status)));
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (result == ROTA_ECRASHED)
         rota_log(level, "worker %u (process %d) exited with status %d", index, (int)pid,
-                  WEXITSTATUS(status));
+                 WEXITSTATUS(status));
     else if (result < 0)
         rota_log(level, "worker %u (process %d) failed: %s", index, (int)pid,
-                  rota_strerror(result));
+                 rota_strerror(result));
 }
 
 static rota_time after(rota_time duration)
@@ -171,7 +171,7 @@ static void replace(struct supervisor *s, struct worker *worker, int result)
     worker->failures = at_once ? worker->failures + 1 : 0;
     if (worker->failures == limit) {
         rota_log(ROTA_LOG_ERROR, "worker %u has died %u times at once; giving up",
-                  (unsigned)(worker - s->workers), limit);
+                 (unsigned)(worker - s->workers), limit);
         note_result(s, result);
         stop_all(s);
     } else {

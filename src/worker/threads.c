@@ -196,8 +196,7 @@ static int run_in_task(void *arg)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    struct rota__workers *all =
-        rota_zalloc(sizeof *all + (size_t)call->n * sizeof all->workers[0]);
+    struct rota__workers *all = rota_zalloc(sizeof *all + (size_t)call->n * sizeof all->workers[0]);
     if (!all)
         return -ENOMEM;
     all->fn = call->fn;
