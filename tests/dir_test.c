@@ -107,9 +107,9 @@ TASK_TEST(each_entry_comes_once_with_its_type)
             files++;
         } else {
             CHECK_INT(entry->type, ==,
-                      *entry->name == 'l'     ? S_IFLNK
-                      : entry->name[1] == 'o' ? S_IFDIR
-                                              : S_IFIFO);
+                      *entry->name == 'l'   ? S_IFLNK
+                      : *entry->name == 'd' ? S_IFDIR
+                                            : S_IFIFO);
             others++;
         }
         CHECK(entry->inode != 0);

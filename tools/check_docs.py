@@ -74,8 +74,8 @@ def header_snippets(header, name):
     opening = re.match(r"/\* (.*?) ?\*/", header.read_text(), re.DOTALL)[1]
     rows = [row[7:] for row in opening.splitlines() if row.startswith(" *     ") and row.strip(" *.")]
     definitions, statements = [], []
-    for part in re.split(r"\n(?=\S)", "\n".join(rows)):
-        defines = re.match(r"static |struct |int \w+\(|#|[{}]", part)
+    for part in re.split(r"\n(?=[^\s{}])", "\n".join(rows)):
+        defines = re.match(r"static |struct |int \w+\(|#", part)
         (definitions if defines else statements).append(part)
     source = [PRELUDE, f"#include <{name}>", *definitions, "static int snippet(void)\n{", *statements, "return 0;\n}\n"]
     return Program(f"the snippets of <{name}>", "\n".join(source), None, SNIPPET)

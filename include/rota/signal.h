@@ -2,21 +2,26 @@
  *
  * A server ends gracefully:
  *
- *     ROTA_UNTIL_STOP {                              // SIGINT or SIGTERM cancels what is inside
- *         rota_serve_options options = {.grace = 5 * ROTA_SECOND};
- *         err = rota_serve(listener, handler, NULL, &options);
- *     }                                              // -ECANCELED: it was asked to stop
+ *     static int serve_until_stop(rota_listener *listener, rota_serve_fn *handler)
+ *     {
+ *         int err = 0;
+ *         ROTA_UNTIL_STOP {                              // SIGINT or SIGTERM cancels what is inside
+ *             rota_serve_options options = {.grace = 5 * ROTA_SECOND};
+ *             err = rota_serve(listener, handler, NULL, &options);
+ *         }
+ *         return err;                                    // -ECANCELED: it was asked to stop
+ *     }
  *
  * and something else than ending can be done, too:
  *
- *     static int reload_on_hangup(void *arg)
+ *     static int reload_on_hangup(rota_fn *reload)
  *     {
  *         ROTA_SCOPED(rota_signals) hangups = ROTA_SIGNALS_INIT;
  *         int err = rota_signals_add(&hangups, SIGHUP);
  *         if (err < 0)
  *             return err;
  *         ROTA_FOREACH(const int *, number, rota_signals_iter(&hangups), &err)
- *             reload();
+ *             reload(NULL);
  *         return err;
  *     }
  *
