@@ -1,0 +1,22 @@
+/* Parameters of a field's value: ";" name [ "=" ( token / quoted-string ) ] (RFC 9110, section 5.6.6). */
+#ifndef ROTA__HTTP_PARAMS_H
+#define ROTA__HTTP_PARAMS_H
+
+#include <rota/base.h>
+
+struct rota__param {
+    rota_str name;
+    rota_str value; /* NULL: there is none; of a quoted string, what stands between the quotes */
+    bool quoted;    /* backslashes in `value` have not been taken out */
+};
+
+/* Takes the next parameter, with its semicolon, off `rest`. Returns 1, 0 (nothing is left), -EINVAL. */
+int rota__param_next(rota_str *rest, struct rota__param *ret_param);
+
+/* Takes what stands before the first semicolon off `rest`, without spaces around it. */
+rota_str rota__param_head(rota_str *rest);
+
+/* `s` without spaces and tabs around it. */
+rota_str rota__trim(rota_str s);
+
+#endif

@@ -1,0 +1,42 @@
+/* Byte ranges (RFC 9110, section 14). */
+#ifndef ROTA__HTTP_RANGE_H
+#define ROTA__HTTP_RANGE_H
+
+#include "http/out.h"
+
+struct rota__range {
+    uint64_t from, len; /* len is not 0 */
+};
+
+/* Ranges that one answer has at most: who wants more gets all of it. */
+#define ROTA__RANGES 16
+
+/* The ranges that a Range field asks for of `size` bytes, in its order. Those that overlap, or nearly touch, become
+ * one (section 14.2). Returns how many; 0: the field does not count (another unit, no ranges, too many), and all is
+ * sent; -ERANGE: none of them is there (416). */
+int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[ROTA__RANGES]);
+
+/* The value of Range of a client that wants all from `from` on, or `len` bytes; `len` 0: all. */
+void rota__range_write(struct rota__out *out, uint64_t from, uint64_t len);
+
+struct rota__content_range {
+    struct rota__range range; /* len 0: no part, but the size of what has none such (416) */
+    uint64_t size;            /* of the whole; UINT64_MAX: unknown */
+};
+
+/* Returns 0, -EINVAL. */
+int rota__content_range_parse(rota_str field, struct rota__content_range *ret_range);
+void rota__content_range_write(struct rota__out *out, const struct rota__content_range *range);
+
+/* ---- Several ranges in one answer: multipart/byteranges (section 14.6) ---- */
+
+/* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come behind it.
+ * `type` may be empty. rota__multipart_write_end ends the last one. */
+void rota__byteranges_write_part(struct rota__out *out, const char *boundary, rota_str type,
+                                 const struct rota__range *range, uint64_t size, bool first);
+
+/* How long all of it will be. Returns 0, -ENOMEM. */
+int rota__byteranges_length(const char *boundary, rota_str type, const struct rota__range *ranges,
+                            size_t count, uint64_t size, uint64_t *ret_length);
+
+#endif
