@@ -196,11 +196,20 @@ TEST_WITH(shortened_transfer_is_one_byte, .without_faults = true)
 /* Rule 5: words for all codes. */
 TEST(every_rota_code_has_words_of_its_own)
 {
-    for (int a = ROTA_EOF; a >= ROTA_ETRUNCATED; a--) {
+    for (int a = ROTA_EOF; a >= ROTA_EREDIRECTS; a--) {
         CHECK(strcmp(rota_strerror(a), "unknown error") != 0);
         for (int b = ROTA_EOF; b > a; b--)
             CHECK(strcmp(rota_strerror(a), rota_strerror(b)) != 0);
     }
+}
+
+TEST(borrowed_bytes_are_compared_with_text)
+{
+    CHECK(rota_str_equal((rota_str){"abcd", 3}, "abc"));
+    CHECK(rota_str_equal((rota_str){0}, ""));
+    CHECK(!rota_str_equal((rota_str){"abcd", 4}, "abc"));
+    CHECK(!rota_str_equal((rota_str){"abcd", 3}, "abcd"));
+    CHECK(!rota_str_equal((rota_str){"a\0c", 3}, "a"));
 }
 
 TEST(system_errors_keep_their_words)

@@ -80,6 +80,12 @@ typedef struct rota_str {
     size_t len;
 } rota_str;
 
+/* Whether the bytes are those of `text`. */
+static inline bool rota_str_equal(rota_str s, const char *text)
+{
+    return __builtin_strlen(text) == s.len && (!s.len || __builtin_memcmp(s.ptr, text, s.len) == 0);
+}
+
 /* Bytes that are yours, with a NUL behind them that `len` does not count; so text can be used as it is.
  *
  *     ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
@@ -117,8 +123,10 @@ enum {
     ROTA_ESCOPE = -65545,     /* a generator yielded inside a scope that it had opened itself */
     ROTA_ETLS = -65546,       /* the peer speaks no TLS, none in common with us, or refused ours */
     ROTA_ECERT = -65547,      /* the peer's certificate is not to be trusted */
-    ROTA_ETRUNCATED = -65548, /* an encrypted connection was cut off: what was read may be a part */
-    ROTA_EHELD = -65550       /* a process has ended, but others hold its pipes open */
+    ROTA_ETRUNCATED = -65548, /* cut off before its end: what was read may be a part */
+    ROTA_EPROTOCOL = -65549,  /* the peer broke the protocol */
+    ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes open */
+    ROTA_EREDIRECTS = -65551  /* more redirects than are followed */
 };
 
 /* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */

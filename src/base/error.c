@@ -29,6 +29,10 @@ static const char *rota_code_words(int err)
         return "certificate not to be trusted";
     case ROTA_ETRUNCATED:
         return "connection was cut off before its end";
+    case ROTA_EPROTOCOL:
+        return "peer broke the protocol";
+    case ROTA_EREDIRECTS:
+        return "too many redirects";
     case ROTA_EHELD:
         return "process ended, but its pipes are held open by another one";
     default:
