@@ -90,6 +90,10 @@ ROTA_API rota_iter rota_stream_lines(rota_stream *s);
  * of rota_stream_read. */
 ROTA_SUSPENDS ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data);
 
+/* Takes up to `len` of the bytes that a peek has shown; what it borrowed stays valid until the next call that
+ * reads, all the same. Does not suspend. Returns how many it took. */
+ROTA_API size_t rota_stream_skip(rota_stream *s, size_t len);
+
 /* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores
  * that. */
 ROTA_API void rota_stream_set_limit(rota_stream *s, size_t limit);

@@ -253,3 +253,12 @@ ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data)
     rota__gate_leave(&s->gate, ROTA__STREAM_READING);
     return n;
 }
+
+size_t rota_stream_skip(rota_stream *s, size_t len)
+{
+    size_t count = rota__buffer_count(&s->in);
+    if (len > count)
+        len = count;
+    rota__buffer_take(&s->in, len);
+    return len;
+}
