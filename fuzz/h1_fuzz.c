@@ -19,7 +19,7 @@ static void require(bool holds)
 /* What was told, as text to compare. Pieces of a body that follow one another are one. */
 struct reader {
     struct rota__h1 h1;
-    struct rota__h1_field fields[ROTA__H1_FIELDS];
+    rota_http_field fields[ROTA__H1_FIELDS];
     struct rota__out told;
     bool in_data;
 };

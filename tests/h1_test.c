@@ -15,7 +15,7 @@
 
 struct reader {
     struct rota__h1 h1;
-    struct rota__h1_field fields[ROTA__H1_FIELDS];
+    rota_http_field fields[ROTA__H1_FIELDS];
     char told[4096];
     size_t len;
     bool in_data;
@@ -516,7 +516,7 @@ TEST(bodies_may_go_past_the_parser)
 
 TEST(fields_are_found_without_regard_to_case)
 {
-    struct rota__h1_field fields[] = {{{"X-A", 3}, {"1", 1}}, {{"x-a", 3}, {"2", 1}}};
+    rota_http_field fields[] = {{{"X-A", 3}, {"1", 1}}, {{"x-a", 3}, {"2", 1}}};
     struct rota__h1_head head = {.fields = fields, .count = 2};
     rota_str value = {NULL, 0};
     CHECK(rota__h1_field(&head, "x-a", &value));

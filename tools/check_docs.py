@@ -44,6 +44,8 @@ class Program:
 
     @property
     def package(self):
+        if "<rota/http" in self.source or "<rota/websocket.h>" in self.source:
+            return "rota-http"
         return "rota-tls" if "<rota/tls.h>" in self.source else "rota"
 
 

@@ -149,7 +149,7 @@ def check_includes():
 
 
 # Where they lie in a build directory, without their endings.
-LIBRARIES = ["librota", "src/tls/librota-tls"]
+LIBRARIES = ["librota", "src/tls/librota-tls", "src/http/librota-http"]
 
 
 def check_symbols():

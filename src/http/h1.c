@@ -14,7 +14,7 @@
 #define FRAMING_SLACK 65536
 
 void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_limits *limits,
-                   struct rota__h1_field *fields)
+                   rota_http_field *fields)
 {
     *h1 = (struct rota__h1){.is_server = is_server, .fields = fields};
     if (limits)

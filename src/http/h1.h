@@ -19,13 +19,9 @@
 #ifndef ROTA__HTTP_H1_H
 #define ROTA__HTTP_H1_H
 
-#include <rota/base.h>
+#include <rota/http.h>
 
 #include <sys/types.h>
-
-struct rota__h1_field {
-    rota_str name, value;
-};
 
 enum rota__h1_body {
     ROTA__H1_NO_BODY,
@@ -44,7 +40,7 @@ struct rota__h1_head {
     int status; /* of a response */
     rota_str reason;
 
-    struct rota__h1_field *fields;
+    rota_http_field *fields;
     size_t count;
 
     enum rota__h1_body body;
@@ -87,9 +83,9 @@ struct rota__h1 {
     uint64_t total;   /* of the body so far */
     uint64_t framing; /* bytes that chunk sizes and extensions took, against hidden floods */
     struct rota__h1_limits limits;
-    struct rota__h1_field *fields; /* the caller's, limits.fields of them */
-    int status;                    /* BROKEN: what a server answers before it closes */
-    const char *error;             /* BROKEN: why, in words */
+    rota_http_field *fields; /* the caller's, limits.fields of them */
+    int status;              /* BROKEN: what a server answers before it closes */
+    const char *error;       /* BROKEN: why, in words */
 };
 
 enum rota__h1_event {
@@ -107,7 +103,7 @@ struct rota__h1_item {
 
 /* `fields` has room for limits->fields (or the default) of them, and stays until the parser goes. */
 void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_limits *limits,
-                   struct rota__h1_field *fields);
+                   rota_http_field *fields);
 
 #define ROTA__H1_FIELDS 100
 

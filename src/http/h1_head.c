@@ -46,8 +46,7 @@ static rota_str trim(const char *from, const char *to)
 }
 
 /* field-line = field-name ":" OWS field-value OWS (RFC 9112, section 5) */
-static int field_line(struct rota__h1 *h1, const char **at, const char *end,
-                      struct rota__h1_field *field)
+static int field_line(struct rota__h1 *h1, const char **at, const char *end, rota_http_field *field)
 {
     const char *name = *at;
     if (*name == ' ' || *name == '\t')
@@ -198,7 +197,7 @@ static void note_once(int *times, rota_str *kept, rota_str value)
     *kept = value;
 }
 
-static void note(struct said *said, const struct rota__h1_field *field)
+static void note(struct said *said, const rota_http_field *field)
 {
     rota_str name = field->name;
     switch (name.len) {

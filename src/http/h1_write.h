@@ -43,7 +43,4 @@ int rota__h1_write_data(struct rota__h1_writer *w, size_t len);
 /* Ends the body. Returns 0, -EMSGSIZE (less than announced), -ENOMEM. */
 int rota__h1_write_end(struct rota__h1_writer *w);
 
-/* "Not Found"; "Unknown" for what RFC 9110 and its kin do not name. */
-const char *rota__http_reason(int status);
-
 #endif
