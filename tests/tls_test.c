@@ -353,12 +353,16 @@ TEST_ALREADY(lines_and_held_back_output_work_as_on_any_stream)
     free_authority();
 }
 
+static SSL *ssl_of(rota_stream *s)
+{
+    return rota__tls_of(rota_stream_filter(s, &rota__tls_kind))->ssl;
+}
+
 static int key_update_main(void *arg)
 {
     struct link l = open_link(0);
-    SSL *ssl = rota__tls_of(rota_stream_filter(l.client, &rota__tls_kind))->ssl;
     greet(&l);
-    CHECK_INT(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), ==, 1);
+    CHECK_INT(SSL_key_update(ssl_of(l.client), SSL_KEY_UPDATE_REQUESTED), ==, 1);
     greet(&l);
     greet(&l);
     free_link(&l);
@@ -1061,6 +1065,90 @@ TEST(a_handshake_that_came_with_the_line_before_it_is_read)
 {
     make_authority();
     run(proxy_line_main, NULL);
+    free_authority();
+}
+
+/* ---- A peer that asks for much */
+
+/* A server that asks for a renegotiation, which every client of ours refuses with an alert. */
+static void ask_to_renegotiate(rota_stream *s)
+{
+    SSL *ssl = ssl_of(s);
+    SSL_clear_options(ssl, SSL_OP_NO_RENEGOTIATION);
+    CHECK_INT(SSL_renegotiate(ssl), ==, 1);
+    CHECK_INT(SSL_do_handshake(ssl), ==, 1);
+    put(s, "!");
+}
+
+static struct link old_link(size_t capacity)
+{
+    struct link l = link_of(capacity);
+    rota_tls_context_free(l.server_tls);
+    l.server_tls = server_with((rota_tls_options){.max_version = ROTA_TLS_1_2});
+    start_well(&l);
+    return l;
+}
+
+static int provoked_main(void *arg)
+{
+    struct link l = old_link(0);
+    char bytes[16];
+    int asked = 0;
+    ssize_t n;
+    do {
+        ask_to_renegotiate(l.server);
+        n = rota_stream_read(l.client, bytes, sizeof bytes);
+    } while (n > 0 && ++asked < 2000);
+    CHECK_INT(n, ==, ROTA_ETLS);
+    CHECK_INT(asked, >, 100);
+    CHECK_INT(asked, <, 1000);
+    check_contains(rota_stream_error(l.client), "peer provokes more answers than are sent");
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(answers_that_nobody_sends_have_a_limit)
+{
+    make_authority();
+    run(provoked_main, NULL);
+    free_authority();
+}
+
+static int ask_during_transfer(void *arg)
+{
+    struct link *l = arg;
+    char bytes[16];
+    for (int i = 0; i < 100; i++) {
+        ask_to_renegotiate(l->server);
+        CHECK_INT(rota_stream_read(l->client, bytes, sizeof bytes), ==, 1);
+    }
+    return 0;
+}
+
+/* The client's write waits while its reader makes OpenSSL add to what is to be sent. */
+static int answering_main(void *arg)
+{
+    struct link l = old_link(1000);
+    struct transfer up = {l.client, 1, MUCH, MUCH};
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, send_much, &up);
+    rota_yield();
+    ask_during_transfer(&l);
+    unsigned char bytes[100];
+    CHECK_INT(rota_stream_read(l.server, bytes, sizeof bytes), ==, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        CHECK_INT(bytes[i], ==, byte_at(1, i));
+    rota_stream_close(l.server);
+    rota_group_cancel(&g);
+    rota_group_wait(&g);
+    free_link(&l);
+    return 0;
+}
+
+TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
+{
+    make_authority();
+    run(answering_main, NULL);
     free_authority();
 }
 

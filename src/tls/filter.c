@@ -4,8 +4,9 @@
 #include <string.h>
 
 /* How much is read below at once: from a request's worth to one that holds the longest record. Output is
- * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none. */
-enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048 };
+ * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none.
+ * Reading may leave OWED_MOST bytes of answers for the next writer, and a little more. */
+enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048, OWED_MOST = 16384 };
 
 int rota__tls_fill(struct rota__tls *t)
 {
@@ -25,18 +26,37 @@ int rota__tls_fill(struct rota__tls *t)
     return 0;
 }
 
-int rota__tls_flush(struct rota__tls *t)
+/* What OpenSSL says while a write waits must not move the bytes that are lent to it. */
+static void lend_out(struct rota__tls *t)
 {
-    while (rota__tls_count(&t->out)) {
-        ssize_t n =
-            rota_filter_write(t->filter.below, t->out.data + t->out.head, rota__tls_count(&t->out));
-        if (n < 0)
-            return (int)n;
-        t->out.head += (size_t)n;
-    }
-    t->out.head = t->out.tail = 0;
+    struct rota__tls_bytes sent = t->sending;
+    t->sending = t->out;
+    t->out = (struct rota__tls_bytes){.data = sent.data, .size = sent.size};
+}
+
+/* All has been sent: keeps one block, if it is a small one. */
+static void keep_block(struct rota__tls *t)
+{
+    if (t->out.data)
+        rota__tls_bytes_fini(&t->sending);
+    else
+        lend_out(t);
     if (t->out.size > KEPT)
         rota__tls_bytes_fini(&t->out);
+}
+
+int rota__tls_flush(struct rota__tls *t)
+{
+    while (rota__tls_count(&t->sending) || rota__tls_count(&t->out)) {
+        if (!rota__tls_count(&t->sending))
+            lend_out(t);
+        ssize_t n = rota_filter_write(t->filter.below, t->sending.data + t->sending.head,
+                                      rota__tls_count(&t->sending));
+        if (n < 0)
+            return (int)n;
+        t->sending.head += (size_t)n;
+    }
+    keep_block(t);
     return 0;
 }
 
@@ -54,10 +74,19 @@ static int truncated(struct rota__tls *t)
     return t->failed = ROTA_ETRUNCATED;
 }
 
+/* Each answer is small, but the peer decides how many it provokes: refused renegotiations, for one. */
+static int too_many_answers(struct rota__tls *t)
+{
+    snprintf(t->why, sizeof t->why, "peer provokes more answers than are sent");
+    return t->failed = ROTA_ETLS;
+}
+
 /* What is there already. Returns -EAGAIN where that is not a whole record. */
 static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
 {
     size_t n;
+    if (rota__tls_count(&t->out) > OWED_MOST)
+        return too_many_answers(t);
     rota__tls_clear_errors();
     int ok = SSL_read_ex(t->ssl, buf, len, &n);
     if (ok)
@@ -179,6 +208,7 @@ static void tls_close(rota_filter *filter)
     rota_tls_context_free(t->context);
     rota__tls_bytes_fini(&t->in);
     rota__tls_bytes_fini(&t->out);
+    rota__tls_bytes_fini(&t->sending);
     rota_free(t->resumes);
     rota_free(t);
 }

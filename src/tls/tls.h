@@ -9,8 +9,9 @@
  *
  * 1. No call suspends while OpenSSL is on the stack.
  * 2. What was read below stays in `in`, or in OpenSSL, until a read returns it.
- * 3. What OpenSSL has encrypted stays in `out` until it is sent, in order; only a writer sends (or the
- *    handshake, or the farewell, when nobody else writes). After a torn write nothing is encrypted.
+ * 3. What OpenSSL has encrypted stays in `out`, then in `sending`, until it is sent, in order; only a
+ *    writer sends (or the handshake, or the farewell, when nobody else writes). What is lent below does
+ *    not move: a reader may append to `out` meanwhile. After a torn write nothing is encrypted.
  * 4. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
  *    and read right after. */
 #ifndef ROTA__TLS_TLS_H
@@ -66,6 +67,7 @@ struct rota__tls {
     rota_tls_context *context;
     SSL *ssl;
     struct rota__tls_bytes in, out; /* encrypted */
+    struct rota__tls_bytes sending; /* taken from `out`: does not move while it is lent below */
     size_t step;                    /* how much is asked for from below at once */
     int failed;                     /* final */
     bool torn;
@@ -96,7 +98,7 @@ void rota__tls_bytes_fini(struct rota__tls_bytes *b);
 int rota__tls_new(rota_tls_context *context, struct rota__tls **ret_tls);
 /* Reads below once. Returns 0, ROTA_ETRUNCATED, or an error from below. */
 int rota__tls_fill(struct rota__tls *t);
-/* Sends what is encrypted. Returns 0 or an error from below, and then the rest is still in `out`. */
+/* Sends what is encrypted. Returns 0 or an error from below, and then the rest is still there. */
 int rota__tls_flush(struct rota__tls *t);
 /* The failure of an OpenSSL call, with its reason in t->why. */
 int rota__tls_failed(struct rota__tls *t);
