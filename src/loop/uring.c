@@ -12,12 +12,16 @@
  * 3. Descriptors of ours are in blocking mode: io_uring gives up with EAGAIN on others. */
 #include "base/alloc.h"
 #include "base/sys.h"
+#include "coro/coro.h"
 #include "loop/loop.h"
 
 #include <liburing.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#if ROTA__TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #define ENTRIES 256
 #define COMPLETIONS 4096
@@ -52,6 +56,17 @@ static void ring_map(struct io_uring *ring)
         ring->sq.array[i] = i;
 }
 
+/* liburing maps and unmaps by bare system calls. So ThreadSanitizer has to be told that a ring which lies
+ * where another thread's was is a new one. */
+#if ROTA__TSAN
+static char rings;
+#define RING_BEGINS() __tsan_acquire(&rings)
+#define RING_ENDS() __tsan_release(&rings)
+#else
+#define RING_BEGINS() ((void)0)
+#define RING_ENDS() ((void)0)
+#endif
+
 /* The flags that the kernel may know, best first: 6.1, 6.0, 5.19, 5.11. */
 static int ring_open(struct io_uring *ring, unsigned wanted)
 {
@@ -74,6 +89,7 @@ static int ring_open(struct io_uring *ring, unsigned wanted)
         if (err < 0)
             continue;
         if ((params.features & wanted) == wanted) {
+            RING_BEGINS();
             ring_map(ring);
             return 0;
         }
@@ -131,6 +147,7 @@ static void uring_close(rota_loop *loop)
 {
     struct uring *u = uring_of(loop);
     rota__sys_close(u->notify_fd);
+    RING_ENDS();
     io_uring_queue_exit(&u->ring);
     rota_free(u);
 }
