@@ -451,6 +451,27 @@ TEST(families_take_turns_and_a_failure_starts_the_next_attempt_at_once)
     run_virtual(turns_main, NULL);
 }
 
+static int known_main(void *arg)
+{
+    rota_listener *l = listen_on("127.0.0.3");
+    rota_address known[2];
+    rota_stream *s = NULL;
+    CHECK_OK(rota__address_parse("127.0.0.2", rota_listener_port(l), &known[0]));
+    CHECK_OK(rota__address_parse("127.0.0.3", rota_listener_port(l), &known[1]));
+    CHECK_INT(rota_tcp_connect_any(known, 0, NULL, &s), ==, -EINVAL);
+    CHECK_INT(rota_tcp_connect_any(known, 1, NULL, &s), ==, -ECONNREFUSED);
+    CHECK_INT(rota_tcp_connect_any(known, 2, NULL, &s), ==, 0);
+    CHECK_MEM(rota_stream_peer(s), "127.0.0.3:", 10);
+    rota_stream_free(s);
+    rota_listener_free(l);
+    return 0;
+}
+
+TEST(addresses_that_are_known_are_tried_in_turn)
+{
+    run(known_main, NULL);
+}
+
 static int stagger_main(void *arg)
 {
     struct silence silence;

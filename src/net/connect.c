@@ -9,6 +9,8 @@
 #include "net/net.h"
 #include "net/race.h"
 
+#include <string.h>
+
 static const struct rota__wait_kind connecting = {"connect", rota__race_abort};
 
 struct attempt {
@@ -143,24 +145,36 @@ static int connect_any(struct connection *c, rota_stream **ret_stream)
     return err;
 }
 
+int rota_tcp_connect_any(const rota_address *addresses, size_t count,
+                         const rota_connect_options *options, rota_stream **ret_stream)
+{
+    static const rota_connect_options defaults;
+    if (count == 0 || count > ROTA__ADDRESSES)
+        return -EINVAL;
+    if (!rota__task_here())
+        return ROTA_ENOTASK;
+    rota_address ordered[ROTA__ADDRESSES];
+    memcpy(ordered, addresses, count * sizeof *addresses);
+    interleave(ordered, (int)count);
+    struct connection c = {.options = options ? options : &defaults, .count = (int)count};
+    c.attempts = rota__alloc_array(count, sizeof *c.attempts);
+    if (!c.attempts)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        c.attempts[i].address = &ordered[i];
+    int err = connect_any(&c, ret_stream);
+    rota_free(c.attempts);
+    return err;
+}
+
 int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
                      rota_stream **ret_stream)
 {
-    static const rota_connect_options defaults;
     rota_address addresses[ROTA__ADDRESSES];
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0) {
         rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere", rota_strerror(count));
         return count;
     }
-    interleave(addresses, count);
-    struct connection c = {.options = options ? options : &defaults, .count = count};
-    c.attempts = rota__alloc_array((size_t)count, sizeof *c.attempts);
-    if (!c.attempts)
-        return -ENOMEM;
-    for (int i = 0; i < count; i++)
-        c.attempts[i].address = &addresses[i];
-    int err = connect_any(&c, ret_stream);
-    rota_free(c.attempts);
-    return err;
+    return rota_tcp_connect_any(addresses, (size_t)count, options, ret_stream);
 }
