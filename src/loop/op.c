@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 
 static bool is_tcp(int socket)
 {
@@ -14,18 +15,40 @@ static bool is_tcp(int socket)
            protocol == IPPROTO_TCP;
 }
 
+static bool is_pipe(int fd)
+{
+    struct stat about;
+    return rota__sys(EBADF, fstat(fd, &about)) == 0 && S_ISFIFO(about.st_mode);
+}
+
 int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket)
 {
     int flags = (int)rota__sys(EBADF, fcntl(number, F_GETFL));
     if (flags < 0)
         return flags;
-    int wanted = loop->backend->blocking_fds ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+    bool is_device = !is_socket && !is_pipe(number);
+    bool block = loop->backend->blocking_fds && !is_device;
+    int wanted = block ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
     int err = wanted == flags ? 0 : (int)rota__sys(EBADF, fcntl(number, F_SETFL, wanted));
     if (err < 0)
         return err;
-    *fd = (struct rota__fd){
-        .fd = number, .is_socket = is_socket, .is_tcp = is_socket && is_tcp(number), .loop = loop};
+    *fd = (struct rota__fd){.fd = number,
+                            .is_socket = is_socket,
+                            .is_tcp = is_socket && is_tcp(number),
+                            .unblocked = !block,
+                            .is_device = is_device,
+                            .loop = loop};
     return 0;
+}
+
+int rota__fd_unblock(struct rota__fd *fd)
+{
+    if (fd->unblocked)
+        return 0;
+    int flags = (int)rota__sys(EBADF, fcntl(fd->fd, F_GETFL));
+    int err = flags < 0 ? flags : (int)rota__sys(EBADF, fcntl(fd->fd, F_SETFL, flags | O_NONBLOCK));
+    fd->unblocked = err >= 0;
+    return err < 0 ? err : 0;
 }
 
 int rota__fd_release(struct rota__fd *fd)

@@ -40,6 +40,8 @@ struct rota__fd {
     int fd;            /* -1 after close */
     bool is_socket;    /* recv and send; else read and write */
     bool is_tcp;       /* a short read has emptied it: not so with all else */
+    bool unblocked;    /* has O_NONBLOCK */
+    bool is_device;    /* neither a socket nor a pipe: no backend waits for it but by attempts */
     bool registered;   /* the backend knows it */
     bool read_drained; /* the last read was short or would have blocked */
     bool write_full;   /* the last write would have blocked */
@@ -96,6 +98,10 @@ int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_sock
 void rota__fd_close(struct rota__fd *fd);
 /* Gives the number back to the caller, unregistered; -1 afterwards. */
 int rota__fd_release(struct rota__fd *fd);
+
+/* Makes a socket non-blocking for good, for calls that have no flag to say so: 0, or an error of fcntl(2).
+ * No backend minds: io_uring's receive and send heed their own flags only. What accepts is not for this. */
+int rota__fd_unblock(struct rota__fd *fd);
 
 /* Whether a POLL can wait for it: 0, -EBADF, -EPERM (a regular file or a directory). Both backends refuse
  * the same: io_uring would call a regular file always ready, and finds a closed descriptor only later. */

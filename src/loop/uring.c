@@ -9,7 +9,9 @@
  * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so a
  *    buffer on a stack is safe: nobody returns before the completion.
  * 2. A submission's user_data is the operation, or one of the small numbers below.
- * 3. Descriptors of ours are in blocking mode: io_uring gives up with EAGAIN on others. */
+ * 3. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
+ *    and other devices are not, and are only polled here, then attempted: the kernel itself would make
+ *    a write as soon as there is some room, and wait for more in the middle of a submission (6.18). */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "coro/coro.h"
@@ -158,9 +160,20 @@ static unsigned poll_mask(int events)
            (events & ROTA_WRITABLE ? POLLOUT : 0);
 }
 
-static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
+/* The kernel tells when it may be attempted, here. */
+static bool is_attempted(const struct rota__op *op)
+{
+    return op->kind == ROTA__OP_CALL_IN || op->kind == ROTA__OP_CALL_OUT ||
+           (op->fd && op->fd->is_device);
+}
+
+static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
 {
     int fd = op->fd ? op->fd->fd : -1;
+    if (is_attempted(op)) {
+        io_uring_prep_poll_add(sqe, fd, rota__op_direction(op) ? POLLOUT : POLLIN | POLLRDHUP);
+        return;
+    }
     switch ((enum rota__op_kind)op->kind) {
     case ROTA__OP_RECV:
         if (op->fd->is_socket)
@@ -189,10 +202,7 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
         io_uring_prep_connect(sqe, fd, op->addr, *op->addr_len);
         break;
     case ROTA__OP_CALL_IN:
-        io_uring_prep_poll_add(sqe, fd, POLLIN | POLLRDHUP);
-        break;
     case ROTA__OP_CALL_OUT:
-        io_uring_prep_poll_add(sqe, fd, POLLOUT);
         break;
     case ROTA__OP_POLL:
         io_uring_prep_poll_add(sqe, op->poll_fd, poll_mask(op->events));
@@ -209,20 +219,20 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
         io_uring_prep_fsync(sqe, op->file_fd, op->file_data_only ? IORING_FSYNC_DATASYNC : 0);
         break;
     }
-    sqe->user_data = (uint64_t)(uintptr_t)op;
-    rota__list_init(&op->node);
 }
 
-static bool is_call(const struct rota__op *op)
+static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
 {
-    return op->kind == ROTA__OP_CALL_IN || op->kind == ROTA__OP_CALL_OUT;
+    fill(op, sqe);
+    sqe->user_data = (uint64_t)(uintptr_t)op;
+    rota__list_init(&op->node);
 }
 
 /* Only a receive that is likely to find something. Sends go with all that the turn has gathered, in one
  * enter: a system call each, which seldom would block, cost a tenth of an echo server's time. */
 static bool may_try(const struct rota__op *op)
 {
-    if (is_call(op))
+    if (is_attempted(op))
         return !(rota__op_direction(op) ? op->fd->write_full : op->fd->read_drained);
     return op->kind == ROTA__OP_RECV && op->fd->is_socket && !op->fd->read_drained;
 }
@@ -288,7 +298,7 @@ static void complete(struct rota__op *op, int res)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
     if (op->kind == ROTA__OP_POLL && res > 0)
         result = poll_result((unsigned)res);
-    if (is_call(op) && res > 0)
+    if (is_attempted(op) && res > 0)
         result = op->withdrawn ? -ECANCELED : rota__op_attempt(op);
     if (res == -EINTR && !op->withdrawn)
         result = -EAGAIN;
