@@ -1506,3 +1506,69 @@ TEST_ALREADY(memory_returns_to_where_it_was)
     CHECK_INT(test_open_fds(), ==, fds);
     free_authority();
 }
+
+/* ---- Files */
+
+enum { FILE_SIZE = 300000 };
+
+struct upload {
+    rota_stream *s;
+    int fd;
+    int64_t received;
+    int result;
+};
+
+static int receive_upload(void *arg)
+{
+    struct upload *u = arg;
+    u->result = rota_stream_receive_file(u->s, u->fd, 0, FILE_SIZE, &u->received);
+    return 0;
+}
+
+static int file_of(size_t size)
+{
+    static char bytes[FILE_SIZE];
+    char path[128] = "";
+    snprintf(path, sizeof path, "%s/XXXXXX", test_directory());
+    int fd = mkstemp(path);
+    CHECK_OK(fd);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (char)(i * 2654435761u >> 13);
+    CHECK_INT(write(fd, bytes, size), ==, (long long)size);
+    return fd;
+}
+
+static void check_same(int fd, int copy)
+{
+    static char a[FILE_SIZE], b[FILE_SIZE];
+    CHECK_INT(pread(fd, a, FILE_SIZE, 0), ==, FILE_SIZE);
+    CHECK_INT(pread(copy, b, FILE_SIZE, 0), ==, FILE_SIZE);
+    CHECK(memcmp(a, b, FILE_SIZE) == 0);
+}
+
+static int file_main(void *arg)
+{
+    struct link l = open_link(0);
+    struct upload u = {.s = l.server, .fd = file_of(0)};
+    int fd = file_of(FILE_SIZE);
+    int64_t sent = 0;
+    rota_task *receiver;
+    CHECK_OK(rota_spawn(receive_upload, &u, &receiver));
+    CHECK_INT(rota_stream_send_file(l.client, fd, 0, FILE_SIZE, &sent), ==, 0);
+    CHECK_INT(sent, ==, FILE_SIZE);
+    CHECK_INT(rota_join(receiver), ==, 0);
+    CHECK_INT(u.result, ==, 0);
+    CHECK_INT(u.received, ==, FILE_SIZE);
+    check_same(fd, u.fd);
+    close(fd);
+    close(u.fd);
+    free_link(&l);
+    return 0;
+}
+
+TEST(file_is_sent_and_received_encrypted)
+{
+    make_authority();
+    run(file_main, NULL);
+    free_authority();
+}

@@ -74,6 +74,9 @@ typedef struct rota_filter_kind {
     ssize_t (*write)(rota_filter *filter, const void *buf, size_t len);
     /* The same from several pieces. NULL: the stream joins them. */
     ssize_t (*writev)(rota_filter *filter, const struct iovec *iov, int count);
+    /* Writes 1 to `len` bytes of a file from `offset` on, which are in the page cache as far as can be known;
+     * 0 at the file's end. Suspends. -EOPNOTSUPP, or NULL: the stream reads the file and writes. */
+    ssize_t (*send_file)(rota_filter *filter, int fd, int64_t offset, size_t len);
     /* Ends the write side. Suspends. NULL: what is below does. */
     int (*shutdown)(rota_filter *filter);
     /* Makes the calls that are inside end with ROTA_ECLOSED, and those that follow. Does not suspend.

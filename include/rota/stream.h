@@ -152,6 +152,64 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
  * the descriptor is still yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
+/* Makes a pipe: what is written to one stream is read from the other. For tasks of one loop
+ * rota_stream_pair is cheaper; a pipe has descriptors, which other processes can be given.
+ *
+ * Returns 0, ROTA_ENOTASK (this thread has no loop), -EMFILE, -ENFILE, -ENOMEM. */
+ROTA_API int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer);
+
+/* ---- Files ---- */
+
+/* As a length: up to the end, of the file or of the stream. */
+#define ROTA_TO_END INT64_MAX
+
+/* Sends `len` bytes of a file from `offset` on, after what is held back. The file stays yours, and so does
+ * its position.
+ *
+ *     static int send_page(rota_stream *s, int fd, size_t size)
+ *     {
+ *         char head[64];
+ *         int n = snprintf(head, sizeof head, "%zu bytes\r\n", size);
+ *         rota_stream_cork(s);
+ *         int err = rota_stream_write(s, head, (size_t)n);
+ *         if (err == 0)
+ *             err = rota_stream_send_file(s, fd, 0, (int64_t)size, NULL);
+ *         return err < 0 ? err : rota_stream_flush(s);
+ *     }
+ *
+ * What is larger than 16 KiB does not pass through this program where the kernel can hand it on by
+ * itself: to sockets and pipes without a filter such as TLS on top. So what is changed in the file before
+ * the peer has it may arrive changed. Smaller files are copied, which is cheaper; those and the head
+ * before them go out in one piece, as above, and the end of what is copied to a corked stream may stay
+ * held back until rota_stream_flush.
+ *
+ * The loop does not wait for a disk: what is not in the page cache is first read by a thread, up to 1 MiB
+ * at a time. Only what is dropped from the cache in the moments between holds up the loop.
+ *
+ * A file that turns out shorter than `len` is ROTA_EOF. The stream cannot mend that: where a length was
+ * announced before, the peer is left waiting for the rest, so close the stream.
+ *
+ * `*sent` (`sent` may be NULL) is how many bytes the stream took, whatever the result is. A call that
+ * fails after it took some leaves the stream as a write that was cut short does: nothing may follow.
+ *
+ * Returns 0; ROTA_EOF, -EINVAL (a negative number), -EBADF, -ESPIPE (no file: a pipe, a terminal), -EISDIR,
+ * -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as rota_stream_write. */
+ROTA_SUSPENDS int rota_stream_send_file(rota_stream *s, int fd, int64_t offset, int64_t len,
+                                        int64_t *sent);
+
+/* Reads `len` bytes and writes them to a regular file from `offset` on, by a thread. From sockets without
+ * a filter on top they do not pass through this program.
+ *
+ * `*received` (`received` may be NULL) is how many are in the file, whatever the result is. What had
+ * arrived and could not be written stays readable. A caller that is cancelled waits for the piece that is
+ * being written.
+ *
+ * Returns 0; ROTA_EOF (the stream ended before), -EINVAL (no regular file, one that is open for appending,
+ * or a negative number), -EBADF (also: not open for writing), -ENOSPC, -EDQUOT, -EFBIG, -EIO, -ENOMEM,
+ * -EAGAIN (no thread could be started), or as rota_stream_read. */
+ROTA_SUSPENDS int rota_stream_receive_file(rota_stream *s, int fd, int64_t offset, int64_t len,
+                                           int64_t *received);
+
 /* ---- Descriptors that are not rota's ---- */
 
 /* Waits until `fd` is ready for one of `events` (ROTA_READABLE, ROTA_WRITABLE), for libraries that bring

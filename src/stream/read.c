@@ -39,7 +39,7 @@ ssize_t rota__stream_read_failed(rota_stream *s, ssize_t n)
     return rota__stream_failed(s, (int)n, false);
 }
 
-static inline ssize_t pull(rota_stream *s, void *buf, size_t len)
+inline ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len)
 {
     if (__builtin_expect(s->read_error, 0))
         return s->read_error;
@@ -62,7 +62,8 @@ ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (__builtin_expect(err < 0, 0))
         return err;
-    ssize_t n = rota__buffer_count(&s->in) ? read_some_buffered(s, buf, len) : pull(s, buf, len);
+    ssize_t n = rota__buffer_count(&s->in) ? read_some_buffered(s, buf, len)
+                                           : rota__stream_pull(s, buf, len);
     rota__gate_leave(&s->gate, ROTA__STREAM_READING);
     return n;
 }
@@ -84,7 +85,7 @@ static int read_exact(rota_stream *s, char *buf, size_t len)
         return err;
     size_t got = rota__buffer_count(&s->in) ? rota__buffer_get(&s->in, buf, len) : 0;
     while (got < len) {
-        ssize_t n = pull(s, buf + got, len - got);
+        ssize_t n = rota__stream_pull(s, buf + got, len - got);
         if (n <= 0)
             return put_back(s, buf, got, n == 0 ? ROTA_EOF : (int)n);
         got += (size_t)n;
@@ -122,7 +123,7 @@ static ssize_t fill(rota_stream *s, size_t most)
         room = s->step;
     if (!rota__buffer_reserve(&s->in, room))
         return rota__stream_failed(s, -ENOMEM, false);
-    ssize_t n = pull(s, s->in.data + s->in.tail, room);
+    ssize_t n = rota__stream_pull(s, s->in.data + s->in.tail, room);
     if (n > 0) {
         s->in.tail += (size_t)n;
         adapt_step(s, room, (size_t)n);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -55,6 +56,41 @@ static ssize_t socket_writev(rota_filter *filter, const struct iovec *iov, int c
     op.iov = iov;
     op.iov_count = count;
     return rota__op_await(&op, &writing);
+}
+
+struct sending_file {
+    struct rota__op op;
+    int file;
+    off_t offset;
+    size_t len;
+};
+
+/* A pipe is filled by splice, which takes a flag; anything else that is no socket refuses that. */
+static ssize_t attempt_send_file(struct rota__op *op)
+{
+    const struct sending_file *f = rota__container_of(op, struct sending_file, op);
+    size_t len = rota__sys_shorten(f->len);
+    off_t offset = f->offset;
+    ssize_t n = op->fd->is_socket ? rota__fd_unblock(op->fd) : 0;
+    if (n == 0 && op->fd->is_socket)
+        n = rota__sys(EPIPE, sendfile(op->fd->fd, f->file, &offset, len));
+    else if (n == 0)
+        n = rota__sys(EPIPE, splice(f->file, &offset, op->fd->fd, NULL, len, SPLICE_F_NONBLOCK));
+    return n == -EINVAL || n == -ENOSYS ? -EOPNOTSUPP : n;
+}
+
+static const struct rota__wait_kind sending_file = {"write of a file", rota__op_abort};
+
+static ssize_t socket_send_file(rota_filter *filter, int fd, int64_t offset, size_t len)
+{
+    struct rota__socket *socket = socket_of(filter);
+    if (socket->interrupted)
+        return ROTA_ECLOSED;
+    struct sending_file f = {.file = fd, .offset = offset, .len = len};
+    f.op.kind = ROTA__OP_CALL_OUT;
+    f.op.fd = &socket->fd;
+    f.op.call = attempt_send_file;
+    return rota__op_await(&f.op, &sending_file);
 }
 
 static int socket_shutdown(rota_filter *filter)
@@ -149,6 +185,7 @@ static const rota_filter_kind socket_kind = {
     .read = socket_read,
     .write = socket_write,
     .writev = socket_writev,
+    .send_file = socket_send_file,
     .shutdown = socket_shutdown,
     .interrupt = socket_interrupt,
     .close = socket_close,
@@ -204,4 +241,27 @@ int rota_stream_from_fd(int fd, rota_stream **ret_stream)
     if (is_socket)
         getpeername(fd, (struct sockaddr *)&peer, &len); /* after a reset it would be too late */
     return descriptor_stream(rota__loop_here, fd, is_socket, (struct sockaddr *)&peer, ret_stream);
+}
+
+int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer)
+{
+    int ends[2];
+    rota_stream *reader = NULL;
+    if (!rota__loop_here)
+        return ROTA_ENOTASK;
+    int err = (int)rota__sys(EMFILE, pipe2(ends, O_CLOEXEC));
+    if (err < 0)
+        return err;
+    err = descriptor_stream(rota__loop_here, ends[0], false, NULL, &reader);
+    if (err == 0)
+        err = descriptor_stream(rota__loop_here, ends[1], false, NULL, ret_writer);
+    if (err == 0) {
+        *ret_reader = reader;
+        return 0;
+    }
+    if (!reader)
+        rota__sys_close(ends[0]);
+    rota_stream_free(reader);
+    rota__sys_close(ends[1]);
+    return err;
 }

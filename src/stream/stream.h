@@ -85,6 +85,9 @@ struct rota__socket {
 /* `peer` may be NULL. Takes over `fd` if it succeeds. */
 int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *peer,
                              rota_stream **ret_stream);
+/* Reads through the filters; what fails is noted. 1 to `len` bytes, 0 at the end, or an error. */
+ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len);
+
 /* The socket or other descriptor at the bottom; NULL if the stream has none. */
 struct rota__socket *rota__stream_socket(rota_stream *s);
 /* "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@abstract", "unix". */
