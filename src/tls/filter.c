@@ -4,9 +4,8 @@
 #include <string.h>
 
 /* How much is read below at once: from a request's worth to one that holds the longest record. Output is
- * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none.
- * Reading may leave OWED_MOST bytes of answers for the next writer, and a little more. */
-enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048, OWED_MOST = 16384 };
+ * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none. */
+enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048 };
 
 int rota__tls_fill(struct rota__tls *t)
 {
@@ -74,10 +73,13 @@ static int truncated(struct rota__tls *t)
     return t->failed = ROTA_ETRUNCATED;
 }
 
-/* Each answer is small, but the peer decides how many it provokes: refused renegotiations, for one. */
-static int too_many_answers(struct rota__tls *t)
+/* Before TLS 1.3, what reading makes OpenSSL say is an alert: that it fails, or that it does not
+ * renegotiate. The latter would wait for a writer, the peer for it, and more for both. */
+static int check_answers(struct rota__tls *t)
 {
-    snprintf(t->why, sizeof t->why, "peer provokes more answers than are sent");
+    if (SSL_version(t->ssl) >= TLS1_3_VERSION || !rota__tls_count(&t->out))
+        return 0;
+    snprintf(t->why, sizeof t->why, "peer wants to renegotiate, which is refused");
     return t->failed = ROTA_ETLS;
 }
 
@@ -85,15 +87,13 @@ static int too_many_answers(struct rota__tls *t)
 static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
 {
     size_t n;
-    if (rota__tls_count(&t->out) > OWED_MOST)
-        return too_many_answers(t);
     rota__tls_clear_errors();
     int ok = SSL_read_ex(t->ssl, buf, len, &n);
     if (ok)
         return (ssize_t)n;
     switch (SSL_get_error(t->ssl, ok)) {
     case SSL_ERROR_WANT_READ:
-        return -EAGAIN;
+        return check_answers(t) < 0 ? t->failed : -EAGAIN;
     case SSL_ERROR_ZERO_RETURN:
         t->ended = true;
         return 0;
@@ -121,7 +121,7 @@ static ssize_t read_inside(struct rota__tls *t, void *buf, size_t len)
 static ssize_t tls_read(rota_filter *filter, void *buf, size_t len)
 {
     struct rota__tls *t = rota__tls_of(filter);
-    if (t->failed || t->ended)
+    if (t->failed || t->ended || check_answers(t) < 0)
         return t->failed;
     t->reading = true;
     ssize_t n = read_inside(t, buf, len);
