@@ -3,8 +3,7 @@
 
 usage: proxy_test.py PROXY [WORD...]     cases whose names contain one of the words
 
-Each case runs once on each backend. Everything is started on free ports, as an unprivileged user where
-possible, in a temporary directory, and ended by its process id.
+See native.py.
 """
 
 import contextlib
@@ -17,87 +16,16 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
+from native import (LIMIT, SCALE, Skipped, case, check, free_port, is_refused, read_all, run, run_cases, server,
+                    temporary_directory, tool, unprivileged, wait_until)
+
 PROXY = ""
 PAGES = Path(__file__).resolve().parent.parent / "build-pages"
-SCALE = int(os.environ.get("ROTA_TEST_SCALE", "1"))
-LIMIT = 20 * SCALE
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-CASES = []
-
-
-class Skipped(Exception):
-    pass
-
-
-def case(function):
-    CASES.append(function)
-    return function
-
-
-def check(condition, *what):
-    if not condition:
-        raise AssertionError(" ".join(str(w) for w in what) or "check failed")
-
-
-# ---- Programs around the proxy
-
-def tool(name):
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if not found:
-        raise Skipped(f"there is no {name}")
-    return found
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def unprivileged():
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=LIMIT * 3, check=False)
-    check(done.returncode == 0, command[0], "exited with", done.returncode, done.stdout[-2000:])
-    return done.stdout
-
-
-@contextlib.contextmanager
-def temporary_directory():
-    with tempfile.TemporaryDirectory(prefix="rota-proxy-") as name:
-        if os.geteuid() == 0:
-            shutil.chown(name, "nobody", "nogroup")
-        yield Path(name)
-
-
-@contextlib.contextmanager
-def server(command, port):
-    """Runs a server until the block ends; it is ready once it takes connections."""
-    process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, **unprivileged())
-    try:
-        deadline = time.monotonic() + LIMIT
-        while True:
-            if process.poll() is not None:
-                raise AssertionError(f"{command[0]} ended: {process.stderr.read().decode()}")
-            if not is_refused(port):
-                break
-            check(time.monotonic() < deadline, command[0], "takes no connections")
-            time.sleep(0.01)
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=LIMIT)
-
-
 NGINX = """
 daemon off;
 worker_processes 1;
@@ -207,29 +135,10 @@ def port_of(listener):
     return listener.getsockname()[1]
 
 
-def read_all(s):
-    data = bytearray()
-    while piece := s.recv(65536):
-        data += piece
-    return bytes(data)
-
-
 def echo(s):
     with s, contextlib.suppress(OSError):
         while piece := s.recv(65536):
             s.sendall(piece)
-
-
-def is_refused(port):
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) != 0
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        check(time.monotonic() < deadline, what)
-        time.sleep(0.01)
 
 
 # ---- Real programs
@@ -560,35 +469,12 @@ def mistakes_are_told_with_what_to_do():
             check(done.returncode == status and text in done.stdout, arguments, done.returncode, done.stdout)
 
 
-# ---- Running them
-
-def run_case(function, backend):
-    os.environ["ROTA_BACKEND"] = backend
-    name = f"{function.__name__}[{backend}]"
-    try:
-        function()
-        return "passed"
-    except Skipped as reason:
-        print(f"SKIP {name}: {reason}", flush=True)
-        return "skipped"
-    except Exception as e:
-        print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
-        return "failed"
-
-
 def main():
     global PROXY
-    words = sys.argv[2:]
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
     with temporary_directory() as directory:
         # A copy, because the unprivileged user may have no way into the source tree.
         PROXY = shutil.copy(sys.argv[1], directory)
-        for function in CASES:
-            for backend in ("epoll", "uring"):
-                if not words or any(w in f"{function.__name__}[{backend}]" for w in words):
-                    counts[run_case(function, backend)] += 1
-    print("# proxy_test: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return counts["failed"] > 0
+        return run_cases("proxy_test", sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""For test programs that run real ones against each other: cases, free ports, servers that are ended again.
+
+Each case runs once on each backend. Everything is started on free ports, as an unprivileged user where
+possible, and ended by its process id.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+SCALE = int(os.environ.get("ROTA_TEST_SCALE", "1"))
+LIMIT = 20 * SCALE
+CASES = []
+
+
+class Skipped(Exception):
+    pass
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def check(condition, *what):
+    if not condition:
+        raise AssertionError(" ".join(str(w) for w in what) or "check failed")
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        check(time.monotonic() < deadline, what)
+        time.sleep(0.01)
+
+
+def tool(name):
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if not found:
+        raise Skipped(f"there is no {name}")
+    return found
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def is_refused(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) != 0
+
+
+def read_all(s):
+    data = bytearray()
+    while piece := s.recv(65536):
+        data += piece
+    return bytes(data)
+
+
+def unprivileged():
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=LIMIT * 3, check=False)
+    check(done.returncode == 0, command[0], "exited with", done.returncode, done.stdout[-2000:])
+    return done.stdout
+
+
+@contextlib.contextmanager
+def temporary_directory():
+    with tempfile.TemporaryDirectory(prefix="rota-test-") as name:
+        if os.geteuid() == 0:
+            shutil.chown(name, "nobody", "nogroup")
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def server(command, port):
+    """Runs a server until the block ends; it is ready once it takes connections."""
+    process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, **unprivileged())
+    try:
+        deadline = time.monotonic() + LIMIT
+        while True:
+            if process.poll() is not None:
+                raise AssertionError(f"{command[0]} ended: {process.stderr.read().decode()}")
+            if not is_refused(port):
+                break
+            check(time.monotonic() < deadline, command[0], "takes no connections")
+            time.sleep(0.01)
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=LIMIT)
+
+
+def run_case(function, backend):
+    os.environ["ROTA_BACKEND"] = backend
+    name = f"{function.__name__}[{backend}]"
+    try:
+        function()
+        return "passed"
+    except Skipped as reason:
+        print(f"SKIP {name}: {reason}", flush=True)
+        return "skipped"
+    except Exception as e:
+        print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
+        return "failed"
+
+
+def run_cases(program, words):
+    """Runs those whose names contain one of the words; returns whether one failed."""
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for function in CASES:
+        for backend in ("epoll", "uring"):
+            if not words or any(w in f"{function.__name__}[{backend}]" for w in words):
+                counts[run_case(function, backend)] += 1
+    print(f"# {program}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return counts["failed"] > 0
