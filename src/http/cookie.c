@@ -1,30 +1,13 @@
 #include "http/cookie.h"
 #include "http/chars.h"
+#include "http/date.h"
+#include "http/params.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* ---- Text */
-
-static rota_str trim(rota_str s)
-{
-    while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
-        s = (rota_str){s.ptr + 1, s.len - 1};
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
-/* Takes what stands before the separator off `rest`. */
-static rota_str cut(rota_str *rest, char separator)
-{
-    const char *end = rest->ptr + rest->len;
-    const char *at = rest->len ? memchr(rest->ptr, separator, rest->len) : NULL;
-    rota_str part = {rest->ptr, at ? (size_t)(at - rest->ptr) : rest->len};
-    *rest = at ? (rota_str){at + 1, (size_t)(end - at - 1)} : (rota_str){end, 0};
-    return part;
-}
 
 static char lower(char c)
 {
@@ -83,20 +66,6 @@ static bool read_time(rota_str token, struct date *d)
            take_number(&token, 1, 2, &d->second);
 }
 
-static bool read_month(rota_str token, int *ret_month)
-{
-    static const char names[] = "janfebmaraprmayjunjulaugsepoctnovdec";
-    if (token.len < 3)
-        return false;
-    for (int i = 0; i < 12; i++) {
-        if (same_lower((rota_str){token.ptr, 3}, names + (size_t)i * 3)) {
-            *ret_month = i + 1;
-            return true;
-        }
-    }
-    return false;
-}
-
 static void read_token(rota_str token, struct date *d)
 {
     rota_str rest = token;
@@ -104,19 +73,10 @@ static void read_token(rota_str token, struct date *d)
         d->has_time = true;
     else if (!d->has_day && take_number(&rest, 1, 2, &d->day))
         d->has_day = true;
-    else if (!d->has_month && read_month(token, &d->month))
+    else if (!d->has_month && (d->month = rota__date_month(token)))
         d->has_month = true;
     else if (!d->has_year && (rest = token, take_number(&rest, 2, 4, &d->year)))
         d->has_year = true;
-}
-
-/* Days since 1970 of a date of the Gregorian calendar: years begin in March, so that a leap day is their last. */
-static int64_t days_from_civil(int year, int month, int day)
-{
-    year -= month <= 2;
-    int64_t era = year / 400, of_era = year - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
 bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
@@ -136,7 +96,7 @@ bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
         d.year < 1601 || d.hour > 23 || d.minute > 59 || d.second > 59)
         return false;
     *ret_seconds =
-        days_from_civil(d.year, d.month, d.day) * 86400 + d.hour * 3600 + d.minute * 60 + d.second;
+        rota__date_days(d.year, d.month, d.day) * 86400 + d.hour * 3600 + d.minute * 60 + d.second;
     return true;
 }
 
@@ -385,17 +345,17 @@ int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_tar
     struct attributes a = {.has_max_age = false};
     if (!rota__chars_are(field, ROTA__CHAR_VALUE))
         return 0;
-    rota_str value = cut(&field, ';');
+    rota_str value = rota__cut(&field, ';');
     if (!memchr(value.ptr, '=', value.len))
         return 0;
-    draft.name = trim(cut(&value, '='));
-    draft.value = trim(value);
+    draft.name = rota__trim(rota__cut(&value, '='));
+    draft.value = rota__trim(value);
     if (!draft.name.len || draft.name.len + draft.value.len > limit(jar->limits.each, 4096))
         return 0;
     while (field.len) {
-        rota_str text = cut(&field, ';');
-        rota_str name = trim(cut(&text, '='));
-        read_attribute(&draft, &a, name, trim(text), now);
+        rota_str text = rota__cut(&field, ';');
+        rota_str name = rota__trim(rota__cut(&text, '='));
+        read_attribute(&draft, &a, name, rota__trim(text), now);
     }
     if (!find_scope(jar, target, &a, &draft) || (draft.secure && !target->secure))
         return 0;
@@ -493,12 +453,12 @@ static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
     }
     if (!line.len || *line.ptr == '#')
         return 1;
-    d.domain = cut(&line, '\t');
-    d.host_only = !rota__str_is(cut(&line, '\t'), "true");
-    d.path = cut(&line, '\t');
-    d.secure = rota__str_is(cut(&line, '\t'), "true");
-    bool dated = read_number(cut(&line, '\t'), &d.expires);
-    d.name = cut(&line, '\t');
+    d.domain = rota__cut(&line, '\t');
+    d.host_only = !rota__str_is(rota__cut(&line, '\t'), "true");
+    d.path = rota__cut(&line, '\t');
+    d.secure = rota__str_is(rota__cut(&line, '\t'), "true");
+    bool dated = read_number(rota__cut(&line, '\t'), &d.expires);
+    d.name = rota__cut(&line, '\t');
     d.value = line;
     if (d.domain.len && *d.domain.ptr == '.')
         d.domain = (rota_str){d.domain.ptr + 1, d.domain.len - 1};
@@ -512,7 +472,7 @@ int rota__cookie_load(struct rota__cookie_jar *jar, rota_str text, int64_t now)
 {
     int strange = 0;
     while (text.len) {
-        rota_str line = cut(&text, '\n');
+        rota_str line = rota__cut(&text, '\n');
         if (line.len && line.ptr[line.len - 1] == '\r')
             line.len--;
         int done = load_line(jar, line, now);

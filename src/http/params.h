@@ -19,4 +19,7 @@ rota_str rota__param_head(rota_str *rest);
 /* `s` without spaces and tabs around it. */
 rota_str rota__trim(rota_str s);
 
+/* Takes what stands before the separator off `rest`, and the separator with it. */
+rota_str rota__cut(rota_str *rest, char separator);
+
 #endif
