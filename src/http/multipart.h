@@ -41,9 +41,12 @@ int rota__boundary_new(char boundary[ROTA__BOUNDARY_SIZE]);
 void rota__multipart_write_type(struct rota__out *out, const char *boundary);
 
 /* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come behind it.
- * Returns 0, -EINVAL (a type or name with control characters other than line ends), -ENOMEM. */
+ * Returns 0, -EINVAL (a control character that is no line end, or a name that ends with a backslash: nothing was
+ * added), -ENOMEM. */
 int rota__multipart_write_part(struct rota__out *out, const char *boundary,
                                const struct rota__part *part, bool first);
+/* The same without the head of the part, for other kinds of multipart. */
+void rota__multipart_write_delimiter(struct rota__out *out, const char *boundary, bool first);
 /* `none`: there was no part. Returns 0, -ENOMEM. */
 int rota__multipart_write_end(struct rota__out *out, const char *boundary, bool none);
 
