@@ -2,7 +2,7 @@
 #ifndef ROTA__HTTP_CONDITION_H
 #define ROTA__HTTP_CONDITION_H
 
-#include "http/h1.h"
+#include <rota/http.h>
 
 /* What is there now. */
 struct rota__validators {
@@ -25,12 +25,12 @@ enum rota__condition {
 
 /* Steps 1 to 4 of section 13.2.2. Dates that are none say nothing; entity-tags that are none match nothing, and of a
  * method that changes something they fail. `now` is as for rota__date_parse. */
-enum rota__condition rota__condition_check(const struct rota__h1_field *fields, size_t count,
+enum rota__condition rota__condition_check(const rota_http_field *fields, size_t count,
                                            rota_str method,
                                            const struct rota__validators *validators, int64_t now);
 
 /* Step 5: whether a Range field counts. It does without If-Range. `validators` has to be of an existing file. */
-bool rota__condition_range(const struct rota__h1_field *fields, size_t count,
+bool rota__condition_range(const rota_http_field *fields, size_t count,
                            const struct rota__validators *validators, int64_t now);
 
 #endif

@@ -1,0 +1,211 @@
+#include "http/range.h"
+#include "http/chars.h"
+#include "http/multipart.h"
+#include "http/params.h"
+
+#include <errno.h>
+
+/* A gap of fewer bytes costs less than the head of a part. */
+#define GAP 80
+
+static bool is_digit(rota_str s)
+{
+    return s.len && *s.ptr >= '0' && *s.ptr <= '9';
+}
+
+static bool take(rota_str *s, char c)
+{
+    if (!s->len || *s->ptr != c)
+        return false;
+    *s = (rota_str){s->ptr + 1, s->len - 1};
+    return true;
+}
+
+/* Numbers beyond 64 bits are as good as the greatest. */
+static bool take_number(rota_str *s, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+    if (!is_digit(*s))
+        return false;
+    for (; is_digit(*s); *s = (rota_str){s->ptr + 1, s->len - 1}) {
+        unsigned digit = (unsigned)(*s->ptr - '0');
+        number = number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : number * 10 + digit;
+    }
+    *ret_number = number;
+    return true;
+}
+
+/* ---- Range */
+
+/* Section 14.1.2. 1; 0: there are no such bytes; -EINVAL. */
+static int read_spec(rota_str s, uint64_t size, struct rota__range *range)
+{
+    uint64_t from = 0, to = UINT64_MAX, tail;
+    if (take(&s, '-')) {
+        if (!take_number(&s, &tail) || s.len)
+            return -EINVAL;
+        *range =
+            tail < size ? (struct rota__range){size - tail, tail} : (struct rota__range){0, size};
+        return tail > 0;
+    }
+    if (!take_number(&s, &from) || !take(&s, '-') || (s.len && !take_number(&s, &to)) || s.len ||
+        to < from)
+        return -EINVAL;
+    if (from >= size)
+        return 0;
+    *range = (struct rota__range){from, (to < size ? to + 1 : size) - from};
+    return 1;
+}
+
+static bool is_near(const struct rota__range *a, const struct rota__range *b)
+{
+    const struct rota__range *first = a->from <= b->from ? a : b, *second = first == a ? b : a;
+    uint64_t end = first->from + first->len;
+    return second->from <= end || second->from - end < GAP;
+}
+
+static void unite(struct rota__range *a, const struct rota__range *b)
+{
+    uint64_t a_end = a->from + a->len, b_end = b->from + b->len;
+    a->from = a->from < b->from ? a->from : b->from;
+    a->len = (a_end > b_end ? a_end : b_end) - a->from;
+}
+
+/* Adds a range in the place of the first that it touches, and takes in the others: what it touches only when it has
+ * grown, it touched before, as those that are there do not touch. Returns how many there are, or -1: too many. */
+static int add(struct rota__range *ranges, int count, struct rota__range range)
+{
+    int kept = 0, place = -1;
+    for (int i = 0; i < count; i++) {
+        if (!is_near(&ranges[i], &range)) {
+            ranges[kept++] = ranges[i];
+            continue;
+        }
+        unite(&range, &ranges[i]);
+        if (place < 0)
+            place = kept++;
+    }
+    if (place < 0)
+        place = kept++;
+    if (place == ROTA__RANGES)
+        return -1;
+    ranges[place] = range;
+    return kept;
+}
+
+int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[ROTA__RANGES])
+{
+    rota_str unit = rota__trim(rota__cut(&field, '='));
+    bool asked = false;
+    int count = 0;
+    /* A part of nothing cannot be told from the whole, nor be named. */
+    if (!rota__str_is(unit, "bytes") || !size)
+        return 0;
+    while (field.len) {
+        struct rota__range range;
+        rota_str spec = rota__trim(rota__cut(&field, ','));
+        if (!spec.len)
+            continue;
+        int there = read_spec(spec, size, &range);
+        if (there < 0)
+            return 0;
+        asked = true;
+        if (there)
+            count = add(ranges, count, range);
+        if (count < 0)
+            return 0;
+    }
+    return count || !asked ? count : -ERANGE;
+}
+
+void rota__range_write(struct rota__out *out, uint64_t from, uint64_t len)
+{
+    rota__out_add_literal(out, "bytes=");
+    rota__out_add_number(out, from, 10);
+    rota__out_add_literal(out, "-");
+    if (len)
+        rota__out_add_number(out, from + len - 1, 10);
+}
+
+/* ---- Content-Range (section 14.4) */
+
+static bool read_part(rota_str *s, struct rota__range *range)
+{
+    uint64_t to;
+    if (take(s, '*')) {
+        *range = (struct rota__range){0, 0};
+        return true;
+    }
+    if (!take_number(s, &range->from) || !take(s, '-') || !take_number(s, &to) ||
+        to < range->from || to >= INT64_MAX)
+        return false;
+    range->len = to - range->from + 1;
+    return true;
+}
+
+int rota__content_range_parse(rota_str field, struct rota__content_range *ret_range)
+{
+    struct rota__content_range r = {.size = UINT64_MAX};
+    field = rota__trim(field);
+    if (!rota__str_is(rota__cut(&field, ' '), "bytes") || !read_part(&field, &r.range) ||
+        !take(&field, '/'))
+        return -EINVAL;
+    bool unknown = take(&field, '*');
+    if ((!unknown && !take_number(&field, &r.size)) || field.len)
+        return -EINVAL;
+    if (r.range.len ? r.range.from + r.range.len > r.size : unknown)
+        return -EINVAL;
+    *ret_range = r;
+    return 0;
+}
+
+void rota__content_range_write(struct rota__out *out, const struct rota__content_range *range)
+{
+    rota__out_add_literal(out, "bytes ");
+    if (range->range.len) {
+        rota__out_add_number(out, range->range.from, 10);
+        rota__out_add_literal(out, "-");
+        rota__out_add_number(out, range->range.from + range->range.len - 1, 10);
+    } else {
+        rota__out_add_literal(out, "*");
+    }
+    rota__out_add_literal(out, "/");
+    if (range->size == UINT64_MAX)
+        rota__out_add_literal(out, "*");
+    else
+        rota__out_add_number(out, range->size, 10);
+}
+
+/* ---- multipart/byteranges */
+
+void rota__byteranges_write_part(struct rota__out *out, const char *boundary, rota_str type,
+                                 const struct rota__range *range, uint64_t size, bool first)
+{
+    struct rota__content_range content = {*range, size};
+    rota__multipart_write_delimiter(out, boundary, first);
+    rota__out_add_literal(out, "\r\n");
+    if (type.len) {
+        rota__out_add_literal(out, "Content-Type: ");
+        rota__out_add_str(out, type);
+        rota__out_add_literal(out, "\r\n");
+    }
+    rota__out_add_literal(out, "Content-Range: ");
+    rota__content_range_write(out, &content);
+    rota__out_add_literal(out, "\r\n\r\n");
+}
+
+int rota__byteranges_length(const char *boundary, rota_str type, const struct rota__range *ranges,
+                            size_t count, uint64_t size, uint64_t *ret_length)
+{
+    struct rota__out heads = {0};
+    uint64_t data = 0;
+    for (size_t i = 0; i < count; i++) {
+        rota__byteranges_write_part(&heads, boundary, type, &ranges[i], size, i == 0);
+        data += ranges[i].len;
+    }
+    int err = rota__multipart_write_end(&heads, boundary, count == 0);
+    if (err == 0)
+        *ret_length = heads.len + data;
+    rota__out_fini(&heads);
+    return err;
+}
