@@ -11,16 +11,17 @@ struct rota__sse_event {
     rota_str type;  /* read: "message" where nothing else was said; written: none where empty */
     rota_str data;  /* lines are separated by \n; written: none where the pointer is NULL */
     rota_str id;    /* read: the last one that was given; written: none where the pointer is NULL */
-    uint64_t retry; /* milliseconds; read: as of the last one that was given; 0: none */
+    uint64_t retry; /* milliseconds; read: the last one that was given; 0: none */
 };
 
 struct rota__sse {
-    struct rota__out line, type, data, id, last_id;
+    struct rota__out line, type, data, id;
+    struct rota__out last_id; /* what a client says when it connects again (Last-Event-ID) */
+    uint64_t retry;           /* after so many milliseconds; 0: nothing was said */
     size_t limit;
-    uint64_t retry; /* what is said of reconnecting: also without an event */
-    unsigned begun; /* bytes of a byte order mark that have been seen; 3: the beginning is over */
-    bool after_cr;  /* a line feed now belongs to the line before */
-    bool told;      /* `type` and `data` belong to an event that was told */
+    bool begun;    /* the first line is over, before which there may be a byte order mark */
+    bool after_cr; /* a line feed now belongs to the line before */
+    bool told;     /* `type` and `data` belong to an event that was told */
     int err;
 };
 
@@ -28,7 +29,7 @@ struct rota__sse {
 void rota__sse_init(struct rota__sse *sse, size_t limit);
 
 /* Takes bytes off `in`, up to the end of an event. Returns 1: `*ret_event`, valid until the next call; 0: all was taken;
- * ROTA_ELIMIT, -ENOMEM: and so does every later call. Text is not checked to be UTF-8. */
+ * ROTA_ELIMIT, -ENOMEM: and so does every later call. That text is UTF-8 is not checked. */
 int rota__sse_next(struct rota__sse *sse, rota_str *in, struct rota__sse_event *ret_event);
 
 void rota__sse_fini(struct rota__sse *sse);
