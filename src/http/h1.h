@@ -129,6 +129,9 @@ bool rota__h1_field(const struct rota__h1_head *head, const char *lower, rota_st
 /* Takes the next element of a comma-separated list (RFC 9110, section 5.6.1) off `list`. */
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 
+/* Whether a field must not come behind the body, because it frames or routes the message. */
+bool rota__h1_is_no_trailer(rota_str name);
+
 /* ---- for the parser's files ---- */
 
 int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why);

@@ -312,30 +312,6 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
 
 /* ---- Host and target (RFC 9112, section 3.2) */
 
-static rota_str without_port(rota_str authority, const char *port)
-{
-    size_t len = strlen(port);
-    if (authority.len > len && memcmp(authority.ptr + authority.len - len, port, len) == 0)
-        authority.len -= len;
-    return authority;
-}
-
-static bool same_text(rota_str a, rota_str b)
-{
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        char x = a.ptr[i], y = b.ptr[i];
-        if (x >= 'A' && x <= 'Z')
-            x |= 0x20;
-        if (y >= 'A' && y <= 'Z')
-            y |= 0x20;
-        if (x != y)
-            return false;
-    }
-    return true;
-}
-
 /* The authority of "http://a:80/x", and its default port; false where it is no such target. */
 static bool absolute_form(rota_str target, rota_str *ret_authority, const char **ret_port)
 {
@@ -374,7 +350,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
         return rota__h1_refuse(h1, 400, "a target that is none");
     if (!rota__url_is_authority(stated))
         return rota__h1_refuse(h1, 400, "a target without a proper host");
-    if (said->hosts && !same_text(without_port(stated, port), without_port(said->host, port)))
+    if (said->hosts && !rota__url_same_authority(stated, said->host, port))
         return rota__h1_refuse(h1, 400, "target and Host differ");
     head->authority = stated;
     return DONE;

@@ -29,7 +29,7 @@ static bool is_digit(char c)
 }
 
 /* scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." ) */
-static bool is_scheme(rota_str s)
+bool rota__url_is_scheme(rota_str s)
 {
     if (!s.len || !is_alpha(*s.ptr))
         return false;
@@ -99,6 +99,35 @@ bool rota__url_is_authority(rota_str s)
     return p == end || (*p == ':' && parse_port(slice(p + 1, end), &number) == 0);
 }
 
+static rota_str without_port(rota_str authority, const char *port)
+{
+    size_t len = strlen(port);
+    if (authority.len > len && memcmp(authority.ptr + authority.len - len, port, len) == 0)
+        authority.len -= len;
+    return authority;
+}
+
+static bool same_text(rota_str a, rota_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        char x = a.ptr[i], y = b.ptr[i];
+        if (x >= 'A' && x <= 'Z')
+            x |= 0x20;
+        if (y >= 'A' && y <= 'Z')
+            y |= 0x20;
+        if (x != y)
+            return false;
+    }
+    return true;
+}
+
+bool rota__url_same_authority(rota_str a, rota_str b, const char *port)
+{
+    return same_text(without_port(a, port), without_port(b, port));
+}
+
 /* authority = [ userinfo "@" ] host [ ":" port ] */
 static int parse_authority(rota_str text, struct rota__url *url)
 {
@@ -128,7 +157,7 @@ int rota__url_parse(rota_str text, struct rota__url *ret_url)
     const char *colon = find_any(at, end, ":/?#");
     if (colon < end && *colon == ':') {
         url.scheme = slice(at, colon);
-        if (!is_scheme(url.scheme))
+        if (!rota__url_is_scheme(url.scheme))
             return -EINVAL; /* a relative path may have no colon in its first segment (section 4.2) */
         url.number = default_port(url.scheme);
         at = colon + 1;

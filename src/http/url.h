@@ -18,6 +18,11 @@ int rota__url_parse(rota_str text, struct rota__url *ret_url);
 /* host [ ":" port ], and not empty. */
 bool rota__url_is_authority(rota_str s);
 
+/* Whether two of them name the same, of which either may have the port `port` (":80") or leave it out. */
+bool rota__url_same_authority(rota_str a, rota_str b, const char *port);
+
+bool rota__url_is_scheme(rota_str s);
+
 /* Puts the parts together (section 5.3). */
 void rota__url_write(struct rota__out *out, const struct rota__url *url);
 
