@@ -51,7 +51,7 @@ class Suite:
 
 
 class CrossSuite(Suite):
-    """aarch64 under qemu-user, with liburing's arm64 package unpacked beside the build."""
+    """aarch64 under qemu-user, with the arm64 packages of libraries unpacked beside the build."""
 
     def prepare(self, root):
         if platform.machine() == "aarch64":
@@ -60,9 +60,10 @@ class CrossSuite(Suite):
         if missing:
             return f"there is no {' '.join(missing)}"
         sysroot = root / "build-aarch64-sysroot"
-        library = sysroot / "usr/lib/aarch64-linux-gnu/liburing.a"
-        if not library.exists() and not fetch_liburing(sysroot):
-            return "liburing-dev for arm64 cannot be downloaded"
+        libraries = sysroot / "usr/lib/aarch64-linux-gnu"
+        missing = [p for p in CROSS_PACKAGES if not (libraries / p.replace("-dev", ".a")).exists()]
+        if missing and not fetch_packages(sysroot, missing):
+            return f"{' and '.join(missing)} for arm64 cannot be downloaded"
         (sysroot / "cross.ini").write_text(CROSS_FILE.format(sysroot=sysroot))
         return None
 
@@ -87,9 +88,12 @@ endian = 'little'
 """
 
 
-def fetch_liburing(sysroot):
-    """Downloads and unpacks liburing-dev for arm64. apt gets package lists of its own for that, so the
-    system's architectures stay as they are and no root is needed."""
+CROSS_PACKAGES = ["liburing-dev", "libnghttp2-dev"]
+
+
+def fetch_packages(sysroot, packages):
+    """Downloads and unpacks arm64's. apt gets package lists of its own for that, so the system's
+    architectures stay as they are and no root is needed."""
     apt = sysroot / "apt"
     for part in ("lists/partial", "cache/archives/partial"):
         (apt / part).mkdir(parents=True, exist_ok=True)
@@ -100,16 +104,17 @@ def fetch_liburing(sysroot):
         # An archive without arm64 among the sources makes update fail; the download tells.
         subprocess.run(["apt-get", *options, "update"], cwd=apt, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=300, check=False)
-        subprocess.run(["apt-get", *options, "download", "liburing-dev"], cwd=apt, stdout=subprocess.DEVNULL,
+        subprocess.run(["apt-get", *options, "download", *packages], cwd=apt, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=300, check=True)
-        package = next(apt.glob("liburing-dev_*.deb"))
-        subprocess.run(["dpkg-deb", "-x", package, sysroot], check=True)
-    except (OSError, subprocess.SubprocessError, StopIteration):
+        for package in apt.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, sysroot], check=True)
+    except (OSError, subprocess.SubprocessError):
         return False
     finally:
         shutil.rmtree(apt, ignore_errors=True)
     # Its target is in another package; without the link the static library is found.
-    (Path(sysroot) / "usr/lib/aarch64-linux-gnu/liburing.so").unlink(missing_ok=True)
+    for package in packages:
+        (Path(sysroot) / "usr/lib/aarch64-linux-gnu" / package.replace("-dev", ".so")).unlink(missing_ok=True)
     return True
 
 

@@ -1,0 +1,279 @@
+/* HTTP/2 without a socket (RFC 9113), on libnghttp2: bytes in, events out; heads and bodies in, bytes out. Of both
+ * roles. libnghttp2 knows frames, HPACK, windows and the states of streams; this knows messages, limits and floods.
+ *
+ * Reading. Give rota__h2_next what has arrived, from the first byte that it has not used. It returns one event at
+ * a time. A request's head is taken with rota__h2_take, which gives its stream an owner; events name the owner.
+ *
+ *     a stream     IDLE -> OPEN -> CLOSED    rota__h2_take or _request; both sides have ended, a reset, or _drop
+ *     its peer     HEAD, DATA..., TRAILERS, END; RESET instead of the rest at any time. A client gets INTERIM before
+ *     the whole    until BROKEN: fail. What `out` holds then (it says why) is sent, and the connection closed
+ *
+ * Writing. Each call adds to `out`, in the order in which it is to be sent, and so does rota__h2_next (answers to
+ * pings and settings, resets, windows): look at `out` after each call. The caller sends what it holds, or takes
+ * the whole structure and leaves an empty one. A body is written as far as window and frame allow:
+ *
+ *     n = rota__h2_data(h2, s, len, end)     the head of a frame; its n bytes come behind `out`, before all else
+ *     n = -EAGAIN                            wait for WINDOW, then again
+ *
+ * 1. Nothing calls back: whoever owns streams may be many tasks, of which one reads.
+ * 2. Bytes of a body hold their part of the windows, the stream's and the connection's, until rota__h2_consumed
+ *    or _drop: a slow reader stops its own stream, not the others, and no more than a window has to be kept.
+ * 3. A stream that was told stays counted until it is dropped, even when its peer has reset it: no peer has more
+ *    of them worked on than twice `limits.streams`.
+ * 4. What a peer makes us send does not pile up: `out` has a limit, over which the connection breaks. Who writes
+ *    waits while `out` holds ROTA__H2_HIGH_WATER.
+ * 5. Bytes of a body are counted: more than announced are refused, and less fail the end. */
+#ifndef ROTA__HTTP_H2_H
+#define ROTA__HTTP_H2_H
+
+#include "http/out.h"
+
+#include <rota/http.h>
+
+#include <sys/types.h>
+
+struct nghttp2_session;
+struct nghttp2_session_callbacks;
+
+/* Section 7. */
+enum rota__h2_code {
+    ROTA__H2_NO_ERROR = 0,
+    ROTA__H2_PROTOCOL_ERROR = 1,
+    ROTA__H2_INTERNAL_ERROR = 2,
+    ROTA__H2_FLOW_CONTROL_ERROR = 3,
+    ROTA__H2_SETTINGS_TIMEOUT = 4,
+    ROTA__H2_STREAM_CLOSED = 5,
+    ROTA__H2_FRAME_SIZE_ERROR = 6,
+    ROTA__H2_REFUSED_STREAM = 7, /* nothing was done: it may be sent again */
+    ROTA__H2_CANCEL = 8,
+    ROTA__H2_COMPRESSION_ERROR = 9,
+    ROTA__H2_CONNECT_ERROR = 10,
+    ROTA__H2_ENHANCE_YOUR_CALM = 11,
+    ROTA__H2_INADEQUATE_SECURITY = 12,
+    ROTA__H2_HTTP_1_1_REQUIRED = 13
+};
+
+/* Zero is the default of each field. */
+struct rota__h2_limits {
+    size_t head;      /* bytes of a head, and of trailers, as section 6.5.2 counts them; 32 KiB */
+    size_t fields;    /* fields of a head, and of trailers; 100 */
+    uint32_t streams; /* requests of the peer at a time; 100 */
+    uint32_t stream_window; /* bytes of a body that may come unconsumed; 256 KiB */
+    uint32_t window;        /* of all bodies of the connection; 1 MiB */
+    size_t out;             /* bytes that `out` may hold while the peer sends; 256 KiB */
+    uint32_t resets;        /* streams reset by the peer or through its fault, at once; 200... */
+    uint32_t reset_rate;    /* ... and a second, in the long run; 50 */
+    uint32_t
+        idle_frames; /* frames that move nothing on (pings, settings, empty data), at once; 2,000... */
+    uint32_t idle_rate; /* ... and a second; 500 */
+};
+
+/* Of a request: method, scheme, authority, target; of a response: status. CONNECT has neither scheme nor target. A
+ * message to be sent has no framing among its fields, and no Host: they are refused. */
+struct rota__h2_head {
+    rota_str method, scheme, authority, target;
+    int status;
+
+    const rota_http_field *fields; /* read: names are in lower case */
+    size_t count;
+
+    bool end;        /* nothing follows: no body, no trailers */
+    bool has_length; /* there is a Content-Length */
+    uint64_t length;
+
+    bool expect_continue; /* read: the peer waits for 100 (Continue) before it sends the body */
+};
+
+/* Part of what its owner keeps for a stream. Zeroed before it is opened. Read only for others. */
+struct rota__h2_stream {
+    int32_t id;
+    bool is_taken;     /* until rota__h2_drop */
+    bool is_open;      /* neither reset nor complete on both sides */
+    bool read_ended;   /* the peer's side is complete */
+    bool write_ended;  /* ours is */
+    bool wrote_head;   /* of a response, the final one */
+    bool answers_head; /* server: the request's method was HEAD */
+    bool has_length;   /* `left` bytes of our body are still to come */
+    bool has_news;     /* its RESET was not told yet: it is in the list of those */
+    uint64_t left;
+    uint64_t unread; /* bytes that were told and hold their part of the windows */
+    uint32_t code;   /* of the reset */
+    const char *reason;
+    struct rota__h2_stream *next_reset;
+};
+
+enum rota__h2_event {
+    ROTA__H2_MORE, /* it needs more bytes than there are */
+    ROTA__H2_HEAD, /* `head`: a request, to be taken before the next call; or the response of `stream` */
+    ROTA__H2_INTERIM,  /* `head`, of status 1xx; only to clients */
+    ROTA__H2_DATA,     /* `data`, a piece of the body */
+    ROTA__H2_TRAILERS, /* `head.fields` */
+    ROTA__H2_END,      /* the peer's message is complete */
+    ROTA__H2_RESET, /* the stream is over; `code`, and `reason` in words if it was reset on this side */
+    ROTA__H2_WINDOW,   /* `stream`, or any if it is NULL, may have become free to write */
+    ROTA__H2_SETTINGS, /* of the peer: as WINDOW for all, and rota__h2_free may say something else */
+    ROTA__H2_SETTLED,  /* the peer follows our settings */
+    ROTA__H2_PONG,     /* the answer to rota__h2_ping */
+    ROTA__H2_GOAWAY, /* the peer takes no more streams: `code`. What it did not work on is reset: REFUSED_STREAM */
+    ROTA__H2_REFUSED /* a request was answered with `head.status` and is over: `reason`. For the log */
+};
+
+struct rota__h2_item {
+    int32_t id;
+    struct rota__h2_stream *stream;
+    struct rota__h2_head head; /* its slices stay until the next call of rota__h2_next */
+    rota_str data;             /* a slice of the caller's bytes */
+    uint32_t code;
+    const char *reason;
+};
+
+/* The fields of a head while it is read: their lengths, and their text one behind the other. */
+struct rota__h2_block {
+    struct rota__out text;
+    struct rota__out cookie; /* its crumbs, joined (section 8.2.3) */
+    rota_http_field *fields;
+    size_t count, room;
+    size_t size;  /* as section 6.5.2 counts */
+    bool is_over; /* a limit: what comes is not kept */
+};
+
+struct rota__h2 {
+    struct rota__out out; /* what is to be sent */
+    bool is_server;
+    uint32_t open;  /* streams that are, on either side's request */
+    uint32_t taken; /* streams that have owners */
+    bool is_going;  /* GOAWAY was sent, and says which streams are still worked on */
+    bool was_told;  /* GOAWAY was received */
+
+    int err; /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
+    uint32_t code;
+    const char *error; /* in words */
+
+    /* ---- for the files of h2 ---- */
+    struct nghttp2_session *session;
+    struct rota__list memory; /* what it holds */
+    bool lacks_memory;        /* it must not be called any more */
+    struct rota__h2_limits limits;
+    struct rota__h2_stream *first_reset;
+    struct rota__h2_block block;
+    int32_t offered;   /* a request that was told and has to be taken */
+    bool shuts_down;   /* the first of two GOAWAYs was sent */
+    int32_t resetting; /* a stream that is being reset by its owner's wish */
+    const char *why;   /* in words, for a stream that is being reset */
+    char words[96];
+
+    /* Where the next frame begins. */
+    unsigned preface;       /* bytes of the client's preface to come */
+    unsigned char frame[9]; /* its head */
+    unsigned gathered;      /* bytes of it */
+    uint32_t payload;       /* bytes to come */
+
+    /* Events of the last frame, and what they tell. */
+    unsigned char events[4];
+    unsigned first_event, event_count;
+    struct rota__h2_item item;
+    int answer; /* the status that refuses a request */
+
+    /* The body's piece that is being framed. */
+    struct rota__h2_stream *writing;
+    size_t piece;
+    bool piece_ends, piece_done;
+
+    /* Floods; see spend(). */
+    rota_time now, resets_paid, idle_paid;
+    const char *flood;    /* in words, once one is seen */
+    uint32_t idle_credit; /* frames that our data explains */
+};
+
+/* Who writes waits while `out` holds more. */
+#define ROTA__H2_HIGH_WATER 65536
+
+/* Begins a connection: `out` holds our side's preface. Returns 0, -ENOMEM. */
+int rota__h2_init(struct rota__h2 *h2, bool is_server, const struct rota__h2_limits *limits);
+/* All streams have been dropped before. Harmless on a zeroed one. */
+void rota__h2_fini(struct rota__h2 *h2);
+
+/* Whether a connection begins with HTTP/2's preface (prior knowledge): 1, 0 (too few bytes to tell), -EBADMSG. */
+int rota__h2_is_preface(rota_str bytes);
+
+/* The next event in `bytes`, which came before `now`; `*ret_used` says how many of them are done with. Returns an
+ * event; -EBADMSG or -ENOMEM: the connection is broken, every later call does the same. Events of what came before
+ * are told first. */
+int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *ret_used,
+                  struct rota__h2_item *item);
+
+/* Makes `s` the owner's part of the request that was just told. One that nobody takes before the next call of
+ * rota__h2_next is reset: REFUSED_STREAM. */
+void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s,
+                   const struct rota__h2_item *item);
+
+/* How many requests a client may begin now. 0 for good after GOAWAY. */
+uint32_t rota__h2_free(const struct rota__h2 *h2);
+/* Begins a request. Returns 0; -EAGAIN (rota__h2_free says 0 and may change), -EINVAL (a part of the head that must not be
+ * sent), -EMSGSIZE (a head over 64 KiB), -ESHUTDOWN (this connection takes no more requests), or the error that broke it. */
+int rota__h2_request(struct rota__h2 *h2, struct rota__h2_stream *s,
+                     const struct rota__h2_head *head);
+/* The head of a response; of status 1xx before another one. Returns 0, -EINVAL, -EMSGSIZE, -ECONNRESET (the stream is
+ * over), or the error that broke the connection. */
+int rota__h2_respond(struct rota__h2 *h2, struct rota__h2_stream *s,
+                     const struct rota__h2_head *head);
+
+/* Bytes of the body that can be written now. */
+size_t rota__h2_window(const struct rota__h2 *h2, const struct rota__h2_stream *s);
+/* Adds the head of a frame for the next bytes of the body, at most `len`, and returns how many: the caller adds these
+ * to `out`, or sends them behind it, before anything else is called. `end`: these `len` bytes are the last; with
+ * `len` 0, none follow. Returns -EAGAIN (wait for WINDOW), -EMSGSIZE (more than announced, or at the end less),
+ * -ECONNRESET, or the error that broke the connection. */
+ssize_t rota__h2_data(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len, bool end);
+/* Ends a body with trailers. Returns 0 or an error as above. */
+int rota__h2_trailers(struct rota__h2 *h2, struct rota__h2_stream *s, const rota_http_field *fields,
+                      size_t count);
+
+/* The owner is done with `len` bytes of data that were told: the peer may send as many again. */
+void rota__h2_consumed(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len);
+/* The owner lets go of the stream, whatever its state; one that is still open is reset with `code` (NO_ERROR where
+ * a server has answered before it has read all). Harmless on one that was never opened. */
+void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code);
+
+/* Asks for PONG. */
+int rota__h2_ping(struct rota__h2 *h2);
+/* No new streams; those that exist go on. A server says so twice (section 6.8): what was under way before the
+ * peer knew is still taken, until it has answered a ping. Then `is_going`, and once nothing is `open`, the connection can be
+ * closed. */
+int rota__h2_shut_down(struct rota__h2 *h2);
+/* Ends the connection at once: `out` tells the peer why. */
+void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
+
+/* ---- for the files of h2 ---- */
+
+/* The ping between the two GOAWAYs; rota__h2_ping sends zeros. */
+#define ROTA__H2_SHUTDOWN_PING ((const uint8_t *)"rota bye")
+
+/* The connection breaks. Returns `err`. */
+int rota__h2_fail(struct rota__h2 *h2, int err, uint32_t code, const char *why);
+/* libnghttp2 cannot go on, for a reason of its own. */
+int rota__h2_fail_by_library(struct rota__h2 *h2, ssize_t reason);
+/* Moves to `out` what libnghttp2 has to send. Returns 0 or the error that broke the connection. */
+int rota__h2_pump(struct rota__h2 *h2);
+/* Counts a frame that moves nothing on, of that type; `h2->flood` says if there were too many. */
+void rota__h2_spend_idle(struct rota__h2 *h2, uint8_t type);
+/* With the settings on their way. Returns 0 or less. */
+int rota__h2_make_session(struct rota__h2 *h2);
+void rota__h2_free_session(struct rota__h2 *h2);
+/* Has libnghttp2 write bodies as rota__h2_data says (h2_write.c). */
+void rota__h2_set_writer(struct nghttp2_session_callbacks *callbacks);
+
+/* Fields of a head as they come (h2_head.c). Returns 0 or -ENOMEM. */
+void rota__h2_block_begin(struct rota__h2_block *block);
+int rota__h2_block_add(struct rota__h2 *h2, rota_str name, rota_str value);
+/* Gives back what only a large head needed. */
+void rota__h2_block_trim(struct rota__h2_block *block);
+void rota__h2_block_fini(struct rota__h2_block *block);
+
+/* Makes a head of them. Returns 0; or `h2->why` says why the message is refused, and this how: the status (431, 417)
+ * that answers the request, or the code for the reset, negated. */
+int rota__h2_read_request(struct rota__h2 *h2, struct rota__h2_head *head);
+int rota__h2_read_response(struct rota__h2 *h2, struct rota__h2_head *head);
+int rota__h2_read_trailers(struct rota__h2 *h2, struct rota__h2_head *head);
+
+#endif

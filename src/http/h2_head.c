@@ -1,0 +1,230 @@
+/* Heads of HTTP/2: fields as they come, and what they have to be (RFC 9113, section 8). libnghttp2 has refused what
+ * breaks its rules before: names in upper case, fields of a connection, pseudo-fields that are unknown, repeated,
+ * missing or behind others, lengths that are none. */
+#include "http/chars.h"
+#include "http/h1.h"
+#include "http/h2.h"
+#include "http/url.h"
+
+#include <errno.h>
+
+/* What a block may keep between heads. */
+#define KEPT_TEXT 4096
+#define KEPT_FIELDS 32
+
+void rota__h2_block_begin(struct rota__h2_block *block)
+{
+    block->text.len = block->cookie.len = 0;
+    block->count = block->size = 0;
+    block->is_over = false;
+}
+
+static int add_crumb(struct rota__out *cookie, rota_str value)
+{
+    if (cookie->len)
+        rota__out_add_literal(cookie, "; ");
+    rota__out_add_str(cookie, value);
+    return cookie->err;
+}
+
+static int add_field(struct rota__h2_block *block, rota_str name, rota_str value)
+{
+    if (block->count == block->room) {
+        size_t room = block->room ? block->room * 2 : 16;
+        rota_http_field *fields = rota_resize(block->fields, room * sizeof *fields);
+        if (!fields)
+            return -ENOMEM;
+        block->fields = fields;
+        block->room = room;
+    }
+    block->fields[block->count++] = (rota_http_field){{NULL, name.len}, {NULL, value.len}};
+    rota__out_add_str(&block->text, name);
+    rota__out_add_str(&block->text, value);
+    return block->text.err;
+}
+
+int rota__h2_block_add(struct rota__h2 *h2, rota_str name, rota_str value)
+{
+    struct rota__h2_block *block = &h2->block;
+    block->size += name.len + value.len + 32;
+    block->is_over |= block->size > h2->limits.head;
+    if (!block->is_over && rota_str_equal(name, "cookie"))
+        return add_crumb(&block->cookie, value);
+    /* Four more than fields are pseudo-fields; those are in front. */
+    block->is_over |= block->count == h2->limits.fields + 4;
+    return block->is_over ? 0 : add_field(block, name, value);
+}
+
+void rota__h2_block_trim(struct rota__h2_block *block)
+{
+    if (block->text.room > KEPT_TEXT || block->cookie.room > KEPT_TEXT || block->room > KEPT_FIELDS)
+        rota__h2_block_fini(block);
+}
+
+void rota__h2_block_fini(struct rota__h2_block *block)
+{
+    rota__out_fini(&block->text);
+    rota__out_fini(&block->cookie);
+    rota_free(block->fields);
+    block->fields = NULL;
+    block->count = block->room = 0;
+}
+
+/* ---- Heads */
+
+static int refuse(struct rota__h2 *h2, int how, const char *why)
+{
+    h2->why = why;
+    return how;
+}
+
+static int malformed(struct rota__h2 *h2, const char *why)
+{
+    return refuse(h2, -ROTA__H2_PROTOCOL_ERROR, why);
+}
+
+/* Gives the fields their text, which moves no more. The cookie comes last. */
+static int settle(struct rota__h2_block *block)
+{
+    if (block->cookie.len) {
+        rota_str name = {"cookie", 6};
+        int err = add_field(block, name, (rota_str){"", 0});
+        if (err < 0)
+            return err;
+    }
+    const char *at = block->text.ptr;
+    for (size_t i = 0; i < block->count; i++) {
+        rota_http_field *field = &block->fields[i];
+        field->name.ptr = at;
+        field->value.ptr = at += field->name.len;
+        at += field->value.len;
+    }
+    if (block->cookie.len)
+        block->fields[block->count - 1].value = (rota_str){block->cookie.ptr, block->cookie.len};
+    return 0;
+}
+
+static void read_pseudo(struct rota__h2_head *head, const rota_http_field *field)
+{
+    rota_str value = field->value;
+    if (rota_str_equal(field->name, ":method"))
+        head->method = value;
+    else if (rota_str_equal(field->name, ":scheme"))
+        head->scheme = value;
+    else if (rota_str_equal(field->name, ":authority"))
+        head->authority = value;
+    else if (rota_str_equal(field->name, ":path"))
+        head->target = value;
+    else
+        head->status =
+            (value.ptr[0] - '0') * 100 + (value.ptr[1] - '0') * 10 + (value.ptr[2] - '0');
+}
+
+static void read_fields(struct rota__h2_block *block, struct rota__h2_head *head)
+{
+    size_t i = 0;
+    while (i < block->count && *block->fields[i].name.ptr == ':')
+        read_pseudo(head, &block->fields[i++]);
+    head->fields = block->fields + i;
+    head->count = block->count - i;
+}
+
+/* What the fields say about the message; the Host that there is. Returns as rota__h2_read_request. */
+static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_str *host)
+{
+    bool expects_other = false;
+    for (size_t i = 0; i < head->count; i++) {
+        rota_str name = head->fields[i].name, value = head->fields[i].value;
+        if (rota_str_equal(name, "content-length")) {
+            head->has_length = true;
+            head->length = 0;
+            for (size_t k = 0; k < value.len; k++)
+                head->length = head->length * 10 + (uint64_t)(value.ptr[k] - '0');
+        } else if (rota_str_equal(name, "host")) {
+            *host = value;
+        } else if (rota_str_equal(name, "expect")) {
+            bool known = rota__str_is(value, "100-continue");
+            head->expect_continue |= known;
+            expects_other |= !known;
+        }
+    }
+    return expects_other && h2->is_server ? refuse(h2, 417, "an expectation that is not known") : 0;
+}
+
+/* Section 8.3.1. */
+static int check_authority(struct rota__h2 *h2, struct rota__h2_head *head, rota_str host)
+{
+    const char *port = rota__str_is(head->scheme, "https")  ? ":443"
+                       : rota__str_is(head->scheme, "http") ? ":80"
+                                                            : "";
+    if (host.len && !rota__url_is_authority(host))
+        return malformed(h2, "a Host that is none");
+    if (!head->authority.len)
+        head->authority = host;
+    else if (!rota__url_is_authority(head->authority))
+        return malformed(h2, "an authority that is none");
+    else if (host.len && !rota__url_same_authority(head->authority, host, port))
+        return malformed(h2, "authority and Host differ");
+    return 0;
+}
+
+static int check_target(struct rota__h2 *h2, const struct rota__h2_head *head)
+{
+    if (rota_str_equal(head->method, "CONNECT")) /* section 8.5; libnghttp2 has seen to the rest */
+        return 0;
+    if (!rota__url_is_scheme(head->scheme))
+        return malformed(h2, "a scheme that is none");
+    bool is_star = rota_str_equal(head->target, "*") && rota_str_equal(head->method, "OPTIONS");
+    if (!is_star && (!head->target.len || *head->target.ptr != '/'))
+        return malformed(h2, "a target that is none");
+    if (!rota__chars_are(head->target, ROTA__CHAR_TARGET))
+        return malformed(h2, "a target with a character that must not be there");
+    return 0;
+}
+
+static int read_block(struct rota__h2 *h2, struct rota__h2_head *head, int status)
+{
+    *head = (struct rota__h2_head){.status = 0};
+    if (h2->block.is_over)
+        return refuse(h2, status, "a head over the limit");
+    if (settle(&h2->block) < 0)
+        return refuse(h2, -ROTA__H2_INTERNAL_ERROR, "no memory");
+    read_fields(&h2->block, head);
+    return head->count > h2->limits.fields ? refuse(h2, status, "too many fields") : 0;
+}
+
+int rota__h2_read_request(struct rota__h2 *h2, struct rota__h2_head *head)
+{
+    rota_str host = {NULL, 0};
+    int refused = read_block(h2, head, 431);
+    if (refused)
+        return refused;
+    if (!head->method.len || !rota__chars_are(head->method, ROTA__CHAR_TOKEN))
+        return malformed(h2, "no method");
+    int later = read_meaning(h2, head, &host);
+    refused = check_authority(h2, head, host);
+    if (!refused)
+        refused = check_target(h2, head);
+    return refused ? refused : later;
+}
+
+int rota__h2_read_response(struct rota__h2 *h2, struct rota__h2_head *head)
+{
+    rota_str host;
+    int refused = read_block(h2, head, -ROTA__H2_ENHANCE_YOUR_CALM);
+    if (refused)
+        return refused;
+    if (head->status < 100 || head->status == 101) /* section 8.6 */
+        return malformed(h2, "a status that is none");
+    return read_meaning(h2, head, &host);
+}
+
+int rota__h2_read_trailers(struct rota__h2 *h2, struct rota__h2_head *head)
+{
+    int refused = read_block(h2, head, -ROTA__H2_ENHANCE_YOUR_CALM);
+    for (size_t i = 0; !refused && i < head->count; i++) {
+        if (rota__h1_is_no_trailer(head->fields[i].name))
+            refused = malformed(h2, "a trailer that frames the message");
+    }
+    return refused;
+}
