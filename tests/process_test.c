@@ -6,15 +6,22 @@
 #include "harness.h"
 
 #include <rota.h>
+#include <rota/test.h>
 
 #include <elf.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -557,6 +564,55 @@ TEST(process_ends_with_the_block_of_a_cancelled_task)
     run(cancel_holder);
 }
 
+static int time_out_holder(void *arg)
+{
+    pid_t pid = 0;
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        ROTA_AUTO(rota_process) p = NULL;
+        ROTA_SHIELD
+        {
+            p = spawn_ready("echo ready; exec sleep 1000");
+        }
+        pid = rota_process_pid(p);
+        err = rota_sleep(ROTA_NEVER);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK_INT(kill(pid, 0), ==, -1);
+    return 0;
+}
+
+TEST(process_ends_with_the_block_that_a_deadline_ends)
+{
+    run_virtual(time_out_holder);
+}
+
+static int spawn_talk_and_wait(void *arg)
+{
+    ROTA_SCOPED(rota_communication) c = {.input = {"x\n", 2}};
+    int code = rota_process_run(ROTA_SHELL("cat; echo y >&2"), NULL, &c);
+    if (code < 0)
+        return code;
+    ROTA_AUTO(rota_process) p = NULL;
+    rota_process_options o = {.out = ROTA_PROCESS_PIPE, .group = true, .grace = ROTA_MINUTE};
+    int err = rota_process_spawn(ROTA_SHELL("sleep 1000 & echo; sleep 1000"), &o, &p);
+    rota_str line;
+    if (err == 0)
+        err = rota_stream_read_line(rota_process_out(p), &line);
+    return err < 0 ? err : rota_process_terminate(p, ROTA_MINUTE, NULL);
+}
+
+/* A zombie would stay, so one look at the end finds it whichever run has left it. */
+TEST_WITH(whatever_fails_no_child_is_left, .without_faults = true, .seconds = 60)
+{
+    static const rota_test_fault faults[] = {ROTA_TEST_ALLOCATION, ROTA_TEST_SYSCALL,
+                                             ROTA_TEST_SUSPENSION};
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(rota_test_each_fault(faults[i], spawn_talk_and_wait, NULL), >=, 0);
+        CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
+    }
+}
+
 static int leave_running(void *arg)
 {
     rota_process **processes = arg;
@@ -912,9 +968,9 @@ TEST(output_of_a_grandchild_is_waited_for_where_that_is_wanted)
 static int close_and_stay(void *arg)
 {
     ROTA_SCOPED(rota_communication) c = {.input = {"x", 1}};
+    /* Both lines at once: time must not jump to the deadline while the child has not spoken yet. */
     ROTA_AUTO(rota_process)
-    p = spawn(ROTA_SHELL("echo said; exec <&- >&- 2>&-; trap 'exit 5' TERM; while :; do :; done"),
-              &piped);
+    p = spawn_ready("printf 'ready\\nsaid\\n'; exec <&- >&- 2>&-; while :; do :; done");
     int err = 0;
     ROTA_TIMEOUT (ROTA_MINUTE) {
         err = rota_process_communicate(p, &c);
@@ -1018,12 +1074,15 @@ TEST_WITH(too_many_processes_are_an_error, .without_faults = true)
     CHECK_OK(setrlimit(RLIMIT_NPROC, &before)); /* leak checkers start a thread */
 }
 
+/* One that stays must not hold another's pipe: then that one's output would not end. */
 static int spawn_some(void *arg)
 {
+    ROTA_AUTO(rota_process) stays = spawn(ROTA_ARGV("cat"), &piped);
     for (int i = 0; i < 10; i++) {
         rota_process_options o = {.in = ROTA_PROCESS_NULL};
         expect(ROTA_ARGV("ls", "/proc/self/fd"), &o, "0\n1\n2\n3\n");
     }
+    CHECK(!rota_process_done(stays));
     return 0;
 }
 
@@ -1041,6 +1100,62 @@ TEST_WITH(loops_in_several_threads_spawn_at_once, .without_faults = true)
         CHECK_INT(pthread_create(&threads[i], NULL, run_some, NULL), ==, 0);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
+}
+
+/* ---- Old kernels, and the filters of containers, that refuse what is newer than fork(2) */
+
+#define REFUSE(call, error)                                \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)(error))
+
+static void refuse_new_calls(int error)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        REFUSE(close_range, error),
+        REFUSE(pidfd_open, error),
+        REFUSE(pidfd_send_signal, error),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_PIDFD, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        SKIP("no seccomp filters here: %s", strerror(errno));
+}
+
+static int do_it_the_old_way(void *arg)
+{
+    CHECK_OK(leak_nothing(NULL));
+    CHECK_OK(fail_to_start(NULL));
+    CHECK_OK(all_ends(NULL));
+    CHECK_OK(free_under_waiters(NULL));
+    CHECK_OK(cancel_holder(NULL));
+    CHECK_OK(terminate_willing(NULL));
+    CHECK_OK(spawn_group(NULL));
+    return feed_the_unwilling(NULL);
+}
+
+TEST(unknown_calls_are_done_without)
+{
+    refuse_new_calls(ENOSYS);
+    run(do_it_the_old_way);
+}
+
+TEST(forbidden_calls_are_done_without)
+{
+    refuse_new_calls(EPERM);
+    run(do_it_the_old_way);
+}
+
+TEST(without_pidfds_the_program_may_reap_its_children_all_the_same)
+{
+    refuse_new_calls(ENOSYS);
+    signal(SIGCHLD, SIG_IGN);
+    run(lose_status);
 }
 
 /* ---- Misuse */

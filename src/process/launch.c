@@ -91,22 +91,82 @@ IN_CHILD static void child_take_descriptors(struct child *child)
     }
 }
 
-/* All but what is passed, whether or not it is marked close-on-exec. Where seccomp refuses the call, only
- * that mark counts. */
-IN_CHILD static void child_close_others(struct child *child)
+IN_CHILD static bool child_close_range(int first, unsigned last)
+{
+    return syscall(SYS_close_range, first, last, 0) == 0;
+}
+
+/* Everything between the numbers that stay. Returns false where seccomp refuses the call. */
+IN_CHILD static bool child_close_ranges(const struct child *child)
 {
     const struct rota__launch *launch = child->launch;
     int from = 3;
+    bool ok = true;
     for (size_t i = 0; i < launch->passed_count; i++) {
         int kept = launch->passed[i].to;
         if (kept > from)
-            syscall(SYS_close_range, from, kept - 1, 0);
+            ok = ok && child_close_range(from, (unsigned)kept - 1);
         if (kept >= from)
             from = kept + 1;
     }
     if (child->report_fd > from)
-        syscall(SYS_close_range, from, child->report_fd - 1, 0);
-    syscall(SYS_close_range, child->report_fd + 1, ~0u, 0);
+        ok = ok && child_close_range(from, (unsigned)child->report_fd - 1);
+    return ok && child_close_range(child->report_fd + 1, ~0u);
+}
+
+IN_CHILD static bool child_keeps(const struct child *child, int fd)
+{
+    const struct rota__launch *launch = child->launch;
+    for (size_t i = 0; i < launch->passed_count; i++) {
+        if (launch->passed[i].to == fd)
+            return true;
+    }
+    return fd < 3 || fd == child->report_fd;
+}
+
+/* The number that a name in /proc/self/fd is, or -1. */
+IN_CHILD static int child_number(const char *name)
+{
+    int n = 0;
+    for (; *name; name++) {
+        if (*name < '0' || *name > '9')
+            return -1;
+        n = n * 10 + (*name - '0');
+    }
+    return n;
+}
+
+/* As getdents64(2) writes it. */
+struct entry {
+    uint64_t inode;
+    int64_t next;
+    unsigned short size;
+    unsigned char type;
+    char name[];
+};
+
+IN_CHILD static void child_close_listed(const struct child *child)
+{
+    _Alignas(struct entry) char entries[2048];
+    long list = syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY), len;
+    while (list >= 0 && (len = syscall(SYS_getdents64, list, entries, sizeof entries)) > 0) {
+        for (long at = 0; at < len;) {
+            const struct entry *entry = (const struct entry *)(const void *)(entries + at);
+            int fd = child_number(entry->name);
+            if (fd >= 0 && fd != list && !child_keeps(child, fd))
+                syscall(SYS_close, fd);
+            at += entry->size;
+        }
+    }
+    if (list >= 0)
+        syscall(SYS_close, list);
+}
+
+/* All but what is passed, whether or not it is marked close-on-exec. Without /proc only that mark counts. */
+IN_CHILD static void child_close_others(const struct child *child)
+{
+    if (!child_close_ranges(child))
+        child_close_listed(child);
 }
 
 /* In the kernel's own layout, in which the handler stands first and zero is the default action. */
@@ -171,7 +231,8 @@ int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define CLONE clone
 #endif
 
-/* qemu-user knows no CLONE_PIDFD. The child cannot have been reaped in between, so its number is its own. */
+/* qemu-user knows no CLONE_PIDFD. The child cannot have been reaped in between, so its number is its own.
+ * Where filters refuse pidfd_open(2), too, -1 stands for the descriptor. */
 static int clone_and_open(struct child *child, int flags, int *ret_pidfd)
 {
     pid_t pid = (pid_t)rota__sys_result(
@@ -179,12 +240,12 @@ static int clone_and_open(struct child *child, int flags, int *ret_pidfd)
     if (pid < 0)
         return pid;
     int fd = (int)rota__sys_result(syscall(SYS_pidfd_open, pid, 0));
-    if (fd < 0) {
+    if (fd < 0 && !rota__process_refused(fd)) {
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         return fd;
     }
-    *ret_pidfd = fd;
+    *ret_pidfd = fd < 0 ? -1 : fd;
     return pid;
 }
 
@@ -234,10 +295,10 @@ static void tell_failure(const struct rota__launch *launch, struct report report
              what, rota_strerror(-report.error));
 }
 
-static void reap_failed(int pidfd)
+static void reap_failed(pid_t pid, int pidfd)
 {
     siginfo_t info;
-    while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+    while (rota__process_waitid(pid, pidfd, &info, WEXITED) == -EINTR)
         continue;
     rota__sys_close(pidfd);
 }
@@ -258,7 +319,7 @@ static int child_start(struct child *child, pid_t *ret_pid, int *ret_pidfd)
     if (pid < 0)
         return pid;
     if (report.error) {
-        reap_failed(pidfd);
+        reap_failed(pid, pidfd);
         tell_failure(child->launch, report);
         return -report.error;
     }

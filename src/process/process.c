@@ -25,6 +25,10 @@
 #define PIDFD_SIGNAL_PROCESS_GROUP 4 /* Linux 6.9 */
 #endif
 
+/* Between looks, where there is no descriptor to wait for. */
+#define PAUSE_FIRST (ROTA_MILLISECOND / 2)
+#define PAUSE_MOST (20 * ROTA_MILLISECOND)
+
 enum { IN, OUT, ERR };
 
 struct rota_process {
@@ -32,7 +36,7 @@ struct rota_process {
     rota_loop *loop;        /* NULL once that has ended, and this with it */
     rota_stream *streams[3];
     pid_t pid;
-    int pidfd;
+    int pidfd; /* -1 where filters refuse it */
     bool group, ended, reaped, closing;
     int error; /* why the status is not known */
     rota_process_status status;
@@ -232,8 +236,8 @@ static bool process_collect(rota_process *p, int how)
     if (p->ended)
         return true;
     do
-        err = (int)rota__sys_result(waitid((idtype_t)P_PIDFD, (id_t)p->pidfd, &info,
-                                           WEXITED | how | (p->group ? WNOWAIT : 0)));
+        err =
+            rota__process_waitid(p->pid, p->pidfd, &info, WEXITED | how | (p->group ? WNOWAIT : 0));
     while (err == -EINTR);
     if (err == 0 && info.si_pid == 0)
         return false;
@@ -268,16 +272,23 @@ static int process_check(const rota_process *p, const char *call)
 
 static const struct rota__wait_kind exiting = {"process exit", rota__op_abort};
 
+static int process_await_pidfd(rota_process *p)
+{
+    struct rota__op op = {
+        .kind = ROTA__OP_POLL, .loop = p->loop, .poll_fd = p->pidfd, .events = ROTA_READABLE};
+    return (int)rota__op_await(&op, &exiting);
+}
+
+/* Without a pidfd it is looked for the end after longer and longer pauses. */
 static int process_await(rota_process *p)
 {
-    while (!process_collect(p, WNOHANG)) {
-        struct rota__op op = {
-            .kind = ROTA__OP_POLL, .loop = p->loop, .poll_fd = p->pidfd, .events = ROTA_READABLE};
-        ssize_t n = rota__op_await(&op, &exiting);
-        if (n < 0)
-            return (int)n;
+    rota_time pause = PAUSE_FIRST;
+    int err = 0;
+    while (err >= 0 && !process_collect(p, WNOHANG)) {
+        err = p->pidfd < 0 ? rota_sleep(pause) : process_await_pidfd(p);
+        pause = 2 * pause < PAUSE_MOST ? 2 * pause : PAUSE_MOST;
     }
-    return 0;
+    return err < 0 ? err : 0;
 }
 
 int rota_process_wait(rota_process *p, rota_process_status *ret_status)
@@ -305,26 +316,24 @@ bool rota_process_done(rota_process *p)
 
 /* ---- Signals */
 
-/* To a group through its leader, who is not reaped yet. Kernels before 6.9 go by the number, which is the
- * group's unless the kernel reaps children by itself. */
-static int process_signal_group(const rota_process *p, int number)
+/* By its number, which is its own as long as it is not reaped. */
+static int process_signal_number(const rota_process *p, int number)
 {
-    int err = (int)rota__sys_result(
-        syscall(SYS_pidfd_send_signal, p->pidfd, number, NULL, PIDFD_SIGNAL_PROCESS_GROUP));
-    if (err == -EINVAL || err == -ENOSYS)
-        err = (int)rota__sys_result(kill(-p->pid, number));
-    return err;
+    return (int)rota__sys_result(kill(p->group ? -p->pid : p->pid, number));
 }
 
+/* To a group through its leader, who is not reaped yet. Kernels before 6.9 go by the number, which is the
+ * group's unless the kernel reaps children by itself; so do valgrind, and filters that refuse the call. */
 static int process_signal(const rota_process *p, int number)
 {
     if (p->reaped)
         return -ESRCH;
-    if (p->group)
-        return process_signal_group(p, number);
-    int err = (int)rota__sys_result(syscall(SYS_pidfd_send_signal, p->pidfd, number, NULL, 0));
-    if (err == -ENOSYS) /* valgrind; it is not reaped, so the number is its own */
-        err = (int)rota__sys_result(kill(p->pid, number));
+    if (p->pidfd < 0)
+        return process_signal_number(p, number);
+    int err = (int)rota__sys_result(syscall(SYS_pidfd_send_signal, p->pidfd, number, NULL,
+                                            p->group ? PIDFD_SIGNAL_PROCESS_GROUP : 0));
+    if (rota__process_refused(err) || (p->group && err == -EINVAL))
+        err = process_signal_number(p, number);
     return err;
 }
 
@@ -389,7 +398,7 @@ static void process_stop(rota_process *p)
     process_collect(p, 0);
     if (!p->reaped) {
         siginfo_t info;
-        waitid((idtype_t)P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
+        rota__process_waitid(p->pid, p->pidfd, &info, WEXITED | WNOHANG);
         p->reaped = true;
     }
 }
