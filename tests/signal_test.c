@@ -9,7 +9,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -244,6 +246,137 @@ TEST_WITH(storm_of_signals_starves_nobody_and_its_last_one_is_heard, .without_fa
     run(weather_the_storm);
 }
 
+/* ---- A storm from another process on loops in several threads */
+
+enum { LOOPS = 4, ROUNDS = 20 };
+
+static const int kinds[] = {SIGUSR1, SIGCHLD, SIGTERM};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* Shared with the sender. */
+struct outside {
+    atomic_int round;               /* the sender's; beyond ROUNDS it is over */
+    atomic_int heard[LOOPS][KINDS]; /* the round that it was when the signal was heard last */
+    atomic_int ended;
+    atomic_long sent;
+};
+
+static struct outside *outside;
+
+static bool all_have_heard(int round)
+{
+    for (int i = 0; i < LOOPS * KINDS; i++) {
+        if (outside->heard[i / KINDS][i % KINDS] < round)
+            return false;
+    }
+    return true;
+}
+
+/* Whatever of a round gets lost in the crowd, what is sent last has to be heard by everybody. */
+static _Noreturn void send_storm(pid_t to)
+{
+    long in_a_round = STORM / ROUNDS / test_scale();
+    while (outside->round == 0)
+        sched_yield();
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (long i = 0; i < in_a_round; i++)
+            kill(to, kinds[i % KINDS]);
+        outside->round = round;
+        for (int i = 0; i < KINDS; i++)
+            kill(to, kinds[i]);
+        outside->sent += in_a_round + KINDS;
+        while (!all_have_heard(round))
+            sched_yield();
+    }
+    outside->round = ROUNDS + 1;
+    while (outside->ended < LOOPS) {
+        kill(to, SIGUSR1);
+        sched_yield();
+    }
+    _exit(0);
+}
+
+static pthread_barrier_t listening, done;
+static long allocations;
+
+static int kind_of(int number)
+{
+    for (int i = 0; i < KINDS; i++) {
+        if (kinds[i] == number)
+            return i;
+    }
+    FAIL("signal %d", number);
+}
+
+static int weather_outside(void *arg)
+{
+    atomic_int *heard = arg;
+    ROTA_SCOPED(rota_signals) s = ROTA_SIGNALS_INIT;
+    rota_task *other;
+    int turns = 0;
+    for (int i = 0; i < KINDS; i++)
+        listen_for(&s, kinds[i]);
+    CHECK_OK(rota_spawn(count_turns, &turns, &other));
+    CHECK_OK(rota_yield());
+    pthread_barrier_wait(&listening); /* all are here */
+    pthread_barrier_wait(&listening); /* all is counted */
+    do {
+        int kind = kind_of(rota_signals_next(&s));
+        heard[kind] = outside->round;
+        CHECK_INT(rota__alloc_live(), <=, allocations); /* a storm takes no room */
+    } while (outside->round <= ROUNDS);
+    CHECK_INT(turns, >, ROUNDS);
+    outside->ended++;
+    pthread_barrier_wait(&done); /* who ends earlier would make room */
+    rota_task_cancel(other);
+    CHECK_INT(rota_join(other), ==, -ECANCELED);
+    return 0;
+}
+
+static void *run_outside(void *arg)
+{
+    CHECK_OK(rota_run(weather_outside, arg));
+    return NULL;
+}
+
+/* Is interrupted in the midst of what a handler must not do. */
+static void *allocate_all_the_time(void *arg)
+{
+    while (outside->round <= ROUNDS)
+        free(memset(malloc(100), 1, 100));
+    return NULL;
+}
+
+TEST_WITH(storm_from_another_process_loses_no_last_signal_in_any_thread, .without_faults = true,
+          .seconds = 60)
+{
+    outside =
+        mmap(NULL, sizeof *outside, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(outside != MAP_FAILED);
+    pid_t here = getpid(), sender = fork();
+    if (sender == 0)
+        send_storm(here);
+    pthread_t threads[LOOPS + 1];
+    pthread_barrier_init(&listening, NULL, LOOPS + 1);
+    pthread_barrier_init(&done, NULL, LOOPS);
+    for (int i = 0; i < LOOPS; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, run_outside, outside->heard[i]), ==, 0);
+    CHECK_INT(pthread_create(&threads[LOOPS], NULL, allocate_all_the_time, NULL), ==, 0);
+    sigset_t all;
+    sigfillset(&all); /* the kernel would always choose this thread */
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    pthread_barrier_wait(&listening);
+    allocations = rota__alloc_live();
+    pthread_barrier_wait(&listening);
+    outside->round = 1;
+    for (int i = 0; i <= LOOPS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_INT(waitpid(sender, NULL, 0), ==, sender);
+    CHECK_INT(outside->sent, >=, STORM / test_scale());
+    for (int i = 0; i < KINDS; i++)
+        CHECK_PTR(handler_of(kinds[i]), ==, SIG_DFL);
+}
+
 /* ---- Several listeners */
 
 static int two_listeners(void *arg)
@@ -266,10 +399,6 @@ TEST(each_listener_of_a_loop_gets_the_signal)
     run(two_listeners);
     CHECK_PTR(handler_of(SIGUSR1), ==, SIG_DFL);
 }
-
-enum { LOOPS = 4 };
-
-static pthread_barrier_t listening, done;
 
 static int listen_in_thread(void *arg)
 {
