@@ -657,6 +657,80 @@ TEST_WITH(workers_end_with_their_supervisor, .without_faults = true)
     close(ends[0]);
 }
 
+/* As a terminal does, which sends Ctrl-C to all: the workers hear it twice. */
+static int stop_in_a_block(void *arg)
+{
+    struct births *births = arg;
+    int index = rota_worker_index(), err = 0;
+    ROTA_UNTIL_STOP
+    {
+        be_born(births);
+        while (births->all < WORKERS && err == 0)
+            err = rota_sleep(ROTA_MILLISECOND);
+        if (index == 0)
+            kill(0, SIGINT);
+        err = forever(NULL);
+        ROTA_SHIELD
+        {
+            rota_sleep(5 * ROTA_MILLISECOND); /* the supervisor's word comes meanwhile */
+        }
+    }
+    births->stage += err == -ECANCELED;
+    return 0;
+}
+
+TEST_WITH(a_stop_block_in_a_worker_is_stopped_once_by_ctrl_c, .without_faults = true)
+{
+    struct births *births = shared(sizeof *births);
+    CHECK_INT(rota_run_worker_processes(WORKERS, stop_in_a_block, births), ==, 0);
+    CHECK_INT(births->all, ==, WORKERS);
+    CHECK_INT(births->stage, ==, WORKERS);
+}
+
+static int stop_threads_in_a_block(void *arg)
+{
+    atomic_int *arrived = arg;
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        if (++*arrived == WORKERS)
+            kill(getpid(), SIGTERM);
+        err = forever(NULL);
+    }
+    CHECK_OK(rota_check());
+    return err == -ECANCELED ? 0 : -EIO;
+}
+
+TEST_WITH(a_stop_block_in_each_worker_thread_is_left_by_one_signal, .without_faults = true)
+{
+    atomic_int arrived = 0;
+    CHECK_INT(rota_run_workers(WORKERS, stop_threads_in_a_block, &arrived), ==, 0);
+}
+
+static int count_and_sleep(void *arg)
+{
+    if (++*(atomic_int *)arg == WORKERS)
+        kill(getpid(), SIGTERM);
+    return forever(NULL);
+}
+
+static int run_until_stop(void *arg)
+{
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        err = rota_run_workers(WORKERS, count_and_sleep, arg);
+    }
+    CHECK_OK(rota_check());
+    return err;
+}
+
+TEST_WITH(a_stop_block_around_worker_threads_cancels_them, .without_faults = true)
+{
+    atomic_int arrived = 0;
+    CHECK_INT(rota_run(run_until_stop, &arrived), ==, -ECANCELED);
+}
+
 /* ---- Processes: renewal, and load */
 
 static int listen_until_renewed(void *arg)
@@ -688,24 +762,51 @@ TEST_WITH(sighup_replaces_the_workers_one_by_one, .without_faults = true)
 
 #define REQUESTS 400
 #define KILLS 8
+#define CLIENTS 4
+
+/* Goes there and back, and is more than one segment. */
+struct message {
+    int request;
+    pid_t worker; /* of the reply */
+    char body[100 * 1000];
+};
+
+static void message_fill(struct message *m, int request)
+{
+    m->request = request;
+    memset(m->body, 'a' + request % 26, sizeof m->body);
+}
+
+static bool message_is_whole(const struct message *m)
+{
+    for (size_t i = 0; i < sizeof m->body; i++) {
+        if (m->body[i] != 'a' + m->request % 26)
+            return false;
+    }
+    return true;
+}
 
 /* The durable state of a service: what is acknowledged is noted here before. */
 struct ledger {
     atomic_int port;
     atomic_bool noted[REQUESTS];
     atomic_int births;
+    atomic_int pid[WORKERS]; /* of those that listen */
 };
 
 static int note_requests(rota_stream *s, void *arg)
 {
     struct ledger *ledger = arg;
-    int request;
-    while (rota_stream_read_exact(s, &request, sizeof request) >= 0) {
-        ledger->noted[request] = true;
-        int reply = getpid();
-        if (rota_stream_write(s, &reply, sizeof reply) < 0)
+    struct message *m = malloc(sizeof *m);
+    CHECK(m);
+    while (rota_stream_read_exact(s, m, sizeof *m) >= 0) {
+        CHECK(message_is_whole(m));
+        ledger->noted[m->request] = true;
+        m->worker = getpid();
+        if (rota_stream_write(s, m, sizeof *m) < 0)
             break;
     }
+    free(m);
     return 0;
 }
 
@@ -718,66 +819,80 @@ static int serve_the_ledger(void *arg)
         return err;
     ledger->port = rota_listener_port(l);
     ledger->births++;
+    ledger->pid[rota_worker_index()] = getpid();
     err = rota_serve(l, note_requests, ledger, NULL);
     return err == -ECANCELED ? 0 : err;
 }
 
-struct client {
+struct load {
     struct ledger *ledger;
-    int first, step;
-    int *kills; /* left */
-    bool acknowledged[REQUESTS];
+    int next, answered;
 };
 
-static int ask_until_answered(struct client *c, rota_stream **s, int request)
+static void ask_until_answered(const struct ledger *ledger, rota_stream **s, int request)
 {
+    static struct message messages[CLIENTS];
+    struct message *m = &messages[request % CLIENTS];
     for (;;) {
-        int reply = 0, err = *s ? 0 : rota_tcp_connect("127.0.0.1", c->ledger->port, NULL, s);
+        int err = *s ? 0 : rota_tcp_connect("127.0.0.1", ledger->port, NULL, s);
+        message_fill(m, request);
         if (err == 0)
-            err = rota_stream_write(*s, &request, sizeof request);
+            err = rota_stream_write(*s, m, sizeof *m);
         if (err == 0)
-            err = (int)rota_stream_read_exact(*s, &reply, sizeof reply);
+            err = rota_stream_read_exact(*s, m, sizeof *m);
         if (err >= 0)
-            return reply;
+            break;
         *s = rota_stream_free(*s); /* reset, refused: it tries again */
-        rota_sleep(ROTA_MILLISECOND);
+        CHECK_OK(rota_sleep(ROTA_MILLISECOND));
     }
+    CHECK_INT(m->request, ==, request);
+    CHECK_INT(m->worker, !=, 0);
+    CHECK(message_is_whole(m));
+    CHECK(ledger->noted[request]); /* nothing acknowledged is lost */
 }
 
 static int ask_the_ledger(void *arg)
 {
-    struct client *c = arg;
+    struct load *load = arg;
     ROTA_AUTO(rota_stream) s = NULL;
-    for (int request = c->first; request < REQUESTS; request += c->step) {
-        int pid = ask_until_answered(c, &s, request);
-        c->acknowledged[request] = true;
-        if (request % (REQUESTS / KILLS) == 7 && *c->kills > 0) {
-            --*c->kills;
-            kill(pid, SIGKILL);
-        } else if (request % 5 == 0) {
+    int first = load->next++;
+    for (int request = first; request < REQUESTS; request += CLIENTS) {
+        ask_until_answered(load->ledger, &s, request);
+        load->answered++;
+        if (request % 5 == 0)
             s = rota_stream_free(s);
-        }
+    }
+    return 0;
+}
+
+/* Each is killed but once: so many deaths are so many births. */
+static int kill_at_random(void *arg)
+{
+    struct load *load = arg;
+    int killed[WORKERS] = {0};
+    unsigned random = 1;
+    for (int kills = 0; kills < KILLS;) {
+        int worker = rand_r(&random) % WORKERS, pid = load->ledger->pid[worker];
+        CHECK_OK(rota_sleep(rand_r(&random) % 1000 * ROTA_MICROSECOND));
+        if (pid == killed[worker] || load->answered < kills * REQUESTS / (KILLS + 2))
+            continue;
+        CHECK_OK(kill(pid, SIGKILL));
+        killed[worker] = pid;
+        kills++;
     }
     return 0;
 }
 
 static int load_and_kill(void *arg)
 {
-    static struct client clients[4];
-    int kills = KILLS;
+    struct load load = {.ledger = arg};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
-    for (int i = 0; i < 4; i++) {
-        clients[i] = (struct client){arg, i, 4, &kills, {0}};
-        rota_group_spawn(&g, ask_the_ledger, &clients[i]);
-    }
+    for (int i = 0; i < CLIENTS; i++)
+        rota_group_spawn(&g, ask_the_ledger, &load);
+    rota_group_spawn(&g, kill_at_random, &load);
     CHECK_OK(rota_group_wait(&g));
-    struct ledger *ledger = arg;
-    for (int i = 0; i < REQUESTS; i++) {
-        CHECK(clients[i % 4].acknowledged[i]);
-        CHECK(ledger->noted[i]); /* nothing acknowledged is lost */
-    }
-    CHECK_INT(kills, ==, 0);
-    while (ledger->births < WORKERS + KILLS) /* the dead were replaced, and the new ones listen */
+    CHECK_INT(load.answered, ==, REQUESTS);
+    while (load.ledger->births < WORKERS + KILLS) /* the new ones listen, too */
         CHECK_OK(rota_sleep(ROTA_MILLISECOND));
     return 0;
 }
@@ -785,6 +900,7 @@ static int load_and_kill(void *arg)
 TEST_WITH(workers_killed_under_load_lose_nothing_acknowledged, .without_faults = true,
           .seconds = 60)
 {
+    int fds = test_open_fds();
     struct ledger *ledger = shared(sizeof *ledger);
     pid_t supervisor = getpid(), load = fork();
     if (load == 0) {
@@ -799,4 +915,8 @@ TEST_WITH(workers_killed_under_load_lose_nothing_acknowledged, .without_faults =
     int status;
     CHECK_INT(waitpid(load, &status, 0), ==, load);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1); /* none is left */
+    CHECK_INT(test_open_fds(), ==, fds);
+    for (int i = 0; i < WORKERS; i++)
+        CHECK_INT(kill(ledger->pid[i], 0), ==, -1);
 }
