@@ -1,5 +1,5 @@
-/* A TCP echo server: sends back what it receives, a task a connection, until SIGINT. On one loop, or on
- * many in threads or processes. */
+/* A TCP echo server: sends back what it receives, a task a connection, until SIGINT or SIGTERM.
+ * On one loop, or on many in threads or processes. */
 #include <rota.h>
 
 #include <getopt.h>
@@ -23,6 +23,8 @@ static int serve(void *arg)
     const int *port = arg;
     ROTA_AUTO(rota_listener) l = NULL;
     int err = rota_worker_listen("localhost", *port, NULL, &l);
+    if (err == -ECANCELED)
+        return err; /* stopped before it began */
     if (err < 0) {
         fprintf(stderr, "echo: cannot listen on port %d: %s\n", *port, rota_strerror(err));
         return err;
@@ -31,8 +33,26 @@ static int serve(void *arg)
         printf("port %d\n", rota_listener_port(l));
         fflush(stdout);
     }
-    err = rota_serve(l, echo, NULL, NULL);
-    return err == -ECANCELED ? 0 : err; /* SIGINT is how it ends */
+    rota_serve_options options = {.grace = 1 * ROTA_SECOND};
+    return rota_serve(l, echo, NULL, &options);
+}
+
+struct how {
+    int threads; /* -1: none but this one */
+    int port;
+};
+
+/* Stopping the one task stops whatever it waits for. Processes have a supervisor for that. */
+static int serve_until_stop(void *arg)
+{
+    struct how *how = arg;
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        err = how->threads < 0 ? serve(&how->port)
+                               : rota_run_workers((unsigned)how->threads, serve, &how->port);
+    }
+    return err;
 }
 
 static int usage(FILE *out)
@@ -40,7 +60,8 @@ static int usage(FILE *out)
     fprintf(out,
             "usage: echo [--workers N | --processes N] PORT\n"
             "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
-            "port. Prints `port N` once it listens; ends on SIGINT.\n"
+            "port. Prints `port N` once it listens. Ends on SIGINT or SIGTERM: takes no more, and\n"
+            "gives those that are open a second.\n"
             "\n"
             "  --workers N    on N threads, a loop each; 0: as many as processors\n"
             "  --processes N  in N processes, which are replaced when they die\n");
@@ -64,13 +85,13 @@ int main(int argc, char **argv)
                                             {"processes", required_argument, NULL, 'p'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    int how = 0, n = 0;
+    int option = 0, n = 0;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'h')
             return usage(stdout);
-        if (c == '?' || how)
+        if (c == '?' || option)
             return usage(stderr);
-        how = c;
+        option = c;
         n = number(optarg, 4096, "N");
     }
     if (optind != argc - 1)
@@ -78,8 +99,8 @@ int main(int argc, char **argv)
     int port = number(argv[optind], 65535, "PORT");
     if (n < 0 || port < 0)
         return 2;
-    int err = how == 'w'   ? rota_run_workers((unsigned)n, serve, &port)
-              : how == 'p' ? rota_run_worker_processes((unsigned)n, serve, &port)
-                           : rota_run(serve, &port);
-    return err < 0;
+    struct how how = {option == 'w' ? n : -1, port};
+    int err = option == 'p' ? rota_run_worker_processes((unsigned)n, serve, &port)
+                            : rota_run(serve_until_stop, &how);
+    return err < 0 && err != -ECANCELED; /* a signal is how it ends */
 }

@@ -7,12 +7,12 @@
 
 static const char usage[] =
     "usage: proxy LISTEN TARGET [OPTION VALUE]...   where LISTEN and TARGET are HOST:PORT\n\n"
-    "Forwards TCP connections from LISTEN to TARGET until Ctrl-C; then takes no more, lets those\n"
-    "that are open end, and prints statistics. Port 0 takes a free one, which is printed.\n\n"
+    "Forwards TCP connections from LISTEN to TARGET until Ctrl-C or SIGTERM; then takes no\n"
+    "more, lets those that are open end, and prints statistics. Port 0 takes a free one.\n\n"
     "  --connect-timeout SECONDS  give TARGET up when it does not answer (default 5)\n"
     "  --idle-timeout SECONDS     end a connection when nothing was sent either way (default 300)\n"
     "  --limit N                  so many connections at once, others wait (default 10000)\n"
-    "  --grace SECONDS            how long open connections may go on after Ctrl-C (default 5)\n";
+    "  --grace SECONDS            how long open connections may go on after that (default 5)\n";
 
 static struct option {
     const char *name;
@@ -71,20 +71,17 @@ static int serve(rota_stream *client, void *arg)
               rota_strerror(err));
         return 0;
     }
-
     rota_timeout idle;
     rota_timeout_begin(&idle, seconds(IDLE_TIMEOUT));
     struct flow up = {client, target, &idle, &stats.sent};
     struct flow down = {target, client, &idle, &stats.received};
     rota_group group = ROTA_GROUP_INIT;
+    rota_group_spawn(&group, forward, &up);
     rota_group_spawn(&group, forward, &down);
-    err = forward(&up);
-    if (err < 0)
-        rota_group_cancel(&group);
-    int down_err = rota_group_wait(&group);
+    err = rota_group_wait(&group); /* one that fails ends the other */
     bool was_idle = rota_timeout_end(&idle) < 0;
     stats.idle += was_idle;
-    stats.broken += !was_idle && (err < 0 || down_err < 0);
+    stats.broken += !was_idle && err < 0;
     return 0;
 }
 
@@ -106,7 +103,10 @@ static int proxy(void *arg)
     printf("port %d\n", rota_listener_port(listener));
     fflush(stdout);
     rota_serve_options serving = {(size_t)opts[LIMIT].value, seconds(GRACE)};
-    err = rota_serve(listener, serve, NULL, &serving);
+    ROTA_UNTIL_STOP
+    {
+        err = rota_serve(listener, serve, NULL, &serving);
+    }
     printf("%lu connections: %lu failed to connect, %lu idle too long, %lu broken off\n"
            "%lu bytes to the target, %lu back\n",
            stats.connections, stats.failed, stats.idle, stats.broken, stats.sent, stats.received);

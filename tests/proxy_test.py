@@ -96,8 +96,8 @@ class Proxy:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def interrupt(self):
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number=signal.SIGINT):
+        self.process.send_signal(number)
 
     def end(self):
         """Waits for the end; returns the statistics and what was complained about."""
@@ -424,17 +424,18 @@ def connections_over_the_limit_wait():
 
 @case
 def interrupt_lets_open_connections_end():
-    with target(echo) as listener, Proxy(port_of(listener), "--grace", 60) as proxy, proxy.connect() as s:
-        s.sendall(b"one")
-        check(s.recv(10) == b"one")
-        proxy.interrupt()
-        wait_until(lambda: is_refused(proxy.port), "it still listens")
-        s.sendall(b"two")
-        check(s.recv(10) == b"two", "the open connection was cut")
-        s.shutdown(socket.SHUT_WR)
-        check(read_all(s) == b"")
-        statistics, _ = proxy.end()
-        check(statistics["broken"] == 0 and statistics["sent"] == 6, statistics)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with target(echo) as listener, Proxy(port_of(listener), "--grace", 60) as proxy, proxy.connect() as s:
+            s.sendall(b"one")
+            check(s.recv(10) == b"one")
+            proxy.interrupt(number)
+            wait_until(lambda: is_refused(proxy.port), "it still listens")
+            s.sendall(b"two")
+            check(s.recv(10) == b"two", "the open connection was cut")
+            s.shutdown(socket.SHUT_WR)
+            check(read_all(s) == b"")
+            statistics, _ = proxy.end()
+            check(statistics["broken"] == 0 and statistics["sent"] == 6, statistics)
 
 
 @case
