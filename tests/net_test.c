@@ -1,5 +1,7 @@
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "net/net.h"
+#include "net/race.h"
 
 #include "harness.h"
 
@@ -1069,4 +1071,43 @@ TEST_WITH(ten_thousand_connections_a_third_of_them_reset_lose_nothing, .seconds 
     run(ten_thousand_main, NULL);
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota__alloc_live(), ==, live);
+}
+
+/* ---- Several operations at once */
+
+static const struct rota__wait_kind race_kind = {"test", rota__race_abort};
+
+static void fail_next_system_call(rota_handle *handle, void *arg)
+{
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+}
+
+/* Where the kernel takes no request to withdraw, twice, the end of the race waits all the same. */
+static int unasked_main(void *arg)
+{
+    struct rota__race race;
+    struct rota__fd fd;
+    int ends[2];
+    char byte;
+    rota_handle soon = ROTA_HANDLE_INIT;
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    CHECK_OK(rota__fd_open(&fd, rota_loop_current(), ends[0], true));
+    rota__race_init(&race);
+    struct rota__racer racer = {.op = {.kind = ROTA__OP_RECV, .fd = &fd, .buf = &byte, .len = 1}};
+    rota__race_start(&race, &racer);
+    CHECK_INT(rota_yield(), ==, 0);
+    rota_loop_call_soon(rota_loop_current(), &soon, fail_next_system_call, NULL);
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    rota__race_end(&race, &race_kind);
+    rota__fault_disarm();
+    CHECK(racer.finished);
+    CHECK_INT(racer.op.result, ==, -ECANCELED);
+    rota__fd_close(&fd);
+    close(ends[1]);
+    return 0;
+}
+
+TEST_WITH(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_faults = true)
+{
+    run(unasked_main, NULL);
 }

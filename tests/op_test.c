@@ -3,6 +3,7 @@
 #include "harness.h"
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "loop/loop.h"
 
 #include <arpa/inet.h>
@@ -757,6 +758,32 @@ TEST(withdrawn_receive_leaves_the_buffer_alone)
     struct job again = job_recv(&fd, buf, sizeof buf);
     CHECK_INT(finish(loop, &again), ==, 7);
     CHECK_INT(again.done, ==, 1);
+    rota__fd_close(&fd);
+    close(peer);
+    rota_loop_free(loop);
+}
+
+/* io_uring may have no free submission, once and again. */
+TEST_WITH(withdrawal_that_the_kernel_does_not_take_is_asked_again, .without_faults = true)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    char byte;
+    open_pair(loop, &fd, &peer);
+    struct job r = job_recv(&fd, &byte, 1);
+    start_pending(&r);
+    turn(loop);
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+    rota__op_withdraw(&r.op);
+    for (int i = 0; r.op.pending && i < 100; i++) {
+        if (i < 2)
+            rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
+        CHECK_OK(rota_loop_run_once(loop, ROTA_NEVER));
+    }
+    rota__fault_disarm();
+    CHECK_INT(r.done, ==, 1);
+    CHECK_INT(r.op.result, ==, -ECANCELED);
     rota__fd_close(&fd);
     close(peer);
     rota_loop_free(loop);

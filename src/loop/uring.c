@@ -27,6 +27,8 @@
 
 #define ENTRIES 256
 #define COMPLETIONS 4096
+/* Until withdrawals are asked for again that the kernel did not take. */
+#define UNASKED_PAUSE ROTA_MILLISECOND
 
 enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 
@@ -254,7 +256,7 @@ static bool uring_start(struct rota__op *op)
 
 static bool ask_to_cancel(struct uring *u, struct rota__op *op)
 {
-    struct io_uring_sqe *sqe = next_sqe(u);
+    struct io_uring_sqe *sqe = rota__fault(ROTA__FAULT_SYSCALL) ? NULL : next_sqe(u);
     if (!sqe)
         return false;
     io_uring_prep_cancel(sqe, op, 0);
@@ -269,13 +271,15 @@ static void uring_withdraw(struct rota__op *op)
         rota__list_append(&u->unasked, &op->node);
 }
 
-static void ask_again(struct uring *u)
+/* False: some are left, for which nothing will wake the loop. */
+static bool ask_again(struct uring *u)
 {
     rota__list_each (node, &u->unasked) {
         if (!ask_to_cancel(u, rota__container_of(node, struct rota__op, node)))
-            return;
+            return false;
         rota__list_remove(node);
     }
+    return true;
 }
 
 /* Pending operations are withdrawn and awaited before a descriptor is closed: nothing to forget. */
@@ -365,7 +369,8 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
     arm_wake(loop);
-    ask_again(u);
+    if (!ask_again(u) && timeout > UNASKED_PAUSE)
+        timeout = UNASKED_PAUSE;
     if (u->notify_fd >= 0)
         renew_notification(u);
     int err;
