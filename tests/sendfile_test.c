@@ -473,6 +473,11 @@ static int gone_main(void *arg)
     CHECK_INT(sent, ==, 0);
     CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, NULL), ==, -EPIPE);
     rota_stream_free(e.out);
+    e = ends_of(PIPE);
+    rota_stream_free(e.in);
+    CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, &sent), ==, -EPIPE); /* and no SIGPIPE */
+    CHECK_INT(sent, ==, 0);
+    rota_stream_free(e.out);
     e = ends_of(TCP);
     struct job j = {.s = e.out, .fd = fd, .len = SIZE};
     start(&j, send_run);

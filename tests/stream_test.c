@@ -1017,6 +1017,134 @@ TEST(descriptors_and_memory_return_to_where_they_were)
     CHECK_INT(rota__alloc_live(), ==, live);
 }
 
+/* ---- Urgent data */
+
+static rota_time cpu_time(void)
+{
+    struct timespec now;
+    CHECK_OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now));
+    return now.tv_sec * ROTA_SECOND + now.tv_nsec;
+}
+
+static int fd_of(rota_stream *s)
+{
+    return rota__stream_socket(s)->fd.fd;
+}
+
+static void send_urgent(rota_stream *s)
+{
+    CHECK_INT(send(fd_of(s), "!", 1, MSG_OOB), ==, 1);
+}
+
+static int urgent_soon(void *arg)
+{
+    send_urgent(arg);
+    return 0;
+}
+
+/* Waits for what does not come, and says how much of the time somebody computed. */
+static void check_idle(rota_stream *s)
+{
+    char byte;
+    rota_time before = cpu_time();
+    ROTA_TIMEOUT (100 * ROTA_MILLISECOND) {
+        CHECK_INT(rota_stream_read(s, &byte, 1), ==, -ETIMEDOUT);
+    }
+    CHECK_INT(cpu_time() - before, <, 50 * ROTA_MILLISECOND * test_scale());
+}
+
+static int urgent_main(void *arg)
+{
+    char buf[8];
+    struct ends e = tcp();
+    send_urgent(e.a); /* before anybody waits */
+    check_idle(e.b);
+    CHECK_OK(rota_spawn(urgent_soon, e.a, NULL)); /* meanwhile */
+    check_idle(e.b);
+    int foreign = dup(fd_of(e.b));
+    ROTA_TIMEOUT (100 * ROTA_MILLISECOND) {
+        CHECK_INT(rota_fd_wait(foreign, ROTA_READABLE), ==, -ETIMEDOUT);
+    }
+    close(foreign);
+    CHECK_INT(rota_stream_write(e.a, "ab", 2), ==, 0);
+    send_urgent(e.a);
+    CHECK_INT(rota_stream_write(e.a, "cd", 2), ==, 0);
+    CHECK_INT(rota_stream_read_exact(e.b, buf, 4), ==, 0);
+    CHECK_MEM(buf, "abcd", 4);
+    rota_stream_free(e.a);
+    CHECK_INT(rota_stream_read(e.b, buf, 1), ==, 0);
+    rota_stream_free(e.b);
+    return 0;
+}
+
+TEST(urgent_data_is_passed_over_and_keeps_nobody_busy)
+{
+    run(urgent_main, NULL);
+}
+
+/* ---- Standard streams, which others have too */
+
+/* The mode belongs to the open file, not to the descriptor. */
+static int own_file_main(void *arg)
+{
+    char name[64], path[64];
+    rota_stream *s;
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK_OK(master);
+    CHECK_OK(grantpt(master));
+    CHECK_OK(unlockpt(master));
+    CHECK_INT(ptsname_r(master, name, sizeof name), ==, 0);
+    int shared = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", shared);
+    int own = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK_INT(rota_stream_from_fd(own, &s), ==, 0);
+    CHECK_INT(write(master, "typed\n", 6), ==, 6);
+    CHECK_INT(rota_stream_read_exact(s, name, 6), ==, 0);
+    CHECK_MEM(name, "typed\n", 6);
+    CHECK_INT(fcntl(shared, F_GETFL) & O_NONBLOCK, ==, 0);
+    CHECK_INT(fcntl(own, F_GETFL) & O_NONBLOCK, ==, O_NONBLOCK);
+    close(shared);
+    rota_stream_free(s);
+    close(master);
+    return 0;
+}
+
+TEST(file_opened_anew_leaves_the_mode_of_the_shared_one_alone)
+{
+    run(own_file_main, NULL);
+}
+
+/* A terminal that takes no more holds up its writer only. */
+static int fill_terminal(void *arg)
+{
+    static char block[1 << 20];
+    return rota_stream_write(arg, block, sizeof block);
+}
+
+static int stopped_terminal_main(void *arg)
+{
+    char name[64];
+    rota_stream *s;
+    rota_task *writer;
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK_OK(grantpt(master));
+    CHECK_OK(unlockpt(master));
+    CHECK_INT(ptsname_r(master, name, sizeof name), ==, 0);
+    CHECK_INT(rota_stream_from_fd(open(name, O_RDWR | O_NOCTTY | O_CLOEXEC), &s), ==, 0);
+    CHECK_OK(rota_spawn(fill_terminal, s, &writer));
+    CHECK_INT(rota_sleep(5 * ROTA_MILLISECOND), ==, 0);
+    rota_task_cancel(writer);
+    CHECK_INT(rota_join(writer), ==, -ECANCELED);
+    rota_stream_free(s);
+    close(master);
+    return 0;
+}
+
+TEST(terminal_that_takes_no_more_does_not_hold_up_the_loop)
+{
+    run(stopped_terminal_main, NULL);
+}
+
 /* ---- Descriptors that are not rota's */
 
 static int write_a_byte(void *arg)

@@ -148,8 +148,25 @@ ROTA_API const char *rota_stream_local(rota_stream *s);
 ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_other);
 
 /* Makes a stream of a descriptor and takes it over: a connected stream socket, a pipe, a terminal;
- * not a regular file. Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then
- * the descriptor is still yours. */
+ * not a regular file. Closing the stream closes the descriptor.
+ *
+ * O_NONBLOCK is set or cleared as the loop needs it, and stays so. That mode belongs to the open file, not
+ * to the descriptor, so whoever has the same one sees it, too: where standard input is a terminal, the
+ * shell and all programs that were started from it, whose reads and writes then fail with EAGAIN. For
+ * what is shared, open the file anew and make a stream of that; it works for terminals and pipes, not for
+ * sockets:
+ *
+ *     static int open_input(rota_stream **ret_stream)
+ *     {
+ *         int fd = open("/proc/self/fd/0", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+ *         int err = fd < 0 ? -errno : rota_stream_from_fd(fd, ret_stream);
+ *         if (err < 0 && fd >= 0)
+ *             close(fd);
+ *         return err;
+ *     }
+ *
+ * Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then the descriptor is still
+ * yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
 /* Makes a pipe: what is written to one stream is read from the other. For tasks of one loop
