@@ -1190,3 +1190,36 @@ TEST(fd_wait_refuses_what_cannot_be_waited_for)
     CHECK_INT(rota_fd_wait(0, ROTA_READABLE), ==, ROTA_ENOTASK);
     run(fd_wait_refuses, NULL);
 }
+
+/* ---- Hanging up */
+
+static int hang_up(struct ends e)
+{
+    rota_str bytes;
+    CHECK(!rota_stream_hung_up(e.a, 0));
+    put(e.b, "abc");
+    CHECK_OK(rota_stream_shutdown(e.b));
+    CHECK(!rota_stream_hung_up(e.a, 0)); /* there is something to be read */
+    CHECK_INT(rota_stream_peek(e.a, 3, &bytes), ==, 3);
+    CHECK(!rota_stream_hung_up(e.a, 2));
+    CHECK(rota_stream_hung_up(e.a, 3));
+    CHECK_INT(rota_stream_skip(e.a, 3), ==, 3);
+    CHECK(rota_stream_hung_up(e.a, 0));
+    CHECK(!rota_stream_hung_up(e.b, 0));
+    rota_stream_close(e.a);
+    CHECK(rota_stream_hung_up(e.b, 0));
+    free_ends(&e);
+    return 0;
+}
+
+static int hang_up_main(void *arg)
+{
+    hang_up(pair_of(0));
+    hang_up(sockets());
+    return hang_up(tcp());
+}
+
+TEST(a_hang_up_is_seen_without_reading)
+{
+    run(hang_up_main, NULL);
+}

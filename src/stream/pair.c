@@ -168,6 +168,14 @@ static const rota_filter_kind pair_kind = {
     .describe = pair_describe,
 };
 
+bool rota__pair_hung_up(rota_filter *filter, bool unread)
+{
+    if (filter->kind != &pair_kind)
+        return false;
+    const struct end *end = end_of(filter);
+    return end->out->broken || (end->in->ended && (unread || !end->in->count));
+}
+
 static struct pair *pair_new(size_t capacity)
 {
     size_t bytes;

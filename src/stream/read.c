@@ -263,3 +263,16 @@ size_t rota_stream_skip(rota_stream *s, size_t len)
     rota__buffer_take(&s->in, len);
     return len;
 }
+
+/* What a filter has not taken from below may be its goodbye, so there an end counts at once. */
+bool rota_stream_hung_up(rota_stream *s, size_t seen)
+{
+    if (s->read_error || s->reset)
+        return true;
+    if (!s->top || rota__buffer_count(&s->in) > seen)
+        return false;
+    struct rota__socket *socket = rota__stream_socket(s);
+    rota_filter *bottom = rota__stream_bottom(s);
+    bool unread = s->top != bottom;
+    return socket ? rota__socket_hung_up(socket, unread) : rota__pair_hung_up(bottom, unread);
+}

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -196,6 +197,21 @@ struct rota__socket *rota__stream_socket(rota_stream *s)
 {
     rota_filter *bottom = rota__stream_bottom(s);
     return bottom->kind == &socket_kind ? socket_of(bottom) : NULL;
+}
+
+/* A descriptor that is registered for events has told of its end. */
+bool rota__socket_hung_up(struct rota__socket *socket, bool unread)
+{
+    struct rota__fd *fd = &socket->fd;
+    char next;
+    if (fd->fd < 0 || (fd->registered && !fd->hung_up))
+        return false;
+    struct pollfd ask = {.fd = fd->fd, .events = POLLRDHUP};
+    if (poll(&ask, 1, 0) <= 0 || !(ask.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+        return false;
+    if (unread || !fd->is_socket)
+        return true;
+    return rota__sys_result(recv(fd->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT)) <= 0;
 }
 
 /* ---- Making one */
