@@ -11,11 +11,14 @@ char *rota__out_reserve(struct rota__out *out, size_t len)
     size_t room = out->room ? out->room * 2 : 512;
     while (room - out->len < len)
         room *= 2;
-    char *ptr = rota_resize(out->ptr, room);
+    char *ptr = rota_resize(out->lent ? NULL : out->ptr, room);
     if (!ptr) {
         out->err = -ENOMEM;
         return NULL;
     }
+    if (out->lent)
+        memcpy(ptr, out->ptr, out->len);
+    out->lent = false;
     out->ptr = ptr;
     out->room = room;
     return ptr + out->len;
@@ -34,6 +37,7 @@ void rota__out_add_number(struct rota__out *out, uint64_t number, unsigned base)
 
 void rota__out_fini(struct rota__out *out)
 {
-    rota_free(out->ptr);
+    if (!out->lent)
+        rota_free(out->ptr);
     *out = (struct rota__out){0};
 }

@@ -10,7 +10,8 @@
 struct rota__out {
     char *ptr;
     size_t len, room;
-    int err; /* 0 or -ENOMEM */
+    int err;   /* 0 or -ENOMEM */
+    bool lent; /* `ptr` is somebody else's, and stays so; more room is our own */
 };
 
 /* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count once `len` is
