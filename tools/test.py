@@ -220,14 +220,15 @@ def check_install():
             if status == 0:
                 status, output = run([program], env, limit=60)
             tally.add_check(f"program with {compiler}", status == 0, output)
-        for link in (["--libs"], ["--static", "--libs"]):
-            kind = ["-static"] if "--static" in link else []
-            status, output = run(["gcc", "-std=c17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *kind,
-                                  *flags("--cflags", package="rota-tls"), "tests/installed_tls.c", "-o", program,
-                                  *flags(*link, package="rota-tls")], env)
-            if status == 0:
-                status, output = run([program], env, limit=60)
-            tally.add_check(f"program with rota-tls and {' '.join(link)}", status == 0, output)
+        for package, source in (("rota-tls", "tests/installed_tls.c"), ("rota-http", "tests/installed_http.c")):
+            for link in (["--libs"], ["--static", "--libs"]):
+                kind = ["-static"] if "--static" in link else []
+                status, output = run(["gcc", "-std=c17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *kind,
+                                      *flags("--cflags", package=package), source, "-o", program,
+                                      *flags(*link, package=package)], env)
+                if status == 0:
+                    status, output = run([program], env, limit=60)
+                tally.add_check(f"program with {package} and {' '.join(link)}", status == 0, output)
         headers = sorted(p.relative_to(ROOT / "include") for p in (ROOT / "include").rglob("*.h"))
         for header in headers:
             for compiler, standard in (("g++", "c++17"), ("clang++", "c++17"), ("gcc", "c17")):

@@ -1,0 +1,200 @@
+/* http_server: HTTP/1.1, as functions that read a request and write a response. In a library of
+ * its own (pkg-config rota-http), and not in <rota.h>.
+ *
+ *     static int hello(rota_http_request *r, void *arg)
+ *     {
+ *         (void)arg;
+ *         if (rota_str_equal(rota_http_request_path(r), "/"))
+ *             return rota_http_reply(r, 200, "text/plain", "Hello, world!\n", 14);
+ *         return rota_http_reply_status(r, 404);
+ *     }
+ *
+ *     static int serve(void *arg)
+ *     {
+ *         (void)arg;
+ *         ROTA_AUTO(rota_listener) l = NULL;
+ *         int err = rota_tcp_listen("localhost", 8080, NULL, &l);
+ *         if (err < 0)
+ *             return err;
+ *         return rota_http_serve(&l, 1, hello, NULL, NULL);   // until cancelled
+ *     }
+ *
+ * A handler runs in a task and may suspend anywhere. Whether the request came in the clear or encrypted is
+ * all the same to it. It replies once: at once (rota_http_reply), or piece by piece (rota_http_start,
+ * rota_http_write).
+ *
+ * What the protocol demands is kept for it: bodies are as long as announced, an answer to HEAD has none, nor
+ * has 204 or 304; the rest of a body that it did not read is passed over, or the connection closed; a client that
+ * waits for "100 Continue" gets it when the body is first read.
+ *
+ * When the client goes away, the handler is cancelled: its suspending calls return -ECANCELED. What has to be
+ * finished nevertheless belongs into a shield. A client that only shuts down its sending side has gone away,
+ * too, as soon as everything that it sent has been read. Handlers that are done in a tenth of a second do not
+ * notice either.
+ *
+ * A handler that returns an error before it has replied is answered for: 413 where the body was over the limit,
+ * 408 where it did not come in time, else 500; and one that returns 0 without a reply also by 500. After a
+ * reply has begun, an error cuts it off, so that the client sees that it is not whole. The log hook is told
+ * of what a client cannot have caused. */
+#ifndef ROTA_HTTP_SERVER_H
+#define ROTA_HTTP_SERVER_H
+
+#include <rota/http.h>
+#include <rota/net.h>
+#include <rota/tls.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A request, and the reply to it. Lives as long as the handler runs, and so does everything it gives. One
+ * task uses it: the handler's, or one at a time that the handler waits for. */
+typedef struct rota_http_request rota_http_request;
+
+typedef int rota_http_handler(rota_http_request *r, void *arg);
+
+/* ---- Serving ---- */
+
+/* What a server has done and does; it counts while it runs, and may be read by tasks of its loop. */
+typedef struct rota_http_counters {
+    uint64_t connections, requests; /* in all */
+    uint64_t bytes_in, bytes_out;   /* of bodies */
+    uint64_t refused;               /* requests that broke the protocol or a limit */
+    uint64_t status[6];             /* replies by their hundreds; [0]: cut off, or without one */
+    size_t open, idle, running; /* now: connections, those of them without a request, requests */
+} rota_http_counters;
+
+/* A line of the access log, for a request that is over. Valid during the call. */
+typedef struct rota_http_access {
+    const char *peer; /* "127.0.0.1:4711" */
+    rota_str method, target, version;
+    int status;                       /* 0: no reply was begun */
+    uint64_t bytes_in, bytes_out;     /* of the bodies */
+    rota_time first_byte, total;      /* from the request's head to the reply's, and to its end */
+    int err;                          /* 0, or why it was cut off */
+    const rota_http_request *request; /* for its header fields */
+} rota_http_access;
+
+/* Called in the request's task; must not suspend. */
+typedef void rota_http_access_fn(void *arg, const rota_http_access *access);
+
+/* Zero is the default of each field. Times: ROTA_NEVER is none. */
+typedef struct rota_http_serve_options {
+    rota_tls_context *tls; /* NULL: in the clear */
+
+    size_t
+        connections; /* at most so many at once, shared out among the listeners; further ones wait in the
+                           backlog; 10000 */
+    size_t head;   /* bytes of a request's head; 32 KiB: 431 */
+    size_t fields; /* header fields of a request; 100: 431 */
+    uint64_t body; /* bytes of a request's body; 16 MiB: 413 */
+
+    rota_time
+        head_time;      /* for a head, from its first byte on; 10 s: 408. TLS: the handshake, too */
+    rota_time body_gap; /* between two pieces of a body; 30 s: the read fails with -ETIMEDOUT */
+    rota_time idle;     /* between two requests; 75 s */
+    rota_time
+        write_stall; /* while the client takes nothing, or not 128 KiB; 30 s: the connection is cut */
+    rota_time
+        grace; /* how long running requests may go on when serving ends; 0: cancelled at once */
+
+    const char *server; /* the Server field; NULL: none is sent */
+
+    rota_http_access_fn *access;
+    void *access_arg;
+    rota_http_counters *counters; /* yours; outlives the call */
+} rota_http_serve_options;
+
+/* Accepts connections on all `count` listeners and runs handler(request, arg) for each request, until it is
+ * cancelled, timed out, or a listener is closed. Then the listeners and idle connections are closed, running
+ * requests have `grace` to end, are cancelled, and are waited for.
+ *
+ * Returns as rota_serve; -EINVAL (no listeners). */
+ROTA_SUSPENDS int rota_http_serve(rota_listener *const *listeners, size_t count,
+                                  rota_http_handler *handler, void *arg,
+                                  const rota_http_serve_options *options);
+
+/* The same for one connection that is there already, such as a pair in memory in a test of your handler. The
+ * stream stays yours, but is of no more use. Returns 0 when the connection is over, however that came; -ECANCELED,
+ * -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK. */
+ROTA_SUSPENDS int rota_http_serve_stream(rota_stream *s, rota_http_handler *handler, void *arg,
+                                         const rota_http_serve_options *options);
+
+/* ---- The request ---- */
+
+/* "GET", as it was sent. */
+ROTA_API rota_str rota_http_request_method(const rota_http_request *r);
+/* What stands before the "?", percent-encoded as it was sent; begins with "/". "*" of OPTIONS, the authority
+ * of CONNECT. */
+ROTA_API rota_str rota_http_request_path(const rota_http_request *r);
+/* What stands behind the "?"; its pointer is NULL where there is none. */
+ROTA_API rota_str rota_http_request_query(const rota_http_request *r);
+/* The host, and port, that the client means. */
+ROTA_API rota_str rota_http_request_authority(const rota_http_request *r);
+/* The value of the first header field of that name, in any case. Its pointer is NULL where there is none. */
+ROTA_API rota_str rota_http_request_header(const rota_http_request *r, const char *name);
+/* All of them, in order. */
+ROTA_API const rota_http_field *rota_http_request_fields(const rota_http_request *r,
+                                                         size_t *ret_count);
+/* "HTTP/1.0" or "HTTP/1.1". */
+ROTA_API rota_str rota_http_request_version(const rota_http_request *r);
+/* The connection, to ask it for its peer and of TLS; not to be read or written. */
+ROTA_API rota_stream *rota_http_request_stream(const rota_http_request *r);
+
+/* Reads 1 to `len` bytes of the body; 0 at its end. Suspends until they come; nothing is read ahead of who
+ * asks, so a slow handler slows the client.
+ *
+ * Returns their number; ROTA_ELIMIT (the body is longer than the server takes), ROTA_EPROTOCOL (its framing is
+ * broken), ROTA_EOF (the client left in the middle of it), -ETIMEDOUT (the body's gap, or a deadline around
+ * the call), -ECANCELED, -EINVAL (`len` is 0). Errors but the last three are final. */
+ROTA_SUSPENDS ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len);
+/* Reads what remains of the body, at most `limit` bytes (0: what the server takes), NUL-terminated, of the
+ * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM, or an error of rota_http_request_read. */
+ROTA_SUSPENDS int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body);
+/* A field behind the body, once that was read to its end. */
+ROTA_API rota_str rota_http_request_trailer(const rota_http_request *r, const char *name);
+
+/* Memory that lasts as long as the request and is freed with it, in one go. NULL without memory. */
+ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
+
+/* ---- The reply ---- */
+
+/* Adds a header field; several of a name may be added. Content-Length, Transfer-Encoding, Connection and Date
+ * are not yours to set. Returns 0, -EINVAL (not a name, not a value: control characters), -EALREADY (the reply
+ * has begun), -ENOMEM; whoever does not look at it finds that the reply fails with it. */
+ROTA_API int rota_http_add_header(rota_http_request *r, const char *name, const char *value);
+
+/* Replies. `type` is the Content-Type; NULL: none is sent. Returns 0, -EALREADY, -EINVAL (no final status), what
+ * rota_http_add_header had returned, or why it could not be sent: -ETIMEDOUT (write stall, or a deadline
+ * around the call), -ECANCELED, -EPIPE, -ECONNRESET. */
+ROTA_SUSPENDS int rota_http_reply(rota_http_request *r, int status, const char *type,
+                                  const void *body, size_t len);
+/* Replies with a status and a line of text that names it. */
+ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
+
+#define ROTA_HTTP_UNKNOWN_LENGTH UINT64_MAX
+
+/* Begins a reply whose body of `length` bytes follows by rota_http_write. It is sent with the first piece, or a
+ * flush. Returns as rota_http_reply. */
+ROTA_SUSPENDS int rota_http_start(rota_http_request *r, int status, const char *type,
+                                  uint64_t length);
+/* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more than was
+ * announced; nothing of it is sent), -EINVAL (no reply was begun), or as rota_http_reply. */
+ROTA_SUSPENDS int rota_http_write(rota_http_request *r, const void *buf, size_t len);
+/* What was written so far goes out now. */
+ROTA_SUSPENDS int rota_http_flush(rota_http_request *r);
+/* A field behind the body, where its length is not announced. Returns as rota_http_add_header. */
+ROTA_API int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value);
+/* Ends the reply; the handler's end does it, too. Returns 0, -EMSGSIZE (less was written than announced, and so the
+ * reply is cut off), or as rota_http_write. */
+ROTA_SUSPENDS int rota_http_finish(rota_http_request *r);
+
+/* Sends an interim reply (102, 103) with the header fields that were added, which it uses up. Nothing is
+ * sent to HTTP/1.0. */
+ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,82 @@
+#include "http/arena.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* First blocks that are kept for the next requests. */
+#define KEPT 64
+/* What further blocks have at least. */
+#define GROWTH 4096
+#define HEAD 16
+
+int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store)
+{
+    struct rota__arena_block *block = store->free;
+    if (block) {
+        store->free = block->next;
+        store->count--;
+    } else {
+        block = rota_alloc(store->size);
+    }
+    if (!block)
+        return -ENOMEM;
+    block->next = NULL;
+    arena->blocks = block;
+    arena->at = (char *)block + HEAD;
+    arena->end = (char *)block + store->size;
+    return 0;
+}
+
+void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store)
+{
+    struct rota__arena_block *block = arena->blocks, *next;
+    for (; (next = block->next); block = next)
+        rota_free(block);
+    if (store->count == KEPT) {
+        rota_free(block);
+        return;
+    }
+    block->next = store->free;
+    store->free = block;
+    store->count++;
+}
+
+void rota__arena_store_fini(struct rota__arena_store *store)
+{
+    struct rota__arena_block *block;
+    while ((block = store->free)) {
+        store->free = block->next;
+        rota_free(block);
+    }
+}
+
+void *rota__arena_grow(struct rota__arena *arena, size_t size)
+{
+    if (size > PTRDIFF_MAX - HEAD - 16)
+        return NULL;
+    size_t rounded = (size + 15) & ~(size_t)15;
+    size_t room = rounded < GROWTH - HEAD ? GROWTH - HEAD : rounded;
+    struct rota__arena_block *block = rota_alloc(HEAD + room);
+    if (!block)
+        return NULL;
+    block->next = arena->blocks;
+    arena->blocks = block;
+    char *bytes = (char *)block + HEAD;
+    /* What is left of the present block may be more than what is left of a new one that was made to measure. */
+    if (room - rounded > (size_t)(arena->end - arena->at)) {
+        arena->at = bytes + rounded;
+        arena->end = bytes + room;
+    }
+    return bytes;
+}
+
+char *rota__arena_copy(struct rota__arena *arena, rota_str s)
+{
+    char *copy = s.len < SIZE_MAX ? rota__arena_alloc(arena, s.len + 1) : NULL;
+    if (!copy)
+        return NULL;
+    if (s.len)
+        memcpy(copy, s.ptr, s.len);
+    copy[s.len] = '\0';
+    return copy;
+}

@@ -1,0 +1,214 @@
+/* Replies: their states and what holds for both protocols. */
+#include "http/reply.h"
+#include "http/chars.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Fields */
+
+/* These are set by who sends the reply (RFC 9110, sections 6.6.1 and 8.6; RFC 9112, sections 6 and 9.6). */
+static bool is_ours(rota_str name)
+{
+    static const char *const ours[] = {
+        "content-length", "transfer-encoding", "connection", "keep-alive", "date", "host"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        if (rota__str_is(name, ours[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool is_name(rota_str s)
+{
+    return s.len && rota__chars_are(s, ROTA__CHAR_TOKEN) && !is_ours(s);
+}
+
+static bool is_value(rota_str s)
+{
+    return rota__scan_value(s.ptr, s.ptr + s.len) == s.ptr + s.len;
+}
+
+static int add(rota_http_request *r, struct rota__added ***end, const char *name, const char *value)
+{
+    rota_http_field given = {{name, strlen(name)}, {value, strlen(value)}};
+    if (!is_name(given.name) || !is_value(given.value))
+        return -EINVAL;
+    size_t size = sizeof(struct rota__added) + given.name.len + given.value.len;
+    struct rota__added *added = rota__arena_alloc(&r->arena, size);
+    if (!added)
+        return -ENOMEM;
+    char *bytes = (char *)(added + 1);
+    memcpy(bytes, name, given.name.len);
+    memcpy(bytes + given.name.len, value, given.value.len);
+    added->next = NULL;
+    added->field.name = (rota_str){bytes, given.name.len};
+    added->field.value = (rota_str){bytes + given.name.len, given.value.len};
+    **end = added;
+    *end = &added->next;
+    return 0;
+}
+
+int rota_http_add_header(rota_http_request *r, const char *name, const char *value)
+{
+    if (r->state != ROTA__REPLY_NONE)
+        return -EALREADY;
+    int err = add(r, &r->added_end, name, value);
+    if (err < 0)
+        r->error = err;
+    return err;
+}
+
+int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value)
+{
+    if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
+        return -EALREADY;
+    return add(r, &r->trailing_end, name, value);
+}
+
+/* ---- The beginning */
+
+static bool has_no_body(int status)
+{
+    return status == 204 || status == 304;
+}
+
+static int check(const rota_http_request *r, int status)
+{
+    if (r->state != ROTA__REPLY_NONE)
+        return -EALREADY;
+    if (status < 200 || status > 599 || (r->is_connect && status < 300))
+        return -EINVAL;
+    return r->error;
+}
+
+static int begin(rota_http_request *r, int status, const char *type, uint64_t length)
+{
+    int err = check(r, status);
+    if (err < 0)
+        return err;
+    if (type && !is_value((rota_str){type, strlen(type)}))
+        return -EINVAL;
+    struct rota__reply_head head = {status, type, ROTA__H1_LENGTH, length};
+    if (length == ROTA_HTTP_UNKNOWN_LENGTH)
+        head.body = ROTA__H1_CHUNKED;
+    if (has_no_body(status))
+        head.body = ROTA__H1_NO_BODY;
+    err = r->kind->head(r, &head);
+    if (err < 0)
+        return err;
+    r->state = ROTA__REPLY_BEGUN;
+    r->status = status;
+    r->has_no_body = r->is_head || has_no_body(status);
+    return 0;
+}
+
+/* ---- The rest */
+
+void rota__reply_cut(rota_http_request *r, int err)
+{
+    if (r->state == ROTA__REPLY_CUT || r->state == ROTA__REPLY_ENDED)
+        return;
+    r->state = ROTA__REPLY_CUT;
+    r->error = err;
+    r->kind->cut(r);
+}
+
+static void count_out(rota_http_request *r, size_t len)
+{
+    if (r->has_no_body)
+        return;
+    r->bytes_out += len;
+    r->server->counters->bytes_out += len;
+}
+
+static int send_piece(rota_http_request *r, rota_str piece, bool last)
+{
+    if (!r->replied && r->server->options.access)
+        r->replied = rota_now();
+    int err = r->kind->send(r, piece, last);
+    if (err == 0) {
+        count_out(r, piece.len);
+        if (last)
+            r->state = ROTA__REPLY_ENDED;
+    } else if (err != -EMSGSIZE || last) {
+        rota__reply_cut(r, err);
+    }
+    return err;
+}
+
+int rota_http_reply(rota_http_request *r, int status, const char *type, const void *body,
+                    size_t len)
+{
+    int err = begin(r, status, type, len);
+    if (err < 0)
+        return err;
+    return send_piece(r, (rota_str){body, has_no_body(status) ? 0 : len}, true);
+}
+
+int rota_http_reply_status(rota_http_request *r, int status)
+{
+    char *text = rota_http_alloc(r, 64);
+    if (!text)
+        return rota_http_reply(r, status, NULL, NULL, 0);
+    int len = snprintf(text, 64, "%d %s\n", status, rota_http_reason(status));
+    return rota_http_reply(r, status, has_no_body(status) ? NULL : "text/plain", text, (size_t)len);
+}
+
+int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length)
+{
+    return begin(r, status, type, length);
+}
+
+/* Whether the reply can take something more. */
+static int check_begun(const rota_http_request *r)
+{
+    switch (r->state) {
+    case ROTA__REPLY_BEGUN:
+        return 0;
+    case ROTA__REPLY_CUT:
+        return r->error ? r->error : -EPIPE;
+    case ROTA__REPLY_ENDED:
+        return -EALREADY;
+    case ROTA__REPLY_NONE:
+        break;
+    }
+    return -EINVAL;
+}
+
+int rota_http_write(rota_http_request *r, const void *buf, size_t len)
+{
+    int err = check_begun(r);
+    if (err < 0)
+        return err;
+    if (has_no_body(r->status))
+        len = 0;
+    return send_piece(r, (rota_str){buf, len}, false);
+}
+
+int rota_http_flush(rota_http_request *r)
+{
+    return rota_http_write(r, NULL, 0);
+}
+
+int rota_http_finish(rota_http_request *r)
+{
+    int err = check_begun(r);
+    return err < 0 ? err : send_piece(r, (rota_str){NULL, 0}, true);
+}
+
+/* ---- Interim replies */
+
+int rota_http_interim(rota_http_request *r, int status)
+{
+    if (r->state != ROTA__REPLY_NONE)
+        return -EALREADY;
+    if (status < 102 || status > 199)
+        return -EINVAL;
+    int err = r->error;
+    if (err == 0)
+        err = r->kind->interim(r, status);
+    r->added = NULL;
+    r->added_end = &r->added;
+    return err;
+}

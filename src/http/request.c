@@ -1,0 +1,291 @@
+/* A request as its handler sees it, and its life around the handler. */
+#include "http/out.h"
+#include "http/reply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BODY_STEP 4096
+
+void *rota__request_new(struct rota__server *server, const struct rota__request_kind *kind,
+                        rota_stream *stream, size_t size)
+{
+    struct rota__arena arena;
+    if (rota__arena_init(&arena, &server->blocks) < 0)
+        return NULL;
+    rota_http_request *r = rota__arena_alloc(&arena, size); /* fits: the block was made for it */
+    memset(r, 0, size);
+    r->kind = kind;
+    r->server = server;
+    r->stream = stream;
+    r->arena = arena;
+    r->added_end = &r->added;
+    r->trailing_end = &r->trailing;
+    return r;
+}
+
+void rota__request_free(rota_http_request *r)
+{
+    struct rota__arena arena = r->arena;
+    rota__arena_fini(&arena, &r->server->blocks);
+}
+
+void rota__request_set(rota_http_request *r, rota_str method, rota_str target, rota_str authority,
+                       const rota_http_field *fields, size_t count)
+{
+    r->method = method;
+    r->is_head = rota_str_equal(method, "HEAD");
+    r->is_connect = rota_str_equal(method, "CONNECT");
+    r->authority = authority;
+    r->fields = fields;
+    r->count = count;
+    r->target = target;
+    rota_str path = target;
+    if (target.len && *target.ptr != '/' && !r->is_connect && target.len > 1) { /* absolute form */
+        const char *host = memmem(target.ptr, target.len, "://", 3);
+        const char *at = host ? host + 3 : target.ptr, *end = target.ptr + target.len;
+        while (at < end && *at != '/' && *at != '?')
+            at++;
+        path = (rota_str){at, (size_t)(end - at)};
+    }
+    const char *mark = path.len ? memchr(path.ptr, '?', path.len) : NULL;
+    r->path = path;
+    r->query = (rota_str){NULL, 0};
+    if (mark) {
+        r->path.len = (size_t)(mark - path.ptr);
+        r->query = (rota_str){mark + 1, path.len - r->path.len - 1};
+    }
+    if (!r->path.len) /* "http://host" means its root (RFC 9110, section 4.2.3) */
+        r->path = (rota_str){"/", 1};
+}
+
+/* ---- What was asked */
+
+rota_str rota_http_request_method(const rota_http_request *r)
+{
+    return r->method;
+}
+
+rota_str rota_http_request_path(const rota_http_request *r)
+{
+    return r->path;
+}
+
+rota_str rota_http_request_query(const rota_http_request *r)
+{
+    return r->query;
+}
+
+rota_str rota_http_request_authority(const rota_http_request *r)
+{
+    return r->authority;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool is_named(const rota_http_field *field, const char *name, size_t len)
+{
+    if (field->name.len != len)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (lower(field->name.ptr[i]) != lower(name[i]))
+            return false;
+    }
+    return true;
+}
+
+static rota_str find(const rota_http_field *fields, size_t count, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < count; i++) {
+        if (is_named(&fields[i], name, len))
+            return fields[i].value;
+    }
+    return (rota_str){NULL, 0};
+}
+
+rota_str rota_http_request_header(const rota_http_request *r, const char *name)
+{
+    return find(r->fields, r->count, name);
+}
+
+const rota_http_field *rota_http_request_fields(const rota_http_request *r, size_t *ret_count)
+{
+    *ret_count = r->count;
+    return r->fields;
+}
+
+rota_str rota_http_request_version(const rota_http_request *r)
+{
+    return r->version;
+}
+
+rota_stream *rota_http_request_stream(const rota_http_request *r)
+{
+    return r->stream;
+}
+
+rota_str rota_http_request_trailer(const rota_http_request *r, const char *name)
+{
+    return find(r->trailers, r->trailer_count, name);
+}
+
+void *rota_http_alloc(rota_http_request *r, size_t size)
+{
+    return rota__arena_alloc(&r->arena, size);
+}
+
+/* ---- The body */
+
+static bool is_final(ssize_t err)
+{
+    return err != -ECANCELED && err != -ETIMEDOUT && err != -EINVAL;
+}
+
+ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
+{
+    if (!len)
+        return -EINVAL;
+    if (r->body_error < 0 && is_final(r->body_error))
+        return r->body_error;
+    ssize_t n = r->kind->read(r, buf, len);
+    if (n < 0) {
+        r->body_error = (int)n;
+        return n;
+    }
+    r->bytes_in += (uint64_t)n;
+    r->server->counters->bytes_in += (uint64_t)n;
+    return n;
+}
+
+/* The text grows in the arena's newest block where it can, so what is read once is mostly not copied. */
+static int read_all(rota_http_request *r, size_t limit, struct rota__out *out)
+{
+    for (;;) {
+        size_t room = out->len < BODY_STEP ? BODY_STEP : out->len;
+        char *to = rota__out_reserve(out, room);
+        if (!to)
+            return -ENOMEM;
+        ssize_t n = rota_http_request_read(r, to, room);
+        if (n <= 0)
+            return (int)n;
+        out->len += (size_t)n;
+        if (out->len > limit)
+            return ROTA_ELIMIT;
+    }
+}
+
+int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body)
+{
+    struct rota__out out = {0};
+    int err = read_all(r, limit ? limit : SIZE_MAX, &out);
+    char *copy = err == 0 ? rota__arena_copy(&r->arena, (rota_str){out.ptr, out.len}) : NULL;
+    if (copy)
+        *ret_body = (rota_str){copy, out.len};
+    else if (err == 0)
+        err = -ENOMEM;
+    if (err == ROTA_ELIMIT)
+        r->body_error = err;
+    rota__out_fini(&out);
+    return err;
+}
+
+/* ---- Around the handler */
+
+/* What a handler that failed, or forgot to, has to say to the client. */
+static int status_for(const rota_http_request *r, int err)
+{
+    if (err == ROTA_ELIMIT && r->body_error == err)
+        return 413;
+    if (err == -ETIMEDOUT && r->body_error == err)
+        return 408;
+    if (err == ROTA_EPROTOCOL && r->body_error == err)
+        return 400;
+    return 500;
+}
+
+static void reply_instead(rota_http_request *r, int err)
+{
+    int status = status_for(r, err);
+    if (status == 500)
+        rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: %s", (int)r->method.len, r->method.ptr,
+                 (int)r->path.len, r->path.ptr,
+                 err < 0 ? rota_strerror(err) : "the handler has not replied");
+    r->added = NULL;
+    r->added_end = &r->added;
+    r->error = 0;
+    rota_http_reply_status(r, status);
+}
+
+/* Whether anybody is there to reply to. */
+static bool may_reply(const rota_http_request *r)
+{
+    return r->body_error != ROTA_EOF && rota_check() == 0;
+}
+
+static void conclude(rota_http_request *r, int err)
+{
+    if (r->state == ROTA__REPLY_NONE && may_reply(r))
+        reply_instead(r, err);
+    else if (r->state == ROTA__REPLY_BEGUN && err >= 0)
+        rota_http_finish(r);
+    rota__reply_cut(r, err < 0 ? err : -ECANCELED); /* unless it has ended */
+}
+
+static void count(rota_http_request *r)
+{
+    rota_http_counters *counters = r->server->counters;
+    bool is_whole = r->state == ROTA__REPLY_ENDED;
+    counters->status[is_whole ? r->status / 100 : 0]++;
+}
+
+static void tell(rota_http_request *r)
+{
+    const rota_http_serve_options *options = &r->server->options;
+    if (!options->access)
+        return;
+    rota_time now = rota_now();
+    rota_http_access access = {
+        .peer = rota_stream_peer(r->stream),
+        .method = r->method,
+        .target = r->target,
+        .version = r->version,
+        .status = r->status,
+        .bytes_in = r->bytes_in,
+        .bytes_out = r->bytes_out,
+        .first_byte = r->replied ? r->replied - r->began : 0,
+        .total = now - r->began,
+        .err = r->state == ROTA__REPLY_CUT ? r->error : 0,
+        .request = r,
+    };
+    options->access(options->access_arg, &access);
+}
+
+void rota__request_run(rota_http_request *r)
+{
+    struct rota__server *server = r->server;
+    server->counters->requests++;
+    server->counters->running++;
+    if (server->options.access)
+        r->began = rota_now();
+    conclude(r, server->handler(r, server->arg));
+    server->counters->running--;
+    count(r);
+    tell(r);
+}
+
+void rota__request_refuse(rota_http_request *r, int status, const char *why)
+{
+    r->server->counters->refused++;
+    if (r->server->options.access)
+        r->began = rota_now();
+    char *text = rota_http_alloc(r, 256);
+    int len = text ? snprintf(text, 256, "%d %s: %s\n", status, rota_http_reason(status), why) : 0;
+    if (rota_http_reply(r, status, "text/plain", text, (size_t)len) < 0)
+        rota__reply_cut(r, -ECANCELED);
+    count(r);
+    tell(r);
+}

@@ -1,0 +1,222 @@
+/* Serving: connections, and when they end.
+ *
+ *     serving -> stopping -> ended    stop: idle connections are cancelled, those that run a request close after it
+ *
+ * The sweep. A request that is answered at once must not pay for what only long ones need: to learn that its
+ * client has gone, and that it takes nothing of the reply. So nothing is armed for a request; while any run, a
+ * timer looks after those that have been running for more than a tick.
+ *
+ * 1. Connections of HTTP/1.1 are in `idle` or, while a request runs, in `running`, oldest first; or in neither, on
+ *    their way in or out.
+ * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
+#include "http/server.h"
+#include "http/date.h"
+
+#include <string.h>
+
+#define TICK (100 * ROTA_MILLISECOND)
+
+/* ---- The sweep */
+
+static void cut_off(struct rota__server_connection *c, bool stalled)
+{
+    c->gone = true;
+    c->stalled = stalled;
+    rota_task_cancel(c->task);
+}
+
+static bool takes_nothing(const struct rota__server *server,
+                          const struct rota__server_connection *c)
+{
+    rota_time stall = server->options.write_stall;
+    return c->writing && stall != ROTA_NEVER &&
+           server->ticks + 1 - c->writing > (uint64_t)(stall / TICK);
+}
+
+static void sweep_run(rota_handle *handle, void *arg)
+{
+    struct rota__server *server = arg;
+    server->ticks++;
+    rota__list_each (node, &server->running) {
+        struct rota__server_connection *c =
+            rota__container_of(node, struct rota__server_connection, node);
+        if (server->ticks - c->since < 2)
+            break;
+        if (c->gone)
+            continue;
+        if (takes_nothing(server, c))
+            cut_off(c, true);
+        else if (rota_stream_hung_up(c->stream, c->seen))
+            cut_off(c, false);
+    }
+    if (!rota__list_empty(&server->running))
+        rota_loop_call_later(server->loop, handle, TICK, sweep_run, server);
+}
+
+void rota__server_run(struct rota__server_connection *c, struct rota__server *server)
+{
+    c->since = server->ticks;
+    rota__list_append(&server->running, &c->node);
+    if (!rota_handle_pending(&server->sweep))
+        rota_loop_call_later(server->loop, &server->sweep, TICK, sweep_run, server);
+}
+
+/* ---- The date */
+
+const char *rota__server_date(struct rota__server *server)
+{
+    time_t now = time(NULL);
+    if (now != server->date_of) {
+        rota__date_write(server->date, now);
+        server->date_of = now;
+    }
+    return server->date;
+}
+
+/* ---- Connections */
+
+static int start_tls(struct rota__server *server, rota_stream *stream)
+{
+    int err = 0;
+    ROTA_TIMEOUT (server->options.head_time) {
+        err = rota_tls_start_server(stream, server->options.tls);
+    }
+    return err;
+}
+
+static int speak(struct rota__server *server, rota_stream *stream)
+{
+    int err = server->options.tls ? start_tls(server, stream) : 0;
+    return err < 0 ? err : rota__server_h1(server, stream);
+}
+
+/* What ends a connection is nobody's failure here; the log hook may want to know it, though. */
+static int connection_run(rota_stream *stream, void *arg)
+{
+    struct rota__server *server = arg;
+    server->counters->connections++;
+    server->counters->open++;
+    int err = speak(server, stream);
+    if (err < 0 && err != -ECANCELED)
+        rota_log(ROTA_LOG_DEBUG, "http: connection ended: %s", rota_stream_error(stream));
+    server->counters->open--;
+    return 0;
+}
+
+/* ---- The whole */
+
+struct port {
+    struct rota__server *server;
+    rota_listener *listener;
+    rota_serve_options options;
+};
+
+static int port_run(void *arg)
+{
+    const struct port *port = arg;
+    return rota_serve(port->listener, connection_run, port->server, &port->options);
+}
+
+static int stop_when_cancelled(void *arg)
+{
+    struct rota__server *server = arg;
+    rota_sleep(ROTA_NEVER);
+    server->stopping = true;
+    rota__list_each (node, &server->idle)
+        rota_task_cancel(rota__container_of(node, struct rota__server_connection, node)->task);
+    return 0;
+}
+
+static void set_options(struct rota__server *server, const rota_http_serve_options *given)
+{
+    rota_http_serve_options *o = &server->options;
+    if (given)
+        *o = *given;
+    o->connections = o->connections ? o->connections : 10000;
+    o->head = o->head ? o->head : (size_t)32 * 1024;
+    o->fields = o->fields ? o->fields : 100;
+    o->body = o->body ? o->body : 16 * 1024 * 1024;
+    o->head_time = o->head_time ? o->head_time : 10 * ROTA_SECOND;
+    o->body_gap = o->body_gap ? o->body_gap : 30 * ROTA_SECOND;
+    o->idle = o->idle ? o->idle : 75 * ROTA_SECOND;
+    o->write_stall = o->write_stall ? o->write_stall : 30 * ROTA_SECOND;
+    server->counters = o->counters ? o->counters : &server->own_counters;
+}
+
+/* A request's first block: the request, the fields, the head of its reply, and some for the handler. */
+static size_t block_size(const rota_http_serve_options *options)
+{
+    return 4096 + options->fields * sizeof(rota_http_field);
+}
+
+static int init(struct rota__server *server, rota_http_handler *handler, void *arg,
+                const rota_http_serve_options *options)
+{
+    *server = (struct rota__server){.handler = handler, .arg = arg, .loop = rota_loop_current()};
+    set_options(server, options);
+    if (server->options.fields > SIZE_MAX / 64)
+        return -EINVAL;
+    server->blocks.size = block_size(&server->options);
+    rota__list_init(&server->idle);
+    rota__list_init(&server->running);
+    return server->loop ? 0 : ROTA_ENOTASK;
+}
+
+static void fini(struct rota__server *server)
+{
+    rota_handle_cancel(&server->sweep);
+    rota__arena_store_fini(&server->blocks);
+}
+
+static int serve_ports(struct rota__server *server, rota_listener *const *listeners, size_t count)
+{
+    ROTA_SCOPED(rota_group) ports = ROTA_GROUP_INIT;
+    rota_group_spawn(&ports, stop_when_cancelled, server);
+    for (size_t i = 0; i < count; i++) {
+        struct port port = {server, listeners[i], {.grace = server->options.grace}};
+        port.options.connections = (server->options.connections + count - 1) / count;
+        rota_group_spawn_copy(&ports, port_run, &port, sizeof port);
+    }
+    int err = rota_group_wait(&ports);
+    for (size_t i = 0; i < count && err != -EBUSY; i++) /* also where no task could be started */
+        rota_listener_close(listeners[i]);
+    return err;
+}
+
+int rota_http_serve(rota_listener *const *listeners, size_t count, rota_http_handler *handler,
+                    void *arg, const rota_http_serve_options *options)
+{
+    struct rota__server server;
+    int err = init(&server, handler, arg, options);
+    if (err == 0)
+        err = count ? serve_ports(&server, listeners, count) : -EINVAL;
+    fini(&server);
+    return err;
+}
+
+struct single {
+    struct rota__server *server;
+    rota_stream *stream;
+};
+
+static int single_run(void *arg)
+{
+    const struct single *single = arg;
+    return connection_run(single->stream, single->server);
+}
+
+/* In a task of its own, because the sweep cancels the connection's. */
+int rota_http_serve_stream(rota_stream *s, rota_http_handler *handler, void *arg,
+                           const rota_http_serve_options *options)
+{
+    struct rota__server server;
+    int err = init(&server, handler, arg, options);
+    struct single single = {&server, s};
+    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    if (err == 0) {
+        rota_group_spawn(&group, single_run, &single);
+        err = rota_group_wait(&group);
+    }
+    fini(&server);
+    return err;
+}

@@ -1,0 +1,137 @@
+/* The server, inside.
+ *
+ *     server        listeners, limits, counters, the sweep
+ *     connection    a stream and its task, of HTTP/1.1 (server_h1.c) or HTTP/2 (server_h2.c)
+ *     request       what a handler sees: the same for both, above a small vtable
+ *
+ * A request:
+ *
+ *     NONE -> BEGUN -> ENDED      reply_begin; reply_send with `last`
+ *          -> CUT                 from NONE or BEGUN, when the reply cannot be sent as it should
+ *
+ * 1. Nothing but reply.c changes the reply's state.
+ * 2. What a request has, is in its arena: it lies there itself. */
+#ifndef ROTA__HTTP_SERVER_H
+#define ROTA__HTTP_SERVER_H
+
+#include "base/list.h"
+#include "http/arena.h"
+#include "http/h1.h"
+
+#include <rota/http_server.h>
+
+#include <time.h>
+
+#define ROTA__SERVER_DATE_LEN 29
+
+struct rota__server {
+    rota_http_handler *handler;
+    void *arg;
+    rota_http_serve_options options; /* without zeros */
+    rota_http_counters *counters;
+    rota_http_counters own_counters;
+    rota_loop *loop;
+    struct rota__arena_store blocks;
+
+    struct rota__list idle;    /* connections that wait for a request */
+    struct rota__list running; /* those of HTTP/1.1 with one, oldest first */
+    rota_handle sweep;
+    uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
+    bool stopping;
+
+    time_t date_of;
+    char date[ROTA__SERVER_DATE_LEN + 1];
+};
+
+enum rota__reply_state { ROTA__REPLY_NONE, ROTA__REPLY_BEGUN, ROTA__REPLY_ENDED, ROTA__REPLY_CUT };
+
+/* A field that the handler has added. */
+struct rota__added {
+    struct rota__added *next;
+    rota_http_field field;
+};
+
+struct rota__reply_head {
+    int status;
+    const char *type;
+    enum rota__h1_body body; /* NO_BODY, LENGTH or CHUNKED: its length is not known */
+    uint64_t length;
+};
+
+/* What the two protocols do differently. */
+struct rota__request_kind {
+    /* Reads a piece of the body; 0 at its end. Suspends. */
+    ssize_t (*read)(rota_http_request *r, void *buf, size_t len);
+    /* Puts the head of the reply together; it goes with what is sent next. Returns 0, -ENOMEM. */
+    int (*head)(rota_http_request *r, const struct rota__reply_head *head);
+    /* Sends it and a piece of the body, with `last` the end, too. Suspends. -EMSGSIZE: other than announced. */
+    int (*send)(rota_http_request *r, rota_str piece, bool last);
+    /* Sends `len` bytes of a file, all of the body. Suspends. NULL: by `send`. */
+    int (*send_file)(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
+    /* Sends a head of its own, with the fields that were added. Suspends. */
+    int (*interim)(rota_http_request *r, int status);
+    /* The reply ends here, and the client has to see that it is not whole. */
+    void (*cut)(rota_http_request *r);
+};
+
+struct rota_http_request {
+    const struct rota__request_kind *kind;
+    struct rota__server *server;
+    rota_stream *stream;
+    struct rota__arena arena;
+
+    rota_str method, target, path, query, authority, version;
+    const rota_http_field *fields;
+    size_t count;
+    const rota_http_field *trailers;
+    size_t trailer_count;
+    int body_error; /* of reading the body: final */
+
+    enum rota__reply_state state;
+    bool is_head, is_connect; /* the method */
+    bool has_no_body;         /* the reply */
+    int status;               /* of the reply */
+    int error;                /* of adding a field, or why the reply was cut */
+    struct rota__added *added, **added_end;
+    struct rota__added *trailing, **trailing_end;
+
+    uint64_t bytes_in, bytes_out;
+    rota_time began, replied; /* for the access log */
+};
+
+/* Makes a request in an arena of its own, `size` bytes that begin with it. NULL without memory. */
+void *rota__request_new(struct rota__server *server, const struct rota__request_kind *kind,
+                        rota_stream *stream, size_t size);
+void rota__request_free(rota_http_request *r);
+
+/* Takes `target` apart, and the rest over. */
+void rota__request_set(rota_http_request *r, rota_str method, rota_str target, rota_str authority,
+                       const rota_http_field *fields, size_t count);
+
+/* Runs the handler, replies in its stead where it has not, and tells the access log. */
+void rota__request_run(rota_http_request *r);
+/* Replies to what is no request, and tells the access log. `why` is for the client. */
+void rota__request_refuse(rota_http_request *r, int status, const char *why);
+
+/* In idle, or running. */
+struct rota__server_connection {
+    struct rota__list node;
+    rota_task *task;
+    rota_stream *stream;
+    uint64_t since;   /* tick at which its request began */
+    uint64_t writing; /* tick at which the present piece of output began; 0: none */
+    size_t seen;      /* bytes of its request that are still in the stream's buffer */
+    bool gone;        /* the peer is, or takes nothing: the task was cancelled for it */
+    bool stalled;     /* `gone` for the second reason */
+};
+
+/* Enters `running`. The caller leaves it. */
+void rota__server_run(struct rota__server_connection *c, struct rota__server *server);
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" */
+const char *rota__server_date(struct rota__server *server);
+
+/* Serves a connection that speaks HTTP/1.1, or what begins like it. */
+int rota__server_h1(struct rota__server *server, rota_stream *stream);
+
+#endif

@@ -1,0 +1,1031 @@
+#include "harness.h"
+
+#include <rota.h>
+#include <rota/http_server.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* Most connections here are pairs in memory, which know no backend. */
+#define TEST_ALREADY(name_) TEST_WITH(name_, .without_faults = true)
+
+/* ---- Setting */
+
+static int run_virtual(rota_fn *fn, void *arg)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    return rota_run_with(fn, arg, &options);
+}
+
+/* A connection: what the client sends, how, and what it got. */
+struct talk {
+    rota_http_handler *handler;
+    void *arg;
+    rota_http_serve_options options;
+    rota_str request;
+    size_t capacity;       /* of the connection: 1 splits at every byte */
+    bool stays;            /* the client does not end its side */
+    rota_time leaves;      /* it closes after so long */
+    rota_time reads;       /* it begins to read after so long */
+    char reply[32 * 1024]; /* all of it, without Date fields */
+    size_t len;
+    rota_time first, took; /* until there was something to read, and until the server had closed */
+    rota_stream *client, *server;
+};
+
+static int talk_send(void *arg)
+{
+    struct talk *t = arg;
+    int err = rota_stream_write(t->client, t->request.ptr, t->request.len);
+    if (err == 0 && t->leaves) {
+        err = rota_sleep(t->leaves);
+        rota_stream_close(t->client);
+    }
+    return err < 0 || t->stays || t->leaves ? err : rota_stream_shutdown(t->client);
+}
+
+static int talk_receive(void *arg)
+{
+    struct talk *t = arg;
+    ssize_t n = 1;
+    if (t->reads)
+        rota_sleep(t->reads);
+    while (n > 0) {
+        size_t room = sizeof t->reply - 1 - t->len;
+        CHECK(room > 0);
+        n = rota_stream_read(t->client, t->reply + t->len, room);
+        if (t->len == 0)
+            t->first = rota_now();
+        t->len += n > 0 ? (size_t)n : 0;
+    }
+    t->took = rota_now();
+    return 0;
+}
+
+static int talk_serve(void *arg)
+{
+    struct talk *t = arg;
+    int err = rota_http_serve_stream(t->server, t->handler, t->arg, &t->options);
+    rota_stream_close(t->server);
+    return err;
+}
+
+static int talk_run(void *arg)
+{
+    struct talk *t = arg;
+    int err = rota_stream_pair(t->capacity, &t->client, &t->server);
+    if (err < 0)
+        return err;
+    {
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        rota_group_spawn(&g, talk_serve, t);
+        rota_group_spawn(&g, talk_send, t);
+        rota_group_spawn(&g, talk_receive, t);
+        rota_group_wait(&g);
+    }
+    rota_stream_free(t->client);
+    rota_stream_free(t->server);
+    return 0;
+}
+
+/* Dates differ from run to run. */
+static void drop_dates(struct talk *t)
+{
+    static const char date[] = "Date: ";
+    char *from = t->reply;
+    while ((from = memmem(from, t->len - (size_t)(from - t->reply), date, strlen(date)))) {
+        char *end = memmem(from, t->len - (size_t)(from - t->reply), "\r\n", 2);
+        if (!end)
+            break;
+        CHECK_INT(end - from, ==, 35);
+        memmove(from, end + 2, t->len - (size_t)(end + 2 - t->reply));
+        t->len -= (size_t)(end + 2 - from);
+    }
+    t->reply[t->len] = '\0';
+}
+
+static void talk(struct talk *t)
+{
+    t->len = 0;
+    CHECK_OK(run_virtual(talk_run, t));
+    drop_dates(t);
+}
+
+static rota_str text(const char *s)
+{
+    return (rota_str){s, strlen(s)};
+}
+
+/* The handler's replies to that request, and the connection's end. */
+static void check_reply(rota_http_handler *handler, const char *request, const char *expected)
+{
+    struct talk *t = calloc(1, sizeof *t);
+    t->handler = handler;
+    t->request = text(request);
+    talk(t);
+    CHECK_STR(t->reply, expected);
+    free(t);
+}
+
+static void check_has(const struct talk *t, const char *part)
+{
+    if (!strstr(t->reply, part))
+        FAIL("not in the reply: \"%s\"\n%s", part, t->reply);
+}
+
+/* A handler that does many things: which one is the path's first letter. */
+static int reply_to(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_str path = rota_http_request_path(r);
+    char line[256];
+    int len = snprintf(line, sizeof line, "%.*s %.*s\n", (int)rota_http_request_method(r).len,
+                       rota_http_request_method(r).ptr, (int)path.len, path.ptr);
+    return rota_http_reply(r, 200, "text/plain", line, (size_t)len);
+}
+
+#define OK(length, more) \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" more "Content-Length: " #length "\r\n\r\n"
+
+/* ---- The snippet of the header */
+
+static int hello(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    if (rota_str_equal(rota_http_request_path(r), "/"))
+        return rota_http_reply(r, 200, "text/plain", "Hello, world!\n", 14);
+    return rota_http_reply_status(r, 404);
+}
+
+TEST(a_request_is_replied_to)
+{
+    check_reply(hello, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", OK(14, "") "Hello, world!\n");
+}
+
+TEST(statuses_are_named)
+{
+    check_reply(hello, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"
+                "Content-Length: 14\r\n\r\n404 Not Found\n");
+}
+
+/* ---- Connections */
+
+TEST(requests_are_replied_to_in_order)
+{
+    check_reply(
+        reply_to,
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\n"
+        "Content-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\nHost: a\r\n\r\n"
+        "POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        "\r\nGET /5 HTTP/1.1\r\nHost: a\r\n\r\n",
+        OK(7, "") "GET /1\n" OK(8, "") "POST /2\n" OK(7, "") "GET /3\n" OK(8, "") "POST /4\n" OK(
+            7, "") "GET /5\n");
+}
+
+TEST(a_connection_ends_when_the_client_says_so)
+{
+    check_reply(
+        reply_to,
+        "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+        OK(7, "Connection: close\r\n") "GET /1\n");
+}
+
+TEST(http_1_0_keeps_a_connection_only_when_asked)
+{
+    check_reply(reply_to, "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+                OK(7, "Connection: close\r\n") "GET /1\n");
+    check_reply(
+        reply_to, "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+        OK(7, "Connection: keep-alive\r\n") "GET /1\n" OK(7, "Connection: close\r\n") "GET /2\n");
+}
+
+TEST(an_idle_connection_is_closed_silently)
+{
+    struct talk t = {.handler = reply_to, .stays = true};
+    t.request = text("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply, OK(7, "") "GET /1\n");
+    CHECK_INT(t.took / ROTA_SECOND, ==, 75);
+}
+
+TEST(a_slow_head_is_refused)
+{
+    struct talk t = {.handler = reply_to, .stays = true};
+    t.request = text("GET /1 HTTP/1.1\r\nHost: a\r\n");
+    t.options.idle = ROTA_NEVER;
+    talk(&t);
+    check_has(&t, "HTTP/1.1 408 Request Timeout\r\n");
+    check_has(&t, "Connection: close\r\n");
+    CHECK_INT(t.took / ROTA_SECOND, ==, 10);
+}
+
+static int second_is_slow(rota_http_request *r, void *arg)
+{
+    bool is_first = rota_str_equal(rota_http_request_path(r), "/1");
+    int err = is_first ? 0 : rota_sleep(10 * ROTA_SECOND);
+    return err < 0 ? err : reply_to(r, arg);
+}
+
+TEST(a_reply_does_not_wait_for_a_slow_one_behind_it)
+{
+    static struct talk t;
+    t = (struct talk){.handler = second_is_slow, .stays = true};
+    t.request = text("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n"
+                     "Connection: close\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply, OK(7, "") "GET /1\n" OK(7, "Connection: close\r\n") "GET /2\n");
+    CHECK_INT(t.first, <, ROTA_SECOND);
+    CHECK_INT(t.took / ROTA_SECOND, ==, 10);
+}
+
+/* ---- Bodies of replies */
+
+TEST(what_has_no_body_gets_none)
+{
+    check_reply(hello, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\nHEAD /x HTTP/1.1\r\nHost: a\r\n\r\n",
+                OK(14, "") "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"
+                           "Content-Length: 14\r\n\r\n");
+}
+
+static int reply_304(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    return rota_http_reply_status(r, rota_str_equal(rota_http_request_path(r), "/204") ? 204 : 304);
+}
+
+TEST(statuses_without_a_body_get_none)
+{
+    check_reply(reply_304, "GET /204 HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 304 Not Modified\r\n\r\n");
+}
+
+static int in_pieces(rota_http_request *r, void *arg)
+{
+    uint64_t *length = arg;
+    int err = rota_http_start(r, 200, "text/plain", *length);
+    if (err == 0)
+        err = rota_http_write(r, "abc", 3);
+    if (err == 0)
+        err = rota_http_write(r, "", 0);
+    return err < 0 ? err : rota_http_write(r, "defg", 4);
+}
+
+TEST(a_body_may_be_written_in_pieces)
+{
+    static struct talk t;
+    uint64_t length = 7;
+    t = (struct talk){.handler = in_pieces, .arg = &length};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply, OK(7, "") "abcdefg" OK(7, ""));
+    length = ROTA_HTTP_UNKNOWN_LENGTH;
+    talk(&t);
+    CHECK_STR(t.reply,
+              "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+              "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
+    t.request = text("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply,
+              "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nabcdefg");
+}
+
+static int too_much(rota_http_request *r, void *arg)
+{
+    int *result = arg;
+    int err = rota_http_start(r, 200, NULL, 3);
+    *result = rota_http_write(r, "abcd", 4);
+    return err < 0 ? err : rota_http_write(r, "abc", 3);
+}
+
+TEST(more_than_announced_is_not_sent)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = too_much, .arg = &result};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(result, ==, -EMSGSIZE);
+    CHECK_STR(t.reply, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+}
+
+static int too_little(rota_http_request *r, void *arg)
+{
+    int *result = arg;
+    int err = rota_http_start(r, 200, NULL, 4);
+    if (err == 0)
+        err = rota_http_write(r, "abc", 3);
+    *result = rota_http_finish(r);
+    return err;
+}
+
+TEST(less_than_announced_ends_the_connection)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = too_little, .arg = &result};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(result, ==, -EMSGSIZE);
+    CHECK_STR(t.reply, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc");
+}
+
+static int much(rota_http_request *r, void *arg)
+{
+    size_t len = 1000000;
+    char *body = rota_http_alloc(r, len);
+    if (!body)
+        return -ENOMEM;
+    for (size_t i = 0; i < len; i++)
+        body[i] = (char)('a' + i % 23);
+    return rota_http_reply(r, 200, NULL, body, len);
+}
+
+struct sink {
+    rota_stream *s;
+    rota_time nap; /* between two reads */
+    size_t got;
+    bool is_right;
+};
+
+static int sink_run(void *arg)
+{
+    struct sink *sink = arg;
+    rota_str head;
+    int err = rota_stream_read_until(sink->s, text("\r\n\r\n"), 0, &head);
+    char buf[16384];
+    ssize_t n = err == 0 ? 1 : 0;
+    sink->is_right = true;
+    while (n > 0) {
+        rota_sleep(sink->nap);
+        n = rota_stream_read(sink->s, buf, sizeof buf);
+        for (ssize_t i = 0; i < n; i++)
+            sink->is_right &= buf[i] == (char)('a' + (sink->got + (size_t)i) % 23);
+        sink->got += n > 0 ? (size_t)n : 0;
+    }
+    return (int)n;
+}
+
+static int download(void *arg)
+{
+    struct sink *sink = arg;
+    ROTA_AUTO(rota_stream) client = NULL;
+    ROTA_AUTO(rota_stream) server = NULL;
+    int err = rota_stream_pair(16384, &client, &server);
+    if (err < 0)
+        return err;
+    sink->s = client;
+    err = rota_stream_write(client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 46);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, sink_run, sink);
+    if (err == 0)
+        err = rota_http_serve_stream(server, much, NULL, NULL);
+    rota_stream_close(server);
+    return err < 0 ? err : rota_group_wait(&g);
+}
+
+TEST(a_slow_reader_gets_all_of_a_long_reply)
+{
+    struct sink sink = {.nap = ROTA_SECOND};
+    CHECK_OK(run_virtual(download, &sink));
+    CHECK_INT(sink.got, ==, 1000000);
+    CHECK(sink.is_right);
+}
+
+TEST(a_reader_that_stalls_is_cut_off)
+{
+    struct sink sink = {.nap = 5 * ROTA_MINUTE};
+    CHECK_OK(run_virtual(download, &sink));
+    CHECK_INT(sink.got, <, 100000);
+}
+
+/* ---- Bodies of requests */
+
+static int echo(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_str body;
+    int err = rota_http_request_body(r, 0, &body);
+    if (err < 0)
+        return err;
+    rota_str path = rota_http_request_path(r), sum = rota_http_request_trailer(r, "Sum");
+    rota_str host = rota_http_request_header(r, "hOST");
+    char *reply = rota_http_alloc(r, body.len + path.len + sum.len + host.len + 8);
+    if (!reply)
+        return -ENOMEM;
+    int len = sprintf(reply, "%.*s %.*s [%s] %.*s", (int)path.len, path.ptr, (int)host.len,
+                      host.ptr, body.ptr, (int)sum.len, sum.len ? sum.ptr : "");
+    return rota_http_reply(r, 200, "text/plain", reply, (size_t)len);
+}
+
+static const char posts[] = "POST /a?b HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nhello"
+                            "POST http://two HTTP/1.1\r\nHost: two\r\nContent-Length: 0\r\n\r\n"
+                            "POST /c HTTP/1.1\r\nHost: three\r\nTransfer-Encoding: chunked\r\n\r\n"
+                            "3\r\nabc\r\n1;x\r\nd\r\n0\r\nSum: 4\r\nOther: 5\r\n\r\n"
+                            "GET /d HTTP/1.1\r\nHost: four\r\n\r\n";
+
+static const char post_replies[] = OK(15, "") "/a one [hello] " OK(9, "") "/ two [] " OK(
+    17, "") "/c three [abcd] 4" OK(11, "") "/d four [] ";
+
+TEST(bodies_are_read_alike_however_they_are_split)
+{
+    static struct talk t;
+    static const size_t capacities[] = {0, 1, 2, 3, 7, 50};
+    for (size_t i = 0; i < COUNT(capacities); i++) {
+        t = (struct talk){.handler = echo, .capacity = capacities[i]};
+        t.request = text(posts);
+        talk(&t);
+        CHECK_STR(t.reply, post_replies);
+    }
+}
+
+static int read_one(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    char byte;
+    ssize_t n = rota_http_request_read(r, &byte, 1);
+    return n < 0 ? (int)n : rota_http_reply(r, 200, "text/plain", &byte, (size_t)n);
+}
+
+/* What a handler leaves of a body is not taken for the next request. */
+TEST(bodies_that_are_not_read_are_passed_over)
+{
+    static struct talk t;
+    for (size_t capacity = 0; capacity < 3; capacity++) {
+        t = (struct talk){.handler = read_one, .capacity = capacity};
+        t.request = text(posts);
+        talk(&t);
+        CHECK_STR(t.reply, OK(1, "") "h" OK(0, "") OK(1, "") "a" OK(0, ""));
+        t.handler = hello;
+        talk(&t);
+        CHECK_STR(strstr(t.reply, "/ HTTP") ? "again" : "", "");
+    }
+}
+
+static char *long_post(size_t len)
+{
+    char *request = malloc(len + 200);
+    int head = sprintf(request, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", len);
+    memset(request + head, 'x', len);
+    strcpy(request + head + len, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    return request;
+}
+
+TEST(what_is_too_long_to_be_passed_over_ends_the_connection)
+{
+    static struct talk t;
+    char *request = long_post(100000);
+    t = (struct talk){.handler = hello, .request = text(request)};
+    talk(&t);
+    CHECK_STR(t.reply, OK(14, "Connection: close\r\n") "Hello, world!\n");
+    free(request);
+}
+
+TEST(bodies_have_a_limit)
+{
+    static struct talk t;
+    char *request = long_post(100000);
+    t = (struct talk){.handler = echo, .request = text(request)};
+    t.options.body = 99999;
+    talk(&t);
+    check_has(&t, "HTTP/1.1 413 Content Too Large\r\n");
+    check_has(&t, "Connection: close\r\n");
+    free(request);
+    t.request = text("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                     "5\r\nabcde\r\n5\r\nfghij\r\n0\r\n\r\n");
+    t.options.body = 9;
+    talk(&t);
+    check_has(&t, "HTTP/1.1 413 Content Too Large\r\n");
+    check_has(&t, "Connection: close\r\n");
+}
+
+static int small_limit(rota_http_request *r, void *arg)
+{
+    rota_str body;
+    int *result = arg;
+    return *result = rota_http_request_body(r, 4, &body);
+}
+
+TEST(a_handler_may_have_a_limit_of_its_own)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = small_limit, .arg = &result};
+    t.request = text("POST /a HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nhello");
+    talk(&t);
+    CHECK_INT(result, ==, ROTA_ELIMIT);
+    check_has(&t, "HTTP/1.1 413 ");
+}
+
+TEST(a_client_that_waits_to_be_told_is_told_when_the_body_is_read)
+{
+    static struct talk t;
+    static const char head[] = "POST /a HTTP/1.1\r\nHost: one\r\nExpect: 100-continue\r\n"
+                               "Content-Length: 5\r\n\r\n";
+    t = (struct talk){.handler = echo, .request = text(head), .stays = true};
+    t.options.body_gap = ROTA_SECOND;
+    talk(&t);
+    check_has(&t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408 ");
+    t.handler = hello; /* does not read: the client may send it or not */
+    talk(&t);
+    CHECK_STR(t.reply, "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+                       "Content-Length: 14\r\n\r\n404 Not Found\n");
+    check_reply(echo,
+                "POST /a HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+                OK(9, "") "/a b [x] ");
+}
+
+static int keep_result(rota_http_request *r, void *arg)
+{
+    int *result = arg;
+    char buf[100];
+    ssize_t n;
+    while ((n = rota_http_request_read(r, buf, sizeof buf)) > 0)
+        ;
+    CHECK_INT(rota_http_request_read(r, buf, 0), ==, -EINVAL);
+    return *result = (int)n;
+}
+
+TEST(a_body_that_is_cut_off_is_told_from_one_that_is_whole)
+{
+    static struct talk t;
+    static const char *const cut[] = {"Content-Length: 5\r\n\r\nhell", "Content-Length: 5\r\n\r\n",
+                                      "Transfer-Encoding: chunked\r\n\r\n3\r\nab",
+                                      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+                                      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"};
+    for (size_t i = 0; i < COUNT(cut); i++) {
+        char request[200];
+        int result = 1;
+        sprintf(request, "POST / HTTP/1.1\r\nHost: a\r\n%s", cut[i]);
+        t = (struct talk){.handler = keep_result, .arg = &result, .request = text(request)};
+        talk(&t);
+        CHECK_INT(result, ==, ROTA_EOF);
+        CHECK_STR(t.reply, "");
+    }
+}
+
+TEST(a_body_with_broken_framing_is_refused)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = keep_result, .arg = &result};
+    t.request = text("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n"
+                     "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(result, ==, ROTA_EPROTOCOL);
+    check_has(&t, "HTTP/1.1 400 ");
+    check_has(&t, "Connection: close\r\n");
+}
+
+TEST(a_body_that_stops_coming_is_given_up)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = keep_result, .arg = &result, .stays = true};
+    t.request = text("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+    talk(&t);
+    CHECK_INT(result, ==, -ETIMEDOUT);
+    check_has(&t, "HTTP/1.1 408 ");
+    CHECK_INT(t.took / ROTA_SECOND, >=, 30);
+}
+
+/* ---- Handlers */
+
+static int fail(rota_http_request *r, void *arg)
+{
+    int *result = arg;
+    if (rota_str_equal(rota_http_request_path(r), "/begun"))
+        rota_http_start(r, 200, NULL, 10);
+    if (rota_str_equal(rota_http_request_path(r), "/written")) {
+        rota_http_start(r, 200, NULL, 10);
+        rota_http_write(r, "abc", 3);
+    }
+    return *result;
+}
+
+TEST(a_handler_that_fails_is_answered_for)
+{
+    static struct talk t;
+    int result = -EIO;
+    t = (struct talk){.handler = fail, .arg = &result};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    check_has(&t, "HTTP/1.1 500 Internal Server Error\r\n");
+    check_has(&t, "\n500 Internal Server Error\nHTTP/1.1 500 "); /* and the connection goes on */
+    result = 0;                                                  /* has not replied */
+    talk(&t);
+    check_has(&t, "HTTP/1.1 500 Internal Server Error\r\n");
+    result = -EIO;
+    t.request = text("GET /written HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    t.request = text("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_STR(t.reply, "");
+}
+
+static int set_headers(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    CHECK_INT(rota_http_add_header(r, "X", "1"), ==, 0);
+    CHECK_INT(rota_http_add_header(r, "x", "2"), ==, 0);
+    CHECK_INT(rota_http_add_header(r, "Set-Cookie", "a=b; Path=/"), ==, 0);
+    CHECK_INT(rota_http_add_header(r, "Empty", ""), ==, 0);
+    CHECK_INT(rota_http_reply(r, 200, NULL, "a", 1), ==, 0);
+    CHECK_INT(rota_http_add_header(r, "X", "3"), ==, -EALREADY);
+    CHECK_INT(rota_http_reply(r, 200, NULL, "a", 1), ==, -EALREADY);
+    CHECK_INT(rota_http_start(r, 200, NULL, 1), ==, -EALREADY);
+    CHECK_INT(rota_http_write(r, "a", 1), ==, -EALREADY);
+    CHECK_INT(rota_http_finish(r), ==, -EALREADY);
+    return 0;
+}
+
+TEST(fields_may_be_added_before_the_reply)
+{
+    check_reply(set_headers, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nX: 1\r\nx: 2\r\nSet-Cookie: a=b; Path=/\r\nEmpty: \r\n"
+                "Content-Length: 1\r\n\r\na");
+}
+
+struct header {
+    const char *name, *value;
+};
+
+static int set_bad_header(rota_http_request *r, void *arg)
+{
+    struct header *h = arg;
+    CHECK_INT(rota_http_add_header(r, h->name, h->value), ==, -EINVAL);
+    return rota_http_reply(r, 200, NULL, "a", 1);
+}
+
+TEST(what_a_client_could_misread_is_not_sent)
+{
+    static struct talk t;
+    static struct header bad[] = {{"X", "a\r\nY: b"},
+                                  {"X", "a\nb"},
+                                  {"X", "a\rb"},
+                                  {"X", "\x01"},
+                                  {"X\r\nY", "b"},
+                                  {"X ", "b"},
+                                  {"", "b"},
+                                  {"X:", "b"},
+                                  {"Date", "x"},
+                                  {"Host", "x"},
+                                  {"content-length", "1"},
+                                  {"Transfer-Encoding", "chunked"},
+                                  {"connection", "x"}};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        t = (struct talk){.handler = set_bad_header, .arg = &bad[i]};
+        t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        talk(&t);
+        check_has(&t, "HTTP/1.1 500 ");
+        CHECK(!strstr(t.reply, "Y"));
+    }
+}
+
+static int misuse(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    CHECK_INT(rota_http_write(r, "a", 1), ==, -EINVAL);
+    CHECK_INT(rota_http_finish(r), ==, -EINVAL);
+    CHECK_INT(rota_http_reply(r, 99, NULL, "a", 1), ==, -EINVAL);
+    CHECK_INT(rota_http_reply(r, 100, NULL, "a", 1), ==, -EINVAL);
+    CHECK_INT(rota_http_reply(r, 600, NULL, "a", 1), ==, -EINVAL);
+    CHECK_INT(rota_http_reply(r, 200, "a\r\nb", "a", 1), ==, -EINVAL);
+    CHECK_INT(rota_http_interim(r, 200), ==, -EINVAL);
+    return rota_http_reply(r, 299, "a/b", "a", 1);
+}
+
+TEST(calls_out_of_place_are_refused)
+{
+    check_reply(misuse, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 299 Unknown\r\nContent-Type: a/b\r\nContent-Length: 1\r\n\r\na");
+}
+
+static int hint(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_http_add_header(r, "Link", "</a.css>");
+    int err = rota_http_interim(r, 103);
+    return err < 0 ? err : rota_http_reply(r, 200, NULL, "a", 1);
+}
+
+TEST(interim_replies_come_before_the_reply)
+{
+    check_reply(hint, "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+                "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na");
+}
+
+/* ---- The client goes away */
+
+struct patience {
+    rota_time cancelled; /* when the handler was */
+    int result, after;
+    bool shielded;
+};
+
+static int wait_long(rota_http_request *r, void *arg)
+{
+    struct patience *p = arg;
+    if (p->shielded) {
+        ROTA_SHIELD
+        {
+            p->result = rota_sleep(ROTA_MINUTE);
+        }
+    } else {
+        p->result = rota_sleep(ROTA_MINUTE);
+    }
+    p->cancelled = rota_now();
+    p->after = rota_http_reply(r, 200, NULL, "a", 1);
+    return p->result;
+}
+
+TEST(a_handler_is_cancelled_when_its_client_leaves)
+{
+    static struct talk t;
+    struct patience p = {0};
+    t = (struct talk){.handler = wait_long, .arg = &p, .leaves = ROTA_SECOND};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(p.result, ==, -ECANCELED);
+    CHECK_INT(p.after, ==, -ECANCELED);
+    CHECK_INT(p.cancelled, <, 2 * ROTA_SECOND);
+}
+
+TEST(a_client_that_ends_its_side_has_left)
+{
+    static struct talk t;
+    struct patience p = {0};
+    t = (struct talk){.handler = wait_long, .arg = &p};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(p.result, ==, -ECANCELED);
+    CHECK_INT(p.cancelled, <, ROTA_SECOND);
+}
+
+TEST(a_client_with_further_requests_has_not_left)
+{
+    static struct talk t;
+    struct patience p = {0};
+    t = (struct talk){.handler = wait_long, .arg = &p};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    check_has(&t, "HTTP/1.1 200 OK"); /* the first one */
+}
+
+TEST(a_shield_keeps_what_must_be_finished)
+{
+    static struct talk t;
+    struct patience p = {.shielded = true};
+    t = (struct talk){.handler = wait_long, .arg = &p, .leaves = ROTA_SECOND};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(p.result, ==, 0);
+    CHECK_INT(p.cancelled, ==, ROTA_MINUTE);
+}
+
+TEST(a_client_that_waits_is_not_cut_off)
+{
+    static struct talk t;
+    struct patience p = {0};
+    t = (struct talk){.handler = wait_long, .arg = &p, .stays = true};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    talk(&t);
+    CHECK_INT(p.result, ==, 0);
+    check_has(&t, "HTTP/1.1 200 OK\r\n");
+}
+
+/* ---- What the program learns */
+
+struct log {
+    char lines[1024];
+    size_t len;
+};
+
+static void note(void *arg, const rota_http_access *a)
+{
+    struct log *log = arg;
+    log->len += (size_t)snprintf(
+        log->lines + log->len, sizeof log->lines - log->len, "%s %.*s %.*s %.*s %d %d/%d %d %s\n",
+        a->peer, (int)a->method.len, a->method.len ? a->method.ptr : "", (int)a->target.len,
+        a->target.len ? a->target.ptr : "", (int)a->version.len, a->version.ptr, a->status,
+        (int)a->bytes_in, (int)a->bytes_out, (int)(a->total / ROTA_SECOND),
+        a->err ? rota_strerror(a->err) : "ok");
+}
+
+TEST(requests_are_logged_and_counted)
+{
+    static struct talk t;
+    struct log log = {0};
+    rota_http_counters counters = {0};
+    t = (struct talk){.handler = echo};
+    t.options.access = note;
+    t.options.access_arg = &log;
+    t.options.counters = &counters;
+    t.request = text("POST /a?b HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nhello"
+                     "HEAD /b HTTP/1.1\r\nHost: one\r\n\r\nGET / HTTP/9.9\r\n\r\n");
+    talk(&t);
+    CHECK_STR(log.lines, "pair POST /a?b HTTP/1.1 200 5/15 0 ok\n"
+                         "pair HEAD /b HTTP/1.1 200 0/0 0 ok\n"
+                         "pair   HTTP/1.1 505 0/56 0 ok\n");
+    CHECK_INT(counters.connections, ==, 1);
+    CHECK_INT(counters.requests, ==, 2);
+    CHECK_INT(counters.refused, ==, 1);
+    CHECK_INT(counters.status[2], ==, 2);
+    CHECK_INT(counters.status[5], ==, 1);
+    CHECK_INT(counters.bytes_in, ==, 5);
+    CHECK_INT(counters.open + counters.idle + counters.running, ==, 0);
+}
+
+/* ---- Listening */
+
+struct site {
+    rota_http_handler *handler;
+    void *arg;
+    rota_http_serve_options options;
+    rota_listener *listeners[2];
+    size_t count;
+    int result;
+    rota_task *task;
+};
+
+static int site_run(void *arg)
+{
+    struct site *site = arg;
+    return site->result = rota_http_serve(site->listeners, site->count, site->handler, site->arg,
+                                          &site->options);
+}
+
+static int site_begin(struct site *site)
+{
+    site->count = site->count ? site->count : 1;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < site->count; i++)
+        err = rota_tcp_listen("127.0.0.1", 0, NULL, &site->listeners[i]);
+    return err < 0 ? err : rota_spawn(site_run, site, &site->task);
+}
+
+static void site_end(struct site *site)
+{
+    rota_task_free(site->task);
+    for (size_t i = 0; i < site->count; i++)
+        rota_listener_free(site->listeners[i]);
+}
+
+static int get(rota_stream *s, const char *path, char ret_reply[1000])
+{
+    char request[100];
+    int len = sprintf(request, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path);
+    int err = rota_stream_write(s, request, (size_t)len);
+    rota_str head;
+    if (err == 0)
+        err = rota_stream_read_until(s, text("\r\n\r\n"), 0, &head);
+    if (err < 0)
+        return err;
+    const char *length = memmem(head.ptr, head.len, "Content-Length: ", 16);
+    size_t n = length ? (size_t)atoi(length + 16) : 0;
+    ret_reply[n] = '\0';
+    return n ? rota_stream_read_exact(s, ret_reply, n) : 0;
+}
+
+static int two_ports_main(void *arg)
+{
+    struct site *site = arg;
+    char reply[1000] = "";
+    int err = site_begin(site);
+    for (size_t i = 0; err == 0 && i < 2; i++) {
+        ROTA_AUTO(rota_stream) s = NULL;
+        err = rota_tcp_connect("127.0.0.1", rota_listener_port(site->listeners[i]), NULL, &s);
+        for (int n = 0; err == 0 && n < 3; n++) {
+            err = get(s, "/x", reply);
+            if (err == 0)
+                CHECK_STR(reply, "GET /x\n");
+        }
+    }
+    site_end(site);
+    return err;
+}
+
+TEST_WITH(several_ports_are_served, .both_backends = true)
+{
+    struct site site = {.handler = reply_to, .count = 2};
+    CHECK_OK(rota_run(two_ports_main, &site));
+    CHECK_INT(site.result, ==, -ECANCELED);
+}
+
+struct stop {
+    struct site site;
+    rota_http_counters counters;
+    rota_time nap;
+    char reply[1000];
+    int idle_end, asked;
+    rota_time began, ended;
+};
+
+static int nap(rota_http_request *r, void *arg)
+{
+    struct stop *stop = arg;
+    int err = rota_sleep(stop->nap);
+    return err < 0 ? err : reply_to(r, NULL);
+}
+
+static int ask(void *arg)
+{
+    struct stop *stop = arg;
+    ROTA_AUTO(rota_stream) s = NULL;
+    int err = rota_tcp_connect("127.0.0.1", rota_listener_port(stop->site.listeners[0]), NULL, &s);
+    if (err == 0)
+        err = get(s, "/x", stop->reply);
+    return stop->asked = err;
+}
+
+/* One connection idles and one waits for its reply when the server is stopped. */
+static int stop_main(void *arg)
+{
+    struct stop *stop = arg;
+    char byte;
+    ROTA_AUTO(rota_stream) idle = NULL;
+    int err = site_begin(&stop->site);
+    if (err == 0)
+        err =
+            rota_tcp_connect("127.0.0.1", rota_listener_port(stop->site.listeners[0]), NULL, &idle);
+    {
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        if (err == 0)
+            rota_group_spawn(&g, ask, stop);
+        for (int i = 0; i < 100 && (stop->counters.running == 0 || stop->counters.idle == 0); i++)
+            rota_sleep(10 * ROTA_MILLISECOND);
+        stop->began = rota_now();
+        site_end(&stop->site);
+        stop->ended = rota_now();
+        stop->idle_end = idle ? (int)rota_stream_read(idle, &byte, 1) : 0;
+        rota_group_wait(&g);
+    }
+    return err;
+}
+
+static void stop_with(struct stop *stop)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    stop->site.handler = nap;
+    stop->site.arg = stop;
+    stop->site.options.counters = &stop->counters;
+    CHECK_OK(rota_run_with(stop_main, stop, &options));
+    CHECK_INT(stop->idle_end, ==, 0);
+}
+
+TEST_WITH(a_graceful_stop_lets_requests_finish, .both_backends = true)
+{
+    static struct stop stop = {.nap = 3 * ROTA_SECOND};
+    stop.site.options.grace = 10 * ROTA_SECOND;
+    stop_with(&stop);
+    CHECK_INT(stop.asked, ==, 0);
+    CHECK_STR(stop.reply, "GET /x\n");
+    CHECK_INT((stop.ended - stop.began) / ROTA_SECOND, <=, 3);
+}
+
+TEST_WITH(grace_has_an_end, .both_backends = true)
+{
+    static struct stop stop = {.nap = ROTA_MINUTE};
+    stop.site.options.grace = 10 * ROTA_SECOND;
+    stop_with(&stop);
+    CHECK_INT(stop.asked, <, 0);
+    CHECK_INT((stop.ended - stop.began) / ROTA_SECOND, ==, 10);
+}
+
+static int hang_up_main(void *arg)
+{
+    struct stop *stop = arg;
+    int err = site_begin(&stop->site);
+    rota_stream *s = NULL;
+    if (err == 0)
+        err = rota_tcp_connect("127.0.0.1", rota_listener_port(stop->site.listeners[0]), NULL, &s);
+    if (err == 0)
+        err = rota_stream_write(s, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27);
+    for (int i = 0; i < 100 && stop->counters.running == 0; i++)
+        rota_sleep(10 * ROTA_MILLISECOND);
+    rota_stream_free(s);
+    stop->began = rota_now();
+    for (int i = 0; i < 1000 && stop->counters.running > 0; i++)
+        rota_sleep(10 * ROTA_MILLISECOND);
+    stop->ended = rota_now();
+    site_end(&stop->site);
+    return err;
+}
+
+TEST_WITH(a_socket_that_is_closed_cancels_the_handler, .both_backends = true)
+{
+    static struct stop stop = {.nap = ROTA_MINUTE};
+    rota_loop_options options = {.virtual_clock = true};
+    stop.site.handler = nap;
+    stop.site.arg = &stop;
+    stop.site.options.counters = &stop.counters;
+    CHECK_OK(rota_run_with(hang_up_main, &stop, &options));
+    CHECK_INT(stop.ended - stop.began, <, ROTA_SECOND);
+}
