@@ -59,6 +59,8 @@ static void set_option(const char *name, char *value)
         starttls = true;
     else if (strcmp(name, "--to-end") == 0)
         to_end = true;
+    else if (strcmp(name, "--kernel") == 0)
+        settings.use_kernel = true;
     else if (strcmp(name, "--times") == 0)
         times = atoi(value);
     else if (strcmp(name, "--say") == 0)
@@ -73,9 +75,10 @@ static void print_agreed(rota_stream *s)
     const char *name = rota_tls_server_name(s);
     rota_str protocol = rota_tls_alpn(s);
     rota_tls_peer_subject(s, subject, sizeof subject);
-    printf("open %s %s alpn=%.*s name=%s subject=%s resumed=%d\n", rota_tls_version_name(s),
-           rota_tls_cipher(s), (int)protocol.len, protocol.len ? protocol.ptr : "",
-           name ? name : "-", subject, rota_tls_resumed(s));
+    printf("open %s %s alpn=%.*s name=%s subject=%s resumed=%d kernel=%d\n",
+           rota_tls_version_name(s), rota_tls_cipher(s), (int)protocol.len,
+           protocol.len ? protocol.ptr : "", name ? name : "-", subject, rota_tls_resumed(s),
+           rota_tls_in_kernel(s));
 }
 
 static int write_text(rota_stream *s, const char *text)

@@ -398,7 +398,37 @@ def commands_slipped_in_before_the_upgrade_reach_nobody():
         peer.expect("failed: ", "peer speaks no TLS")
 
 
+@case
+def others_talk_to_our_server_where_the_kernel_encrypts_for_it():
+    with Server("--kernel", "1") as peer, temporary_directory() as directory:
+        for version, flag in VERSIONS.items():
+            check("you said hello" in s_client(peer.port, flag))
+            for line in (f"open TLSv{version}", "line hello", "line bye", "end"):
+                peer.expect(line)
+            status, text = curl(peer.port, "--tlsv1.2", "--tls-max", version, "-o", directory / "big", page="big")
+            check(status == 0 and (directory / "big").stat().st_size == 1000000, status, text)
+            for line in (f"open TLSv{version}", "line GET", "end"):
+                peer.expect(line)
+        status, text = curl(peer.port, "-H", "Connection: close", f"https://localhost:{peer.port}/")
+        check(status == 0, status, text)
+        for line in ("resumed=0", "line GET", "end", "resumed=1"):
+            peer.expect(line)
+    with Server("--kernel", "1") as peer:
+        with trusting().wrap_socket(peer.connect(), server_hostname="localhost", suppress_ragged_eofs=False) as s:
+            s.sendall(b"bye\n")
+            check(s.recv(100) == b"", "our server says no close_notify")
+
+
 # ---- Our client
+
+@case
+def our_client_talks_to_s_server_where_the_kernel_encrypts_for_it():
+    for flag in VERSIONS.values():
+        with s_server(flag) as port, client(port, "--kernel", "1", "--times", "2") as peer:
+            for resumed in (0, 1):
+                peer.expect("open", f"resumed={resumed}")
+                peer.expect("line olleh")
+
 
 @case
 def our_client_talks_to_s_server():

@@ -6,8 +6,11 @@
 #include <rota.h>
 #include <rota/tls.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Streams in memory know no backend, and making keys takes time: what has its faults covered by another
@@ -1550,15 +1553,14 @@ static void check_same(int fd, int copy)
     CHECK(memcmp(a, b, FILE_SIZE) == 0);
 }
 
-static int file_main(void *arg)
+static void send_a_file(struct link *l)
 {
-    struct link l = open_link(0);
-    struct upload u = {.s = l.server, .fd = file_of(0)};
+    struct upload u = {.s = l->server, .fd = file_of(0)};
     int fd = file_of(FILE_SIZE);
     int64_t sent = 0;
     rota_task *receiver;
     CHECK_OK(rota_spawn(receive_upload, &u, &receiver));
-    CHECK_INT(rota_stream_send_file(l.client, fd, 0, FILE_SIZE, &sent), ==, 0);
+    CHECK_INT(rota_stream_send_file(l->client, fd, 0, FILE_SIZE, &sent), ==, 0);
     CHECK_INT(sent, ==, FILE_SIZE);
     CHECK_INT(rota_join(receiver), ==, 0);
     CHECK_INT(u.result, ==, 0);
@@ -1566,6 +1568,12 @@ static int file_main(void *arg)
     check_same(fd, u.fd);
     close(fd);
     close(u.fd);
+}
+
+static int file_main(void *arg)
+{
+    struct link l = open_link(0);
+    send_a_file(&l);
     free_link(&l);
     return 0;
 }
@@ -1574,5 +1582,145 @@ TEST(file_is_sent_and_received_encrypted)
 {
     make_authority();
     run(file_main, NULL);
+    free_authority();
+}
+
+/* ---- The kernel encrypts */
+
+static bool kernel_has_tls(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), s = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_OK(bind(listener, (struct sockaddr *)&at, len));
+    CHECK_OK(listen(listener, 1));
+    CHECK_OK(getsockname(listener, (struct sockaddr *)&at, &len));
+    CHECK_OK(connect(s, (struct sockaddr *)&at, len));
+    bool has = setsockopt(s, SOL_TCP, TCP_ULP, "tls", 4) == 0;
+    close(s);
+    close(listener);
+    return has;
+}
+
+/* `in_kernel`: both sides want it. */
+static struct link tcp_link(rota_tls_version version, bool in_kernel)
+{
+    rota_listener *listener;
+    struct link l = {.host = "localhost"};
+    l.client_tls = client_with((rota_tls_options){.use_kernel = in_kernel, .max_version = version});
+    l.server_tls = server_with((rota_tls_options){.use_kernel = true});
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &listener));
+    CHECK_OK(rota_tcp_connect("127.0.0.1", rota_listener_port(listener), NULL, &l.client));
+    CHECK_OK(rota_accept(listener, &l.server));
+    rota_listener_free(listener);
+    start_well(&l);
+    CHECK_INT(rota_tls_in_kernel(l.client), ==, in_kernel && kernel_has_tls());
+    CHECK_INT(rota_tls_in_kernel(l.server), ==, kernel_has_tls());
+    return l;
+}
+
+static int in_kernel_main(void *arg)
+{
+    struct link l = tcp_link(*(rota_tls_version *)arg, true);
+    greet(&l);
+    send_a_file(&l);
+    struct transfer transfers[] = {
+        {l.client, 1, MUCH, 4096},
+        {l.client, 2, MUCH, 4096},
+        {l.server, 2, MUCH, MUCH},
+        {l.server, 1, MUCH, 4096},
+    };
+    rota_call calls[] = {
+        {send_much, &transfers[0], 0},
+        {receive_much, &transfers[1], 0},
+        {send_much, &transfers[2], 0},
+        {receive_much, &transfers[3], 0},
+    };
+    CHECK_INT(rota_gather(calls, 4), ==, 0);
+    free_link(&l);
+    return 0;
+}
+
+TEST_BOTH(the_kernel_encrypts_where_it_can)
+{
+    make_authority();
+    run(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_2});
+    run(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_3});
+    free_authority();
+}
+
+static int shut_down(void *arg)
+{
+    CHECK_INT(rota_stream_shutdown(arg), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+/* The end has no room in the socket. */
+static int no_room_main(void *arg)
+{
+    struct link l = tcp_link(ROTA_TLS_1_3, true);
+    static char bytes[MUCH];
+    int err = 0, little = 4096;
+    if (!rota_tls_in_kernel(l.server))
+        SKIP("this kernel has no TLS");
+    CHECK_OK(setsockopt(rota__tls_of(rota_stream_filter(l.server, &rota__tls_kind))->socket,
+                        SOL_SOCKET, SO_SNDBUF, &little, sizeof little));
+    CHECK_OK(setsockopt(rota__tls_of(rota_stream_filter(l.client, &rota__tls_kind))->socket,
+                        SOL_SOCKET, SO_RCVBUF, &little, sizeof little));
+    while (err == 0) {
+        ROTA_TIMEOUT (300 * ROTA_MILLISECOND) {
+            err = rota_stream_write(l.server, bytes, 1);
+        }
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    ROTA_TIMEOUT (10 * ROTA_MILLISECOND) {
+        err = rota_stream_shutdown(l.server);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, shut_down, l.server);
+    rota_yield();
+    rota_stream_close(l.server);
+    CHECK_OK(rota_group_wait(&g));
+    ssize_t n;
+    while ((n = rota_stream_read(l.client, bytes, sizeof bytes)) > 0)
+        ;
+    CHECK_INT(n, ==, ROTA_ETRUNCATED);
+    free_link(&l);
+    return 0;
+}
+
+TEST_WITH(closing_ends_the_wait_for_room_in_the_kernel, .both_backends = true,
+          .without_faults = true)
+{
+    make_authority();
+    CHECK_OK(rota_run(no_room_main, NULL));
+    free_authority();
+}
+
+static int kernel_keys_main(void *arg)
+{
+    struct link l = tcp_link(ROTA_TLS_1_3, false);
+    greet(&l);
+    CHECK_INT(SSL_key_update(ssl_of(l.client), SSL_KEY_UPDATE_NOT_REQUESTED), ==, 1);
+    greet(&l);
+    CHECK_INT(SSL_key_update(ssl_of(l.client), SSL_KEY_UPDATE_REQUESTED), ==, 1);
+    if (rota_tls_in_kernel(l.server)) {
+        char c;
+        put(l.client, "x");
+        CHECK_INT(rota_stream_read(l.server, &c, 1), ==, 1);
+        CHECK_INT(rota_stream_read(l.server, &c, 1), ==, ROTA_ETLS);
+        check_contains(rota_stream_error(l.server), "asks for new keys");
+    } else {
+        greet(&l);
+    }
+    free_link(&l);
+    return 0;
+}
+
+TEST_ALREADY(new_keys_are_not_for_the_kernel)
+{
+    make_authority();
+    run(kernel_keys_main, NULL);
     free_authority();
 }

@@ -88,6 +88,9 @@ typedef struct rota_filter_kind {
     void (*farewell)(rota_filter *filter);
     /* Lets go of everything, also of the filter itself. Nobody is inside any more. Does not suspend. */
     void (*close)(rota_filter *filter);
+    /* The TCP socket that gets unchanged what is written here, for the options that the kernel has for it.
+     * Returns it, or -EOPNOTSUPP, as does NULL. Does not suspend. */
+    int (*tcp_socket)(rota_filter *filter);
     /* Writes the address of one end as text, at most `size` bytes. NULL: what is below knows. */
     void (*describe)(rota_filter *filter, bool peer, char *ret_text, size_t size);
     /* What there is to say about its last failure, for rota_stream_error; NULL if nothing. */

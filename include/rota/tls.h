@@ -96,6 +96,7 @@ typedef struct rota_tls_options {
     size_t sessions;             /* how many a client keeps, to resume them; 256 */
     bool no_resumption;          /* every handshake is a full one */
     rota_time handshake_timeout; /* 10 s; ROTA_NEVER: none */
+    bool use_kernel; /* the kernel encrypts what is written, where it can: see rota_tls_in_kernel */
 } rota_tls_options;
 
 /* Makes a context. Reads files and blocks for that; may be called on any thread, outside tasks too.
@@ -151,6 +152,11 @@ ROTA_API const char *rota_tls_cipher(const rota_stream *s);
 ROTA_API rota_str rota_tls_alpn(const rota_stream *s);
 /* Whether the handshake went on with an earlier session. */
 ROTA_API bool rota_tls_resumed(const rota_stream *s);
+/* Whether the kernel encrypts what is written (kTLS). rota_stream_send_file then copies nothing, and a
+ * write that was interrupted before it sent anything may be repeated. It takes `use_kernel`, a TCP socket directly below, a kernel with
+ * CONFIG_TLS (`modprobe tls`), OpenSSL built for it, and a cipher that both know. A peer that asks for new
+ * keys on the way ends such a connection. */
+ROTA_API bool rota_tls_in_kernel(const rota_stream *s);
 /* The host that the client asked for; NULL if it named none. */
 ROTA_API const char *rota_tls_server_name(const rota_stream *s);
 

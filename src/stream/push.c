@@ -51,11 +51,18 @@ static ssize_t ahead_write(rota_filter *filter, const void *buf, size_t len)
     return rota_filter_write(filter->below, buf, len);
 }
 
+static int ahead_tcp_socket(rota_filter *filter)
+{
+    rota_filter *below = filter->below;
+    return below->kind->tcp_socket ? below->kind->tcp_socket(below) : -EOPNOTSUPP;
+}
+
 static const rota_filter_kind ahead_kind = {
     .name = "read ahead",
     .read = ahead_read,
     .write = ahead_write,
     .close = ahead_close,
+    .tcp_socket = ahead_tcp_socket,
 };
 
 static int put_on_top(rota_stream *s, rota_filter *filter)

@@ -123,6 +123,12 @@ static void socket_close(rota_filter *filter)
     rota__fd_close(&socket_of(filter)->fd);
 }
 
+static int socket_tcp_socket(rota_filter *filter)
+{
+    struct rota__socket *socket = socket_of(filter);
+    return socket->fd.is_tcp ? socket->fd.fd : -EOPNOTSUPP;
+}
+
 /* ---- Addresses */
 
 /* An abstract name may hold any bytes. */
@@ -190,6 +196,7 @@ static const rota_filter_kind socket_kind = {
     .shutdown = socket_shutdown,
     .interrupt = socket_interrupt,
     .close = socket_close,
+    .tcp_socket = socket_tcp_socket,
     .describe = socket_describe,
 };
 

@@ -25,6 +25,10 @@ static int bio_write(BIO *bio, const char *bytes, size_t len, size_t *ret_writte
 {
     struct rota__tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    if (t->in_kernel) {
+        *ret_written = len;
+        return rota__tls_kernel_write(t, bytes, len);
+    }
     if (!rota__tls_reserve(&t->out, len)) {
         ERR_raise(ERR_LIB_BIO, ERR_R_MALLOC_FAILURE);
         return 0;
@@ -54,9 +58,9 @@ static int bio_read(BIO *bio, char *buf, size_t len, size_t *ret_read)
 
 static long bio_ctrl(BIO *bio, int what, long number, void *arg)
 {
-    (void)bio;
-    (void)number;
-    (void)arg;
+    struct rota__tls *t = BIO_get_data(bio);
+    if (t && t->socket >= 0)
+        return rota__tls_kernel_control(t, what, number, arg);
     return what == BIO_CTRL_FLUSH; /* the filter sends when OpenSSL has returned */
 }
 

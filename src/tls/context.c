@@ -341,6 +341,7 @@ static rota_tls_context *context_alloc(const rota_tls_options *o)
     context->insecure = o->insecure_accept_any_certificate;
     context->has_certificate = o->cert_file || o->cert_pem.len;
     context->clients = o->clients;
+    context->use_kernel = o->use_kernel;
     context->choose = o->choose;
     context->choose_arg = o->choose_arg;
     context->needs_system = !names_authorities(o) && !o->insecure_accept_any_certificate;

@@ -46,6 +46,8 @@ static void keep_block(struct rota__tls *t)
 
 int rota__tls_flush(struct rota__tls *t)
 {
+    if (t->in_kernel)
+        return rota__tls_kernel_flush(t);
     while (rota__tls_count(&t->sending) || rota__tls_count(&t->out)) {
         if (!rota__tls_count(&t->sending))
             lend_out(t);
@@ -77,6 +79,10 @@ static int truncated(struct rota__tls *t)
  * renegotiate. The latter would wait for a writer, the peer for it, and more for both. */
 static int check_answers(struct rota__tls *t)
 {
+    if (t->in_kernel && SSL_get_key_update_type(t->ssl) != SSL_KEY_UPDATE_NONE) {
+        snprintf(t->why, sizeof t->why, "peer asks for new keys, which the kernel does not take");
+        return t->failed = ROTA_ETLS;
+    }
     if (SSL_version(t->ssl) >= TLS1_3_VERSION || !rota__tls_count(&t->out))
         return 0;
     snprintf(t->why, sizeof t->why, "peer wants to renegotiate, which is refused");
@@ -135,7 +141,7 @@ static ssize_t tls_read(rota_filter *filter, void *buf, size_t len)
 static int send_all(struct rota__tls *t)
 {
     int err = rota__tls_flush(t);
-    t->torn |= err < 0;
+    t->torn |= err < 0 && !t->in_kernel;
     return err;
 }
 
@@ -146,6 +152,25 @@ static int check_writer(struct rota__tls *t)
     return t->torn || t->said_end ? -EPIPE : rota_filter_check();
 }
 
+/* Which encrypts what it takes, so a write that is interrupted may be repeated. */
+static ssize_t write_by_kernel(struct rota__tls *t, const void *buf, size_t len)
+{
+    int err = rota__tls_flush(t);
+    return err < 0 ? err : rota_filter_write(t->filter.below, buf, len);
+}
+
+static ssize_t tls_send_file(rota_filter *filter, int fd, int64_t offset, size_t len)
+{
+    struct rota__tls *t = rota__tls_of(filter);
+    rota_filter *below = filter->below;
+    if (!t->in_kernel || !below->kind->send_file)
+        return -EOPNOTSUPP;
+    int err = check_writer(t);
+    if (err == 0)
+        err = rota__tls_flush(t);
+    return err < 0 ? err : below->kind->send_file(below, fd, offset, len);
+}
+
 static ssize_t tls_write(rota_filter *filter, const void *buf, size_t len)
 {
     struct rota__tls *t = rota__tls_of(filter);
@@ -153,6 +178,8 @@ static ssize_t tls_write(rota_filter *filter, const void *buf, size_t len)
     int err = check_writer(t);
     if (err < 0)
         return err;
+    if (t->in_kernel)
+        return write_by_kernel(t, buf, len);
     rota__tls_clear_errors();
     if (!SSL_write_ex(t->ssl, buf, len < OUT_MOST ? len : OUT_MOST, &n))
         return rota__tls_failed(t);
@@ -201,6 +228,11 @@ static void tls_farewell(rota_filter *filter)
         await_end(t);
 }
 
+static void tls_interrupt(rota_filter *filter)
+{
+    rota__tls_kernel_interrupt(rota__tls_of(filter));
+}
+
 static void tls_close(rota_filter *filter)
 {
     struct rota__tls *t = rota__tls_of(filter);
@@ -224,7 +256,9 @@ const rota_filter_kind rota__tls_kind = {
     .start = rota__tls_start,
     .read = tls_read,
     .write = tls_write,
+    .send_file = tls_send_file,
     .shutdown = tls_shutdown,
+    .interrupt = tls_interrupt,
     .farewell = tls_farewell,
     .close = tls_close,
     .error = tls_error,
@@ -248,7 +282,8 @@ int rota__tls_new(rota_tls_context *context, struct rota__tls **ret_tls)
     struct rota__tls *t = rota_zalloc(sizeof *t);
     if (!t)
         return -ENOMEM;
-    *t = (struct rota__tls){{.kind = &rota__tls_kind}, .context = context, .step = STEP_MIN};
+    *t = (struct rota__tls){
+        {.kind = &rota__tls_kind}, .context = context, .step = STEP_MIN, .socket = -1};
     rota__tls_context_use(context);
     int err = set_up(t);
     if (err < 0) {

@@ -62,6 +62,7 @@ int rota__tls_start(rota_filter *filter)
 {
     struct rota__tls *t = rota__tls_of(filter);
     rota_timeout limit = ROTA_TIMEOUT_INIT;
+    rota__tls_kernel_prepare(t);
     rota_timeout_begin(&limit, t->context->handshake_timeout);
     int err = shake_hands(t);
     bool out_of_time = rota_timeout_end(&limit) < 0 && err == -ETIMEDOUT;

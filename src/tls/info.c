@@ -37,6 +37,12 @@ bool rota_tls_resumed(const rota_stream *s)
     return ssl && SSL_session_reused(ssl);
 }
 
+bool rota_tls_in_kernel(const rota_stream *s)
+{
+    rota_filter *filter = rota_stream_filter(s, &rota__tls_kind);
+    return filter && rota__tls_of(filter)->in_kernel;
+}
+
 const char *rota_tls_server_name(const rota_stream *s)
 {
     SSL *ssl = ssl_of(s);

@@ -12,7 +12,9 @@
  * 3. What OpenSSL has encrypted stays in `out`, then in `sending`, until it is sent, in order; only a
  *    writer sends (or the handshake, or the farewell, when nobody else writes). What is lent below does
  *    not move: a reader may append to `out` meanwhile. After a torn write nothing is encrypted.
- * 4. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
+ * 4. Where the kernel encrypts, `out` has at most one record, of type `record`, for which the socket had no
+ *    room; data goes below as it is.
+ * 5. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
  *    and read right after. */
 #ifndef ROTA__TLS_TLS_H
 #define ROTA__TLS_TLS_H
@@ -55,6 +57,7 @@ struct rota_tls_context {
     pthread_mutex_t system_mutex;
     bool has_certificate;
     rota_tls_clients clients;
+    bool use_kernel;
     rota_tls_choose_fn *choose;
     void *choose_arg;
     unsigned char *alpn; /* as on the wire */
@@ -71,6 +74,11 @@ struct rota__tls {
     size_t step;                    /* how much is asked for from below at once */
     int failed;                     /* final */
     bool torn;
+    int socket;           /* whose kernel may encrypt; -1: none */
+    bool in_kernel;       /* it does */
+    unsigned char record; /* the type of what OpenSSL writes next, if it is no data */
+    bool waiting;         /* somebody waits for room in the socket */
+    bool interrupted;
     bool reading;  /* somebody is inside a read */
     bool ended;    /* the peer has said close_notify */
     bool said_end; /* so have we */
@@ -91,6 +99,18 @@ static inline struct rota__tls *rota__tls_of(rota_filter *filter)
 BIO *rota__tls_bio_new(struct rota__tls *t);
 bool rota__tls_reserve(struct rota__tls_bytes *b, size_t more);
 void rota__tls_bytes_fini(struct rota__tls_bytes *b);
+
+/* ---- kernel.c */
+
+/* Finds out whether the kernel may encrypt for this filter, which is about to start. */
+void rota__tls_kernel_prepare(struct rota__tls *t);
+/* OpenSSL's control calls of its BIO that are about it. */
+long rota__tls_kernel_control(struct rota__tls *t, int what, long number, void *arg);
+/* Sends a record of OpenSSL's own, or keeps it in `out`. False: there is one already, or an error. */
+bool rota__tls_kernel_write(struct rota__tls *t, const char *bytes, size_t len);
+/* Sends what is in `out`. Suspends. Returns 0 or an error. */
+int rota__tls_kernel_flush(struct rota__tls *t);
+void rota__tls_kernel_interrupt(struct rota__tls *t);
 
 /* ---- filter.c */
 
