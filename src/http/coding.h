@@ -67,7 +67,7 @@ struct rota__decoder_limits {
 
 struct rota__decoder;
 
-/* Returns 0, -ENOMEM. */
+/* Of one coding or more. Returns 0, -ENOMEM. */
 int rota__decoder_new(const struct rota__codings *codings,
                       const struct rota__decoder_limits *limits,
                       struct rota__decoder **ret_decoder);
