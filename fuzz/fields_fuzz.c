@@ -1,0 +1,162 @@
+/* Reads the input as the value of each kind of field, chosen by the first byte. What can be written back is, and read
+ * again. */
+#include "http/auth.h"
+#include "http/base64.h"
+#include "http/coding.h"
+#include "http/condition.h"
+#include "http/date.h"
+#include "http/form.h"
+#include "http/multipart.h"
+#include "http/range.h"
+#include "http/ws_deflate.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static rota_str written(const struct rota__out *out)
+{
+    require(out->err == 0);
+    return (rota_str){out->ptr, out->len};
+}
+
+static void try_date(rota_str s, struct rota__out *out)
+{
+    char text[ROTA__DATE_LEN];
+    int64_t seconds, again;
+    if (rota__date_parse(s, 1700000000, &seconds) < 0)
+        return;
+    rota__date_write(text, seconds);
+    require(rota__date_parse((rota_str){text, sizeof text}, 0, &again) == 0 && again == seconds);
+}
+
+static void try_range(rota_str s, struct rota__out *out)
+{
+    struct rota__range ranges[ROTA__RANGES];
+    uint64_t size = 5000;
+    int count = rota__range_parse(s, size, ranges);
+    require(count <= ROTA__RANGES);
+    for (int i = 0; i < count; i++) {
+        require(ranges[i].len && ranges[i].from < size && ranges[i].len <= size - ranges[i].from);
+        for (int j = 0; j < i; j++)
+            require(ranges[i].from >= ranges[j].from + ranges[j].len + 80 ||
+                    ranges[j].from >= ranges[i].from + ranges[i].len + 80);
+    }
+}
+
+static void try_content_range(rota_str s, struct rota__out *out)
+{
+    struct rota__content_range range, again;
+    if (rota__content_range_parse(s, &range) < 0)
+        return;
+    rota__content_range_write(out, &range);
+    require(rota__content_range_parse(written(out), &again) == 0);
+    require(range.range.from == again.range.from && range.range.len == again.range.len &&
+            range.size == again.size);
+}
+
+static void try_condition(rota_str s, struct rota__out *out)
+{
+    static const char *const names[] = {"if-match", "if-none-match", "if-range"};
+    struct rota__validators v = {true, {"\"a\"", 3}, 784111777};
+    for (size_t i = 0; i < 3; i++) {
+        rota_http_field field = {{names[i], strlen(names[i])}, s};
+        rota__condition_check(&field, 1, (rota_str){"GET", 3}, &v, 0);
+        rota__condition_range(&field, 1, &v, 0);
+    }
+}
+
+static void try_auth(rota_str s, struct rota__out *out)
+{
+    rota_str user, password, token;
+    if (rota__auth_read_bearer(s, &token) == 0)
+        require(rota__auth_write_bearer(out, token) == 0);
+    struct rota__out plain = {0};
+    if (rota__auth_read_basic(s, &plain, &user, &password) == 0)
+        require(rota__auth_write_basic(out, user, password) == 0);
+    rota__out_fini(&plain);
+}
+
+static void try_base64(rota_str s, struct rota__out *out)
+{
+    if (rota__base64_decode(out, s) < 0)
+        return;
+    char *again = malloc(s.len + 1);
+    rota__base64_encode(again, out->ptr, out->len);
+    require(rota__base64_len(out->len) == s.len && memcmp(again, s.ptr, s.len) == 0);
+    free(again);
+}
+
+static void try_form(rota_str s, struct rota__out *out)
+{
+    rota_str name, value;
+    struct rota__out text = {0}, again = {0};
+    while (rota__form_next(&s, &name, &value)) {
+        text.len = again.len = out->len = 0;
+        require(rota__form_decode(&text, value) == 0);
+        rota__form_add(out, name, written(&text));
+        rota_str pair = written(out);
+        require(rota__form_next(&pair, &name, &value) && !pair.len);
+        require(rota__form_decode(&again, value) == 0 && again.len == text.len);
+        require(!text.len || memcmp(again.ptr, text.ptr, text.len) == 0);
+    }
+    rota__out_fini(&text);
+    rota__out_fini(&again);
+}
+
+static void try_coding(rota_str s, struct rota__out *out)
+{
+    struct rota__coding_wishes wishes = ROTA__CODING_WISHES_INIT;
+    struct rota__codings codings = {.count = 0};
+    rota__coding_wishes_add(&wishes, s);
+    int chosen = rota__coding_choose(&wishes, 1u << ROTA__CODING_GZIP);
+    require(chosen == -1 || chosen == ROTA__CODING_GZIP || chosen == ROTA__CODING_IDENTITY);
+    rota__codings_add(&codings, s);
+    require(codings.count <= ROTA__DECODER_STAGES);
+    rota__coding_is_worth(s, UINT64_MAX);
+}
+
+static void try_terms(rota_str s, struct rota__out *out)
+{
+    static const struct rota__ws_deflate_terms own = {.server_bits = 12}, none = {.server_bits = 0};
+    struct rota__ws_deflate_terms agreed, again;
+    rota__ws_deflate_read_answer(s, &own, &agreed);
+    if (rota__ws_deflate_accept(s, &own, &agreed) <= 0)
+        return;
+    rota__ws_deflate_write_answer(out, &agreed);
+    require(rota__ws_deflate_read_answer(written(out), &none, &again) == 1);
+    require(agreed.server_bits == again.server_bits && agreed.server_bits <= 12 &&
+            agreed.client_bits == again.client_bits &&
+            agreed.server_no_context == again.server_no_context &&
+            agreed.client_no_context == again.client_no_context);
+}
+
+static void try_multipart_type(rota_str s, struct rota__out *out)
+{
+    struct rota__multipart m;
+    rota__multipart_init(&m, s, NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static void (*const tries[])(rota_str s, struct rota__out * out) = {
+        try_date,   try_range, try_content_range, try_condition, try_auth,
+        try_base64, try_form,  try_coding,        try_terms,     try_multipart_type};
+    if (size < 1)
+        return 0;
+    char *exact = malloc(size);
+    memcpy(exact, data + 1, size - 1);
+    struct rota__out out = {0};
+    size_t which = (size_t)(data[0] - '0') % (sizeof tries / sizeof *tries);
+    tries[which]((rota_str){exact, size - 1}, &out);
+    rota__out_fini(&out);
+    free(exact);
+    return 0;
+}
