@@ -33,8 +33,9 @@
 
 enum { DEFAULT_SECONDS = 20, STATUS_CHECK_FAILED = 76, STATUS_SKIPPED = 77 };
 
-/* Seconds that one case may spend on injected faults; where not all points fit, some are left out. */
-enum { FAULT_SECONDS = 1 };
+/* How many points of a case are failed: all of them up to EVERY_POINT; with more, as many as fit into
+ * about FAULT_SECONDS, but at least SOME_POINTS. A CROWD does one thing over and over. */
+enum { EVERY_POINT = 64, FAULT_SECONDS = 1, SOME_POINTS = 16, CROWD = 2000, SOME_OF_A_CROWD = 4 };
 
 enum verdict { PASSED, FAILED, SKIPPED };
 
@@ -374,17 +375,24 @@ static void run_forked(struct run *run)
         snprintf(run->why, sizeof run->why, "hung: killed after %d s", run->limit);
 }
 
-/* Fails each point in turn; a case that has none does not count. With more points than time, fails
- * all of the first ones and then some. */
+static uint64_t points_to_fail(const struct run *run, uint64_t points)
+{
+    bool every = run->test->every_suspend && faults.kind == ROTA__FAULT_SUSPEND;
+    uint64_t fit = (uint64_t)(FAULT_SECONDS / (run->seconds + 1e-3)) +
+                   (points < CROWD ? SOME_POINTS : SOME_OF_A_CROWD);
+    return every || points <= EVERY_POINT || points <= fit ? points : fit;
+}
+
+/* Fails each point in turn; a case that has none does not count. Where some are left out, the first
+ * ones are all failed, and the rest is sampled. */
 static void run_with_faults(struct run *run)
 {
     *faults.points = 0;
     run_forked(run);
     uint64_t points = *faults.points;
-    uint64_t fit = (uint64_t)(FAULT_SECONDS / (run->seconds + 1e-3)) + 10;
-    bool all = points <= fit || (run->test->every_suspend && faults.kind == ROTA__FAULT_SUSPEND);
-    uint64_t dense = all ? points : fit / 2;
-    uint64_t stride = all ? 1 : (points - dense) / (fit - dense) + 1;
+    uint64_t fit = points_to_fail(run, points);
+    uint64_t dense = fit < points ? fit / 2 : points;
+    uint64_t stride = fit < points ? (points - dense) / (fit - dense) + 1 : 1;
     double seconds = run->seconds;
 
     run->limit = (int)(run->seconds * 20) + 5;

@@ -18,11 +18,11 @@ class Program:
 
 
 def programs(directory):
-    """The test programs of a configured build directory."""
+    """The test programs of a configured build directory, those that take longest first."""
     listed = subprocess.run(["meson", "introspect", "--tests", directory], stdout=subprocess.PIPE, check=True)
     return [Program(test["name"], test["cmd"], test["env"], test["workdir"],
                     {s.split(":")[-1] for s in test["suite"]})
-            for test in json.loads(listed.stdout)]
+            for test in sorted(json.loads(listed.stdout), key=lambda test: -test["priority"])]
 
 
 @dataclass
@@ -37,6 +37,13 @@ class Suite:
     scale: int = 1           # how much more time its cases get
     label: str = ""          # runs only programs with this label
     without: str = ""        # runs no programs with this label
+
+    def targets(self):
+        """What to build: everything, unless few programs run."""
+        if not self.label:
+            return []
+        return [Path(p.command[0]).relative_to(Path(self.directory).resolve())
+                for p in programs(self.directory) if self.takes(p)]
 
     def takes(self, program):
         return (not self.label or self.label in program.labels) and self.without not in program.labels

@@ -33,6 +33,7 @@ class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.failures, self.reasons = [], {}
+        self.seconds = {}    # by program
 
     def add_pass(self, count=1):
         self.passed += count
@@ -70,9 +71,11 @@ def run(command, env=None, limit=900, cwd=ROOT):
 
 def run_program(tally, suite, program, words):
     """Runs one test program and adds what it counted."""
+    start = time.monotonic()
     status, output = run([*suite.wrapper, *program.command, *suite.arguments, *words],
                          {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
                          cwd=program.directory or ROOT)
+    tally.seconds[program.name] = time.monotonic() - start
     title = f"{suite.name}: {program.name}"
     counts = COUNTS.findall(output)
     if status is None:
@@ -109,7 +112,7 @@ def build(suite):
         if status != 0:
             return output
         made_with.write_text(options)
-    status, output = run(["ninja", "-C", directory], limit=1800)
+    status, output = run(["ninja", "-C", directory, *suite.targets()], limit=1800)
     return None if status == 0 else output
 
 
@@ -121,7 +124,9 @@ def run_suite(suite, wanted):
         tally.add_skip(f"{suite.name}: {reason}")
         return tally
     show_progress(f"{suite.name}: building")
+    start = time.monotonic()
     problem = build(suite)
+    tally.seconds["(build)"] = time.monotonic() - start
     if problem:
         tally.add_failure(f"{suite.name}: does not build", problem[-6000:])
         return tally
@@ -286,7 +291,8 @@ def main():
     os.chdir(ROOT)
     # Ignored in what a script starts in the background, and then by all that is started from here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    suites, wanted = parse(sys.argv[1:])
+    names = [word for word in sys.argv[1:] if word != "--times"]
+    suites, wanted = parse(names)
     total = Tally()
     for name in suites:
         start = time.monotonic()
@@ -297,6 +303,9 @@ def main():
               f"  ({time.monotonic() - start:.0f} s)")
         for reason, count in tally.reasons.items():
             print(f"    skipped {count}: {reason}")
+        if len(names) < len(sys.argv[1:]):
+            for program, seconds in sorted(tally.seconds.items(), key=lambda item: -item[1]):
+                print(f"    {seconds:6.1f} s  {program}")
         for failure in tally.failures:
             print(failure)
         sys.stdout.flush()
@@ -304,7 +313,7 @@ def main():
         total.failed += tally.failed
         total.skipped += tally.skipped
     if wanted and not (total.passed or total.failed or total.skipped):
-        total.add_failure(f"no test matches {' '.join(sys.argv[1:])}")
+        total.add_failure(f"no test matches {' '.join(names)}")
         print(total.failures[-1])
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     return 1 if total.failed else 0
