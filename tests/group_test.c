@@ -329,6 +329,35 @@ TASK_TEST(failure_of_a_group_that_nobody_waited_for_is_reported)
     return 0;
 }
 
+/* rule 6 */
+TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_reported)
+{
+    rota_log_set(keep_report, NULL);
+    for (int keep = 0; keep < 2; keep++) {
+        struct job jobs[] = {{2, -EPIPE}, {1, -EIO}, {3, 1}};
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = keep};
+        report[0] = '\0';
+        spawn_jobs(&g, jobs, 3);
+        rota_task *task;
+        for (int i = 0; keep && i < 3; i++) {
+            CHECK_INT(rota_group_next(&g, &task), ==, 1);
+            rota_task_result(task);
+        }
+        CHECK_INT(rota_group_wait(&g), ==, -EIO);
+        CHECK_INT(strstr(report, rota_strerror(-EPIPE)) != NULL, ==, !keep);
+        CHECK(!strstr(report, rota_strerror(-EIO)));
+    }
+    struct job jobs[] = {{1, -EIO}, {2, -EPIPE}};
+    {
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true};
+        spawn_jobs(&g, jobs, 2);
+        CHECK_INT(rota_group_wait(&g), ==, -EIO);
+        CHECK_STR(report, "");
+    }
+    CHECK(strstr(report, rota_strerror(-EPIPE)));
+    return 0;
+}
+
 TASK_TEST(group_that_was_never_used_is_harmless)
 {
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;

@@ -341,7 +341,8 @@ ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mod
 
 typedef enum rota_group_policy {
     ROTA_GROUP_FAIL_FAST, /* the first failure cancels the other tasks and is what the group returns */
-    ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended */
+    ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended,
+                           and reports those of the others that nobody has looked at */
     ROTA_GROUP_RACE     /* the first success cancels the others and is what the group returns */
 } rota_group_policy;
 

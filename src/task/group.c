@@ -100,7 +100,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     }
     task->group = group;
     task->owned = group->keep;
-    task->read = true; /* by the group */
+    task->read = true; /* by the group, until it has another failure to return */
     rota__list_append(&group->_tasks, &task->member);
     group->_running++;
     if (group->_scope.cancelled || group->_settled || group->_interrupted)
@@ -140,6 +140,8 @@ void rota__group_task_ended(rota_task *task)
         group->_waiter = NULL;
         rota__wake(waiter, 0); /* before what this result may cancel */
     }
+    /* One failure is what a collecting group returns; the others are for rota_group_next. */
+    task->read = group->policy != ROTA_GROUP_COLLECT || group->_result == 0;
     if (!(result == -ECANCELED && task->own.cancelled))
         count_result(group, result);
     else
@@ -170,10 +172,16 @@ static bool nobody_won(const rota_group *group)
     return group->policy == ROTA_GROUP_RACE && group->_lost && !group->_settled && !group->_result;
 }
 
+static void release_kept(rota_task *task)
+{
+    rota__task_report_unread(task);
+    rota__task_release(task);
+}
+
 static void release_given(rota_group *group)
 {
     if (group->_given)
-        rota__task_release(group->_given);
+        release_kept(group->_given);
     group->_given = NULL;
 }
 
@@ -188,7 +196,7 @@ void rota__group_abandon(rota_group *group)
     }
     release_given(group);
     while ((node = rota__list_take_first(&group->_ended)))
-        rota__task_release(rota__container_of(node, rota_task, member));
+        release_kept(rota__container_of(node, rota_task, member));
 }
 
 int rota_group_wait(rota_group *group)
@@ -251,7 +259,7 @@ void rota_group_fini(rota_group *group)
     release_given(group);
     struct rota__list *node;
     while (group->_ended.next && (node = rota__list_take_first(&group->_ended)))
-        rota__task_release(rota__container_of(node, rota_task, member));
+        release_kept(rota__container_of(node, rota_task, member));
 }
 
 /* ---- Gather */
