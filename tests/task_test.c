@@ -228,7 +228,7 @@ TASK_TEST(hundred_thousand_tasks_run)
     static rota_task *tasks[N];
     static int values[N];
     /* Guards by mprotect cost two mappings each, and the kernel allows 65,530. */
-    int n = rota__guard == ROTA__GUARD_MPROTECT ? 20000 : N;
+    int n = (rota__guard == ROTA__GUARD_MPROTECT ? 20000 : N) / test_scale();
     for (int i = 0; i < n; i++) {
         values[i] = i;
         int err = rota_spawn(return_argument, &values[i], &tasks[i]);
