@@ -5,12 +5,12 @@
 
 #include <errno.h>
 
-/* On the fly: beyond these, each percent of size costs more time than sending it. */
+/* On the fly: docs/design/http.md has what these and others take. */
 #define ZLIB_LEVEL 5
 #define BROTLI_LEVEL 4
 
 #define ZLIB_MEMORY 8
-/* Of brotli's window: 256 KiB. More would be taken for each body, and helps few of them. */
+/* Of brotli: 256 KiB. A larger window would be taken for each body, and helps few of them. */
 #define BROTLI_WINDOW 18
 
 struct rota__encoder {
