@@ -87,6 +87,9 @@ exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu']
 pkg_config_libdir = '{sysroot}/usr/lib/aarch64-linux-gnu/pkgconfig'
 sys_root = '{sysroot}'
 
+[built-in options]
+c_args = ['-isystem{sysroot}/usr/include/aarch64-linux-gnu']
+
 [host_machine]
 system = 'linux'
 cpu_family = 'aarch64'
@@ -95,7 +98,7 @@ endian = 'little'
 """
 
 
-CROSS_PACKAGES = ["liburing-dev", "libnghttp2-dev"]
+CROSS_PACKAGES = ["liburing-dev", "libnghttp2-dev", "libssl-dev"]
 
 
 def fetch_packages(sysroot, packages):
@@ -119,9 +122,9 @@ def fetch_packages(sysroot, packages):
         return False
     finally:
         shutil.rmtree(apt, ignore_errors=True)
-    # Its target is in another package; without the link the static library is found.
-    for package in packages:
-        (Path(sysroot) / "usr/lib/aarch64-linux-gnu" / package.replace("-dev", ".so")).unlink(missing_ok=True)
+    # Their targets are in other packages; without the links the static libraries are found.
+    for link in (Path(sysroot) / "usr/lib/aarch64-linux-gnu").glob("*.so"):
+        link.unlink()
     return True
 
 
@@ -155,7 +158,6 @@ SUITES = {suite.name: suite for suite in [
     Suite("valgrind", "build-gcc", "gcc", GCC, scale=5, label="core",
           wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                    "--errors-for-leak-kinds=definite"]),
-    CrossSuite("aarch64", "build-aarch64", "",
-               ["--cross-file=build-aarch64-sysroot/cross.ini", "-Dtls=disabled"],  # there is no OpenSSL for it
-               scale=5, without="native", wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5,
+               without="native", wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
 ]}
