@@ -38,31 +38,41 @@ static void begin_frame(struct rota__h2 *h2)
 {
     h2->payload = (uint32_t)h2->frame[0] << 16 | (uint32_t)h2->frame[1] << 8 | h2->frame[2];
     if (is_idle(h2))
-        rota__h2_spend_idle(h2, h2->frame[3]);
+        rota__h2_spend_idle(h2);
 }
 
-/* How many of the bytes belong to the next frame, at most. */
-static size_t cut_frame(struct rota__h2 *h2, rota_str bytes)
+/* What libnghttp2 gets next, of one frame at most: nothing while the head is incomplete, because Debian's 1.52 takes
+ * each look at the head of a CONTINUATION for another one. Returns how many of the bytes are done with. */
+static size_t cut_frame(struct rota__h2 *h2, rota_str bytes, rota_str *ret_piece)
 {
-    size_t size = 0;
+    size_t used = 0;
+    *ret_piece = (rota_str){NULL, 0};
     if (h2->preface) {
-        size = bytes.len < h2->preface ? bytes.len : h2->preface;
-        h2->preface -= (unsigned)size;
-        return size;
+        used = bytes.len < h2->preface ? bytes.len : h2->preface;
+        h2->preface -= (unsigned)used;
+        *ret_piece = (rota_str){bytes.ptr, used};
+        return used;
     }
     if (h2->gathered < 9) {
-        size = 9 - h2->gathered < bytes.len ? 9 - h2->gathered : bytes.len;
-        memcpy(h2->frame + h2->gathered, bytes.ptr, size);
-        h2->gathered += (unsigned)size;
+        bool was_begun = h2->gathered;
+        used = 9 - h2->gathered < bytes.len ? 9 - h2->gathered : bytes.len;
+        memcpy(h2->frame + h2->gathered, bytes.ptr, used);
+        h2->gathered += (unsigned)used;
         if (h2->gathered < 9)
-            return size;
+            return used;
         begin_frame(h2);
+        if (was_begun) {
+            *ret_piece = (rota_str){(const char *)h2->frame, 9};
+            h2->gathered = h2->payload ? 9 : 0;
+            return used;
+        }
     }
-    size_t payload = h2->payload < bytes.len - size ? h2->payload : bytes.len - size;
+    size_t payload = h2->payload < bytes.len - used ? h2->payload : bytes.len - used;
     h2->payload -= (uint32_t)payload;
     if (!h2->payload)
         h2->gathered = 0;
-    return size + payload;
+    *ret_piece = (rota_str){bytes.ptr, used + payload};
+    return used + payload;
 }
 
 /* ---- Events */
@@ -126,11 +136,15 @@ static int answer_refused(struct rota__h2 *h2)
 
 static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
 {
-    size_t piece = cut_frame(h2, bytes);
+    rota_str piece;
+    size_t used = cut_frame(h2, bytes, &piece);
     h2->first_event = h2->event_count = 0;
     h2->item = (struct rota__h2_item){.id = 0};
     h2->why = NULL;
-    ssize_t n = nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes.ptr, piece);
+    h2->why_code = 0;
+    ssize_t n = piece.len
+                    ? nghttp2_session_mem_recv(h2->session, (const uint8_t *)piece.ptr, piece.len)
+                    : 0;
     if (n < 0)
         return rota__h2_fail_by_library(h2, n);
     if (h2->answer && answer_refused(h2) < 0)
@@ -142,7 +156,7 @@ static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
     if (h2->out.len > h2->limits.out)
         return rota__h2_fail(h2, -EBADMSG, ROTA__H2_ENHANCE_YOUR_CALM,
                              "the peer does not read what it asked for");
-    return (ssize_t)piece;
+    return (ssize_t)used;
 }
 
 static void reset_stream(struct rota__h2 *h2, int32_t id, uint32_t code)
@@ -171,7 +185,7 @@ int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *re
     int event;
     h2->now = now;
     end_offer(h2);
-    if (h2->first_event == h2->event_count)
+    if (h2->event_count && h2->first_event == h2->event_count) /* so no head has been begun */
         rota__h2_block_trim(&h2->block);
     while (!(event = tell(h2, item)) && h2->err == 0 && used < bytes.len) {
         ssize_t n = feed(h2, (rota_str){bytes.ptr + used, bytes.len - used});
@@ -201,15 +215,17 @@ void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s, const struct 
     h2->offered = 0;
     h2->taken++;
     h2->item.stream = s;
-    nghttp2_session_set_stream_user_data(h2->session, s->id, s);
+    if (s->is_open)
+        nghttp2_session_set_stream_user_data(h2->session, s->id, s);
 }
 
 uint32_t rota__h2_free(const struct rota__h2 *h2)
 {
+    if (h2->err < 0 || h2->shuts_down || !nghttp2_session_check_request_allowed(h2->session))
+        return 0;
     uint32_t most =
         nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    bool allowed = h2->err == 0 && nghttp2_session_check_request_allowed(h2->session);
-    return allowed && most > h2->open ? most - h2->open : 0;
+    return most > h2->open ? most - h2->open : 0;
 }
 
 void rota__h2_consumed(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len)
@@ -217,7 +233,8 @@ void rota__h2_consumed(struct rota__h2 *h2, struct rota__h2_stream *s, size_t le
     s->unread -= len;
     if (h2->err < 0 || !len)
         return;
-    if (nghttp2_session_consume(h2->session, s->id, len) == 0)
+    if (nghttp2_session_consume_stream(h2->session, s->id, len) == 0 &&
+        rota__h2_return_window(h2, len) == 0)
         rota__h2_pump(h2);
     else
         rota__h2_fail(h2, -ENOMEM, ROTA__H2_INTERNAL_ERROR, "no memory");
@@ -233,7 +250,7 @@ void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code
         forget_reset(h2, s);
     if (h2->item.stream == s)
         h2->item.stream = NULL;
-    if (s->is_open)
+    if (s->is_open && !h2->lacks_memory)
         nghttp2_session_set_stream_user_data(h2->session, s->id, NULL);
     if (s->is_open && h2->err == 0)
         reset_stream(h2, s->id, h2->is_server && s->write_ended ? ROTA__H2_NO_ERROR : code);
@@ -277,7 +294,7 @@ void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why)
 
 static uint32_t given(uint32_t value, uint32_t otherwise)
 {
-    return value ? value : otherwise;
+    return value < INT32_MAX ? value ? value : otherwise : INT32_MAX;
 }
 
 static struct rota__h2_limits with_defaults(const struct rota__h2_limits *limits)

@@ -59,13 +59,12 @@ struct rota__h2_limits {
     size_t fields;    /* fields of a head, and of trailers; 100 */
     uint32_t streams; /* requests of the peer at a time; 100 */
     uint32_t stream_window; /* bytes of a body that may come unconsumed; 256 KiB */
-    uint32_t window;        /* of all bodies of the connection; 1 MiB */
+    uint32_t window;        /* of all bodies of the connection, 65535 or more; 1 MiB */
     size_t out;             /* bytes that `out` may hold while the peer sends; 256 KiB */
     uint32_t resets;        /* streams reset by the peer or through its fault, at once; 200... */
     uint32_t reset_rate;    /* ... and a second, in the long run; 50 */
-    uint32_t
-        idle_frames; /* frames that move nothing on (pings, settings, empty data), at once; 2,000... */
-    uint32_t idle_rate; /* ... and a second; 500 */
+    uint32_t idle_frames;   /* frames that move nothing on (pings, empty data), at once; 2,000... */
+    uint32_t idle_rate;     /* ... and a second; 500 */
 };
 
 /* Of a request: method, scheme, authority, target; of a response: status. CONNECT has neither scheme nor target. A
@@ -159,7 +158,8 @@ struct rota__h2 {
     int32_t offered;   /* a request that was told and has to be taken */
     bool shuts_down;   /* the first of two GOAWAYs was sent */
     int32_t resetting; /* a stream that is being reset by its owner's wish */
-    const char *why;   /* in words, for a stream that is being reset */
+    const char *why;   /* the last frame's stream is being reset, in words... */
+    uint32_t why_code; /* ... and with which code, if it was not libnghttp2 */
     char words[96];
 
     /* Where the next frame begins. */
@@ -179,10 +179,13 @@ struct rota__h2 {
     size_t piece;
     bool piece_ends, piece_done;
 
+    int32_t
+        returned; /* bytes that were consumed, of the connection's window, and the peer does not know */
+
     /* Floods; see spend(). */
     rota_time now, resets_paid, idle_paid;
     const char *flood;    /* in words, once one is seen */
-    uint32_t idle_credit; /* frames that our data explains */
+    uint32_t idle_credit; /* frames that something else explains */
 };
 
 /* Who writes waits while `out` holds more. */
@@ -255,8 +258,12 @@ int rota__h2_fail(struct rota__h2 *h2, int err, uint32_t code, const char *why);
 int rota__h2_fail_by_library(struct rota__h2 *h2, ssize_t reason);
 /* Moves to `out` what libnghttp2 has to send. Returns 0 or the error that broke the connection. */
 int rota__h2_pump(struct rota__h2 *h2);
-/* Counts a frame that moves nothing on, of that type; `h2->flood` says if there were too many. */
-void rota__h2_spend_idle(struct rota__h2 *h2, uint8_t type);
+/* Counts a frame that moves nothing on; `h2->flood` says if there were too many. */
+void rota__h2_spend_idle(struct rota__h2 *h2);
+/* What explains some of them has happened. */
+void rota__h2_earn_idle(struct rota__h2 *h2);
+/* Bytes are consumed, as far as the connection's window goes. Returns 0 or less. */
+int rota__h2_return_window(struct rota__h2 *h2, size_t len);
 /* With the settings on their way. Returns 0 or less. */
 int rota__h2_make_session(struct rota__h2 *h2);
 void rota__h2_free_session(struct rota__h2 *h2);

@@ -190,7 +190,7 @@ static int read_block(struct rota__h2 *h2, struct rota__h2_head *head, int statu
     if (settle(&h2->block) < 0)
         return refuse(h2, -ROTA__H2_INTERNAL_ERROR, "no memory");
     read_fields(&h2->block, head);
-    return head->count > h2->limits.fields ? refuse(h2, status, "too many fields") : 0;
+    return head->count > h2->limits.fields ? refuse(h2, status, "a head over the limit") : 0;
 }
 
 int rota__h2_read_request(struct rota__h2 *h2, struct rota__h2_head *head)

@@ -123,13 +123,19 @@ static void spend_reset(struct rota__h2 *h2)
         h2->flood = "too many streams were reset";
 }
 
-/* Answering windows is what our data makes the peer do. */
-void rota__h2_spend_idle(struct rota__h2 *h2, uint8_t type)
+void rota__h2_spend_idle(struct rota__h2 *h2)
 {
-    if (type == NGHTTP2_WINDOW_UPDATE && h2->idle_credit)
+    if (h2->idle_credit)
         h2->idle_credit--;
     else if (!spend(&h2->idle_paid, h2->now, h2->limits.idle_frames, h2->limits.idle_rate))
         h2->flood = "too many frames that move nothing on";
+}
+
+/* A request comes with a priority or two, and our data with windows in return. */
+void rota__h2_earn_idle(struct rota__h2 *h2)
+{
+    if (h2->idle_credit < h2->limits.idle_frames)
+        h2->idle_credit += 4;
 }
 
 /* ---- Notes of a frame */
@@ -161,8 +167,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct rota__h2 *h2 = arg;
     rota__h2_block_begin(&h2->block);
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         h2->open++;
+        rota__h2_earn_idle(h2);
+    }
     return 0;
 }
 
@@ -184,15 +192,26 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
+/* libnghttp2 would wait for half of the window, which never comes where streams that are not read hold more. */
+int rota__h2_return_window(struct rota__h2 *h2, size_t len)
+{
+    int32_t held = nghttp2_session_get_effective_recv_data_length(h2->session);
+    int32_t left = nghttp2_session_get_effective_local_window_size(h2->session) - held;
+    h2->returned += (int32_t)len;
+    if (h2->returned < left && h2->returned < (int32_t)(h2->limits.window / 2))
+        return 0;
+    int32_t returned = h2->returned;
+    h2->returned = 0;
+    return nghttp2_submit_window_update(h2->session, NGHTTP2_FLAG_NONE, 0, returned);
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *bytes,
                    size_t len, void *arg)
 {
     struct rota__h2 *h2 = arg;
     struct rota__h2_stream *s = owner_of(h2, id);
-    if (!s) {
-        nghttp2_session_consume(session, id, len);
-        return 0;
-    }
+    if (!s)
+        return rota__h2_return_window(h2, len) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     s->unread += len;
     h2->item.id = id;
     h2->item.stream = s;
@@ -203,6 +222,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
 static int refuse_stream(struct rota__h2 *h2, int32_t id, int how)
 {
+    h2->why_code = how < 0 ? (uint32_t)-how : ROTA__H2_NO_ERROR;
     if (how < 0)
         return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, (uint32_t)-how);
     h2->item.head.status = h2->answer = how;
@@ -256,6 +276,8 @@ static int on_head(struct rota__h2 *h2, const nghttp2_frame *frame)
 static void on_end(struct rota__h2 *h2)
 {
     h2->item.head.end = true;
+    if (h2->why) /* refused */
+        return;
     if (h2->item.stream)
         h2->item.stream->read_ended = true;
     note(h2, ROTA__H2_END);
@@ -286,6 +308,10 @@ static int on_ping(struct rota__h2 *h2, const nghttp2_ping *ping)
 static int note_frame(struct rota__h2 *h2, const nghttp2_frame *frame)
 {
     switch (frame->hd.type) {
+    case NGHTTP2_DATA:
+        if (frame->hd.length && frame->hd.length == frame->data.padlen) /* nothing but padding */
+            rota__h2_spend_idle(h2);
+        return 0;
     case NGHTTP2_HEADERS:
         return on_head(h2, frame);
     case NGHTTP2_RST_STREAM:
@@ -340,8 +366,9 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
     if (!s)
         return 0;
     s->is_open = false;
+    /* One that is being refused may have come to its regular end. */
     if (!s->read_ended || !s->write_ended)
-        note_reset(h2, s, code);
+        note_reset(h2, s, h2->why_code ? h2->why_code : code);
     return 0;
 }
 

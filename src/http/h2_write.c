@@ -41,14 +41,24 @@ static rota_str trim(rota_str s)
 /* What frames a message, or is of a connection of HTTP/1.1 (section 8.2.2). */
 static bool is_refused(rota_str name, rota_str value)
 {
-    static const char *const refused[] = {"connection", "content-length",   "host",
-                                          "keep-alive", "proxy-connection", "transfer-encoding",
-                                          "upgrade"};
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        if (rota__str_is(name, refused[i]))
-            return true;
+    switch (name.len) {
+    case 2:
+        return rota__str_is(name, "te") && !rota__str_is(value, "trailers");
+    case 4:
+        return rota__str_is(name, "host");
+    case 7:
+        return rota__str_is(name, "upgrade");
+    case 10:
+        return rota__str_is(name, "connection") || rota__str_is(name, "keep-alive");
+    case 14:
+        return rota__str_is(name, "content-length");
+    case 16:
+        return rota__str_is(name, "proxy-connection");
+    case 17:
+        return rota__str_is(name, "transfer-encoding");
+    default:
+        return false;
     }
-    return rota__str_is(name, "te") && !rota__str_is(value, "trailers");
 }
 
 /* libnghttp2 puts names in lower case. */
@@ -114,7 +124,7 @@ static const nghttp2_data_provider body = {.read_callback = take_piece};
 
 size_t rota__h2_window(const struct rota__h2 *h2, const struct rota__h2_stream *s)
 {
-    if (!s->is_open || s->write_ended)
+    if (h2->err < 0 || !s->is_open || s->write_ended)
         return 0;
     int32_t all = nghttp2_session_get_remote_window_size(h2->session);
     int32_t own = nghttp2_session_get_stream_remote_window_size(h2->session, s->id);
@@ -161,8 +171,7 @@ ssize_t rota__h2_data(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len
     if (!h2->piece_done)
         return s->is_open ? -EAGAIN : -ECONNRESET;
     s->left -= s->has_length ? piece : 0;
-    if (h2->idle_credit < h2->limits.idle_frames)
-        h2->idle_credit += 4; /* its two windows, and some more */
+    rota__h2_earn_idle(h2);
     return (ssize_t)piece;
 }
 
@@ -221,8 +230,10 @@ int rota__h2_request(struct rota__h2 *h2, struct rota__h2_stream *s,
     e.count = e.size = 0;
     if (h2->err < 0)
         return h2->err;
+    if (h2->shuts_down || !nghttp2_session_check_request_allowed(h2->session))
+        return -ESHUTDOWN;
     if (!rota__h2_free(h2))
-        return nghttp2_session_check_request_allowed(h2->session) ? -EAGAIN : -ESHUTDOWN;
+        return -EAGAIN;
     int err = check_request(head);
     if (err < 0)
         return err;
