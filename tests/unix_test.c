@@ -646,7 +646,10 @@ static int big_main(void *arg)
         big.bytes[i] = (char)(i * 7 >> 3);
     CHECK_OK(rota_spawn(big_run, &big, &task));
     CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
-    ssize_t n = rota_unix_receive_fds(e.b, in, big.len, &fds);
+    ssize_t n = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        n = rota_unix_receive_fds(e.b, in, big.len, &fds);
+    }
     CHECK_INT(n, >, 0);
     CHECK_INT(fds.count, ==, 1);
     close(got[0]);
