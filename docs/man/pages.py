@@ -15,7 +15,8 @@ from pathlib import Path
 import headers
 import roff
 
-LIBRARIES = {"rota/http.h": "rota-http", "rota/http_server.h": "rota-http", "rota/tls.h": "rota-tls"}     # pkg-config names; all else is rota
+LIBRARIES = {"rota/http.h": "rota-http", "rota/http_client.h": "rota-http", "rota/http_server.h": "rota-http",
+             "rota/tls.h": "rota-tls"}     # pkg-config names; all else is rota
 ZERO = "Zero is the default of each field."
 RETURNS = re.compile(r"(?:^|(?<=[.:;)] ))Returns? (?!when\b|at once|as soon)", re.DOTALL)
 

@@ -27,12 +27,24 @@ int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store)
     return 0;
 }
 
+int rota__arena_init_for(struct rota__arena *arena, size_t size)
+{
+    struct rota__arena_block *block = rota_alloc(HEAD + size);
+    if (!block)
+        return -ENOMEM;
+    block->next = NULL;
+    arena->blocks = block;
+    arena->at = (char *)block + HEAD;
+    arena->end = arena->at + size;
+    return 0;
+}
+
 void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store)
 {
     struct rota__arena_block *block = arena->blocks, *next;
-    for (; (next = block->next); block = next)
+    for (; block && (next = block->next); block = next)
         rota_free(block);
-    if (store->count == KEPT) {
+    if (!store || store->count == KEPT) {
         rota_free(block);
         return;
     }

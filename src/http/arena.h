@@ -1,7 +1,7 @@
-/* Memory that goes in one free: what a request's parser, reply and handler allocate.
+/* Memory that goes in one free: what a request's parser, reply and handler allocate, or what a response is made of.
  *
- * The first block comes from a store, which keeps some for the next requests; what does not fit gets blocks
- * of its own. */
+ * The first block comes from a store, which keeps some for the next requests, or is made to measure, or is the
+ * caller's; what does not fit gets blocks of its own. */
 #ifndef ROTA__HTTP_ARENA_H
 #define ROTA__HTTP_ARENA_H
 
@@ -18,13 +18,20 @@ struct rota__arena_store {
 };
 
 struct rota__arena {
-    struct rota__arena_block *blocks; /* the last one is the store's */
+    struct rota__arena_block *blocks; /* the last one is the store's, if there is one */
     char *at, *end;
 };
 
 /* Returns 0 or -ENOMEM. */
 int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store);
-/* Frees everything that came from the arena. */
+/* Without a store: the first block has `size` bytes. Returns 0 or -ENOMEM. */
+int rota__arena_init_for(struct rota__arena *arena, size_t size);
+/* The first block is the caller's. */
+static inline struct rota__arena rota__arena_on(void *memory, size_t size)
+{
+    return (struct rota__arena){.at = (char *)memory, .end = (char *)memory + size};
+}
+/* Frees everything that came from the arena, which may lie in it itself. Without a store it is NULL. */
 void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store);
 void rota__arena_store_fini(struct rota__arena_store *store);
 

@@ -1,0 +1,275 @@
+/* http_client: requests to servers of HTTP/1.1 and HTTP/2. In a library of its own (pkg-config rota-http), and
+ * not in <rota.h>.
+ *
+ *     static int title(void *arg)
+ *     {
+ *         ROTA_AUTO(rota_http_response) r = NULL;
+ *         int err = rota_http_get(arg, &r);
+ *         if (err < 0) {
+ *             fprintf(stderr, "%s\n", rota_http_error());   // "connecting to localhost:80: Connection refused"
+ *             return err;
+ *         }
+ *         rota_str body = rota_http_body(r);
+ *         printf("%d, %zu bytes\n", rota_http_status(r), body.len);
+ *         return 0;
+ *     }
+ *
+ * A program that asks more than once keeps a session: connections, cookies and addresses are used again, and
+ * settings are made once.
+ *
+ *     static int talk(rota_http_session *session, rota_str json)
+ *     {
+ *         ROTA_AUTO(rota_http_response) r = NULL;
+ *         const char *headers[] = {"Accept", "application/json", NULL};
+ *         rota_http_fetch_options options = {
+ *             .method = "POST", .headers = headers, .body = {.bytes = json}, .type = "application/json"};
+ *         int err = rota_http_fetch(session, "https://localhost/items", &options, &r);
+ *         return err < 0 ? err : rota_http_status(r);
+ *     }
+ *
+ * A response is whole when the call returns, unless it was asked to be streamed; then the body is read by
+ * rota_http_read. Statuses are no errors: 404 is an answer.
+ *
+ * Any number of tasks may use a session at once. Deadlines of your own are a ROTA_TIMEOUT around a call; what
+ * is cancelled or timed out closes its connection, so nobody ever gets another's bytes. */
+#ifndef ROTA_HTTP_CLIENT_H
+#define ROTA_HTTP_CLIENT_H
+
+#include <rota/http.h>
+#include <rota/net.h>
+#include <rota/tls.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rota_http_session rota_http_session;
+typedef struct rota_http_response rota_http_response;
+
+/* ---- Hooks ---- */
+
+/* What a request is doing. */
+typedef enum rota_http_phase {
+    ROTA_HTTP_QUEUED,     /* waits for a place in the pool */
+    ROTA_HTTP_RESOLVING,  /* looks up the host */
+    ROTA_HTTP_CONNECTING, /* of the proxy, where there is one */
+    ROTA_HTTP_ENCRYPTING, /* the TLS handshake */
+    ROTA_HTTP_SENDING,
+    ROTA_HTTP_WAITING, /* for the first byte of the answer */
+    ROTA_HTTP_READING, /* the body */
+    ROTA_HTTP_REDIRECTED,
+    ROTA_HTTP_DONE
+} rota_http_phase;
+
+/* Told at the beginning of each phase. Valid while the hook runs. */
+typedef struct rota_http_trace {
+    rota_http_phase phase;
+    rota_time since; /* the call began */
+    const char *method, *url;
+    bool reused; /* from SENDING on: over a connection that had served before */
+    int status;  /* from READING on */
+    int err;     /* of DONE */
+} rota_http_trace;
+
+/* Called for each phase; must not suspend. It may run in another task than the request's: connections are made by
+ * tasks of their own. */
+typedef void rota_http_trace_fn(void *arg, const rota_http_trace *trace);
+
+/* Whether the session may connect to this address, which `host` has (or the proxy): against requests that somebody
+ * else steers to places of your network. Must not suspend. */
+typedef bool rota_http_allow_fn(void *arg, const char *host, const rota_address *address);
+
+/* ---- Sessions ---- */
+
+typedef enum rota_http_version {
+    ROTA_HTTP_ANY, /* HTTP/2 where ALPN agrees on it, else HTTP/1.1 */
+    ROTA_HTTP_1_1,
+    ROTA_HTTP_2_DIRECTLY /* HTTP/2 by prior knowledge, in the clear, too */
+} rota_http_version;
+
+/* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay until the session is
+ * freed. Times: ROTA_NEVER is no limit. */
+typedef struct rota_http_session_options {
+    const char *base_url;        /* what relative URLs are relative to */
+    const char *const *headers;  /* sent with each request: name, value, ..., NULL */
+    const char *user, *password; /* Basic authentication, for the origin of `base_url` only */
+    const char *bearer;          /* the same, Bearer */
+
+    rota_tls_context *tls; /* NULL: the system's authorities */
+    const char *
+        fingerprint; /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls`
+                                that is all that is checked */
+    const char *unix_path; /* connect to this Unix socket, whatever the host */
+    const char *
+        proxy; /* "http://host:port" or "https://..."; NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
+                                NO_PROXY of the environment say, in either case; "": none */
+    rota_http_version version;
+
+    size_t connections;      /* in all; 100 */
+    size_t connections_host; /* to one host, port and scheme; as many as in all */
+    rota_time keep_alive;    /* how long an idle connection is kept; 15 s */
+    rota_time dns_cache;     /* how long addresses are; 10 s */
+
+    rota_time total;      /* for a request, redirects and body included; 5 min */
+    rota_time queue_time; /* for a place in the pool; none */
+    rota_time connect;    /* to resolve, connect and encrypt; 30 s */
+    rota_time gap;        /* until something comes; 60 s */
+
+    int redirects;    /* that are followed; 10; -1: none */
+    uint64_t body;    /* bytes of a body that is read whole, decoded; 64 MiB */
+    unsigned ratio;   /* how much larger a body may become by decoding, beyond 1 MiB; 200 */
+    bool no_cookies;  /* neither kept nor sent */
+    bool no_decoding; /* bodies as they come; Accept-Encoding is not sent */
+
+    rota_http_trace_fn *trace;
+    void *trace_arg;
+    rota_http_allow_fn *allow;
+    void *allow_arg;
+} rota_http_session_options;
+
+/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (a URL, header, proxy or
+ * fingerprint that is none; rota_http_error says which), ROTA_ENOTASK (this thread has no loop). */
+ROTA_API int rota_http_session_new(const rota_http_session_options *options,
+                                   rota_http_session **ret_session);
+/* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED. Shields itself. Responses
+ * stay valid; those that are still being read end with ROTA_ECLOSED. Accepts NULL, returns NULL; what
+ * ROTA_AUTO(rota_http_session) calls. */
+ROTA_API rota_http_session *rota_http_session_free(rota_http_session *session);
+ROTA_DEFINE_AUTO(rota_http_session, rota_http_session_free);
+
+/* Writes the cookies that outlive the program to a file that only its owner may read, in the format of curl and wget.
+ * Returns 0, -ENOMEM, or an error of rota_file_save. */
+ROTA_SUSPENDS int rota_http_session_save_cookies(rota_http_session *session, const char *path);
+/* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are no cookies; the others count), -ENOMEM, or an error
+ * of rota_file_load. */
+ROTA_SUSPENDS int rota_http_session_load_cookies(rota_http_session *session, const char *path);
+
+/* ---- Requests ---- */
+
+/* One part of a form of files (RFC 7578). */
+typedef struct rota_http_part {
+    const char *name;
+    rota_str bytes;
+    const char *path;     /* a file instead; sent as it is read */
+    const char *filename; /* what the server is told; of a file its last component */
+    const char *type;
+} rota_http_part;
+
+/* What is sent: one of these. Borrowed until the call returns. */
+typedef struct rota_http_body_source {
+    rota_str bytes;
+    const char *path; /* a file */
+    rota_stream *
+        stream; /* until its end, or `length`; cannot be sent twice: a redirect that would is -ESPIPE */
+    uint64_t length;             /* of `stream`; 0: unknown */
+    const char *const *form;     /* name, value, ..., NULL: application/x-www-form-urlencoded */
+    const rota_http_part *parts; /* `count` of them: multipart/form-data */
+    size_t count;
+} rota_http_body_source;
+
+/* Zero is the default of each field. */
+typedef struct rota_http_fetch_options {
+    const char *method; /* GET, or POST where there is a body */
+    const char *const
+        *headers; /* beside, and instead of, those of the session: name, value, ..., NULL */
+    rota_http_body_source body;
+    const char *type; /* Content-Type of `body`, where its kind does not say it */
+    bool stream;      /* return when the head has come; the body is read by rota_http_read */
+    bool
+        expect; /* wait for the server's consent (100 Continue), a second at most, before sending the body */
+    rota_time total; /* instead of the session's */
+    int redirects;   /* the same */
+} rota_http_fetch_options;
+
+/* Sends a request and waits for the response: whole, or with `stream` its head.
+ *
+ * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET without a body; 307
+ * and 308 as it was. Credentials and cookies of the call do not go to another origin. An idempotent request on a reused
+ * connection that dies before a byte of an answer is sent once more, on a fresh one.
+ *
+ * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be NULL.
+ *
+ * Returns 0, or what went wrong, of which rota_http_error has words and rota_http_failed_phase the phase:
+ * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
+ * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (which one is in the words); ROTA_EPROTOCOL (what came is no HTTP, or leads to
+ * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
+ * (no URL, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the
+ * body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
+ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
+                                  const rota_http_fetch_options *options,
+                                  rota_http_response **ret_response);
+
+/* Gets a URL, in a session of its own. Returns as rota_http_fetch. */
+ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_response);
+/* Posts a body of that type, in a session of its own. Returns as rota_http_fetch. */
+ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
+                                 rota_http_response **ret_response);
+
+/* Why the last call of this thread failed that made no response: "connecting to localhost:80: Connection refused". Look at
+ * it before the task suspends. */
+ROTA_API const char *rota_http_error(void);
+/* In which phase it failed. */
+ROTA_API rota_http_phase rota_http_failed_phase(void);
+
+/* ---- Responses ---- */
+
+/* The status: 200. */
+ROTA_API int rota_http_status(const rota_http_response *r);
+/* The words behind it, as the server chose them: "Not Found". Empty from HTTP/2. */
+ROTA_API rota_str rota_http_response_reason(const rota_http_response *r);
+/* "HTTP/1.1", "HTTP/2". */
+ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
+/* Where it came from, at the end of all redirects; without credentials and fragment. */
+ROTA_API const char *rota_http_response_url(const rota_http_response *r);
+/* How many redirects led there. */
+ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
+/* Where the nth of them, from 0, came from, and its status (unless `ret_status` is NULL). NULL: there were fewer. */
+ROTA_API const char *rota_http_response_redirect(const rota_http_response *r, size_t nth,
+                                                 int *ret_status);
+/* The value of the first header field of that name, in any case; its pointer is NULL where there is none. */
+ROTA_API rota_str rota_http_response_header(const rota_http_response *r, const char *name);
+/* All header fields, as they came. */
+ROTA_API const rota_http_field *rota_http_response_fields(const rota_http_response *r,
+                                                          size_t *ret_count);
+/* The value of a field behind the body, once that was read to its end. */
+ROTA_API rota_str rota_http_response_trailer(const rota_http_response *r, const char *name);
+/* When a phase began, counted from the call; -1 where there was none. Of the last request, after redirects. */
+ROTA_API rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase phase);
+
+/* The whole body with a NUL behind it, of a response that was not streamed, or that rota_http_read_all has read. Empty
+ * otherwise. */
+ROTA_API rota_str rota_http_body(const rota_http_response *r);
+
+/* Reads 1 to `len` bytes of the body, decoded; 0 at its end. A streamed one comes from the connection; a whole one is given
+ * out piece by piece.
+ *
+ * Who is cancelled or runs into a deadline of his own may go on reading. Returns as rota_http_fetch does, from the phase
+ * `reading` on; other errors are final, and rota_http_response_error has words for them. */
+ROTA_SUSPENDS ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len);
+/* Reads the rest of it for rota_http_body; at most `limit` bytes (0: the session's). Returns 0 or as rota_http_read. */
+ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
+/* Reads the rest of it into a file, which takes the name `path` when it is complete and on the disk. Returns 0, or as
+ * rota_http_read, or an error of the file. */
+ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
+/* Why reading failed: "reading the answer of ...". Empty if it did not. Stays as long as the response. */
+ROTA_API const char *rota_http_response_error(const rota_http_response *r);
+
+/* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until the next. A source that
+ * may be silent for long needs a session without `gap`, and one that lasts a call without `total`. What is no such
+ * response ends with ROTA_EPROTOCOL.
+ *
+ *     int err;
+ *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)
+ *         printf("%.*s\n", (int)event->data.len, event->data.ptr); */
+ROTA_API rota_iter rota_http_events(rota_http_response *r);
+
+/* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. Accepts
+ * NULL, returns NULL; what ROTA_AUTO(rota_http_response) calls. */
+ROTA_API rota_http_response *rota_http_response_free(rota_http_response *r);
+ROTA_DEFINE_AUTO(rota_http_response, rota_http_response_free);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

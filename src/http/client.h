@@ -1,0 +1,370 @@
+/* Inside the client: a session, its pool of connections, and what a request goes through.
+ *
+ *     rota_http_fetch     a call: requests one after another, until one is not redirected      client_fetch.c
+ *       request           what is sent: URL, fields, body                                      client_request.c, _body.c
+ *       pool              a connection for it, or a place for a new one                        client_pool.c
+ *       keeper            the connection's own task: connects, watches while idle, closes      client_keeper.c, _connect.c
+ *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable          client_h1.c, client_h2.c
+ *     rota_http_response  the answer's head, and its body as it is read                        client_response.c, _read.c */
+#ifndef ROTA__HTTP_CLIENT_H
+#define ROTA__HTTP_CLIENT_H
+
+#include "base/list.h"
+#include "http/arena.h"
+#include "http/coding.h"
+#include "http/cookie.h"
+#include "http/h1.h"
+#include "http/multipart.h"
+#include "http/out.h"
+#include "http/sse.h"
+#include "http/url.h"
+
+#include <rota/file.h>
+#include <rota/http_client.h>
+#include <rota/sync.h>
+
+#define ROTA__HTTP_WHY 192
+#define ROTA__HTTP_PHASES (ROTA_HTTP_DONE + 1)
+#define ROTA__HTTP_ORIGINS 64 /* buckets */
+#define ROTA__HTTP_ADDRESSES 16
+
+struct rota__http_conn;
+struct rota__http_call;
+
+/* ---- Progress: where a request is, until when, and why it failed (client_progress.c) ---- */
+
+enum rota__http_limit { ROTA__HTTP_LIMIT_QUEUE, ROTA__HTTP_LIMIT_CONNECT, ROTA__HTTP_LIMIT_GAP };
+
+struct rota__http_progress {
+    const rota_http_session *session; /* NULL: it is gone */
+    rota_str method, url, where;      /* where: "localhost:80" */
+    rota_http_phase phase;
+    bool reused;
+    int status;
+    rota_time began, total, ends;
+    rota_time times[ROTA__HTTP_PHASES]; /* since `began`; -1 */
+
+    rota_timeout scope; /* the earlier of `ends` and what the phase may take */
+    bool is_open;
+    bool is_late;  /* its deadline had passed when it was closed */
+    bool is_total; /* the scope's deadline is `ends` */
+    enum rota__http_limit limit;
+    rota_time limit_time;
+
+    char why[ROTA__HTTP_WHY]; /* "Connection refused" */
+};
+
+void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
+/* The request has ended, with `err`; the phase stays the one that failed. */
+void rota__http_done(struct rota__http_progress *p, int err);
+/* From now on waiting ends after `time`, and at `ends` anyway. */
+void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit, rota_time time);
+/* Closes the scope. Returns `err`, with words for it if it was this deadline that passed. */
+int rota__http_unlimit(struct rota__http_progress *p, int err);
+/* Returns `err` and keeps the words for it. */
+int rota__http_say(struct rota__http_progress *p, int err, const char *format, ...)
+    ROTA_PRINTF(3, 4);
+/* "connecting to localhost:80: Connection refused", into `ret_words`. */
+void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
+/* What rota_http_error and rota_http_failed_phase return from now on. */
+void rota__http_set_error(rota_http_phase phase, const char *format, ...) ROTA_PRINTF(2, 3);
+
+/* ---- Sessions (client_session.c) ---- */
+
+/* Where connections go when not to the host itself. */
+struct rota__http_proxy {
+    char *host, *where,
+        *authorization; /* where: "localhost:80"; authorization: the field's value, or NULL */
+    int port;
+    bool secure;
+};
+
+/* Scheme, host and port: what shares connections, credentials and a line to wait in. */
+struct rota__http_origin {
+    struct rota__list node;
+    bool secure;
+    int port;
+    rota_str host;      /* in lower case, without brackets, NUL-terminated */
+    rota_str authority; /* "localhost:80", NUL-terminated */
+    const struct rota__http_proxy *proxy;
+    size_t uses; /* calls that are for it */
+
+    size_t open;                    /* connections, and those that are being made */
+    struct rota__list idle;         /* the newest first */
+    struct rota__list line;         /* who waits, the first first */
+    struct rota__list hungry;       /* in the session's, while somebody waits */
+    struct rota__http_conn *shared; /* of HTTP/2, which takes several requests at once */
+    bool undecided; /* the first connection will tell whether there is one that can be shared */
+
+    rota_mutex lookup; /* one looks up, the others wait for what it finds */
+    rota_address addresses[ROTA__HTTP_ADDRESSES];
+    int count;
+    rota_time expires;
+};
+
+struct rota_http_session {
+    int uses; /* the owner's, and one for each call */
+    bool closed;
+    rota_http_session_options options; /* with the defaults filled in */
+    struct rota__arena arena;          /* what the options point to */
+    rota_str base_text;
+    struct rota__url base;
+    rota_http_field *fields; /* sent with each request */
+    size_t field_count;
+    char *authorization; /* for the origin of `base` */
+    bool once;           /* closes its connection after the first answer */
+    rota_tls_context *own_tls;
+    bool pins;
+    unsigned char pin[32];
+    struct rota__http_proxy *http_proxy, *https_proxy;
+    const char *no_proxy;
+
+    struct rota__list origins[ROTA__HTTP_ORIGINS];
+    size_t origin_count;
+    struct rota__http_origin *last; /* that was asked for */
+    size_t open;                    /* connections, and those that are being made */
+    struct rota__list conns, idle;  /* idle: the newest first */
+    struct rota__list hungry;       /* origins with a line; whose first came first, first */
+    uint64_t ticket;
+    size_t keepers;
+    rota_event gone; /* the last keeper has ended */
+    rota_handle watch, expiry;
+    rota_time watched; /* what was idle before that is watched */
+    struct rota__cookie_jar jar;
+    rota_http_field
+        head[ROTA__H1_FIELDS]; /* of a head that is being read; nobody suspends meanwhile */
+};
+
+void rota__http_session_unref(rota_http_session *session);
+
+/* Finds out which proxies there are; fills in session->*_proxy. Returns 0, -EINVAL, -ENOMEM. */
+int rota__http_proxies_init(rota_http_session *session);
+/* The proxy for a host, or NULL. */
+const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
+                                                    rota_str host, int port);
+
+/* "Basic ..." of what stands in a URL, decoded; in `arena`. Returns 0, -EINVAL, -ENOMEM. */
+int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret_value);
+
+/* ---- Connections (client_keeper.c) ---- */
+
+struct rota__http_kind {
+    const char *name;
+    /* Sends the call's request and receives the head of its answer. */
+    int (*exchange)(struct rota__http_conn *conn, struct rota__http_call *call,
+                    rota_http_response **ret_response);
+    /* Reads from the body as it came; at its end, and only then, 0, and the connection has been given back. */
+    ssize_t (*read)(rota_http_response *r, void *buf, size_t len);
+    /* Lets go of an answer that was not read to its end. */
+    void (*drop)(rota_http_response *r);
+};
+
+extern const struct rota__http_kind rota__http_h1;
+
+struct rota__http_conn {
+    rota_http_session *session; /* this and the origin until the keeper has ended */
+    struct rota__http_origin *origin;
+    struct rota__list all, idle, aged; /* in the session's, the origin's, the session's idle ones */
+    rota_stream *stream;
+    rota_task *keeper; /* while its function runs */
+    int refs;
+
+    const struct rota__http_kind *kind; /* NULL: not connected yet */
+    bool is_idle, is_over;
+    bool reused;
+    bool watching;   /* the keeper is inside a read */
+    rota_event turn; /* the keeper's */
+    rota_event news; /* connected, or failed, or bytes have come */
+    rota_time idle_since;
+
+    struct rota__http_progress *starter; /* whose phases these are while it connects */
+    rota_http_phase failed_in;
+    int err;
+    char why[ROTA__HTTP_WHY];
+
+    /* of HTTP/1.1 */
+    struct rota__h1 h1;
+    struct rota__out out;
+    size_t pending; /* bytes at the stream's front that the parser has passed as data */
+    bool sent;      /* the request went out whole */
+    bool keep_alive;
+};
+
+/* Makes a connection to the origin, which counts from now on. It is busy, for who asked. Returns 0 or -ENOMEM. */
+int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
+                        struct rota__http_conn **ret_conn);
+/* Waits until it is connected. */
+int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call);
+/* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is free. Does not suspend. */
+void rota__http_conn_close(struct rota__http_conn *conn);
+/* The same, and gives the place to who waits. */
+void rota__http_conn_end(struct rota__http_conn *conn);
+void rota__http_conn_unref(struct rota__http_conn *conn);
+
+/* In the keeper's task: makes conn->stream and conn->kind. Returns 0 or an error, with words in conn->why. */
+int rota__http_connect(struct rota__http_conn *conn);
+
+/* ---- The pool (client_pool.c) ---- */
+
+/* Finds the origin or makes one. */
+int rota__http_origin_get(rota_http_session *session, bool secure, rota_str host, int port,
+                          struct rota__http_origin **ret_origin);
+void rota__http_origins_fini(rota_http_session *session);
+
+/* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that has served. */
+int rota__http_pool_take(struct rota__http_call *call, bool fresh,
+                         struct rota__http_conn **ret_conn);
+/* Its exchange has ended at the end of the answer. */
+void rota__http_pool_put(struct rota__http_conn *conn);
+/* A place has become free: who waits is served. */
+void rota__http_pool_serve(rota_http_session *session);
+/* Takes the connection out of the pool. */
+void rota__http_pool_forget(struct rota__http_conn *conn);
+/* Sends away all who wait, ends all connections. */
+void rota__http_pool_close(rota_http_session *session);
+
+/* ---- Bodies to send (client_body.c) ---- */
+
+struct rota__http_source {
+    const rota_http_body_source *from;
+    rota_str type; /* of the content, where its kind says it */
+    bool is_known; /* how long it is: */
+    uint64_t length;
+    rota_str text; /* of a form; bytes */
+    uint64_t at;   /* how much of it was given out */
+    rota_file *file;
+    char *buf;
+    bool began;
+    size_t part; /* of a multipart, whose head is next */
+    bool in_part;
+    char boundary[ROTA__BOUNDARY_SIZE];
+    struct rota__out head;
+};
+
+/* Finds out kind, type and length. Suspends for files. */
+int rota__http_source_init(struct rota__http_source *source, const rota_http_body_source *from,
+                           struct rota__arena *arena);
+void rota__http_source_fini(struct rota__http_source *source);
+bool rota__http_source_is_empty(const rota_http_body_source *from);
+/* To the beginning again. Returns 0, -ESPIPE: a stream that has been read. */
+int rota__http_source_rewind(struct rota__http_source *source);
+/* The next piece, valid until the next call; empty at the end. */
+int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece);
+
+/* ---- Calls (client_fetch.c) ---- */
+
+struct rota__http_hop {
+    struct rota__http_hop *next;
+    rota_str url;
+    int status;
+};
+
+struct rota__http_call {
+    rota_http_session *session;
+    const rota_http_fetch_options *options;
+    struct rota__http_progress progress;
+    struct rota__arena arena;
+    rota_str text; /* the URL, without userinfo and fragment */
+    struct rota__url url;
+    bool secure;
+    struct rota__http_origin *origin;
+    char *authorization; /* that the URL said, or the session has for this origin */
+
+    rota_str method, target, authority;
+    rota_http_field *fields;
+    size_t count;
+    struct rota__http_source source;
+    bool has_body;
+
+    bool moved; /* to another origin: what was meant for the first one is not sent */
+    bool began; /* bytes of an answer have come */
+    int redirects;
+    struct rota__http_hop *hops, *last_hop;
+};
+
+/* (client_request.c) Takes the URL, relative to the session's or, of a redirect, to the call's. */
+int rota__http_call_set_url(struct rota__http_call *call, const char *url);
+int rota__http_call_move(struct rota__http_call *call, rota_str reference);
+/* Puts the request together: target, authority, fields. */
+int rota__http_call_write(struct rota__http_call *call);
+bool rota__http_is_idempotent(rota_str method);
+struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call);
+
+/* (client_redirect.c) Whether the answer leads on: 1, and the call has its next URL and method; 0; or an error. */
+int rota__http_follow(struct rota__http_call *call, rota_http_response *r);
+
+/* ---- Responses (client_response.c, client_read.c) ---- */
+
+struct rota_http_response {
+    struct rota__arena arena;             /* in which it lies itself */
+    struct rota__http_conn *conn;         /* until the body's end */
+    void *exchange;                       /* of HTTP/2: the stream */
+    struct rota__http_progress *progress; /* the call's, then `own` */
+    struct rota__http_progress own;
+
+    int status;
+    rota_str reason, version;
+    rota_http_field *fields, *trailers;
+    size_t count, trailer_count;
+    rota_str url;
+    struct rota__http_hop *hops;
+
+    bool keep_alive;
+    bool has_length;
+    uint64_t length;
+    bool is_here;   /* all of the body has come */
+    uint64_t limit; /* of a body that is read whole */
+    unsigned ratio;
+    rota_time gap;
+    int err;           /* reading has failed: for good */
+    const char *words; /* for why it has */
+
+    bool raw_ended, ended;
+    bool is_whole;
+    struct rota__out body; /* read whole; lent by the arena if it fitted */
+    size_t given;          /* bytes of it that rota_http_read has given out */
+
+    struct rota__decoder *decoder;
+    char *coded; /* what came and is not decoded yet */
+    rota_str left;
+
+    struct rota__sse sse;
+    bool has_sse;
+    char *text; /* what came for the events */
+    rota_str text_left;
+    rota_http_event event;
+};
+
+struct rota__http_head {
+    int status;
+    rota_str reason, version;
+    const rota_http_field *fields;
+    size_t count;
+    const char *bytes; /* where the slices above lie */
+    size_t len;
+    bool has_length, bodiless;
+    uint64_t length;
+    size_t behind; /* bytes that have come behind it */
+    bool keep_alive;
+};
+
+/* Of a head that has come for a call. Returns 0 or -ENOMEM. */
+int rota__http_response_new(struct rota__http_call *call, const struct rota__http_head *head,
+                            rota_http_response **ret_response);
+/* It is the one that the caller gets: it says where it came from, and how its body is to be read. */
+int rota__http_response_finish(rota_http_response *r, const struct rota__http_call *call);
+/* The call is over: what it says from now on, it says itself. */
+void rota__http_response_detach(rota_http_response *r);
+/* Keeps the fields behind the body. Returns 0 or -ENOMEM. */
+int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields,
+                                 size_t count);
+/* The body's end has come; the connection has been given back. */
+void rota__http_response_ended(rota_http_response *r);
+/* Reads all of it that is left. */
+int rota__http_read_whole(rota_http_response *r, uint64_t limit);
+/* From the body as it came; 0 at its end. */
+ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len);
+/* Decoded. */
+ssize_t rota__http_read_some(rota_http_response *r, void *buf, size_t len);
+
+#endif

@@ -1,0 +1,207 @@
+/* Connecting: which address, by which way, encrypted or not. In the keeper's task. */
+#include "http/client.h"
+#include "http/h1_write.h"
+
+#include <rota/unix.h>
+
+#include <stdio.h>
+#include <string.h>
+
+static void enter(struct rota__http_conn *conn, rota_http_phase phase)
+{
+    conn->failed_in = phase;
+    if (conn->starter)
+        rota__http_enter(conn->starter, phase);
+}
+
+static int fail(struct rota__http_conn *conn, int err, const char *why)
+{
+    snprintf(conn->why, sizeof conn->why, "%s", why && *why ? why : rota_strerror(err));
+    return err;
+}
+
+/* ---- Addresses */
+
+static int look_up(struct rota__http_conn *conn, const char *host, int port)
+{
+    struct rota__http_origin *origin = conn->origin;
+    if (origin->count > 0 && rota_now() < origin->expires)
+        return 0;
+    int count = rota_resolve(host, port, origin->addresses, ROTA__HTTP_ADDRESSES);
+    origin->count = count > 0 ? count : 0;
+    rota_time now = rota_now(), keep = conn->session->options.dns_cache;
+    origin->expires = keep == ROTA_NEVER ? ROTA_NEVER : now + keep;
+    return count < 0 ? count : 0;
+}
+
+/* Leaves those that may be connected to. */
+static int allowed(struct rota__http_conn *conn, const char *host, rota_address *ret_addresses)
+{
+    const rota_http_session_options *o = &conn->session->options;
+    struct rota__http_origin *origin = conn->origin;
+    int count = 0;
+    for (int i = 0; i < origin->count; i++) {
+        if (!o->allow || o->allow(o->allow_arg, host, &origin->addresses[i]))
+            ret_addresses[count++] = origin->addresses[i];
+    }
+    return count;
+}
+
+static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
+{
+    rota_address addresses[ROTA__HTTP_ADDRESSES];
+    enter(conn, ROTA_HTTP_RESOLVING);
+    int err;
+    ROTA_LOCK (&conn->origin->lookup, &err) {
+        err = look_up(conn, host, port);
+    }
+    if (err < 0)
+        return fail(conn, err, NULL);
+    int count = allowed(conn, host, addresses);
+    if (count == 0)
+        return fail(conn, -EACCES, "none of its addresses is allowed");
+    enter(conn, ROTA_HTTP_CONNECTING);
+    err = rota_tcp_connect_any(addresses, (size_t)count, NULL, &conn->stream);
+    if (err < 0) {
+        conn->origin->expires = 0; /* it may have moved */
+        return fail(conn, err, NULL);
+    }
+    return 0;
+}
+
+/* ---- TLS */
+
+static int tls_context(rota_http_session *session, rota_tls_context **ret_context)
+{
+    if (session->options.tls) {
+        *ret_context = session->options.tls;
+        return 0;
+    }
+    if (!session->own_tls) {
+        rota_tls_options options = {.alpn = rota_http_alpn + 1,
+                                    .insecure_accept_any_certificate = session->pins};
+        int err = rota_tls_context_new(&options, &session->own_tls);
+        if (err < 0)
+            return err;
+    }
+    *ret_context = session->own_tls;
+    return 0;
+}
+
+static int check_pin(struct rota__http_conn *conn)
+{
+    unsigned char sha256[32];
+    if (!conn->session->pins)
+        return 0;
+    int err = rota_tls_peer_fingerprint(conn->stream, sha256);
+    if (err < 0)
+        return fail(conn, err, NULL);
+    if (memcmp(sha256, conn->session->pin, sizeof sha256) != 0)
+        return fail(conn, ROTA_ECERT, "the certificate has another fingerprint");
+    return 0;
+}
+
+static int start_tls(struct rota__http_conn *conn, const char *host)
+{
+    rota_tls_context *context;
+    enter(conn, ROTA_HTTP_ENCRYPTING);
+    int err = tls_context(conn->session, &context);
+    if (err < 0)
+        return fail(conn, err, rota_tls_error());
+    err = rota_tls_start_client(conn->stream, context, host);
+    return err < 0 ? fail(conn, err, rota_stream_error(conn->stream)) : 0;
+}
+
+/* ---- Through a proxy (RFC 9110, section 9.3.6) */
+
+static int ask_proxy(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    struct rota__out out = {0};
+    struct rota__h1_writer w;
+    int err =
+        rota__h1_write_request(&w, &out, (rota_str){"CONNECT", 7}, o->authority, o->authority);
+    if (err == 0 && o->proxy->authorization)
+        err = rota__h1_write_field(
+            &w, (rota_str){"Proxy-Authorization", 19},
+            (rota_str){o->proxy->authorization, strlen(o->proxy->authorization)});
+    if (err == 0)
+        err = rota__h1_write_body(&w, ROTA__H1_NO_BODY, 0);
+    if (err == 0)
+        err = rota_stream_write(conn->stream, out.ptr, out.len);
+    rota__out_fini(&out);
+    return err;
+}
+
+/* What follows an interim head is the next one. */
+static int read_verdict(struct rota__http_conn *conn, int *ret_status)
+{
+    struct rota__h1 h1;
+    struct rota__h1_item item;
+    rota__h1_init(&h1, false, NULL, conn->session->head);
+    h1.answers_connect = true;
+    for (size_t have = 0;;) {
+        rota_str bytes;
+        size_t used;
+        ssize_t n = rota_stream_peek(conn->stream, have + 1, &bytes);
+        if (n < 0)
+            return (int)n;
+        if ((size_t)n == have)
+            return ROTA_ETRUNCATED;
+        int event = rota__h1_next(&h1, bytes, &used, &item);
+        if (event < 0)
+            return ROTA_EPROTOCOL;
+        rota_stream_skip(conn->stream, used);
+        have = bytes.len - used;
+        if (event != ROTA__H1_HEAD || item.head.status < 200)
+            continue;
+        *ret_status = item.head.status;
+        return have && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
+    }
+}
+
+static int tunnel(struct rota__http_conn *conn)
+{
+    char why[64];
+    int status = 0;
+    int err = ask_proxy(conn);
+    if (err == 0)
+        err = read_verdict(conn, &status);
+    if (err < 0)
+        return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's answer makes no sense" : NULL);
+    if (status / 100 == 2)
+        return 0;
+    snprintf(why, sizeof why, "the proxy refused: %d %s", status, rota_http_reason(status));
+    return fail(conn, -ECONNREFUSED, why);
+}
+
+/* ---- All of it */
+
+static int connect_somewhere(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    const char *path = conn->session->options.unix_path;
+    if (!path)
+        return o->proxy ? connect_tcp(conn, o->proxy->host, o->proxy->port)
+                        : connect_tcp(conn, o->host.ptr, o->port);
+    enter(conn, ROTA_HTTP_CONNECTING);
+    int err = rota_unix_connect(path, &conn->stream);
+    return err < 0 ? fail(conn, err, NULL) : 0;
+}
+
+int rota__http_connect(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    int err = connect_somewhere(conn);
+    if (err == 0 && o->proxy && o->proxy->secure)
+        err = start_tls(conn, o->proxy->host);
+    if (err == 0 && o->proxy && o->secure)
+        err = tunnel(conn);
+    if (err == 0 && o->secure)
+        err = start_tls(conn, o->host.ptr);
+    if (err == 0 && o->secure)
+        err = check_pin(conn);
+    if (err == 0)
+        conn->kind = &rota__http_h1;
+    return err;
+}

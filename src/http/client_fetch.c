@@ -1,0 +1,209 @@
+/* A call: requests one after another until one is not redirected, each on a connection of the pool.
+ *
+ *     queued -> [ resolving, connecting, encrypting ] -> sending -> waiting -> reading -> done
+ *                  ^                                                             |
+ *                  +------------------------- redirected ------------------------+
+ *
+ * 1. One deadline holds for all of it.
+ * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
+ *    the method allows it (RFC 9110, section 9.2.2). */
+#include "http/client.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* Whether the connection may just have been closed for its idleness. */
+static bool may_be_stale(int err)
+{
+    return err == ROTA_ETRUNCATED || err == -ECONNRESET || err == -EPIPE;
+}
+
+static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
+                   rota_http_response **ret_response)
+{
+    struct rota__http_conn *conn;
+    if (call->session->options.trace)
+        rota__http_enter(&call->progress, ROTA_HTTP_QUEUED);
+    call->progress.phase = ROTA_HTTP_QUEUED;
+    int err = rota__http_pool_take(call, fresh, &conn);
+    if (err < 0)
+        return err;
+    if (!conn->kind)
+        err = rota__http_conn_ready(conn, call);
+    *ret_reused = call->progress.reused = conn->reused;
+    call->began = false;
+    if (err == 0)
+        err = conn->kind->exchange(conn, call, ret_response);
+    if (err < 0) {
+        rota__http_conn_end(conn);
+        rota__http_conn_unref(conn);
+    }
+    return err;
+}
+
+static int exchange(struct rota__http_call *call, rota_http_response **ret_response)
+{
+    bool reused = false;
+    int err = rota__http_call_write(call);
+    if (err < 0)
+        return err;
+    err = attempt(call, false, &reused, ret_response);
+    bool again =
+        may_be_stale(err) && reused && !call->began && rota__http_is_idempotent(call->method);
+    if (!again || (call->has_body && rota__http_source_rewind(&call->source) < 0))
+        return err;
+    call->progress.why[0] = '\0';
+    return attempt(call, true, &reused, ret_response);
+}
+
+static int take_cookies(struct rota__http_call *call, const rota_http_response *r)
+{
+    if (call->session->options.no_cookies)
+        return 0;
+    for (size_t i = 0; i < r->count; i++) {
+        rota_str name = r->fields[i].name;
+        if (name.len != 10 || strncasecmp(name.ptr, "set-cookie", 10) != 0)
+            continue;
+        struct rota__cookie_target target = rota__http_cookie_target(call);
+        int err = rota__cookie_set(&call->session->jar, &target, r->fields[i].value, time(NULL));
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+/* The last answer, whose body is still to come. */
+static int follow_all(struct rota__http_call *call, rota_http_response **ret_response)
+{
+    for (;;) {
+        rota_http_response *r;
+        int more = exchange(call, &r);
+        if (more < 0)
+            return more;
+        more = take_cookies(call, r);
+        if (more == 0)
+            more = rota__http_follow(call, r);
+        if (more == 0) {
+            *ret_response = r;
+            return 0;
+        }
+        rota_http_response_free(r);
+        if (more < 0)
+            return more;
+    }
+}
+
+static int get_ready(struct rota__http_call *call, const char *url)
+{
+    const rota_http_fetch_options *options = call->options;
+    bool empty = rota__http_source_is_empty(&options->body);
+    const char *method = options->method ? options->method : empty ? "GET" : "POST";
+    call->method = call->progress.method = (rota_str){method, strlen(method)};
+    call->progress.url = (rota_str){url, strlen(url)};
+    int err = rota__http_call_set_url(call, url);
+    if (err == 0 && !empty)
+        err = rota__http_source_init(&call->source, &options->body, &call->arena);
+    call->has_body = !empty;
+    if (err == 0 && empty &&
+        (rota_str_equal(call->method, "POST") || rota_str_equal(call->method, "PUT") ||
+         rota_str_equal(call->method, "PATCH"))) {
+        static const rota_http_body_source nothing = {.bytes = {"", 0}};
+        call->has_body = true; /* of length 0, and that is said */
+        err = rota__http_source_init(&call->source, &nothing, &call->arena);
+    }
+    return err;
+}
+
+static int run(struct rota__http_call *call, const char *url, rota_http_response **ret_response)
+{
+    rota_http_response *r = NULL;
+    int err = get_ready(call, url);
+    if (err == 0)
+        err = follow_all(call, &r);
+    if (err == 0)
+        err = rota__http_response_finish(r, call);
+    if (err == 0 && !call->options->stream)
+        err = rota__http_read_whole(r, r->limit);
+    err = rota__http_unlimit(&call->progress, err);
+    if (err < 0) {
+        rota_http_response_free(r);
+        return err;
+    }
+    rota__http_response_detach(r);
+    *ret_response = r;
+    return 0;
+}
+
+static void begin(struct rota__http_progress *p, rota_http_session *session,
+                  const rota_http_fetch_options *options)
+{
+    *p = (struct rota__http_progress){.session = session, .began = rota_now()};
+    for (int i = 0; i < ROTA__HTTP_PHASES; i++)
+        p->times[i] = -1;
+    p->times[ROTA_HTTP_QUEUED] = 0;
+    p->total = options->total > 0 ? options->total : session->options.total;
+    if (__builtin_add_overflow(p->began, p->total, &p->ends))
+        p->ends = ROTA_NEVER;
+}
+
+int rota_http_fetch(rota_http_session *session, const char *url,
+                    const rota_http_fetch_options *options, rota_http_response **ret_response)
+{
+    static const rota_http_fetch_options defaults;
+    _Alignas(16) char memory[1024];
+    struct rota__http_call call = {.session = session, .options = options ? options : &defaults};
+    call.arena = rota__arena_on(memory, sizeof memory);
+    call.redirects = call.options->redirects ? call.options->redirects : session->options.redirects;
+    begin(&call.progress, session, call.options);
+    session->uses++;
+    int err = run(&call, url, ret_response);
+    if (err < 0) {
+        char words[ROTA__HTTP_WHY + 300];
+        rota__http_words(&call.progress, err, words, sizeof words);
+        rota__http_done(&call.progress, err);
+        rota__http_set_error(call.progress.phase, "%s", words);
+    }
+    rota__http_source_fini(&call.source);
+    rota__arena_fini(&call.arena, NULL);
+    if (call.origin)
+        call.origin->uses--;
+    rota__http_session_unref(session);
+    return err;
+}
+
+/* ---- Without a session */
+
+/* The session's end lets others run, who may leave words of their own. */
+static int fetch_once(const char *url, const rota_http_fetch_options *options,
+                      rota_http_response **ret_response)
+{
+    char words[ROTA__HTTP_WHY + 300];
+    rota_http_session *session;
+    int err = rota_http_session_new(NULL, &session);
+    if (err < 0)
+        return err;
+    session->once = true;
+    err = rota_http_fetch(session, url, options, ret_response);
+    rota_http_phase phase = rota_http_failed_phase();
+    snprintf(words, sizeof words, "%s", rota_http_error());
+    rota_http_session_free(session);
+    if (err < 0)
+        rota__http_set_error(phase, "%s", words);
+    return err;
+}
+
+int rota_http_get(const char *url, rota_http_response **ret_response)
+{
+    return fetch_once(url, NULL, ret_response);
+}
+
+int rota_http_post(const char *url, const char *type, rota_str body,
+                   rota_http_response **ret_response)
+{
+    if (!body.ptr)
+        body.ptr = "";
+    return fetch_once(
+        url, &(rota_http_fetch_options){.method = "POST", .type = type, .body = {.bytes = body}},
+        ret_response);
+}

@@ -1,0 +1,381 @@
+/* An exchange over HTTP/1.1: the request in one write where it can be, the answer's head, its body.
+ *
+ * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been passed as data.
+ * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent whole, the peer lets it
+ *    live, and nothing has come behind the answer. Else it is over.
+ * 3. A connection that is over is not read from: somebody else may have closed it. */
+#include "http/client.h"
+#include "http/h1_write.h"
+
+#include <string.h>
+
+/* Interim answers (100, 103) before the real one. */
+#define INTERIMS 20
+
+/* ---- Sending */
+
+static int write_head(struct rota__http_conn *conn, struct rota__http_call *call,
+                      struct rota__h1_writer *w)
+{
+    struct rota__http_source *source = &call->source;
+    conn->out.len = 0;
+    int err = rota__h1_write_request(w, &conn->out, call->method, call->target, call->authority);
+    for (size_t i = 0; i < call->count && err == 0; i++) {
+        err = rota__h1_write_field(w, call->fields[i].name, call->fields[i].value);
+        if (err == -EINVAL)
+            rota__http_say(&call->progress, err,
+                           "\"%.*s\" is no header field, or one that is not the caller's",
+                           (int)call->fields[i].name.len, call->fields[i].name.ptr);
+    }
+    if (err < 0)
+        return err;
+    if (!call->has_body)
+        return rota__h1_write_body(w, ROTA__H1_NO_BODY, 0);
+    return rota__h1_write_body(w, source->is_known ? ROTA__H1_LENGTH : ROTA__H1_CHUNKED,
+                               source->length);
+}
+
+/* What is in `out`, and a piece behind it. */
+static int flush(struct rota__http_conn *conn, rota_str piece)
+{
+    struct iovec iov[] = {{conn->out.ptr, conn->out.len}, {(void *)piece.ptr, piece.len}};
+    int skip = conn->out.len == 0;
+    int err = conn->is_over ? ROTA_ECLOSED : 0;
+    if (err == 0 && (conn->out.len || piece.len))
+        err = piece.len ? rota_stream_writev(conn->stream, iov + skip, 2 - skip)
+                        : rota_stream_write(conn->stream, conn->out.ptr, conn->out.len);
+    conn->out.len = 0;
+    return err;
+}
+
+static int send_piece(struct rota__http_conn *conn, struct rota__http_call *call,
+                      struct rota__h1_writer *w, rota_str piece)
+{
+    int err = rota__h1_write_data(w, piece.len);
+    if (err == -EMSGSIZE)
+        return rota__http_say(&call->progress, err, "the body is longer than it was said to be");
+    if (err < 0)
+        return err;
+    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    return flush(conn, piece);
+}
+
+static int send_body(struct rota__http_conn *conn, struct rota__http_call *call,
+                     struct rota__h1_writer *w)
+{
+    rota_str piece;
+    int err = rota__http_source_next(&call->source, &piece);
+    while (err == 0 && piece.len) {
+        err = send_piece(conn, call, w, piece);
+        if (err == 0)
+            err = rota__http_source_next(&call->source, &piece);
+    }
+    if (err == 0)
+        err = rota__h1_write_end(w);
+    if (err == -EMSGSIZE)
+        rota__http_say(&call->progress, err, "the body is shorter than it was said to be");
+    return err < 0 ? err : flush(conn, (rota_str){NULL, 0});
+}
+
+/* ---- Receiving the head */
+
+/* Waits for more than `have` bytes; all that has come is shown. Returns 0, ROTA_EOF, or an error. */
+static int fetch_more(struct rota__http_conn *conn, size_t have, rota_str *ret_bytes)
+{
+    if (conn->watching) {
+        int err = rota_event_wait(&conn->news);
+        if (err < 0)
+            return err;
+    }
+    if (conn->is_over)
+        return ROTA_ECLOSED;
+    ssize_t n = rota_stream_peek(conn->stream, have + 1, ret_bytes);
+    if (n < 0)
+        return (int)n;
+    return (size_t)n > have ? 0 : ROTA_EOF;
+}
+
+static int refuse(struct rota__http_conn *conn, struct rota__http_progress *p)
+{
+    bool too_large = conn->h1.status == 413 || conn->h1.status == 414 || conn->h1.status == 431;
+    return rota__http_say(p, too_large ? ROTA_ELIMIT : ROTA_EPROTOCOL, "%s", conn->h1.error);
+}
+
+/* The end, or an error that says the same: a peer that has gone. */
+static int cut_short(struct rota__http_progress *p, bool began, int err)
+{
+    if (err == ROTA_EOF)
+        return rota__http_say(p, ROTA_ETRUNCATED,
+                              began ? "the connection ended before the answer did"
+                                    : "the connection ended without an answer");
+    return err;
+}
+
+/* The next head, also an interim one. Its bytes have not been taken. */
+static int next_head(struct rota__http_conn *conn, struct rota__http_call *call,
+                     struct rota__h1_item *item, rota_str *ret_bytes, size_t *ret_used)
+{
+    for (size_t have = 0;;) {
+        int err = fetch_more(conn, have, ret_bytes);
+        if (err < 0)
+            return cut_short(&call->progress, call->began, err);
+        call->began = true;
+        int event = rota__h1_next(&conn->h1, *ret_bytes, ret_used, item);
+        if (event < 0)
+            return refuse(conn, &call->progress);
+        if (event == ROTA__H1_HEAD)
+            return 0;
+        rota_stream_skip(conn->stream, *ret_used); /* nothing, before a head */
+        have = ret_bytes->len - *ret_used;
+    }
+}
+
+/* An interim head; returns whether it lets the body go. */
+static int pass_interim(struct rota__http_conn *conn, struct rota__http_call *call, int *left,
+                        int status, size_t used)
+{
+    rota_stream_skip(conn->stream, used);
+    if (--*left == 0)
+        return rota__http_say(&call->progress, ROTA_EPROTOCOL, "interim answers without end");
+    return status == 100;
+}
+
+/* Waits for the server's consent, a second at most. Returns whether to send the body: not if the answer is there. */
+static int await_consent(struct rota__http_conn *conn, struct rota__http_call *call, int *interims)
+{
+    struct rota__h1 before = conn->h1;
+    int consent = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        while (consent == 0) {
+            struct rota__h1_item item;
+            rota_str bytes;
+            size_t used;
+            consent = next_head(conn, call, &item, &bytes, &used);
+            if (consent == 0 && item.head.status >= 200) {
+                conn->h1 = before; /* it is read again */
+                return 0;
+            }
+            if (consent == 0)
+                consent = pass_interim(conn, call, interims, item.head.status, used);
+        }
+    }
+    if (consent == -ETIMEDOUT && rota_check() == 0)
+        return 1;
+    return consent;
+}
+
+/* ---- The end of an answer */
+
+static bool may_go_on(struct rota__http_conn *conn, bool keep_alive)
+{
+    return !conn->is_over && keep_alive && conn->sent && !conn->session->once &&
+           rota_stream_skip(conn->stream, SIZE_MAX) == 0;
+}
+
+static void at_end(rota_http_response *r, bool keep_alive)
+{
+    struct rota__http_conn *conn = r->conn;
+    if (may_go_on(conn, keep_alive)) {
+        rota__http_pool_put(conn);
+    } else {
+        rota__http_conn_end(conn);
+        rota__http_conn_unref(conn);
+    }
+    r->conn = NULL;
+    rota__http_response_ended(r);
+}
+
+/* Takes the end if it is there already. */
+static void end_early(rota_http_response *r)
+{
+    if (r->conn->h1.state == ROTA__H1_AT_END && !r->conn->pending)
+        at_end(r, r->keep_alive);
+}
+
+/* ---- The exchange */
+
+static int receive(struct rota__http_conn *conn, struct rota__http_call *call, int interims,
+                   rota_http_response **ret_response)
+{
+    struct rota__h1_item item;
+    rota_str bytes;
+    size_t used;
+    int err;
+    for (;;) {
+        err = next_head(conn, call, &item, &bytes, &used);
+        if (err < 0)
+            return err;
+        if (item.head.status >= 200 || item.head.status == 101)
+            break;
+        err = pass_interim(conn, call, &interims, item.head.status, used);
+        if (err < 0)
+            return err;
+    }
+    if (item.head.body == ROTA__H1_TUNNEL)
+        return rota__http_say(&call->progress, ROTA_EPROTOCOL,
+                              "another protocol, which nobody asked for");
+    call->progress.status = item.head.status;
+    rota__http_enter(&call->progress, ROTA_HTTP_READING);
+    struct rota__http_head head = {
+        .status = item.head.status,
+        .reason = item.head.reason,
+        .version = {item.head.minor ? "HTTP/1.1" : "HTTP/1.0", 8},
+        .fields = item.head.fields,
+        .count = item.head.count,
+        .bytes = bytes.ptr,
+        .len = used,
+        .has_length = item.head.body == ROTA__H1_LENGTH,
+        .bodiless = item.head.body == ROTA__H1_NO_BODY,
+        .length = item.head.length,
+        .behind = bytes.len - used,
+        .keep_alive = item.head.keep_alive,
+    };
+    err = rota__http_response_new(call, &head, ret_response);
+    if (err < 0)
+        return err;
+    rota_stream_skip(conn->stream, used);
+    (*ret_response)->conn = conn;
+    end_early(*ret_response);
+    return 0;
+}
+
+static bool is_gone(int err)
+{
+    return err == -EPIPE || err == -ECONNRESET;
+}
+
+static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
+                    rota_http_response **ret_response)
+{
+    struct rota__h1_writer w;
+    int interims = INTERIMS, go_on = 1;
+    rota__h1_init(&conn->h1, false, NULL, call->session->head);
+    conn->h1.answers_head = rota_str_equal(call->method, "HEAD");
+    conn->pending = 0;
+    conn->sent = false;
+    rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
+    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    int err = write_head(conn, call, &w);
+    if (err < 0)
+        return err;
+    if (call->has_body && call->options->expect) {
+        err = flush(conn, (rota_str){NULL, 0});
+        if (err == 0)
+            go_on = await_consent(conn, call, &interims);
+        if (err == 0 && go_on < 0)
+            err = go_on;
+    }
+    if (err == 0 && go_on)
+        err = call->has_body ? send_body(conn, call, &w) : flush(conn, (rota_str){NULL, 0});
+    conn->sent = err == 0 && go_on;
+    if (err < 0 && !is_gone(err)) /* who has closed may have said why before */
+        return err;
+    int failed = err;
+    rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
+    if (call->has_body)
+        rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    err = receive(conn, call, interims, ret_response);
+    return err < 0 && failed < 0 && !call->began ? failed : err;
+}
+
+/* ---- The body */
+
+/* Who was only interrupted may go on. */
+static int fail(rota_http_response *r, int err)
+{
+    struct rota__http_conn *conn = r->conn;
+    if (err == -ECANCELED || err == -ETIMEDOUT)
+        return err;
+    err = cut_short(r->progress, true, err);
+    if (conn->is_over && !conn->session)
+        r->own.session = NULL;
+    rota__http_conn_end(conn);
+    rota__http_conn_unref(conn);
+    r->conn = NULL;
+    return err;
+}
+
+/* Straight into the reader's memory. */
+static ssize_t read_data(rota_http_response *r, void *buf, size_t len, uint64_t direct)
+{
+    struct rota__http_conn *conn = r->conn;
+    if (len > direct)
+        len = (size_t)direct;
+    ssize_t n = rota_stream_read(conn->stream, buf, len);
+    if (n > 0 && conn->pending)
+        conn->pending -= (size_t)n;
+    else if (n > 0)
+        rota__h1_took(&conn->h1, (uint64_t)n);
+    return n;
+}
+
+/* Reads what frames the body, up to its next piece. Returns 1, 0 at the end of the message. */
+static int read_framing(rota_http_response *r)
+{
+    struct rota__http_conn *conn = r->conn;
+    for (size_t have = 0;;) {
+        struct rota__h1_item item;
+        rota_str bytes;
+        size_t used;
+        int err = fetch_more(conn, have, &bytes);
+        if (err < 0)
+            return err;
+        int event = rota__h1_next(&conn->h1, bytes, &used, &item);
+        if (event < 0)
+            return refuse(conn, r->progress);
+        if (event == ROTA__H1_TRAILER)
+            err = rota__http_response_trailers(r, item.head.fields, item.head.count);
+        if (err < 0)
+            return err;
+        conn->pending = event == ROTA__H1_DATA ? item.data.len : 0;
+        rota_stream_skip(conn->stream, used - conn->pending);
+        have = bytes.len - used;
+        if (event != ROTA__H1_MORE)
+            return event == ROTA__H1_DATA;
+    }
+}
+
+/* The end of the connection is that of the body. */
+static int at_connection_end(rota_http_response *r)
+{
+    if (rota__h1_finish(&r->conn->h1) != ROTA__H1_END)
+        return ROTA_EOF;
+    at_end(r, false);
+    return 0;
+}
+
+static ssize_t read_body(rota_http_response *r, void *buf, size_t len)
+{
+    struct rota__http_conn *conn = r->conn;
+    for (;;) {
+        if (conn->is_over)
+            return fail(r, ROTA_ECLOSED);
+        uint64_t direct = conn->pending ? conn->pending : rota__h1_direct(&conn->h1);
+        if (direct) {
+            ssize_t n = read_data(r, buf, len, direct);
+            if (n == 0)
+                n = at_connection_end(r);
+            if (n < 0)
+                return fail(r, (int)n);
+            if (n > 0 && r->conn)
+                end_early(r);
+            return n;
+        }
+        int more = conn->h1.state == ROTA__H1_AT_END ? 0 : read_framing(r);
+        if (more < 0)
+            return fail(r, more);
+        if (more == 0) {
+            at_end(r, r->keep_alive);
+            return 0;
+        }
+    }
+}
+
+static void drop(rota_http_response *r)
+{
+    rota__http_conn_end(r->conn);
+    rota__http_conn_unref(r->conn);
+    r->conn = NULL;
+}
+
+const struct rota__http_kind rota__http_h1 = {"HTTP/1.1", exchange, read_body, drop};

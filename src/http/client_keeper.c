@@ -1,0 +1,144 @@
+/* A connection's own task: connects, watches while the connection is idle, closes it.
+ *
+ *     connecting -> [ parked <-> watching ] -> closing
+ *
+ * 1. All but the exchange itself happens here, so whoever ends a connection does not suspend for it.
+ * 2. While an exchange has the connection the keeper is parked, or still inside the read with which it watched; then the
+ *    exchange waits for `news` before it reads itself. One reads at a time.
+ * 3. The keeper is cancelled only by rota__http_conn_close, or by the end of the loop. */
+#include "http/client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void rota__http_conn_unref(struct rota__http_conn *conn)
+{
+    if (--conn->refs > 0)
+        return;
+    rota__out_fini(&conn->out);
+    rota_free(conn);
+}
+
+void rota__http_conn_close(struct rota__http_conn *conn)
+{
+    if (conn->is_over)
+        return;
+    rota__http_pool_forget(conn);
+    conn->is_over = true;
+    conn->starter = NULL;
+    rota__list_remove(&conn->all);
+    if (conn->keeper && conn->keeper != rota_task_current())
+        rota_task_cancel(conn->keeper);
+    rota_event_set(&conn->news);
+}
+
+void rota__http_conn_end(struct rota__http_conn *conn)
+{
+    if (conn->is_over)
+        return;
+    rota_http_session *session = conn->session;
+    rota__http_conn_close(conn);
+    rota__http_pool_serve(session);
+}
+
+/* ---- The keeper */
+
+/* Something has come to a connection that nobody had asked anything, or it is to be ended: it is over. */
+static bool watch(struct rota__http_conn *conn)
+{
+    rota_str bytes;
+    rota_event_clear(&conn->news);
+    conn->watching = true;
+    ssize_t n = rota_stream_peek(conn->stream, 1, &bytes);
+    conn->watching = false;
+    rota_event_set(&conn->news); /* the exchange reads the same, if there is one */
+    return !conn->is_idle && n != -ECANCELED;
+}
+
+static void keep_open(struct rota__http_conn *conn)
+{
+    bool more = true;
+    while (more && !conn->is_over && rota_event_wait(&conn->turn) == 0) {
+        rota_event_clear(&conn->turn);
+        if (conn->is_idle)
+            more = watch(conn);
+    }
+}
+
+static void connected(struct rota__http_conn *conn)
+{
+    conn->err = rota__http_connect(conn);
+    conn->starter = NULL;
+    if (conn->err == 0 && !conn->is_over) {
+        conn->origin->undecided = false;
+        rota_event_set(&conn->news);
+        rota__http_pool_serve(conn->session);
+        keep_open(conn);
+    }
+}
+
+static int keeper(void *arg)
+{
+    struct rota__http_conn *conn = arg;
+    rota_http_session *session = conn->session;
+    char name[32];
+    conn->keeper = rota_task_current();
+    snprintf(name, sizeof name, "http %s", conn->origin->authority.ptr);
+    rota_task_set_name(conn->keeper, name);
+    if (!conn->is_over)
+        connected(conn);
+    rota__http_conn_end(conn);
+    conn->stream = rota_stream_free(conn->stream);
+    conn->keeper = NULL;
+    conn->origin->uses--;
+    conn->origin = NULL;
+    conn->session = NULL;
+    if (--session->keepers == 0)
+        rota_event_set(&session->gone);
+    rota__http_conn_unref(conn);
+    return 0;
+}
+
+int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
+                        struct rota__http_conn **ret_conn)
+{
+    struct rota__http_conn *conn = rota_zalloc(sizeof *conn);
+    if (!conn)
+        return -ENOMEM;
+    conn->session = session;
+    conn->origin = origin;
+    conn->refs = 2;
+    rota__list_init(&conn->idle);
+    rota__list_init(&conn->aged);
+    int err = rota_spawn(keeper, conn, NULL);
+    if (err < 0) {
+        rota_free(conn);
+        return err;
+    }
+    rota__list_append(&session->conns, &conn->all);
+    session->keepers++;
+    rota_event_clear(&session->gone);
+    session->open++;
+    origin->open++;
+    origin->uses++;
+    *ret_conn = conn;
+    return 0;
+}
+
+int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call)
+{
+    struct rota__http_progress *p = &call->progress;
+    rota__http_limit(p, ROTA__HTTP_LIMIT_CONNECT, call->session->options.connect);
+    conn->starter = p;
+    int err = rota_event_wait(&conn->news);
+    conn->starter = NULL;
+    rota_event_clear(&conn->news);
+    if (err < 0)
+        return err;
+    if (call->session->closed)
+        return ROTA_ECLOSED;
+    if (conn->kind && !conn->is_over)
+        return 0;
+    p->phase = conn->failed_in;
+    return rota__http_say(p, conn->err < 0 ? conn->err : -ECANCELED, "%s", conn->why);
+}

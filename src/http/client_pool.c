@@ -1,0 +1,367 @@
+/* The pool: places for connections, in all and to one origin, and who waits for them.
+ *
+ *     a connection    busy -> idle -> busy -> ... -> over
+ *
+ *     -> busy: take, serve    busy -> idle: rota__http_pool_put    -> over: rota__http_conn_end
+ *
+ * 1. A connection has its place from the moment somebody begins to make it until it is over. There are never more
+ *    than `connections`, nor more to one origin than `connections_host`.
+ * 2. Nobody waits who could be served: whatever frees a place or a connection serves the lines at once. So a
+ *    newcomer who can be served overtakes nobody who could have been.
+ * 3. Whose turn it is holds what it was given before it runs. If it was cancelled meanwhile, it gives it back, and that
+ *    serves the next.
+ * 4. Where all places are taken, and some of them by idle connections to other origins, the one idle longest goes.
+ * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive, or when it has
+ *    been idle for `keep_alive`. */
+#include "http/client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define conn_of(node_, member) rota__container_of(node_, struct rota__http_conn, member)
+#define origin_of(node_, member) rota__container_of(node_, struct rota__http_origin, member)
+
+/* Origins that nobody uses are kept for their addresses; beyond so many they go. */
+#define ORIGINS_KEPT 1024
+
+struct waiter {
+    struct rota__list node; /* in the origin's line */
+    uint64_t ticket;
+    bool fresh;
+    rota_event served;
+    int err;
+    struct rota__http_conn *conn;
+};
+
+#define waiter_of(node_) rota__container_of(node_, struct waiter, node)
+
+/* ---- Origins */
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool is_origin(const struct rota__http_origin *o, bool secure, rota_str host, int port)
+{
+    if (o->port != port || o->secure != secure || o->host.len != host.len)
+        return false;
+    for (size_t i = 0; i < host.len; i++) {
+        if (lower(host.ptr[i]) != o->host.ptr[i])
+            return false;
+    }
+    return true;
+}
+
+static size_t bucket_of(rota_str host, int port)
+{
+    uint32_t hash = 2166136261u ^ (uint32_t)port;
+    for (size_t i = 0; i < host.len; i++)
+        hash = (hash ^ (unsigned char)lower(host.ptr[i])) * 16777619u;
+    return hash % ROTA__HTTP_ORIGINS;
+}
+
+static int origin_new(rota_http_session *session, bool secure, rota_str host, int port,
+                      struct rota__http_origin **ret_origin)
+{
+    size_t room = 2 * host.len + 16;
+    struct rota__http_origin *o = rota_zalloc(sizeof *o + room);
+    if (!o)
+        return -ENOMEM;
+    char *name = (char *)(o + 1), *authority = name + host.len + 1;
+    for (size_t i = 0; i < host.len; i++)
+        name[i] = lower(host.ptr[i]);
+    bool is_v6 = memchr(name, ':', host.len) != NULL;
+    int len = snprintf(authority, host.len + 15, is_v6 ? "[%s]:%d" : "%s:%d", name, port);
+    o->secure = secure;
+    o->port = port;
+    o->host = (rota_str){name, host.len};
+    o->authority = (rota_str){authority, (size_t)len};
+    o->undecided = secure && session->options.version == ROTA_HTTP_ANY;
+    rota__list_init(&o->idle);
+    rota__list_init(&o->line);
+    rota__list_init(&o->hungry);
+    *ret_origin = o;
+    return 0;
+}
+
+static bool is_unused(const struct rota__http_origin *o)
+{
+    return o->open == 0 && o->uses == 0;
+}
+
+static void origin_free(rota_http_session *session, struct rota__http_origin *o)
+{
+    if (session->last == o)
+        session->last = NULL;
+    rota__list_remove(&o->node);
+    session->origin_count--;
+    rota_free(o);
+}
+
+static void drop_unused(rota_http_session *session)
+{
+    for (size_t i = 0; i < ROTA__HTTP_ORIGINS; i++) {
+        rota__list_each (node, &session->origins[i]) {
+            struct rota__http_origin *o = origin_of(node, node);
+            if (is_unused(o))
+                origin_free(session, o);
+        }
+    }
+}
+
+void rota__http_origins_fini(rota_http_session *session)
+{
+    for (size_t i = 0; i < ROTA__HTTP_ORIGINS; i++) {
+        if (session->origins[i].next) /* else it was never set up */
+            rota__list_each (node, &session->origins[i])
+                origin_free(session, origin_of(node, node));
+    }
+}
+
+int rota__http_origin_get(rota_http_session *session, bool secure, rota_str host, int port,
+                          struct rota__http_origin **ret_origin)
+{
+    struct rota__http_origin *o = session->last;
+    if (o && is_origin(o, secure, host, port)) {
+        *ret_origin = o;
+        return 0;
+    }
+    struct rota__list *bucket = &session->origins[bucket_of(host, port)];
+    rota__list_each (node, bucket) {
+        o = origin_of(node, node);
+        if (is_origin(o, secure, host, port)) {
+            *ret_origin = session->last = o;
+            return 0;
+        }
+    }
+    if (session->origin_count >= ORIGINS_KEPT)
+        drop_unused(session);
+    int err = origin_new(session, secure, host, port, &o);
+    if (err < 0)
+        return err;
+    o->proxy = rota__http_proxy_for(session, secure, o->host, port);
+    rota__list_append(bucket, &o->node);
+    session->origin_count++;
+    *ret_origin = session->last = o;
+    return 0;
+}
+
+/* ---- Idle connections */
+
+static void watch_idle(rota_handle *handle, void *arg)
+{
+    rota_http_session *session = arg;
+    rota__list_each (node, &session->idle) { /* the newest first */
+        struct rota__http_conn *conn = conn_of(node, aged);
+        if (conn->idle_since < session->watched)
+            break;
+        if (!conn->watching)
+            rota_event_set(&conn->turn);
+    }
+    session->watched = rota_now();
+}
+
+static void expire_idle(rota_handle *handle, void *arg);
+
+static void await_expiry(rota_http_session *session)
+{
+    if (rota_handle_pending(&session->expiry) || rota__list_empty(&session->idle) ||
+        session->options.keep_alive == ROTA_NEVER)
+        return;
+    struct rota__http_conn *oldest = conn_of(session->idle.prev, aged);
+    rota_loop_call_at(rota_loop_current(), &session->expiry,
+                      oldest->idle_since + session->options.keep_alive, expire_idle, session);
+}
+
+static void expire_idle(rota_handle *handle, void *arg)
+{
+    rota_http_session *session = arg;
+    rota_time until = rota_now() - session->options.keep_alive;
+    while (!rota__list_empty(&session->idle)) {
+        struct rota__http_conn *oldest = conn_of(session->idle.prev, aged);
+        if (oldest->idle_since > until)
+            break;
+        rota__http_conn_close(oldest);
+    }
+    rota__http_pool_serve(session);
+    await_expiry(session);
+}
+
+static void set_idle(struct rota__http_conn *conn)
+{
+    rota_http_session *session = conn->session;
+    conn->is_idle = true;
+    conn->reused = true;
+    rota__list_prepend(&conn->origin->idle, &conn->idle);
+    rota__list_prepend(&session->idle, &conn->aged);
+}
+
+static void unset_idle(struct rota__http_conn *conn)
+{
+    conn->is_idle = false;
+    rota__list_remove(&conn->idle);
+    rota__list_remove(&conn->aged);
+}
+
+void rota__http_pool_forget(struct rota__http_conn *conn)
+{
+    struct rota__http_origin *origin = conn->origin;
+    if (conn->is_idle)
+        unset_idle(conn);
+    if (origin->shared == conn)
+        origin->shared = NULL;
+    origin->open--;
+    conn->session->open--;
+}
+
+/* ---- Taking */
+
+static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin)
+{
+    const rota_http_session_options *o = &session->options;
+    if (origin->undecided && origin->open > 0)
+        return false;
+    return origin->open < o->connections_host &&
+           (session->open < o->connections || !rota__list_empty(&session->idle));
+}
+
+/* Returns 1, 0 (there is none now), -ENOMEM. */
+static int try_take(rota_http_session *session, struct rota__http_origin *origin, bool fresh,
+                    struct rota__http_conn **ret_conn)
+{
+    struct rota__list *idle = fresh ? NULL : rota__list_first(&origin->idle);
+    if (idle) {
+        struct rota__http_conn *conn = conn_of(idle, idle);
+        unset_idle(conn);
+        conn->refs++;
+        *ret_conn = conn;
+        return 1;
+    }
+    if (fresh && origin->open >= session->options.connections_host &&
+        !rota__list_empty(&origin->idle))
+        rota__http_conn_close(conn_of(origin->idle.prev, idle));
+    if (!has_room(session, origin))
+        return 0;
+    if (session->open >= session->options.connections)
+        rota__http_conn_close(conn_of(session->idle.prev, aged));
+    int err = rota__http_conn_new(session, origin, ret_conn);
+    return err < 0 ? err : 1;
+}
+
+/* ---- Lines */
+
+static uint64_t first_ticket(const struct rota__http_origin *o)
+{
+    return waiter_of(o->line.next)->ticket;
+}
+
+/* Puts the origin where the first of its line belongs. */
+static void reorder(rota_http_session *session, struct rota__http_origin *o)
+{
+    rota__list_remove(&o->hungry);
+    if (rota__list_empty(&o->line))
+        return;
+    struct rota__list *before = session->hungry.next;
+    while (before != &session->hungry && first_ticket(origin_of(before, hungry)) < first_ticket(o))
+        before = before->next;
+    rota__list_append(before, &o->hungry);
+}
+
+static void leave_line(rota_http_session *session, struct rota__http_origin *o, struct waiter *w)
+{
+    bool was_first = o->line.next == &w->node;
+    rota__list_remove(&w->node);
+    if (was_first)
+        reorder(session, o);
+}
+
+/* Serves the first of a line. Returns whether it could. */
+static bool serve_first(rota_http_session *session, struct rota__http_origin *o)
+{
+    struct waiter *w = waiter_of(o->line.next);
+    int got = try_take(session, o, w->fresh, &w->conn);
+    if (got == 0)
+        return false;
+    w->err = got < 0 ? got : 0;
+    leave_line(session, o, w);
+    rota_event_set(&w->served);
+    return true;
+}
+
+void rota__http_pool_serve(rota_http_session *session)
+{
+    struct rota__list *node = session->hungry.next;
+    while (node != &session->hungry) {
+        if (session->open >= session->options.connections && rota__list_empty(&session->idle))
+            return;
+        bool served = serve_first(session, origin_of(node, hungry));
+        node = served ? session->hungry.next : node->next;
+    }
+}
+
+static int wait_in_line(struct rota__http_call *call, bool fresh, struct rota__http_conn **ret_conn)
+{
+    rota_http_session *session = call->session;
+    struct rota__http_origin *origin = call->origin;
+    struct waiter w = {.ticket = ++session->ticket, .fresh = fresh};
+    rota__list_append(&origin->line, &w.node);
+    if (rota__list_empty(&origin->hungry))
+        rota__list_append(&session->hungry, &origin->hungry); /* the last ticket */
+    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_QUEUE, session->options.queue_time);
+    int err = rota_event_wait(&w.served);
+    if (err == 0)
+        err = w.err;
+    if (!rota_event_is_set(&w.served))
+        leave_line(session, origin, &w);
+    else if (err < 0 && w.conn)
+        rota__http_pool_put(w.conn);
+    if (err == 0)
+        *ret_conn = w.conn;
+    return err;
+}
+
+int rota__http_pool_take(struct rota__http_call *call, bool fresh,
+                         struct rota__http_conn **ret_conn)
+{
+    if (call->session->closed)
+        return ROTA_ECLOSED;
+    int got = try_take(call->session, call->origin, fresh, ret_conn);
+    if (got == 0)
+        got = wait_in_line(call, fresh, ret_conn);
+    return got < 0 ? got : 0;
+}
+
+/* ---- Giving back */
+
+void rota__http_pool_put(struct rota__http_conn *conn)
+{
+    rota_http_session *session = conn->session;
+    if (!conn->kind || conn->is_over) { /* still being made: nobody wants it now */
+        rota__http_conn_end(conn);
+        rota__http_conn_unref(conn);
+        return;
+    }
+    conn->idle_since = rota_now();
+    set_idle(conn);
+    rota__http_conn_unref(conn);
+    rota__http_pool_serve(session);
+    if (rota__list_empty(&session->idle))
+        return;
+    if (!rota_handle_pending(&session->watch))
+        rota_loop_call_soon(rota_loop_current(), &session->watch, watch_idle, session);
+    await_expiry(session);
+}
+
+void rota__http_pool_close(rota_http_session *session)
+{
+    while (!rota__list_empty(&session->hungry)) {
+        struct rota__http_origin *o = origin_of(session->hungry.next, hungry);
+        struct waiter *w = waiter_of(o->line.next);
+        w->err = ROTA_ECLOSED;
+        leave_line(session, o, w);
+        rota_event_set(&w->served);
+    }
+    while (!rota__list_empty(&session->conns))
+        rota__http_conn_close(conn_of(session->conns.next, all));
+}

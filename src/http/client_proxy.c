@@ -1,0 +1,153 @@
+/* Which requests go through a proxy: as the session says, or the environment (as curl and Python's requests read
+ * it; there is no standard). */
+#include "http/chars.h"
+#include "http/client.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int copy_part(struct rota__arena *arena, rota_str part, char **ret_copy)
+{
+    if (part.len >= 2 && *part.ptr == '[')
+        part = (rota_str){part.ptr + 1, part.len - 2};
+    *ret_copy = rota__arena_copy(arena, part);
+    return *ret_copy ? 0 : -ENOMEM;
+}
+
+/* "http://user:password@host:port"; without a scheme it is http. */
+static int proxy_new(rota_http_session *session, const char *text, struct rota__http_proxy **ret)
+{
+    struct rota__url url;
+    char whole[512];
+    bool has_scheme = strstr(text, "://") != NULL;
+    int len = snprintf(whole, sizeof whole, "%s%s", has_scheme ? "" : "http://", text);
+    if (len >= (int)sizeof whole || rota__url_parse((rota_str){whole, (size_t)len}, &url) < 0 ||
+        !url.host.len || !(rota__str_is(url.scheme, "http") || rota__str_is(url.scheme, "https"))) {
+        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no proxy", text);
+        return -EINVAL;
+    }
+    struct rota__http_proxy *proxy = rota__arena_alloc(&session->arena, sizeof *proxy);
+    if (!proxy)
+        return -ENOMEM;
+    *proxy =
+        (struct rota__http_proxy){.port = url.number, .secure = rota__str_is(url.scheme, "https")};
+    int err = copy_part(&session->arena, url.host, &proxy->host);
+    if (err == 0 && url.userinfo.len)
+        err = rota__http_userinfo(&session->arena, url.userinfo, &proxy->authorization);
+    char where[300];
+    snprintf(where, sizeof where, "%.*s:%d", (int)url.host.len, url.host.ptr, url.number);
+    if (err == 0)
+        err = copy_part(&session->arena, (rota_str){where, strlen(where)}, &proxy->where);
+    if (err == 0)
+        *ret = proxy;
+    return err;
+}
+
+static const char *environment(const char *lower, const char *upper)
+{
+    const char *value = getenv(lower);
+    if (!value || !*value)
+        value = getenv(upper);
+    return value && *value ? value : NULL;
+}
+
+/* HTTP_PROXY in capitals may come from a request's field "Proxy", where the program is a CGI. */
+static const char *for_http(void)
+{
+    const char *value =
+        environment("http_proxy", getenv("REQUEST_METHOD") ? "http_proxy" : "HTTP_PROXY");
+    return value ? value : environment("all_proxy", "ALL_PROXY");
+}
+
+static const char *for_https(void)
+{
+    const char *value = environment("https_proxy", "HTTPS_PROXY");
+    return value ? value : environment("all_proxy", "ALL_PROXY");
+}
+
+int rota__http_proxies_init(rota_http_session *session)
+{
+    const char *said = session->options.proxy;
+    if (session->options.unix_path || (said && !*said))
+        return 0;
+    const char *http = said ? said : for_http(), *https = said ? said : for_https();
+    const char *none = said ? NULL : environment("no_proxy", "NO_PROXY");
+    if (none) {
+        session->no_proxy = rota__arena_copy(&session->arena, (rota_str){none, strlen(none)});
+        if (!session->no_proxy)
+            return -ENOMEM;
+    }
+    int err = http ? proxy_new(session, http, &session->http_proxy) : 0;
+    if (err == 0 && https)
+        err = proxy_new(session, https, &session->https_proxy);
+    return err;
+}
+
+/* ---- NO_PROXY */
+
+static bool is_address(rota_str host)
+{
+    char text[64];
+    unsigned char address[16];
+    if (host.len >= sizeof text)
+        return false;
+    memcpy(text, host.ptr, host.len);
+    text[host.len] = '\0';
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+}
+
+static bool same_name(rota_str host, rota_str name)
+{
+    return host.len == name.len && strncasecmp(host.ptr, name.ptr, name.len) == 0;
+}
+
+/* "example.org" and ".example.org" are the host and all below it. */
+static bool is_within(rota_str host, rota_str name)
+{
+    if (name.len && *name.ptr == '.')
+        name = (rota_str){name.ptr + 1, name.len - 1};
+    if (same_name(host, name))
+        return true;
+    if (!name.len || host.len <= name.len || is_address(host))
+        return false;
+    rota_str tail = {host.ptr + host.len - name.len, name.len};
+    return tail.ptr[-1] == '.' && same_name(tail, name);
+}
+
+static bool matches(rota_str entry, rota_str host, int port)
+{
+    const char *colon = entry.len ? memrchr(entry.ptr, ':', entry.len) : NULL;
+    bool has_port =
+        colon && (entry.ptr[0] == '[' ? colon[-1] == ']'
+                                      : !memchr(entry.ptr, ':', (size_t)(colon - entry.ptr)));
+    if (has_port && atoi(colon + 1) != port)
+        return false;
+    if (has_port)
+        entry.len = (size_t)(colon - entry.ptr);
+    if (entry.len >= 2 && *entry.ptr == '[')
+        entry = (rota_str){entry.ptr + 1, entry.len - 2};
+    return rota_str_equal(entry, "*") || is_within(host, entry);
+}
+
+static bool goes_directly(const char *list, rota_str host, int port)
+{
+    static const char between[] = ", \t";
+    for (list += strspn(list, between); *list; list += strspn(list, between)) {
+        rota_str entry = {list, strcspn(list, between)};
+        if (matches(entry, host, port))
+            return true;
+        list += entry.len;
+    }
+    return false;
+}
+
+const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
+                                                    rota_str host, int port)
+{
+    const struct rota__http_proxy *proxy = secure ? session->https_proxy : session->http_proxy;
+    if (!proxy || (session->no_proxy && goes_directly(session->no_proxy, host, port)))
+        return NULL;
+    return proxy;
+}

@@ -1,0 +1,295 @@
+/* The body of a response: as it came, decoded, whole, as events, into a file. */
+#include "http/client.h"
+
+#include <rota/path.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define CODED 16384 /* bytes that are decoded at once */
+#define STEP 16384
+#define AT_ONCE (1 << 20) /* what is allocated for a length that was only said */
+
+ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
+{
+    if (r->raw_ended)
+        return 0;
+    if (!r->conn)
+        return ROTA_ECLOSED;
+    if (!r->is_here)
+        rota__http_limit(r->progress, ROTA__HTTP_LIMIT_GAP, r->gap);
+    return r->conn->kind->read(r, buf, len);
+}
+
+/* ---- Decoding */
+
+static int undecodable(rota_http_response *r, ssize_t err)
+{
+    if (err == -EBADMSG)
+        return rota__http_say(r->progress, ROTA_EPROTOCOL, "the body is not coded as it says");
+    if (err == ROTA_ELIMIT)
+        rota__http_say(r->progress, ROTA_ELIMIT,
+                       "the body grows beyond measure when it is decoded");
+    return (int)err;
+}
+
+static ssize_t read_decoded(rota_http_response *r, char *buf, size_t len)
+{
+    if (!r->coded)
+        r->coded = rota_alloc(CODED);
+    if (!r->coded)
+        return -ENOMEM;
+    for (;;) {
+        ssize_t n = rota__decoder_read(r->decoder, &r->left, buf, len);
+        if (n != 0)
+            return n < 0 ? undecodable(r, n) : n;
+        if (r->raw_ended)
+            return rota__decoder_finish(r->decoder) < 0
+                       ? rota__http_say(r->progress, ROTA_ETRUNCATED, "the coded body has no end")
+                       : 0;
+        n = rota__http_read_raw(r, r->coded, CODED);
+        if (n < 0)
+            return n;
+        r->left = (rota_str){r->coded, (size_t)n};
+    }
+}
+
+/* ---- Piece by piece */
+
+static void keep_words(rota_http_response *r, int err)
+{
+    char words[ROTA__HTTP_WHY + 300];
+    rota__http_words(r->progress, err, words, sizeof words);
+    r->words = rota__arena_copy(&r->arena, (rota_str){words, strlen(words)});
+    if (!r->words)
+        r->words = rota_strerror(err);
+}
+
+/* The reading is over, whatever comes. */
+static void give_up(rota_http_response *r, int err)
+{
+    r->err = err;
+    if (r->conn)
+        r->conn->kind->drop(r);
+}
+
+ssize_t rota__http_read_some(rota_http_response *r, void *buf, size_t len)
+{
+    if (r->err < 0)
+        return r->err;
+    if (r->ended)
+        return 0;
+    ssize_t n = r->decoder ? read_decoded(r, buf, len) : rota__http_read_raw(r, buf, len);
+    r->ended = n == 0;
+    if (n < 0 && n != -ECANCELED && n != -ETIMEDOUT)
+        give_up(r, (int)n);
+    return n;
+}
+
+/* What a call returns that waited under limits of the response's. */
+static ssize_t waited(rota_http_response *r, ssize_t n)
+{
+    int err = rota__http_unlimit(r->progress, n < 0 ? (int)n : 0);
+    if (err == -ETIMEDOUT && r->progress->is_late)
+        give_up(r, err);
+    if (err < 0)
+        keep_words(r, err);
+    return n;
+}
+
+static ssize_t give(rota_http_response *r, void *buf, size_t len)
+{
+    if (len > r->body.len - r->given)
+        len = r->body.len - r->given;
+    memcpy(buf, r->body.ptr + r->given, len);
+    r->given += len;
+    return (ssize_t)len;
+}
+
+ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
+{
+    if (len == 0)
+        return -EINVAL;
+    if (r->is_whole)
+        return r->given < r->body.len ? give(r, buf, len) : 0;
+    return waited(r, rota__http_read_some(r, buf, len));
+}
+
+/* ---- Whole */
+
+/* Room for what comes next, and a NUL; in the response's own block if it was foreseen. */
+static int make_room(rota_http_response *r)
+{
+    struct rota__out *body = &r->body;
+    if (body->room - body->len > 1)
+        return 0;
+    uint64_t wanted = r->has_length && !r->decoder ? r->length - body->len + 1 : STEP;
+    if (!body->ptr && wanted + 16 <= (uint64_t)(r->arena.end - r->arena.at)) {
+        body->ptr = rota__arena_alloc(&r->arena, (size_t)wanted);
+        body->room = (size_t)wanted;
+        body->lent = true;
+        return 0;
+    }
+    if (wanted > AT_ONCE)
+        wanted = AT_ONCE;
+    return rota__out_reserve(body, (size_t)wanted) ? 0 : -ENOMEM;
+}
+
+static int too_long(rota_http_response *r, uint64_t limit)
+{
+    return rota__http_say(r->progress, ROTA_ELIMIT, "the body is longer than %llu bytes",
+                          (unsigned long long)limit);
+}
+
+static int read_rest(rota_http_response *r, uint64_t limit)
+{
+    struct rota__out *body = &r->body;
+    if (r->has_length && !r->decoder && r->length > limit && !r->raw_ended)
+        return too_long(r, limit);
+    while (!(r->raw_ended && !r->decoder) && !r->ended) {
+        int err = make_room(r);
+        if (err < 0)
+            return err;
+        ssize_t n = rota__http_read_some(r, body->ptr + body->len, body->room - body->len - 1);
+        if (n < 0)
+            return (int)n;
+        body->len += (size_t)n;
+        if (body->len > limit)
+            return too_long(r, limit);
+    }
+    r->ended = true;
+    return 0;
+}
+
+int rota__http_read_whole(rota_http_response *r, uint64_t limit)
+{
+    int err = read_rest(r, limit);
+    if (err < 0) {
+        if (err != -ECANCELED && err != -ETIMEDOUT)
+            give_up(r, err);
+        return err;
+    }
+    if (r->body.ptr)
+        r->body.ptr[r->body.len] = '\0';
+    r->is_whole = true;
+    return 0;
+}
+
+int rota_http_read_all(rota_http_response *r, uint64_t limit)
+{
+    if (r->err < 0)
+        return r->err;
+    return r->is_whole ? 0 : (int)waited(r, rota__http_read_whole(r, limit ? limit : r->limit));
+}
+
+rota_str rota_http_body(const rota_http_response *r)
+{
+    return r->body.ptr ? (rota_str){r->body.ptr, r->body.len} : (rota_str){"", 0};
+}
+
+/* ---- Events */
+
+static int more_text(rota_http_response *r)
+{
+    if (!r->text)
+        r->text = rota_alloc(STEP);
+    if (!r->text)
+        return -ENOMEM;
+    ssize_t n = rota_http_read(r, r->text, STEP);
+    if (n > 0)
+        r->text_left = (rota_str){r->text, (size_t)n};
+    return n < 0 ? (int)n : n > 0;
+}
+
+static bool is_event_stream(const rota_http_response *r)
+{
+    static const char type[] = "text/event-stream";
+    rota_str said = rota_http_response_header(r, "Content-Type");
+    size_t len = sizeof type - 1;
+    return r->status == 200 && said.len >= len && strncasecmp(said.ptr, type, len) == 0 &&
+           (said.len == len || said.ptr[len] == ';' || said.ptr[len] == ' ');
+}
+
+static int next_event(void *self, void **ret_item)
+{
+    rota_http_response *r = self;
+    if (!r->has_sse && !is_event_stream(r)) {
+        rota__http_say(r->progress, ROTA_EPROTOCOL, "it is no stream of events");
+        keep_words(r, ROTA_EPROTOCOL);
+        return ROTA_EPROTOCOL;
+    }
+    if (!r->has_sse)
+        rota__sse_init(&r->sse, 0);
+    r->has_sse = true;
+    for (;;) {
+        struct rota__sse_event event;
+        int more = rota__sse_next(&r->sse, &r->text_left, &event);
+        if (more > 0) {
+            r->event = (rota_http_event){event.type, event.data, event.id,
+                                         (rota_time)event.retry * ROTA_MILLISECOND};
+            *ret_item = &r->event;
+            return 1;
+        }
+        if (more == 0)
+            more = more_text(r);
+        if (more <= 0)
+            return more;
+    }
+}
+
+rota_iter rota_http_events(rota_http_response *r)
+{
+    return (rota_iter){next_event, r};
+}
+
+/* ---- Into a file */
+
+/* A name that nobody else has, beside `path`. */
+static int open_beside(const char *path, char *ret_name, size_t size, rota_file **ret_file)
+{
+    int err = -EEXIST;
+    for (int tries = 0; err == -EEXIST && tries < 100; tries++) {
+        uint64_t number;
+        if (getrandom(&number, sizeof number, 0) < 0)
+            return -errno;
+        if (snprintf(ret_name, size, "%s.%016llx", path, (unsigned long long)number) >= (int)size)
+            return -ENAMETOOLONG;
+        err = rota_file_open(ret_name, O_WRONLY | O_CREAT | O_EXCL, 0, ret_file);
+    }
+    return err;
+}
+
+static int copy_to(rota_http_response *r, rota_file *file)
+{
+    char *buf = rota_alloc(4 * STEP);
+    ssize_t n = buf ? 1 : -ENOMEM;
+    while (n > 0) {
+        n = rota_http_read(r, buf, 4 * STEP);
+        int err = n > 0 ? rota_file_write(file, buf, (size_t)n) : 0;
+        if (err < 0)
+            n = err;
+    }
+    rota_free(buf);
+    return n < 0 ? (int)n : rota_file_sync(file);
+}
+
+int rota_http_save(rota_http_response *r, const char *path)
+{
+    char name[4096];
+    rota_file *file = NULL;
+    int err = open_beside(path, name, sizeof name, &file);
+    if (err < 0)
+        return err;
+    err = copy_to(r, file);
+    rota_file_free(file);
+    if (err == 0)
+        err = rota_path_rename(name, path);
+    if (err < 0) {
+        ROTA_SHIELD
+        {
+            rota_path_unlink(name);
+        }
+    }
+    return err;
+}

@@ -1,0 +1,314 @@
+/* What is sent: where to, and the fields of the head. */
+#include "http/chars.h"
+#include "http/client.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <time.h>
+
+static rota_str str_of(const char *text)
+{
+    return (rota_str){text, strlen(text)};
+}
+
+static rota_str without_brackets(rota_str host)
+{
+    if (host.len >= 2 && *host.ptr == '[')
+        return (rota_str){host.ptr + 1, host.len - 2};
+    return host;
+}
+
+/* ---- URLs */
+
+static int no_url(struct rota__http_call *call, rota_str text)
+{
+    return rota__http_say(&call->progress, -EINVAL, "\"%.*s\" is no URL of http or https",
+                          (int)(text.len < 120 ? text.len : 120), text.ptr);
+}
+
+/* Moves what was written to the arena. */
+static int settle(struct rota__http_call *call, struct rota__out *out, rota_str *ret_text)
+{
+    int err = out->err;
+    char *text = err < 0 ? NULL : rota__arena_copy(&call->arena, (rota_str){out->ptr, out->len});
+    *ret_text = (rota_str){text, out->len};
+    rota__out_fini(out);
+    return err < 0 ? err : text ? 0 : -ENOMEM;
+}
+
+static bool same_host(rota_str a, rota_str b)
+{
+    return a.len == b.len && strncasecmp(a.ptr, b.ptr, a.len) == 0;
+}
+
+static bool is_base(const rota_http_session *session, const struct rota__url *url)
+{
+    const struct rota__url *base = &session->base;
+    return base->host.len && base->number == url->number && same_host(base->host, url->host) &&
+           rota__str_is(base->scheme, "https") == rota__str_is(url->scheme, "https");
+}
+
+static int set_origin(struct rota__http_call *call)
+{
+    struct rota__http_origin *before = call->origin;
+    rota_str host = without_brackets(call->url.host);
+    int err =
+        rota__http_origin_get(call->session, call->secure, host, call->url.number, &call->origin);
+    if (err < 0) {
+        call->origin = before;
+        return err;
+    }
+    call->origin->uses++;
+    if (before)
+        before->uses--;
+    call->progress.where = call->origin->authority;
+    return 0;
+}
+
+/* Where to go from here: an absolute URL, of which userinfo and fragment are not sent. */
+static int adopt(struct rota__http_call *call, rota_str text, bool with_credentials)
+{
+    struct rota__url url;
+    int err = rota__url_parse(text, &url);
+    bool is_http = err == 0 && rota__str_is(url.scheme, "http");
+    if (err < 0 || !url.host.len || (!is_http && !rota__str_is(url.scheme, "https")))
+        return no_url(call, text);
+    char *said = NULL;
+    if (url.userinfo.len && with_credentials)
+        err = rota__http_userinfo(&call->arena, url.userinfo, &said);
+    if (err == 0 && (url.userinfo.ptr || url.fragment.ptr)) {
+        struct rota__out out = {0};
+        url.userinfo = url.fragment = (rota_str){NULL, 0};
+        rota__url_write(&out, &url);
+        err = settle(call, &out, &text);
+        if (err == 0)
+            err = rota__url_parse(text, &url);
+    }
+    if (err < 0)
+        return err;
+    call->text = call->progress.url = text;
+    call->url = url;
+    call->secure = !is_http;
+    call->authorization = said                           ? said
+                          : is_base(call->session, &url) ? call->session->authorization
+                                                         : NULL;
+    return set_origin(call);
+}
+
+int rota__http_call_set_url(struct rota__http_call *call, const char *url)
+{
+    const rota_http_session *session = call->session;
+    struct rota__url reference;
+    rota_str text = str_of(url);
+    if (rota__url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !session->base.host.len))
+        return no_url(call, text);
+    if (reference.scheme.ptr)
+        return adopt(call, text, true);
+    struct rota__out out = {0};
+    rota__url_resolve(&out, &session->base, &reference);
+    int err = settle(call, &out, &text);
+    return err < 0 ? err : adopt(call, text, true);
+}
+
+int rota__http_call_move(struct rota__http_call *call, rota_str reference)
+{
+    struct rota__out mended = {0}, out = {0};
+    struct rota__url url;
+    rota_str text;
+    rota__url_mend(&mended, reference);
+    int err = mended.err;
+    if (err == 0 && rota__url_parse((rota_str){mended.ptr, mended.len}, &url) < 0)
+        err = no_url(call, reference);
+    if (err == 0) {
+        rota__url_resolve(&out, &call->url, &url);
+        err = settle(call, &out, &text);
+    }
+    rota__out_fini(&mended);
+    return err < 0 ? err : adopt(call, text, false);
+}
+
+/* ---- Fields */
+
+bool rota__http_is_idempotent(rota_str method)
+{
+    static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        if (rota_str_equal(method, methods[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool is_named(rota_str name, rota_str other)
+{
+    return name.len == other.len && strncasecmp(name.ptr, other.ptr, name.len) == 0;
+}
+
+static bool has_field(const struct rota__http_call *call, rota_str name)
+{
+    for (size_t i = 0; i < call->count; i++) {
+        if (is_named(call->fields[i].name, name))
+            return true;
+    }
+    return false;
+}
+
+static void add(struct rota__http_call *call, rota_str name, rota_str value)
+{
+    call->fields[call->count++] = (rota_http_field){name, value};
+}
+
+#define NAME(literal) ((rota_str){"" literal, sizeof(literal) - 1})
+
+static void add_missing(struct rota__http_call *call, rota_str name, rota_str value)
+{
+    if (!has_field(call, name))
+        add(call, name, value);
+}
+
+/* What is meant for the first origin only, or for a body that is not sent any more. */
+static bool is_left_behind(const struct rota__http_call *call, rota_str name)
+{
+    if (call->moved && (rota__str_is(name, "authorization") || rota__str_is(name, "cookie") ||
+                        rota__str_is(name, "proxy-authorization")))
+        return true;
+    return !call->has_body && !rota__http_source_is_empty(&call->options->body) && name.len > 8 &&
+           rota__str_is((rota_str){name.ptr, 8}, "content-");
+}
+
+static int add_callers(struct rota__http_call *call)
+{
+    const char *const *headers = call->options->headers;
+    for (; headers && headers[0]; headers += 2) {
+        rota_str name = str_of(headers[0]);
+        if (!headers[1])
+            return rota__http_say(&call->progress, -EINVAL, "\"%s\" has no value", headers[0]);
+        if (!is_left_behind(call, name))
+            add(call, name, str_of(headers[1]));
+    }
+    return 0;
+}
+
+static bool is_address(rota_str host)
+{
+    char text[64];
+    unsigned char address[sizeof(struct in6_addr)];
+    if (host.len >= sizeof text)
+        return false;
+    memcpy(text, host.ptr, host.len);
+    text[host.len] = '\0';
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+}
+
+struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call)
+{
+    rota_str host = without_brackets(call->url.host);
+    return (struct rota__cookie_target){.host = host,
+                                        .path = call->url.path,
+                                        .is_address = is_address(host),
+                                        .secure = call->secure};
+}
+
+static int add_cookies(struct rota__http_call *call)
+{
+    struct rota__cookie_jar *jar = &call->session->jar;
+    struct rota__out out = {0};
+    if (!jar->first || call->session->options.no_cookies)
+        return 0;
+    struct rota__cookie_target target = rota__http_cookie_target(call);
+    rota__cookie_write(jar, &target, &out, time(NULL));
+    bool any = out.len > 0;
+    rota_str value;
+    int err = settle(call, &out, &value);
+    if (err == 0 && any)
+        add_missing(call, NAME("Cookie"), value);
+    return err;
+}
+
+static void add_standard(struct rota__http_call *call)
+{
+    static const char agent[] = "rota/" ROTA_VERSION;
+    const rota_http_session *session = call->session;
+    add_missing(call, NAME("User-Agent"), (rota_str){agent, sizeof agent - 1});
+    add_missing(call, NAME("Accept"), NAME("*/*"));
+    if (!session->options.no_decoding && !has_field(call, NAME("Range")))
+        add_missing(call, NAME("Accept-Encoding"), NAME("gzip, deflate, br"));
+    if (session->once)
+        add_missing(call, NAME("Connection"), NAME("close"));
+    if (call->authorization)
+        add_missing(call, NAME("Authorization"), str_of(call->authorization));
+    const struct rota__http_proxy *proxy = call->origin->proxy;
+    if (proxy && proxy->authorization && !call->secure)
+        add_missing(call, NAME("Proxy-Authorization"), str_of(proxy->authorization));
+}
+
+static void add_type(struct rota__http_call *call)
+{
+    rota_str type = call->source.type;
+    if (!call->has_body)
+        return;
+    if (!type.len && call->options->type)
+        type = str_of(call->options->type);
+    if (type.len)
+        add_missing(call, NAME("Content-Type"), type);
+    if (call->options->expect)
+        add_missing(call, NAME("Expect"), NAME("100-continue"));
+}
+
+static size_t count_callers(const struct rota__http_call *call)
+{
+    const char *const *headers = call->options->headers;
+    size_t count = 0;
+    while (headers && headers[2 * count])
+        count++;
+    return count;
+}
+
+static int write_fields(struct rota__http_call *call)
+{
+    const rota_http_session *session = call->session;
+    size_t most = count_callers(call) + session->field_count + 10;
+    call->count = 0;
+    call->fields = rota__arena_alloc(&call->arena, most * sizeof *call->fields);
+    if (!call->fields)
+        return -ENOMEM;
+    int err = add_callers(call);
+    for (size_t i = 0; i < session->field_count && err == 0; i++)
+        add_missing(call, session->fields[i].name, session->fields[i].value);
+    if (err < 0)
+        return err;
+    add_standard(call);
+    add_type(call);
+    return add_cookies(call);
+}
+
+/* ---- The first line */
+
+/* A part of the URL from its path on; of a proxy, all of it. The path is never empty. */
+static int write_target(struct rota__http_call *call)
+{
+    const struct rota__url *url = &call->url;
+    bool whole = call->origin->proxy && !call->secure;
+    const char *from = whole ? call->text.ptr : url->path.ptr;
+    const char *end = call->text.ptr + call->text.len;
+    if (url->path.len) {
+        call->target = (rota_str){from, (size_t)(end - from)};
+        return 0;
+    }
+    struct rota__out out = {0};
+    rota__out_add(&out, from, (size_t)(url->path.ptr - from));
+    rota__out_add_literal(&out, "/");
+    rota__out_add(&out, url->path.ptr, (size_t)(end - url->path.ptr));
+    return settle(call, &out, &call->target);
+}
+
+int rota__http_call_write(struct rota__http_call *call)
+{
+    const struct rota__url *url = &call->url;
+    bool usual = url->number == (call->secure ? 443 : 80);
+    const char *end =
+        usual || !url->port.ptr ? url->host.ptr + url->host.len : url->port.ptr + url->port.len;
+    call->authority = (rota_str){url->host.ptr, (size_t)(end - url->host.ptr)};
+    int err = write_target(call);
+    return err < 0 ? err : write_fields(call);
+}

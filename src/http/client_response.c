@@ -1,0 +1,251 @@
+#include "http/client.h"
+
+#include <string.h>
+
+/* Bodies up to this size lie in the block of their response. */
+#define BODY_INSIDE 65536
+
+static size_t body_room(const struct rota__http_call *call, const struct rota__http_head *head)
+{
+    if (!head->has_length || head->bodiless || head->length > BODY_INSIDE || call->options->stream)
+        return 0;
+    return (size_t)head->length + 1;
+}
+
+/* Slices of one text become slices of its copy. */
+static rota_str moved(rota_str s, const char *from, const char *to, size_t len)
+{
+    bool inside = s.ptr >= from && s.ptr <= from + len;
+    return inside ? (rota_str){to + (s.ptr - from), s.len} : s;
+}
+
+static int copy_fields(struct rota__arena *arena, const rota_http_field *fields, size_t count,
+                       rota_str text, const char *copy, rota_http_field **ret_fields)
+{
+    rota_http_field *copies = rota__arena_alloc(arena, (count + 1) * sizeof *copies);
+    if (!copies)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        copies[i].name = moved(fields[i].name, text.ptr, copy, text.len);
+        copies[i].value = moved(fields[i].value, text.ptr, copy, text.len);
+    }
+    *ret_fields = copies;
+    return 0;
+}
+
+int rota__http_response_new(struct rota__http_call *call, const struct rota__http_head *head,
+                            rota_http_response **ret_response)
+{
+    struct rota__arena arena;
+    size_t size = sizeof(rota_http_response) + (head->count + 1) * sizeof(rota_http_field) +
+                  head->len + call->text.len + body_room(call, head) + 96;
+    int err = rota__arena_init_for(&arena, size);
+    if (err < 0)
+        return err;
+    rota_http_response *r = rota__arena_alloc(&arena, sizeof *r); /* there is room for all this */
+    char *copy = rota__arena_copy(&arena, (rota_str){head->bytes, head->len});
+    *r = (rota_http_response){
+        .progress = &call->progress,
+        .status = head->status,
+        .reason = moved(head->reason, head->bytes, copy, head->len),
+        .version = head->version,
+        .count = head->count,
+        .keep_alive = head->keep_alive,
+        .has_length = head->has_length,
+        .length = head->length,
+        .is_here = head->bodiless || (head->has_length && head->length <= head->behind),
+        .gap = call->session->options.gap,
+    };
+    copy_fields(&arena, head->fields, head->count, (rota_str){head->bytes, head->len}, copy,
+                &r->fields);
+    r->arena = arena;
+    *ret_response = r;
+    return 0;
+}
+
+static int copy_hops(rota_http_response *r, const struct rota__http_hop *hop)
+{
+    struct rota__http_hop **at = &r->hops;
+    for (; hop; hop = hop->next) {
+        *at = rota__arena_alloc(&r->arena, sizeof **at);
+        if (!*at)
+            return -ENOMEM;
+        **at = (struct rota__http_hop){.status = hop->status, .url.len = hop->url.len};
+        (*at)->url.ptr = rota__arena_copy(&r->arena, hop->url);
+        if (!(*at)->url.ptr)
+            return -ENOMEM;
+        at = &(*at)->next;
+    }
+    return 0;
+}
+
+/* What is coded in a way that is not known is left as it is; the field says so. So are parts of what is coded. */
+static int set_decoder(rota_http_response *r, const rota_http_session_options *o)
+{
+    struct rota__codings codings = {.count = 0};
+    if (o->no_decoding || r->status == 206 || r->raw_ended)
+        return 0;
+    for (size_t i = 0; i < r->count; i++) {
+        rota_str name = r->fields[i].name;
+        if (name.len == 16 && strncasecmp(name.ptr, "content-encoding", 16) == 0 &&
+            rota__codings_add(&codings, r->fields[i].value) < 0)
+            return 0;
+    }
+    if (!codings.count)
+        return 0;
+    struct rota__decoder_limits limits = {.ratio = o->ratio};
+    return rota__decoder_new(&codings, &limits, &r->decoder);
+}
+
+int rota__http_response_finish(rota_http_response *r, const struct rota__http_call *call)
+{
+    const rota_http_session_options *o = &call->session->options;
+    r->limit = o->body;
+    r->url = (rota_str){rota__arena_copy(&r->arena, call->text), call->text.len};
+    if (!r->url.ptr)
+        return -ENOMEM;
+    if (o->trace && call->options->stream) {
+        r->own.method.ptr = rota__arena_copy(&r->arena, call->method);
+        if (!r->own.method.ptr)
+            return -ENOMEM;
+    }
+    int err = call->hops ? copy_hops(r, call->hops) : 0;
+    return err < 0 ? err : set_decoder(r, o);
+}
+
+void rota__http_response_detach(rota_http_response *r)
+{
+    struct rota__http_progress *p = r->progress;
+    struct rota__http_progress own = {.session = r->ended ? NULL : p->session,
+                                      .method = r->own.method,
+                                      .url = r->url,
+                                      .phase = p->phase,
+                                      .reused = p->reused,
+                                      .status = p->status,
+                                      .began = p->began,
+                                      .total = p->total,
+                                      .ends = p->ends};
+    memcpy(own.times, p->times, sizeof own.times);
+    r->own = own;
+    r->own.where = (rota_str){r->url.ptr, r->url.len};
+    r->progress = &r->own;
+}
+
+int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields, size_t count)
+{
+    rota_str text = {NULL, 0};
+    char *copy = NULL;
+    if (count) { /* the fields lie one behind the other */
+        const rota_http_field *last = &fields[count - 1];
+        text.ptr = fields[0].name.ptr;
+        text.len = (size_t)(last->value.ptr + last->value.len - text.ptr);
+        copy = rota__arena_copy(&r->arena, text);
+        if (!copy)
+            return -ENOMEM;
+    }
+    int err = copy_fields(&r->arena, fields, count, text, copy, &r->trailers);
+    if (err == 0)
+        r->trailer_count = count;
+    return err;
+}
+
+void rota__http_response_ended(rota_http_response *r)
+{
+    r->raw_ended = true;
+    rota__http_done(r->progress, 0);
+}
+
+rota_http_response *rota_http_response_free(rota_http_response *r)
+{
+    if (!r)
+        return NULL;
+    if (r->conn)
+        r->conn->kind->drop(r);
+    rota__decoder_free(r->decoder);
+    rota_free(r->coded);
+    rota_free(r->text);
+    if (r->has_sse)
+        rota__sse_fini(&r->sse);
+    rota__out_fini(&r->body);
+    struct rota__arena arena = r->arena;
+    rota__arena_fini(&arena, NULL);
+    return NULL;
+}
+
+/* ---- What it says */
+
+int rota_http_status(const rota_http_response *r)
+{
+    return r->status;
+}
+
+rota_str rota_http_response_reason(const rota_http_response *r)
+{
+    return r->reason;
+}
+
+rota_str rota_http_response_version(const rota_http_response *r)
+{
+    return r->version;
+}
+
+const char *rota_http_response_url(const rota_http_response *r)
+{
+    return r->url.ptr;
+}
+
+size_t rota_http_response_redirects(const rota_http_response *r)
+{
+    size_t count = 0;
+    for (const struct rota__http_hop *hop = r->hops; hop; hop = hop->next)
+        count++;
+    return count;
+}
+
+const char *rota_http_response_redirect(const rota_http_response *r, size_t nth, int *ret_status)
+{
+    const struct rota__http_hop *hop = r->hops;
+    while (hop && nth--)
+        hop = hop->next;
+    if (!hop)
+        return NULL;
+    if (ret_status)
+        *ret_status = hop->status;
+    return hop->url.ptr;
+}
+
+static rota_str find(const rota_http_field *fields, size_t count, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i].name.len == len && strncasecmp(fields[i].name.ptr, name, len) == 0)
+            return fields[i].value;
+    }
+    return (rota_str){NULL, 0};
+}
+
+rota_str rota_http_response_header(const rota_http_response *r, const char *name)
+{
+    return find(r->fields, r->count, name);
+}
+
+rota_str rota_http_response_trailer(const rota_http_response *r, const char *name)
+{
+    return find(r->trailers, r->trailer_count, name);
+}
+
+const rota_http_field *rota_http_response_fields(const rota_http_response *r, size_t *ret_count)
+{
+    *ret_count = r->count;
+    return r->fields;
+}
+
+rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase phase)
+{
+    return phase <= ROTA_HTTP_DONE ? r->progress->times[phase] : -1;
+}
+
+const char *rota_http_response_error(const rota_http_response *r)
+{
+    return r->words ? r->words : "";
+}

@@ -1,0 +1,258 @@
+#include "http/auth.h"
+#include "http/chars.h"
+#include "http/client.h"
+
+#include <rota/file.h>
+
+#include <string.h>
+#include <time.h>
+
+/* ---- Settings */
+
+static rota_str str_of(const char *text)
+{
+    return (rota_str){text, strlen(text)};
+}
+
+/* Copies a text that an option points to, unless it is NULL. */
+static int keep(struct rota__arena *arena, const char **text)
+{
+    if (!*text)
+        return 0;
+    *text = rota__arena_copy(arena, str_of(*text));
+    return *text ? 0 : -ENOMEM;
+}
+
+static int keep_fields(rota_http_session *session)
+{
+    const char *const *headers = session->options.headers;
+    size_t count = 0;
+    while (headers && headers[2 * count])
+        count++;
+    session->fields = rota__arena_alloc(&session->arena, (count + 1) * sizeof *session->fields);
+    if (!session->fields)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = headers[2 * i], *value = headers[2 * i + 1];
+        rota_str field = str_of(name);
+        if (!value || !field.len || !rota__chars_are(field, ROTA__CHAR_TOKEN) ||
+            !rota__chars_are(str_of(value), ROTA__CHAR_VALUE)) {
+            rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no header field", name);
+            return -EINVAL;
+        }
+        if (keep(&session->arena, &name) < 0 || keep(&session->arena, &value) < 0)
+            return -ENOMEM;
+        session->fields[i] = (rota_http_field){{name, strlen(name)}, {value, strlen(value)}};
+    }
+    session->field_count = count;
+    return 0;
+}
+
+static bool is_web(const struct rota__url *url)
+{
+    return url->host.len &&
+           (rota__str_is(url->scheme, "http") || rota__str_is(url->scheme, "https"));
+}
+
+static int keep_base(rota_http_session *session)
+{
+    const char **text = &session->options.base_url;
+    if (!*text)
+        return 0;
+    if (keep(&session->arena, text) < 0)
+        return -ENOMEM;
+    session->base_text = str_of(*text);
+    if (rota__url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
+        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no URL of http or https", *text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int keep_out(struct rota__arena *arena, struct rota__out *out, int err, char **ret_text)
+{
+    if (err == 0)
+        *ret_text = rota__arena_copy(arena, (rota_str){out->ptr, out->len});
+    rota__out_fini(out);
+    return err < 0 ? err : *ret_text ? 0 : -ENOMEM;
+}
+
+static int keep_credentials(rota_http_session *session)
+{
+    const rota_http_session_options *o = &session->options;
+    struct rota__out out = {0};
+    if (!o->user && !o->bearer)
+        return 0;
+    if (!o->base_url || (o->user && o->bearer)) {
+        rota__http_set_error(ROTA_HTTP_QUEUED,
+                             "credentials of one kind need a base_url that they are for");
+        return -EINVAL;
+    }
+    int err = o->bearer ? rota__auth_write_bearer(&out, str_of(o->bearer))
+                        : rota__auth_write_basic(&out, str_of(o->user),
+                                                 str_of(o->password ? o->password : ""));
+    if (err == -EINVAL)
+        rota__http_set_error(ROTA_HTTP_QUEUED, "the credentials cannot be sent");
+    return keep_out(&session->arena, &out, err, &session->authorization);
+}
+
+int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret_value)
+{
+    struct rota__out user = {0}, password = {0}, out = {0};
+    const char *colon = userinfo.len ? memchr(userinfo.ptr, ':', userinfo.len) : NULL;
+    size_t len = colon ? (size_t)(colon - userinfo.ptr) : userinfo.len;
+    int err = rota__url_decode(&user, (rota_str){userinfo.ptr, len});
+    if (err == 0 && colon)
+        err = rota__url_decode(&password, (rota_str){colon + 1, userinfo.len - len - 1});
+    if (err == 0)
+        err = rota__auth_write_basic(&out, (rota_str){user.ptr, user.len},
+                                     (rota_str){password.ptr, password.len});
+    rota__out_fini(&user);
+    rota__out_fini(&password);
+    return keep_out(arena, &out, err, ret_value);
+}
+
+/* Digits, perhaps with colons between. */
+static int keep_pin(rota_http_session *session)
+{
+    const char *at = session->options.fingerprint;
+    size_t count = 0;
+    if (!at)
+        return 0;
+    for (; *at && count < 64; at++) {
+        int digit = rota__char_hex(*at);
+        if (digit < 0 && *at != ':')
+            break;
+        if (digit >= 0) {
+            session->pin[count / 2] = (unsigned char)(session->pin[count / 2] << 4 | digit);
+            count++;
+        }
+    }
+    session->pins = true;
+    if (count == 64 && !*at)
+        return 0;
+    rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no SHA-256", session->options.fingerprint);
+    return -EINVAL;
+}
+
+static void set_time(rota_time *time, rota_time usual)
+{
+    if (*time <= 0)
+        *time = usual;
+}
+
+static void set_defaults(rota_http_session_options *o)
+{
+    if (!o->connections)
+        o->connections = 100;
+    if (!o->connections_host || o->connections_host > o->connections)
+        o->connections_host = o->connections;
+    set_time(&o->keep_alive, 15 * ROTA_SECOND);
+    set_time(&o->dns_cache, 10 * ROTA_SECOND);
+    set_time(&o->total, 5 * ROTA_MINUTE);
+    set_time(&o->queue_time, ROTA_NEVER);
+    set_time(&o->connect, 30 * ROTA_SECOND);
+    set_time(&o->gap, ROTA_MINUTE);
+    if (o->redirects == 0)
+        o->redirects = 10;
+    if (!o->body)
+        o->body = 64 << 20;
+    if (!o->ratio)
+        o->ratio = 200;
+}
+
+/* Everything that the options point to is copied. */
+static int set_up(rota_http_session *session)
+{
+    rota_http_session_options *o = &session->options;
+    set_defaults(o);
+    int err = keep_base(session);
+    if (err == 0)
+        err = keep_fields(session);
+    if (err == 0)
+        err = keep_credentials(session);
+    if (err == 0)
+        err = keep_pin(session);
+    if (err == 0)
+        err = keep(&session->arena, &o->unix_path);
+    if (err == 0)
+        err = rota__http_proxies_init(session);
+    o->headers = NULL;
+    o->user = o->password = o->bearer = o->fingerprint = o->proxy = NULL;
+    return err;
+}
+
+int rota_http_session_new(const rota_http_session_options *options, rota_http_session **ret_session)
+{
+    if (!rota_loop_current())
+        return ROTA_ENOTASK;
+    rota_http_session *session = rota_zalloc(sizeof *session);
+    if (!session)
+        return -ENOMEM;
+    session->uses = 1;
+    if (options)
+        session->options = *options;
+    for (size_t i = 0; i < ROTA__HTTP_ORIGINS; i++)
+        rota__list_init(&session->origins[i]);
+    rota__list_init(&session->conns);
+    rota__list_init(&session->idle);
+    rota__list_init(&session->hungry);
+    int err = set_up(session);
+    if (err < 0) {
+        rota__http_session_unref(session);
+        return err;
+    }
+    *ret_session = session;
+    return 0;
+}
+
+void rota__http_session_unref(rota_http_session *session)
+{
+    if (--session->uses > 0)
+        return;
+    rota_handle_cancel(&session->watch);
+    rota_handle_cancel(&session->expiry);
+    rota__http_origins_fini(session);
+    rota__cookie_jar_fini(&session->jar);
+    rota_tls_context_free(session->own_tls);
+    rota__arena_fini(&session->arena, NULL);
+    rota_free(session);
+}
+
+rota_http_session *rota_http_session_free(rota_http_session *session)
+{
+    if (!session)
+        return NULL;
+    session->closed = true;
+    rota__http_pool_close(session);
+    ROTA_SHIELD
+    {
+        while (session->keepers > 0 && rota_event_wait(&session->gone) == 0)
+            ;
+    }
+    rota__http_session_unref(session);
+    return NULL;
+}
+
+/* ---- Cookies on disk */
+
+int rota_http_session_save_cookies(rota_http_session *session, const char *path)
+{
+    struct rota__out out = {0};
+    rota__cookie_save(&session->jar, &out, time(NULL));
+    int err = out.err;
+    if (err == 0)
+        err = rota_file_save(path, out.len ? out.ptr : "", out.len,
+                             &(rota_file_save_options){.mode = 0600});
+    rota__out_fini(&out);
+    return err;
+}
+
+int rota_http_session_load_cookies(rota_http_session *session, const char *path)
+{
+    ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
+    int err = rota_file_load(path, 0, &text);
+    if (err == 0)
+        err = rota__cookie_load(&session->jar, (rota_str){text.ptr, text.len}, time(NULL));
+    return err > 0 ? -EBADMSG : err;
+}

@@ -1,0 +1,1347 @@
+#include "certificates.h"
+#include "harness.h"
+
+#include <rota.h>
+#include <rota/http_client.h>
+#include <rota/test.h>
+#include <rota/tls.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+TEST_ALL_ON_BOTH_BACKENDS;
+
+/* ---- A server that says what it was told to */
+
+enum { REPLIES = 24 };
+
+/* What to answer to the first request, to the second, and so on, whatever connection they come by. Behind a reply that
+ * begins with '!' the connection ends; NULL ends it at once; "..." answers nothing, ever. The last one is repeated. */
+struct script {
+    const char *replies[REPLIES];
+    int next;
+    int connections, open;
+    char seen[16384]; /* all requests, one behind the other */
+    rota_tls_context *tls;
+    rota_listener *listener;
+    rota_task *task;
+    int port;
+};
+
+static void note(struct script *script, rota_str bytes)
+{
+    size_t used = strlen(script->seen);
+    snprintf(script->seen + used, sizeof script->seen - used, "%.*s", (int)bytes.len, bytes.ptr);
+}
+
+static bool has(rota_str head, const char *text)
+{
+    return memmem(head.ptr, head.len, text, strlen(text)) != NULL;
+}
+
+static ssize_t read_length(struct script *script, rota_stream *s, size_t length)
+{
+    while (length) {
+        char buf[512];
+        ssize_t n = rota_stream_read(s, buf, length < sizeof buf ? length : sizeof buf);
+        if (n <= 0)
+            return n < 0 ? n : ROTA_EOF;
+        note(script, (rota_str){buf, (size_t)n});
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+/* A request, with its body. Returns 1, 0 at the end. */
+static int read_request(struct script *script, rota_stream *s)
+{
+    rota_str head;
+    int err = rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+    if (err < 0)
+        return err == ROTA_EOF ? 0 : err;
+    note(script, head);
+    const char *length = memmem(head.ptr, head.len, "Content-Length: ", 16);
+    size_t size = length ? strtoul(length + 16, NULL, 10) : 0;
+    if (has(head, "Transfer-Encoding: chunked")) {
+        err = rota_stream_read_until(s, (rota_str){"0\r\n\r\n", 5}, 0, &head);
+        if (err == 0)
+            note(script, head);
+    }
+    if (has(head, "Expect: "))
+        return 1;
+    if (err == 0)
+        err = (int)read_length(script, s, size);
+    return err < 0 ? err : 1;
+}
+
+static const char *next_reply(struct script *script)
+{
+    int at = script->next;
+    if (at + 1 < REPLIES && script->replies[at + 1])
+        script->next++;
+    else if (at == script->next)
+        script->next = at; /* repeated */
+    return script->replies[at];
+}
+
+static int answer_all(struct script *script, rota_stream *s)
+{
+    int more;
+    while ((more = read_request(script, s)) > 0) {
+        const char *reply = next_reply(script);
+        bool last = !reply || *reply == '!';
+        if (reply && strcmp(reply, "...") == 0)
+            return rota_sleep(ROTA_NEVER);
+        if (reply)
+            more = rota_stream_write(s, reply + last, strlen(reply + last));
+        if (last || more < 0)
+            return more;
+    }
+    return more;
+}
+
+static int answer(rota_stream *s, void *arg)
+{
+    struct script *script = arg;
+    script->connections++;
+    script->open++;
+    int err = script->tls ? rota_tls_start_server(s, script->tls) : 0;
+    if (err == 0)
+        answer_all(script, s);
+    script->open--;
+    return 0;
+}
+
+static int serve(void *arg)
+{
+    struct script *script = arg;
+    return rota_serve(script->listener, answer, script, NULL);
+}
+
+static void script_start(struct script *script)
+{
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &script->listener));
+    script->port = rota_listener_port(script->listener);
+    CHECK_OK(rota_spawn(serve, script, &script->task));
+}
+
+static void script_stop(struct script *script)
+{
+    rota_task_free(script->task);
+    rota_listener_free(script->listener);
+}
+
+/* A URL of the script's server; valid until the next but three. */
+static const char *url_of(const struct script *script, const char *path)
+{
+    static char urls[4][256];
+    static int at;
+    char *url = urls[at++ % 4];
+    snprintf(url, sizeof urls[0], "%s://127.0.0.1:%d%s", script->tls ? "https" : "http",
+             script->port, path);
+    return url;
+}
+
+/* ---- Running: a server, a session, and what the test does with them */
+
+struct setting {
+    struct script script;
+    rota_http_session_options options;
+    rota_http_session *session;
+    void (*body)(struct setting *t);
+    void *arg;
+};
+
+static int setting_main(void *arg)
+{
+    struct setting *t = arg;
+    script_start(&t->script);
+    CHECK_OK(rota_http_session_new(&t->options, &t->session));
+    t->body(t);
+    rota_http_session_free(t->session);
+    script_stop(&t->script);
+    return 0;
+}
+
+static void run(struct setting *t, void (*body)(struct setting *t))
+{
+    rota_loop_options options = {.virtual_clock = true};
+    t->body = body;
+    if (!t->options.proxy)
+        t->options.proxy = "";
+    CHECK_OK(rota_run_with(setting_main, t, &options));
+}
+
+static rota_http_response *fetch(struct setting *t, const char *path,
+                                 const rota_http_fetch_options *options)
+{
+    rota_http_response *r = NULL;
+    int err = rota_http_fetch(t->session, url_of(&t->script, path), options, &r);
+    if (err < 0)
+        FAIL("%s: %s", path, rota_http_error());
+    return r;
+}
+
+/* Fetches what has to have this body. */
+static void expect_body(struct setting *t, const char *path, const char *body)
+{
+    rota_http_response *r = fetch(t, path, NULL);
+    CHECK_STR(rota_http_body(r).ptr, body);
+    CHECK_INT(rota_http_body(r).len, ==, strlen(body));
+    rota_http_response_free(r);
+}
+
+/* Fetches what has to fail, with words that contain these. */
+static void expect_error(struct setting *t, const char *path,
+                         const rota_http_fetch_options *options, int expected, const char *words)
+{
+    rota_http_response *r = NULL;
+    int err = rota_http_fetch(t->session, url_of(&t->script, path), options, &r);
+    CHECK_PTR(r, ==, NULL);
+    if (err != expected || !strstr(rota_http_error(), words))
+        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
+             rota_http_error());
+}
+
+static void check_seen(const struct setting *t, const char *text)
+{
+    if (!strstr(t->script.seen, text))
+        FAIL("\"%s\" is not in\n%s", text, t->script.seen);
+}
+
+static void check_not_seen(const struct setting *t, const char *text)
+{
+    if (strstr(t->script.seen, text))
+        FAIL("\"%s\" is in\n%s", text, t->script.seen);
+}
+
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+#define EMPTY "HTTP/1.1 204 No Content\r\n\r\n"
+
+/* ---- Answers */
+
+static void simple(struct setting *t)
+{
+    rota_http_response *r = fetch(t, "/a?b=c#d", NULL);
+    CHECK_INT(rota_http_status(r), ==, 200);
+    CHECK(rota_str_equal(rota_http_response_reason(r), "Fine"));
+    CHECK(rota_str_equal(rota_http_response_version(r), "HTTP/1.1"));
+    CHECK_STR(rota_http_response_url(r), url_of(&t->script, "/a?b=c"));
+    CHECK(rota_str_equal(rota_http_response_header(r, "x-name"), "value"));
+    CHECK_PTR(rota_http_response_header(r, "x-nam").ptr, ==, NULL);
+    size_t count;
+    const rota_http_field *fields = rota_http_response_fields(r, &count);
+    CHECK_INT(count, ==, 2);
+    CHECK(rota_str_equal(fields[1].name, "Content-Length"));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    CHECK_INT(rota_http_response_redirects(r), ==, 0);
+    CHECK_PTR(rota_http_response_redirect(r, 0, NULL), ==, NULL);
+    CHECK_INT(rota_http_response_time(r, ROTA_HTTP_DONE), >=, 0);
+    CHECK_INT(rota_http_response_time(r, ROTA_HTTP_ENCRYPTING), ==, -1);
+    char buf[8] = "";
+    CHECK_INT(rota_http_read(r, buf, 3), ==, 3);
+    CHECK_INT(rota_http_read(r, buf + 3, 5), ==, 2);
+    CHECK_INT(rota_http_read(r, buf, 5), ==, 0);
+    CHECK_STR(buf, "hello");
+    rota_http_response_free(r);
+    check_seen(t, "GET /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:");
+    check_seen(t, "\r\nUser-Agent: rota/");
+    check_seen(t, "\r\nAccept-Encoding: gzip, deflate, br\r\n");
+    check_not_seen(t, "Content-Length");
+}
+
+TEST(a_response_says_all_that_came)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 200 Fine\r\nX-Name: value\r\nContent-Length: 5\r\n\r\nhello"}};
+    run(&t, simple);
+}
+
+static void bodies(struct setting *t)
+{
+    expect_body(t, "/", "hello");
+    expect_body(t, "/", "hello world");
+    expect_body(t, "/", "");
+    expect_body(t, "/", "");
+    expect_body(t, "/", "");
+    expect_body(t, "/", "until the end");
+    CHECK_INT(t->script.connections, ==, 1);
+    expect_body(t, "/", "old");
+    CHECK_INT(t->script.connections, ==, 2);
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 3);
+}
+
+TEST(bodies_of_all_framings_are_read_and_connections_used_again)
+{
+    struct setting t = {
+        .script.replies = {OK,
+                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+                           "chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n",
+                           EMPTY, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+                           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                           "!HTTP/1.1 200 OK\r\n\r\nuntil the end",
+                           "!HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold", OK}};
+    run(&t, bodies);
+}
+
+static void head(struct setting *t)
+{
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.method = "HEAD"});
+    CHECK(rota_str_equal(rota_http_response_header(r, "content-length"), "500"));
+    CHECK_INT(rota_http_body(r).len, ==, 0);
+    rota_http_response_free(r);
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 1);
+}
+
+TEST(an_answer_to_HEAD_has_no_body)
+{
+    struct setting t = {.script.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", OK}};
+    run(&t, head);
+}
+
+static void interim(struct setting *t)
+{
+    expect_body(t, "/", "hello");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "interim answers without end");
+}
+
+TEST(interim_answers_are_passed_over_but_not_for_ever)
+{
+    char endless[2048] = "";
+    for (int i = 0; i < 30; i++)
+        strcat(endless, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" OK,
+                           endless}};
+    run(&t, interim);
+}
+
+static void streamed(struct setting *t)
+{
+    rota_http_fetch_options options = {.stream = true};
+    rota_http_response *r = fetch(t, "/", &options);
+    char buf[64] = "";
+    size_t len = 0;
+    ssize_t n;
+    CHECK_INT(rota_http_body(r).len, ==, 0);
+    while ((n = rota_http_read(r, buf + len, 4)) > 0)
+        len += (size_t)n;
+    CHECK_INT(n, ==, 0);
+    CHECK_STR(buf, "hello world");
+    CHECK(rota_str_equal(rota_http_response_trailer(r, "x-sum"), "42"));
+    rota_http_response_free(r);
+
+    r = fetch(t, "/", &options);
+    CHECK_INT(rota_http_read(r, buf, 2), ==, 2);
+    CHECK_INT(rota_http_read_all(r, 0), ==, 0);
+    CHECK_STR(rota_http_body(r).ptr, "llo");
+    rota_http_response_free(r);
+    CHECK_INT(t->script.connections, ==, 1);
+
+    r = fetch(t, "/", &options);
+    CHECK_INT(rota_http_read(r, buf, 2), ==, 2);
+    rota_http_response_free(r); /* not read to its end */
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 2);
+}
+
+TEST(a_streamed_body_is_read_as_it_comes)
+{
+    struct setting t = {.script.replies = {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                           "b\r\nhello world\r\n0\r\nX-Sum: 42\r\n\r\n",
+                                           OK}};
+    run(&t, streamed);
+}
+
+/* ---- Requests */
+
+static void methods(struct setting *t)
+{
+    const char *headers[] = {"Accept", "text/plain", "X-Mine", "1", NULL};
+    rota_http_fetch_options options = {
+        .method = "PUT", .headers = headers, .body.bytes = {"body", 4}, .type = "text/x"};
+    rota_http_response_free(fetch(t, "/put", &options));
+    check_seen(t, "PUT /put HTTP/1.1\r\n");
+    check_seen(t, "\r\nAccept: text/plain\r\nX-Mine: 1\r\n");
+    check_seen(t, "\r\nX-Default: d\r\n");
+    check_seen(t, "\r\nContent-Type: text/x\r\n");
+    check_seen(t, "\r\nContent-Length: 4\r\n\r\nbody");
+    check_not_seen(t, "*/*");
+    rota_http_response_free(fetch(t, "/post", &(rota_http_fetch_options){.method = "POST"}));
+    check_seen(t, "POST /post HTTP/1.1\r\n");
+    check_seen(t, "\r\nContent-Length: 0\r\n\r\n");
+    rota_http_response *r = NULL;
+    CHECK_INT(rota_http_fetch(t->session, "relative?x", NULL, &r), ==, -EINVAL);
+    const char *bad[] = {"X", "a\r\nb", NULL};
+    expect_error(t, "/", &(rota_http_fetch_options){.headers = bad}, -EINVAL,
+                 "\"X\" is no header field");
+    const char *framing[] = {"content-length", "4", NULL};
+    expect_error(t, "/", &(rota_http_fetch_options){.headers = framing}, -EINVAL,
+                 "not the caller's");
+    expect_error(t, "/", &(rota_http_fetch_options){.method = "G T"}, -EINVAL, "");
+    expect_error(t, "/ x", NULL, -EINVAL, "is no URL");
+}
+
+TEST(methods_fields_and_types_are_sent_and_what_cannot_be_is_refused)
+{
+    const char *headers[] = {"X-Default", "d", "Accept", "no", NULL};
+    struct setting t = {.script.replies = {OK}, .options.headers = headers};
+    run(&t, methods);
+}
+
+static void sources(struct setting *t)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/file.txt", test_directory());
+    CHECK_OK(rota_file_save(path, "of a file", 9, &(rota_file_save_options){.unsynced = true}));
+    const char *form[] = {"a", "1 2", "b&", "\xc3\xa4", NULL};
+    rota_http_response_free(fetch(t, "/form", &(rota_http_fetch_options){.body.form = form}));
+    check_seen(t, "\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    check_seen(t, "\r\n\r\na=1+2&b%26=%C3%A4");
+
+    rota_http_response_free(fetch(t, "/file", &(rota_http_fetch_options){.body.path = path}));
+    check_seen(t, "POST /file HTTP/1.1\r\n");
+    check_seen(t, "\r\nContent-Length: 9\r\n\r\nof a file");
+
+    rota_stream *ours, *theirs;
+    CHECK_OK(rota_stream_pair(0, &ours, &theirs));
+    CHECK_OK(rota_stream_write(ours, "streamed", 8));
+    CHECK_OK(rota_stream_shutdown(ours));
+    rota_http_response_free(fetch(t, "/s", &(rota_http_fetch_options){.body.stream = theirs}));
+    check_seen(t, "\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nstreamed\r\n0\r\n\r\n");
+    rota_stream_free(ours);
+    rota_stream_free(theirs);
+
+    rota_http_part parts[] = {{.name = "one", .bytes = {"1", 1}},
+                              {.name = "two", .path = path, .type = "text/plain"}};
+    rota_http_response_free(
+        fetch(t, "/multi", &(rota_http_fetch_options){.body.parts = parts, .body.count = 2}));
+    check_seen(t, "Content-Type: multipart/form-data; boundary=");
+    check_seen(t, "name=\"one\"\r\n\r\n1\r\n--");
+    check_seen(
+        t,
+        "name=\"two\"; filename=\"file.txt\"\r\nContent-Type: text/plain\r\n\r\nof a file\r\n--");
+    expect_error(t, "/none", &(rota_http_fetch_options){.body.path = "/nowhere/x"}, -ENOENT,
+                 "No such file");
+}
+
+TEST(bodies_come_from_forms_files_streams_and_parts)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, sources);
+}
+
+static void lies(struct setting *t)
+{
+    for (int more = 0; more < 2; more++) {
+        rota_stream *ours, *theirs;
+        CHECK_OK(rota_stream_pair(0, &ours, &theirs));
+        CHECK_OK(rota_stream_write(ours, "four", more ? 4 : 2));
+        CHECK_OK(rota_stream_shutdown(ours));
+        rota_http_fetch_options options = {.body = {.stream = theirs, .length = 3}};
+        if (more)
+            rota_http_response_free(fetch(t, "/", &options)); /* the rest stays in the stream */
+        else
+            expect_error(t, "/", &options, -EMSGSIZE, "shorter than it was said to be");
+        rota_stream_free(ours);
+        rota_stream_free(theirs);
+    }
+}
+
+TEST(a_body_is_as_long_as_it_was_said_to_be_or_the_request_fails)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, lies);
+}
+
+/* ---- Errors */
+
+static void errors(struct setting *t)
+{
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "no HTTP version");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_WAITING);
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "Content-Length beside Transfer-Encoding");
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "the connection ended before the answer did");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended before the answer did");
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended without an answer");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_WAITING);
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "a chunk without a size");
+    CHECK_INT(t->script.connections, ==, 8);
+}
+
+TEST(each_way_to_fail_has_a_name)
+{
+    struct setting t = {
+        .options.body = 10,
+        .script.replies = {
+            "SSH-2.0-OpenSSH\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "!HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhello",
+            "!HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "!",
+            "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello"}};
+    run(&t, errors);
+}
+
+static void unreachable(struct setting *t)
+{
+    rota_http_response *r = NULL;
+    char url[80];
+    rota_listener *l;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &l));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", rota_listener_port(l));
+    rota_listener_free(l);
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ECONNREFUSED);
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_CONNECTING);
+    CHECK(strstr(rota_http_error(), "connecting to 127.0.0.1:"));
+    CHECK(strstr(rota_http_error(), ": Connection refused"));
+    CHECK_INT(rota_http_get(url, &r), ==, -ECONNREFUSED);
+    CHECK(strstr(rota_http_error(), ": Connection refused"));
+    CHECK_INT(rota_http_get("ftp://localhost/", &r), ==, -EINVAL);
+    CHECK_INT(rota_http_get("http:///x", &r), ==, -EINVAL);
+    CHECK_INT(rota_http_get("/x", &r), ==, -EINVAL);
+}
+
+TEST(who_cannot_be_reached_is_named)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, unreachable);
+}
+
+/* ---- Redirects */
+
+struct redirect {
+    int status;
+    const char *method, *becomes;
+    bool keeps_body;
+};
+
+static const struct redirect redirects[] = {
+    {301, "GET", "GET", false},   {302, "GET", "GET", false},      {303, "GET", "GET", false},
+    {307, "GET", "GET", false},   {308, "GET", "GET", false},      {301, "HEAD", "HEAD", false},
+    {303, "HEAD", "HEAD", false}, {301, "POST", "GET", false},     {302, "POST", "GET", false},
+    {303, "POST", "GET", false},  {307, "POST", "POST", true},     {308, "POST", "POST", true},
+    {301, "PUT", "PUT", true},    {302, "DELETE", "DELETE", true}, {303, "PUT", "GET", false},
+};
+
+static void redirected(struct setting *t)
+{
+    for (size_t i = 0; i < sizeof redirects / sizeof *redirects; i++) {
+        const struct redirect *c = &redirects[i];
+        char reply[200], expected[80];
+        bool has_body = *c->method == 'P' || *c->method == 'D';
+        snprintf(reply, sizeof reply, "HTTP/1.1 %d X\r\nLocation: /to\r\nContent-Length: %s",
+                 c->status, *c->method == 'H' ? "3\r\n\r\n" : "3\r\n\r\nabc");
+        t->script.replies[0] = reply;
+        t->script.replies[1] =
+            *c->method == 'H' ? "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" : OK;
+        t->script.next = 0;
+        t->script.seen[0] = '\0';
+        rota_http_fetch_options options = {.method = c->method, .type = "text/x"};
+        if (has_body)
+            options.body.bytes = (rota_str){"body", 4};
+        rota_http_response *r = fetch(t, "/from", &options);
+        int status = 0;
+        CHECK_STR(rota_http_response_url(r), url_of(&t->script, "/to"));
+        CHECK_INT(rota_http_response_redirects(r), ==, 1);
+        CHECK_STR(rota_http_response_redirect(r, 0, &status), url_of(&t->script, "/from"));
+        CHECK_INT(status, ==, c->status);
+        rota_http_response_free(r);
+        snprintf(expected, sizeof expected, "%s /to HTTP/1.1\r\n", c->becomes);
+        check_seen(t, expected);
+        const char *second = strstr(t->script.seen, " /to ");
+        CHECK_INT(strstr(second, "body") != NULL, ==, c->keeps_body);
+        CHECK_INT(strstr(second, "Content-Type") != NULL, ==, c->keeps_body);
+    }
+    CHECK_INT(t->script.connections, ==, 1);
+}
+
+TEST(redirects_are_followed_as_RFC_9110_section_15_4_says)
+{
+    struct setting t = {0};
+    run(&t, redirected);
+}
+
+static void redirect_limits(struct setting *t)
+{
+    expect_error(t, "/", NULL, ROTA_EREDIRECTS, "more than 3 redirects");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_REDIRECTED);
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.redirects = -1});
+    CHECK_INT(rota_http_status(r), ==, 302);
+    rota_http_response_free(r);
+    t->script.replies[0] = "HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: ftp://x/\r\n\r\n";
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "\"ftp://x/\" is no URL");
+    t->script.replies[0] = "HTTP/1.1 302 X\r\nContent-Length: 5\r\n\r\nhello"; /* leads nowhere */
+    expect_body(t, "/", "hello");
+    t->script.replies[0] = "HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: /\r\n\r\n";
+    rota_stream *ours, *theirs;
+    CHECK_OK(rota_stream_pair(0, &ours, &theirs));
+    CHECK_OK(rota_stream_shutdown(ours));
+    expect_error(t, "/", &(rota_http_fetch_options){.body.stream = theirs}, -ESPIPE,
+                 "cannot be sent twice");
+    rota_stream_free(ours);
+    rota_stream_free(theirs);
+}
+
+TEST(redirects_end_somewhere)
+{
+    struct setting t = {
+        .options.redirects = 3,
+        .script.replies = {"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: ?again\r\n\r\n"}};
+    run(&t, redirect_limits);
+}
+
+static void other_origin(struct setting *t)
+{
+    struct script other = {
+        .replies = {"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: /2\r\n\r\n", OK}};
+    char reply[200];
+    script_start(&other);
+    snprintf(reply, sizeof reply,
+             "HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: http://u:p@127.0.0.1:%d/\r\n\r\n",
+             other.port);
+    t->script.replies[0] = reply;
+    const char *headers[] = {"Authorization", "Bearer x", "cookie", "a=b", "X-Kept", "1", NULL};
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.headers = headers});
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    CHECK_INT(rota_http_response_redirects(r), ==, 2);
+    rota_http_response_free(r);
+    check_seen(t, "Authorization: Bearer x\r\n");
+    CHECK(!strstr(other.seen, "uthorization") && !strstr(other.seen, "ookie"));
+    CHECK(strstr(other.seen, "X-Kept: 1\r\n") && strstr(other.seen, "GET /2"));
+    script_stop(&other);
+}
+
+TEST(credentials_and_cookies_do_not_go_to_another_origin)
+{
+    struct setting t = {0};
+    run(&t, other_origin);
+}
+
+/* ---- Credentials, base URLs, cookies */
+
+static void credentials(struct setting *t)
+{
+    char base[100];
+    rota_http_session *session;
+    snprintf(base, sizeof base, "%s", url_of(&t->script, "/api/"));
+    rota_http_session_options options = {
+        .base_url = base, .user = "u", .password = "p:w", .proxy = ""};
+    rota_http_response *r;
+    CHECK_OK(rota_http_session_new(&options, &session));
+    CHECK_OK(rota_http_fetch(session, "items?n=1", NULL, &r));
+    rota_http_response_free(r);
+    rota_http_session_free(session);
+    check_seen(t, "GET /api/items?n=1 ");
+    check_seen(t, "\r\nAuthorization: Basic dTpwOnc=\r\n");
+    t->script.seen[0] = '\0';
+    snprintf(base, sizeof base, "http://u:%%70%%3aw@127.0.0.1:%d", t->script.port);
+    CHECK_OK(rota_http_fetch(t->session, base, NULL, &r));
+    CHECK_STR(rota_http_response_url(r), url_of(&t->script, ""));
+    rota_http_response_free(r);
+    check_seen(t, "GET / HTTP/1.1\r\n");
+    check_seen(t, "\r\nAuthorization: Basic dTpwOnc=\r\n");
+    t->script.seen[0] = '\0';
+    expect_body(t, "?q", "hello");
+    check_seen(t, "GET /?q HTTP/1.1\r\n");
+    check_not_seen(t, "Authorization");
+
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.user = "u"}, &session), ==,
+              -EINVAL);
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.base_url = "x"}, &session), ==,
+              -EINVAL);
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.fingerprint = "12"}, &session),
+              ==, -EINVAL);
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.proxy = "ftp://x"}, &session), ==,
+              -EINVAL);
+    const char *bad[] = {"a b", "c", NULL};
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.headers = bad}, &session), ==,
+              -EINVAL);
+}
+
+TEST(credentials_belong_to_an_origin)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, credentials);
+}
+
+static void cookies(struct setting *t)
+{
+    char path[300];
+    rota_http_session *session;
+    snprintf(path, sizeof path, "%s/cookies.txt", test_directory());
+    expect_body(t, "/", "");
+    expect_body(t, "/x/y", "hello");
+    check_seen(t, "\r\nCookie: a=1; b=2\r\n");
+    CHECK_OK(rota_http_session_save_cookies(t->session, path));
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.proxy = ""}, &session));
+    CHECK_OK(rota_http_session_load_cookies(session, path));
+    rota_http_response *r;
+    t->script.seen[0] = '\0';
+    CHECK_OK(rota_http_fetch(session, url_of(&t->script, "/"), NULL, &r));
+    rota_http_response_free(r);
+    rota_http_session_free(session);
+    check_seen(t, "\r\nCookie: a=1\r\n"); /* the other one ends with the session */
+}
+
+TEST(cookies_are_kept_sent_saved_and_loaded)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/; Max-Age=1000\r\n"
+                           "Set-Cookie: b=2; Path=/\r\nSet-Cookie: c=3; Domain=example.org\r\n"
+                           "Content-Length: 0\r\n\r\n",
+                           OK}};
+    run(&t, cookies);
+}
+
+/* ---- Time */
+
+static void timeouts(struct setting *t)
+{
+    rota_http_response *r = NULL;
+    rota_time start = rota_now();
+    expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the answer of 127.0.0.1:");
+    CHECK(strstr(rota_http_error(), "nothing came for 20 s"));
+    CHECK_INT(rota_now() - start, ==, 20 * ROTA_SECOND);
+    expect_error(t, "/", &(rota_http_fetch_options){.total = 3 * ROTA_SECOND}, -ETIMEDOUT,
+                 "not complete within 3 s");
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        err = rota_http_fetch(t->session, url_of(&t->script, "/"), NULL, &r);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "the caller's deadline has passed"));
+    t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
+    expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
+    CHECK_INT(t->script.connections, ==, 4);
+    CHECK_OK(rota_yield());
+}
+
+TEST(a_timeout_says_which_one_it_was)
+{
+    struct setting t = {.options.gap = 20 * ROTA_SECOND, .script.replies = {"..."}};
+    run(&t, timeouts);
+}
+
+static void interrupted(struct setting *t)
+{
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    char buf[16];
+    ssize_t n = 0;
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 5);
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        n = rota_http_read(r, buf, sizeof buf);
+    }
+    CHECK_INT(n, ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_response_error(r), "the caller's deadline has passed"));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_response_error(r), "nothing came for 60 s"));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ETIMEDOUT);
+    rota_http_response_free(r);
+}
+
+TEST(a_streamed_body_goes_on_after_a_callers_deadline_but_not_after_its_own)
+{
+    struct setting t = {.script.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"}};
+    run(&t, interrupted);
+}
+
+/* ---- The pool */
+
+static void stale(struct setting *t)
+{
+    expect_body(t, "/", "hello");
+    CHECK_OK(rota_sleep(10 * ROTA_SECOND));
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 1);
+    CHECK_OK(rota_sleep(16 * ROTA_SECOND));
+    CHECK_INT(t->script.open, ==, 0);
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 2);
+}
+
+TEST(idle_connections_end_after_15_seconds)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, stale);
+}
+
+static void foreign(struct setting *t)
+{
+    expect_body(t, "/", "hello"); /* with more behind it */
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 2);
+}
+
+TEST(a_connection_with_bytes_behind_the_answer_is_not_used_again)
+{
+    struct setting t = {
+        .script.replies = {OK "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK}};
+    run(&t, foreign);
+}
+
+/* Answers, and says more when nobody has asked. */
+static int chatter(rota_stream *s, void *arg)
+{
+    static const char more[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    struct script *script = arg;
+    script->connections++;
+    while (read_request(script, s) > 0) {
+        rota_stream_write(s, OK, sizeof OK - 1);
+        rota_sleep(ROTA_SECOND);
+        rota_stream_write(s, more, sizeof more - 1);
+    }
+    return 0;
+}
+
+static int serve_chatter(void *arg)
+{
+    struct script *script = arg;
+    return rota_serve(script->listener, chatter, script, NULL);
+}
+
+static void unasked(struct setting *t)
+{
+    struct script other = {0};
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &other.listener));
+    other.port = rota_listener_port(other.listener);
+    CHECK_OK(rota_spawn(serve_chatter, &other, &other.task));
+    for (int i = 0; i < 3; i++) {
+        rota_http_response *r;
+        CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/"), NULL, &r));
+        CHECK_STR(rota_http_body(r).ptr, "hello");
+        rota_http_response_free(r);
+        rota_sleep(2 * ROTA_SECOND);
+    }
+    CHECK_INT(other.connections, ==, 3);
+    script_stop(&other);
+}
+
+TEST(a_connection_on_which_bytes_came_while_it_was_idle_is_not_used_again)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, unasked);
+}
+
+static void retried(struct setting *t)
+{
+    expect_body(t, "/", "hello");
+    t->script.replies[1] = NULL;
+    t->script.replies[0] = "!"; /* to the request that comes second: it ends without a word */
+    t->script.replies[1] = OK;
+    t->script.next = 0;
+    expect_body(t, "/", "hello"); /* sent again, on a connection of its own */
+    CHECK_INT(t->script.connections, ==, 2);
+    t->script.next = 0;
+    expect_error(t, "/", &(rota_http_fetch_options){.method = "POST"}, ROTA_ETRUNCATED,
+                 "without an answer");
+    CHECK_INT(t->script.connections, ==, 2);
+    t->script.replies[1] = "!";
+    t->script.replies[2] = OK;
+    t->script.next = 0;
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "without an answer"); /* the connection was new */
+    CHECK_INT(t->script.connections, ==, 3);
+}
+
+TEST(what_died_on_a_reused_connection_without_an_answer_is_sent_again_once)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, retried);
+}
+
+struct asker {
+    struct setting *t;
+    int *order, *count, number, result;
+};
+
+static int ask_one(void *arg)
+{
+    struct asker *a = arg;
+    rota_http_response *r = NULL;
+    a->result = rota_http_fetch(a->t->session, url_of(&a->t->script, "/"), NULL, &r);
+    if (a->result == 0)
+        a->order[(*a->count)++] = a->number;
+    rota_http_response_free(r);
+    return 0;
+}
+
+static void in_line(struct setting *t)
+{
+    enum { N = 12 };
+    struct asker askers[N];
+    rota_task *tasks[N];
+    int order[N], count = 0;
+    for (int i = 0; i < N; i++) {
+        askers[i] = (struct asker){t, order, &count, i, 1};
+        CHECK_OK(rota_spawn(ask_one, &askers[i], &tasks[i]));
+    }
+    rota_yield();
+    rota_task_cancel(tasks[4]);
+    rota_task_cancel(tasks[7]);
+    for (int i = 0; i < N; i++) {
+        rota_join(tasks[i]);
+        CHECK_INT(askers[i].result, ==, i == 4 || i == 7 ? -ECANCELED : 0);
+    }
+    CHECK_INT(count, ==, N - 2);
+    for (int i = 0; i < count; i++)
+        CHECK_INT(order[i], ==, i + (i >= 4) + (i >= 6));
+    CHECK_INT(t->script.connections, ==, (long long)t->options.connections);
+}
+
+TEST(who_waits_for_a_connection_is_served_in_order_and_the_cancelled_are_passed_over)
+{
+    struct setting t = {.options.connections = 1, .script.replies = {OK}};
+    run(&t, in_line);
+}
+
+static void queue_time(struct setting *t)
+{
+    rota_http_response *held = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for a connection to 127.0.0.1:");
+    CHECK(strstr(rota_http_error(), "no connection was free for 2 s"));
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_QUEUED);
+    rota_http_response_free(held);
+    t->script.replies[0] = OK;
+    expect_body(t, "/", "hello");
+}
+
+TEST(waiting_for_the_pool_has_its_own_deadline)
+{
+    struct setting t = {.options = {.connections_host = 1, .queue_time = 2 * ROTA_SECOND},
+                        .script.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"}};
+    run(&t, queue_time);
+}
+
+static void makes_room(struct setting *t)
+{
+    struct script other = {.replies = {OK}};
+    script_start(&other);
+    expect_body(t, "/", "hello");
+    rota_http_response *r;
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/"), NULL, &r));
+    rota_http_response_free(r);
+    rota_sleep(ROTA_SECOND);
+    CHECK_INT(t->script.open, ==, 0); /* had to go */
+    CHECK_INT(other.open, ==, 1);
+    script_stop(&other);
+}
+
+TEST(an_idle_connection_makes_room_for_another_origin)
+{
+    struct setting t = {.options.connections = 1, .script.replies = {OK}};
+    run(&t, makes_room);
+}
+
+static void freed(struct setting *t)
+{
+    struct asker askers[3];
+    rota_task *tasks[3];
+    int order[3], count = 0;
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    char buf[16];
+    for (int i = 0; i < 3; i++) {
+        askers[i] = (struct asker){t, order, &count, i, 1};
+        CHECK_OK(rota_spawn(ask_one, &askers[i], &tasks[i]));
+    }
+    rota_sleep(ROTA_SECOND);
+    t->session = rota_http_session_free(t->session);
+    for (int i = 0; i < 3; i++) {
+        rota_join(tasks[i]);
+        CHECK_INT(askers[i].result, ==, ROTA_ECLOSED);
+    }
+    CHECK_INT(rota_http_status(r), ==, 200);
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, ROTA_ECLOSED);
+    rota_http_response_free(r);
+}
+
+TEST(freeing_a_session_cuts_off_what_is_under_way)
+{
+    struct setting t = {
+        .options.connections = 2,
+        .script.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "..."}};
+    run(&t, freed);
+}
+
+/* ---- Ways there */
+
+static void trust(struct setting *t)
+{
+    struct authority authority = authority_new("Test Authority");
+    struct identity identity = identity_new(&authority, &(struct wanted){0});
+    struct script secure = {.replies = {OK}};
+    rota_tls_context *client = NULL;
+    rota_http_session *session = NULL;
+    rota_http_response *r = NULL;
+    CHECK_OK(rota_tls_context_new(
+        &(rota_tls_options){.cert_pem = identity.cert_pem, .key_pem = identity.key_pem},
+        &secure.tls));
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &client));
+    script_start(&secure);
+    CHECK_INT(rota_http_fetch(t->session, url_of(&secure, "/"), NULL, &r), ==, ROTA_ECERT);
+    CHECK(strstr(rota_http_error(), "starting TLS with 127.0.0.1:"));
+    CHECK(strstr(rota_http_error(), "unknown certificate authority"));
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
+
+    CHECK_OK(
+        rota_http_session_new(&(rota_http_session_options){.tls = client, .proxy = ""}, &session));
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(rota_http_fetch(session, url_of(&secure, "/"), NULL, &r), ==, 0);
+        CHECK_STR(rota_http_body(r).ptr, "hello");
+        CHECK_INT(rota_http_response_time(r, ROTA_HTTP_ENCRYPTING) >= 0, ==, i == 0);
+        r = rota_http_response_free(r);
+    }
+    rota_http_session_free(session);
+
+    unsigned char sha256[32];
+    char pin[96] = "";
+    X509_digest(identity.cert, EVP_sha256(), sha256, NULL);
+    for (int i = 0; i < 32; i++)
+        snprintf(pin + 3 * i, 4, i < 31 ? "%02X:" : "%02X", sha256[i]);
+    rota_http_session_options pinned = {.fingerprint = pin, .proxy = ""};
+    CHECK_OK(rota_http_session_new(&pinned, &session));
+    CHECK_INT(rota_http_fetch(session, url_of(&secure, "/"), NULL, &r), ==, 0);
+    r = rota_http_response_free(r);
+    rota_http_session_free(session);
+    pin[0] = pin[0] == '0' ? '1' : '0';
+    CHECK_OK(rota_http_session_new(&pinned, &session));
+    CHECK_INT(rota_http_fetch(session, url_of(&secure, "/"), NULL, &r), ==, ROTA_ECERT);
+    CHECK(strstr(rota_http_error(), "another fingerprint"));
+    rota_http_session_free(session);
+
+    script_stop(&secure);
+    rota_tls_context_free(client);
+    rota_tls_context_free(secure.tls);
+    identity_free(&identity);
+    authority_free(&authority);
+}
+
+TEST_WITH(servers_are_known_by_their_authority_or_their_fingerprint, .without_faults = true)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, trust);
+}
+
+static int pump(void *arg)
+{
+    rota_stream **ends = arg;
+    char buf[4096];
+    ssize_t n;
+    while ((n = rota_stream_read(ends[0], buf, sizeof buf)) > 0 &&
+           rota_stream_write(ends[1], buf, (size_t)n) == 0)
+        ;
+    rota_stream_shutdown(ends[1]);
+    return 0;
+}
+
+/* A proxy of CONNECT; everything else it answers itself. */
+static int carry(rota_stream *s, void *arg)
+{
+    struct script *script = arg;
+    char host[64];
+    int port;
+    size_t before = strlen(script->seen);
+    script->connections++;
+    while (read_request(script, s) > 0) {
+        const char *head = script->seen + before;
+        if (sscanf(head, "CONNECT %63[^:]:%d ", host, &port) != 2) {
+            rota_stream_write(s, OK, sizeof OK - 1);
+            before = strlen(script->seen);
+            continue;
+        }
+        rota_stream *there = NULL;
+        if (strstr(head, "x-refuse") || rota_tcp_connect(host, port, NULL, &there) < 0) {
+            static const char refusal[] = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            return rota_stream_write(s, refusal, sizeof refusal - 1);
+        }
+        static const char go[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+        rota_stream_write(s, go, sizeof go - 1);
+        rota_stream *out[] = {s, there}, *back[] = {there, s};
+        {
+            ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+            rota_group_spawn(&g, pump, out);
+            rota_group_spawn(&g, pump, back);
+            rota_group_wait(&g);
+        }
+        rota_stream_free(there);
+        return 0;
+    }
+    return 0;
+}
+
+static int serve_carry(void *arg)
+{
+    struct script *script = arg;
+    return rota_serve(script->listener, carry, script, NULL);
+}
+
+static void proxied(struct setting *t)
+{
+    struct authority authority = authority_new("Test Authority");
+    struct identity identity = identity_new(&authority, &(struct wanted){0});
+    struct script secure = {.replies = {OK}}, proxy = {0};
+    rota_tls_context *client = NULL;
+    rota_http_session *session = NULL;
+    rota_http_response *r = NULL;
+    char address[80];
+    CHECK_OK(rota_tls_context_new(
+        &(rota_tls_options){.cert_pem = identity.cert_pem, .key_pem = identity.key_pem},
+        &secure.tls));
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &client));
+    script_start(&secure);
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &proxy.listener));
+    CHECK_OK(rota_spawn(serve_carry, &proxy, &proxy.task));
+    snprintf(address, sizeof address, "http://me:secret@127.0.0.1:%d",
+             rota_listener_port(proxy.listener));
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.tls = client, .proxy = address},
+                                   &session));
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(rota_http_fetch(session, url_of(&secure, "/inside"), NULL, &r), ==, 0);
+        CHECK_STR(rota_http_body(r).ptr, "hello");
+        r = rota_http_response_free(r);
+    }
+    CHECK_INT(proxy.connections, ==, 1);
+    CHECK(strstr(proxy.seen, "Proxy-Authorization: Basic bWU6c2VjcmV0\r\n"));
+    CHECK(!strstr(proxy.seen, "/inside") && strstr(secure.seen, "GET /inside "));
+    CHECK(!strstr(secure.seen, "Proxy-Authorization"));
+
+    CHECK_INT(rota_http_fetch(session, url_of(&t->script, "/plain?x"), NULL, &r), ==, 0);
+    r = rota_http_response_free(r);
+    char expected[100];
+    snprintf(expected, sizeof expected, "GET %s HTTP/1.1\r\n", url_of(&t->script, "/plain?x"));
+    CHECK(strstr(proxy.seen, expected));
+    CHECK_INT(rota_http_fetch(session, "https://x-refuse.example/", NULL, &r), ==, -ECONNREFUSED);
+    CHECK(strstr(rota_http_error(), "the proxy refused: 403 Forbidden"));
+    rota_http_session_free(session);
+
+    setenv("http_proxy", address, 1);
+    setenv("NO_PROXY", "example.org, 127.0.0.1:1,.example.com", 1);
+    CHECK_OK(rota_http_session_new(NULL, &session));
+    CHECK_INT(rota_http_fetch(session, url_of(&t->script, "/environment"), NULL, &r), ==, 0);
+    r = rota_http_response_free(r);
+    CHECK(strstr(proxy.seen, "/environment HTTP"));
+    rota_http_session_free(session);
+    setenv("NO_PROXY", "example.org,127.0.0.1", 1);
+    CHECK_OK(rota_http_session_new(NULL, &session));
+    CHECK_INT(rota_http_fetch(session, url_of(&t->script, "/directly"), NULL, &r), ==, 0);
+    r = rota_http_response_free(r);
+    check_seen(t, "GET /directly HTTP");
+    rota_http_session_free(session);
+
+    script_stop(&proxy);
+    script_stop(&secure);
+    rota_tls_context_free(client);
+    rota_tls_context_free(secure.tls);
+    identity_free(&identity);
+    authority_free(&authority);
+}
+
+TEST_WITH(proxies_forward_and_tunnel, .without_faults = true)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, proxied);
+}
+
+static void by_unix(struct setting *t)
+{
+    struct script local = {.replies = {OK}};
+    char path[300];
+    rota_http_session *session;
+    rota_http_response *r;
+    snprintf(path, sizeof path, "%s/socket", test_directory());
+    CHECK_OK(rota_unix_listen(path, NULL, &local.listener));
+    CHECK_OK(rota_spawn(serve, &local, &local.task));
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.unix_path = path}, &session));
+    CHECK_OK(rota_http_fetch(session, "http://docker/v1/info", NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    rota_http_response_free(r);
+    CHECK(strstr(local.seen, "GET /v1/info HTTP/1.1\r\nHost: docker\r\n"));
+    rota_http_session_free(session);
+    script_stop(&local);
+}
+
+TEST(a_session_may_speak_to_a_unix_socket)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, by_unix);
+}
+
+static bool allow_none(void *arg, const char *host, const rota_address *address)
+{
+    ++*(int *)arg;
+    return strcmp(host, "127.0.0.1") != 0 || address->any.sa_family != AF_INET;
+}
+
+static void refused_address(struct setting *t)
+{
+    expect_error(t, "/", NULL, -EACCES, "none of its addresses is allowed");
+    CHECK_INT(*(int *)t->options.allow_arg, ==, 1);
+    CHECK_INT(t->script.connections, ==, 0);
+}
+
+TEST(addresses_can_be_refused)
+{
+    int asked = 0;
+    struct setting t = {.options = {.allow = allow_none, .allow_arg = &asked},
+                        .script.replies = {OK}};
+    run(&t, refused_address);
+}
+
+struct phases {
+    char text[1024];
+};
+
+static void note_phase(void *arg, const rota_http_trace *trace)
+{
+    static const char *const names[] = {"queued",     "resolving",  "connecting",
+                                        "encrypting", "sending",    "waiting",
+                                        "reading",    "redirected", "done"};
+    struct phases *p = arg;
+    size_t used = strlen(p->text);
+    CHECK(trace->method && trace->url);
+    snprintf(p->text + used, sizeof p->text - used, "%s%s%s ", names[trace->phase],
+             trace->reused ? "*" : "", trace->err < 0 ? "!" : "");
+}
+
+static void traced(struct setting *t)
+{
+    struct phases *p = t->options.trace_arg;
+    expect_body(t, "/", "hello");
+    CHECK_STR(p->text, "queued resolving connecting sending waiting reading done "
+                       "redirected queued sending* waiting* reading* done* ");
+    p->text[0] = '\0';
+    rota_http_response *r = NULL;
+    CHECK_INT(rota_http_fetch(t->session, "x:y", NULL, &r), ==, -EINVAL);
+    CHECK_STR(p->text, "done! ");
+}
+
+TEST(a_hook_sees_each_phase)
+{
+    struct phases phases = {""};
+    struct setting t = {
+        .options = {.trace = note_phase, .trace_arg = &phases},
+        .script.replies = {"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: /2\r\n\r\n", OK}};
+    run(&t, traced);
+}
+
+/* ---- Contents */
+
+#define GZIP_HELLO                                                                                 \
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00" \
+    "\x00\x00"
+
+/* A reply with NULs in it, which the script's server cannot say. */
+static int answer_coded(rota_stream *s, void *arg)
+{
+    struct script *script = arg;
+    static const char body[] = GZIP_HELLO;
+    char reply[256];
+    while (read_request(script, s) > 0) {
+        size_t cut = strstr(script->seen, "/cut ") ? 4 : 0;
+        int len =
+            snprintf(reply, sizeof reply,
+                     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %zu\r\n\r\n",
+                     sizeof body - 1 - cut);
+        memcpy(reply + len, body, sizeof body - 1 - cut);
+        rota_stream_write(s, reply, (size_t)len + sizeof body - 1 - cut);
+    }
+    return 0;
+}
+
+static int serve_coded(void *arg)
+{
+    struct script *script = arg;
+    return rota_serve(script->listener, answer_coded, script, NULL);
+}
+
+static void coded(struct setting *t)
+{
+    struct script zip = {0};
+    rota_http_response *r = NULL;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &zip.listener));
+    zip.port = rota_listener_port(zip.listener);
+    CHECK_OK(rota_spawn(serve_coded, &zip, &zip.task));
+    CHECK_OK(rota_http_fetch(t->session, url_of(&zip, "/"), NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    r = rota_http_response_free(r);
+    CHECK_INT(rota_http_fetch(t->session, url_of(&zip, "/cut"), NULL, &r), ==, ROTA_ETRUNCATED);
+    CHECK(strstr(rota_http_error(), "the coded body has no end"));
+    script_stop(&zip);
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not coded as it says");
+    expect_body(t, "/", "hello"); /* in a way nobody knows */
+}
+
+TEST(coded_bodies_are_decoded)
+{
+    struct setting t = {
+        .script.replies = {
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Encoding: zorg\r\nContent-Length: 5\r\n\r\nhello"}};
+    run(&t, coded);
+}
+
+static void events(struct setting *t)
+{
+    char text[256] = "";
+    int err;
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    ROTA_FOREACH (rota_http_event *, event, rota_http_events(r), &err) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%.*s=%.*s;", (int)event->type.len,
+                 event->type.ptr, (int)event->data.len, event->data.ptr);
+    }
+    CHECK_INT(err, ==, 0);
+    CHECK_STR(text, "message=one;kind=two\nlines;");
+    rota_http_response_free(r);
+    r = fetch(t, "/", NULL);
+    ROTA_FOREACH (rota_http_event *, event, rota_http_events(r), &err)
+        FAIL("an event: %.*s", (int)event->data.len, event->data.ptr);
+    CHECK_INT(err, ==, ROTA_EPROTOCOL);
+    rota_http_response_free(r);
+}
+
+TEST(events_come_one_by_one)
+{
+    struct setting t = {
+        .script.replies = {
+            "!HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+            "data: one\n\nevent: kind\ndata: two\ndata: lines\n\ndata: cut",
+            OK}};
+    run(&t, events);
+}
+
+static void saved(struct setting *t)
+{
+    char path[300];
+    rota_bytes text = ROTA_BYTES_INIT;
+    snprintf(path, sizeof path, "%s/saved", test_directory());
+    for (int i = 0; i < 2; i++) {
+        rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = i == 0});
+        CHECK_OK(rota_http_save(r, path));
+        rota_http_response_free(r);
+        CHECK_OK(rota_file_load(path, 0, &text));
+        CHECK_STR(text.ptr, "hello");
+        rota_bytes_fini(&text);
+    }
+    t->script.replies[0] = "!HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nworld";
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    CHECK_INT(rota_http_save(r, path), ==, ROTA_ETRUNCATED);
+    CHECK(strstr(rota_http_response_error(r), "reading the answer of"));
+    rota_http_response_free(r);
+    CHECK_OK(rota_file_load(path, 0, &text));
+    CHECK_STR(text.ptr, "hello");
+    rota_bytes_fini(&text);
+}
+
+TEST(a_body_is_saved_whole_or_not_at_all)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, saved);
+}
