@@ -15,8 +15,9 @@ from pathlib import Path
 import headers
 import roff
 
-LIBRARIES = {"rota/http.h": "rota-http", "rota/http_client.h": "rota-http", "rota/http_server.h": "rota-http",
-             "rota/tls.h": "rota-tls"}     # pkg-config names; all else is rota
+# pkg-config names; all else is rota
+LIBRARIES = {"rota/tls.h": "rota-tls"} | dict.fromkeys(
+    ["rota/http.h", "rota/http_client.h", "rota/http_server.h", "rota/websocket.h"], "rota-http")
 ZERO = "Zero is the default of each field."
 RETURNS = re.compile(r"(?:^|(?<=[.:;)] ))Returns? (?!when\b|at once|as soon)", re.DOTALL)
 

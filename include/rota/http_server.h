@@ -193,6 +193,17 @@ ROTA_SUSPENDS int rota_http_finish(rota_http_request *r);
  * sent to HTTP/1.0. */
 ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
 
+/* ---- Other protocols ---- */
+
+/* Makes another protocol of the connection (RFC 9110, section 7.8): replies 101 with the header fields that
+ * were added, and from then on the stream is the handler's, until it returns. `protocol` is in lower
+ * case. For a WebSocket there is rota_websocket_accept.
+ *
+ * Returns 0, -EPROTO (the client did not ask for this protocol, or it speaks HTTP/2 or 1.0), -EALREADY (the
+ * reply has begun), or as rota_http_reply. */
+ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
+                                    rota_stream **ret_stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -197,6 +197,39 @@ int rota_http_finish(rota_http_request *r)
     return err < 0 ? err : send_piece(r, (rota_str){NULL, 0}, true);
 }
 
+/* ---- Another protocol */
+
+/* Whether an element of the list that the field has is `lower`. */
+static bool lists(const rota_http_request *r, const char *name, const char *lower)
+{
+    rota_str list = rota_http_request_header(r, name), element;
+    while (rota__h1_list_next(&list, &element)) {
+        if (rota__str_is(element, lower))
+            return true;
+    }
+    return false;
+}
+
+int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **ret_stream)
+{
+    if (r->state != ROTA__REPLY_NONE)
+        return -EALREADY;
+    if (r->error < 0)
+        return r->error;
+    if (!r->kind->upgrade || rota_str_equal(r->version, "HTTP/1.0") ||
+        !lists(r, "connection", "upgrade") || !lists(r, "upgrade", protocol))
+        return -EPROTO;
+    int err = r->kind->upgrade(r, protocol);
+    if (err < 0) {
+        rota__reply_cut(r, err);
+        return err;
+    }
+    r->status = 101;
+    r->state = ROTA__REPLY_ENDED;
+    *ret_stream = r->stream;
+    return 0;
+}
+
 /* ---- Interim replies */
 
 int rota_http_interim(rota_http_request *r, int status)

@@ -434,11 +434,36 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
     return n;
 }
 
+/* ---- Another protocol */
+
+static int exchange_upgrade(rota_http_request *r, const char *protocol)
+{
+    struct exchange *x = exchange_of(r);
+    int err = keep_head(x);
+    if (err < 0)
+        return err;
+    rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
+    write_field(&x->out, "Connection: ", "Upgrade");
+    write_field(&x->out, "Upgrade: ", protocol);
+    write_added(&x->writer, r->added);
+    err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
+    if (err < 0)
+        return err;
+    struct iovec iov = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    x->c->closing = x->body_over = true;
+    /* Who reads it from now on sees himself when the client goes away. */
+    rota__list_remove(&x->c->common.node);
+    rota__list_init(&x->c->common.node);
+    return output(x->c, &iov, 1, false);
+}
+
 static const struct rota__request_kind exchange_kind = {
     .read = exchange_read,
     .head = exchange_head,
     .send = exchange_send,
     .interim = exchange_interim,
+    .upgrade = exchange_upgrade,
     .cut = exchange_cut,
 };
 

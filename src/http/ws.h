@@ -31,6 +31,7 @@ enum rota__ws_close_code {
     ROTA__WS_PROTOCOL_ERROR = 1002,
     ROTA__WS_UNSUPPORTED = 1003,
     ROTA__WS_NO_CODE = 1005, /* never sent: the close frame was empty */
+    ROTA__WS_CUT_OFF = 1006, /* never sent: the connection ended without one */
     ROTA__WS_BAD_DATA = 1007,
     ROTA__WS_POLICY = 1008,
     ROTA__WS_TOO_BIG = 1009,
