@@ -1,0 +1,189 @@
+/* A chat room: a page, and a WebSocket for each that has it open. What one says, all get to see. */
+#include <rota.h>
+#include <rota/http_server.h>
+#include <rota/websocket.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wschat_page.h"
+
+enum { LATEST = 50, WAITING = 100, NAME = 32, TEXT = 2000 };
+
+/* A line that was said, in as many outboxes as it has references. */
+struct line {
+    size_t refs, len;
+    char text[];
+};
+
+struct member {
+    char name[NAME + 1];
+    rota_websocket *ws;
+    rota_queue *outbox; /* of struct line * */
+    struct member *next;
+};
+
+static struct {
+    struct member *first;
+    struct line *latest[LATEST]; /* a ring; what a newcomer gets to see */
+    size_t said;
+} room;
+
+static void unref(struct line *line)
+{
+    if (line && --line->refs == 0)
+        free(line);
+}
+
+/* A member that does not keep up leaves: nobody waits for it. */
+static void give(struct member *member, struct line *line)
+{
+    line->refs++;
+    if (rota_queue_try_put(member->outbox, &line) < 0) {
+        unref(line);
+        rota_queue_close(member->outbox);
+    }
+}
+
+static void say(const char *name, const char *verb, rota_str words)
+{
+    size_t room_for = strlen(name) + strlen(verb) + words.len + 1;
+    struct line *line = malloc(sizeof *line + room_for);
+    if (!line)
+        return;
+    line->refs = 1;
+    line->len =
+        (size_t)snprintf(line->text, room_for, "%s%s%.*s", name, verb, (int)words.len, words.ptr);
+    for (struct member *m = room.first; m; m = m->next)
+        give(m, line);
+    struct line **place = &room.latest[room.said++ % LATEST];
+    unref(*place);
+    *place = line;
+}
+
+static void join(struct member *member)
+{
+    for (size_t i = room.said > LATEST ? room.said - LATEST : 0; i < room.said; i++)
+        give(member, room.latest[i % LATEST]);
+    member->next = room.first;
+    room.first = member;
+    say(member->name, " joins", (rota_str){0});
+}
+
+static void leave(struct member *member)
+{
+    struct member **at = &room.first;
+    while (*at != member)
+        at = &(*at)->next;
+    *at = member->next;
+    struct line *line;
+    while (rota_queue_try_get(member->outbox, &line) == 0)
+        unref(line);
+    member->outbox = rota_queue_free(member->outbox);
+    say(member->name, " leaves", (rota_str){0});
+}
+
+/* The two tasks of a member. */
+static int hear(void *arg)
+{
+    struct member *member = arg;
+    rota_websocket_message message;
+    int more;
+    while ((more = rota_websocket_read(member->ws, &message)) > 0)
+        if (message.type == ROTA_WEBSOCKET_TEXT)
+            say(member->name, ": ", message.bytes);
+    rota_queue_close(member->outbox);
+    return more;
+}
+
+static int tell(void *arg)
+{
+    struct member *member = arg;
+    struct line *line;
+    int err;
+    while ((err = rota_queue_get(member->outbox, &line)) == 0) {
+        err = rota_websocket_write(member->ws, ROTA_WEBSOCKET_TEXT, line->text, line->len);
+        unref(line);
+        if (err < 0)
+            break;
+    }
+    rota_websocket_close(member->ws, 1001, NULL);
+    return err == ROTA_ECLOSED ? 0 : err;
+}
+
+static int chat(rota_http_request *r)
+{
+    static unsigned guests;
+    ROTA_AUTO(rota_websocket) ws = NULL;
+    rota_websocket_options options = {.message = TEXT};
+    int err = rota_websocket_accept(r, &options, &ws);
+    if (err < 0)
+        return err == -EPROTO ? 0 : err; /* it has been answered */
+    struct member member = {.ws = ws};
+    snprintf(member.name, sizeof member.name, "guest %u", ++guests);
+    err = rota_queue_new(WAITING, sizeof(struct line *), &member.outbox);
+    if (err < 0)
+        return err;
+    join(&member);
+    rota_group both = ROTA_GROUP_INIT;
+    rota_group_spawn(&both, hear, &member);
+    rota_group_spawn(&both, tell, &member);
+    err = rota_group_wait(&both);
+    leave(&member);
+    return err;
+}
+
+static int handle(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_str path = rota_http_request_path(r);
+    if (rota_str_equal(path, "/chat"))
+        return chat(r);
+    if (rota_str_equal(path, "/"))
+        return rota_http_reply(r, 200, "text/html; charset=utf-8", page, sizeof page - 1);
+    return rota_http_reply_status(r, 404);
+}
+
+static int serve(void *arg)
+{
+    const int *port = arg;
+    ROTA_AUTO(rota_listener) listener = NULL;
+    int err = rota_tcp_listen("localhost", *port, NULL, &listener);
+    if (err < 0) {
+        fprintf(stderr, "wschat: cannot listen on port %d: %s\n", *port, rota_strerror(err));
+        return err;
+    }
+    printf("http://localhost:%d/\n", rota_listener_port(listener));
+    fflush(stdout);
+    rota_http_serve_options options = {.grace = ROTA_SECOND};
+    ROTA_UNTIL_STOP
+    err = rota_http_serve(&listener, 1, handle, NULL, &options);
+    for (size_t i = 0; i < LATEST; i++)
+        unref(room.latest[i]);
+    return err == -ECANCELED ? 0 : err;
+}
+
+static int usage(FILE *out)
+{
+    fprintf(out, "usage: wschat PORT\n"
+                 "A chat room at http://localhost:PORT/ for browsers, until SIGINT or SIGTERM. "
+                 "With 0 it takes\n"
+                 "a free port; the first line that it prints is the address.\n");
+    return out == stderr ? 2 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return usage(stderr);
+    if (strcmp(argv[1], "--help") == 0)
+        return usage(stdout);
+    char *end;
+    long port = strtol(argv[1], &end, 10);
+    if (end == argv[1] || *end || port < 0 || port > 65535) {
+        fprintf(stderr, "wschat: PORT must be 0 to 65535: %s\n", argv[1]);
+        return 2;
+    }
+    return rota_run(serve, &(int){(int)port}) < 0;
+}
