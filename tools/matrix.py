@@ -68,7 +68,7 @@ class CrossSuite(Suite):
             return f"there is no {' '.join(missing)}"
         sysroot = root / "build-aarch64-sysroot"
         libraries = sysroot / "usr/lib/aarch64-linux-gnu"
-        missing = [p for p in CROSS_PACKAGES if not (libraries / p.replace("-dev", ".a")).exists()]
+        missing = [p for p, library in CROSS_PACKAGES.items() if not (libraries / library).exists()]
         if missing and not fetch_packages(sysroot, missing):
             return f"{' and '.join(missing)} for arm64 cannot be downloaded"
         (sysroot / "cross.ini").write_text(CROSS_FILE.format(sysroot=sysroot))
@@ -98,7 +98,13 @@ endian = 'little'
 """
 
 
-CROSS_PACKAGES = ["liburing-dev", "libnghttp2-dev", "libssl-dev"]
+CROSS_PACKAGES = {
+    "libbrotli-dev": "libbrotlienc.a",
+    "libnghttp2-dev": "libnghttp2.a",
+    "libssl-dev": "libssl.a",
+    "liburing-dev": "liburing.a",
+    "zlib1g-dev": "libz.a",
+}
 
 
 def fetch_packages(sysroot, packages):
