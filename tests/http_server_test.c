@@ -3,9 +3,12 @@
 #include <rota.h>
 #include <rota/http_server.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -843,6 +846,247 @@ TEST(requests_are_logged_and_counted)
     CHECK_INT(counters.open + counters.idle + counters.running, ==, 0);
 }
 
+/* ---- Files */
+
+static void put_file(const char *name, const char *bytes, size_t len)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", test_directory(), name);
+    FILE *f = fopen(path, "w");
+    CHECK(f);
+    CHECK_INT(fwrite(bytes, 1, len, f), ==, len);
+    fclose(f);
+    struct timespec times[] = {{1000000000, 0}, {1000000000, 0}};
+    CHECK_OK(utimensat(AT_FDCWD, path, times, 0));
+}
+
+static void put_directory(const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", test_directory(), name);
+    CHECK_OK(mkdir(path, 0755));
+}
+
+/* root/ with some files, and a secret beside it. */
+static void make_site(void)
+{
+    char link[512];
+    put_file("secret", "secret", 6);
+    put_directory("root");
+    put_directory("root/docs");
+    put_directory("root/empty");
+    put_file("root/a.txt", "0123456789", 10);
+    put_file("root/none", "", 0);
+    put_file("root/.hidden", "hidden", 6);
+    put_file("root/a b&<c>.html", "<p>", 3);
+    put_file("root/docs/index.html", "<h1>Docs</h1>", 13);
+    snprintf(link, sizeof link, "%s/root/escape", test_directory());
+    CHECK_OK(symlink("../secret", link));
+    snprintf(link, sizeof link, "%s/root/inside", test_directory());
+    CHECK_OK(symlink("a.txt", link));
+}
+
+static int from_root(rota_http_request *r, void *root)
+{
+    return rota_http_reply_file(r, root, rota_http_request_path(r));
+}
+
+static rota_http_root *open_root(rota_http_root_options options)
+{
+    char path[512];
+    rota_http_root *root;
+    snprintf(path, sizeof path, "%s/root", test_directory());
+    CHECK_OK(rota_http_root_open(path, &options, &root));
+    return root;
+}
+
+/* Asks for `lines` (a target, and perhaps fields), and gives the reply without ETag and Last-Modified. */
+static struct talk *ask_for(rota_http_root *root, const char *method, const char *target,
+                            const char *fields)
+{
+    static struct talk t;
+    static char request[1000];
+    snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: a\r\n%s\r\n", method, target,
+             fields);
+    t = (struct talk){.handler = from_root, .arg = root, .request = text(request)};
+    talk(&t);
+    return &t;
+}
+
+static void drop_line(struct talk *t, const char *begin)
+{
+    char *from = strstr(t->reply, begin);
+    char *end = from ? strstr(from, "\r\n") + 2 : NULL;
+    if (from)
+        memmove(from, end, strlen(end) + 1);
+}
+
+static void check_file(rota_http_root *root, const char *target, const char *fields,
+                       const char *expected)
+{
+    struct talk *t = ask_for(root, "GET", target, fields);
+    drop_line(t, "ETag: ");
+    drop_line(t, "Last-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\n");
+    CHECK_STR(t->reply, expected);
+}
+
+static void check_status(rota_http_root *root, const char *target, int status)
+{
+    struct talk *t = ask_for(root, "GET", target, "");
+    CHECK_INT(atoi(t->reply + 9), ==, status);
+}
+
+#define FILE_OK(type, length)                                               \
+    "HTTP/1.1 200 OK\r\nContent-Type: " type "\r\nAccept-Ranges: bytes\r\n" \
+    "Content-Length: " #length "\r\n\r\n"
+
+TEST(files_are_served)
+{
+    make_site();
+    rota_http_root *root = open_root((rota_http_root_options){0});
+    check_file(root, "/a.txt", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
+    check_file(root, "/a.txt?x=y", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
+    check_file(root, "/%61.txt", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
+    check_file(root, "/inside", "", FILE_OK("application/octet-stream", 10) "0123456789");
+    check_file(root, "/none", "", FILE_OK("application/octet-stream", 0));
+    check_file(root, "/a%20b&%3cc%3e.html", "", FILE_OK("text/html; charset=utf-8", 3) "<p>");
+    check_file(root, "/docs/", "", FILE_OK("text/html; charset=utf-8", 13) "<h1>Docs</h1>");
+    struct talk *t = ask_for(root, "HEAD", "/a.txt", "");
+    check_has(t, "Content-Length: 10\r\n");
+    CHECK_STR(t->reply + t->len - 4, "\r\n\r\n");
+    t = ask_for(root, "DELETE", "/a.txt", "");
+    check_has(t, "HTTP/1.1 405 ");
+    check_has(t, "Allow: GET, HEAD\r\n");
+    t = ask_for(root, "GET", "/docs?x", "");
+    check_has(t, "HTTP/1.1 301 ");
+    check_has(t, "Location: ./docs/?x\r\n");
+    rota_http_root_free(root);
+}
+
+TEST(nothing_outside_of_the_root_is_served)
+{
+    make_site();
+    static const char *const ways[] = {
+        "/../secret",       "/docs/../../secret",  "/%2e%2e/secret",     "/..%2fsecret", "/escape",
+        "/docs/..%2f..%2f", "/....//secret",       "//../secret",        "/.hidden",     "/docs/..",
+        "/a.txt/",          "/a.txt/../../secret", "/a.txt%00.html",     "/nobody",      "/empty/",
+        "/docs/.",          "/%2e/a.txt",          "/docs/%2e%2e/a.txt", "/..\\secret",  "/%ff"};
+    rota_http_root *root = open_root((rota_http_root_options){0});
+    rota_http_root *all = open_root((rota_http_root_options){.hidden = true});
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        check_status(root, ways[i], 404);
+        if (strcmp(ways[i], "/.hidden") != 0)
+            check_status(all, ways[i], 404);
+    }
+    check_status(all, "/.hidden", 200);
+    rota_http_root_free(root);
+    rota_http_root_free(all);
+}
+
+TEST(conditions_are_kept)
+{
+    make_site();
+    rota_http_root *root = open_root((rota_http_root_options){.cache = ROTA_MINUTE});
+    struct talk *t = ask_for(root, "GET", "/a.txt", "");
+    check_has(t, "Cache-Control: max-age=60\r\n");
+    check_has(t, "Last-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\n");
+    char etag[100], fields[200];
+    CHECK_INT(sscanf(strstr(t->reply, "ETag: "), "ETag: %99s", etag), ==, 1);
+    snprintf(fields, sizeof fields, "If-None-Match: %s\r\n", etag);
+    t = ask_for(root, "GET", "/a.txt", fields);
+    check_has(t, "HTTP/1.1 304 Not Modified\r\n");
+    check_has(t, etag);
+    CHECK_STR(t->reply + t->len - 4, "\r\n\r\n");
+    t = ask_for(root, "GET", "/a.txt", "If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT\r\n");
+    check_has(t, "HTTP/1.1 304 ");
+    t = ask_for(root, "GET", "/a.txt", "If-Modified-Since: Sun, 09 Sep 2001 01:46:39 GMT\r\n");
+    check_has(t, "HTTP/1.1 200 ");
+    t = ask_for(root, "GET", "/a.txt", "If-Match: \"x\"\r\n");
+    check_has(t, "HTTP/1.1 412 ");
+    snprintf(fields, sizeof fields, "Range: bytes=1-2\r\nIf-Range: %s\r\n", etag);
+    check_has(ask_for(root, "GET", "/a.txt", fields), "HTTP/1.1 206 ");
+    check_has(ask_for(root, "GET", "/a.txt", "Range: bytes=1-2\r\nIf-Range: \"x\"\r\n"),
+              "HTTP/1.1 200 ");
+    rota_http_root_free(root);
+}
+
+#define PART(range, length)                                                                      \
+    "HTTP/1.1 206 Partial Content\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: " \
+    "bytes " range "/10\r\nContent-Length: " #length "\r\n\r\n"
+
+TEST(parts_are_served)
+{
+    make_site();
+    rota_http_root *root = open_root((rota_http_root_options){0});
+    check_file(root, "/a.txt", "Range: bytes=1-3\r\n", PART("1-3", 3) "123");
+    check_file(root, "/a.txt", "Range: bytes=7-\r\n", PART("7-9", 3) "789");
+    check_file(root, "/a.txt", "Range: bytes=-2\r\n", PART("8-9", 2) "89");
+    check_file(root, "/a.txt", "Range: lines=1-2\r\n",
+               FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
+    struct talk *t = ask_for(root, "GET", "/a.txt", "Range: bytes=10-\r\n");
+    check_has(t, "HTTP/1.1 416 ");
+    check_has(t, "Content-Range: bytes */10\r\n");
+    char big[1000];
+    memset(big, 'x', sizeof big);
+    put_file("root/big", big, sizeof big);
+    t = ask_for(root, "GET", "/big", "Range: bytes=0-0,-1\r\n");
+    check_has(t, "Content-Type: multipart/byteranges; boundary=");
+    check_has(t, "Content-Range: bytes 0-0/1000\r\n\r\nx\r\n--");
+    check_has(t, "Content-Range: bytes 999-999/1000\r\n\r\nx\r\n--");
+    size_t length = (size_t)atoi(strstr(t->reply, "Content-Length: ") + 16);
+    CHECK_INT(strlen(strstr(t->reply, "\r\n\r\n") + 4), ==, length);
+    rota_http_root_free(root);
+}
+
+TEST(directories_are_listed_where_that_is_wished)
+{
+    make_site();
+    rota_http_root *root = open_root((rota_http_root_options){.list = true, .index = ""});
+    struct talk *t = ask_for(root, "GET", "/", "");
+    check_has(t, "Content-Type: text/html; charset=utf-8\r\n");
+    check_has(t, "<a href=\"./docs/\">docs/</a>");
+    check_has(t, "<a href=\"./a.txt\">a.txt</a><td>10 B<td>2001-09-09 01:46");
+    check_has(t, "<a href=\"./a%20b%26%3Cc%3E.html\">a b&amp;&lt;c&gt;.html</a>");
+    CHECK(!strstr(t->reply, "hidden"));
+    t = ask_for(root, "GET", "/docs/", "");
+    check_has(t, "<a href=\"../\">");
+    check_has(t, "index.html");
+    rota_http_root_free(root);
+}
+
+/* ---- Events */
+
+static int tell_events(rota_http_request *r, void *arg)
+{
+    int *bad = arg;
+    int err = rota_http_start_events(r);
+    rota_http_event one = {.type = text("news"), .data = text("a\nb"), .id = text("1")};
+    rota_http_event two = {.data = text("c"), .retry = 3 * ROTA_SECOND};
+    rota_http_event broken = {.type = text("a\nb"), .data = text("c")};
+    if (err == 0)
+        err = rota_http_send_event(r, &one);
+    if (err == 0)
+        err = rota_sleep(ROTA_SECOND);
+    *bad = rota_http_send_event(r, &broken);
+    return err < 0 ? err : rota_http_send_event(r, &two);
+}
+
+TEST(events_are_sent_at_once)
+{
+    static struct talk t;
+    int bad = 0;
+    t = (struct talk){.handler = tell_events, .arg = &bad, .stays = true};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    talk(&t);
+    CHECK_INT(bad, ==, -EINVAL);
+    check_has(&t, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n");
+    check_has(&t, "event: news\n");
+    check_has(&t, "data: a\ndata: b\n");
+    check_has(&t, "retry: 3000\n");
+    CHECK_INT(t.first, <, ROTA_SECOND);
+    CHECK_INT(t.took / ROTA_SECOND, ==, 1);
+}
+
 /* ---- Listening */
 
 struct site {
@@ -1028,4 +1272,62 @@ TEST_WITH(a_socket_that_is_closed_cancels_the_handler, .both_backends = true)
     stop.site.options.counters = &stop.counters;
     CHECK_OK(rota_run_with(hang_up_main, &stop, &options));
     CHECK_INT(stop.ended - stop.began, <, ROTA_SECOND);
+}
+
+struct download {
+    struct site site;
+    size_t size;
+    bool is_right;
+};
+
+static int download_file(struct download *d)
+{
+    char path[300];
+    rota_str head;
+    ROTA_AUTO(rota_stream) s = NULL;
+    int err = rota_tcp_connect("127.0.0.1", rota_listener_port(d->site.listeners[0]), NULL, &s);
+    int len = sprintf(path, "GET /%zu HTTP/1.1\r\nHost: a\r\n\r\n", d->size);
+    if (err == 0)
+        err = rota_stream_write(s, path, (size_t)len);
+    if (err == 0)
+        err = rota_stream_read_until(s, text("\r\n\r\n"), 0, &head);
+    char *body = malloc(d->size + 1);
+    if (err == 0)
+        err = rota_stream_read_exact(s, body, d->size);
+    d->is_right = err == 0;
+    for (size_t i = 0; err == 0 && i < d->size; i++)
+        d->is_right &= body[i] == (char)('a' + i % 23);
+    free(body);
+    return err;
+}
+
+static int download_main(void *arg)
+{
+    struct download *d = arg;
+    int err = site_begin(&d->site);
+    if (err == 0)
+        err = download_file(d);
+    site_end(&d->site);
+    return err;
+}
+
+TEST_WITH(files_of_any_size_arrive_whole, .both_backends = true)
+{
+    static const size_t sizes[] = {0, 1, 4096, 16384, 16385, 131072, 131073, 3000000};
+    char *bytes = malloc(3000000), name[50];
+    for (size_t i = 0; i < 3000000; i++)
+        bytes[i] = (char)('a' + i % 23);
+    put_directory("root");
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        sprintf(name, "root/%zu", sizes[i]);
+        put_file(name, bytes, sizes[i]);
+        struct download d = {.size = sizes[i]};
+        rota_http_root *root = open_root((rota_http_root_options){0});
+        d.site.handler = from_root;
+        d.site.arg = root;
+        CHECK_OK(rota_run(download_main, &d));
+        CHECK(d.is_right);
+        rota_http_root_free(root);
+    }
+    free(bytes);
 }

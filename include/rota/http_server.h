@@ -20,8 +20,8 @@
  *     }
  *
  * A handler runs in a task and may suspend anywhere. Whether the request came in the clear or encrypted is
- * all the same to it. It replies once: at once (rota_http_reply), or piece by piece (rota_http_start,
- * rota_http_write).
+ * all the same to it. It replies once: at once (rota_http_reply), piece by piece (rota_http_start,
+ * rota_http_write), or from a file (rota_http_reply_file).
  *
  * What the protocol demands is kept for it: bodies are as long as announced, an answer to HEAD has none, nor
  * has 204 or 304; the rest of a body that it did not read is passed over, or the connection closed; a client that
@@ -203,6 +203,40 @@ ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
  * reply has begun), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
                                     rota_stream **ret_stream);
+
+/* ---- Files ---- */
+
+/* A directory whose files are served; nothing outside of it can be reached, by ".." or symbolic links either. */
+typedef struct rota_http_root rota_http_root;
+
+typedef struct rota_http_root_options {
+    const char *index;   /* the file of a directory; "index.html"; "" for none */
+    bool list;           /* directories without one are listed */
+    bool hidden;         /* names that begin with "." are served, too */
+    rota_time cache;     /* the max-age of Cache-Control; 0: none is sent */
+} rota_http_root_options;
+
+/* Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). Blocks; may be called outside of
+ * tasks. */
+ROTA_API int rota_http_root_open(const char *path, const rota_http_root_options *options,
+                                 rota_http_root **ret_root);
+ROTA_API rota_http_root *rota_http_root_free(rota_http_root *root);
+ROTA_DEFINE_AUTO(rota_http_root, rota_http_root_free);
+
+/* Replies with the file that `path` names below the root: percent-encoded, as rota_http_request_path gives it.
+ * With ETag and Last-Modified, and so with 304 or 412 where the client has conditions; with ranges (206,
+ * 416); directories by their index, a list, or a redirect to the path with "/". GET and HEAD only, else 405. What
+ * is not there is 404, what may not be read 403.
+ *
+ * Returns 0 also for these, or as rota_http_reply. */
+ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str path);
+
+/* ---- Server-sent events (WHATWG HTML, section 9.2) ---- */
+
+/* Begins a reply of events: text/event-stream, not to be cached. */
+ROTA_SUSPENDS int rota_http_start_events(rota_http_request *r);
+/* Sends an event at once. Returns -EINVAL where `type` or `id` has a line end or a NUL, or as rota_http_write. */
+ROTA_SUSPENDS int rota_http_send_event(rota_http_request *r, const rota_http_event *event);
 
 #ifdef __cplusplus
 }

@@ -114,7 +114,7 @@ void rota__reply_cut(rota_http_request *r, int err)
     r->kind->cut(r);
 }
 
-static void count_out(rota_http_request *r, size_t len)
+static void count_out(rota_http_request *r, uint64_t len)
 {
     if (r->has_no_body)
         return;
@@ -134,6 +134,18 @@ static int send_piece(rota_http_request *r, rota_str piece, bool last)
     } else if (err != -EMSGSIZE || last) {
         rota__reply_cut(r, err);
     }
+    return err;
+}
+
+int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
+{
+    if (!r->replied && r->server->options.access)
+        r->replied = rota_now();
+    int err = r->kind->send_file(r, fd, offset, len);
+    if (err == 0)
+        count_out(r, len);
+    else
+        rota__reply_cut(r, err);
     return err;
 }
 

@@ -7,4 +7,7 @@
 /* The client is to see that it does not get the whole reply, because of `err`. */
 void rota__reply_cut(rota_http_request *r, int err);
 
+/* Sends bytes of a file, as part of the body. Only where the kind has a call for it. */
+int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
+
 #endif

@@ -66,7 +66,7 @@ struct rota__request_kind {
     int (*head)(rota_http_request *r, const struct rota__reply_head *head);
     /* Sends it and a piece of the body, with `last` the end, too. Suspends. -EMSGSIZE: other than announced. */
     int (*send)(rota_http_request *r, rota_str piece, bool last);
-    /* Sends `len` bytes of a file, all of the body. Suspends. NULL: by `send`. */
+    /* Sends the head, if it was not yet, and `len` bytes of a file. Suspends. NULL: they go by `send`. */
     int (*send_file)(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
     /* Sends a head of its own, with the fields that were added. Suspends. */
     int (*interim)(rota_http_request *r, int status);

@@ -34,6 +34,7 @@
 #define JOINED 1024
 /* Output of a size for which write_stall is counted anew. */
 #define PIECE ((size_t)128 * 1024)
+#define PIECE_MOST ((size_t)512 * 1024)
 
 struct exchange;
 
@@ -210,6 +211,48 @@ static int exchange_send(rota_http_request *r, rota_str piece, bool last)
     if (piece.len > JOINED)
         return send_apart(x, piece, last);
     return send_joined(x, piece, last);
+}
+
+/* The kernel takes pieces; how many at once depends on how fast the client has been (see PIECE). */
+static int hand_over(struct connection *c, int fd, uint64_t offset, uint64_t len)
+{
+    size_t most = PIECE;
+    int err = 0;
+    while (err == 0 && len > 0) {
+        size_t piece = len < most ? (size_t)len : most;
+        uint64_t began = c->server->ticks;
+        c->common.writing = began + 1;
+        err = rota_stream_send_file(c->stream, fd, (int64_t)offset, (int64_t)piece, NULL);
+        offset += piece;
+        len -= piece;
+        if (c->server->ticks == began && most < PIECE_MOST)
+            most *= 2;
+        else if (c->server->ticks != began && most > PIECE)
+            most /= 2;
+    }
+    c->common.writing = 0;
+    return err;
+}
+
+/* The head is held back, so that it goes out in one piece with the first bytes. */
+static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
+{
+    struct exchange *x = exchange_of(r);
+    struct connection *c = x->c;
+    int some = rota__h1_write_data(&x->writer, len);
+    if (some <= 0)
+        return some;
+    int err = x->out.err < 0 ? x->out.err : await_flusher(c);
+    c->corked = true;
+    rota_stream_cork(c->stream);
+    if (err == 0)
+        err = rota_stream_write(c->stream, x->out.ptr, x->out.len);
+    x->out.len = 0;
+    if (err == 0)
+        err = hand_over(c, fd, offset, len);
+    if (err == 0)
+        err = flush(c);
+    return err < 0 ? failed(c, err) : 0;
 }
 
 static void exchange_cut(rota_http_request *r)
@@ -462,6 +505,7 @@ static const struct rota__request_kind exchange_kind = {
     .read = exchange_read,
     .head = exchange_head,
     .send = exchange_send,
+    .send_file = exchange_send_file,
     .interim = exchange_interim,
     .upgrade = exchange_upgrade,
     .cut = exchange_cut,
