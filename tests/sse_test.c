@@ -75,6 +75,7 @@ static const struct {
     {BYTES("id: 7\n\ndata: a\n\nid: 8\nid: x\0y\ndata: b\n\n"), "message(a)7 message(b)8 "},
     {BYTES("retry: 1500\ndata: a\n\nretry: 2s\nretry: -1\nretry:\ndata: b\n\n"),
      "message(a)+1500 message(b)+1500 "},
+    {BYTES("retry: 5\nretry: 0\ndata: a\n\n"), "message(a)+1 "},
     {BYTES("retry: 99999999999999999999999999\ndata: a\n\n"), "message(a)+99999999999 "},
     {BYTES("Data: a\n data: b\ndatax: c\nfoo\n:data: d\ndata: e:f\n\n"), "message(e:f) "},
     {BYTES("data: \xc3\xa4\x01\x7f\t\n\n"), "message(\xc3\xa4\x01\x7f\t) "},

@@ -46,7 +46,7 @@ static void read_retry(struct rota__sse *sse, rota_str value)
             retry = retry * 10 + (uint64_t)(value.ptr[i] - '0');
     }
     if (value.len)
-        sse->retry = retry;
+        sse->retry = retry ? retry : 1; /* 0 is that nothing was said */
 }
 
 static bool name_is(rota_str name, const char *expected)

@@ -11,7 +11,7 @@ struct rota__sse_event {
     rota_str type;  /* read: "message" where nothing else was said; written: none where empty */
     rota_str data;  /* lines are separated by \n; written: none where the pointer is NULL */
     rota_str id;    /* read: the last one that was given; written: none where the pointer is NULL */
-    uint64_t retry; /* milliseconds; read: the last one that was given; 0: none */
+    uint64_t retry; /* milliseconds, at least 1; read: the last one that was given; 0: none */
 };
 
 struct rota__sse {
