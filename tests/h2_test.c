@@ -558,6 +558,7 @@ static const struct bad_head bad_requests[] = {
     {"8.3.1", H(REQUEST "\nhost "), ROTA__H2_PROTOCOL_ERROR},
     {"8.5", H(":method CONNECT\n" REST), ROTA__H2_PROTOCOL_ERROR},
     {"8.5", H(":method CONNECT"), ROTA__H2_PROTOCOL_ERROR},
+    {"8.5", H(":method CONNECT\n:authority a:1\ncontent-length 0"), ROTA__H2_PROTOCOL_ERROR},
     {"8.5", H(":method CONNECT\n:authority a:x"), ROTA__H2_PROTOCOL_ERROR},
     {"8.1.1", H(REQUEST "\ncontent-length 1"), ROTA__H2_PROTOCOL_ERROR},
     {"8.1.1", H(REQUEST "\ncontent-length x"), ROTA__H2_PROTOCOL_ERROR},
@@ -653,6 +654,7 @@ static bool open_client(struct side *e, struct rota__out *out)
         return false;
     struct rota__h2_head head = get(S("/"));
     put_preface(out, false);
+    put(out, SETTINGS, ACK, 0, S(""));
     if (rota__h2_request(&e->h2, &e->streams[0], &head) == 0 && feed_out(e, out) == 0)
         return true;
     close_side(e);
@@ -754,6 +756,79 @@ TEST(a_broken_frame_ends_the_stream_or_the_connection_as_the_rfc_says)
 {
     for (size_t i = 0; i < COUNT(bad_frames); i++)
         check_bad_frame(&bad_frames[i]);
+}
+
+/* To a client, whose stream 1 is a GET and 3 a HEAD. */
+static const struct {
+    const char *section;
+    rota_str head; /* on the stream, before the frame */
+    struct bad_frame frame;
+} bad_answers[] = {
+    {"5.1.1", H(""), {"", HEADERS, END_HEADERS, 2, H("\x88"), ROTA__H2_PROTOCOL_ERROR, 0}},
+    {"5.1.1", H(""), {"", HEADERS, END_HEADERS, 5, H("\x88"), ROTA__H2_PROTOCOL_ERROR, 0}},
+    {"8.4",
+     H(""),
+     {"", PUSH_PROMISE, END_HEADERS, 1, H("\0\0\0\2\x82"), ROTA__H2_PROTOCOL_ERROR, 0}},
+    {"8.1", H(""), {"", DATA, 0, 1, H("x"), ROTA__H2_PROTOCOL_ERROR, 0}},
+    {"8.1", H(":status 200"), {"", HEADERS, END_HEADERS, 1, H("\x88"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"8.1", H(":status 103"), {"", DATA, 0, 1, H("x"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"8.1.1", H(":status 204"), {"", DATA, 0, 1, H("x"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"8.1.1", H(":status 304"), {"", DATA, 0, 1, H("x"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"8.1.1", H(":status 200"), {"", DATA, 0, 3, H("x"), ROTA__H2_PROTOCOL_ERROR, 3}},
+    {"8.1.1",
+     H(":status 200\ncontent-length 2"),
+     {"", DATA, 0, 1, H("xyz"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"8.1.1",
+     H(":status 200\ncontent-length 2"),
+     {"", DATA, END_STREAM, 1, H("x"), ROTA__H2_PROTOCOL_ERROR, 1}},
+    {"6.5.2", H(""), {"", SETTINGS, 0, 0, H("\0\2\0\0\0\1"), ROTA__H2_PROTOCOL_ERROR, 0}},
+};
+
+TEST(a_broken_answer_ends_the_stream_or_the_connection)
+{
+    for (size_t i = 0; i < COUNT(bad_answers); i++) {
+        const struct bad_frame *bad = &bad_answers[i].frame;
+        struct side e;
+        struct rota__out out;
+        if (!open_client(&e, &out))
+            return;
+        struct rota__h2_head head = get(S("/"));
+        head.method = S("HEAD");
+        int err = rota__h2_request(&e.h2, &e.streams[1], &head);
+        if (bad_answers[i].head.len)
+            put_fields(&out, 0, bad->id, bad_answers[i].head);
+        put(&out, bad->type, bad->flags, bad->id, bad->payload);
+        if (err == 0)
+            err = feed_out(&e, &out);
+        if (err != -ENOMEM &&
+            (sent_code(&e, bad->resets) != bad->code || err != (bad->resets ? 0 : -EBADMSG) ||
+             (bad->resets && !strstr(e.told, ":1 ")) || strstr(e.told, "$")))
+            FAIL("section %s, %zu: code %lld, error %d, told %s", bad_answers[i].section, i,
+                 (long long)sent_code(&e, bad->resets), err, e.told);
+        close_side(&e);
+        rota__out_fini(&out);
+    }
+}
+
+/* Before the server has seen that we want no push. */
+TEST(a_push_that_comes_early_is_refused)
+{
+    struct side e;
+    struct rota__out out = {0};
+    struct rota__h2_head head = get(S("/"));
+    if (!open_side(&e, false, NULL))
+        return;
+    put_preface(&out, false);
+    put(&out, PUSH_PROMISE, END_HEADERS, 1,
+        S("\0\0\0\2\x82\x84\x86\x41\x01"
+          "a"));
+    if (rota__h2_request(&e.h2, &e.streams[0], &head) == 0 && feed_out(&e, &out) == 0) {
+        CHECK_INT(sent_code(&e, 2), !=, -1);
+        CHECK_INT(e.h2.open, ==, 1);
+        CHECK_STR(e.told, "");
+    }
+    close_side(&e);
+    rota__out_fini(&out);
 }
 
 TEST(a_frame_within_a_head_ends_the_connection)
@@ -1469,7 +1544,7 @@ TEST(nothing_is_written_that_a_peer_could_misread)
     struct rota__h2_head head = get(S("/"));
     request(&p, &head);
     if (settle(&p) == 0) {
-        static const struct rota__h2_head bad_answers[] = {
+        static const struct rota__h2_head not_answers[] = {
             {.status = 99},
             {.status = 1000},
             {.status = 101},
@@ -1484,8 +1559,8 @@ TEST(nothing_is_written_that_a_peer_could_misread)
         struct rota__h2 *h2 = &p.server.h2;
         rota_http_field trailer = {S("content-type"), S("x")};
         CHECK_INT(rota__h2_data(h2, &p.server.streams[0], 1, false), ==, -EINVAL);
-        for (size_t i = 0; i < COUNT(bad_answers); i++)
-            CHECK_INT(rota__h2_respond(h2, &p.server.streams[0], &bad_answers[i]), ==, -EINVAL);
+        for (size_t i = 0; i < COUNT(not_answers); i++)
+            CHECK_INT(rota__h2_respond(h2, &p.server.streams[0], &not_answers[i]), ==, -EINVAL);
         CHECK_INT(h2->out.len, ==, 0);
         struct rota__h2_head good = {.status = 200};
         if (rota__h2_respond(h2, &p.server.streams[0], &good) == 0) {

@@ -26,8 +26,7 @@ static bool is_idle(const struct rota__h2 *h2)
     case NGHTTP2_DATA:
         return !h2->payload && !(h2->frame[4] & NGHTTP2_FLAG_END_STREAM);
     case NGHTTP2_HEADERS:
-    case NGHTTP2_CONTINUATION:
-    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_RST_STREAM: /* has a limit of its own */
         return false;
     default:
         return true;

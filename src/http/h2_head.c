@@ -170,8 +170,8 @@ static int check_authority(struct rota__h2 *h2, struct rota__h2_head *head, rota
 
 static int check_target(struct rota__h2 *h2, const struct rota__h2_head *head)
 {
-    if (rota_str_equal(head->method, "CONNECT")) /* section 8.5; libnghttp2 has seen to the rest */
-        return 0;
+    if (rota_str_equal(head->method, "CONNECT")) /* libnghttp2 has seen to the rest (section 8.5) */
+        return head->has_length ? malformed(h2, "CONNECT with a body") : 0;
     if (!rota__url_is_scheme(head->scheme))
         return malformed(h2, "a scheme that is none");
     bool is_star = rota_str_equal(head->target, "*") && rota_str_equal(head->method, "OPTIONS");

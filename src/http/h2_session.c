@@ -361,7 +361,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
 {
     struct rota__h2 *h2 = arg;
     struct rota__h2_stream *s = owner_of(h2, id);
-    if (h2->open)
+    if (id % 2) /* not one that a server wants to push */
         h2->open--;
     if (!s)
         return 0;
