@@ -481,7 +481,7 @@ static int feed_out(struct side *e, struct rota__out *out)
 static int64_t sent_code(const struct side *e, int32_t id)
 {
     const unsigned char *at = (const unsigned char *)e->h2.out.ptr;
-    const unsigned char *end = at + e->h2.out.len;
+    const unsigned char *end = at ? at + e->h2.out.len : NULL;
     int64_t code = -1;
     if (!e->h2.is_server && end - at > 24 && memcmp(at, PREFACE, 24) == 0)
         at += 24;

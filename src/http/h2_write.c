@@ -68,7 +68,7 @@ static int add_fields(struct entries *e, const rota_http_field *fields, size_t c
         return -EMSGSIZE;
     for (size_t i = 0; i < count; i++) {
         rota_str name = fields[i].name, value = trim(fields[i].value);
-        const char *end = value.ptr + value.len;
+        const char *end = value.len ? value.ptr + value.len : NULL;
         if (!name.len || !rota__chars_are(name, ROTA__CHAR_TOKEN) || is_refused(name, value) ||
             (value.len && rota__scan_value(value.ptr, end) != end))
             return -EINVAL;
