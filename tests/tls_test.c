@@ -1239,6 +1239,60 @@ TEST_ALREADY(a_server_shows_the_certificate_of_the_name_that_is_asked_for)
     free_authority();
 }
 
+/* One site trusts strangers, the other anybody; neither knows a protocol. */
+static int choosing_main(void *arg)
+{
+    struct authority stranger = authority_new("Stranger");
+    struct wanted alice = {.subject = "alice", .names = "DNS:alice"};
+    struct identity a = identity_new(&authority, &(struct wanted){"a", "DNS:a.example", 0});
+    struct identity b = identity_new(&authority, &(struct wanted){"b", "DNS:b.example", 0});
+    struct identity good = identity_new(&authority, &alice), bad = identity_new(&stranger, &alice);
+    rota_tls_context *sites[] = {
+        context_with((rota_tls_options){
+            .cert_pem = a.cert_pem, .key_pem = a.key_pem, .ca_pem = stranger.pem}),
+        context_with((rota_tls_options){
+            .cert_pem = b.cert_pem, .key_pem = b.key_pem, .insecure_accept_any_certificate = true}),
+    };
+    rota_tls_options choosing = {.choose = choose_site,
+                                 .choose_arg = sites,
+                                 .alpn = modern,
+                                 .ca_pem = authority.pem,
+                                 .clients = ROTA_TLS_CLIENTS_MUST_IDENTIFY};
+    const char *hosts[] = {"a.example", "b.example"};
+    for (int i = 0; i < 4; i++) {
+        const struct identity *who = i < 2 ? &good : &bad;
+        struct link l =
+            link_with(client_with((rota_tls_options){
+                          .alpn = modern, .cert_pem = who->cert_pem, .key_pem = who->key_pem}),
+                      context_with(choosing));
+        l.host = hosts[i % 2];
+        start(&l);
+        CHECK_INT(l.server_result, ==, i < 2 ? 0 : ROTA_ECERT);
+        if (i < 2) {
+            greet(&l);
+            CHECK_INT(rota_tls_alpn(l.server).len, ==, 2);
+        } else {
+            check_contains(rota_stream_error(l.server), "unknown certificate authority: Stranger");
+        }
+        free_link(&l);
+    }
+    for (int i = 0; i < 2; i++)
+        rota_tls_context_free(sites[i]);
+    identity_free(&a);
+    identity_free(&b);
+    identity_free(&good);
+    identity_free(&bad);
+    authority_free(&stranger);
+    return 0;
+}
+
+TEST_ALREADY(a_chosen_context_lends_its_certificate_and_nothing_else)
+{
+    make_authority();
+    run(choosing_main, NULL);
+    free_authority();
+}
+
 static int identify_main(void *arg)
 {
     struct authority stranger = authority_new("Stranger");

@@ -171,13 +171,26 @@ static int use_identity(SSL_CTX *ctx, const rota_tls_options *o)
 
 /* ---- Names, protocols, versions */
 
+/* SSL_set_SSL_CTX would change also whom the connection trusts, and which protocols it offers. */
+static bool lend_certificate(SSL *ssl, SSL_CTX *lender)
+{
+    STACK_OF(X509) *chain = NULL;
+    X509 *cert = SSL_CTX_get0_certificate(lender);
+    EVP_PKEY *key = SSL_CTX_get0_privatekey(lender);
+    if (!cert || !key)
+        return false;
+    SSL_CTX_get0_chain_certs(lender, &chain);
+    SSL_certs_clear(ssl); /* or one with another kind of key would stay beside it */
+    return SSL_use_cert_and_key(ssl, cert, key, chain, 1);
+}
+
 /* Servers: whose certificate a client gets to see. */
 static int choose_certificate(SSL *ssl, int *alert, void *arg)
 {
     rota_tls_context *context = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     rota_tls_context *chosen = context->choose(context->choose_arg, name);
-    if (chosen && (chosen == context || SSL_set_SSL_CTX(ssl, chosen->ctx)))
+    if (chosen && (chosen == context || lend_certificate(ssl, chosen->ctx)))
         return SSL_TLSEXT_ERR_OK;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_TLSEXT_ERR_ALERT_FATAL;
