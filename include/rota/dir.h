@@ -83,7 +83,7 @@ typedef enum rota_walk_event {
 typedef struct rota_walk_entry {
     rota_walk_event event;
     int error; /* of ROTA_WALK_FAILED: -EACCES, -EIO, ROTA_ELIMIT (too deep), -ENOMEM, -EMFILE, ... */
-    const char *path; /* from where the walk began */
+    const char *path; /* as it can be opened: it begins with that of rota_walk_new */
     const char *name; /* its last part */
     size_t depth;     /* 1: directly in the directory where the walk began */
     uint64_t inode;
