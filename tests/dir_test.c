@@ -522,6 +522,18 @@ TASK_TEST(a_tree_is_removed_with_all_that_is_in_it)
     CHECK(!is_there("outside"));
 }
 
+TASK_TEST(a_directory_that_is_not_named_is_not_emptied)
+{
+    const char *const ways[] = {"t/.", "t/./", "t/a/..", "t/a/..//"};
+    MAKE("t/", "t/a/", "t/.b/", "t/..c");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        CHECK_INT(rota_path_remove_all(in_directory(ways[i])), ==, -EINVAL);
+    CHECK(is_there("t/a"));
+    CHECK_OK(rota_path_remove_all(in_directory("t/.b")));
+    CHECK_OK(rota_path_remove_all(in_directory("t/..c")));
+    CHECK(!is_there("t/.b") && !is_there("t/..c"));
+}
+
 TASK_TEST(a_tree_of_any_depth_is_removed_with_few_descriptors)
 {
     make_chain("t/", 1000);

@@ -58,7 +58,8 @@ ROTA_SUSPENDS int rota_path_rmdir(const char *path);
  * nothing.
  *
  * Cancelled, it returns after some hundred files, and the rest stays. What cannot be removed stays, and its
- * error is returned after the rest was removed. */
+ * error is returned after the rest was removed. -EINVAL: the path ends in "." or ".." or is "/", and
+ * nothing is touched. */
 ROTA_SUSPENDS int rota_path_remove_all(const char *path);
 
 #ifdef __cplusplus

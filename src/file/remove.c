@@ -14,6 +14,7 @@
 #include <rota/path.h>
 
 #include <stdio.h>
+#include <string.h>
 
 #define STEP_NAMES 256
 #define PASSES_MAX 16
@@ -136,10 +137,25 @@ static void end_of_level(struct rota__removal *r)
     level_leave(r);
 }
 
+/* Not "/", ".", "..", however they are reached: those could be emptied, but not removed. */
+static bool is_named(const char *path)
+{
+    size_t end = strlen(path), start;
+    if (end == 0)
+        return true;
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/'; start--)
+        ;
+    bool dots =
+        path[start] == '.' && (end - start == 1 || (end - start == 2 && path[start + 1] == '.'));
+    return end > start && !dots;
+}
+
 static void begin(struct rota__removal *r)
 {
     r->begun = true;
-    int err = remove_name(AT_FDCWD, r->path, 0);
+    int err = is_named(r->path) ? remove_name(AT_FDCWD, r->path, 0) : -EINVAL;
     if (err == -EISDIR)
         err = remove_directory(r, AT_FDCWD, r->path);
     if (err < 0)
