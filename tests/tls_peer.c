@@ -38,6 +38,8 @@ static void set_option(const char *name, char *value)
 {
     if (strcmp(name, "--ca") == 0)
         settings.ca_file = value;
+    else if (strcmp(name, "--ca-path") == 0)
+        settings.ca_path = value;
     else if (strcmp(name, "--crl") == 0)
         settings.crl_file = value;
     else if (strcmp(name, "--cert") == 0)

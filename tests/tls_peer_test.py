@@ -9,6 +9,7 @@ See native.py; TLS_PEER is tls_peer.c.
 
 import contextlib
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -100,9 +101,10 @@ def identity(name):
 class Peer:
     """tls_peer, and the lines that it prints."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, variables=None):
         self.process = subprocess.Popen([PEER, *map(str, arguments)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        env={**os.environ, **(variables or {})})
         self.watchdog = threading.Timer(LIMIT, self.process.kill)
         self.watchdog.start()
 
@@ -305,6 +307,16 @@ def s_client_finds_no_protocol_or_version_in_common():
 
 
 @case
+def nothing_before_tls_1_2_is_spoken():
+    weak = ("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0")
+    with Server() as peer:
+        check("protocol version" in s_client(peer.port, *weak))
+        peer.expect("failed: ", "no TLS version in common")
+    with s_server(*weak) as port, client(port) as peer:
+        peer.expect("failed: ", "no TLS version in common")
+
+
+@case
 def s_client_upgrades_by_starttls():
     with Server("--starttls", "1") as peer:
         check("you said hello" in s_client(peer.port, "-starttls", "smtp", "-verify_hostname", "localhost"))
@@ -452,6 +464,22 @@ def our_client_refuses_s_server_with_a_certificate_that_is_no_good():
             peer.expect("open")
         with client(port, host="127.0.0.2") as peer:
             peer.expect("failed: ")
+
+
+@case
+def without_named_authorities_our_client_trusts_those_of_the_system():
+    directory = path("authorities")
+    directory.mkdir(exist_ok=True)
+    shutil.copy(path("ca.pem"), directory)
+    openssl("rehash", directory)
+    with s_server() as port:
+        for variables, options, answer in (({}, (), "failed: "),
+                                           ({"SSL_CERT_FILE": path("ca.pem")}, (), "open"),
+                                           ({"SSL_CERT_DIR": directory}, (), "open"),
+                                           ({}, ("--ca-path", directory), "open"),
+                                           ({"SSL_CERT_FILE": path("ca.pem")}, ("--ca-path", "/"), "failed: ")):
+            with Peer("client", "localhost", port, *options, variables=variables) as peer:
+                peer.expect(answer)
 
 
 @case
