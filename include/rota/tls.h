@@ -133,7 +133,8 @@ ROTA_SUSPENDS int rota_tls_connect(const char *host, int port, rota_tls_context 
 ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *context,
                                         const char *host);
 
-/* Makes a stream in use an encrypted one, with us as the server. Returns as rota_tls_start_client; -EINVAL where the context has no certificate and no `choose`. */
+/* Makes a stream in use an encrypted one, with us as the server. Returns as rota_tls_start_client; -EINVAL
+ * where the context has no certificate and no `choose`. */
 ROTA_SUSPENDS int rota_tls_start_server(rota_stream *s, rota_tls_context *context);
 
 /* Why the last call of this thread failed that made no object to ask: rota_tls_context_new,
@@ -153,9 +154,9 @@ ROTA_API rota_str rota_tls_alpn(const rota_stream *s);
 /* Whether the handshake went on with an earlier session. */
 ROTA_API bool rota_tls_resumed(const rota_stream *s);
 /* Whether the kernel encrypts what is written (kTLS). rota_stream_send_file then copies nothing, and a
- * write that was interrupted before it sent anything may be repeated. It takes `use_kernel`, a TCP socket directly below, a kernel with
- * CONFIG_TLS (`modprobe tls`), OpenSSL built for it, and a cipher that both know. A peer that asks for new
- * keys on the way ends such a connection. */
+ * write that was interrupted before it sent anything may be repeated. It takes `use_kernel`, a TCP socket
+ * directly below, a kernel with CONFIG_TLS (`modprobe tls`), OpenSSL built for it, and a cipher that both
+ * know. A peer that asks for new keys on the way ends such a connection. */
 ROTA_API bool rota_tls_in_kernel(const rota_stream *s);
 /* The host that the client asked for; NULL if it named none. */
 ROTA_API const char *rota_tls_server_name(const rota_stream *s);

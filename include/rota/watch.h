@@ -53,7 +53,8 @@ typedef struct rota_path_watch_event {
     const char *name; /* in the watched directory; "" for the watched thing itself */
 } rota_path_watch_event;
 
-/* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also: too many of them for this user). */
+/* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also:
+ * too many of them for this user). */
 ROTA_API int rota_path_watch_new(rota_path_watch **ret_watch);
 
 /* Watches a file or directory; symbolic links are followed. Watching the same again changes what is asked for.

@@ -38,8 +38,8 @@ typedef struct rota_workers_options {
  *
  * May be called where there is no loop, usually in main(), and then the first SIGINT cancels the
  * workers' mains, as rota_run does with one; or by a task, which is suspended: cancelling it cancels
- * them. In a ROTA_UNTIL_STOP block it so ends on SIGTERM, too (rota/signal.h). Whatever cancels one main (rota_task_cancel, a signal) cancels all. The first worker that fails
- * cancels the others.
+ * them. In a ROTA_UNTIL_STOP block it so ends on SIGTERM, too (rota/signal.h). Whatever cancels one main
+ * (rota_task_cancel, a signal) cancels all. The first worker that fails cancels the others.
  *
  * Returns the first failure; -ECANCELED or -ETIMEDOUT if workers failed for no other reason than
  * having been cancelled; 0 if none failed; -EINVAL (more than 4096), -ENOMEM, -EAGAIN (no more
