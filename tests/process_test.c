@@ -11,6 +11,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -361,8 +362,10 @@ static int pass_descriptors(void *arg)
     snprintf(script, sizeof script, "cat <&%d; cat <&%d", a[0], b[0]);
     expect(ROTA_SHELL(script), &o, "b\na\n");
     rota_process *p = NULL;
-    rota_process_fd low = {a[0], 2}, twice[] = {{a[0], 7}, {b[0], 7}};
+    rota_process_fd low = {a[0], 2}, high = {a[0], INT_MAX}, twice[] = {{a[0], 7}, {b[0], 7}};
     rota_process_options bad = {.fds = &low, .fd_count = 1};
+    CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &bad, &p), ==, -EINVAL);
+    bad.fds = &high;
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &bad, &p), ==, -EINVAL);
     bad = (rota_process_options){.fds = twice, .fd_count = 2};
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &bad, &p), ==, -EINVAL);

@@ -108,8 +108,8 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC (neither a
  * binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN (no more
  * processes are allowed), -EMFILE, -ENFILE, -EBADF (a given descriptor), -EINVAL (no argument, two
- * descriptors for one number, a number under 3), -ENOMEM, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, or another
- * error of execve(2). */
+ * descriptors for one number, a number under 3 or over the limit of descriptors), -ENOMEM, -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK, or another error of execve(2). */
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
 

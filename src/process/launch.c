@@ -63,9 +63,9 @@ IN_CHILD static _Noreturn void child_fail(struct child *child, enum step step, i
 }
 
 /* The lowest number that the child itself has no use for. */
-IN_CHILD static int child_first_free(const struct rota__launch *launch)
+IN_CHILD static long child_first_free(const struct rota__launch *launch)
 {
-    int last = launch->passed_count ? launch->passed[launch->passed_count - 1].to : 0;
+    long last = launch->passed_count ? launch->passed[launch->passed_count - 1].to : 0;
     return last < 3 ? 3 : last + 1;
 }
 
@@ -73,7 +73,7 @@ IN_CHILD static int child_first_free(const struct rota__launch *launch)
 IN_CHILD static void child_take_descriptors(struct child *child)
 {
     const struct rota__launch *launch = child->launch;
-    int first_free = child_first_free(launch);
+    long first_free = child_first_free(launch);
     long fd = syscall(SYS_fcntl, child->report_fd, F_DUPFD_CLOEXEC, first_free);
     if (fd < 0)
         child_fail(child, STEP_DESCRIPTOR, errno);
