@@ -176,9 +176,7 @@ int main(int argc, char **argv)
         return 1;
     }
     if (args.cert) {
-        rota_tls_options o = {.cert_file = args.cert,
-                              .key_file = args.key,
-                              .alpn = (const char *[]){"http/1.1", NULL}};
+        rota_tls_options o = {.cert_file = args.cert, .key_file = args.key, .alpn = rota_http_alpn};
         err = rota_tls_context_new(&o, &tls);
     }
     if (err < 0) {

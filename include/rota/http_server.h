@@ -1,4 +1,4 @@
-/* http_server: HTTP/1.1, as functions that read a request and write a response. In a library of
+/* http_server: HTTP/1.1 and HTTP/2, as functions that read a request and write a response. In a library of
  * its own (pkg-config rota-http), and not in <rota.h>.
  *
  *     static int hello(rota_http_request *r, void *arg)
@@ -19,9 +19,9 @@
  *         return rota_http_serve(&l, 1, hello, NULL, NULL);   // until cancelled
  *     }
  *
- * A handler runs in a task and may suspend anywhere. Whether the request came in the clear or encrypted is
- * all the same to it. It replies once: at once (rota_http_reply), piece by piece (rota_http_start,
- * rota_http_write), or from a file (rota_http_reply_file).
+ * A handler runs in a task and may suspend anywhere. Whether the request came by HTTP/1.1 or HTTP/2, in the
+ * clear or encrypted, is all the same to it. It replies once: at once (rota_http_reply), piece by piece
+ * (rota_http_start, rota_http_write), or from a file (rota_http_reply_file).
  *
  * What the protocol demands is kept for it: bodies are as long as announced, an answer to HEAD has none, nor
  * has 204 or 304; the rest of a body that it did not read is passed over, or the connection closed; a client that
@@ -80,7 +80,9 @@ typedef void rota_http_access_fn(void *arg, const rota_http_access *access);
 
 /* Zero is the default of each field. Times: ROTA_NEVER is none. */
 typedef struct rota_http_serve_options {
-    rota_tls_context *tls; /* NULL: in the clear */
+    rota_tls_context *
+        tls; /* NULL: in the clear. HTTP/2 is spoken where its `alpn` has "h2" (rota_http_alpn), and
+                              in the clear with clients that begin with it */
 
     size_t
         connections; /* at most so many at once, shared out among the listeners; further ones wait in the
@@ -88,6 +90,7 @@ typedef struct rota_http_serve_options {
     size_t head;   /* bytes of a request's head; 32 KiB: 431 */
     size_t fields; /* header fields of a request; 100: 431 */
     uint64_t body; /* bytes of a request's body; 16 MiB: 413 */
+    size_t streams;     /* requests at once on a connection of HTTP/2; 100 */
 
     rota_time
         head_time;      /* for a head, from its first byte on; 10 s: 408. TLS: the handshake, too */
@@ -133,10 +136,10 @@ ROTA_API rota_str rota_http_request_query(const rota_http_request *r);
 ROTA_API rota_str rota_http_request_authority(const rota_http_request *r);
 /* The value of the first header field of that name, in any case. Its pointer is NULL where there is none. */
 ROTA_API rota_str rota_http_request_header(const rota_http_request *r, const char *name);
-/* All of them, in order. */
+/* All of them, in order. Those of HTTP/2 are in lower case. */
 ROTA_API const rota_http_field *rota_http_request_fields(const rota_http_request *r,
                                                          size_t *ret_count);
-/* "HTTP/1.0" or "HTTP/1.1". */
+/* "HTTP/1.0", "HTTP/1.1" or "HTTP/2". */
 ROTA_API rota_str rota_http_request_version(const rota_http_request *r);
 /* The connection, to ask it for its peer and of TLS; not to be read or written. */
 ROTA_API rota_stream *rota_http_request_stream(const rota_http_request *r);
@@ -210,10 +213,10 @@ ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
 typedef struct rota_http_root rota_http_root;
 
 typedef struct rota_http_root_options {
-    const char *index;   /* the file of a directory; "index.html"; "" for none */
-    bool list;           /* directories without one are listed */
-    bool hidden;         /* names that begin with "." are served, too */
-    rota_time cache;     /* the max-age of Cache-Control; 0: none is sent */
+    const char *index; /* the file of a directory; "index.html"; "" for none */
+    bool list;         /* directories without one are listed */
+    bool hidden;       /* names that begin with "." are served, too */
+    rota_time cache;   /* the max-age of Cache-Control; 0: none is sent */
 } rota_http_root_options;
 
 /* Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). Blocks; may be called outside of

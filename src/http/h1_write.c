@@ -63,11 +63,16 @@ static void add_field(struct rota__out *out, rota_str name, rota_str value)
     out->len += name.len + value.len + 4;
 }
 
-int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value)
+static bool is_field(rota_str name, rota_str value)
 {
     const char *end = value.ptr + value.len;
-    if (!is_all(name, ROTA__CHAR_TOKEN) || is_framing(name) ||
-        (value.len && rota__scan_value(value.ptr, end) != end))
+    return is_all(name, ROTA__CHAR_TOKEN) && !is_framing(name) &&
+           (!value.len || rota__scan_value(value.ptr, end) == end);
+}
+
+int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value)
+{
+    if (!is_field(name, value))
         return -EINVAL;
     add_field(w->out, name, value);
     return w->out->err;
@@ -108,14 +113,34 @@ int rota__h1_write_data(struct rota__h1_writer *w, size_t len)
     return w->out->err < 0 ? w->out->err : 1;
 }
 
+static void write_last_chunk(struct rota__h1_writer *w)
+{
+    if (w->in_chunks)
+        rota__out_add_literal(w->out, "\r\n");
+    rota__out_add_literal(w->out, "0\r\n");
+}
+
+int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str value)
+{
+    if (w->body != ROTA__H1_CHUNKED || w->silent)
+        return 0;
+    if (rota__h1_is_no_trailer(name) || !is_field(name, value))
+        return -EINVAL;
+    if (!w->in_trailers)
+        write_last_chunk(w);
+    w->in_trailers = true;
+    add_field(w->out, name, value);
+    return w->out->err;
+}
+
 int rota__h1_write_end(struct rota__h1_writer *w)
 {
     if (w->left && !w->silent)
         return -EMSGSIZE;
     if (w->body == ROTA__H1_CHUNKED && !w->silent) {
-        if (w->in_chunks)
-            rota__out_add_literal(w->out, "\r\n");
-        rota__out_add_literal(w->out, "0\r\n\r\n");
+        if (!w->in_trailers)
+            write_last_chunk(w);
+        rota__out_add_literal(w->out, "\r\n");
     }
     return w->out->err;
 }

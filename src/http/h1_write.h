@@ -19,7 +19,8 @@ struct rota__h1_writer {
     bool silent;    /* the body is announced but not sent: an answer to HEAD */
     bool bodiless;  /* the status has none: nothing is announced either */
     bool in_chunks; /* a chunk has been begun */
-    uint64_t left;  /* with LENGTH */
+    bool in_trailers;
+    uint64_t left; /* with LENGTH */
 };
 
 /* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
@@ -39,6 +40,10 @@ int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint
 /* Adds what stands before the next `len` bytes of the body, which the caller sends behind it. Returns 1;
  * 0: they are not to be sent; -EMSGSIZE (more than announced), -ENOMEM. */
 int rota__h1_write_data(struct rota__h1_writer *w, size_t len);
+
+/* Adds a field behind the body; after that nothing but more of them, and the end. Left out where the body is not
+ * chunked. Returns 0, -EINVAL (not a name or value, or a field that must not come there), -ENOMEM. */
+int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str value);
 
 /* Ends the body. Returns 0, -EMSGSIZE (less than announced), -ENOMEM. */
 int rota__h1_write_end(struct rota__h1_writer *w);

@@ -63,7 +63,8 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
 {
     if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
         return -EALREADY;
-    return add(r, &r->trailing_end, name, value);
+    rota_str trailer = {name, strlen(name)};
+    return rota__h1_is_no_trailer(trailer) ? -EINVAL : add(r, &r->trailing_end, name, value);
 }
 
 /* ---- The beginning */

@@ -7,7 +7,7 @@
  * timer looks after those that have been running for more than a tick.
  *
  * 1. Connections of HTTP/1.1 are in `idle` or, while a request runs, in `running`, oldest first; or in neither, on
- *    their way in or out.
+ *    their way in or out. Those of HTTP/2, which always read, are in `idle` all the time.
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
@@ -87,7 +87,10 @@ static int start_tls(struct rota__server *server, rota_stream *stream)
 static int speak(struct rota__server *server, rota_stream *stream)
 {
     int err = server->options.tls ? start_tls(server, stream) : 0;
-    return err < 0 ? err : rota__server_h1(server, stream);
+    if (err < 0)
+        return err;
+    bool is_h2 = server->options.tls && rota_str_equal(rota_tls_alpn(stream), "h2");
+    return is_h2 ? rota__server_h2(server, stream) : rota__server_h1(server, stream);
 }
 
 /* What ends a connection is nobody's failure here; the log hook may want to know it, though. */
@@ -122,8 +125,11 @@ static int stop_when_cancelled(void *arg)
     struct rota__server *server = arg;
     rota_sleep(ROTA_NEVER);
     server->stopping = true;
-    rota__list_each (node, &server->idle)
-        rota_task_cancel(rota__container_of(node, struct rota__server_connection, node)->task);
+    rota__list_each (node, &server->idle) {
+        struct rota__server_connection *c =
+            rota__container_of(node, struct rota__server_connection, node);
+        c->stop(c);
+    }
     return 0;
 }
 
@@ -136,6 +142,7 @@ static void set_options(struct rota__server *server, const rota_http_serve_optio
     o->head = o->head ? o->head : (size_t)32 * 1024;
     o->fields = o->fields ? o->fields : 100;
     o->body = o->body ? o->body : 16 * 1024 * 1024;
+    o->streams = o->streams ? o->streams : 100;
     o->head_time = o->head_time ? o->head_time : 10 * ROTA_SECOND;
     o->body_gap = o->body_gap ? o->body_gap : 30 * ROTA_SECOND;
     o->idle = o->idle ? o->idle : 75 * ROTA_SECOND;

@@ -33,7 +33,7 @@ struct rota__server {
     rota_loop *loop;
     struct rota__arena_store blocks;
 
-    struct rota__list idle;    /* connections that wait for a request */
+    struct rota__list idle;    /* connections that wait for a request, and all of HTTP/2 */
     struct rota__list running; /* those of HTTP/1.1 with one, oldest first */
     rota_handle sweep;
     uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
@@ -115,9 +115,9 @@ void rota__request_run(rota_http_request *r);
 /* Replies to what is no request, and tells the access log. `why` is for the client. */
 void rota__request_refuse(rota_http_request *r, int status, const char *why);
 
-/* In idle, or running. */
 struct rota__server_connection {
-    struct rota__list node;
+    struct rota__list node;                          /* in `idle` or `running`, or in neither */
+    void (*stop)(struct rota__server_connection *c); /* for those in `idle`: the server stops */
     rota_task *task;
     rota_stream *stream;
     uint64_t since;   /* tick at which its request began */
@@ -135,5 +135,7 @@ const char *rota__server_date(struct rota__server *server);
 
 /* Serves a connection that speaks HTTP/1.1, or what begins like it. */
 int rota__server_h1(struct rota__server *server, rota_stream *stream);
+/* Serves one that speaks HTTP/2; nothing was read yet. */
+int rota__server_h2(struct rota__server *server, rota_stream *stream);
 
 #endif

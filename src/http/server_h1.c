@@ -16,6 +16,7 @@
  *    reply to that; where its handler suspends first, a task sends it (flush_soon).
  * 4. Frames below a waiting connection are few and small: its stack is most of what an idle one costs. */
 #include "http/h1_write.h"
+#include "http/h2.h"
 #include "http/reply.h"
 
 #include <rota/sync.h>
@@ -173,11 +174,21 @@ static bool more_follows(const struct exchange *x)
            memmem(x->shown.ptr + x->head_len, rest, "\r\n\r\n", 4);
 }
 
+static int write_end(struct exchange *x)
+{
+    for (const struct rota__added *t = x->request.trailing; t; t = t->next) {
+        int err = rota__h1_write_trailer(&x->writer, t->field.name, t->field.value);
+        if (err < 0)
+            return err;
+    }
+    return rota__h1_write_end(&x->writer);
+}
+
 /* `piece` behind what `out` has, and the end behind that. */
 static int send_joined(struct exchange *x, rota_str piece, bool last)
 {
     rota__out_add_str(&x->out, piece);
-    int end = last ? rota__h1_write_end(&x->writer) : 0;
+    int end = last ? write_end(x) : 0;
     if (x->out.err < 0)
         return x->out.err;
     struct iovec iov = {x->out.ptr, x->out.len};
@@ -189,7 +200,7 @@ static int send_joined(struct exchange *x, rota_str piece, bool last)
 static int send_apart(struct exchange *x, rota_str piece, bool last)
 {
     size_t before = x->out.len;
-    int end = last ? rota__h1_write_end(&x->writer) : 0;
+    int end = last ? write_end(x) : 0;
     if (x->out.err < 0)
         return x->out.err;
     struct iovec iov[] = {{x->out.ptr, before},
@@ -686,20 +697,46 @@ static __attribute__((noinline)) void linger(struct connection *c)
     }
 }
 
-static void serve_all(struct connection *c)
+/* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). */
+static __attribute__((noinline)) bool is_h2(struct connection *c, rota_str *bytes)
+{
+    int is = rota__h2_is_preface(*bytes), err = 0;
+    rota_timeout deadline = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&deadline, c->server->options.head_time);
+    while (is == 0 && err == 0) {
+        err = peek_more(c, bytes->len, bytes);
+        if (err == 0)
+            is = rota__h2_is_preface(*bytes);
+    }
+    rota_timeout_end(&deadline);
+    return is > 0;
+}
+
+/* Returns whether the client speaks HTTP/2. */
+static bool serve_all(struct connection *c)
 {
     rota_str bytes;
+    bool is_first = !c->server->options.tls;
     while (!c->closing && !c->server->stopping) {
         rota_timeout idle = ROTA_TIMEOUT_INIT;
         rota_timeout_begin(&idle, c->server->options.idle);
         int err = await_first(c, &bytes);
         rota_timeout_end(&idle);
         if (err < 0)
-            return;
+            return false;
+        if (is_first && *bytes.ptr == 'P' && is_h2(c, &bytes))
+            return true;
+        is_first = false;
         serve_request(c, bytes);
     }
     if (settle(c) == 0 && c->lingers && !c->broken)
         linger(c);
+    return false;
+}
+
+static void stop(struct rota__server_connection *c)
+{
+    rota_task_cancel(c->task);
 }
 
 int rota__server_h1(struct rota__server *server, rota_stream *stream)
@@ -711,9 +748,11 @@ int rota__server_h1(struct rota__server *server, rota_stream *stream)
     struct connection c = {.server = server, .stream = stream};
     c.common.task = rota_task_current();
     c.common.stream = stream;
+    c.common.stop = stop;
     rota__list_init(&c.common.node);
     rota__h1_init(&c.parser, true, &limits, NULL);
-    serve_all(&c);
+    if (serve_all(&c))
+        return rota__server_h2(server, stream);
     rota_handle_cancel(&c.flush_soon);
     rota_task_free(c.flusher);
     return 0;
