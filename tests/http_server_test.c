@@ -1,3 +1,5 @@
+#include "http/coding.h"
+
 #include "harness.h"
 
 #include <rota.h>
@@ -1051,6 +1053,114 @@ TEST(directories_are_listed_where_that_is_wished)
     t = ask_for(root, "GET", "/docs/", "");
     check_has(t, "<a href=\"../\">");
     check_has(t, "index.html");
+    rota_http_root_free(root);
+}
+
+/* ---- Compression */
+
+static void check_decoded(const char *reply, enum rota__coding coding, const char *expected,
+                          size_t len)
+{
+    struct rota__codings codings = {{coding}, 1};
+    struct rota__decoder *decoder;
+    CHECK_OK(rota__decoder_new(&codings, NULL, &decoder));
+    const char *body = strstr(reply, "\r\n\r\n") + 4;
+    rota_str in = {body, (size_t)atoi(strstr(reply, "Content-Length: ") + 16)};
+    char *decoded = calloc(1, len + 1);
+    size_t got = 0;
+    ssize_t n;
+    while (got <= len && (n = rota__decoder_read(decoder, &in, decoded + got, len + 1 - got)) > 0)
+        got += (size_t)n;
+    CHECK_INT(got, ==, len);
+    CHECK_MEM(decoded, expected, len);
+    CHECK_OK(rota__decoder_finish(decoder));
+    rota__decoder_free(decoder);
+    free(decoded);
+}
+
+static int reply_long(rota_http_request *r, void *arg)
+{
+    rota_str *body = arg;
+    rota_http_add_header(r, "ETag", "\"x\"");
+    if (rota_str_equal(rota_http_request_path(r), "/"))
+        return rota_http_reply(r, 200, "text/html", body->ptr, body->len);
+    int err = rota_http_start(r, 200, "text/html", body->len);
+    for (size_t at = 0; err == 0 && at < body->len; at += 1000)
+        err = rota_http_write(r, body->ptr + at, 1000);
+    return err;
+}
+
+TEST(what_is_worth_it_is_compressed_for_who_asks)
+{
+    static struct talk t;
+    char bytes[4000];
+    memset(bytes, 'a', sizeof bytes);
+    rota_str body = {bytes, sizeof bytes};
+    t = (struct talk){.handler = reply_long, .arg = &body, .options = {.compress = true}};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Content-Encoding: gzip\r\n");
+    check_has(&t, "Vary: Accept-Encoding\r\n");
+    check_has(&t, "ETag: W/\"x\"\r\n");
+    check_decoded(t.reply, ROTA__CODING_GZIP, bytes, sizeof bytes);
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip, br\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Content-Encoding: br\r\n");
+    check_decoded(t.reply, ROTA__CODING_BR, bytes, sizeof bytes);
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Vary: Accept-Encoding\r\n");
+    check_has(&t, "Content-Length: 4000\r\n");
+    CHECK(!strstr(t.reply, "Content-Encoding"));
+    t.request = text("HEAD / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Content-Encoding: gzip\r\n");
+    CHECK(!strstr(t.reply, "Content-Length"));
+    t.request = text("GET /pieces HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Transfer-Encoding: chunked\r\n");
+    CHECK_STR(t.reply + t.len - 7, "\r\n0\r\n\r\n");
+    body.len = 10; /* not worth it */
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    talk(&t);
+    check_has(&t, "Content-Length: 10\r\n");
+}
+
+static int announce_wrongly(rota_http_request *r, void *arg)
+{
+    static const char bytes[4000];
+    int *result = arg;
+    int err = rota_http_start(r, 200, "text/html", 2000);
+    *result = rota_http_write(r, bytes, 2001);
+    return err < 0 ? err : rota_http_write(r, bytes, 1999);
+}
+
+TEST(compressed_bodies_are_as_long_as_announced)
+{
+    static struct talk t;
+    int result = 0;
+    t = (struct talk){.handler = announce_wrongly, .arg = &result, .options = {.compress = true}};
+    t.request = text("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    talk(&t);
+    CHECK_INT(result, ==, -EMSGSIZE);
+    CHECK(!strstr(t.reply, "\r\n0\r\n\r\n")); /* cut off */
+}
+
+TEST(files_may_lie_there_compressed)
+{
+    make_site();
+    put_file("root/a.txt.gz", "zipped", 6);
+    put_directory("root/none.gz");
+    rota_http_root *root = open_root((rota_http_root_options){.precompressed = true});
+    struct talk *t = ask_for(root, "GET", "/a.txt", "Accept-Encoding: br, gzip\r\n");
+    check_has(t, "Content-Type: text/plain; charset=utf-8\r\n");
+    check_has(t, "Content-Encoding: gzip\r\n");
+    check_has(t, "Vary: Accept-Encoding\r\n");
+    check_has(t, "\r\n\r\nzipped");
+    t = ask_for(root, "GET", "/a.txt", "");
+    check_has(t, "Vary: Accept-Encoding\r\n");
+    check_has(t, "\r\n\r\n0123456789");
+    check_has(ask_for(root, "GET", "/none", "Accept-Encoding: gzip\r\n"), "Content-Length: 0\r\n");
     rota_http_root_free(root);
 }
 

@@ -87,10 +87,10 @@ typedef struct rota_http_serve_options {
     size_t
         connections; /* at most so many at once, shared out among the listeners; further ones wait in the
                            backlog; 10000 */
-    size_t head;   /* bytes of a request's head; 32 KiB: 431 */
-    size_t fields; /* header fields of a request; 100: 431 */
-    uint64_t body; /* bytes of a request's body; 16 MiB: 413 */
-    size_t streams;     /* requests at once on a connection of HTTP/2; 100 */
+    size_t head;    /* bytes of a request's head; 32 KiB: 431 */
+    size_t fields;  /* header fields of a request; 100: 431 */
+    uint64_t body;  /* bytes of a request's body; 16 MiB: 413 */
+    size_t streams; /* requests at once on a connection of HTTP/2; 100 */
 
     rota_time
         head_time;      /* for a head, from its first byte on; 10 s: 408. TLS: the handshake, too */
@@ -101,6 +101,7 @@ typedef struct rota_http_serve_options {
     rota_time
         grace; /* how long running requests may go on when serving ends; 0: cancelled at once */
 
+    bool compress;      /* gzip or brotli what is worth it, for clients that ask for it */
     const char *server; /* the Server field; NULL: none is sent */
 
     rota_http_access_fn *access;
@@ -184,7 +185,7 @@ ROTA_SUSPENDS int rota_http_start(rota_http_request *r, int status, const char *
 /* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more than was
  * announced; nothing of it is sent), -EINVAL (no reply was begun), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_write(rota_http_request *r, const void *buf, size_t len);
-/* What was written so far goes out now. */
+/* What was written so far goes out now; what is compressed may else wait for more. */
 ROTA_SUSPENDS int rota_http_flush(rota_http_request *r);
 /* A field behind the body, where its length is not announced. Returns as rota_http_add_header. */
 ROTA_API int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value);
@@ -213,10 +214,11 @@ ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
 typedef struct rota_http_root rota_http_root;
 
 typedef struct rota_http_root_options {
-    const char *index; /* the file of a directory; "index.html"; "" for none */
-    bool list;         /* directories without one are listed */
-    bool hidden;       /* names that begin with "." are served, too */
-    rota_time cache;   /* the max-age of Cache-Control; 0: none is sent */
+    const char *index;  /* the file of a directory; "index.html"; "" for none */
+    bool list;          /* directories without one are listed */
+    bool hidden;        /* names that begin with "." are served, too */
+    rota_time cache;    /* the max-age of Cache-Control; 0: none is sent */
+    bool precompressed; /* "x.br" or "x.gz" beside "x" is sent to who takes it */
 } rota_http_root_options;
 
 /* Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). Blocks; may be called outside of

@@ -83,25 +83,37 @@ static int check(const rota_http_request *r, int status)
     return r->error;
 }
 
-static int begin(rota_http_request *r, int status, const char *type, uint64_t length)
+static int begin_head(rota_http_request *r, int status, const char *type, uint64_t length)
+{
+    struct rota__reply_head head = {status, type, ROTA__H1_LENGTH, length};
+    if (length == ROTA_HTTP_UNKNOWN_LENGTH)
+        head.body = ROTA__H1_CHUNKED;
+    if (has_no_body(status))
+        head.body = ROTA__H1_NO_BODY;
+    int err = r->kind->head(r, &head);
+    if (err < 0)
+        return err;
+    r->state = ROTA__REPLY_BEGUN;
+    r->status = status;
+    return 0;
+}
+
+/* With the whole body, or NULL. */
+static int begin(rota_http_request *r, int status, const char *type, uint64_t length,
+                 rota_str *whole)
 {
     int err = check(r, status);
     if (err < 0)
         return err;
     if (type && !is_value((rota_str){type, strlen(type)}))
         return -EINVAL;
-    struct rota__reply_head head = {status, type, ROTA__H1_LENGTH, length};
-    if (length == ROTA_HTTP_UNKNOWN_LENGTH)
-        head.body = ROTA__H1_CHUNKED;
-    if (has_no_body(status))
-        head.body = ROTA__H1_NO_BODY;
-    err = r->kind->head(r, &head);
-    if (err < 0)
-        return err;
-    r->state = ROTA__REPLY_BEGUN;
-    r->status = status;
     r->has_no_body = r->is_head || has_no_body(status);
-    return 0;
+    err = rota__reply_code(r, status, type, length);
+    if (err == 0 && r->encoder && whole)
+        err = rota__reply_encode(r, whole, ROTA__ENCODER_END);
+    if (r->encoder)
+        length = whole && !r->is_head ? whole->len : ROTA_HTTP_UNKNOWN_LENGTH;
+    return err < 0 ? err : begin_head(r, status, type, length);
 }
 
 /* ---- The rest */
@@ -153,10 +165,9 @@ int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_
 int rota_http_reply(rota_http_request *r, int status, const char *type, const void *body,
                     size_t len)
 {
-    int err = begin(r, status, type, len);
-    if (err < 0)
-        return err;
-    return send_piece(r, (rota_str){body, has_no_body(status) ? 0 : len}, true);
+    rota_str piece = {body, has_no_body(status) ? 0 : len};
+    int err = begin(r, status, type, len, &piece);
+    return err < 0 ? err : send_piece(r, piece, true);
 }
 
 int rota_http_reply_status(rota_http_request *r, int status)
@@ -170,7 +181,7 @@ int rota_http_reply_status(rota_http_request *r, int status)
 
 int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length)
 {
-    return begin(r, status, type, length);
+    return begin(r, status, type, length, NULL);
 }
 
 /* Whether the reply can take something more. */
@@ -189,25 +200,34 @@ static int check_begun(const rota_http_request *r)
     return -EINVAL;
 }
 
-int rota_http_write(rota_http_request *r, const void *buf, size_t len)
+static int write_piece(rota_http_request *r, rota_str piece, enum rota__encoder_step step)
 {
+    bool last = step == ROTA__ENCODER_END;
     int err = check_begun(r);
     if (err < 0)
         return err;
     if (has_no_body(r->status))
-        len = 0;
-    return send_piece(r, (rota_str){buf, len}, false);
+        piece.len = 0;
+    if (r->encoder)
+        err = rota__reply_encode(r, &piece, step);
+    if (err < 0 && (err != -EMSGSIZE || last))
+        rota__reply_cut(r, err);
+    return err < 0 ? err : send_piece(r, piece, last);
+}
+
+int rota_http_write(rota_http_request *r, const void *buf, size_t len)
+{
+    return write_piece(r, (rota_str){buf, len}, ROTA__ENCODER_ON);
 }
 
 int rota_http_flush(rota_http_request *r)
 {
-    return rota_http_write(r, NULL, 0);
+    return write_piece(r, (rota_str){"", 0}, ROTA__ENCODER_FLUSH);
 }
 
 int rota_http_finish(rota_http_request *r)
 {
-    int err = check_begun(r);
-    return err < 0 ? err : send_piece(r, (rota_str){NULL, 0}, true);
+    return write_piece(r, (rota_str){"", 0}, ROTA__ENCODER_END);
 }
 
 /* ---- Another protocol */

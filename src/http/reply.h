@@ -2,6 +2,7 @@
 #ifndef ROTA__HTTP_REPLY_H
 #define ROTA__HTTP_REPLY_H
 
+#include "http/coding.h"
 #include "http/server.h"
 
 /* The client is to see that it does not get the whole reply, because of `err`. */
@@ -9,5 +10,14 @@ void rota__reply_cut(rota_http_request *r, int err);
 
 /* Sends bytes of a file, as part of the body. Only where the kind has a call for it. */
 int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
+
+/* Whether a reply of that type and length is one that clients may get compressed, and so has a Vary. */
+bool rota__reply_may_be_coded(const rota_http_request *r, const char *type, uint64_t length);
+/* The best of what is offered, by the request's Accept-Encoding. */
+int rota__reply_choose_coding(const rota_http_request *r, unsigned offered);
+/* Begins to compress the reply, where that is wished and worth it: sets its fields, and `encoder`. */
+int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_t length);
+/* Compresses a piece; it then is what is to be sent. Returns 0, -EMSGSIZE (other than announced), -ENOMEM. */
+int rota__reply_encode(rota_http_request *r, rota_str *piece, enum rota__encoder_step step);
 
 #endif

@@ -18,6 +18,8 @@ int rota_http_send_event(rota_http_request *r, const rota_http_event *event)
     int err = rota__sse_write(&out, &sse);
     if (err == 0)
         err = rota_http_write(r, out.ptr, out.len);
+    if (err == 0 && r->encoder)
+        err = rota_http_flush(r);
     rota__out_fini(&out);
     return err;
 }

@@ -30,6 +30,7 @@ struct serving {
     int64_t modified;
     char etag[64];
     const char *type;
+    const char *coding; /* of what lay there compressed; NULL: none */
 };
 
 /* ---- The bytes */
@@ -76,7 +77,7 @@ static int send_range(const struct serving *f, uint64_t from, uint64_t len)
     rota_http_request *r = f->r;
     if (r->has_no_body || len == 0)
         return 0;
-    if (!r->kind->send_file)
+    if (!r->kind->send_file || r->encoder)
         return send_by_pieces(r, f->fd, from, len);
     return rota__reply_send_file(r, f->fd, from, len);
 }
@@ -193,13 +194,14 @@ static int reply_with(struct serving *f)
     rota_http_request *r = f->r;
     struct rota__validators now = {true, {f->etag, strlen(f->etag)}, f->modified};
     int64_t clock = time(NULL);
-    f->type = rota__type_of(f->name);
-    if (!f->type)
-        f->type = "application/octet-stream";
     enum rota__condition met = rota__condition_check(r->fields, r->count, r->method, &now, clock);
     if (met == ROTA__CONDITION_FAILED)
         return rota_http_reply_status(r, 412);
     add_fields(f);
+    if (f->root->precompressed || rota__reply_may_be_coded(r, f->type, f->size))
+        rota_http_add_header(r, "Vary", "Accept-Encoding");
+    if (f->coding)
+        rota_http_add_header(r, "Content-Encoding", f->coding);
     if (met == ROTA__CONDITION_NOT_MODIFIED)
         return rota_http_reply_status(r, 304);
     return send_file(f, !r->is_head && rota__condition_range(r->fields, r->count, &now, clock));
@@ -341,6 +343,35 @@ static int open_index(struct serving *f, struct stat *ret_st)
     return err;
 }
 
+/* Takes the file beside it instead, where that is there and the client takes it so. */
+static int prefer_compressed(struct serving *f, struct stat *st)
+{
+    static const struct {
+        enum rota__coding coding;
+        const char *ending;
+    } kinds[] = {{ROTA__CODING_BR, ".br"}, {ROTA__CODING_GZIP, ".gz"}};
+    size_t len = strlen(f->name) + 4;
+    char *name = rota_http_alloc(f->r, len);
+    if (!name)
+        return -ENOMEM;
+    for (size_t i = 0; i < 2; i++) {
+        struct stat beside = *st;
+        snprintf(name, len, "%s%s", f->name, kinds[i].ending);
+        if (rota__reply_choose_coding(f->r, 1u << kinds[i].coding) != (int)kinds[i].coding)
+            continue;
+        int err = open_at(f, name, &beside);
+        if (err == -ECANCELED || err == -ETIMEDOUT)
+            return err;
+        if (err == 0 && S_ISREG(beside.st_mode)) {
+            f->coding = rota__coding_name(kinds[i].coding);
+            return 0;
+        }
+        if (err == 0) /* something else has that name */
+            return open_at(f, f->name, st);
+    }
+    return 0;
+}
+
 static int reply_found(struct serving *f, struct stat *st)
 {
     size_t len = strlen(f->name);
@@ -358,6 +389,11 @@ static int reply_found(struct serving *f, struct stat *st)
     }
     if (err == 0 && !S_ISREG(st->st_mode))
         err = -ENOENT;
+    f->type = rota__type_of(f->name);
+    if (!f->type)
+        f->type = "application/octet-stream";
+    if (err == 0 && f->root->precompressed)
+        err = prefer_compressed(f, st);
     return err < 0 ? rota_http_reply_status(f->r, status_of(err)) : reply_with(f);
 }
 

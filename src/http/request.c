@@ -27,6 +27,9 @@ void *rota__request_new(struct rota__server *server, const struct rota__request_
 void rota__request_free(rota_http_request *r)
 {
     struct rota__arena arena = r->arena;
+    if (r->encoder)
+        rota__encoder_free(r->encoder);
+    rota__out_fini(&r->encoded);
     rota__arena_fini(&arena, &r->server->blocks);
 }
 

@@ -103,6 +103,7 @@ int rota_http_root_open(const char *path, const rota_http_root_options *options,
         return -ENOMEM;
     root->list = options->list;
     root->hidden = options->hidden;
+    root->precompressed = options->precompressed;
     root->cache = options->cache;
     root->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int err = root->fd < 0 ? -errno : 0;

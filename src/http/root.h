@@ -9,7 +9,7 @@
 struct rota_http_root {
     int fd;
     char *index; /* NULL: none */
-    bool list, hidden;
+    bool list, hidden, precompressed;
     rota_time cache;
 };
 

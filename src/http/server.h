@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "http/arena.h"
 #include "http/h1.h"
+#include "http/out.h"
 
 #include <rota/http_server.h>
 
@@ -96,6 +97,11 @@ struct rota_http_request {
     int error;                /* of adding a field, or why the reply was cut */
     struct rota__added *added, **added_end;
     struct rota__added *trailing, **trailing_end;
+
+    struct rota__encoder *encoder; /* NULL: the reply is not compressed */
+    struct rota__out encoded;
+    uint64_t
+        left; /* with an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH */
 
     uint64_t bytes_in, bytes_out;
     rota_time began, replied; /* for the access log */
