@@ -5,6 +5,7 @@
 #include "http/h1_write.h"
 
 #include "harness.h"
+#include "refusals.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -260,129 +261,6 @@ TEST(responses_are_read_alike_however_they_are_split)
 
 /* ---- Requests that are refused: what two parsers could understand differently */
 
-struct refusal {
-    const char *rfc; /* 9112 where no other is named */
-    const char *bytes, *expected;
-    size_t len;
-};
-
-#define HEAD "POST / HTTP/1.1\r\nHost: a\r\n"
-#define CHUNKED HEAD "Transfer-Encoding: chunked\r\n\r\n"
-
-static const struct refusal refusals[] = {
-    {"2.2", "GET / HTTP/1.1\nHost: a\n\n", "!400 a line ends with a bare LF"},
-    {"2.2", HEAD "X: y\nZ: 1\r\n\r\n", "!400 a line ends with a bare LF"},
-    {"2.2", HEAD "X: y\r\n\n", "!400"},
-    {"2.2", HEAD "X: a\rb\r\n\r\n", "!400 a CR stands alone"},
-    {"2.2", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no method"},
-    {"2.2", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no method"},
-    {"2.3", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "!505 another version"},
-    {"2.3", "GET / http/1.1\r\nHost: a\r\n\r\n", "!400 no HTTP version"},
-    {"2.3", "GET / HTTP/1.10\r\nHost: a\r\n\r\n", "!400 something behind the version"},
-    {"2.3", "GET / HTTP/1\r\nHost: a\r\n\r\n", "!400"},
-    {"3", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no proper target"},
-    {"3", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no HTTP version"},
-    {"3", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", "!400 something behind the version"},
-    {"3", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no method"},
-    {"3", "GET /\r\n\r\n", "!400 no proper target"},
-    {"3.1", "G{T / HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no method"},
-    {"3.1", "\x80 / HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no method"},
-    {"3.2", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no proper target"},
-    {"3.2", "GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no proper target"},
-    {"3.2", "GET /#part HTTP/1.1\r\nHost: a\r\n\r\n", "!400 no proper target"},
-    {"3.2", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "!400 a target that is none"},
-    {"3.2", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "!400 a target that is none"},
-    {"3.2", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", "!400 the target *"},
-    {"3.2", "GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n", "!400 a target without a proper host"},
-    {"3.2", "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", "!400 a target without a proper host"},
-    {"3.2", "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "!400 target and Host differ"},
-    {"3.2", "GET https://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", "!400 target and Host differ"},
-    {"3.2", "CONNECT b:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "!400 target and Host differ"},
-    {"3.2", "CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", "!400 a target without a proper host"},
-    {"3.2", "GET / HTTP/1.1\r\n\r\n", "!400 no Host"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "!400 more than one Host"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a\r\nhOST: b\r\n\r\n", "!400 more than one Host"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a,b/\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: []\r\n\r\n", "!400 a Host that is none"},
-    {"3.2", "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", "!400 a Host that is none"},
-    {"5.1", HEAD "Content-Length : 5\r\n\r\nhello", "!400 space before a colon"},
-    {"5.1", HEAD "Transfer-Encoding\t: chunked\r\n\r\n", "!400 space before a colon"},
-    {"5.1", HEAD "No colon\r\n\r\n", "!400 space before a colon"},
-    {"5.1", HEAD "Nocolon\r\n\r\n", "!400 a field without a proper name"},
-    {"5.1", HEAD ": x\r\n\r\n", "!400 a field without a name"},
-    {"5.1", HEAD "X\0: y\r\n\r\n", "!400 a field without a proper name",
-     sizeof(HEAD "X\0: y\r\n\r\n") - 1},
-    {"5.1", HEAD "(X): y\r\n\r\n", "!400 a field without a"},
-    {"5.2", HEAD "X: y\r\n z\r\n\r\n", "!400 a folded line"},
-    {"5.2", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", "!400 a folded line"},
-    {"5.2", HEAD "X: y\r\n\tContent-Length: 5\r\n\r\n", "!400 a folded line"},
-    {"9110 5.5", HEAD "X: a\0b\r\n\r\n", "!400 a control character",
-     sizeof(HEAD "X: a\0b\r\n\r\n") - 1},
-    {"9110 5.5", HEAD "X: a\x7f\r\n\r\n", "!400 a control character"},
-    {"9110 5.5", HEAD "X: a\x0b\r\n\r\n", "!400 a control character"},
-    {"6.1", HEAD "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-     "!400 Content-Length beside"},
-    {"6.1", HEAD "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-     "!400 Content-Length beside"},
-    {"6.1", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-     "!400 Transfer-Encoding in HTTP/1.0"},
-    {"6.1", HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-     "!400 more than one Transfer-Encoding"},
-    {"6.1", HEAD "Transfer-Encoding: chunked, chunked\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1", HEAD "Transfer-Encoding: chunked, gzip\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1", HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n", "!501 a transfer coding"},
-    {"6.1", HEAD "Transfer-Encoding: gzip\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1", HEAD "Transfer-Encoding: identity\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1", HEAD "Transfer-Encoding:\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1", HEAD "Transfer-Encoding: chunked;q=1\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.1",
-     HEAD "Transfer-Encoding: \x0b"
-          "chunked\r\n\r\n",
-     "!400 a control character"},
-    {"6.1", HEAD "Transfer-Encoding: xchunked\r\n\r\n", "!400 a Transfer-Encoding that"},
-    {"6.2", HEAD "Content-Length: 5\r\nContent-Length: 5\r\n\r\n",
-     "!400 more than one Content-Length"},
-    {"6.2", HEAD "Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
-     "!400 more than one Content-Length"},
-    {"6.2", HEAD "Content-Length: 5, 5\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length: +5\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length: -5\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length: 5 5\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length: 0x5\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length: 5.0\r\n\r\n", "!400 a Content-Length that is no number"},
-    {"6.2", HEAD "Content-Length:\r\n\r\n", "!400 an empty Content-Length"},
-    {"6.2", HEAD "Content-Length: 9223372036854775808\r\n\r\n", "!400 a Content-Length beyond"},
-    {"6.2", HEAD "Content-Length: 18446744073709551621\r\n\r\n", "!400 a Content-Length beyond"},
-    {"7.1", CHUNKED "g\r\n", "chunked keep>!400 a chunk without a size"},
-    {"7.1", CHUNKED "\r\n", "chunked keep>!400 a chunk without a size"},
-    {"7.1", CHUNKED " 5\r\n", "chunked keep>!400 a chunk without a size"},
-    {"7.1", CHUNKED "-5\r\n", "chunked keep>!400 a chunk without a size"},
-    {"7.1", CHUNKED "0x5\r\n", "chunked keep>!400 a chunk size with something in it"},
-    {"7.1", CHUNKED "5 \r\n", "chunked keep>!400 a chunk size with something in it"},
-    {"7.1", CHUNKED "5\n", "chunked keep>!400 a chunk size with something in it"},
-    {"7.1", CHUNKED "5\rhello", "chunked keep>!400 a CR stands alone"},
-    {"7.1", CHUNKED "8000000000000000\r\n", "chunked keep>!400 a chunk beyond all measure"},
-    {"7.1", CHUNKED "10000000000000001\r\n", "chunked keep>!400 a chunk beyond all measure"},
-    {"7.1", CHUNKED "1\r\nxy\r\n", "chunked keep>[x]!400 a chunk that is longer"},
-    {"7.1", CHUNKED "1\r\nx\n0\r\n\r\n", "chunked keep>[x]!400 a chunk that is longer"},
-    {"7.1", CHUNKED "1\r\nx\r0\r\n\r\n", "chunked keep>[x]!400 a chunk that is longer"},
-    {"7.1.1", CHUNKED "1;a\nb\r\n", "chunked keep>!400 a chunk size with something in it"},
-    {"7.1.1", CHUNKED "1;a\rb\r\n", "chunked keep>!400 a CR stands alone"},
-    {"7.1.2", CHUNKED "0\r\nX : y\r\n\r\n", "chunked keep>!400 space before a colon"},
-    {"7.1.2", CHUNKED "0\r\nX: y\n\r\n", "chunked keep>!400 a line ends with a bare LF"},
-    {"9110 6.5.1", CHUNKED "0\r\nContent-Length: 5\r\n\r\n", "chunked keep>!400 a trailer that"},
-    {"9110 6.5.1", CHUNKED "0\r\nTransfer-Encoding: x\r\n\r\n", "chunked keep>!400 a trailer that"},
-    {"9110 9.3.6", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 1\r\n\r\n",
-     "!400 CONNECT with a body"},
-    {"9110 10.1.1", HEAD "Expect: tea\r\n\r\n", "!417 an expectation"},
-};
-
-/* What comes before the refusal is not compared when `expected` begins with it: only from there. */
 static void check_refusal(const struct refusal *f)
 {
     size_t len = f->len ? f->len : strlen(f->bytes);

@@ -1,6 +1,7 @@
 #include "http/coding.h"
 
 #include "harness.h"
+#include "refusals.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -596,6 +597,55 @@ TEST(a_body_that_stops_coming_is_given_up)
     CHECK_INT(result, ==, -ETIMEDOUT);
     check_has(&t, "HTTP/1.1 408 ");
     CHECK_INT(t.took / ROTA_SECOND, >=, 30);
+}
+
+/* ---- What two parsers could understand differently */
+
+struct seen {
+    bool smuggled;
+    rota_http_counters counters;
+};
+
+static int look(rota_http_request *r, void *arg)
+{
+    struct seen *seen = arg;
+    rota_str body;
+    seen->smuggled |= rota_str_equal(rota_http_request_path(r), "/smuggled");
+    int err = rota_http_request_body(r, 0, &body);
+    return err < 0 ? err : rota_http_reply(r, 200, NULL, "", 0);
+}
+
+/* A request is refused with its status, what follows is not looked at, and the connection ends. */
+static void check_refused(const struct refusal *f, size_t capacity)
+{
+    static const char more[] = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    static struct talk t;
+    struct seen seen = {0};
+    size_t len = f->len ? f->len : strlen(f->bytes);
+    char *bytes = malloc(len + sizeof more);
+    memcpy(bytes, f->bytes, len);
+    strcpy(bytes + len, more);
+    t = (struct talk){.handler = look, .arg = &seen, .capacity = capacity};
+    t.request = (rota_str){bytes, len + strlen(more)};
+    talk(&t);
+    const char *status = strrchr(f->expected, '!');
+    CHECK(status);
+    if (seen.smuggled)
+        FAIL("RFC %s, %s: the next request was served", f->rfc, f->bytes);
+    if (t.len && atoi(t.reply + 9) != atoi(status + 1))
+        FAIL("RFC %s, %s:\n%s", f->rfc, f->bytes, t.reply);
+    if (t.len)
+        check_has(&t, "Connection: close\r\n");
+    CHECK(!t.len || !strstr(t.reply + 9, "HTTP/1.1 "));
+    free(bytes);
+}
+
+TEST_WITH(what_could_be_understood_differently_is_refused, .seconds = 60, .without_faults = true)
+{
+    for (size_t i = 0; i < COUNT(refusals); i++) {
+        check_refused(&refusals[i], 0);
+        check_refused(&refusals[i], 1);
+    }
 }
 
 /* ---- Handlers */

@@ -201,12 +201,14 @@ int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_bod
 /* What a handler that failed, or forgot to, has to say to the client. */
 static int status_for(const rota_http_request *r, int err)
 {
-    if (err == ROTA_ELIMIT && r->body_error == err)
+    if (err != r->body_error)
+        return 500;
+    if (r->body_status)
+        return r->body_status;
+    if (err == ROTA_ELIMIT)
         return 413;
-    if (err == -ETIMEDOUT && r->body_error == err)
+    if (err == -ETIMEDOUT)
         return 408;
-    if (err == ROTA_EPROTOCOL && r->body_error == err)
-        return 400;
     return 500;
 }
 

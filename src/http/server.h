@@ -88,7 +88,8 @@ struct rota_http_request {
     size_t count;
     const rota_http_field *trailers;
     size_t trailer_count;
-    int body_error; /* of reading the body: final */
+    int body_error;  /* of reading the body: final */
+    int body_status; /* that says so to the client; 0: the usual one */
 
     enum rota__reply_state state;
     bool is_head, is_connect; /* the method */

@@ -459,8 +459,10 @@ static ssize_t read_body(struct exchange *x, void *buf, size_t len)
         if (x->ahead || rota__h1_direct(&x->c->parser))
             return read_here(x, buf, len);
         int event = next_of_body(x);
-        if (event == -EBADMSG)
+        if (event == -EBADMSG) {
+            x->request.body_status = x->c->parser.status;
             return x->c->parser.status == 413 ? ROTA_ELIMIT : ROTA_EPROTOCOL;
+        }
         if (event < 0)
             return event;
         x->body_over = event == ROTA__H1_END;
