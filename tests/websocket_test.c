@@ -511,6 +511,31 @@ TASK_TEST(deflated_messages_are_limited_by_what_they_become)
     return 0;
 }
 
+static int write_noise(void *arg)
+{
+    static char noise[100000];
+    uint64_t x = 1;
+    for (size_t i = 0; i < sizeof noise; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        noise[i] = (char)(x >> 56);
+    }
+    return rota_websocket_write(arg, ROTA_WEBSOCKET_BINARY, noise, sizeof noise);
+}
+
+TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longer)
+{
+    rota_websocket_options options = {.message = 100000};
+    struct sockets s = pair_with(0, &(struct rota__ws_deflate_terms){0}, &options);
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, write_noise, s.client);
+    rota_websocket_message m;
+    CHECK_INT(rota_websocket_read(s.server, &m), ==, 1);
+    CHECK_INT(m.bytes.len, ==, 100000);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    free_pair(&s);
+    return 0;
+}
+
 TASK_TEST(deflated_text_has_to_be_utf8_too)
 {
     struct rota__ws_deflate_terms terms = {0};

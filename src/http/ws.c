@@ -128,8 +128,16 @@ static int parse_head(struct rota__ws *ws, const unsigned char *bytes, size_t le
     return 1;
 }
 
+/* Deflate makes what it cannot compress longer, by 5 bytes for each block of it, which are 128 bytes and more. What
+ * becomes of a message is for whoever inflates it to limit. */
+static uint64_t limit_of(const struct rota__ws *ws, bool compressed)
+{
+    return compressed && ws->limit < INT64_MAX ? ws->limit + ws->limit / 16 + 64 : ws->limit;
+}
+
 static int check_data(struct rota__ws *ws, const struct head *head)
 {
+    bool compressed = ws->message ? ws->compressed : head->rsv1;
     if (head->opcode > ROTA__WS_BINARY)
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "an unknown kind of frame");
     if ((head->opcode == ROTA__WS_CONTINUATION) != (ws->message != 0))
@@ -137,7 +145,7 @@ static int check_data(struct rota__ws *ws, const struct head *head)
                       ws->message ? "a message within another" : "a continuation of nothing");
     if (head->rsv1 && (!ws->compresses || ws->message))
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a reserved bit is set");
-    if (head->len > ws->limit - ws->total)
+    if (head->len > limit_of(ws, compressed) - ws->total)
         return refuse(ws, ROTA__WS_TOO_BIG, "a message over the limit");
     return 0;
 }

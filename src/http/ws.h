@@ -46,7 +46,8 @@ struct rota__ws {
     enum { ROTA__WS_AT_FRAME, ROTA__WS_AT_PAYLOAD, ROTA__WS_CLOSED, ROTA__WS_BROKEN } state;
     bool is_server;  /* reads masked frames, writes unmasked ones */
     bool compresses; /* permessage-deflate was agreed on: RSV1 has a meaning (RFC 7692) */
-    uint64_t limit;  /* bytes of a message, before it is inflated */
+    uint64_t
+        limit; /* bytes of a message; some more where it is deflated, as what does not compress grows */
 
     /* The message. */
     int message; /* TEXT or BINARY; 0 between messages */
