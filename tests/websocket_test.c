@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -452,6 +454,24 @@ TASK_TEST(a_connection_that_just_ends_is_cut_off)
     CHECK_INT(rota_websocket_close_code(scene.ws), ==, 1006);
     CHECK_INT(rota_websocket_close(scene.ws, 0, NULL), ==, ROTA_ETRUNCATED);
     free_scene(&scene);
+    return 0;
+}
+
+TASK_TEST(a_connection_that_is_reset_is_cut_off)
+{
+    int ends[2];
+    rota_stream *s;
+    rota_websocket_message m;
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    CHECK_OK(rota_stream_from_fd(ends[0], &s));
+    rota_websocket *ws = socket_on(s, true, NULL, NULL);
+    CHECK_OK(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "never read", 10));
+    close(ends[1]);
+    CHECK_INT(rota_websocket_read(ws, &m), ==, -ECONNRESET);
+    CHECK_INT(rota_websocket_read(ws, &m), ==, -ECONNRESET);
+    CHECK_INT(rota_websocket_close_code(ws), ==, 1006);
+    CHECK_INT(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
+    rota_websocket_free(ws);
     return 0;
 }
 

@@ -365,6 +365,22 @@ static int look(rota_websocket *ws, rota_str bytes, size_t *wanted,
     }
 }
 
+/* An error of the connection ends it; one of the caller's, or want of memory, does not. */
+static int cut_off(rota_websocket *ws, int err)
+{
+    switch (err) {
+    case -ECANCELED:
+    case -ETIMEDOUT:
+    case -EBUSY:
+    case -ENOMEM:
+    case -ENOBUFS:
+    case ROTA_ENOTASK:
+        return err;
+    default:
+        return finish(ws, ROTA__WS_CUT_OFF, (rota_str){"", 0}, err);
+    }
+}
+
 int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
 {
     size_t wanted = 1;
@@ -372,9 +388,9 @@ int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
         rota_str bytes;
         ssize_t n = wait_for_bytes(ws, wanted, &bytes);
         if (n < 0)
-            return (int)n;
+            return cut_off(ws, (int)n);
         if ((size_t)n < wanted)
-            return finish(ws, ROTA__WS_CUT_OFF, (rota_str){"", 0}, ROTA_ETRUNCATED);
+            return cut_off(ws, ROTA_ETRUNCATED);
         int found = look(ws, bytes, &wanted, ret_message);
         if (found != 0)
             return found;
