@@ -9,7 +9,7 @@
 
 #include "wschat_page.h"
 
-enum { LATEST = 50, WAITING = 100, NAME = 32, TEXT = 2000 };
+enum { LATEST = 50, WAITING = 1000, NAME = 32, TEXT = 2000 };
 
 /* A line that was said, in as many outboxes as it has references. */
 struct line {
@@ -21,6 +21,7 @@ struct member {
     char name[NAME + 1];
     rota_websocket *ws;
     rota_queue *outbox; /* of struct line * */
+    rota_group tasks;
     struct member *next;
 };
 
@@ -36,13 +37,13 @@ static void unref(struct line *line)
         free(line);
 }
 
-/* A member that does not keep up leaves: nobody waits for it. */
+/* A member that does not keep up has to leave: nobody waits for it. */
 static void give(struct member *member, struct line *line)
 {
     line->refs++;
     if (rota_queue_try_put(member->outbox, &line) < 0) {
         unref(line);
-        rota_queue_close(member->outbox);
+        rota_group_cancel(&member->tasks);
     }
 }
 
@@ -116,20 +117,19 @@ static int chat(rota_http_request *r)
 {
     static unsigned guests;
     ROTA_AUTO(rota_websocket) ws = NULL;
-    rota_websocket_options options = {.message = TEXT};
+    rota_websocket_options options = {.message = TEXT, .closing = ROTA_SECOND};
     int err = rota_websocket_accept(r, &options, &ws);
     if (err < 0)
         return err == -EPROTO ? 0 : err; /* it has been answered */
-    struct member member = {.ws = ws};
+    struct member member = {.ws = ws, .tasks = ROTA_GROUP_INIT};
     snprintf(member.name, sizeof member.name, "guest %u", ++guests);
     err = rota_queue_new(WAITING, sizeof(struct line *), &member.outbox);
     if (err < 0)
         return err;
     join(&member);
-    rota_group both = ROTA_GROUP_INIT;
-    rota_group_spawn(&both, hear, &member);
-    rota_group_spawn(&both, tell, &member);
-    err = rota_group_wait(&both);
+    rota_group_spawn(&member.tasks, hear, &member);
+    rota_group_spawn(&member.tasks, tell, &member);
+    err = rota_group_wait(&member.tasks);
     leave(&member);
     return err;
 }
