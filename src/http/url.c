@@ -10,10 +10,12 @@ static rota_str slice(const char *from, const char *to)
     return (rota_str){from, (size_t)(to - from)};
 }
 
-/* The first of the characters in `stops`, or `end`. */
-static const char *find_any(const char *at, const char *end, const char *stops)
+#define BIT(c) (UINT64_C(1) << ((c)-32))
+
+/* The first of the characters in `stops`, a sum of their bits, or `end`. */
+static inline const char *find_any(const char *at, const char *end, uint64_t stops)
 {
-    while (at < end && !(*at && strchr(stops, *at)))
+    while (at < end && !((unsigned char)(*at - 32) < 64 && stops & BIT(*at)))
         at++;
     return at;
 }
@@ -48,9 +50,13 @@ static bool encodes(const char *at, const char *end)
 /* Whether all of it may stand in a URL as it is. */
 static bool is_encoded(rota_str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        const char *at = s.ptr + i;
-        if (!rota__char_is(*at, ROTA__CHAR_TARGET) || (*at == '%' && !encodes(at, s.ptr + s.len)))
+    if (!s.len)
+        return true;
+    const char *at = s.ptr, *end = at + s.len;
+    if (rota__scan_target(at, end) != end)
+        return false;
+    while ((at = memchr(at, '%', (size_t)(end - at)))) {
+        if (!encodes(at++, end))
             return false;
     }
     return true;
@@ -141,8 +147,8 @@ static int parse_authority(rota_str text, struct rota__url *url)
     }
     if (at < end && !rota__url_is_authority(slice(at, end)))
         return -EINVAL;
-    const char *name_end = at < end && *at == '[' ? find_any(at, end, "]") : at;
-    const char *host_end = find_any(name_end, end, ":");
+    const char *name_end = at < end && *at == '[' ? find_any(at, end, BIT(']')) : at;
+    const char *host_end = find_any(name_end, end, BIT(':'));
     url->host = slice(at, host_end);
     if (host_end == end)
         return 0;
@@ -154,7 +160,7 @@ int rota__url_parse(rota_str text, struct rota__url *ret_url)
 {
     struct rota__url url = {0};
     const char *at = text.ptr, *end = at + text.len;
-    const char *colon = find_any(at, end, ":/?#");
+    const char *colon = find_any(at, end, BIT(':') | BIT('/') | BIT('?') | BIT('#'));
     if (colon < end && *colon == ':') {
         url.scheme = slice(at, colon);
         if (!rota__url_is_scheme(url.scheme))
@@ -164,17 +170,17 @@ int rota__url_parse(rota_str text, struct rota__url *ret_url)
     }
     if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
         const char *authority = at + 2;
-        at = find_any(authority, end, "/?#");
+        at = find_any(authority, end, BIT('/') | BIT('?') | BIT('#'));
         int err = parse_authority(slice(authority, at), &url);
         if (err < 0)
             return err;
     }
     const char *path = at;
-    at = find_any(at, end, "?#");
+    at = find_any(at, end, BIT('?') | BIT('#'));
     url.path = slice(path, at);
     if (at < end && *at == '?') {
         const char *query = at + 1;
-        at = find_any(query, end, "#");
+        at = find_any(query, end, BIT('#'));
         url.query = slice(query, at);
     }
     if (at < end)
