@@ -1,3 +1,7 @@
+#include "http/client.h"
+#include "http/h2.h"
+#include "net/net.h"
+
 #include "certificates.h"
 #include "harness.h"
 
@@ -1344,4 +1348,513 @@ TEST(a_body_is_saved_whole_or_not_at_all)
 {
     struct setting t = {.script.replies = {OK}};
     run(&t, saved);
+}
+
+/* ---- HTTP/2: a server without a socket of its own */
+
+struct h2_server {
+    rota_listener *listener;
+    rota_task *task;
+    rota_tls_context *tls;
+    int port, connections, requests, most, busy, refused;
+};
+
+struct h2_request {
+    struct rota__h2_stream s;
+    char path[64];
+    size_t length; /* of the body that came */
+    size_t left;   /* of the answer's body */
+    bool ended, answered;
+};
+
+struct h2_connection {
+    struct h2_server *server;
+    struct rota__h2 h2;
+    struct h2_request requests[64];
+};
+
+static void h2_answer(struct h2_connection *c, struct h2_request *r)
+{
+    char length[32];
+    bool big = strcmp(r->path, "/big") == 0;
+    if (strcmp(r->path, "/never") == 0)
+        return;
+    if (strcmp(r->path, "/refused") == 0 && c->server->refused++ == 0) {
+        c->server->busy--;
+        rota__h2_drop(&c->h2, &r->s, ROTA__H2_REFUSED_STREAM);
+        return;
+    }
+    if (strcmp(r->path, "/reset") == 0) {
+        c->server->busy--;
+        rota__h2_drop(&c->h2, &r->s, ROTA__H2_INTERNAL_ERROR);
+        return;
+    }
+    r->left = big ? 500000 : strcmp(r->path, "/none") == 0 ? 0 : 5;
+    snprintf(length, sizeof length, "%zu", r->length);
+    rota_http_field fields[] = {{{"x-length", 8}, {length, strlen(length)}}};
+    struct rota__h2_head head = {.status = 200,
+                                 .fields = fields,
+                                 .count = 1,
+                                 .end = !r->left,
+                                 .has_length = !big,
+                                 .length = r->left};
+    CHECK_OK(rota__h2_respond(&c->h2, &r->s, &head));
+    r->answered = true;
+}
+
+static void h2_write_bodies(struct h2_connection *c)
+{
+    static const char text[16384] = "hello";
+    for (int i = 0; i < 64; i++) {
+        struct h2_request *r = &c->requests[i];
+        while (r->answered && r->left) {
+            size_t piece = r->left < sizeof text ? r->left : sizeof text;
+            ssize_t n = rota__h2_data(&c->h2, &r->s, piece, piece == r->left);
+            if (n < 0 || c->h2.out.err < 0)
+                break;
+            rota__out_add(&c->h2.out, text, (size_t)n);
+            r->left -= (size_t)n;
+        }
+        if (r->answered && !r->left && r->s.is_taken) {
+            rota__h2_drop(&c->h2, &r->s, ROTA__H2_NO_ERROR);
+            c->server->busy--;
+        }
+    }
+}
+
+static void h2_event(struct h2_connection *c, int event, const struct rota__h2_item *item)
+{
+    struct h2_request *r = (struct h2_request *)item->stream;
+    if (event == ROTA__H2_HEAD) {
+        for (r = c->requests; r->s.is_taken; r++)
+            ;
+        *r = (struct h2_request){.ended = false};
+        rota__h2_take(&c->h2, &r->s, item);
+        snprintf(r->path, sizeof r->path, "%.*s", (int)item->head.target.len,
+                 item->head.target.ptr);
+        c->server->requests++;
+        if (++c->server->busy > c->server->most)
+            c->server->most = c->server->busy;
+        if (strcmp(r->path, "/leave") == 0)
+            rota__h2_shut_down(&c->h2);
+    } else if (event == ROTA__H2_DATA) {
+        r->length += item->data.len;
+        rota__h2_consumed(&c->h2, &r->s, item->data.len);
+    } else if (event == ROTA__H2_END) {
+        h2_answer(c, r);
+    } else if (event == ROTA__H2_RESET) {
+        c->server->busy--;
+        rota__h2_drop(&c->h2, &r->s, ROTA__H2_NO_ERROR);
+    }
+}
+
+static int h2_converse(struct h2_connection *c, rota_stream *s)
+{
+    for (;;) {
+        struct rota__h2_item item;
+        rota_str bytes = {"", 0};
+        size_t used;
+        h2_write_bodies(c);
+        int err = c->h2.out.err;
+        if (err == 0 && c->h2.out.len)
+            err = rota_stream_write(s, c->h2.out.ptr, c->h2.out.len);
+        c->h2.out.len = 0;
+        if (err < 0 || rota_stream_peek(s, 1, &bytes) <= 0)
+            return err;
+        int event;
+        do {
+            event = rota__h2_next(&c->h2, rota_now(), bytes, &used, &item);
+            if (event < 0)
+                return event;
+            h2_event(c, event, &item);
+            bytes = (rota_str){bytes.ptr + used, bytes.len - used};
+            rota_stream_skip(s, used);
+        } while (event != ROTA__H2_MORE);
+    }
+}
+
+static int h2_handle(rota_stream *s, void *arg)
+{
+    struct h2_server *server = arg;
+    server->connections++;
+    if (server->tls && rota_tls_start_server(s, server->tls) < 0)
+        return 0;
+    struct h2_connection *c = calloc(1, sizeof *c);
+    struct rota__h2_limits limits = {.streams = 20};
+    c->server = server;
+    if (rota__h2_init(&c->h2, true, &limits) == 0)
+        h2_converse(c, s);
+    for (int i = 0; i < 64; i++)
+        rota__h2_drop(&c->h2, &c->requests[i].s, ROTA__H2_CANCEL);
+    rota__h2_fini(&c->h2);
+    free(c);
+    return 0;
+}
+
+static int h2_serve(void *arg)
+{
+    struct h2_server *server = arg;
+    return rota_serve(server->listener, h2_handle, server, NULL);
+}
+
+static void h2_start(struct h2_server *server)
+{
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &server->listener));
+    server->port = rota_listener_port(server->listener);
+    CHECK_OK(rota_spawn(h2_serve, server, &server->task));
+}
+
+static void h2_stop(struct h2_server *server)
+{
+    rota_task_free(server->task);
+    rota_listener_free(server->listener);
+}
+
+struct h2_ask {
+    struct setting *t;
+    const char *url;
+    rota_http_fetch_options options;
+    int result;
+    size_t len;
+};
+
+static int h2_fetch(void *arg)
+{
+    struct h2_ask *a = arg;
+    rota_http_response *r = NULL;
+    a->result = rota_http_fetch(a->t->session, a->url, &a->options, &r);
+    if (a->result < 0)
+        fprintf(stderr, "%s\n", rota_http_error());
+    if (a->result == 0) {
+        CHECK(rota_str_equal(rota_http_response_version(r), "HTTP/2"));
+        a->len = rota_http_body(r).len;
+    }
+    rota_http_response_free(r);
+    return 0;
+}
+
+static const char *h2_url(const struct h2_server *server, const char *path, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s://127.0.0.1:%d%s", server->tls ? "https" : "http", server->port, path);
+    return buf;
+}
+
+static void multiplexed(struct setting *t)
+{
+    struct h2_server server = {0};
+    char url[80], big[80];
+    enum { N = 50 };
+    struct h2_ask asks[N];
+    h2_start(&server);
+    h2_url(&server, "/", url, sizeof url);
+    h2_url(&server, "/big", big, sizeof big);
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        for (int i = 0; i < N; i++) {
+            asks[i] = (struct h2_ask){.t = t, .url = i % 10 ? url : big};
+            rota_group_spawn(&g, h2_fetch, &asks[i]);
+        }
+        CHECK_OK(rota_group_wait(&g));
+    }
+    for (int i = 0; i < N; i++) {
+        if (asks[i].result < 0)
+            FAIL("%d: %s", i, rota_strerror(asks[i].result));
+        CHECK_INT(asks[i].len, ==, i % 10 ? 5 : 500000);
+    }
+    CHECK_INT(server.connections, ==, 1);
+    CHECK_INT(server.requests, ==, N);
+    CHECK_INT(server.most, >, 1);
+    CHECK_INT(server.most, <=, 20);
+    rota_sleep(16 * ROTA_SECOND);
+    struct h2_ask late = {.t = t, .url = url};
+    h2_fetch(&late);
+    CHECK_INT(late.result, ==, 0);
+    CHECK_INT(server.connections, ==, 2); /* the first one had been idle for too long */
+    h2_stop(&server);
+}
+
+TEST(requests_share_a_connection_of_HTTP_2_as_far_as_the_server_lets_them)
+{
+    struct setting t = {.options = {.version = ROTA_HTTP_2_DIRECTLY, .connections = 1}};
+    run(&t, multiplexed);
+}
+
+static void h2_bodies(struct setting *t)
+{
+    struct h2_server server = {0};
+    char url[80], reset[80], refused[80], never[80], none[80], leave[80];
+    static char large[200000];
+    rota_http_response *r = NULL;
+    h2_start(&server);
+    h2_url(&server, "/", url, sizeof url);
+    h2_url(&server, "/reset", reset, sizeof reset);
+    h2_url(&server, "/refused", refused, sizeof refused);
+    h2_url(&server, "/never", never, sizeof never);
+    h2_url(&server, "/none", none, sizeof none);
+    h2_url(&server, "/leave", leave, sizeof leave);
+    memset(large, 'x', sizeof large);
+    CHECK_OK(rota_http_fetch(t->session, url,
+                             &(rota_http_fetch_options){.body.bytes = {large, sizeof large}}, &r));
+    CHECK(rota_str_equal(rota_http_response_header(r, "X-Length"), "200000"));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    r = rota_http_response_free(r);
+    CHECK_INT(server.connections, ==, 1);
+    CHECK_OK(rota_http_fetch(t->session, none, NULL, &r));
+    CHECK_INT(rota_http_body(r).len, ==, 0);
+    r = rota_http_response_free(r);
+    CHECK_INT(rota_http_fetch(t->session, reset, NULL, &r), ==, ROTA_ETRUNCATED);
+    CHECK(strstr(rota_http_error(), "the server broke it off"));
+    CHECK_INT(server.connections, ==, 1);
+    CHECK_INT(
+        rota_http_fetch(t->session, never, &(rota_http_fetch_options){.total = ROTA_SECOND}, &r),
+        ==, -ETIMEDOUT);
+    CHECK_OK(rota_http_fetch(t->session, url, &(rota_http_fetch_options){.stream = true}, &r));
+    char buf[3];
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 3);
+    r = rota_http_response_free(r); /* the stream is reset, the connection goes on */
+    CHECK_INT(server.connections, ==, 1);
+    CHECK_OK(
+        rota_http_fetch(t->session, refused, &(rota_http_fetch_options){.method = "POST"}, &r));
+    r = rota_http_response_free(r); /* sent again: the server had said that it did nothing */
+    CHECK_INT(server.refused, ==, 2);
+    CHECK_INT(server.connections, ==, 1);
+    CHECK_OK(rota_http_fetch(t->session, leave, NULL, &r));
+    r = rota_http_response_free(r);
+    CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(server.connections, ==, 2);
+    h2_stop(&server);
+}
+
+TEST(streams_of_HTTP_2_end_without_each_other)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_bodies);
+}
+
+static void agreed(struct setting *t)
+{
+    struct authority authority = authority_new("Test Authority");
+    struct identity identity = identity_new(&authority, &(struct wanted){0});
+    struct h2_server server = {0};
+    rota_tls_context *client;
+    char url[80];
+    enum { N = 10 };
+    struct h2_ask asks[N];
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.cert_pem = identity.cert_pem,
+                                                      .key_pem = identity.key_pem,
+                                                      .alpn = rota_http_alpn},
+                                  &server.tls));
+    CHECK_OK(rota_tls_context_new(
+        &(rota_tls_options){.ca_pem = authority.pem, .alpn = rota_http_alpn}, &client));
+    h2_start(&server);
+    h2_url(&server, "/", url, sizeof url);
+    rota_http_session_free(t->session);
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.tls = client, .proxy = ""},
+                                   &t->session));
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        for (int i = 0; i < N; i++) {
+            asks[i] = (struct h2_ask){.t = t, .url = url};
+            rota_group_spawn(&g, h2_fetch, &asks[i]);
+        }
+        CHECK_OK(rota_group_wait(&g));
+    }
+    for (int i = 0; i < N; i++)
+        CHECK_INT(asks[i].result, ==, 0);
+    CHECK_INT(server.connections, ==,
+              1); /* the others waited to see what the first one would agree on */
+    t->session = rota_http_session_free(t->session);
+    h2_stop(&server);
+    rota_tls_context_free(client);
+    rota_tls_context_free(server.tls);
+    identity_free(&identity);
+    authority_free(&authority);
+}
+
+TEST_WITH(HTTP_2_is_spoken_where_ALPN_agrees_on_it, .without_faults = true)
+{
+    struct setting t = {0};
+    run(&t, agreed);
+}
+
+/* ---- Names */
+
+static int lookups;
+
+static int look_up_here(const char *host, rota_address *ret_addresses, size_t max)
+{
+    lookups++;
+    if (strcmp(host, "nobody.example") == 0)
+        return ROTA_ENOHOST;
+    if (strcmp(host, "later.example") == 0)
+        return ROTA_EDNS;
+    return rota__address_parse("127.0.0.1", 0, &ret_addresses[0]) < 0 ? ROTA_EDNS : 1;
+}
+
+static void named(struct setting *t)
+{
+    char url[80];
+    rota_http_response *r = NULL;
+    int (*before)(const char *, rota_address *, size_t) = rota__lookup;
+    rota__lookup = look_up_here;
+    snprintf(url, sizeof url, "http://Here.Example:%d/", t->script.port);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+        r = rota_http_response_free(r);
+        rota_sleep(i == 0 ? 6 * ROTA_SECOND : 20 * ROTA_SECOND);
+    }
+    CHECK_INT(lookups, ==, 3);
+    CHECK(strstr(t->script.seen, "\r\nHost: Here.Example:"));
+    CHECK_INT(rota_http_fetch(t->session, "http://nobody.example/", NULL, &r), ==, ROTA_ENOHOST);
+    CHECK(strstr(rota_http_error(), "looking up the address of nobody.example:80: "));
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_RESOLVING);
+    CHECK_INT(rota_http_fetch(t->session, "http://later.example/", NULL, &r), ==, ROTA_EDNS);
+    rota__lookup = before;
+}
+
+TEST(addresses_are_kept_for_a_while)
+{
+    struct setting t = {.options.keep_alive = ROTA_SECOND,
+                        .options.dns_cache = 5 * ROTA_SECOND,
+                        .script.replies = {OK}};
+    run(&t, named);
+}
+
+/* ---- Whatever happens, nobody gets another's bytes */
+
+static uint32_t dice;
+
+static uint32_t roll(uint32_t sides)
+{
+    dice = dice * 1664525u + 1013904223u;
+    return (dice >> 8) % sides;
+}
+
+/* Answers with what was asked for; late, in pieces, cut short, or with more behind it. */
+static int answer_somehow(rota_stream *s, void *arg)
+{
+    rota_str head;
+    while (rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head) == 0) {
+        char path[64] = "", reply[400];
+        sscanf(head.ptr, "GET %63s ", path);
+        size_t len = strlen(path);
+        int n = roll(3) ? snprintf(reply, sizeof reply,
+                                   "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", len, path)
+                        : snprintf(reply, sizeof reply,
+                                   "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+                                   "chunked\r\n\r\n3\r\n%.3s\r\n%zx\r\n%s\r\n0\r\n\r\n",
+                                   path, len - 3, path + 3);
+        uint32_t fate = roll(12);
+        if (fate == 0)
+            return 0;
+        if (fate == 1)
+            n = (int)roll((uint32_t)n);
+        if (fate == 2)
+            n += snprintf(reply + n, sizeof reply - (size_t)n,
+                          "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        for (int sent = 0; sent < n;) {
+            int piece = 1 + (int)roll(80);
+            if (piece > n - sent || fate == 2)
+                piece = n - sent;
+            if (rota_stream_write(s, reply + sent, (size_t)piece) < 0)
+                return 0;
+            sent += piece;
+            if (roll(2))
+                rota_sleep(roll(100) * ROTA_MILLISECOND);
+        }
+        if (fate == 1)
+            return 0;
+        if (fate == 3) {
+            rota_sleep(roll(500) * ROTA_MILLISECOND);
+            rota_stream_write(s, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 42);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int serve_somehow(void *arg)
+{
+    return rota_serve(arg, answer_somehow, NULL, NULL);
+}
+
+struct storm {
+    rota_http_session *session;
+    int port, answers;
+};
+
+static void ask_somehow(struct storm *storm, int number)
+{
+    char url[100], path[40];
+    rota_http_response *r = NULL;
+    int err = 0;
+    snprintf(path, sizeof path, "/%d/%u", number, roll(1000000));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", storm->port, path);
+    rota_http_fetch_options options = {.stream = roll(3) == 0};
+    ROTA_TIMEOUT ((1 + roll(400)) * ROTA_MILLISECOND) {
+        err = rota_http_fetch(storm->session, url, &options, &r);
+        if (err == 0 && options.stream && roll(2))
+            err = rota_http_read_all(r, 0);
+    }
+    if (err == 0 && rota_http_body(r).len) {
+        /* What a server says in the moment in which it is asked passes for its answer; it cannot be told apart. */
+        if (strcmp(rota_http_body(r).ptr, "evil") != 0)
+            CHECK_STR(rota_http_body(r).ptr, path);
+        storm->answers++;
+    }
+    rota_http_response_free(r);
+}
+
+static int ask_often(void *arg)
+{
+    static int numbers;
+    int number = ++numbers;
+    for (int i = 0; i < 20; i++) {
+        ask_somehow(arg, number);
+        if (roll(3) == 0)
+            rota_sleep(roll(300) * ROTA_MILLISECOND);
+    }
+    return 0;
+}
+
+static int storm_main(void *arg)
+{
+    struct storm storm = {0};
+    rota_listener *l;
+    rota_task *server;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &l));
+    storm.port = rota_listener_port(l);
+    CHECK_OK(rota_spawn(serve_somehow, l, &server));
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.connections = 4, .proxy = ""},
+                                   &storm.session));
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        for (int i = 0; i < 10; i++)
+            rota_group_spawn(&g, ask_often, &storm);
+        rota_group_wait(&g);
+    }
+    CHECK_INT(storm.answers, >, 20);
+    CHECK_INT(storm.session->open, <=, 4);
+    CHECK(rota__list_empty(&storm.session->hungry));
+    size_t idle = 0;
+    rota__list_each (node, &storm.session->idle)
+        idle++;
+    CHECK_INT(storm.session->open, ==, idle);
+    rota_sleep(20 * ROTA_SECOND);
+    CHECK_INT(storm.session->open, ==, 0);
+    CHECK_INT(storm.session->keepers, ==, 0);
+    rota_http_session_free(storm.session);
+    rota_task_free(server);
+    rota_listener_free(l);
+    return 0;
+}
+
+TEST_WITH(in_a_storm_of_deadlines_and_broken_answers_no_place_is_lost, .without_faults = true)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        rota_loop_options options = rota_test_options(seed);
+        dice = (uint32_t)seed;
+        CHECK_OK(rota_run_with(storm_main, NULL, &options));
+    }
 }

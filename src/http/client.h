@@ -42,6 +42,8 @@ struct rota__http_progress {
     bool reused;
     int status;
     rota_time began, total, ends;
+    rota_time now; /* the clock, if nobody has waited since it was read: */
+    bool is_now;
     rota_time times[ROTA__HTTP_PHASES]; /* since `began`; -1 */
 
     rota_timeout scope; /* the earlier of `ends` and what the phase may take */
@@ -54,6 +56,7 @@ struct rota__http_progress {
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };
 
+rota_time rota__http_clock(struct rota__http_progress *p);
 void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
 /* The request has ended, with `err`; the phase stays the one that failed. */
 void rota__http_done(struct rota__http_progress *p, int err);
@@ -129,7 +132,6 @@ struct rota_http_session {
     size_t keepers;
     rota_event gone; /* the last keeper has ended */
     rota_handle watch, expiry;
-    rota_time watched; /* what was idle before that is watched */
     struct rota__cookie_jar jar;
     rota_http_field
         head[ROTA__H1_FIELDS]; /* of a head that is being read; nobody suspends meanwhile */
@@ -149,8 +151,9 @@ int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret
 /* ---- Connections (client_keeper.c) ---- */
 
 struct rota__http_kind {
-    const char *name;
-    /* Sends the call's request and receives the head of its answer. */
+    /* The keeper of an open connection, until it is to be closed. */
+    void (*keep)(struct rota__http_conn *conn);
+    /* Sends the call's request and receives the head of its answer. If it fails, the connection is still the caller's. */
     int (*exchange)(struct rota__http_conn *conn, struct rota__http_call *call,
                     rota_http_response **ret_response);
     /* Reads from the body as it came; at its end, and only then, 0, and the connection has been given back. */
@@ -159,7 +162,7 @@ struct rota__http_kind {
     void (*drop)(rota_http_response *r);
 };
 
-extern const struct rota__http_kind rota__http_h1;
+extern const struct rota__http_kind rota__http_h1, rota__http_h2;
 
 struct rota__http_conn {
     rota_http_session *session; /* this and the origin until the keeper has ended */
@@ -172,15 +175,21 @@ struct rota__http_conn {
     const struct rota__http_kind *kind; /* NULL: not connected yet */
     bool is_idle, is_over;
     bool reused;
-    bool watching;   /* the keeper is inside a read */
-    rota_event turn; /* the keeper's */
-    rota_event news; /* connected, or failed, or bytes have come */
-    rota_time idle_since;
+    bool watching;        /* the keeper is inside a read */
+    rota_event turn;      /* the keeper's */
+    rota_event news;      /* connected, or failed, or bytes have come */
+    rota_time idle_since; /* 0: since this turn */
 
     struct rota__http_progress *starter; /* whose phases these are while it connects */
     rota_http_phase failed_in;
     int err;
     char why[ROTA__HTTP_WHY];
+
+    /* of HTTP/2 */
+    struct rota__http_shared *shared; /* while it is open */
+    size_t users;                     /* who have taken it; one, but of what is shared */
+    size_t reserved;                  /* of those, who have not asked yet */
+    bool is_leaving;                  /* it takes no more requests */
 
     /* of HTTP/1.1 */
     struct rota__h1 h1;
@@ -201,6 +210,13 @@ void rota__http_conn_close(struct rota__http_conn *conn);
 void rota__http_conn_end(struct rota__http_conn *conn);
 void rota__http_conn_unref(struct rota__http_conn *conn);
 
+/* The keeper has opened it: who waits for it may go on. */
+void rota__http_conn_opened(struct rota__http_conn *conn);
+/* A keeper that watches while the connection is idle. */
+void rota__http_keep_watching(struct rota__http_conn *conn);
+/* Requests that a shared connection may take now. */
+size_t rota__http_h2_free(const struct rota__http_conn *conn);
+
 /* In the keeper's task: makes conn->stream and conn->kind. Returns 0 or an error, with words in conn->why. */
 int rota__http_connect(struct rota__http_conn *conn);
 
@@ -214,10 +230,16 @@ void rota__http_origins_fini(rota_http_session *session);
 /* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that has served. */
 int rota__http_pool_take(struct rota__http_call *call, bool fresh,
                          struct rota__http_conn **ret_conn);
-/* Its exchange has ended at the end of the answer. */
+/* Its exchange is over, and has left it in order. */
 void rota__http_pool_put(struct rota__http_conn *conn);
+/* There was no exchange, or it has failed. */
+void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked);
+/* It takes no more requests; those that it has go on. */
+void rota__http_pool_unshare(struct rota__http_conn *conn);
 /* A place has become free: who waits is served. */
 void rota__http_pool_serve(rota_http_session *session);
+/* A shared connection takes more requests: who waits for it is served. */
+void rota__http_pool_serve_shared(struct rota__http_conn *conn);
 /* Takes the connection out of the pool. */
 void rota__http_pool_forget(struct rota__http_conn *conn);
 /* Sends away all who wait, ends all connections. */
@@ -276,8 +298,9 @@ struct rota__http_call {
     struct rota__http_source source;
     bool has_body;
 
-    bool moved; /* to another origin: what was meant for the first one is not sent */
-    bool began; /* bytes of an answer have come */
+    bool moved;   /* to another origin: what was meant for the first one is not sent */
+    bool began;   /* bytes of an answer have come */
+    bool refused; /* the server has said that it did nothing */
     int redirects;
     struct rota__http_hop *hops, *last_hop;
 };
@@ -340,8 +363,6 @@ struct rota__http_head {
     rota_str reason, version;
     const rota_http_field *fields;
     size_t count;
-    const char *bytes; /* where the slices above lie */
-    size_t len;
     bool has_length, bodiless;
     uint64_t length;
     size_t behind; /* bytes that have come behind it */

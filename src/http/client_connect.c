@@ -78,7 +78,8 @@ static int tls_context(rota_http_session *session, rota_tls_context **ret_contex
         return 0;
     }
     if (!session->own_tls) {
-        rota_tls_options options = {.alpn = rota_http_alpn + 1,
+        bool only_h1 = session->options.version == ROTA_HTTP_1_1;
+        rota_tls_options options = {.alpn = rota_http_alpn + only_h1,
                                     .insecure_accept_any_certificate = session->pins};
         int err = rota_tls_context_new(&options, &session->own_tls);
         if (err < 0)
@@ -189,6 +190,12 @@ static int connect_somewhere(struct rota__http_conn *conn)
     return err < 0 ? fail(conn, err, NULL) : 0;
 }
 
+static bool speaks_h2(const struct rota__http_conn *conn)
+{
+    return conn->session->options.version == ROTA_HTTP_2_DIRECTLY ||
+           (conn->origin->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
+}
+
 int rota__http_connect(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
@@ -202,6 +209,6 @@ int rota__http_connect(struct rota__http_conn *conn)
     if (err == 0 && o->secure)
         err = check_pin(conn);
     if (err == 0)
-        conn->kind = &rota__http_h1;
+        conn->kind = speaks_h2(conn) ? &rota__http_h2 : &rota__http_h1;
     return err;
 }

@@ -6,7 +6,8 @@
  *
  * 1. One deadline holds for all of it.
  * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
- *    the method allows it (RFC 9110, section 9.2.2). */
+ *    the method allows it (RFC 9110, section 9.2.2); or if the server has said that it did nothing (RFC 9113, section
+ *    8.7). */
 #include "http/client.h"
 
 #include <stdio.h>
@@ -32,13 +33,15 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     if (!conn->kind)
         err = rota__http_conn_ready(conn, call);
     *ret_reused = call->progress.reused = conn->reused;
-    call->began = false;
-    if (err == 0)
-        err = conn->kind->exchange(conn, call, ret_response);
+    call->began = call->refused = false;
     if (err < 0) {
-        rota__http_conn_end(conn);
-        rota__http_conn_unref(conn);
+        rota__http_pool_give_up(conn, false);
+        return err;
     }
+    conn->reserved--;
+    err = conn->kind->exchange(conn, call, ret_response);
+    if (err < 0)
+        rota__http_pool_give_up(conn, true);
     return err;
 }
 
@@ -49,12 +52,12 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
     if (err < 0)
         return err;
     err = attempt(call, false, &reused, ret_response);
-    bool again =
-        may_be_stale(err) && reused && !call->began && rota__http_is_idempotent(call->method);
+    bool again = may_be_stale(err) && !call->began &&
+                 (call->refused || (reused && rota__http_is_idempotent(call->method)));
     if (!again || (call->has_body && rota__http_source_rewind(&call->source) < 0))
         return err;
     call->progress.why[0] = '\0';
-    return attempt(call, true, &reused, ret_response);
+    return attempt(call, !call->refused, &reused, ret_response);
 }
 
 static int take_cookies(struct rota__http_call *call, const rota_http_response *r)
@@ -138,7 +141,8 @@ static int run(struct rota__http_call *call, const char *url, rota_http_response
 static void begin(struct rota__http_progress *p, rota_http_session *session,
                   const rota_http_fetch_options *options)
 {
-    *p = (struct rota__http_progress){.session = session, .began = rota_now()};
+    *p = (struct rota__http_progress){.session = session, .began = rota_now(), .is_now = true};
+    p->now = p->began;
     for (int i = 0; i < ROTA__HTTP_PHASES; i++)
         p->times[i] = -1;
     p->times[ROTA_HTTP_QUEUED] = 0;

@@ -27,6 +27,8 @@ static int write_head(struct rota__http_conn *conn, struct rota__http_call *call
                            "\"%.*s\" is no header field, or one that is not the caller's",
                            (int)call->fields[i].name.len, call->fields[i].name.ptr);
     }
+    if (err == 0 && call->session->once)
+        err = rota__h1_write_field(w, (rota_str){"Connection", 10}, (rota_str){"close", 5});
     if (err < 0)
         return err;
     if (!call->has_body)
@@ -222,8 +224,6 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
         .version = {item.head.minor ? "HTTP/1.1" : "HTTP/1.0", 8},
         .fields = item.head.fields,
         .count = item.head.count,
-        .bytes = bytes.ptr,
-        .len = used,
         .has_length = item.head.body == ROTA__H1_LENGTH,
         .bodiless = item.head.body == ROTA__H1_NO_BODY,
         .length = item.head.length,
@@ -287,8 +287,6 @@ static int fail(rota_http_response *r, int err)
     if (err == -ECANCELED || err == -ETIMEDOUT)
         return err;
     err = cut_short(r->progress, true, err);
-    if (conn->is_over && !conn->session)
-        r->own.session = NULL;
     rota__http_conn_end(conn);
     rota__http_conn_unref(conn);
     r->conn = NULL;
@@ -378,4 +376,4 @@ static void drop(rota_http_response *r)
     r->conn = NULL;
 }
 
-const struct rota__http_kind rota__http_h1 = {"HTTP/1.1", exchange, read_body, drop};
+const struct rota__http_kind rota__http_h1 = {rota__http_keep_watching, exchange, read_body, drop};

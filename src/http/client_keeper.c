@@ -55,9 +55,10 @@ static bool watch(struct rota__http_conn *conn)
     return !conn->is_idle && n != -ECANCELED;
 }
 
-static void keep_open(struct rota__http_conn *conn)
+void rota__http_keep_watching(struct rota__http_conn *conn)
 {
     bool more = true;
+    rota__http_conn_opened(conn);
     while (more && !conn->is_over && rota_event_wait(&conn->turn) == 0) {
         rota_event_clear(&conn->turn);
         if (conn->is_idle)
@@ -65,16 +66,23 @@ static void keep_open(struct rota__http_conn *conn)
     }
 }
 
-static void connected(struct rota__http_conn *conn)
+void rota__http_conn_opened(struct rota__http_conn *conn)
+{
+    struct rota__http_origin *origin = conn->origin;
+    origin->undecided = false;
+    if (conn->shared)
+        origin->shared = conn;
+    rota_event_set(&conn->news);
+    rota__http_pool_serve_shared(conn);
+    rota__http_pool_serve(conn->session);
+}
+
+static void keep(struct rota__http_conn *conn)
 {
     conn->err = rota__http_connect(conn);
     conn->starter = NULL;
-    if (conn->err == 0 && !conn->is_over) {
-        conn->origin->undecided = false;
-        rota_event_set(&conn->news);
-        rota__http_pool_serve(conn->session);
-        keep_open(conn);
-    }
+    if (conn->err == 0 && !conn->is_over)
+        conn->kind->keep(conn);
 }
 
 static int keeper(void *arg)
@@ -86,7 +94,7 @@ static int keeper(void *arg)
     snprintf(name, sizeof name, "http %s", conn->origin->authority.ptr);
     rota_task_set_name(conn->keeper, name);
     if (!conn->is_over)
-        connected(conn);
+        keep(conn);
     rota__http_conn_end(conn);
     conn->stream = rota_stream_free(conn->stream);
     conn->keeper = NULL;
@@ -108,6 +116,7 @@ int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *or
     conn->session = session;
     conn->origin = origin;
     conn->refs = 2;
+    conn->users = conn->reserved = 1;
     rota__list_init(&conn->idle);
     rota__list_init(&conn->aged);
     int err = rota_spawn(keeper, conn, NULL);

@@ -77,7 +77,8 @@ static int origin_new(rota_http_session *session, bool secure, rota_str host, in
     o->port = port;
     o->host = (rota_str){name, host.len};
     o->authority = (rota_str){authority, (size_t)len};
-    o->undecided = secure && session->options.version == ROTA_HTTP_ANY;
+    o->undecided = session->options.version == ROTA_HTTP_2_DIRECTLY ||
+                   (secure && session->options.version == ROTA_HTTP_ANY);
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
     rota__list_init(&o->hungry);
@@ -149,19 +150,6 @@ int rota__http_origin_get(rota_http_session *session, bool secure, rota_str host
 
 /* ---- Idle connections */
 
-static void watch_idle(rota_handle *handle, void *arg)
-{
-    rota_http_session *session = arg;
-    rota__list_each (node, &session->idle) { /* the newest first */
-        struct rota__http_conn *conn = conn_of(node, aged);
-        if (conn->idle_since < session->watched)
-            break;
-        if (!conn->watching)
-            rota_event_set(&conn->turn);
-    }
-    session->watched = rota_now();
-}
-
 static void expire_idle(rota_handle *handle, void *arg);
 
 static void await_expiry(rota_http_session *session)
@@ -174,18 +162,34 @@ static void await_expiry(rota_http_session *session)
                       oldest->idle_since + session->options.keep_alive, expire_idle, session);
 }
 
+static void watch_idle(rota_handle *handle, void *arg)
+{
+    rota_http_session *session = arg;
+    rota_time now = rota_now();
+    rota__list_each (node, &session->idle) { /* the newest first */
+        struct rota__http_conn *conn = conn_of(node, aged);
+        if (conn->idle_since)
+            break;
+        conn->idle_since = now ? now : 1;
+        if (!conn->watching)
+            rota_event_set(&conn->turn);
+    }
+    await_expiry(session);
+}
+
 static void expire_idle(rota_handle *handle, void *arg)
 {
     rota_http_session *session = arg;
     rota_time until = rota_now() - session->options.keep_alive;
     while (!rota__list_empty(&session->idle)) {
         struct rota__http_conn *oldest = conn_of(session->idle.prev, aged);
-        if (oldest->idle_since > until)
+        if (!oldest->idle_since || oldest->idle_since > until)
             break;
         rota__http_conn_close(oldest);
     }
     rota__http_pool_serve(session);
-    await_expiry(session);
+    if (!rota_handle_pending(&session->watch)) /* which does it otherwise */
+        await_expiry(session);
 }
 
 static void set_idle(struct rota__http_conn *conn)
@@ -217,23 +221,35 @@ void rota__http_pool_forget(struct rota__http_conn *conn)
 
 /* ---- Taking */
 
-static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin)
+/* Where a connection is shared, or may be, there is one; but who found it wanting gets another one. */
+static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin,
+                     bool fresh)
 {
     const rota_http_session_options *o = &session->options;
-    if (origin->undecided && origin->open > 0)
+    if (!fresh && ((origin->undecided && origin->open > 0) || origin->shared))
         return false;
     return origin->open < o->connections_host &&
            (session->open < o->connections || !rota__list_empty(&session->idle));
+}
+
+static struct rota__http_conn *find_open(struct rota__http_origin *origin)
+{
+    if (origin->shared && rota__http_h2_free(origin->shared) > 0)
+        return origin->shared;
+    struct rota__list *idle = rota__list_first(&origin->idle);
+    return idle ? conn_of(idle, idle) : NULL;
 }
 
 /* Returns 1, 0 (there is none now), -ENOMEM. */
 static int try_take(rota_http_session *session, struct rota__http_origin *origin, bool fresh,
                     struct rota__http_conn **ret_conn)
 {
-    struct rota__list *idle = fresh ? NULL : rota__list_first(&origin->idle);
-    if (idle) {
-        struct rota__http_conn *conn = conn_of(idle, idle);
-        unset_idle(conn);
+    struct rota__http_conn *conn = fresh ? NULL : find_open(origin);
+    if (conn) {
+        if (conn->is_idle)
+            unset_idle(conn);
+        conn->users++;
+        conn->reserved++;
         conn->refs++;
         *ret_conn = conn;
         return 1;
@@ -241,7 +257,7 @@ static int try_take(rota_http_session *session, struct rota__http_origin *origin
     if (fresh && origin->open >= session->options.connections_host &&
         !rota__list_empty(&origin->idle))
         rota__http_conn_close(conn_of(origin->idle.prev, idle));
-    if (!has_room(session, origin))
+    if (!has_room(session, origin, fresh))
         return 0;
     if (session->open >= session->options.connections)
         rota__http_conn_close(conn_of(session->idle.prev, aged));
@@ -300,6 +316,14 @@ void rota__http_pool_serve(rota_http_session *session)
     }
 }
 
+void rota__http_pool_serve_shared(struct rota__http_conn *conn)
+{
+    struct rota__http_origin *origin = conn->origin;
+    while (origin->shared && !rota__list_empty(&origin->line) &&
+           rota__http_h2_free(origin->shared) > 0)
+        serve_first(conn->session, origin);
+}
+
 static int wait_in_line(struct rota__http_call *call, bool fresh, struct rota__http_conn **ret_conn)
 {
     rota_http_session *session = call->session;
@@ -315,7 +339,7 @@ static int wait_in_line(struct rota__http_call *call, bool fresh, struct rota__h
     if (!rota_event_is_set(&w.served))
         leave_line(session, origin, &w);
     else if (err < 0 && w.conn)
-        rota__http_pool_put(w.conn);
+        rota__http_pool_give_up(w.conn, false);
     if (err == 0)
         *ret_conn = w.conn;
     return err;
@@ -334,23 +358,50 @@ int rota__http_pool_take(struct rota__http_call *call, bool fresh,
 
 /* ---- Giving back */
 
-void rota__http_pool_put(struct rota__http_conn *conn)
+static void rest(struct rota__http_conn *conn)
 {
     rota_http_session *session = conn->session;
-    if (!conn->kind || conn->is_over) { /* still being made: nobody wants it now */
-        rota__http_conn_end(conn);
-        rota__http_conn_unref(conn);
-        return;
-    }
-    conn->idle_since = rota_now();
+    conn->idle_since = 0;
     set_idle(conn);
-    rota__http_conn_unref(conn);
     rota__http_pool_serve(session);
     if (rota__list_empty(&session->idle))
         return;
     if (!rota_handle_pending(&session->watch))
         rota_loop_call_soon(rota_loop_current(), &session->watch, watch_idle, session);
-    await_expiry(session);
+}
+
+void rota__http_pool_put(struct rota__http_conn *conn)
+{
+    conn->users--;
+    bool is_replaced = !conn->is_over && conn->shared && conn->origin->shared != conn;
+    if (!conn->is_over && conn->users > 0)
+        rota__http_pool_serve_shared(conn);
+    else if (!conn->is_over && (conn->is_leaving || is_replaced))
+        rota__http_conn_end(conn);
+    else if (!conn->is_over)
+        rest(conn);
+    rota__http_conn_unref(conn);
+}
+
+/* One that is still being made is not wanted any more, and of HTTP/1.1 nobody knows what comes next. */
+void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked)
+{
+    if (!asked && conn->reserved > 0)
+        conn->reserved--;
+    if (!conn->kind || (asked && conn->kind == &rota__http_h1))
+        rota__http_conn_end(conn);
+    rota__http_pool_put(conn);
+}
+
+void rota__http_pool_unshare(struct rota__http_conn *conn)
+{
+    conn->is_leaving = true;
+    if (conn->origin->shared == conn)
+        conn->origin->shared = NULL;
+    if (conn->users == 0)
+        rota__http_conn_end(conn);
+    else if (!conn->is_over)
+        rota__http_pool_serve(conn->session);
 }
 
 void rota__http_pool_close(rota_http_session *session)

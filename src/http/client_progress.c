@@ -46,21 +46,38 @@ static void tell(const struct rota__http_progress *p, int err)
     o->trace(o->trace_arg, &trace);
 }
 
-void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase)
+rota_time rota__http_clock(struct rota__http_progress *p)
+{
+    if (!p->is_now)
+        p->now = rota_now();
+    p->is_now = true;
+    return p->now;
+}
+
+/* A phase in which something is waited for. */
+static bool is_wait(rota_http_phase phase)
+{
+    return phase >= ROTA_HTTP_RESOLVING && phase <= ROTA_HTTP_WAITING && phase != ROTA_HTTP_SENDING;
+}
+
+static void begin(struct rota__http_progress *p, rota_http_phase phase, int err)
 {
     p->phase = phase;
-    p->times[phase] = rota_now() - p->began;
+    p->times[phase] = rota__http_clock(p) - p->began;
+    p->is_now = !is_wait(phase);
     if (p->session && p->session->options.trace)
-        tell(p, 0);
+        tell(p, err);
+}
+
+void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase)
+{
+    begin(p, phase, 0);
 }
 
 void rota__http_done(struct rota__http_progress *p, int err)
 {
     rota_http_phase phase = p->phase;
-    p->phase = ROTA_HTTP_DONE;
-    p->times[ROTA_HTTP_DONE] = rota_now() - p->began;
-    if (p->session && p->session->options.trace)
-        tell(p, err);
+    begin(p, ROTA_HTTP_DONE, err);
     if (err < 0)
         p->phase = phase;
 }
@@ -69,17 +86,18 @@ void rota__http_done(struct rota__http_progress *p, int err)
 
 void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit, rota_time time)
 {
-    rota_time left = p->ends == ROTA_NEVER ? ROTA_NEVER : p->ends - rota_now();
+    rota_time now = rota__http_clock(p), left = p->ends == ROTA_NEVER ? ROTA_NEVER : p->ends - now;
     p->is_total = left <= time && left != ROTA_NEVER;
     p->limit = limit;
     p->limit_time = time;
+    p->is_now = false; /* what is limited takes time */
     if (left > time)
         left = time;
     if (p->is_open) {
         rota_timeout_reset(&p->scope, left);
         return;
     }
-    rota_timeout_begin(&p->scope, left);
+    rota_timeout_begin_at(&p->scope, left == ROTA_NEVER ? ROTA_NEVER : now + left);
     p->is_open = true;
 }
 

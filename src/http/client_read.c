@@ -17,6 +17,8 @@ ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
         return 0;
     if (!r->conn)
         return ROTA_ECLOSED;
+    if (!r->conn->session)
+        r->own.session = NULL; /* it may be gone */
     if (!r->is_here)
         rota__http_limit(r->progress, ROTA__HTTP_LIMIT_GAP, r->gap);
     return r->conn->kind->read(r, buf, len);

@@ -65,25 +65,29 @@ static int set_origin(struct rota__http_call *call)
     return 0;
 }
 
-/* Where to go from here: an absolute URL, of which userinfo and fragment are not sent. */
-static int adopt(struct rota__http_call *call, rota_str text, bool with_credentials)
+/* Takes userinfo and fragment off a URL: they are not sent. */
+static int strip(struct rota__http_call *call, struct rota__url *url, rota_str *text)
 {
-    struct rota__url url;
-    int err = rota__url_parse(text, &url);
-    bool is_http = err == 0 && rota__str_is(url.scheme, "http");
-    if (err < 0 || !url.host.len || (!is_http && !rota__str_is(url.scheme, "https")))
+    struct rota__out out = {0};
+    url->userinfo = url->fragment = (rota_str){NULL, 0};
+    rota__url_write(&out, url);
+    int err = settle(call, &out, text);
+    return err < 0 ? err : rota__url_parse(*text, url);
+}
+
+/* Where to go from here: an absolute URL. */
+static int adopt(struct rota__http_call *call, rota_str text, struct rota__url url,
+                 bool with_credentials)
+{
+    bool is_http = rota__str_is(url.scheme, "http");
+    if (!url.host.len || (!is_http && !rota__str_is(url.scheme, "https")))
         return no_url(call, text);
     char *said = NULL;
+    int err = 0;
     if (url.userinfo.len && with_credentials)
         err = rota__http_userinfo(&call->arena, url.userinfo, &said);
-    if (err == 0 && (url.userinfo.ptr || url.fragment.ptr)) {
-        struct rota__out out = {0};
-        url.userinfo = url.fragment = (rota_str){NULL, 0};
-        rota__url_write(&out, &url);
-        err = settle(call, &out, &text);
-        if (err == 0)
-            err = rota__url_parse(text, &url);
-    }
+    if (err == 0 && (url.userinfo.ptr || url.fragment.ptr))
+        err = strip(call, &url, &text);
     if (err < 0)
         return err;
     call->text = call->progress.url = text;
@@ -95,36 +99,43 @@ static int adopt(struct rota__http_call *call, rota_str text, bool with_credenti
     return set_origin(call);
 }
 
+static int adopt_resolved(struct rota__http_call *call, const struct rota__url *base,
+                          const struct rota__url *reference, bool with_credentials)
+{
+    struct rota__out out = {0};
+    struct rota__url url;
+    rota_str text;
+    rota__url_resolve(&out, base, reference);
+    int err = settle(call, &out, &text);
+    if (err < 0)
+        return err;
+    return rota__url_parse(text, &url) < 0 ? no_url(call, text)
+                                           : adopt(call, text, url, with_credentials);
+}
+
 int rota__http_call_set_url(struct rota__http_call *call, const char *url)
 {
-    const rota_http_session *session = call->session;
+    const struct rota__url *base = &call->session->base;
     struct rota__url reference;
     rota_str text = str_of(url);
-    if (rota__url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !session->base.host.len))
+    if (rota__url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !base->host.len))
         return no_url(call, text);
-    if (reference.scheme.ptr)
-        return adopt(call, text, true);
-    struct rota__out out = {0};
-    rota__url_resolve(&out, &session->base, &reference);
-    int err = settle(call, &out, &text);
-    return err < 0 ? err : adopt(call, text, true);
+    return reference.scheme.ptr ? adopt(call, text, reference, true)
+                                : adopt_resolved(call, base, &reference, true);
 }
 
 int rota__http_call_move(struct rota__http_call *call, rota_str reference)
 {
-    struct rota__out mended = {0}, out = {0};
-    struct rota__url url;
-    rota_str text;
+    struct rota__out mended = {0};
+    struct rota__url url, base = call->url;
     rota__url_mend(&mended, reference);
     int err = mended.err;
     if (err == 0 && rota__url_parse((rota_str){mended.ptr, mended.len}, &url) < 0)
         err = no_url(call, reference);
-    if (err == 0) {
-        rota__url_resolve(&out, &call->url, &url);
-        err = settle(call, &out, &text);
-    }
+    if (err == 0)
+        err = adopt_resolved(call, &base, &url, false);
     rota__out_fini(&mended);
-    return err < 0 ? err : adopt(call, text, false);
+    return err;
 }
 
 /* ---- Fields */
@@ -233,8 +244,6 @@ static void add_standard(struct rota__http_call *call)
     add_missing(call, NAME("Accept"), NAME("*/*"));
     if (!session->options.no_decoding && !has_field(call, NAME("Range")))
         add_missing(call, NAME("Accept-Encoding"), NAME("gzip, deflate, br"));
-    if (session->once)
-        add_missing(call, NAME("Connection"), NAME("close"));
     if (call->authorization)
         add_missing(call, NAME("Authorization"), str_of(call->authorization));
     const struct rota__http_proxy *proxy = call->origin->proxy;

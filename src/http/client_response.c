@@ -12,22 +12,31 @@ static size_t body_room(const struct rota__http_call *call, const struct rota__h
     return (size_t)head->length + 1;
 }
 
-/* Slices of one text become slices of its copy. */
-static rota_str moved(rota_str s, const char *from, const char *to, size_t len)
+static size_t text_of(const rota_http_field *fields, size_t count)
 {
-    bool inside = s.ptr >= from && s.ptr <= from + len;
-    return inside ? (rota_str){to + (s.ptr - from), s.len} : s;
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += fields[i].name.len + fields[i].value.len;
+    return len;
+}
+
+static rota_str append(char **at, rota_str s)
+{
+    char *to = *at;
+    *at = s.len ? mempcpy(to, s.ptr, s.len) : to;
+    return (rota_str){to, s.len};
 }
 
 static int copy_fields(struct rota__arena *arena, const rota_http_field *fields, size_t count,
-                       rota_str text, const char *copy, rota_http_field **ret_fields)
+                       rota_http_field **ret_fields)
 {
     rota_http_field *copies = rota__arena_alloc(arena, (count + 1) * sizeof *copies);
-    if (!copies)
+    char *at = rota__arena_alloc(arena, text_of(fields, count) + 1);
+    if (!copies || !at)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
-        copies[i].name = moved(fields[i].name, text.ptr, copy, text.len);
-        copies[i].value = moved(fields[i].value, text.ptr, copy, text.len);
+        copies[i].name = append(&at, fields[i].name);
+        copies[i].value = append(&at, fields[i].value);
     }
     *ret_fields = copies;
     return 0;
@@ -38,16 +47,16 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
 {
     struct rota__arena arena;
     size_t size = sizeof(rota_http_response) + (head->count + 1) * sizeof(rota_http_field) +
-                  head->len + call->text.len + body_room(call, head) + 96;
+                  text_of(head->fields, head->count) + head->reason.len + call->text.len +
+                  body_room(call, head) + 128;
     int err = rota__arena_init_for(&arena, size);
     if (err < 0)
         return err;
     rota_http_response *r = rota__arena_alloc(&arena, sizeof *r); /* there is room for all this */
-    char *copy = rota__arena_copy(&arena, (rota_str){head->bytes, head->len});
     *r = (rota_http_response){
         .progress = &call->progress,
         .status = head->status,
-        .reason = moved(head->reason, head->bytes, copy, head->len),
+        .reason = {rota__arena_copy(&arena, head->reason), head->reason.len},
         .version = head->version,
         .count = head->count,
         .keep_alive = head->keep_alive,
@@ -56,8 +65,7 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
         .is_here = head->bodiless || (head->has_length && head->length <= head->behind),
         .gap = call->session->options.gap,
     };
-    copy_fields(&arena, head->fields, head->count, (rota_str){head->bytes, head->len}, copy,
-                &r->fields);
+    copy_fields(&arena, head->fields, head->count, &r->fields);
     r->arena = arena;
     *ret_response = r;
     return 0;
@@ -115,35 +123,22 @@ int rota__http_response_finish(rota_http_response *r, const struct rota__http_ca
 
 void rota__http_response_detach(rota_http_response *r)
 {
-    struct rota__http_progress *p = r->progress;
-    struct rota__http_progress own = {.session = r->ended ? NULL : p->session,
-                                      .method = r->own.method,
-                                      .url = r->url,
-                                      .phase = p->phase,
-                                      .reused = p->reused,
-                                      .status = p->status,
-                                      .began = p->began,
-                                      .total = p->total,
-                                      .ends = p->ends};
-    memcpy(own.times, p->times, sizeof own.times);
-    r->own = own;
-    r->own.where = (rota_str){r->url.ptr, r->url.len};
-    r->progress = &r->own;
+    struct rota__http_progress *p = r->progress, *own = &r->own;
+    own->session = r->ended ? NULL : p->session;
+    own->url = own->where = r->url;
+    own->phase = p->phase;
+    own->reused = p->reused;
+    own->status = p->status;
+    own->began = p->began;
+    own->total = p->total;
+    own->ends = p->ends;
+    memcpy(own->times, p->times, sizeof own->times);
+    r->progress = own;
 }
 
 int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields, size_t count)
 {
-    rota_str text = {NULL, 0};
-    char *copy = NULL;
-    if (count) { /* the fields lie one behind the other */
-        const rota_http_field *last = &fields[count - 1];
-        text.ptr = fields[0].name.ptr;
-        text.len = (size_t)(last->value.ptr + last->value.len - text.ptr);
-        copy = rota__arena_copy(&r->arena, text);
-        if (!copy)
-            return -ENOMEM;
-    }
-    int err = copy_fields(&r->arena, fields, count, text, copy, &r->trailers);
+    int err = copy_fields(&r->arena, fields, count, &r->trailers);
     if (err == 0)
         r->trailer_count = count;
     return err;

@@ -1,0 +1,485 @@
+/* Exchanges over HTTP/2: many on one connection.
+ *
+ * The keeper reads and tells each stream what has come; a second task, the sender, writes what there is to be
+ * written, so that reading never waits for a peer that does not read. Whoever adds to `out` wakes the sender.
+ *
+ *     a stream    asked -> headed -> ended          or failed, at any time
+ *
+ * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for its reader, at most a
+ *    window of it, and the peer may send more when it has been read.
+ * 2. A stream waits for `news`, looks at its state, and waits again: nothing is handed over that could get lost.
+ * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches `h2`. */
+#include "http/client.h"
+#include "http/h2.h"
+
+#include <string.h>
+
+struct stream {
+    struct rota__h2_stream s; /* first: events name it */
+    struct rota__list node;   /* in the connection's */
+    struct rota__http_conn *conn;
+    struct rota__http_call *call; /* while it waits for the head */
+    rota_http_response *response; /* from the head on */
+    rota_event news;
+    bool ended, sending;
+    int err;
+    const char *why;
+    struct rota__out data; /* told, not read; from `at` on */
+    size_t at;
+};
+
+struct rota__http_shared {
+    struct rota__h2 h2;
+    struct rota__list streams;
+    rota_event dirty; /* there is something to send */
+};
+
+static struct stream *stream_of(struct rota__h2_stream *s)
+{
+    return (struct stream *)s;
+}
+
+static void wake_sender(struct rota__http_conn *conn)
+{
+    struct rota__http_shared *shared = conn->shared;
+    if (shared->h2.out.len || shared->h2.out.err < 0 || shared->h2.err < 0)
+        rota_event_set(&shared->dirty);
+}
+
+size_t rota__http_h2_free(const struct rota__http_conn *conn)
+{
+    uint32_t room = rota__h2_free(&conn->shared->h2);
+    return room > conn->reserved ? room - conn->reserved : 0;
+}
+
+/* ---- What comes: in the keeper */
+
+static void tell(struct stream *st, int err, const char *why)
+{
+    if (err < 0 && st->err == 0 && !st->ended) {
+        st->err = err;
+        st->why = why;
+    }
+    rota_event_set(&st->news);
+}
+
+static void tell_all(struct rota__http_conn *conn, int err, const char *why)
+{
+    rota__list_each (node, &conn->shared->streams)
+        tell(rota__container_of(node, struct stream, node), err, why);
+}
+
+static void on_head(struct stream *st, const struct rota__h2_head *from)
+{
+    struct rota__http_call *call = st->call;
+    if (!call)
+        return;
+    struct rota__http_head head = {.status = from->status,
+                                   .reason = {"", 0},
+                                   .version = {"HTTP/2", 6},
+                                   .fields = from->fields,
+                                   .count = from->count,
+                                   .has_length = from->has_length && !from->end,
+                                   .bodiless = from->end,
+                                   .length = from->length};
+    call->began = true;
+    call->progress.status = from->status;
+    int err = rota__http_response_new(call, &head, &st->response);
+    if (err == 0) {
+        st->response->conn = st->conn;
+        st->response->exchange = st;
+    }
+    tell(st, err, NULL);
+}
+
+static void on_data(struct rota__http_shared *shared, struct stream *st, rota_str data)
+{
+    rota__out_add_str(&st->data, data);
+    tell(st, st->data.err, NULL);
+}
+
+static void on_trailers(struct stream *st, const struct rota__h2_head *head)
+{
+    if (st->response)
+        tell(st, rota__http_response_trailers(st->response, head->fields, head->count), NULL);
+}
+
+static void on_reset(struct stream *st, const struct rota__h2_item *item)
+{
+    bool refused = item->code == ROTA__H2_REFUSED_STREAM;
+    if (st->call) {
+        st->call->refused = refused;
+        st->call->began = !refused; /* the server has seen it */
+    }
+    tell(st, item->reason ? ROTA_EPROTOCOL : ROTA_ETRUNCATED,
+         item->reason ? item->reason
+         : refused    ? "the server refused to work on it"
+                      : "the server broke it off");
+}
+
+static void on_event(struct rota__http_conn *conn, int event, const struct rota__h2_item *item)
+{
+    struct stream *st = item->stream ? stream_of(item->stream) : NULL;
+    switch (event) {
+    case ROTA__H2_HEAD:
+        on_head(st, &item->head);
+        break;
+    case ROTA__H2_DATA:
+        on_data(conn->shared, st, item->data);
+        break;
+    case ROTA__H2_TRAILERS:
+        on_trailers(st, &item->head);
+        break;
+    case ROTA__H2_END:
+        st->ended = true;
+        tell(st, 0, NULL);
+        break;
+    case ROTA__H2_RESET:
+        on_reset(st, item);
+        break;
+    case ROTA__H2_WINDOW:
+        if (st)
+            tell(st, 0, NULL);
+        else
+            tell_all(conn, 0, NULL);
+        break;
+    case ROTA__H2_SETTINGS:
+        tell_all(conn, 0, NULL);
+        rota__http_pool_serve_shared(conn);
+        break;
+    case ROTA__H2_GOAWAY:
+        rota__http_pool_unshare(conn);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Returns an error when the connection is broken. */
+static int take_in(struct rota__http_conn *conn, rota_str bytes, size_t *ret_used)
+{
+    struct rota__h2 *h2 = &conn->shared->h2;
+    struct rota__h2_item item;
+    rota_time now = rota_now();
+    int event;
+    *ret_used = 0;
+    do {
+        size_t used;
+        rota_str rest = {bytes.ptr + *ret_used, bytes.len - *ret_used};
+        event = rota__h2_next(h2, now, rest, &used, &item);
+        *ret_used += used;
+        if (event >= 0)
+            on_event(conn, event, &item);
+    } while (event >= 0 && event != ROTA__H2_MORE);
+    wake_sender(conn);
+    return event < 0 ? event : 0;
+}
+
+static int read_all(struct rota__http_conn *conn)
+{
+    for (size_t have = 0;;) {
+        rota_str bytes;
+        size_t used;
+        ssize_t n = rota_stream_peek(conn->stream, have + 1, &bytes);
+        if (n < 0)
+            return (int)n;
+        if ((size_t)n == have)
+            return ROTA_ETRUNCATED;
+        int err = take_in(conn, bytes, &used);
+        if (err < 0)
+            return err;
+        rota_stream_skip(conn->stream, used);
+        have = bytes.len - used;
+    }
+}
+
+/* ---- What goes: in the sender */
+
+static int send_all(void *arg)
+{
+    struct rota__http_conn *conn = arg;
+    struct rota__http_shared *shared = conn->shared;
+    struct rota__h2 *h2 = &shared->h2;
+    struct rota__out out = {0};
+    int err = 0;
+    while (err == 0) {
+        err = rota_event_wait(&shared->dirty);
+        rota_event_clear(&shared->dirty);
+        if (err == 0)
+            err = h2->out.err; /* something is missing in it */
+        if (err < 0 || !h2->out.len)
+            continue;
+        struct rota__out spare = out;
+        out = h2->out;
+        h2->out = spare;
+        h2->out.len = 0;
+        err = rota_stream_write(conn->stream, out.ptr, out.len);
+        out.len = 0;
+        tell_all(conn, 0, NULL); /* who found too much waiting may go on */
+        wake_sender(conn);
+    }
+    rota__out_fini(&out);
+    return err;
+}
+
+/* ---- The connection */
+
+static void fail_all(struct rota__http_conn *conn, int err)
+{
+    struct rota__http_shared *shared = conn->shared;
+    const char *why = shared->h2.err == -EBADMSG ? shared->h2.error : "the connection was lost";
+    if (conn->session->closed)
+        err = ROTA_ECLOSED;
+    else if (shared->h2.err == -EBADMSG || err == -EBADMSG)
+        err = ROTA_EPROTOCOL;
+    else if (err != -ENOMEM)
+        err = ROTA_ETRUNCATED;
+    tell_all(conn, err, err == ROTA_ECLOSED ? NULL : why);
+    rota__list_each (node, &shared->streams) {
+        struct stream *st = rota__container_of(node, struct stream, node);
+        rota__list_remove(&st->node);
+        rota__h2_drop(&shared->h2, &st->s, ROTA__H2_CANCEL);
+    }
+}
+
+/* The last words, as far as they go at once. */
+static void say_goodbye(struct rota__http_conn *conn)
+{
+    struct rota__h2 *h2 = &conn->shared->h2;
+    rota__h2_close(h2, h2->err < 0 ? h2->code : ROTA__H2_NO_ERROR, "");
+    ROTA_SHIELD
+    {
+        ROTA_TIMEOUT (ROTA_SECOND) {
+            if (h2->out.len)
+                rota_stream_write(conn->stream, h2->out.ptr, h2->out.len);
+        }
+    }
+}
+
+static void keep_shared(struct rota__http_conn *conn)
+{
+    struct rota__http_shared shared = {0};
+    int err = rota__h2_init(&shared.h2, false, NULL);
+    rota__list_init(&shared.streams);
+    conn->shared = &shared;
+    conn->watching = true;
+    if (err == 0) {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        rota_group_spawn(&g, send_all, conn);
+        wake_sender(conn);
+        rota__http_conn_opened(conn);
+        err = read_all(conn);
+        rota_group_cancel(&g);
+        rota_group_wait(&g);
+    }
+    bool lost = !conn->is_over;
+    rota__http_conn_close(conn);
+    fail_all(conn, err);
+    if (!lost || shared.h2.err < 0)
+        say_goodbye(conn);
+    conn->shared = NULL;
+    rota__h2_fini(&shared.h2);
+    conn->err = err;
+}
+
+/* ---- Exchanges: in the caller's task */
+
+static int failed(struct stream *st, struct rota__http_progress *p)
+{
+    return st->why ? rota__http_say(p, st->err, "%s", st->why) : st->err;
+}
+
+static int await_news(struct stream *st)
+{
+    int err = rota_event_wait(&st->news);
+    rota_event_clear(&st->news);
+    return err;
+}
+
+static void stream_free(struct stream *st)
+{
+    struct rota__http_conn *conn = st->conn;
+    if (conn->shared && st->s.is_taken) {
+        rota__list_remove(&st->node);
+        rota__h2_drop(&conn->shared->h2, &st->s, ROTA__H2_CANCEL);
+        wake_sender(conn);
+    }
+    rota__out_fini(&st->data);
+    rota_free(st);
+}
+
+static int request(struct stream *st, struct rota__http_call *call)
+{
+    struct rota__http_conn *conn = st->conn;
+    bool has_length = call->has_body && call->source.is_known;
+    struct rota__h2_head head = {.method = call->method,
+                                 .scheme =
+                                     call->secure ? (rota_str){"https", 5} : (rota_str){"http", 4},
+                                 .authority = call->authority,
+                                 .target = call->target,
+                                 .fields = call->fields,
+                                 .count = call->count,
+                                 .end = !call->has_body,
+                                 .has_length = has_length,
+                                 .length = has_length ? call->source.length : 0};
+    if (!conn->shared)
+        return ROTA_ETRUNCATED;
+    int err = rota__h2_request(&conn->shared->h2, &st->s, &head);
+    if (err == 0)
+        rota__list_append(&conn->shared->streams, &st->node);
+    if (err == -EAGAIN || err == -ESHUTDOWN) {
+        call->refused = true;
+        return rota__http_say(&call->progress, ROTA_ETRUNCATED,
+                              "the server takes no more requests");
+    }
+    wake_sender(conn);
+    return err;
+}
+
+/* A piece of the body, as windows allow. Returns 1: the answer is there, and it wants no more. */
+static int send_piece(struct stream *st, struct rota__http_call *call, rota_str piece, bool end)
+{
+    while (piece.len || end) {
+        struct rota__http_conn *conn = st->conn;
+        if (st->err < 0)
+            return st->response ? 1 : failed(st, &call->progress);
+        if (st->ended)
+            return 1;
+        struct rota__h2 *h2 = &conn->shared->h2;
+        ssize_t n =
+            h2->out.len > ROTA__H2_HIGH_WATER ? -EAGAIN : rota__h2_data(h2, &st->s, piece.len, end);
+        if (n == -EAGAIN) {
+            rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+            n = await_news(st);
+            if (n < 0)
+                return (int)n;
+            continue;
+        }
+        if (n < 0)
+            return n == -EMSGSIZE ? rota__http_say(&call->progress, -EMSGSIZE,
+                                                   "the body is not as long as it was said to be")
+                                  : (int)n;
+        if (n > 0) {
+            rota__out_add(&h2->out, piece.ptr, (size_t)n);
+            piece = (rota_str){piece.ptr + n, piece.len - (size_t)n};
+        }
+        if (h2->out.err < 0)
+            return h2->out.err;
+        end = end && piece.len;
+        wake_sender(conn);
+    }
+    return 0;
+}
+
+static int send_body(struct stream *st, struct rota__http_call *call)
+{
+    for (;;) {
+        rota_str piece;
+        int err = rota__http_source_next(&call->source, &piece);
+        if (err == 0)
+            err = send_piece(st, call, piece, !piece.len);
+        if (err != 0 || !piece.len)
+            return err < 0 ? err : 0;
+    }
+}
+
+static int receive(struct stream *st, struct rota__http_call *call)
+{
+    rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
+    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    while (!st->response) {
+        if (st->err < 0)
+            return failed(st, &call->progress);
+        int err = await_news(st);
+        if (err < 0 && !st->response)
+            return err;
+    }
+    return 0;
+}
+
+/* An answer without a body has ended with its head. */
+static void end_early(struct stream *st)
+{
+    if (st->ended && st->data.len == st->at)
+        rota__http_h2.read(st->response, NULL, 0);
+}
+
+static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
+                    rota_http_response **ret_response)
+{
+    struct stream *st = rota_zalloc(sizeof *st);
+    if (!st)
+        return -ENOMEM;
+    st->conn = conn;
+    st->call = call;
+    rota__list_init(&st->node);
+    rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
+    int err = request(st, call);
+    if (err == 0 && call->has_body)
+        err = send_body(st, call);
+    if (err == 0)
+        err = receive(st, call);
+    st->call = NULL;
+    if (err < 0) {
+        if (st->response) {
+            st->response->conn = NULL;
+            rota_http_response_free(st->response);
+        }
+        stream_free(st);
+        return err;
+    }
+    rota__http_enter(&call->progress, ROTA_HTTP_READING);
+    *ret_response = st->response;
+    end_early(st);
+    return 0;
+}
+
+static ssize_t give(struct stream *st, char *buf, size_t len)
+{
+    size_t there = st->data.len - st->at;
+    if (len > there)
+        len = there;
+    memcpy(buf, st->data.ptr + st->at, len);
+    st->at += len;
+    if (st->at == st->data.len)
+        st->at = st->data.len = 0;
+    if (st->conn->shared && st->s.is_taken) {
+        rota__h2_consumed(&st->conn->shared->h2, &st->s, len);
+        wake_sender(st->conn);
+    }
+    return (ssize_t)len;
+}
+
+static void let_go(rota_http_response *r)
+{
+    struct stream *st = r->exchange;
+    struct rota__http_conn *conn = r->conn;
+    r->conn = NULL;
+    r->exchange = NULL;
+    stream_free(st);
+    rota__http_pool_put(conn);
+}
+
+static ssize_t read_body(rota_http_response *r, void *buf, size_t len)
+{
+    struct stream *st = r->exchange;
+    for (;;) {
+        if (st->data.len > st->at)
+            return give(st, buf, len);
+        if (st->ended) {
+            let_go(r);
+            rota__http_response_ended(r);
+            return 0;
+        }
+        if (st->err < 0) {
+            int err = failed(st, r->progress);
+            let_go(r);
+            return err;
+        }
+        int err = await_news(st);
+        if (err < 0)
+            return err;
+    }
+}
+
+const struct rota__http_kind rota__http_h2 = {keep_shared, exchange, read_body, let_go};
