@@ -13,8 +13,10 @@
 
 static const char usage[] =
     "usage: get [OPTION]... URL...\n\n"
-    "Downloads each URL to a file, many at once. A file has the URL's last component as its name, with\n"
-    "\".part\" behind it until it is complete; what was interrupted is continued by the same command.\n\n"
+    "Downloads each URL to a file, many at once. A file has the URL's last component as its name, "
+    "with\n"
+    "\".part\" behind it until it is complete; what was interrupted is continued by the same "
+    "command.\n\n"
     "  --directory DIR  where the files go (default: here)\n"
     "  --jobs N         so many at once (default 8)\n"
     "  --sha256         print each file's SHA-256, as sha256sum does\n"
@@ -136,7 +138,8 @@ static int copy(rota_http_response *r, rota_file *file)
 }
 
 /* Asks for what is missing. A server that knows no ranges, or has another file now, sends all of it. */
-static int ask(const struct job *job, int64_t have, const char *date, rota_http_response **ret_response)
+static int ask(const struct job *job, int64_t have, const char *date,
+               rota_http_response **ret_response)
 {
     char range[48];
     snprintf(range, sizeof range, "bytes=%lld-", (long long)have);
@@ -186,13 +189,15 @@ static int download(struct job *job)
     if (!continues_at(r, have))
         have = 0;
     if (rota_http_status(r) != 200 && !have) {
-        snprintf(why, sizeof why, "%d %s", rota_http_status(r), rota_http_reason(rota_http_status(r)));
+        snprintf(why, sizeof why, "%d %s", rota_http_status(r),
+                 rota_http_reason(rota_http_status(r)));
         complain(job, why);
         return -ENOENT;
     }
     err = save(job, r, have);
     if (err < 0 && err != -ECANCELED)
-        complain(job, *rota_http_response_error(r) ? rota_http_response_error(r) : rota_strerror(err));
+        complain(job,
+                 *rota_http_response_error(r) ? rota_http_response_error(r) : rota_strerror(err));
     return err;
 }
 
@@ -257,7 +262,8 @@ static void set_name(struct job *job)
     const char *name = slash ? slash + 1 : at;
     len -= (size_t)(name - at);
     bool usable = len > 0 && len < 180 && !(len <= 2 && strspn(name, ".") >= len);
-    snprintf(job->name, sizeof job->name, "%.*s", usable ? (int)len : 10, usable ? name : "index.html");
+    snprintf(job->name, sizeof job->name, "%.*s", usable ? (int)len : 10,
+             usable ? name : "index.html");
     int same = 0;
     for (struct job *other = all.jobs; other < job; other++)
         same += strncmp(other->name, job->name, strlen(job->name)) == 0 &&

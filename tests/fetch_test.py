@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Our HTTP client by its examples, against nginx: `get` downloads, continues and checks, `crawl` checks links.
+
+usage: fetch_test.py GET CRAWL [WORD...]     cases whose names contain one of the words
+
+See native.py.
+"""
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+
+from native import LIMIT, case, check, free_port, run_cases, server, temporary_directory, tool
+
+GET = CRAWL = ""
+
+NGINX = """
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr crit;
+events {{ }}
+http {{
+    access_log off;
+    types {{ text/html html; text/plain txt; }}
+    gzip on;
+    gzip_min_length 100;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {directory}/site;
+        location /moved {{ return 301 /; }}
+    }}
+}}
+"""
+
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend back
+backend back
+    server nginx 127.0.0.1:{target}
+"""
+
+
+def nginx(directory, port):
+    config = directory / "nginx.conf"
+    config.write_text(NGINX.format(directory=directory, port=port))
+    return server([tool("nginx"), "-c", config, "-p", directory], port)
+
+
+def call(*command, expect=0):
+    done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+    check(done.returncode == expect, command, "exited with", done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def make_files(directory, count, size):
+    site, random_bytes = directory / "site", random.Random(1)
+    site.mkdir()
+    for number in range(count):
+        (site / f"file{number}").write_bytes(random_bytes.randbytes(size + number))
+    return site
+
+
+def download(directory, port, out, count):
+    urls = [f"http://127.0.0.1:{port}/file{number}" for number in range(count)]
+    done = call(GET, "--directory", out, "--sha256", "--jobs", 8, *urls)
+    sums = dict(reversed(line.split("  ")) for line in done.stdout.splitlines())
+    for number in range(count):
+        bytes_there = (directory / "site" / f"file{number}").read_bytes()
+        check((out / f"file{number}").read_bytes() == bytes_there, "file", number, "differs")
+        check(sums[f"{out}/file{number}"] == hashlib.sha256(bytes_there).hexdigest(), "another checksum")
+    check(not list(out.glob("*.part")), "parts are left")
+
+
+@case
+def get_downloads_many_files_from_nginx_and_through_haproxy():
+    with temporary_directory() as directory:
+        port, front, count = free_port(), free_port(), 40
+        make_files(directory, count, 100000)
+        config = directory / "haproxy.cfg"
+        config.write_text(HAPROXY.format(port=front, target=port))
+        for name in ("direct", "haproxy"):
+            (directory / name).mkdir()
+        with nginx(directory, port):
+            download(directory, port, directory / "direct", count)
+            with server([tool("haproxy"), "-f", config], front):
+                download(directory, front, directory / "haproxy", count)
+
+
+@case
+def get_continues_where_it_was_interrupted_unless_the_file_is_another_one():
+    with temporary_directory() as directory:
+        port = free_port()
+        site, out = make_files(directory, 2, 500000), directory / "out"
+        out.mkdir()
+        for number, age in ((0, 0), (1, 1000)):
+            original, part = site / f"file{number}", out / f"file{number}.part"
+            os.utime(original, (1e9, 1e9))
+            part.write_bytes(original.read_bytes()[:300000] if age == 0 else b"x" * 300000)
+            os.utime(part, (1e9 - age, 1e9 - age))
+        with nginx(directory, port):
+            download(directory, port, out, 2)
+
+
+@case
+def get_says_what_is_missing():
+    with temporary_directory() as directory:
+        port = free_port()
+        make_files(directory, 1, 10)
+        with nginx(directory, port):
+            base = f"http://127.0.0.1:{port}"
+            done = call(GET, "--directory", directory, f"{base}/file0", f"{base}/nothing", expect=1)
+            check(f"{base}/nothing: 404 Not Found" in done.stderr, done.stderr)
+            check((directory / "file0").exists(), "the other one is missing, too")
+        done = call(GET, "--directory", directory, f"{base}/file0", expect=1)
+        check("Connection refused" in done.stderr, done.stderr)
+        check("usage" in call(GET, "--help").stdout, "no help")
+        check("no URL" in call(GET, expect=2).stderr, "no complaint")
+
+
+PAGES = {
+    "index.html": """<a href=a.html>a</a> <a href="sub/b.html?x#y">b</a> <a href="http://other.example/">other</a>
+                     <img src=gone.png><a href=/moved>moved</a><a href="/secret/x.html">secret</a>
+                     <a href="mailto:a@b">mail</a><a href="#top">top</a>""",
+    "a.html": "<a href='sub/b.html'>b</a><a href='/missing.html'>missing</a>" + "<p>text</p>" * 100,
+    "sub/b.html": "<base href='/sub/deeper/'><a href='../../a.html'>a</a><a href='c.html'>c</a>",
+    "robots.txt": "User-agent: other\nDisallow: /\n\nUser-agent: *\nDisallow: /secret/ # no\n",
+}
+
+
+@case
+def crawl_reports_broken_links_with_the_pages_that_have_them():
+    with temporary_directory() as directory:
+        port = free_port()
+        for name, text in PAGES.items():
+            page = directory / "site" / name
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text)
+        with nginx(directory, port):
+            base = f"http://127.0.0.1:{port}"
+            text = call(CRAWL, f"{base}/index.html", expect=1).stdout
+            for broken, page in (("gone.png", "index.html"), ("missing.html", "a.html"),
+                                 ("sub/deeper/c.html", "sub/b.html")):
+                told = text[text.index(f"{base}/{broken}: 404 Not Found\n"):]
+                told = told[:told.index("\nhttp") + 1 if "\nhttp" in told else None]
+                check(f"linked from {base}/{page}\n" in told, text)
+            check(", 3 broken" in text, text)
+            check("secret" not in text.replace("robots.txt forbids it", ""), text)
+            (directory / "site" / "a.html").write_text("<p>nothing")
+            check(", 0 broken" in call(CRAWL, f"{base}/a.html").stdout, "something is broken")
+        check("Connection refused" in call(CRAWL, f"{base}/", expect=2).stderr, "no complaint")
+
+
+if __name__ == "__main__":
+    GET, CRAWL = sys.argv[1:3]
+    sys.exit(run_cases("fetch_test", sys.argv[3:]))
