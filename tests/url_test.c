@@ -1,5 +1,7 @@
 #include "http/url.h"
 
+#include <rota/url.h>
+
 #include "harness.h"
 
 #include <errno.h>
@@ -20,10 +22,10 @@ static void check_text(struct rota__out *out, const char *expected)
     rota__out_fini(out);
 }
 
-static struct rota__url parse(const char *text)
+static rota_url parse(const char *text)
 {
-    struct rota__url url;
-    CHECK_OK(rota__url_parse(str(text), &url));
+    rota_url url;
+    CHECK_OK(rota_url_parse(str(text), &url));
     return url;
 }
 
@@ -60,7 +62,7 @@ TEST(a_url_has_its_parts)
         {"", NULL, NULL, NULL, NULL, "", NULL, NULL, 0},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct rota__url url = parse(cases[i].text);
+        rota_url url = parse(cases[i].text);
         check_part(url.scheme, cases[i].scheme);
         check_part(url.userinfo, cases[i].userinfo);
         check_part(url.host, cases[i].host);
@@ -84,8 +86,8 @@ TEST(what_is_no_url_is_refused)
         "http://a/?\x01", "http://a/#\x7f",  "http://a/#b#c",     "h\xc3ttp://a", "http://u\x01@a/",
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        struct rota__url url;
-        if (rota__url_parse(str(wrong[i]), &url) != -EINVAL)
+        rota_url url;
+        if (rota_url_parse(str(wrong[i]), &url) != -EINVAL)
             FAIL("\"%s\" was taken", wrong[i]);
     }
 }
@@ -94,7 +96,7 @@ TEST(what_is_no_url_is_refused)
 
 static void check_resolved(const char *base, const char *reference, const char *expected)
 {
-    struct rota__url b = parse(base), r = parse(reference);
+    rota_url b = parse(base), r = parse(reference);
     struct rota__out out = {0};
     rota__url_resolve(&out, &b, &r);
     check_text(&out, expected);
@@ -162,6 +164,8 @@ TEST(text_is_mended_encoded_and_decoded)
     struct rota__out out = {0};
     rota__url_mend(&out, str("http://a/b c?100%&\xc3\xa4%20#x"));
     check_text(&out, "http://a/b%20c?100%25&%C3%A4%20#x");
+    rota__url_mend(&out, str("\"<a>\"#b#c%"));
+    check_text(&out, "%22%3Ca%3E%22#b%23c%25");
     rota__url_encode(&out, str("a b/?&=~\xff"));
     check_text(&out, "a%20b%2F%3F%26%3D~%FF");
     CHECK_OK(rota__url_decode(&out, str("a%20b%2f%FF+")));
@@ -169,4 +173,71 @@ TEST(text_is_mended_encoded_and_decoded)
     CHECK_INT(rota__url_decode(&out, str("x%2")), ==, -EINVAL);
     CHECK_INT(rota__url_decode(&out, str("x%zz")), ==, -EINVAL);
     rota__out_fini(&out);
+}
+
+/* ---- What users call */
+
+static void check_normal(const char *base, const char *reference, const char *expected)
+{
+    ROTA_SCOPED(rota_bytes) url = ROTA_BYTES_INIT;
+    CHECK_OK(rota_url_resolve(str(base), str(reference), &url));
+    CHECK_STR(url.ptr, expected);
+    CHECK_INT(url.len, ==, strlen(expected));
+}
+
+TEST(resolved_urls_are_in_normal_form)
+{
+    static const char *const cases[][3] = {
+        {"http://a/b/c", "../d e#f", "http://a/d%20e#f"},
+        {"HTTP://A.Example:80", "", "http://a.example/"},
+        {"http://a/b", " \t\n x \r\n", "http://a/x"},
+        {"http://a/b", "%7e%2f%2E%2e/%c3", "http://a/~%2F../%C3"},
+        {"http://a/b/c", "%2e%2E/x", "http://a/x"},
+        {"http://a:8080/b", "c?q=%41&r=%26", "http://a:8080/c?q=A&r=%26"},
+        {"https://a:443/b", "//B:443", "https://b/"},
+        {"https://a/", "http://b:443/", "http://b:443/"},
+        {"http://a:/", "x", "http://a/x"},
+        {"http://a/b?c#d", "#e#f", "http://a/b?c#e%23f"},
+        {"http://a/b", "#", "http://a/b#"},
+        {"http://a/b?c#d", "", "http://a/b?c"},
+        {"http://[::1]:80/", "x", "http://[::1]/x"},
+        {"http://a/", "mailto:A@b", "mailto:A@b"},
+        {"http://a/", "JavaScript:x()", "javascript:x()"},
+        {"", "HTTP://A", "http://a/"},
+        {"", "../x", "x"},
+        {"http://a/", "100%", "http://a/100%25"},
+        {"http://a/", "\xc3\xa4", "http://a/%C3%A4"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        check_normal(cases[i][0], cases[i][1], cases[i][2]);
+    rota_bytes url = {(char *)"untouched", 1};
+    CHECK_INT(rota_url_resolve(str("http://a/"), str("http://a:8x/"), &url), ==, -EINVAL);
+    CHECK_INT(rota_url_resolve(str("http://[/"), str("x"), &url), ==, -EINVAL);
+    CHECK_INT(rota_url_resolve(str("http://a/"), str("http://a:99999/"), &url), ==, -EINVAL);
+    CHECK_STR(url.ptr, "untouched");
+}
+
+TEST(bytes_go_into_a_url_and_come_back)
+{
+    ROTA_SCOPED(rota_bytes)
+    encoded = ROTA_BYTES_INIT, decoded = ROTA_BYTES_INIT, none = ROTA_BYTES_INIT;
+    CHECK_OK(rota_url_encode((rota_str){"a/\0 b", 5}, &encoded));
+    CHECK_STR(encoded.ptr, "a%2F%00%20b");
+    CHECK_OK(rota_url_decode((rota_str){encoded.ptr, encoded.len}, &decoded));
+    CHECK_INT(decoded.len, ==, 5);
+    CHECK_MEM(decoded.ptr, "a/\0 b", 6);
+    CHECK_OK(rota_url_encode((rota_str){NULL, 0}, &none));
+    CHECK_STR(none.ptr, "");
+    CHECK_INT(rota_url_decode(str("%4"), &none), ==, -EINVAL);
+}
+
+TEST(an_origin_is_scheme_host_and_port)
+{
+    rota_url a = parse("http://a/x"), same = parse("HTTP://u@A:80?y");
+    CHECK(rota_url_same_origin(&a, &same));
+    static const char *const others[] = {"https://a:80/", "http://a:81/", "http://b/", "//a/", ""};
+    for (size_t i = 0; i < COUNT(others); i++) {
+        rota_url other = parse(others[i]);
+        CHECK(!rota_url_same_origin(&a, &other));
+    }
 }

@@ -44,7 +44,7 @@ class Program:
 
     @property
     def package(self):
-        if "<rota/http" in self.source or "<rota/websocket.h>" in self.source:
+        if re.search(r"<rota/(http\w*|url|websocket)\.h>", self.source):
             return "rota-http"
         return "rota-tls" if "<rota/tls.h>" in self.source else "rota"
 

@@ -17,7 +17,7 @@ import roff
 
 # pkg-config names; all else is rota
 LIBRARIES = {"rota/tls.h": "rota-tls"} | dict.fromkeys(
-    ["rota/http.h", "rota/http_client.h", "rota/http_server.h", "rota/websocket.h"], "rota-http")
+    ["rota/http.h", "rota/http_client.h", "rota/http_server.h", "rota/url.h", "rota/websocket.h"], "rota-http")
 ZERO = "Zero is the default of each field."
 RETURNS = re.compile(r"(?:^|(?<=[.:;)] ))Returns? (?!when\b|at once|as soon)", re.DOTALL)
 

@@ -111,7 +111,7 @@ struct rota_http_session {
     rota_http_session_options options; /* with the defaults filled in */
     struct rota__arena arena;          /* what the options point to */
     rota_str base_text;
-    struct rota__url base;
+    rota_url base;
     rota_http_field *fields; /* sent with each request */
     size_t field_count;
     char *authorization; /* for the origin of `base` */
@@ -287,7 +287,7 @@ struct rota__http_call {
     struct rota__http_progress progress;
     struct rota__arena arena;
     rota_str text; /* the URL, without userinfo and fragment */
-    struct rota__url url;
+    rota_url url;
     bool secure;
     struct rota__http_origin *origin;
     char *authorization; /* that the URL said, or the session has for this origin */

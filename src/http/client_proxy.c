@@ -19,11 +19,11 @@ static int copy_part(struct rota__arena *arena, rota_str part, char **ret_copy)
 /* "http://user:password@host:port"; without a scheme it is http. */
 static int proxy_new(rota_http_session *session, const char *text, struct rota__http_proxy **ret)
 {
-    struct rota__url url;
+    rota_url url;
     char whole[512];
     bool has_scheme = strstr(text, "://") != NULL;
     int len = snprintf(whole, sizeof whole, "%s%s", has_scheme ? "" : "http://", text);
-    if (len >= (int)sizeof whole || rota__url_parse((rota_str){whole, (size_t)len}, &url) < 0 ||
+    if (len >= (int)sizeof whole || rota_url_parse((rota_str){whole, (size_t)len}, &url) < 0 ||
         !url.host.len || !(rota__str_is(url.scheme, "http") || rota__str_is(url.scheme, "https"))) {
         rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no proxy", text);
         return -EINVAL;

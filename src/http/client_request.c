@@ -36,16 +36,9 @@ static int settle(struct rota__http_call *call, struct rota__out *out, rota_str 
     return err < 0 ? err : text ? 0 : -ENOMEM;
 }
 
-static bool same_host(rota_str a, rota_str b)
+static bool is_base(const rota_http_session *session, const rota_url *url)
 {
-    return a.len == b.len && strncasecmp(a.ptr, b.ptr, a.len) == 0;
-}
-
-static bool is_base(const rota_http_session *session, const struct rota__url *url)
-{
-    const struct rota__url *base = &session->base;
-    return base->host.len && base->number == url->number && same_host(base->host, url->host) &&
-           rota__str_is(base->scheme, "https") == rota__str_is(url->scheme, "https");
+    return session->base.host.len && rota_url_same_origin(&session->base, url);
 }
 
 static int set_origin(struct rota__http_call *call)
@@ -66,18 +59,17 @@ static int set_origin(struct rota__http_call *call)
 }
 
 /* Takes userinfo and fragment off a URL: they are not sent. */
-static int strip(struct rota__http_call *call, struct rota__url *url, rota_str *text)
+static int strip(struct rota__http_call *call, rota_url *url, rota_str *text)
 {
     struct rota__out out = {0};
     url->userinfo = url->fragment = (rota_str){NULL, 0};
     rota__url_write(&out, url);
     int err = settle(call, &out, text);
-    return err < 0 ? err : rota__url_parse(*text, url);
+    return err < 0 ? err : rota_url_parse(*text, url);
 }
 
 /* Where to go from here: an absolute URL. */
-static int adopt(struct rota__http_call *call, rota_str text, struct rota__url url,
-                 bool with_credentials)
+static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool with_credentials)
 {
     bool is_http = rota__str_is(url.scheme, "http");
     if (!url.host.len || (!is_http && !rota__str_is(url.scheme, "https")))
@@ -99,26 +91,26 @@ static int adopt(struct rota__http_call *call, rota_str text, struct rota__url u
     return set_origin(call);
 }
 
-static int adopt_resolved(struct rota__http_call *call, const struct rota__url *base,
-                          const struct rota__url *reference, bool with_credentials)
+static int adopt_resolved(struct rota__http_call *call, const rota_url *base,
+                          const rota_url *reference, bool with_credentials)
 {
     struct rota__out out = {0};
-    struct rota__url url;
+    rota_url url;
     rota_str text;
     rota__url_resolve(&out, base, reference);
     int err = settle(call, &out, &text);
     if (err < 0)
         return err;
-    return rota__url_parse(text, &url) < 0 ? no_url(call, text)
-                                           : adopt(call, text, url, with_credentials);
+    return rota_url_parse(text, &url) < 0 ? no_url(call, text)
+                                          : adopt(call, text, url, with_credentials);
 }
 
 int rota__http_call_set_url(struct rota__http_call *call, const char *url)
 {
-    const struct rota__url *base = &call->session->base;
-    struct rota__url reference;
+    const rota_url *base = &call->session->base;
+    rota_url reference;
     rota_str text = str_of(url);
-    if (rota__url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !base->host.len))
+    if (rota_url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !base->host.len))
         return no_url(call, text);
     return reference.scheme.ptr ? adopt(call, text, reference, true)
                                 : adopt_resolved(call, base, &reference, true);
@@ -127,10 +119,10 @@ int rota__http_call_set_url(struct rota__http_call *call, const char *url)
 int rota__http_call_move(struct rota__http_call *call, rota_str reference)
 {
     struct rota__out mended = {0};
-    struct rota__url url, base = call->url;
+    rota_url url, base = call->url;
     rota__url_mend(&mended, reference);
     int err = mended.err;
-    if (err == 0 && rota__url_parse((rota_str){mended.ptr, mended.len}, &url) < 0)
+    if (err == 0 && rota_url_parse((rota_str){mended.ptr, mended.len}, &url) < 0)
         err = no_url(call, reference);
     if (err == 0)
         err = adopt_resolved(call, &base, &url, false);
@@ -296,7 +288,7 @@ static int write_fields(struct rota__http_call *call)
 /* A part of the URL from its path on; of a proxy, all of it. The path is never empty. */
 static int write_target(struct rota__http_call *call)
 {
-    const struct rota__url *url = &call->url;
+    const rota_url *url = &call->url;
     bool whole = call->origin->proxy && !call->secure;
     const char *from = whole ? call->text.ptr : url->path.ptr;
     const char *end = call->text.ptr + call->text.len;
@@ -313,7 +305,7 @@ static int write_target(struct rota__http_call *call)
 
 int rota__http_call_write(struct rota__http_call *call)
 {
-    const struct rota__url *url = &call->url;
+    const rota_url *url = &call->url;
     bool usual = url->number == (call->secure ? 443 : 80);
     const char *end =
         usual || !url->port.ptr ? url->host.ptr + url->host.len : url->port.ptr + url->port.len;

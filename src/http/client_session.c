@@ -48,7 +48,7 @@ static int keep_fields(rota_http_session *session)
     return 0;
 }
 
-static bool is_web(const struct rota__url *url)
+static bool is_web(const rota_url *url)
 {
     return url->host.len &&
            (rota__str_is(url->scheme, "http") || rota__str_is(url->scheme, "https"));
@@ -62,7 +62,7 @@ static int keep_base(rota_http_session *session)
     if (keep(&session->arena, text) < 0)
         return -ENOMEM;
     session->base_text = str_of(*text);
-    if (rota__url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
+    if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
         rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no URL of http or https", *text);
         return -EINVAL;
     }

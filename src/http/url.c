@@ -62,7 +62,7 @@ static bool is_encoded(rota_str s)
     return true;
 }
 
-static int default_port(rota_str scheme)
+int rota__url_default_port(rota_str scheme)
 {
     if (rota__str_is(scheme, "http") || rota__str_is(scheme, "ws"))
         return 80;
@@ -129,13 +129,18 @@ static bool same_text(rota_str a, rota_str b)
     return true;
 }
 
+bool rota_url_same_origin(const rota_url *a, const rota_url *b)
+{
+    return a->number == b->number && same_text(a->scheme, b->scheme) && same_text(a->host, b->host);
+}
+
 bool rota__url_same_authority(rota_str a, rota_str b, const char *port)
 {
     return same_text(without_port(a, port), without_port(b, port));
 }
 
 /* authority = [ userinfo "@" ] host [ ":" port ] */
-static int parse_authority(rota_str text, struct rota__url *url)
+static int parse_authority(rota_str text, rota_url *url)
 {
     const char *at = text.ptr, *end = at + text.len;
     const char *sign = memrchr(at, '@', text.len);
@@ -156,16 +161,16 @@ static int parse_authority(rota_str text, struct rota__url *url)
     return parse_port(url->port, &url->number);
 }
 
-int rota__url_parse(rota_str text, struct rota__url *ret_url)
+int rota_url_parse(rota_str text, rota_url *ret_url)
 {
-    struct rota__url url = {0};
+    rota_url url = {0};
     const char *at = text.ptr, *end = at + text.len;
     const char *colon = find_any(at, end, BIT(':') | BIT('/') | BIT('?') | BIT('#'));
     if (colon < end && *colon == ':') {
         url.scheme = slice(at, colon);
         if (!rota__url_is_scheme(url.scheme))
             return -EINVAL; /* a relative path may have no colon in its first segment (section 4.2) */
-        url.number = default_port(url.scheme);
+        url.number = rota__url_default_port(url.scheme);
         at = colon + 1;
     }
     if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
@@ -193,7 +198,7 @@ int rota__url_parse(rota_str text, struct rota__url *ret_url)
 
 /* ---- Putting together */
 
-static void write_parts(struct rota__out *out, const struct rota__url *url, bool with_path)
+static void write_parts(struct rota__out *out, const rota_url *url, bool with_path)
 {
     if (url->scheme.ptr) {
         rota__out_add_str(out, url->scheme);
@@ -227,7 +232,7 @@ static void write_tail(struct rota__out *out, rota_str query, rota_str fragment)
     }
 }
 
-void rota__url_write(struct rota__out *out, const struct rota__url *url)
+void rota__url_write(struct rota__out *out, const rota_url *url)
 {
     write_parts(out, url, true);
     write_tail(out, url->query, url->fragment);
@@ -280,7 +285,7 @@ static void remove_dots(struct rota__out *out, size_t from)
 }
 
 /* Section 5.2.3. */
-static void merge(struct rota__out *out, const struct rota__url *base, rota_str path)
+static void merge(struct rota__out *out, const rota_url *base, rota_str path)
 {
     const char *slash = base->path.len ? memrchr(base->path.ptr, '/', base->path.len) : NULL;
     if (base->host.ptr && !base->path.len)
@@ -290,10 +295,9 @@ static void merge(struct rota__out *out, const struct rota__url *base, rota_str 
     rota__out_add_str(out, path);
 }
 
-void rota__url_resolve(struct rota__out *out, const struct rota__url *base,
-                       const struct rota__url *reference)
+void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_url *reference)
 {
-    struct rota__url target = *reference;
+    rota_url target = *reference;
     if (!reference->scheme.ptr) {
         target.scheme = base->scheme;
         if (!reference->host.ptr) {
@@ -327,21 +331,29 @@ static void add_encoded(struct rota__out *out, unsigned char c)
 
 void rota__url_mend(struct rota__out *out, rota_str text)
 {
+    bool in_fragment = false;
     for (const char *at = text.ptr, *end = at + text.len; at < end; at++) {
-        bool fine = (rota__char_is(*at, ROTA__CHAR_TARGET) || *at == '#') &&
+        bool opens = *at == '#' && !in_fragment;
+        in_fragment |= opens;
+        bool fine = rota__char_is(*at, ROTA__CHAR_TARGET) && !memchr("\"<>", *at, 3) &&
                     (*at != '%' || encodes(at, end));
-        if (fine)
+        if (fine || opens)
             rota__out_add(out, at, 1);
         else
             add_encoded(out, (unsigned char)*at);
     }
 }
 
+bool rota__url_is_unreserved(char c)
+{
+    return is_alpha(c) || is_digit(c) || memchr("-._~", c, 4);
+}
+
 void rota__url_encode(struct rota__out *out, rota_str text)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (is_alpha(c) || is_digit(c) || memchr("-._~", c, 4))
+        if (rota__url_is_unreserved(c))
             rota__out_add(out, &c, 1);
         else
             add_encoded(out, (unsigned char)c);
