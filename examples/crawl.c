@@ -1,10 +1,15 @@
-/* crawl: checks the links of a site, many at once. See `crawl --help`. */
+/* crawl: finds the broken links of a site. See `crawl --help`. */
+#include "crawl_site.h"
+#include "robots.h"
+
 #include <rota.h>
 #include <rota/http_client.h>
+#include <rota/url.h>
 
+/* libxml2, because it is kept, reads pages as they come without building a tree, knows the encodings that old sites
+ * have, and is in every distribution (gumbo is archived and takes UTF-8 only, lexbor is not in Debian 12). */
 #include <libxml/HTMLparser.h>
-#include <libxml/hash.h>
-#include <libxml/uri.h>
+#include <libxml/parserInternals.h>
 
 #include <err.h>
 #include <stdio.h>
@@ -12,479 +17,365 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: crawl [OPTION]... URL\n\n"
-                            "Follows the links of a site from URL on and reports those that are "
-                            "broken, with the pages that have\n"
-                            "them. Stays on the URL's host and obeys its robots.txt.\n\n"
-                            "  --connections N  so many at once (default 16)\n"
-                            "  --limit N        look at no more than N pages (default 100000)\n"
-                            "  --quiet          no progress, only what is broken\n\n"
-                            "Exits with 0 when all links are good, 1 when some are broken, 2 when "
-                            "there was nothing to check.\n";
+#define AGENT "rota-crawl"
+#define PAGE_MOST (16 << 20)    /* bytes of a page that are looked at */
+#define OTHER_MOST (1 << 20)    /* other files that are longer are not read to their end */
+#define ROBOTS_MOST (512 << 10) /* RFC 9309, section 2.5 */
+
+static const char usage[] =
+    "usage: crawl [OPTION]... URL\n\n"
+    "Follows all links of the site from URL on, without leaving it and as its robots.txt allows.\n"
+    "Reports those that are broken: with no page behind them, or no such place in the page.\n"
+    "Ctrl-C ends it early, with a report of what was seen.\n\n"
+    "  --connections N    so many requests at once (default 8)\n"
+    "  --limit PAGES      visit at most so many addresses (default 100000)\n"
+    "  --timeout SECONDS  give an address up that takes longer (default 30)\n"
+    "  --all              name all pages that have a broken link, not only the first three\n"
+    "  --quiet            print broken links only: no progress, no summary\n\n"
+    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin, and\n"
+    "130 when it was interrupted.\n";
 
 static struct {
+    long connections, limit, timeout;
+    bool all, quiet;
     const char *url;
-    long connections, limit;
-    bool quiet;
-} opts = {.connections = 16, .limit = 100000};
-
-struct referrer {
-    struct referrer *next;
-    struct page *page;
-};
-
-struct page {
-    char *url;
-    struct referrer *referrers; /* the last one first */
-    char *broken;               /* why */
-    bool checked;
-};
+} opts = {.connections = 8, .limit = 100000, .timeout = 30};
 
 static struct {
     rota_http_session *session;
-    char origin[300]; /* "http://localhost:80" */
-    char *robots;
-    struct page **pages;
-    size_t count, room, next, active, checked, links, broken, forbidden;
-    uint64_t bytes;
-    xmlHashTable *by_url;
-    rota_event news; /* there is another page, or nobody looks at one any more */
+    rota_queue *queue; /* of struct page *: to be visited */
+    struct robots *robots;
+    size_t queued, done, html, failed, forbidden, over_limit;
     rota_time start;
-} site;
+} crawler;
 
-static void *need(void *memory)
+static struct page command_line = {.url = (char[]){"the command line"}};
+
+/* A page that was not known is queued. The queue has room for all that are allowed, so nobody waits who reads a page. */
+static void queue_page(struct page *page, const char *path)
 {
-    if (!memory)
-        err(2, NULL);
-    return memory;
+    if (!robots_allow(crawler.robots, path))
+        crawler.forbidden++;
+    else if (crawler.queued == (size_t)opts.limit || rota_queue_try_put(crawler.queue, &page) < 0)
+        crawler.over_limit++;
+    else
+        crawler.queued++;
 }
 
-/* ---- Progress */
-
-static bool on_terminal;
-
-static double seconds(void)
+static int fail(struct page *page, const char *why)
 {
-    return (double)(rota_now() - site.start) / (double)ROTA_SECOND;
-}
-
-static void clear_line(void)
-{
-    if (on_terminal)
-        fputs("\r\033[K", stderr);
-}
-
-static int show_progress(void *arg)
-{
-    int status = 0;
-    while (status == 0) {
-        double time = seconds();
-        clear_line();
-        fprintf(stderr, "%zu of %zu pages, %.0f a second, %zu broken", site.checked, site.count,
-                time > 0 ? (double)site.checked / time : 0, site.broken);
-        status = rota_sleep(200 * ROTA_MILLISECOND);
-    }
-    clear_line();
+    if (!page->problem)
+        crawler.failed++;
+    site_add_problem(page, why);
     return 0;
 }
 
-/* ---- robots.txt (RFC 9309) */
+/* ---- Reading a page */
 
-/* Whether a pattern, in which * is anything and a $ at its end the end, matches the beginning of the path. */
-static bool pattern_matches(const char *pattern, size_t len, const char *path)
+struct reader {
+    struct page *page;
+    rota_bytes base; /* empty: the page's address */
+};
+
+/* libxml2 tells of each element as soon as it has come. */
+static void see_element(void *arg, const xmlChar *name, const xmlChar **attributes)
 {
-    for (; len; pattern++, len--) {
-        if (*pattern == '*') {
-            do {
-                if (pattern_matches(pattern + 1, len - 1, path))
-                    return true;
-            } while (*path++);
-            return false;
-        }
-        if (*pattern == '$' && len == 1)
-            return *path == '\0';
-        if (*pattern != *path++)
-            return false;
-    }
-    return true;
-}
-
-/* The value of a line "Name: value # comment", or NULL. */
-static const char *line_value(const char *line, size_t len, const char *name, size_t *ret_len)
-{
-    size_t name_len = strlen(name);
-    if (len <= name_len || strncasecmp(line, name, name_len) != 0 || line[name_len] != ':')
-        return NULL;
-    const char *value = line + name_len + 1, *end = line + len;
-    const char *comment = memchr(value, '#', (size_t)(end - value));
-    end = comment ? comment : end;
-    while (value < end && (*value == ' ' || *value == '\t'))
-        value++;
-    while (end > value && strchr(" \t\r", end[-1]))
-        end--;
-    *ret_len = (size_t)(end - value);
-    return value;
-}
-
-/* The longest rule of the groups for everybody decides; where two are as long, the one that allows. */
-static bool is_allowed(const char *path)
-{
-    bool for_us = false, in_rules = true, allowed = true;
-    size_t longest = 0, len;
-    for (const char *line = site.robots; line && *line;) {
-        size_t line_len = strcspn(line, "\n"), skip = strspn(line, " \t");
-        const char *value = line_value(line + skip, line_len - skip, "user-agent", &len);
-        if (value) {
-            bool all = len == 1 && *value == '*';
-            for_us = in_rules ? all : for_us || all;
-            in_rules = false;
-        }
-        for (int allows = 0; allows < 2; allows++) {
-            value = line_value(line + skip, line_len - skip, allows ? "allow" : "disallow", &len);
-            in_rules |= value != NULL;
-            if (value && len && for_us && len >= longest && pattern_matches(value, len, path)) {
-                allowed = allows || (len == longest && allowed);
-                longest = len;
-            }
-        }
-        line += line_len + (line[line_len] == '\n');
-    }
-    return allowed;
-}
-
-static int load_robots(void)
-{
-    ROTA_AUTO(rota_http_response) r = NULL;
-    char url[400];
-    snprintf(url, sizeof url, "%s/robots.txt", site.origin);
-    int status = rota_http_fetch(site.session, url, NULL, &r);
-    if (status < 0) {
-        warnx("%s: %s", url, rota_http_error());
-        return status;
-    }
-    status = rota_http_status(r);
-    if (status == 200)
-        site.robots = need(strdup(rota_http_body(r).ptr));
-    else if (status >= 500) /* section 2.3.1.4 */
-        site.robots = need(strdup("User-agent: *\nDisallow: /\n"));
-    return 0;
-}
-
-/* ---- Pages */
-
-static const char *path_of(const char *url)
-{
-    const char *path = url + strlen(site.origin);
-    return *path ? path : "/";
-}
-
-static bool is_here(const char *url)
-{
-    size_t len = strlen(site.origin);
-    return strncmp(url, site.origin, len) == 0 && (url[len] == '\0' || strchr("/?", url[len]));
-}
-
-static struct page *page_of(const char *url)
-{
-    struct page *page = xmlHashLookup(site.by_url, (const xmlChar *)url);
-    if (page || (long)site.count >= opts.limit)
-        return page;
-    if (site.count == site.room) {
-        site.room = site.room ? 2 * site.room : 256;
-        site.pages = need(realloc(site.pages, site.room * sizeof *site.pages));
-    }
-    page = need(calloc(1, sizeof *page));
-    page->url = need(strdup(url));
-    xmlHashAddEntry(site.by_url, (const xmlChar *)url, page);
-    site.pages[site.count++] = page;
-    rota_event_set(&site.news);
-    return page;
-}
-
-/* A link as it stands in a page. */
-static void add_link(struct page *from, const char *base, const char *text)
-{
-    char *url = (char *)xmlBuildURI((const xmlChar *)text, (const xmlChar *)base);
-    if (!url)
-        return;
-    url[strcspn(url, "#")] = '\0';
-    if (is_here(url)) {
-        struct page *page = is_allowed(path_of(url)) ? page_of(url) : NULL;
-        site.forbidden += !page;
-        site.links++;
-        if (page && (!page->referrers || page->referrers->page != from)) {
-            struct referrer *referrer = need(malloc(sizeof *referrer));
-            *referrer = (struct referrer){page->referrers, from};
-            page->referrers = referrer;
+    struct reader *reader = arg;
+    const char *element = (const char *)name;
+    for (; attributes && attributes[0]; attributes += 2) {
+        const char *key = (const char *)attributes[0], *value = (const char *)attributes[1];
+        if (!value)
+            continue;
+        const char *base = reader->base.ptr ? reader->base.ptr : reader->page->url;
+        bool is_href = strcmp(key, "href") == 0;
+        if (strcmp(key, "id") == 0 || (strcmp(key, "name") == 0 && strcmp(element, "a") == 0)) {
+            site_add_anchor(reader->page, value);
+        } else if (is_href && strcmp(element, "base") == 0) {
+            if (!reader->base.ptr) /* the first one counts */
+                rota_url_resolve(str_of(base), str_of(value), &reader->base);
+        } else if (is_href || strcmp(key, "src") == 0) {
+            site_add_link(reader->page, base, value);
         }
     }
-    xmlFree(url);
 }
 
-/* ---- HTML */
-
-static const char *attribute(const xmlNode *node, const char *name)
+static htmlParserCtxtPtr new_parser(struct reader *reader, const char *type)
 {
-    for (const xmlAttr *a = node->properties; a; a = a->next) {
-        if (strcasecmp((const char *)a->name, name) == 0 && a->children && a->children->content)
-            return (const char *)a->children->content;
+    htmlSAXHandler sax = {.startElement = see_element};
+    htmlParserCtxtPtr parser =
+        must(htmlCreatePushParserCtxt(&sax, reader, NULL, 0, NULL, XML_CHAR_ENCODING_NONE));
+    const char *charset = strcasestr(type, "charset=");
+    char name[40] = "";
+    int options = HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET;
+    if (charset)
+        sscanf(charset + strlen("charset=") + (charset[strlen("charset=")] == '"'), "%39[^\"; ]",
+               name);
+    xmlCharEncodingHandler *encoding = *name ? xmlFindCharEncodingHandler(name) : NULL;
+    if (encoding && xmlSwitchToEncoding(parser, encoding) == 0)
+        options |= HTML_PARSE_IGNORE_ENC; /* the server's word counts more than the page's */
+    htmlCtxtUseOptions(parser, options);
+    return parser;
+}
+
+static int read_page(struct page *page, rota_http_response *r, const char *type)
+{
+    struct reader reader = {page, ROTA_BYTES_INIT};
+    htmlParserCtxtPtr parser = new_parser(&reader, type);
+    char buf[16384];
+    ssize_t n;
+    size_t size = 0;
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0) {
+        htmlParseChunk(parser, buf, (int)n, 0);
+        size += (size_t)n;
+        page->is_cut = size >= PAGE_MOST;
+        if (page->is_cut)
+            break;
     }
-    return NULL;
+    htmlParseChunk(parser, NULL, 0, 1);
+    htmlFreeParserCtxt(parser);
+    rota_bytes_fini(&reader.base);
+    page->is_html = true;
+    return n < 0 ? (int)n : 0;
 }
 
-static void look_at(struct page *page, char **base, const xmlNode *node)
+/* So that its connection can be used again, and because it may be cut short. */
+static int read_other(rota_http_response *r)
 {
-    const char *href = attribute(node, "href"), *src = attribute(node, "src");
-    if (href && strcasecmp((const char *)node->name, "base") == 0) {
-        char *other = (char *)xmlBuildURI((const xmlChar *)href, (const xmlChar *)*base);
-        if (other) {
-            xmlFree(*base);
-            *base = other;
-        }
-        return;
-    }
-    if (href)
-        add_link(page, *base, href);
-    if (src)
-        add_link(page, *base, src);
-}
-
-static const xmlNode *next_node(const xmlNode *node, const xmlNode *root)
-{
-    if (node->children && node->type == XML_ELEMENT_NODE)
-        return node->children;
-    while (node != root && !node->next)
-        node = node->parent;
-    return node == root ? NULL : node->next;
-}
-
-static void read_links(struct page *page, rota_str html)
-{
-    const char *url = page->url;
-    const int quietly =
-        HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET;
-    xmlDoc *doc =
-        html.len < INT32_MAX ? htmlReadMemory(html.ptr, (int)html.len, url, NULL, quietly) : NULL;
-    const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
-    char *base = (char *)need(xmlStrdup((const xmlChar *)url));
-    for (const xmlNode *node = root; node; node = next_node(node, root)) {
-        if (node->type == XML_ELEMENT_NODE)
-            look_at(page, &base, node);
-    }
-    xmlFree(base);
-    xmlFreeDoc(doc);
-}
-
-/* ---- Visits */
-
-static void mark_broken(struct page *page, const char *why)
-{
-    page->broken = need(strdup(why));
-    site.broken++;
-}
-
-static bool is_html(const rota_http_response *r)
-{
-    rota_str type = rota_http_response_header(r, "Content-Type");
-    return type.len >= 9 && strncasecmp(type.ptr, "text/html", 9) == 0;
-}
-
-/* What is no page is only looked at: its body is not read, unless that is cheaper than another connection. */
-static bool is_worth_reading(const rota_http_response *r)
-{
-    rota_str length = rota_http_response_header(r, "Content-Length");
-    return is_html(r) || (length.len && length.len < 6);
+    char buf[16384];
+    ssize_t n;
+    size_t size = 0;
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0 && size < OTHER_MOST)
+        size += (size_t)n;
+    return n < 0 ? (int)n : 0;
 }
 
 static int visit(struct page *page)
 {
     ROTA_AUTO(rota_http_response) r = NULL;
-    char why[80];
-    int status =
-        rota_http_fetch(site.session, page->url, &(rota_http_fetch_options){.stream = true}, &r);
-    if (status == -ECANCELED)
-        return status;
-    if (status < 0) {
-        mark_broken(page, rota_http_error());
-        return 0;
+    rota_http_fetch_options options = {.stream = true, .redirects = -1};
+    int err = rota_http_fetch(crawler.session, page->url, &options, &r);
+    if (err < 0)
+        return err == -ECANCELED ? err : fail(page, rota_http_error());
+    char type[200], text[4096];
+    int status = rota_http_status(r);
+    rota_str said = rota_http_response_header(r, "Content-Type");
+    snprintf(type, sizeof type, "%.*s", (int)said.len, said.len ? said.ptr : "");
+    said = rota_http_response_header(r, "Location");
+    if (status >= 300 && status < 400 && said.len) {
+        snprintf(text, sizeof text, "%.*s", (int)said.len, said.ptr);
+        page->redirect = site_add_link(NULL, page->url, text);
+    } else if (status < 200 || status >= 300) {
+        snprintf(text, sizeof text, "%d %s", status, rota_http_reason(status));
+        fail(page, text);
+    } else if (strcasestr(type, "text/html") || strcasestr(type, "application/xhtml+xml")) {
+        err = read_page(page, r, type);
     }
-    status = rota_http_status(r);
-    if (status >= 400) {
-        snprintf(why, sizeof why, "%d %s", status, rota_http_reason(status));
-        mark_broken(page, why);
+    if (!page->is_html && err == 0)
+        err = read_other(r);
+    if (err < 0 && err != -ECANCELED && !page->problem)
+        return fail(page, rota_http_response_error(r));
+    return err == -ECANCELED ? err : 0;
+}
+
+/* ---- Crawling */
+
+/* Takes one address after another, and adds what is found there. */
+static int work(void *arg)
+{
+    struct page *page;
+    int err;
+    ROTA_FOREACH (struct page **, next, rota_queue_iter(crawler.queue, &page), &err) {
+        err = visit(*next);
+        if (err < 0)
+            return err;
+        page->done = true;
+        crawler.done++;
+        crawler.html += page->is_html;
+        rota_queue_task_done(crawler.queue);
     }
-    if (rota_http_response_redirects(r)) { /* a page of its own, if it is one of ours */
-        add_link(page, page->url, rota_http_response_url(r));
-        return 0;
+    return err;
+}
+
+static int show_progress(void *arg)
+{
+    bool on_terminal = isatty(STDERR_FILENO);
+    int err = 0;
+    while (err == 0) {
+        err = rota_sleep(on_terminal ? 200 * ROTA_MILLISECOND : 5 * ROTA_SECOND);
+        double seconds = (double)(rota_now() - crawler.start) / (double)ROTA_SECOND;
+        if (err == 0)
+            fprintf(stderr, "%s%zu of %zu pages, %.0f a second, %zu failed%s",
+                    on_terminal ? "\r\033[K" : "", crawler.done, crawler.queued,
+                    (double)crawler.done / seconds, crawler.failed, on_terminal ? "" : "\n");
     }
-    if (!is_worth_reading(r))
-        return 0;
-    int read = rota_http_read_all(r, 0);
-    if (read < 0 && read != -ECANCELED)
-        mark_broken(page, rota_http_response_error(r));
-    if (read < 0)
-        return read == -ECANCELED ? read : 0;
-    site.bytes += rota_http_body(r).len;
-    if (status < 400 && is_html(r))
-        read_links(page, rota_http_body(r));
+    if (on_terminal)
+        fputs("\r\033[K", stderr);
     return 0;
 }
 
-/* Takes one page after another; the others may still find some. */
-static int work(void *arg)
+/* Without a robots.txt everything is allowed; where it cannot be had now, nothing is (RFC 9309, section 2.3.1). */
+static int ask_robots(void)
 {
-    int status = 0;
-    while (status == 0 && (site.next < site.count || site.active)) {
-        if (site.next == site.count) {
-            rota_event_clear(&site.news);
-            status = rota_event_wait(&site.news);
-            continue;
-        }
-        struct page *page = site.pages[site.next++];
-        site.active++;
-        status = visit(page);
-        site.active--;
-        site.checked += status == 0;
-        page->checked = status == 0;
-        if (!site.active)
-            rota_event_set(&site.news);
+    ROTA_AUTO(rota_http_response) r = NULL;
+    rota_http_fetch_options options = {.stream = true, .redirects = 5};
+    int err = rota_http_fetch(crawler.session, "/robots.txt", &options, &r);
+    if (err == ROTA_EREDIRECTS)
+        return 0;
+    if (err < 0) {
+        if (err != -ECANCELED)
+            warnx("%s", rota_http_error());
+        return err;
     }
-    return status;
+    int status = rota_http_status(r);
+    if (status >= 500) {
+        warnx("robots.txt: %d %s; the site wants nobody now", status, rota_http_reason(status));
+        return -EACCES;
+    }
+    char *text = must(malloc(ROBOTS_MOST));
+    ssize_t n = 0;
+    size_t len = 0;
+    while (status == 200 && len < ROBOTS_MOST &&
+           (n = rota_http_read(r, text + len, ROBOTS_MOST - len)) > 0)
+        len += (size_t)n;
+    if (n >= 0)
+        crawler.robots = must(robots_parse(text, len, AGENT));
+    else if (n != -ECANCELED)
+        warnx("robots.txt: %s", rota_http_response_error(r));
+    free(text);
+    return n < 0 ? (int)n : 0;
+}
+
+static int crawl_site(void)
+{
+    ROTA_AUTO(rota_task) progress = NULL;
+    ROTA_SCOPED(rota_group) workers = ROTA_GROUP_INIT;
+    int err = ask_robots();
+    if (err < 0)
+        return err;
+    site_open(opts.url, queue_page);
+    site_add_link(&command_line, "", opts.url);
+    if (!crawler.queued) {
+        warnx("robots.txt forbids %s", opts.url);
+        return -EACCES;
+    }
+    if (!opts.quiet)
+        rota_spawn(show_progress, NULL, &progress);
+    for (long i = 0; i < opts.connections; i++)
+        rota_group_spawn(&workers, work, NULL);
+    err = rota_queue_join(crawler.queue); /* until no page has led to another one */
+    rota_queue_close(crawler.queue);
+    return err < 0 ? err : rota_group_wait(&workers);
 }
 
 static int crawl(void *arg)
 {
-    rota_http_session_options options = {.connections = (size_t)opts.connections,
-                                         .total = 10 * ROTA_MINUTE};
     ROTA_AUTO(rota_http_session) session = NULL;
-    ROTA_AUTO(rota_task) progress = NULL;
-    int status = rota_http_session_new(&options, &session);
-    if (status < 0)
-        return status;
-    site.session = session;
-    site.start = rota_now();
-    status = load_robots();
-    if (status < 0)
-        return status;
-    if (!is_allowed(path_of(opts.url))) {
-        warnx("%s: robots.txt forbids it", opts.url);
-        return -EACCES;
+    ROTA_AUTO(rota_queue) queue = NULL;
+    rota_http_session_options options = {
+        .base_url = opts.url,
+        .headers = (const char *[]){"User-Agent", AGENT, "Accept", "text/html,*/*;q=0.5", NULL},
+        .connections = (size_t)opts.connections,
+        .total = opts.timeout * ROTA_SECOND};
+    int err = rota_http_session_new(&options, &session);
+    if (err < 0) {
+        warnx("%s", rota_http_error());
+        return err;
     }
-    page_of(opts.url);
-    if (on_terminal)
-        rota_spawn(show_progress, NULL, &progress);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
-    for (long i = 0; i < opts.connections; i++)
-        rota_group_spawn(&g, work, NULL);
-    return rota_group_wait(&g);
+    err = rota_queue_new((size_t)opts.limit, sizeof(struct page *), &queue);
+    if (err < 0) {
+        warnx("%s", rota_strerror(err));
+        return err;
+    }
+    crawler.session = session;
+    crawler.queue = queue;
+    crawler.start = rota_now();
+    ROTA_UNTIL_STOP
+    {
+        err = crawl_site();
+    }
+    return err;
 }
 
-/* ---- The end */
-
-static void report(double time)
+/* Returns the status that the program ends with. */
+static int report(bool interrupted)
 {
-    clear_line();
-    for (size_t i = 0; i < site.count; i++) {
-        const struct page *page = site.pages[i];
-        if (!page->broken)
-            continue;
-        printf("%s: %s\n", page->url, page->broken);
-        int others = 0;
-        for (const struct referrer *r = page->referrers; r; r = r->next) {
-            if (others++ < 3)
-                printf("    linked from %s\n", r->page->url);
-        }
-        if (others > 3)
-            printf("    and %d other pages\n", others - 3);
+    double seconds = (double)(rota_now() - crawler.start) / (double)ROTA_SECOND;
+    struct site_counts n = site_report(opts.all);
+    if (!opts.quiet)
+        printf("%zu pages and %zu other files in %.2f s; %zu links, %zu of them broken\n"
+               "not visited: %zu links to other sites, %zu addresses that robots.txt forbids, "
+               "%zu over the limit\n",
+               crawler.html, crawler.done - crawler.html, seconds, n.links, n.broken, n.outside,
+               crawler.forbidden, crawler.over_limit);
+    if (interrupted) {
+        warnx("interrupted; %zu known addresses were not visited", crawler.queued - crawler.done);
+        return 130;
     }
-    if (opts.quiet)
-        return;
-    printf("%zu pages, %zu links, %zu broken, %.1f MB in %.1f s (%.0f pages a second)\n",
-           site.checked, site.links, site.broken, (double)site.bytes / 1e6, time,
-           time > 0 ? (double)site.checked / time : 0);
-    if (site.forbidden)
-        printf("%zu links not followed: robots.txt forbids it, or the limit was reached\n",
-               site.forbidden);
-}
-
-static void free_all(void)
-{
-    for (size_t i = 0; i < site.count; i++) {
-        struct page *page = site.pages[i];
-        while (page->referrers) {
-            struct referrer *next = page->referrers->next;
-            free(page->referrers);
-            page->referrers = next;
-        }
-        free(page->broken);
-        free(page->url);
-        free(page);
+    if (!crawler.html && !n.broken) {
+        warnx("%s leads to no page of its own site; begin where it redirects to", opts.url);
+        return 2;
     }
-    free(site.pages);
-    free(site.robots);
-    xmlHashFree(site.by_url, NULL);
-    xmlCleanupParser();
+    return n.broken > 0;
 }
 
 /* ---- The command line */
 
-static _Noreturn void fail(const char *why, const char *what)
+static _Noreturn void refuse(const char *why, const char *what)
 {
     fprintf(stderr, "crawl: %s%s\nTry crawl --help.\n", why, what);
     exit(2);
 }
 
-static long number(char **argv, int *i)
+static long number_of(char **argv, int *i)
 {
-    char *end;
-    long n = argv[*i + 1] ? strtol(argv[*i + 1], &end, 10) : 0;
-    if (n < 1 || *end)
-        fail("a number is needed behind ", argv[*i]);
+    char *end, *name = argv[*i], *text = argv[*i + 1];
+    long number = text ? strtol(text, &end, 10) : 0;
+    if (!text || *end || number < 1 || number > 10000000)
+        refuse("a number above 0 is needed behind ", name);
     ++*i;
-    return n;
+    return number;
 }
 
-static void read_options(int argc, char **argv)
+static void read_options(char **argv)
 {
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; argv[i]; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             fputs(usage, stdout);
             exit(0);
         } else if (strcmp(argv[i], "--connections") == 0) {
-            opts.connections = number(argv, &i);
+            opts.connections = number_of(argv, &i);
         } else if (strcmp(argv[i], "--limit") == 0) {
-            opts.limit = number(argv, &i);
+            opts.limit = number_of(argv, &i);
+        } else if (strcmp(argv[i], "--timeout") == 0) {
+            opts.timeout = number_of(argv, &i);
+        } else if (strcmp(argv[i], "--all") == 0) {
+            opts.all = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
             opts.quiet = true;
-        } else if (*argv[i] == '-' || opts.url) {
-            fail("unknown option: ", argv[i]);
+        } else if (*argv[i] == '-') {
+            refuse("unknown option: ", argv[i]);
+        } else if (opts.url) {
+            refuse("one URL is enough: ", argv[i]);
         } else {
             opts.url = argv[i];
         }
     }
     if (!opts.url)
-        fail("no URL", "");
-    const char *host = strstr(opts.url, "://");
-    if (!host || strncasecmp(opts.url, "http", 4) != 0)
-        fail("no URL of http or https: ", opts.url);
-    size_t len = (size_t)(host + 3 - opts.url) + strcspn(host + 3, "/?#");
-    if (len >= sizeof site.origin)
-        fail("too long: ", opts.url);
-    memcpy(site.origin, opts.url, len);
+        refuse("no URL", "");
 }
 
 int main(int argc, char **argv)
 {
-    read_options(argc, argv);
-    on_terminal = !opts.quiet && isatty(STDERR_FILENO);
-    site.by_url = need(xmlHashCreate(1024));
-    rota_time start = rota_now();
-    int status = rota_run(crawl, NULL);
-    if (site.checked || site.broken)
-        report((double)(rota_now() - start) / (double)ROTA_SECOND);
-    if (status == -ECANCELED)
-        warnx("interrupted");
-    bool broken = site.broken > 0;
-    free_all();
-    return status < 0 ? 2 : broken;
+    read_options(argv);
+    ROTA_SCOPED(rota_bytes) url = ROTA_BYTES_INIT;
+    rota_url parts;
+    if (rota_url_resolve((rota_str){0}, str_of(opts.url), &url) < 0 ||
+        rota_url_parse((rota_str){url.ptr, url.len}, &parts) < 0 || !parts.host.len ||
+        (strncmp(url.ptr, "http://", 7) != 0 && strncmp(url.ptr, "https://", 8) != 0))
+        refuse("not an http:// or https:// address: ", opts.url);
+    opts.url = url.ptr;
+    int err = rota_run(crawl, NULL);
+    if (err < 0 && err != -ECANCELED)
+        return 2;
+    return report(err == -ECANCELED);
 }

@@ -5,43 +5,57 @@ that is installed.
 usage: crawl_pages.py BUILD PAGES
 """
 
-import shutil
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CONNECTIONS = 32
 
 
 def interpreter_with(module):
     """Debian's modules belong to Debian's interpreter."""
     for candidate in ("/usr/bin/python3", sys.executable):
-        if shutil.which(candidate) and subprocess.run([candidate, "-c", f"import {module}"],
-                                                      stderr=subprocess.DEVNULL).returncode == 0:
+        if Path(candidate).exists() and subprocess.run([candidate, "-c", f"import {module}"], check=False,
+                                                       stderr=subprocess.DEVNULL).returncode == 0:
             return candidate
     return None
 
 
+def crawl(*command, last_line=False):
+    """Runs a crawler; says how long all of the program took, and returns its status."""
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([*command, "--connections", str(CONNECTIONS)], stdout=subprocess.PIPE, text=True,
+                          timeout=60, check=False)
+    after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - start
+    print("\n".join(done.stdout.splitlines()[-1:] if last_line else done.stdout.splitlines()))
+    print(f"    (the whole program: {took:.2f} s; {after.ru_utime - before.ru_utime:.2f} s on a processor and "
+          f"{after.ru_stime - before.ru_stime:.2f} s in the kernel)", flush=True)
+    return done.returncode
+
+
 def main():
     build, pages = map(Path, sys.argv[1:])
-    starts = sorted(pages.rglob("index.html"), key=lambda path: len(path.parts))
+    starts = sorted(pages.rglob("index.html"), key=lambda path: (len(path.parts), path))
     programs = [build / "examples" / name for name in ("httpd", "crawl")]
     if not starts or not all(program.exists() for program in programs):
         print("no crawl: it needs a documentation package, and libxml2")
         return 0
-    httpd, crawl = programs
-    server = subprocess.Popen([httpd, "--quiet", "--listen", "localhost:0", starts[0].parent], stdout=subprocess.PIPE,
-                              text=True)
+    root = starts[0].parent
+    server = subprocess.Popen([programs[0], "--quiet", "--listen", "localhost:0", root], stdout=subprocess.PIPE, text=True)
     try:
-        url = server.stdout.readline().split()[-1].rstrip("/") + "/index.html"
-        print(f"\nA crawl of {starts[0].parent.relative_to(pages)}, served by httpd:", flush=True)
-        status = subprocess.run([crawl, url], timeout=60).returncode
-        if status == 1:
-            print("(What is broken is so in the package: it leaves some files to others.)", flush=True)
+        url = server.stdout.readline().split()[-1]
+        print(f"\nexamples/crawl.c looks for broken links in {root.relative_to(pages)},\nwhich examples/httpd.c serves. "
+              f"(The package leaves some files to others.) With {CONNECTIONS} connections:\n", flush=True)
+        status = crawl(programs[1], url)
         python = interpreter_with("aiohttp")
         if python:
-            print("The same by aiohttp:", flush=True)
-            subprocess.run([python, ROOT / "bench" / "peers" / "crawl_aiohttp.py", url], timeout=60)
+            print("\nexamples/crawl.py, the same with aiohttp:", flush=True)
+            crawl(python, ROOT / "examples/crawl.py", url, last_line=True)
+        else:
+            print("\n(No comparison with aiohttp: python3-aiohttp is not installed.)")
         return status > 1
     finally:
         server.terminate()
