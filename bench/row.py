@@ -1,5 +1,6 @@
 """A row of the table, the programs that fill it, and how thoroughly."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from measure import interleave, median, progress, progress_done, run
 
 PEERS = Path(__file__).resolve().parent / "peers"
+GO_PACKAGES = Path("/usr/share/gocode")  # Debian's
 
 
 @dataclass
@@ -47,6 +49,12 @@ def python(script, *args, module, env=None):
     return Program([f"python3 with {module}"], needs=f"python3-{module}")
 
 
+def has_packages(source):
+    """Whether all packages that a Go program imports beside those of Go itself are there."""
+    names = re.findall(r'^\t"(github\.com/.*)"$', source.read_text(), re.M)
+    return all((GO_PACKAGES / "src" / name).is_dir() for name in names)
+
+
 class Bench:
     """Where the built programs are, and how thoroughly to measure."""
 
@@ -66,18 +74,18 @@ class Bench:
             "rota on io_uring": self.program(name, *args, env={"ROTA_BACKEND": "uring"}),
         }
 
-    def go(self, name, *args, threads=None):
+    def go(self, name, *args, threads=None, needs="golang-go"):
         env = {"GOMAXPROCS": str(threads)} if threads else {}
-        return Program([self.bin / f"go_{name}", *args], env, "golang-go")
+        return Program([self.bin / f"go_{name}", *args], env, needs)
 
     def build_go(self):
         if not shutil.which("go"):
             return
         env = {"GO111MODULE": "off", "GOPROXY": "off", "GOCACHE": str(self.build / "go-cache"),
-               "GOFLAGS": ""}
-        for name in sorted(path.stem for path in PEERS.glob("*.go")):
-            progress(f"building {name}.go")
-            run(["go", "build", "-o", self.bin / f"go_{name}", PEERS / f"{name}.go"], env=env)
+               "GOFLAGS": "", "GOPATH": str(GO_PACKAGES)}
+        for source in filter(has_packages, sorted(PEERS.glob("*.go"))):
+            progress(f"building {source.name}")
+            run(["go", "build", "-o", self.bin / f"go_{source.stem}", source], env=env)
         progress_done()
 
     def fill(self, row, programs, measure, choose=median, rounds=None):

@@ -3,7 +3,7 @@
 from client import http_client
 from proxy import proxy
 from runtime import parked, pool, queue, spawn, switch, timer, yield_
-from servers import echo, tls, udp
+from servers import echo, tls, udp, websocket
 from system import cold, files, message, process
 
 TOPICS = {
@@ -11,7 +11,7 @@ TOPICS = {
               "parked": parked},
     "Threads": {"pool": pool, "message": message},
     "Network": {"echo": echo, "proxy": proxy, "tls": tls, "udp": udp},
-    "HTTP": {"http_client": http_client},
+    "HTTP": {"http_client": http_client, "websocket": websocket},
     "Files and processes": {"files": files, "cold": cold, "process": process},
 }
 ROWS = {name: fill for rows in TOPICS.values() for name, fill in rows.items()}

@@ -69,6 +69,18 @@ def udp(bench):
     return [bench.fill(row, programs, load)]
 
 
+def websocket(bench):
+    row = Row("WebSocket echo 1 KiB, 50 connections, CPU a message", "us",
+              [Target(0.5, "Go"), Target(0.2, "Python websockets")])
+    programs = {
+        **bench.rota("ws_echo_rota"),
+        "Go": bench.go("ws_echo", threads=1, needs="golang-github-gorilla-websocket-dev"),
+        "Python websockets": python("ws_echo_websockets.py", module="websockets"),
+    }
+    load = under_load(lambda port: [bench.bin / "load", port, 50, 20000, "websocket"])
+    return [bench.fill(row, programs, load)]
+
+
 @contextmanager
 def certificate():
     """A self-signed certificate and its key, in a directory that is removed afterwards."""
