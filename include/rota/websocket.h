@@ -72,7 +72,9 @@ ROTA_API const char *rota_websocket_protocol(const rota_websocket *ws);
  * -ENOMEM, or another error of rota_stream_read. What ended the connection comes back with each later read. */
 ROTA_SUSPENDS int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message);
 
-/* Sends a message. Suspends while the peer does not keep up, and while others write.
+/* Sends a message. Suspends while the peer does not keep up, and while others write; a peer that never reads
+ * keeps it for ever, unless there is a deadline around the call, or the task is cancelled. What was sent in part then
+ * is the last that can be sent.
  *
  * Returns 0, -EINVAL (text that is not UTF-8), ROTA_ECLOSED (either side has closed), or an error of
  * rota_stream_write. */
