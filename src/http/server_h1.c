@@ -294,10 +294,15 @@ static void write_connection(struct exchange *x, struct rota__out *out)
         rota__out_add_literal(out, "Connection: keep-alive\r\n");
 }
 
-static void write_added(struct rota__h1_writer *w, const struct rota__added *added)
+/* They were checked when they were added. */
+static void write_added(struct rota__out *out, const struct rota__added *added)
 {
-    for (; added; added = added->next)
-        rota__h1_write_field(w, added->field.name, added->field.value);
+    for (; added; added = added->next) {
+        rota__out_add_str(out, added->field.name);
+        rota__out_add_literal(out, ": ");
+        rota__out_add_str(out, added->field.value);
+        rota__out_add_literal(out, "\r\n");
+    }
 }
 
 static void write_field(struct rota__out *out, const char *name, const char *value)
@@ -325,7 +330,7 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
         write_field(&x->out, "Server: ", server->options.server);
     if (head->type)
         write_field(&x->out, "Content-Type: ", head->type);
-    write_added(w, r->added);
+    write_added(&x->out, r->added);
     write_connection(x, &x->out);
     return rota__h1_write_body(w, body, head->length);
 }
@@ -336,7 +341,7 @@ static int exchange_interim(rota_http_request *r, int status)
     if (x->head.minor == 0)
         return 0;
     rota__h1_write_response(&x->writer, &x->out, status, (rota_str){NULL, 0}, false);
-    write_added(&x->writer, r->added);
+    write_added(&x->out, r->added);
     int err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
     if (err < 0)
         return err;
@@ -501,7 +506,7 @@ static int exchange_upgrade(rota_http_request *r, const char *protocol)
     rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
     write_field(&x->out, "Connection: ", "Upgrade");
     write_field(&x->out, "Upgrade: ", protocol);
-    write_added(&x->writer, r->added);
+    write_added(&x->out, r->added);
     err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
     if (err < 0)
         return err;

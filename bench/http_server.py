@@ -1,0 +1,109 @@
+"""Rows of the HTTP server: wrk, and h2load for HTTP/2, against programs that answer the same."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from measure import LOAD_CORE, SERVER_CORE, Failed, Process, cpu_ns, free_port, run, wait_for_port
+from proxy import sbin, unprivileged
+from row import Program, Row, Target
+from servers import certificate
+
+NGINX = """
+daemon off;
+master_process off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 100000000;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    default_type text/plain;
+    server {{
+        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{tls_port} ssl http2;
+        ssl_certificate {directory}/certificate.pem;
+        ssl_certificate_key {directory}/key.pem;
+        location = /hello {{ return 200 "Hello from the benchmark\\n"; }}
+        location / {{ root {directory}; }}
+    }}
+}}
+"""
+
+# What is measured: its load, the path, whether over TLS, and what it has to be.
+ROWS = [("HTTP, 25 bytes, keep-alive, 50 connections, CPU a request", "wrk", "hello", False,
+         [Target(1, "nginx"), Target(0.5, "Go")]),
+        ("the same over TLS", "wrk", "hello", True, [Target(1, "nginx")]),
+        ("the same by HTTP/2 over TLS, 10 streams at once", "h2load", "hello", True, [Target(1, "nginx")]),
+        ("HTTP, file of 4 KiB, 50 connections, CPU a request", "wrk", "4k", False, [Target(1, "nginx")]),
+        ("HTTP, file of 1 MiB, 50 connections, CPU a request", "wrk", "1m", False, [Target(1, "nginx")])]
+
+
+def wrk(url):
+    text = run(["wrk", "-t1", "-c50", "-d2s", url], LOAD_CORE)
+    if "Socket errors" in text or "Non-2xx" in text:
+        raise Failed(f"wrk: {text.strip()}")
+    return int(re.search(r"(\d+) requests in", text).group(1))
+
+
+def h2load(url):
+    text = run(["h2load", "-c50", "-m10", "-n40000", url], LOAD_CORE)
+    done = int(re.search(r"(\d+) succeeded", text).group(1))
+    if done != 40000:
+        raise Failed(f"h2load: {text.strip()}")
+    return done
+
+
+def server_row(bench, directory, files, work, tool, path, tls, targets):
+    row = Row(work, "us", targets)
+    port, tls_port = free_port(), free_port()
+    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port, tls_port=tls_port))
+    secure = files if tls else []
+    programs = {
+        **bench.rota("http_rota", directory, *secure),
+        "nginx": Program([sbin("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"],
+                         needs="nginx-light", unprivileged=True),
+        "Go": bench.go("http", directory, *secure, threads=1),
+    }
+
+    def once(program):
+        user = unprivileged() if program.unprivileged else {}
+        with Process(program.argv, SERVER_CORE, program.env,
+                     stdout=subprocess.DEVNULL if user or program.unprivileged else subprocess.PIPE,
+                     stderr=subprocess.DEVNULL, **user) as server:
+            at = (tls_port if tls else port) if program.unprivileged else int(server.line().split()[1])
+            wait_for_port(at)
+            before = cpu_ns(server.pid)
+            answered = (wrk if tool == "wrk" else h2load)(f"http{'s' if tls else ''}://127.0.0.1:{at}/{path}")
+            return (cpu_ns(server.pid) - before) / answered / 1000
+
+    return bench.fill(row, programs, once)
+
+
+def http(bench):
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client"), ("openssl", "openssl")):
+        if not shutil.which(tool):
+            return [Row(work, "us", targets, missing={"all of it": f"needs {package}"})
+                    for work, *_, targets in ROWS]
+    with certificate() as files, tempfile.TemporaryDirectory(prefix="rota-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "4k").write_bytes(os.urandom(4096))
+        (directory / "1m").write_bytes(os.urandom(1 << 20))
+        for source, target in zip(files, ("certificate.pem", "key.pem")):
+            shutil.copy(source, directory / target)
+            (directory / target).chmod(0o644)
+        if os.geteuid() == 0:
+            shutil.chown(directory, "nobody", "nogroup")
+        return [server_row(bench, directory, files, *what) for what in ROWS]
