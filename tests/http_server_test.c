@@ -1451,6 +1451,8 @@ static int download_file(struct download *d)
         err = rota_stream_write(s, path, (size_t)len);
     if (err == 0)
         err = rota_stream_read_until(s, text("\r\n\r\n"), 0, &head);
+    if (err == 0 && memcmp(head.ptr, "HTTP/1.1 200", 12) != 0)
+        err = -EIO; /* as it has to be where memory fails */
     char *body = malloc(d->size + 1);
     if (err == 0)
         err = rota_stream_read_exact(s, body, d->size);
