@@ -441,7 +441,8 @@ TEST(an_idle_connection_is_told_to_go)
 {
     struct ask a = {.path = "/"};
     struct talk t = {.handler = echo, .asks = &a, .count = 1};
-    t.instead = (rota_str){"\0\0\10\6\0\0\0\0\0ignored!", 17}; /* a ping; then it waits for the end */
+    t.instead =
+        (rota_str){"\0\0\10\6\0\0\0\0\0ignored!", 17}; /* a ping; then it waits for the end */
     t.options.idle = 7 * ROTA_SECOND;
     talk(&t);
     CHECK_INT(a.status, ==, 200);

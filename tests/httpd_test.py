@@ -184,6 +184,20 @@ def a_stop_lets_downloads_end():
 
 
 @case
+def a_stop_lets_streams_end():
+    h = Httpd("-q", "-g", 20)
+    try:
+        client = subprocess.Popen([tool("curl"), "-sS", "--noproxy", "*", "--http2-prior-knowledge", "--limit-rate", "4M",
+                                   h.url + "big.bin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        got = client.stdout.read(1)
+        h.process.send_signal(signal.SIGTERM)
+        rest, errors = client.communicate(timeout=LIMIT * 3)
+        check(client.returncode == 0 and got + rest == FILES["big.bin"], client.returncode, errors, len(rest))
+    finally:
+        h.stop()
+
+
+@case
 def requests_are_printed():
     h = Httpd()
     curl(h.url + "4k", h.url + "nothing")
