@@ -682,6 +682,102 @@ static void handshakes(struct host *host)
                          "HTTP/1.1 426 \0"));
 }
 
+/* ---- Clients */
+
+static int answer_oddly(rota_http_request *r, void *arg)
+{
+    const char *const *headers = arg;
+    rota_stream *s;
+    for (; headers[0]; headers += 2)
+        rota_http_add_header(r, headers[0], headers[1]);
+    return rota_http_upgrade(r, "websocket", &s);
+}
+
+static int refuse_all(rota_http_request *r, __attribute__((unused)) void *arg)
+{
+    return rota_http_reply_status(r, 404);
+}
+
+static int serve_oddly(void *arg)
+{
+    struct host *host = arg;
+    return rota_http_serve(&host->listener, 1, answer_oddly, (void *)host->options.headers, NULL);
+}
+
+static int serve_elsewhere(void *arg)
+{
+    struct host *host = arg;
+    return rota_http_serve(&host->listener, 1, refuse_all, NULL, NULL);
+}
+
+static void with_server(rota_fn *server, struct host *host, void (*fn)(struct host *, const char *))
+{
+    char url[64];
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host->listener));
+    snprintf(url, sizeof url, "ws://127.0.0.1:%d/chat?x", rota_listener_port(host->listener));
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, server, host);
+    fn(host, url);
+    rota_group_cancel(&g);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    rota_listener_free(host->listener);
+}
+
+static void talk(struct host *host, const char *url)
+{
+    static const char *const protocols[] = {"second", "first", NULL};
+    static const char *const headers[] = {"Origin", "http://127.0.0.1", NULL};
+    char large[5000];
+    memset(large, 'x', sizeof large);
+    for (int i = 0; i < 4; i++) {
+        ROTA_AUTO(rota_http_session) session = NULL;
+        ROTA_AUTO(rota_websocket) ws = NULL;
+        rota_websocket_options options = {.protocols = protocols, .no_compression = i & 1};
+        CHECK_OK(rota_http_session_new(NULL, &session));
+        host->options.protocols = i < 2 ? NULL : protocols;
+        CHECK_OK(rota_websocket_connect(i < 3 ? session : NULL, url, &options, &ws));
+        session = rota_http_session_free(session); /* what is connected is not the session's */
+        check_text(ws, i < 2 ? "-" : "second");
+        CHECK_OK(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, large, sizeof large));
+        check_message(ws, ROTA_WEBSOCKET_TEXT, large, sizeof large);
+        CHECK_INT(rota_websocket_close(ws, 0, NULL), ==, 0);
+    }
+    rota_websocket *ws = NULL;
+    rota_websocket_options foreign = {.headers = headers};
+    CHECK_INT(rota_websocket_connect(NULL, url, &foreign, &ws), ==, -EPROTO);
+    CHECK(strstr(rota_http_error(), "403"));
+    CHECK_INT(rota_websocket_connect(NULL, "ftp://x", NULL, &ws), ==, -EINVAL);
+    CHECK_PTR(ws, ==, NULL);
+}
+
+static void be_refused(struct host *host, const char *url)
+{
+    (void)host;
+    rota_websocket *ws = NULL;
+    CHECK_INT(rota_websocket_connect(NULL, url, NULL, &ws), ==, -EPROTO);
+    CHECK(strstr(rota_http_error(), url));
+    CHECK_PTR(ws, ==, NULL);
+}
+
+static int clients_in_task(__attribute__((unused)) void *arg)
+{
+    static const char *const other_key[] = {"Sec-WebSocket-Accept",
+                                            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", NULL};
+    static const char *const none[] = {NULL};
+    with_server(serve, &(struct host){0}, talk);
+    with_server(serve_elsewhere, &(struct host){0}, be_refused);
+    with_server(serve_oddly, &(struct host){.options.headers = other_key}, be_refused);
+    with_server(serve_oddly, &(struct host){.options.headers = none}, be_refused);
+    return 0;
+}
+
+TEST(clients_connect_or_are_told_why_not)
+{
+    long live = rota_test_allocations();
+    CHECK_OK(rota_run(clients_in_task, NULL));
+    CHECK_INT(rota_test_allocations(), ==, live);
+}
+
 static int handshakes_in_task(__attribute__((unused)) void *arg)
 {
     struct host host = {0};

@@ -173,6 +173,9 @@ typedef struct rota_http_fetch_options {
     const char *const
         *headers; /* beside, and instead of, those of the session: name, value, ..., NULL */
     rota_http_body_source body;
+    const char
+        *upgrade; /* asks for this protocol, in lower case (RFC 9110, section 7.8). Where the server
+                          * agrees, the status is 101, and rota_http_take_stream gives the connection */
     const char *type; /* Content-Type of `body`, where its kind does not say it */
     bool stream;      /* return when the head has come; the body is read by rota_http_read */
     bool
@@ -262,6 +265,10 @@ ROTA_API const char *rota_http_response_error(const rota_http_response *r);
  *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)
  *         printf("%.*s\n", (int)event->data.len, event->data.ptr); */
 ROTA_API rota_iter rota_http_events(rota_http_response *r);
+
+/* Takes over the connection of a response with status 101, which speaks the protocol that `upgrade` asked for. It is
+ * yours, and no longer the session's. NULL where there is none, or it was taken before. */
+ROTA_API rota_stream *rota_http_take_stream(rota_http_response *r);
 
 /* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. Accepts
  * NULL, returns NULL; what ROTA_AUTO(rota_http_response) calls. */

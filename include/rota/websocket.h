@@ -18,11 +18,24 @@
  *         return more;                                      // 0: closed in order
  *     }
  *
+ *     static int ask(void *arg)                             // a client
+ *     {
+ *         ROTA_AUTO(rota_websocket) ws = NULL;
+ *         int err = rota_websocket_connect(NULL, "ws://localhost:8080/", NULL, &ws);
+ *         if (err == 0)
+ *             err = rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "hello", 5);
+ *         rota_websocket_message answer;
+ *         if (err == 0)
+ *             err = rota_websocket_read(ws, &answer);
+ *         return err;
+ *     }
+ *
  * One task may read and several may write: messages never mix. Pings are answered, and asked, by whoever reads;
  * so somebody should. */
 #ifndef ROTA_WEBSOCKET_H
 #define ROTA_WEBSOCKET_H
 
+#include <rota/http_client.h>
 #include <rota/http_server.h>
 
 #ifdef __cplusplus
@@ -44,6 +57,7 @@ typedef struct rota_websocket_message {
 /* Zero is the default of each field. Times: ROTA_NEVER is none. */
 typedef struct rota_websocket_options {
     const char *const *protocols; /* subprotocols, the preferred first, then NULL */
+    const char *const *headers;   /* client: of the request: name, value, ..., NULL */
     /* Server: the Origins that browsers may come from, "https://example.org", then NULL. NULL: only the host
      * that the request names. "*": any. */
     const char *const *origins;
@@ -61,6 +75,14 @@ typedef struct rota_websocket_options {
  * Returns 0, -EPROTO, -EALREADY (a reply has begun), -ENOMEM, or as rota_http_reply. */
 ROTA_SUSPENDS int rota_websocket_accept(rota_http_request *r, const rota_websocket_options *options,
                                         rota_websocket **ret_ws);
+/* Connects to a URL of ws, wss, http or https, with the session's settings, cookies and credentials; the connection is
+ * none of its pool. `session` may be NULL. A response with another status than 101 is no WebSocket, redirects included.
+ *
+ * Returns 0; -EPROTO (the server refused, or answered wrongly); -E2BIG (more than 60 header fields); or as
+ * rota_http_fetch. rota_http_error has the words. */
+ROTA_SUSPENDS int rota_websocket_connect(rota_http_session *session, const char *url,
+                                         const rota_websocket_options *options,
+                                         rota_websocket **ret_ws);
 /* The subprotocol that was agreed on, or NULL. */
 ROTA_API const char *rota_websocket_protocol(const rota_websocket *ws);
 

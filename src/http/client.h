@@ -86,6 +86,7 @@ struct rota__http_proxy {
 struct rota__http_origin {
     struct rota__list node;
     bool secure;
+    bool only_h1; /* for upgrades, which HTTP/2 has not */
     int port;
     rota_str host;      /* in lower case, without brackets, NUL-terminated */
     rota_str authority; /* "localhost:80", NUL-terminated */
@@ -114,9 +115,9 @@ struct rota_http_session {
     rota_url base;
     rota_http_field *fields; /* sent with each request */
     size_t field_count;
-    char *authorization; /* for the origin of `base` */
-    bool once;           /* closes its connection after the first answer */
-    rota_tls_context *own_tls;
+    char *authorization;                    /* for the origin of `base` */
+    bool once;                              /* closes its connection after the first answer */
+    rota_tls_context *own_tls, *own_tls_h1; /* h1: that offers nothing else */
     bool pins;
     unsigned char pin[32];
     struct rota__http_proxy *http_proxy, *https_proxy;
@@ -223,8 +224,8 @@ int rota__http_connect(struct rota__http_conn *conn);
 /* ---- The pool (client_pool.c) ---- */
 
 /* Finds the origin or makes one. */
-int rota__http_origin_get(rota_http_session *session, bool secure, rota_str host, int port,
-                          struct rota__http_origin **ret_origin);
+int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1, rota_str host,
+                          int port, struct rota__http_origin **ret_origin);
 void rota__http_origins_fini(rota_http_session *session);
 
 /* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that has served. */
@@ -322,6 +323,7 @@ struct rota_http_response {
     struct rota__arena arena;             /* in which it lies itself */
     struct rota__http_conn *conn;         /* until the body's end */
     void *exchange;                       /* of HTTP/2: the stream */
+    rota_stream *stream;                  /* after an upgrade */
     struct rota__http_progress *progress; /* the call's, then `own` */
     struct rota__http_progress own;
 

@@ -71,21 +71,22 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-static int tls_context(rota_http_session *session, rota_tls_context **ret_context)
+static int tls_context(rota_http_session *session, bool only_h1, rota_tls_context **ret_context)
 {
+    rota_tls_context **own = only_h1 ? &session->own_tls_h1 : &session->own_tls;
     if (session->options.tls) {
         *ret_context = session->options.tls;
         return 0;
     }
-    if (!session->own_tls) {
-        bool only_h1 = session->options.version == ROTA_HTTP_1_1;
+    if (!*own) {
+        only_h1 |= session->options.version == ROTA_HTTP_1_1;
         rota_tls_options options = {.alpn = rota_http_alpn + only_h1,
                                     .insecure_accept_any_certificate = session->pins};
-        int err = rota_tls_context_new(&options, &session->own_tls);
+        int err = rota_tls_context_new(&options, own);
         if (err < 0)
             return err;
     }
-    *ret_context = session->own_tls;
+    *ret_context = *own;
     return 0;
 }
 
@@ -106,7 +107,7 @@ static int start_tls(struct rota__http_conn *conn, const char *host)
 {
     rota_tls_context *context;
     enter(conn, ROTA_HTTP_ENCRYPTING);
-    int err = tls_context(conn->session, &context);
+    int err = tls_context(conn->session, conn->origin->only_h1, &context);
     if (err < 0)
         return fail(conn, err, rota_tls_error());
     err = rota_tls_start_client(conn->stream, context, host);
@@ -192,7 +193,8 @@ static int connect_somewhere(struct rota__http_conn *conn)
 
 static bool speaks_h2(const struct rota__http_conn *conn)
 {
-    return conn->session->options.version == ROTA_HTTP_2_DIRECTLY ||
+    bool directly = conn->session->options.version == ROTA_HTTP_2_DIRECTLY;
+    return (directly && !conn->origin->only_h1) ||
            (conn->origin->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
 }
 

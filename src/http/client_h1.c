@@ -194,6 +194,15 @@ static void end_early(rota_http_response *r)
         at_end(r, r->keep_alive);
 }
 
+/* The connection speaks another protocol now, and is no longer the session's. */
+static void give_away(rota_http_response *r)
+{
+    struct rota__http_conn *conn = r->conn;
+    r->stream = conn->stream;
+    conn->stream = NULL;
+    at_end(r, false);
+}
+
 /* ---- The exchange */
 
 static int receive(struct rota__http_conn *conn, struct rota__http_call *call, int interims,
@@ -213,7 +222,8 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
         if (err < 0)
             return err;
     }
-    if (item.head.body == ROTA__H1_TUNNEL)
+    bool upgraded = item.head.body == ROTA__H1_TUNNEL;
+    if (upgraded && !call->options->upgrade)
         return rota__http_say(&call->progress, ROTA_EPROTOCOL,
                               "another protocol, which nobody asked for");
     call->progress.status = item.head.status;
@@ -225,7 +235,7 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
         .fields = item.head.fields,
         .count = item.head.count,
         .has_length = item.head.body == ROTA__H1_LENGTH,
-        .bodiless = item.head.body == ROTA__H1_NO_BODY,
+        .bodiless = upgraded || item.head.body == ROTA__H1_NO_BODY,
         .length = item.head.length,
         .behind = bytes.len - used,
         .keep_alive = item.head.keep_alive,
@@ -235,7 +245,10 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
         return err;
     rota_stream_skip(conn->stream, used);
     (*ret_response)->conn = conn;
-    end_early(*ret_response);
+    if (upgraded)
+        give_away(*ret_response);
+    else
+        end_early(*ret_response);
     return 0;
 }
 

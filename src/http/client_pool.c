@@ -42,9 +42,10 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-static bool is_origin(const struct rota__http_origin *o, bool secure, rota_str host, int port)
+static bool is_origin(const struct rota__http_origin *o, bool secure, bool only_h1, rota_str host,
+                      int port)
 {
-    if (o->port != port || o->secure != secure || o->host.len != host.len)
+    if (o->port != port || o->secure != secure || o->only_h1 != only_h1 || o->host.len != host.len)
         return false;
     for (size_t i = 0; i < host.len; i++) {
         if (lower(host.ptr[i]) != o->host.ptr[i])
@@ -61,8 +62,8 @@ static size_t bucket_of(rota_str host, int port)
     return hash % ROTA__HTTP_ORIGINS;
 }
 
-static int origin_new(rota_http_session *session, bool secure, rota_str host, int port,
-                      struct rota__http_origin **ret_origin)
+static int origin_new(rota_http_session *session, bool secure, bool only_h1, rota_str host,
+                      int port, struct rota__http_origin **ret_origin)
 {
     size_t room = 2 * host.len + 16;
     struct rota__http_origin *o = rota_zalloc(sizeof *o + room);
@@ -74,11 +75,12 @@ static int origin_new(rota_http_session *session, bool secure, rota_str host, in
     bool is_v6 = memchr(name, ':', host.len) != NULL;
     int len = snprintf(authority, host.len + 15, is_v6 ? "[%s]:%d" : "%s:%d", name, port);
     o->secure = secure;
+    o->only_h1 = only_h1;
     o->port = port;
     o->host = (rota_str){name, host.len};
     o->authority = (rota_str){authority, (size_t)len};
-    o->undecided = session->options.version == ROTA_HTTP_2_DIRECTLY ||
-                   (secure && session->options.version == ROTA_HTTP_ANY);
+    o->undecided = !only_h1 && (session->options.version == ROTA_HTTP_2_DIRECTLY ||
+                                (secure && session->options.version == ROTA_HTTP_ANY));
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
     rota__list_init(&o->hungry);
@@ -120,25 +122,25 @@ void rota__http_origins_fini(rota_http_session *session)
     }
 }
 
-int rota__http_origin_get(rota_http_session *session, bool secure, rota_str host, int port,
-                          struct rota__http_origin **ret_origin)
+int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1, rota_str host,
+                          int port, struct rota__http_origin **ret_origin)
 {
     struct rota__http_origin *o = session->last;
-    if (o && is_origin(o, secure, host, port)) {
+    if (o && is_origin(o, secure, only_h1, host, port)) {
         *ret_origin = o;
         return 0;
     }
     struct rota__list *bucket = &session->origins[bucket_of(host, port)];
     rota__list_each (node, bucket) {
         o = origin_of(node, node);
-        if (is_origin(o, secure, host, port)) {
+        if (is_origin(o, secure, only_h1, host, port)) {
             *ret_origin = session->last = o;
             return 0;
         }
     }
     if (session->origin_count >= ORIGINS_KEPT)
         drop_unused(session);
-    int err = origin_new(session, secure, host, port, &o);
+    int err = origin_new(session, secure, only_h1, host, port, &o);
     if (err < 0)
         return err;
     o->proxy = rota__http_proxy_for(session, secure, o->host, port);

@@ -45,8 +45,8 @@ static int set_origin(struct rota__http_call *call)
 {
     struct rota__http_origin *before = call->origin;
     rota_str host = without_brackets(call->url.host);
-    int err =
-        rota__http_origin_get(call->session, call->secure, host, call->url.number, &call->origin);
+    int err = rota__http_origin_get(call->session, call->secure, call->options->upgrade, host,
+                                    call->url.number, &call->origin);
     if (err < 0) {
         call->origin = before;
         return err;
@@ -256,6 +256,14 @@ static void add_type(struct rota__http_call *call)
         add_missing(call, NAME("Expect"), NAME("100-continue"));
 }
 
+static void add_upgrade(struct rota__http_call *call)
+{
+    if (!call->options->upgrade)
+        return;
+    add(call, NAME("Connection"), NAME("Upgrade"));
+    add(call, NAME("Upgrade"), str_of(call->options->upgrade));
+}
+
 static size_t count_callers(const struct rota__http_call *call)
 {
     const char *const *headers = call->options->headers;
@@ -268,7 +276,7 @@ static size_t count_callers(const struct rota__http_call *call)
 static int write_fields(struct rota__http_call *call)
 {
     const rota_http_session *session = call->session;
-    size_t most = count_callers(call) + session->field_count + 10;
+    size_t most = count_callers(call) + session->field_count + 12;
     call->count = 0;
     call->fields = rota__arena_alloc(&call->arena, most * sizeof *call->fields);
     if (!call->fields)
@@ -279,6 +287,7 @@ static int write_fields(struct rota__http_call *call)
     if (err < 0)
         return err;
     add_standard(call);
+    add_upgrade(call);
     add_type(call);
     return add_cookies(call);
 }

@@ -156,6 +156,7 @@ rota_http_response *rota_http_response_free(rota_http_response *r)
         return NULL;
     if (r->conn)
         r->conn->kind->drop(r);
+    rota_stream_free(r->stream);
     rota__decoder_free(r->decoder);
     rota_free(r->coded);
     rota_free(r->text);
@@ -165,6 +166,13 @@ rota_http_response *rota_http_response_free(rota_http_response *r)
     struct rota__arena arena = r->arena;
     rota__arena_fini(&arena, NULL);
     return NULL;
+}
+
+rota_stream *rota_http_take_stream(rota_http_response *r)
+{
+    rota_stream *stream = r->stream;
+    r->stream = NULL;
+    return stream;
 }
 
 /* ---- What it says */

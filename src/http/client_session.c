@@ -215,6 +215,7 @@ void rota__http_session_unref(rota_http_session *session)
     rota__http_origins_fini(session);
     rota__cookie_jar_fini(&session->jar);
     rota_tls_context_free(session->own_tls);
+    rota_tls_context_free(session->own_tls_h1);
     rota__arena_fini(&session->arena, NULL);
     rota_free(session);
 }
