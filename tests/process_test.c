@@ -951,6 +951,21 @@ TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
     run_virtual(hold_the_pipe);
 }
 
+static int run_once_more(void *arg)
+{
+    ROTA_SCOPED(rota_communication) c = ROTA_COMMUNICATION_INIT;
+    CHECK_INT(rota_process_run(ROTA_ARGV("true"), NULL, &c), ==, 0);
+    CHECK(c.status.known);
+    CHECK_INT(rota_process_run(ROTA_ARGV("nosuchprogram"), NULL, &c), ==, -ENOENT);
+    CHECK(!c.status.known);
+    return 0;
+}
+
+TEST(status_of_a_run_before_is_not_taken_for_that_of_the_next)
+{
+    run(run_once_more);
+}
+
 static int outlive_the_child(void *arg)
 {
     /* The grandchild goes on when the child has ended, and is waited for. */
@@ -979,8 +994,12 @@ static int close_and_stay(void *arg)
         err = rota_process_communicate(p, &c);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
+    char text[ROTA_PROCESS_STATUS_TEXT];
+    CHECK(!c.status.known);
+    CHECK_STR(rota_process_status_text(&c.status, text), "end not known");
     CHECK_INT(rota_process_kill(p, SIGKILL), ==, 0);
     CHECK_INT(rota_process_communicate(p, &c), ==, 128 + SIGKILL);
+    CHECK_STR(rota_process_status_text(&c.status, text), "signal 9 (Killed)");
     CHECK_STR(c.out.ptr, "said\n");
     return 0;
 }

@@ -82,8 +82,9 @@ typedef struct rota_process_options {
         grace; /* how long it has between SIGTERM and SIGKILL when it is freed; 0: SIGKILL at once */
 } rota_process_options;
 
-/* How a process has ended. */
+/* How a process has ended; all zero: nobody knows, for instance because it still runs. */
 typedef struct rota_process_status {
+    bool known; /* that it has ended, and how; else the rest says nothing */
     int code;   /* exit code, 0 to 255; 128 + signal if a signal ended it */
     int signal; /* 0 if it exited */
     bool core;  /* it left a core dump */
@@ -91,7 +92,7 @@ typedef struct rota_process_status {
 
 #define ROTA_PROCESS_STATUS_TEXT 64
 
-/* Writes "exit code 3" or "signal 9 (Killed)" into `ret_text`, which has room for
+/* Writes "exit code 3", "signal 9 (Killed)" or "end not known" into `ret_text`, which has room for
  * ROTA_PROCESS_STATUS_TEXT bytes, and returns it. */
 ROTA_API const char *rota_process_status_text(const rota_process_status *status, char *ret_text);
 
@@ -161,7 +162,7 @@ typedef struct rota_communication {
     size_t limit;   /* bytes of each output; 16 MiB */
     rota_time linger;    /* see below; a second. ROTA_NEVER waits for the end */
     rota_bytes out, err; /* of an output that is a pipe, and yours */
-    rota_process_status status;
+    rota_process_status status; /* `known` once the end was seen, whatever is returned */
     size_t _room[2];
 } rota_communication;
 

@@ -121,6 +121,7 @@ int rota_process_communicate(rota_process *p, rota_communication *c)
 {
     struct talk talk = {.process = p, .c = c, .limit = c->limit ? c->limit : LIMIT};
     ROTA_SCOPED(rota_group) group = {.keep = true};
+    c->status = (rota_process_status){0};
     int err = rota__suspend_check();
     if (err < 0)
         return err;
@@ -152,6 +153,8 @@ int rota_process_run(const char *const *argv, const rota_process_options *option
         o.out = ROTA_PROCESS_PIPE;
     if (c && o.err == ROTA_PROCESS_INHERIT)
         o.err = ROTA_PROCESS_PIPE;
+    if (c)
+        c->status = (rota_process_status){0};
     int err = rota_process_spawn(argv, &o, &p);
     return err < 0 ? err : rota_process_communicate(p, c ? c : &unheard);
 }

@@ -249,6 +249,7 @@ static bool process_collect(rota_process *p, int how)
     p->reaped = !p->group;
     bool exited = info.si_code == CLD_EXITED;
     p->status = (rota_process_status){
+        .known = true,
         .code = exited ? info.si_status : 128 + info.si_status,
         .signal = exited ? 0 : info.si_status,
         .core = info.si_code == CLD_DUMPED,
@@ -433,7 +434,9 @@ rota_process *rota_process_free(rota_process *p)
 
 const char *rota_process_status_text(const rota_process_status *status, char *ret_text)
 {
-    if (status->signal)
+    if (!status->known)
+        snprintf(ret_text, ROTA_PROCESS_STATUS_TEXT, "end not known");
+    else if (status->signal)
         snprintf(ret_text, ROTA_PROCESS_STATUS_TEXT, "signal %d (%s%s)", status->signal,
                  strsignal(status->signal), status->core ? ", core dumped" : "");
     else
