@@ -140,11 +140,15 @@ static int fail_to_start(void *arg)
     CHECK_INT(rota_process_spawn(ROTA_ARGV(""), NULL, &p), ==, -ENOENT);
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &nowhere, &p), ==, -ENOENT);
     CHECK(strstr(reports, "spawn true: cannot change to /nonexistent: No such file"));
+    CHECK_STR(rota_process_error(), "cannot change to /nonexistent: No such file or directory");
+    CHECK_INT(rota_process_run(ROTA_ARGV("nosuchprogram"), NULL, NULL), ==, -ENOENT);
+    CHECK_STR(rota_process_error(), "cannot run nosuchprogram: No such file or directory");
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &in_a_file, &p), ==, -ENOTDIR);
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &closed, &p), ==, -EBADF);
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &unknown, &p), ==, -EBADF);
     CHECK_INT(rota_process_spawn((const char *[]){NULL}, NULL, &p), ==, -EINVAL);
     CHECK_INT(rota_process_spawn(NULL, NULL, &p), ==, -EINVAL);
+    CHECK_STR(rota_process_error(), "Invalid argument");
     CHECK_PTR(p, ==, NULL);
     return 0;
 }
@@ -290,6 +294,23 @@ static int change_environment(void *arg)
 TEST(environment_is_changed_or_replaced)
 {
     run(change_environment);
+}
+
+static int change_to_a_long_path(void *arg)
+{
+    char path[4000] = "/nonexistent/";
+    memset(path + strlen(path), 'x', sizeof path - strlen(path) - 1);
+    rota_process_options o = {.cwd = path};
+    CHECK_INT(rota_process_run(ROTA_ARGV("true"), &o, NULL), <, 0);
+    const char *why = rota_process_error();
+    CHECK(strstr(why, "cannot change to /nonexistent/xxx"));
+    CHECK_PTR(strstr(why, "xxx: "), !=, NULL);
+    return 0;
+}
+
+TEST(long_path_does_not_push_the_reason_out)
+{
+    run(change_to_a_long_path);
 }
 
 static int change_cwd(void *arg)

@@ -104,7 +104,8 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * It does not suspend, but the thread stands still until the kernel has loaded the program: some 0.3 ms,
  * however large this process is. A child that is killed before that counts as started.
  *
- * The log hook is told, at INFO, which step of a failed start failed, and for what path.
+ * Which step of a failed start failed, and for what path, is told by rota_process_error, and to the log
+ * hook at INFO.
  *
  * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC (neither a
  * binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN (no more
@@ -113,6 +114,10 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * -ETIMEDOUT, ROTA_ENOTASK, or another error of execve(2). */
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
+
+/* Why the last rota_process_spawn or rota_process_run of this thread failed that could not start its program,
+ * such as "cannot change to /nowhere: No such file or directory". Look at it before the task suspends. */
+ROTA_API const char *rota_process_error(void);
 
 /* Its number, which the kernel gives to nobody else before the process is freed or its end was waited for. */
 ROTA_API pid_t rota_process_pid(const rota_process *p);
@@ -160,8 +165,8 @@ ROTA_DEFINE_AUTO(rota_process, rota_process_free);
 typedef struct rota_communication {
     rota_str input; /* borrowed; after it the child reads the end. What it has taken leaves here */
     size_t limit;   /* bytes of each output; 16 MiB */
-    rota_time linger;    /* see below; a second. ROTA_NEVER waits for the end */
-    rota_bytes out, err; /* of an output that is a pipe, and yours */
+    rota_time linger;           /* see below; a second. ROTA_NEVER waits for the end */
+    rota_bytes out, err;        /* of an output that is a pipe, and yours */
     rota_process_status status; /* `known` once the end was seen, whatever is returned */
     size_t _room[2];
 } rota_communication;

@@ -277,6 +277,9 @@ static struct report child_report(struct child *child, int report_fd)
     return report;
 }
 
+/* A longer path must not push the reason out. */
+enum { PATH_SHOWN = 150 };
+
 static void tell_failure(const struct rota__launch *launch, struct report report)
 {
     static const char *const steps[] = {
@@ -291,8 +294,9 @@ static void tell_failure(const struct rota__launch *launch, struct report report
     const char *what = report.step == STEP_CWD       ? options->cwd
                        : report.step == STEP_PROGRAM ? program
                                                      : "";
-    rota_log(ROTA_LOG_INFO, "spawn %s: %s%s%s: %s", program, steps[report.step], *what ? " " : "",
-             what, rota_strerror(-report.error));
+    rota__process_set_error("%s%s%.*s: %s", steps[report.step], *what ? " " : "", PATH_SHOWN, what,
+                            rota_strerror(-report.error));
+    rota_log(ROTA_LOG_INFO, "spawn %s: %s", program, rota_process_error());
 }
 
 static void reap_failed(pid_t pid, int pidfd)

@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -81,6 +82,21 @@ static struct processes *processes_of(rota_loop *loop)
 }
 
 /* ---- Starting */
+
+static __thread char why_not_started[256];
+
+void rota__process_set_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why_not_started, sizeof why_not_started, format, args);
+    va_end(args);
+}
+
+const char *rota_process_error(void)
+{
+    return why_not_started;
+}
 
 /* The three standard streams while a child is started. */
 struct standard {
@@ -171,11 +187,8 @@ static int process_start(rota_process *p, const char *const *argv,
     return err;
 }
 
-int rota_process_spawn(const char *const *argv, const rota_process_options *options,
-                       rota_process **ret_process)
+static int spawn(const char *const *argv, const rota_process_options *o, rota_process **ret_process)
 {
-    static const rota_process_options defaults;
-    const rota_process_options *o = options ? options : &defaults;
     int err = rota__suspend_check();
     if (err < 0)
         return err;
@@ -194,6 +207,17 @@ int rota_process_spawn(const char *const *argv, const rota_process_options *opti
     rota__list_append(&processes->all, &p->node);
     *ret_process = p;
     return (int)rota__done_at_once(0);
+}
+
+int rota_process_spawn(const char *const *argv, const rota_process_options *options,
+                       rota_process **ret_process)
+{
+    static const rota_process_options defaults;
+    why_not_started[0] = '\0';
+    int err = spawn(argv, options ? options : &defaults, ret_process);
+    if (err < 0 && !why_not_started[0])
+        rota__process_set_error("%s", rota_strerror(err));
+    return err;
 }
 
 pid_t rota_process_pid(const rota_process *p)
