@@ -972,6 +972,42 @@ TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
     run_virtual(hold_the_pipe);
 }
 
+static int speak_and_hold(void *arg)
+{
+    int fd = *(int *)arg;
+    rota_sleep(45 * ROTA_SECOND);
+    CHECK_INT(write(fd, "late\n", 5), ==, 5);
+    return 0;
+}
+
+/* The child has ended, and this program holds its output. */
+static int measure_silence(void *arg)
+{
+    char path[50];
+    rota_process *p = spawn_ready("echo ready; read x; exit 3");
+    snprintf(path, sizeof path, "/proc/%d/fd/1", (int)rota_process_pid(p));
+    int held = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK_OK(held);
+    CHECK_OK(rota_stream_close(rota_process_in(p)));
+    CHECK_INT(rota_process_wait(p, NULL), ==, 3);
+    ROTA_SCOPED(rota_communication) c = {.linger = ROTA_MINUTE};
+    rota_time begin = rota_now();
+    rota_task *speaker;
+    CHECK_OK(rota_spawn(speak_and_hold, &held, &speaker));
+    CHECK_INT(rota_process_communicate(p, &c), ==, ROTA_EHELD);
+    CHECK_INT((rota_now() - begin) / ROTA_SECOND, ==, 45 + 60);
+    CHECK_STR(c.out.ptr, "late\n");
+    CHECK_OK(rota_join(speaker));
+    rota_process_free(p);
+    close(held);
+    return 0;
+}
+
+TEST(silence_counts_from_the_last_byte)
+{
+    run_virtual(measure_silence);
+}
+
 static int run_once_more(void *arg)
 {
     ROTA_SCOPED(rota_communication) c = ROTA_COMMUNICATION_INIT;

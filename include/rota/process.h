@@ -189,8 +189,9 @@ typedef struct rota_communication {
  * After an error the process still runs, unless it has ended; with ROTA_ELIMIT what goes beyond can still
  * be read from the stream.
  *
- * A program that the child started may outlive it and hold the pipes, so that they never end. When the
- * child has ended and nothing has come for `linger`, the result is ROTA_EHELD, and `status` is set.
+ * A program that the child started may outlive it and hold the pipes, so that they never end. When
+ * nothing has gone through them for `linger`, counted from the end of the child (or this call, if that is
+ * later) and anew from each byte, the result is ROTA_EHELD, and `status` is set.
  *
  * Returns as rota_process_wait; ROTA_ELIMIT (an output is longer than `limit`), ROTA_EHELD, -EBUSY
  * (another task uses the streams), -ENOMEM, or an error of rota_stream_read. */

@@ -16,7 +16,7 @@ struct talk {
     rota_process *process;
     rota_communication *c;
     size_t limit;
-    size_t moved; /* bytes, either way */
+    rota_time heard; /* when the last byte went, either way, or the child's end was seen */
 };
 
 static int feed(void *arg)
@@ -31,7 +31,7 @@ static int feed(void *arg)
         if (err == 0) {
             input->ptr += n;
             input->len -= n;
-            talk->moved += n;
+            talk->heard = rota_now();
         }
     }
     if (err == 0)
@@ -72,7 +72,7 @@ static ssize_t output_read(struct talk *talk, rota_stream *s, rota_bytes *output
     if (n > 0) {
         output->len += (size_t)n;
         output->ptr[output->len] = '\0';
-        talk->moved += (size_t)n;
+        talk->heard = rota_now();
     }
     return n;
 }
@@ -102,16 +102,17 @@ static int collect_err(void *arg)
 static int wait_for_pipes(struct talk *talk, rota_group *group)
 {
     rota_time linger = talk->c->linger ? talk->c->linger : LINGER;
+    talk->heard = rota_now();
     while (rota_group_running(group) > 0) {
-        size_t moved = talk->moved;
+        rota_time silent = rota_now() - talk->heard;
         rota_task *ended;
         rota_timeout silence = ROTA_TIMEOUT_INIT;
-        rota_timeout_begin(&silence, linger);
-        int err = rota_group_next(group, &ended);
-        bool silent = rota_timeout_end(&silence) < 0;
-        if (err == -ETIMEDOUT && silent && talk->moved == moved)
+        if (silent >= linger)
             return ROTA_EHELD;
-        if (err < 0 && !(err == -ETIMEDOUT && silent))
+        rota_timeout_begin(&silence, linger == ROTA_NEVER ? ROTA_NEVER : linger - silent);
+        int err = rota_group_next(group, &ended);
+        bool over = rota_timeout_end(&silence) < 0;
+        if (err < 0 && !(err == -ETIMEDOUT && over))
             return err;
     }
     return 0;
