@@ -804,6 +804,38 @@ TEST(freeing_a_group_ends_all_of_it)
     CHECK_OK(run_clean(free_group, &session, false));
 }
 
+static int free_group_with_grace(void *arg)
+{
+    int ends[2];
+    CHECK_OK(pipe2(ends, O_CLOEXEC));
+    rota_process_fd fd = {ends[1], 3};
+    rota_process_options o = {.in = ROTA_PROCESS_PIPE,
+                              .out = ROTA_PROCESS_PIPE,
+                              .fds = &fd,
+                              .fd_count = 1,
+                              .group = true,
+                              .grace = ROTA_NEVER};
+    rota_process *p = spawn(
+        ROTA_SHELL("(trap '' TERM; exec sleep 1000) & trap 'echo bye >&3; exit' TERM; echo ready; "
+                   "while :; do wait; done"),
+        &o);
+    close(ends[1]);
+    rota_str line;
+    CHECK_INT(rota_stream_read_line(rota_process_out(p), &line), ==, 1);
+    rota_process_free(p);
+    char said[10] = "";
+    CHECK_INT(read(ends[0], said, sizeof said - 1), ==, 4);
+    CHECK_STR(said, "bye\n");
+    CHECK_INT(read(ends[0], said, sizeof said), ==, 0);
+    close(ends[0]);
+    return 0;
+}
+
+TEST(grace_of_a_group_ends_with_its_leader)
+{
+    run(free_group_with_grace);
+}
+
 static int look_at_session(void *arg)
 {
     static const char script[] = "read pid name state parent group session rest </proc/self/stat; "

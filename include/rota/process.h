@@ -153,8 +153,10 @@ ROTA_API int rota_process_kill(rota_process *p, int signal);
 ROTA_SUSPENDS int rota_process_terminate(rota_process *p, rota_time grace,
                                          rota_process_status *ret_status);
 
-/* Closes the pipes, ends the process as the option `grace` says, with all of its group if it has one, waits
- * for it and frees it. Tasks that still wait for it are told how it ended. Shields itself. Outside a task
+/* Closes the pipes, ends the process as the option `grace` says, waits for it and frees it. With `group` or
+ * `session` all of the group hears SIGTERM, but the grace is that of the process alone: once it has ended,
+ * whoever is left gets SIGKILL at once. To give the others time, send them SIGTERM by rota_process_kill and
+ * wait for what they do, such as the end of their output, before. Tasks that still wait for it are told how it ended. Shields itself. Outside a task
  * there is no grace. Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
 ROTA_API rota_process *rota_process_free(rota_process *p);
 ROTA_DEFINE_AUTO(rota_process, rota_process_free);
