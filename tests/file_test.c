@@ -261,6 +261,10 @@ TASK_TEST(pieces_are_moved_in_order)
     CHECK_INT(rota_file_seek(file, 0, SEEK_SET), ==, 0);
     CHECK_INT(rota_file_readv(file, iov, PIECES), ==, 26 * 25);
     CHECK_INT(rota_file_readv(file, NULL, 0), ==, 0);
+    CHECK_INT(rota_file_readv(file, iov, -1), ==, -EINVAL);
+    CHECK_INT(rota_file_preadv(file, iov, -1, 0), ==, -EINVAL);
+    CHECK_INT(rota_file_writev(file, iov, -1), ==, -EINVAL);
+    CHECK_INT(rota_file_pwritev(file, iov, -1, 0), ==, -EINVAL);
 }
 
 TASK_TEST(appending_follows_the_end)

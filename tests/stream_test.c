@@ -437,6 +437,7 @@ static int empty_main(void *arg)
     CHECK_INT(rota_stream_read_until(e.a, (rota_str){"", 0}, 0, &s), ==, -EINVAL);
     CHECK_INT(rota_stream_write(e.a, "", 0), ==, 0);
     CHECK_INT(rota_stream_writev(e.a, NULL, 0), ==, 0);
+    CHECK_INT(rota_stream_writev(e.a, &(struct iovec){(void *)"x", 1}, -1), ==, -EINVAL);
     CHECK_INT(rota_stream_peek(e.a, 0, &s), ==, 0);
     free_ends(&e);
     CHECK_PTR(rota_stream_free(NULL), ==, NULL);

@@ -99,7 +99,7 @@ ROTA_DEFINE_AUTO(rota_file, rota_file_free);
  * the position), ROTA_ECLOSED, -ENOMEM, or an error of read(2): -EIO, -EISDIR, -EBADF (not open for
  * reading), -ESPIPE (not a file with an offset). */
 ROTA_SUSPENDS ssize_t rota_file_read(rota_file *file, void *buf, size_t len);
-/* The same into several pieces, in order. */
+/* The same into several pieces, in order; -EINVAL if `count` is negative. */
 ROTA_SUSPENDS ssize_t rota_file_readv(rota_file *file, const struct iovec *iov, int count);
 /* The same at an offset; the position stays. Not -EBUSY. */
 ROTA_SUSPENDS ssize_t rota_file_pread(rota_file *file, void *buf, size_t len, int64_t offset);
@@ -133,7 +133,7 @@ ROTA_API void rota_file_set_limit(rota_file *file, size_t limit);
  * much. -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task uses the position), ROTA_ECLOSED, -ENOMEM,
  * or an error of write(2): -ENOSPC, -EDQUOT, -EFBIG, -EIO, -EBADF (not open for writing), -ESPIPE. */
 ROTA_SUSPENDS int rota_file_write(rota_file *file, const void *buf, size_t len);
-/* The same from several pieces, in order. */
+/* The same from several pieces, in order; -EINVAL if `count` is negative. */
 ROTA_SUSPENDS int rota_file_writev(rota_file *file, const struct iovec *iov, int count);
 /* The same at an offset; the position stays. Not -EBUSY. With O_APPEND the offset does not count (Linux). */
 ROTA_SUSPENDS int rota_file_pwrite(rota_file *file, const void *buf, size_t len, int64_t offset);

@@ -111,7 +111,7 @@ ROTA_API void rota_stream_set_limit(rota_stream *s, size_t limit);
  * peer reads no more, the write side was shut down, or an earlier write was cut short),
  * -ECONNRESET, or another error of send(2). */
 ROTA_SUSPENDS int rota_stream_write(rota_stream *s, const void *buf, size_t len);
-/* The same for several pieces at once, in order. */
+/* The same for several pieces at once, in order; -EINVAL if `count` is negative. */
 ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count);
 
 /* Holds back what is written from now on, to go out in few large pieces: at rota_stream_flush, at

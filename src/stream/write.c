@@ -147,7 +147,7 @@ static int writev_checked(rota_stream *s, const struct iovec *iov, int count)
 
 int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count)
 {
-    int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
+    int err = count < 0 ? -EINVAL : rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (err < 0)
         return err;
     err = writev_checked(s, iov, count);
