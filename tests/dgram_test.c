@@ -235,6 +235,24 @@ TEST(what_does_not_fit_is_told)
     run(cut_main, NULL);
 }
 
+static int negative_sizes_main(void *arg)
+{
+    rota_dgram *s = NULL;
+    rota_udp_options in = {.receive_buffer = -1}, out = {.send_buffer = -1};
+    rota_unix_dgram_options unix_in = {.receive_buffer = -1};
+    CHECK_INT(rota_udp_open("127.0.0.1", 0, &in, &s), ==, -EINVAL);
+    CHECK_INT(rota_udp_open("127.0.0.1", 0, &out, &s), ==, -EINVAL);
+    CHECK_INT(rota_udp_connect("127.0.0.1", 7, &in, &s), ==, -EINVAL);
+    CHECK_INT(rota_unix_dgram_open(NULL, &unix_in, &s), ==, -EINVAL);
+    CHECK_PTR(s, ==, NULL);
+    return 0;
+}
+
+TEST(negative_buffers_are_refused)
+{
+    run(negative_sizes_main, NULL);
+}
+
 /* ---- Many at a time */
 
 enum { MANY = 150 };

@@ -68,7 +68,7 @@ typedef struct rota_udp_options {
  * both families where there is IPv6. Port 0 takes a free one.
  *
  * Returns 0, what rota_resolve returns, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -ENODEV (no such
- * interface), -EMFILE, or another error of bind(2) or setsockopt(2). */
+ * interface), -EINVAL (a buffer below 0), -EMFILE, or another error of bind(2) or setsockopt(2). */
 ROTA_SUSPENDS int rota_udp_open(const char *host, int port, const rota_udp_options *options,
                                 rota_dgram **ret_socket);
 
@@ -100,7 +100,7 @@ typedef struct rota_unix_dgram_options {
 /* Opens a socket at a path or an abstract name, as rota/unix.h says; NULL takes a free abstract name, to
  * which replies can be sent.
  *
- * Returns as rota_unix_listen. */
+ * Returns as rota_unix_listen; -EINVAL also for a buffer below 0. */
 ROTA_SUSPENDS int rota_unix_dgram_open(const char *path, const rota_unix_dgram_options *options,
                                        rota_dgram **ret_socket);
 

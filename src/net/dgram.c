@@ -313,7 +313,9 @@ int rota_dgram_send_fds(rota_dgram *s, const rota_packet *packet, const rota_fds
 
 int rota__dgram_set_buffers(int fd, int receive, int send)
 {
-    int err = receive ? rota__socket_set(fd, SOL_SOCKET, SO_RCVBUF, receive) : 0;
+    int err = receive < 0 || send < 0 ? -EINVAL : 0; /* the kernel takes it for much */
+    if (err == 0 && receive)
+        err = rota__socket_set(fd, SOL_SOCKET, SO_RCVBUF, receive);
     if (err == 0 && send)
         err = rota__socket_set(fd, SOL_SOCKET, SO_SNDBUF, send);
     return err;
