@@ -665,6 +665,32 @@ TASK_TEST(saving_keeps_permissions_and_follows_links)
     CHECK_INT(entries_of(in_directory("")), ==, 4);
 }
 
+TASK_TEST(saving_makes_what_a_link_leads_to)
+{
+    struct stat about;
+    char far[300];
+    CHECK_OK(mkdir(in_directory("sub"), 0700));
+    CHECK_OK(symlink("sub/second", in_directory("first")));
+    snprintf(far, sizeof far, "%s", in_directory("made"));
+    CHECK_OK(symlink(far, in_directory("sub/second")));
+    rota_file_save_options exclusive = {.exclusive = true};
+    CHECK_INT(rota_file_save(in_directory("first"), "x", 1, &exclusive), ==, -EEXIST);
+    CHECK_OK(rota_file_save(in_directory("first"), "new", 3, NULL));
+    CHECK_STR(text_of("made"), "new");
+    CHECK_OK(lstat(in_directory("first"), &about));
+    CHECK(S_ISLNK(about.st_mode));
+    CHECK_OK(lstat(in_directory("sub/second"), &about));
+    CHECK(S_ISLNK(about.st_mode));
+    CHECK_OK(rota_file_save(in_directory("first"), "newer", 5, NULL));
+    CHECK_STR(text_of("made"), "newer");
+    CHECK_INT(entries_of(in_directory("")), ==, 3);
+    CHECK_INT(entries_of(in_directory("sub")), ==, 1);
+    CHECK_OK(symlink("none/x", in_directory("lost")));
+    CHECK_INT(rota_file_save(in_directory("lost"), "x", 1, NULL), ==, -ENOENT);
+    CHECK_OK(symlink("round", in_directory("round")));
+    CHECK_INT(rota_file_save(in_directory("round"), "x", 1, NULL), ==, -ELOOP);
+}
+
 TASK_TEST(what_cannot_be_saved_is_named)
 {
     CHECK_INT(rota_file_save(in_directory(""), "x", 1, NULL), ==, -EISDIR);

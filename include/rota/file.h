@@ -184,7 +184,7 @@ typedef struct rota_file_save_options {
  * and so it is after a crash. When it returns 0, the new one is on the disk.
  *
  * The bytes go to a temporary file in the same directory, which then takes the name. If `path` is a symbolic
- * link, the file that it leads to is replaced. Hard links to the old file keep the old contents.
+ * link, the file that it leads to is replaced, or made where there is none yet. Hard links to the old file keep the old contents.
  *
  * If it fails, the old file stays and the temporary one is removed: -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
  * -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory), -EEXIST, -EIO, ... Only when the error is that of the

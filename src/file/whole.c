@@ -15,6 +15,8 @@
 #define COPY_MAX (1 << 20)
 /* For files that do not say how long they are. */
 #define SIZE_FIRST 4096
+/* As many symbolic links in a row as the kernel follows. */
+#define LINKS_MAX 40
 
 static const struct rota__file_wait loading = ROTA__FILE_WAIT("file load");
 static const struct rota__file_wait saving = ROTA__FILE_WAIT("file save");
@@ -162,25 +164,41 @@ struct save {
     bool exists;
 };
 
-/* Finds the file that is meant, behind symbolic links. */
+/* Makes `path` what the link there says, seen from its directory. */
+static int save_follow(struct save *s)
+{
+    char target[PATH_MAX];
+    const char *slash = strrchr(s->path, '/');
+    ssize_t len = rota__sys(EACCES, readlink(s->path, target, sizeof target));
+    if (len < 0)
+        return (int)len;
+    size_t before = slash && *target != '/' ? (size_t)(slash - s->path) + 1 : 0;
+    if (before + (size_t)len >= sizeof s->resolved)
+        return -ENAMETOOLONG;
+    memmove(s->resolved, s->path, before);
+    memcpy(s->resolved + before, target, (size_t)len);
+    s->resolved[before + (size_t)len] = '\0';
+    s->path = s->resolved;
+    return 0;
+}
+
+/* Finds the file that is meant, behind symbolic links; not realpath(3), because it need not exist. */
 static int save_look(struct save *s)
 {
-    struct stat link;
-    int err = (int)rota__sys(EACCES, lstat(s->path, &link));
+    int err = (int)rota__sys(EACCES, lstat(s->path, &s->old));
     if (err == 0 && s->options.exclusive)
         return -EEXIST;
-    if (err == 0 && S_ISLNK(link.st_mode)) {
-        if (!realpath(s->path, s->resolved))
-            return -errno;
-        s->path = s->resolved;
-        err = (int)rota__sys(EACCES, lstat(s->path, &link));
+    for (int links = 0; err == 0 && S_ISLNK(s->old.st_mode); links++) {
+        err = links < LINKS_MAX ? save_follow(s) : -ELOOP;
+        if (err < 0)
+            return err;
+        err = (int)rota__sys(EACCES, lstat(s->path, &s->old));
     }
     if (err < 0 && err != -ENOENT)
         return err;
     s->exists = err == 0;
-    s->old = link;
-    if (s->exists && !S_ISREG(link.st_mode))
-        return S_ISDIR(link.st_mode) ? -EISDIR : -EINVAL;
+    if (s->exists && !S_ISREG(s->old.st_mode))
+        return S_ISDIR(s->old.st_mode) ? -EISDIR : -EINVAL;
     return 0;
 }
 
