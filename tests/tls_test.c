@@ -247,6 +247,46 @@ TEST_BOTH(the_snippet_of_the_header_works)
     free_authority();
 }
 
+/* ---- Words */
+
+static char reports[1000];
+
+static void keep_report(void *arg, rota_log_level level, const char *message)
+{
+    size_t len = strlen(reports);
+    snprintf(reports + len, sizeof reports - len, "%s\n", message);
+}
+
+static int plain_client_main(void *arg)
+{
+    ROTA_AUTO(rota_tls_context) server = server_with((rota_tls_options){0});
+    struct site site = {.tls = server};
+    rota_stream *s;
+    char c;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &site.listener));
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, serve_site, &site);
+    CHECK_OK(rota_tcp_connect("127.0.0.1", rota_listener_port(site.listener), NULL, &s));
+    CHECK_OK(rota_stream_write(s, "GET / HTTP/1.1\r\n\r\n", 18));
+    while (rota_stream_read(s, &c, 1) > 0)
+        continue;
+    rota_stream_free(s);
+    rota_group_cancel(&g);
+    rota_group_wait(&g);
+    rota_listener_free(site.listener);
+    return 0;
+}
+
+TEST_ALREADY(a_server_reports_in_words_why_a_handshake_failed)
+{
+    make_authority();
+    rota_log_set(keep_report, NULL);
+    run(plain_client_main, NULL);
+    check_contains(reports, "connection from 127.0.0.1:");
+    check_contains(reports, ": peer speaks no TLS, but HTTP\n");
+    free_authority();
+}
+
 /* ---- Data */
 
 enum { MUCH = 300000 };

@@ -60,7 +60,7 @@ static void report_failure(rota_stream *stream, int err)
     bool usual = err == -ECANCELED || err == -ECONNRESET || err == -EPIPE;
     if (rota__log_wanted())
         rota_log(usual ? ROTA_LOG_DEBUG : ROTA_LOG_INFO, "connection from %s: %s",
-                 rota_stream_peer(stream), rota_strerror(err));
+                 rota_stream_peer(stream), rota__stream_why(stream, err));
 }
 
 static int connection_run(void *arg)

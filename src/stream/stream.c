@@ -202,7 +202,7 @@ const char *rota_stream_local(rota_stream *s)
     return texts->local;
 }
 
-static const char *stream_detail(rota_stream *s)
+static const char *stream_detail(const rota_stream *s)
 {
     const char *detail = NULL;
     for (rota_filter *f = s->top; f && !detail; f = f->below)
@@ -210,6 +210,11 @@ static const char *stream_detail(rota_stream *s)
     if (!detail && s->error == -EPIPE && s->torn)
         detail = "an earlier write was cut short";
     return detail ? detail : rota_strerror(s->error);
+}
+
+const char *rota__stream_why(const rota_stream *s, int err)
+{
+    return s->error == err ? stream_detail(s) : rota_strerror(err);
 }
 
 const char *rota_stream_error(rota_stream *s)

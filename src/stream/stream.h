@@ -59,6 +59,8 @@ static inline void *rota__stream_bottom(rota_stream *s)
 
 /* Notes an error for rota_stream_error and returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
+/* The reason for an error, in the stream's words where it is the last of this stream. */
+const char *rota__stream_why(const rota_stream *s, int err);
 /* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an error. */
 ssize_t rota__stream_read_failed(rota_stream *s, ssize_t err);
 /* For one who is inside as the writer: sends all; `partly`: what belongs before it has been sent. */
