@@ -287,6 +287,37 @@ TEST_ALREADY(a_server_reports_in_words_why_a_handshake_failed)
     free_authority();
 }
 
+/* In the place of OpenSSL's, which fails only without memory. */
+static bool no_system;
+
+int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
+{
+    if (no_system)
+        ERR_raise_data(ERR_LIB_SSL, ERR_R_INTERNAL_ERROR, "the store is closed");
+    return no_system ? 0 : X509_STORE_set_default_paths(SSL_CTX_get_cert_store(ctx));
+}
+
+static int no_system_main(void *arg)
+{
+    ROTA_AUTO(rota_tls_context) both = server_with((rota_tls_options){0});
+    rota_listener *l;
+    rota_stream *s = NULL;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &l));
+    no_system = true;
+    CHECK_INT(rota_tls_connect("127.0.0.1", rota_listener_port(l), both, NULL, &s), ==, ROTA_ETLS);
+    check_contains(rota_tls_error(), "the system's authorities: ");
+    CHECK_PTR(s, ==, NULL);
+    rota_listener_free(l);
+    return 0;
+}
+
+TEST_ALREADY(connecting_says_that_the_system_has_no_authorities)
+{
+    make_authority();
+    run(no_system_main, NULL);
+    free_authority();
+}
+
 /* ---- Data */
 
 enum { MUCH = 300000 };

@@ -172,7 +172,10 @@ int rota_tls_connect(const char *host, int port, rota_tls_context *context,
                      const rota_connect_options *options, rota_stream **ret_stream)
 {
     rota_stream *s;
-    int err = rota_tcp_connect(host, port, options, &s);
+    int err = rota__tls_trust_system(context); /* which says by itself what is wrong */
+    if (err < 0)
+        return err;
+    err = rota_tcp_connect(host, port, options, &s);
     if (err < 0) {
         rota__tls_set_error("connect to %s, port %d: %s", host, port, rota_strerror(err));
         return err;
