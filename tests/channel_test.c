@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -529,6 +530,65 @@ static int iterate(void *arg)
 TEST(iterates_until_closed)
 {
     run_clean(iterate, NULL);
+}
+
+/* ---- Wake-ups */
+
+enum { POSTED = 100, TAKERS = 4 };
+
+struct taken {
+    struct channel c;
+    int sum;
+};
+
+static int take_all(void *arg)
+{
+    struct taken *taken = arg;
+    int n;
+    while ((n = receive_int(taken->c.rx)) > 0)
+        taken->sum += n;
+    return n == ROTA_ECLOSED ? 0 : n;
+}
+
+/* How often the eventfd is written is its count. */
+TEST(a_batch_of_messages_wakes_the_loop_once)
+{
+    struct taken taken = {channel_of(POSTED), 0};
+    rota_loop *loop;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    for (int i = 0; i < TAKERS; i++)
+        CHECK_OK(rota_loop_spawn_threadsafe(loop, take_all, &taken));
+    CHECK_OK(rota_loop_run_once(loop, 0));
+    atomic_store(&loop->asleep, true);
+    for (int i = 0; i < POSTED; i++)
+        CHECK_INT(try_send_int(taken.c.tx, 1), ==, 0);
+    eventfd_t writes;
+    CHECK_OK(eventfd_read(loop->wake_fd, &writes));
+    CHECK_INT(writes, ==, 1);
+    rota_channel_close(taken.c.tx);
+    CHECK_OK(rota_loop_run(loop));
+    CHECK_INT(taken.sum, ==, POSTED);
+    rota_loop_free(loop);
+    channel_unref(&taken.c);
+}
+
+TEST(messages_to_a_loop_that_is_awake_need_no_system_call)
+{
+    struct taken taken = {channel_of(POSTED), 0};
+    rota_loop *loop;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_OK(rota_loop_spawn_threadsafe(loop, take_all, &taken));
+    CHECK_OK(rota_loop_run_once(loop, 0));
+    eventfd_t writes;
+    eventfd_read(loop->wake_fd, &writes);
+    for (int i = 0; i < POSTED; i++)
+        CHECK_INT(try_send_int(taken.c.tx, 1), ==, 0);
+    CHECK_INT(eventfd_read(loop->wake_fd, &writes), ==, -1);
+    rota_channel_close(taken.c.tx);
+    CHECK_OK(rota_loop_run(loop));
+    CHECK_INT(taken.sum, ==, POSTED);
+    rota_loop_free(loop);
+    channel_unref(&taken.c);
 }
 
 /* ---- Between loops and threads */
