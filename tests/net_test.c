@@ -647,6 +647,27 @@ TEST(localhost_and_no_host_listen_on_both_families)
     run(every_address_main, NULL);
 }
 
+static int six_only_main(void *arg)
+{
+    rota_listen_options options = {.v6only = true};
+    rota_listener *l;
+    rota_stream *s = NULL;
+    CHECK_OK(rota_tcp_listen(arg, 0, &options, &l));
+    int port = rota_listener_port(l);
+    CHECK_INT(rota_tcp_connect("127.0.0.1", port, NULL, &s), ==, -ECONNREFUSED);
+    CHECK_OK(rota_tcp_connect("::1", port, NULL, &s));
+    rota_stream_free(s);
+    rota_listener_free(l);
+    return 0;
+}
+
+TEST(v6only_takes_nothing_over_four)
+{
+    require_v6();
+    run(six_only_main, NULL);
+    run(six_only_main, (void *)"::");
+}
+
 static int accept_task(void *arg)
 {
     rota_stream *s = NULL;

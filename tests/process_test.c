@@ -362,6 +362,24 @@ static int redirect(void *arg)
     return 0;
 }
 
+static int read_errors(void *arg)
+{
+    rota_process_options o = {.err = ROTA_PROCESS_PIPE};
+    ROTA_AUTO(rota_process) p = spawn(ROTA_SHELL("echo trouble >&2"), &o);
+    rota_str line;
+    CHECK_PTR(rota_process_in(p), ==, NULL);
+    CHECK_PTR(rota_process_out(p), ==, NULL);
+    CHECK_INT(rota_stream_read_line(rota_process_err(p), &line), ==, 1);
+    CHECK_STR(line.ptr, "trouble");
+    CHECK_INT(rota_stream_read_line(rota_process_err(p), &line), ==, 0);
+    return 0;
+}
+
+TEST(standard_error_is_read_by_itself)
+{
+    run(read_errors);
+}
+
 TEST(standard_streams_go_where_they_are_sent)
 {
     run(redirect);

@@ -725,6 +725,33 @@ TEST_ALREADY(without_a_version_or_cipher_in_common_both_sides_say_so)
     free_authority();
 }
 
+static int ciphersuites_main(void *arg)
+{
+    static const char two[] = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
+    struct link l =
+        link_with(client_with((rota_tls_options){.ciphersuites = two}),
+                  server_with((rota_tls_options){.ciphersuites = "TLS_CHACHA20_POLY1305_SHA256"}));
+    start_well(&l);
+    CHECK_STR(rota_tls_cipher(l.client), "TLS_CHACHA20_POLY1305_SHA256");
+    greet(&l);
+    free_link(&l);
+    struct link m =
+        link_with(client_with((rota_tls_options){.ciphersuites = two}),
+                  server_with((rota_tls_options){.ciphersuites = "TLS_AES_256_GCM_SHA384"}));
+    start(&m);
+    CHECK_INT(m.server_result, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(m.server), "no cipher in common");
+    free_link(&m);
+    return 0;
+}
+
+TEST_ALREADY(ciphersuites_are_those_that_are_allowed)
+{
+    make_authority();
+    run(ciphersuites_main, NULL);
+    free_authority();
+}
+
 static int closed_main(void *arg)
 {
     struct link l = link_of(0);
@@ -1518,6 +1545,7 @@ TEST_ALREADY(settings_that_make_no_sense_are_refused_in_words)
                   "no authority");
     check_refused((rota_tls_options){.alpn = none}, -EINVAL, "alpn");
     check_refused((rota_tls_options){.ciphers = "nonsense"}, ROTA_ETLS, "ciphers: ");
+    check_refused((rota_tls_options){.ciphersuites = "nonsense"}, ROTA_ETLS, "ciphersuites: ");
     identity_free(&another);
     free_authority();
 }
