@@ -92,8 +92,8 @@ typedef struct rota_worker_processes_options {
  * replaces the workers one by one: each is stopped so, and the next when its successor has begun. In a
  * worker, SIGTERM cancels its main, and SIGINT is ignored. The log hook hears of each death.
  *
- * Returns 0 when all have ended; after a stop -ECANCELED if a worker's function returned that, or
- * -ETIMEDOUT if one had to be killed; after too many deaths what the last function returned, or
+ * Returns 0 when all have ended; after a stop -ECANCELED if a worker's function returned that, as rota_serve
+ * does when it has ended gracefully, or -ETIMEDOUT if one had to be killed; after too many deaths what the last function returned, or
  * ROTA_ECRASHED. -EBUSY (this thread has a loop), -EINVAL (more than 4096 workers), -ENOMEM. */
 #define rota_run_worker_processes(n, fn, arg) \
     rota_run_worker_processes_at(n, fn, arg, NULL, ROTA_SITE(#fn))
