@@ -462,6 +462,80 @@ TEST(a_body_is_as_long_as_it_was_said_to_be_or_the_request_fails)
     run(&t, lies);
 }
 
+/* ---- Servers that answer before they have read */
+
+/* Says 100 (Continue) if the path is /yes, nothing if it is /later; else answers at once. */
+static int answer_expected(rota_stream *s, void *arg)
+{
+    static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static const char no[] = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    struct script *script = arg;
+    rota_str head;
+    char body[16];
+    script->connections++;
+    while (rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head) == 0) {
+        bool yes = has(head, " /yes "), later = has(head, " /later ");
+        note(script, head);
+        if (!yes && !later) {
+            rota_stream_write(s, no, sizeof no - 1);
+            return rota_stream_read(s, body, 1) == 0; /* which closes it, with what was sent unread */
+        }
+        if (yes)
+            rota_stream_write(s, go, sizeof go - 1);
+        if (rota_stream_read_exact(s, body, 4) < 0)
+            return 0;
+        note(script, (rota_str){body, 4});
+        rota_stream_write(s, OK, sizeof OK - 1);
+    }
+    return 0;
+}
+
+static int serve_expected(void *arg)
+{
+    struct script *script = arg;
+    return rota_serve(script->listener, answer_expected, script, NULL);
+}
+
+static void expected(struct setting *t)
+{
+    struct script other = {0};
+    rota_http_fetch_options options = {.body.bytes = {"body", 4}, .expect = true};
+    rota_http_response *r = NULL;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &other.listener));
+    other.port = rota_listener_port(other.listener);
+    CHECK_OK(rota_spawn(serve_expected, &other, &other.task));
+    rota_time start = rota_now();
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/yes"), &options, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(rota_now() - start, <, ROTA_SECOND);
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/later"), &options, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(rota_now() - start, >=, ROTA_SECOND);
+    CHECK_INT(other.connections, ==, 1);
+    CHECK(strstr(other.seen, "\r\nExpect: 100-continue\r\n"));
+    other.seen[0] = '\0';
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/no"), &options, &r));
+    CHECK_INT(rota_http_status(r), ==, 413);
+    CHECK_STR(rota_http_body(r).ptr, "no");
+    r = rota_http_response_free(r);
+    CHECK(!strstr(other.seen, "body"));
+
+    static char large[4 << 20];
+    options = (rota_http_fetch_options){.body.bytes = {large, sizeof large}};
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/large"), &options, &r));
+    CHECK_INT(rota_http_status(r), ==, 413); /* although the body could not be sent */
+    r = rota_http_response_free(r);
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/yes"), &(rota_http_fetch_options){.body.bytes = {"body", 4}, .expect = true}, &r));
+    r = rota_http_response_free(r);
+    script_stop(&other);
+}
+
+TEST(an_answer_that_comes_before_the_body_was_sent_counts)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, expected);
+}
+
 /* ---- Errors */
 
 static void errors(struct setting *t)
@@ -1053,6 +1127,8 @@ static int carry(rota_stream *s, void *arg)
     int port;
     size_t before = strlen(script->seen);
     script->connections++;
+    if (script->tls && rota_tls_start_server(s, script->tls) < 0)
+        return 0;
     while (read_request(script, s) > 0) {
         const char *head = script->seen + before;
         if (sscanf(head, "CONNECT %63[^:]:%d ", host, &port) != 2) {
@@ -1124,6 +1200,19 @@ static void proxied(struct setting *t)
     CHECK_INT(rota_http_fetch(session, "https://x-refuse.example/", NULL, &r), ==, -ECONNREFUSED);
     CHECK(strstr(rota_http_error(), "the proxy refused: 403 Forbidden"));
     rota_http_session_free(session);
+
+    proxy.tls = secure.tls; /* encrypted to the proxy, and through it once more */
+    address[0] = '\0';
+    snprintf(address, sizeof address, "https://127.0.0.1:%d", rota_listener_port(proxy.listener));
+    rota_http_session_options twice = {.tls = client, .proxy = address};
+    CHECK_OK(rota_http_session_new(&twice, &session));
+    CHECK_INT(rota_http_fetch(session, url_of(&secure, "/twice"), NULL, &r), ==, 0);
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    r = rota_http_response_free(r);
+    rota_http_session_free(session);
+    CHECK(strstr(secure.seen, "GET /twice ") && !strstr(proxy.seen, "/twice"));
+    proxy.tls = NULL;
+    snprintf(address, sizeof address, "http://127.0.0.1:%d", rota_listener_port(proxy.listener));
 
     setenv("http_proxy", address, 1);
     setenv("NO_PROXY", "example.org, 127.0.0.1:1,.example.com", 1);

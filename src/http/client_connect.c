@@ -71,22 +71,38 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-static int tls_context(rota_http_session *session, bool only_h1, rota_tls_context **ret_context)
+/* Who the user trusts, with whom he does not say otherwise. A proxy is spoken to by HTTP/1.1, and the fingerprint is not
+ * meant for it. */
+static int own_context(const rota_http_session *session, bool is_proxy, bool only_h1,
+                       rota_tls_context **context)
 {
-    rota_tls_context **own = only_h1 ? &session->own_tls_h1 : &session->own_tls;
-    if (session->options.tls) {
-        *ret_context = session->options.tls;
-        return 0;
+    only_h1 |= is_proxy || session->options.version == ROTA_HTTP_1_1;
+    rota_tls_options options = {.alpn = rota_http_alpn + only_h1,
+                                .insecure_accept_any_certificate = session->pins && !is_proxy};
+    return *context ? 0 : rota_tls_context_new(&options, context);
+}
+
+static int start_tls(struct rota__http_conn *conn, const char *host, bool is_proxy)
+{
+    rota_http_session *session = conn->session;
+    rota_tls_context *context = session->options.tls;
+    bool only_h1 = conn->origin->only_h1;
+    int err = 0;
+    enter(conn, ROTA_HTTP_ENCRYPTING);
+    if (!context) {
+        rota_tls_context **own = is_proxy  ? &session->proxy_tls
+                                 : only_h1 ? &session->own_tls_h1
+                                           : &session->own_tls;
+        err = own_context(session, is_proxy, only_h1, own);
+        context = *own;
     }
-    if (!*own) {
-        only_h1 |= session->options.version == ROTA_HTTP_1_1;
-        rota_tls_options options = {.alpn = rota_http_alpn + only_h1,
-                                    .insecure_accept_any_certificate = session->pins};
-        int err = rota_tls_context_new(&options, own);
-        if (err < 0)
-            return err;
-    }
-    *ret_context = *own;
+    if (err < 0)
+        return fail(conn, err, rota_tls_error());
+    err = rota_tls_start_client(conn->stream, context, host);
+    if (err < 0)
+        return fail(conn, err, rota_stream_error(conn->stream));
+    if (is_proxy && rota_str_equal(rota_tls_alpn(conn->stream), "h2"))
+        return fail(conn, ROTA_EPROTOCOL, "the proxy wants HTTP/2, which `tls` offers");
     return 0;
 }
 
@@ -101,17 +117,6 @@ static int check_pin(struct rota__http_conn *conn)
     if (memcmp(sha256, conn->session->pin, sizeof sha256) != 0)
         return fail(conn, ROTA_ECERT, "the certificate has another fingerprint");
     return 0;
-}
-
-static int start_tls(struct rota__http_conn *conn, const char *host)
-{
-    rota_tls_context *context;
-    enter(conn, ROTA_HTTP_ENCRYPTING);
-    int err = tls_context(conn->session, conn->origin->only_h1, &context);
-    if (err < 0)
-        return fail(conn, err, rota_tls_error());
-    err = rota_tls_start_client(conn->stream, context, host);
-    return err < 0 ? fail(conn, err, rota_stream_error(conn->stream)) : 0;
 }
 
 /* ---- Through a proxy (RFC 9110, section 9.3.6) */
@@ -203,11 +208,11 @@ int rota__http_connect(struct rota__http_conn *conn)
     const struct rota__http_origin *o = conn->origin;
     int err = connect_somewhere(conn);
     if (err == 0 && o->proxy && o->proxy->secure)
-        err = start_tls(conn, o->proxy->host);
+        err = start_tls(conn, o->proxy->host, true);
     if (err == 0 && o->proxy && o->secure)
         err = tunnel(conn);
     if (err == 0 && o->secure)
-        err = start_tls(conn, o->host.ptr);
+        err = start_tls(conn, o->host.ptr, false);
     if (err == 0 && o->secure)
         err = check_pin(conn);
     if (err == 0)
