@@ -95,14 +95,15 @@ typedef struct rota_http_session_options {
     const char *user, *password; /* Basic authentication, for the origin of `base_url` only */
     const char *bearer;          /* the same, Bearer */
 
-    rota_tls_context *tls; /* NULL: the system's authorities */
-    const char *
-        fingerprint; /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls`
-                                that is all that is checked */
+    /* Whom to trust and who we are, and with rota_http_alpn whether to offer HTTP/2. NULL: the system's authorities, and
+     * HTTP/2 as `version` says. */
+    rota_tls_context *tls;
+    /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is all that is checked. */
+    const char *fingerprint;
     const char *unix_path; /* connect to this Unix socket, whatever the host */
-    const char *
-        proxy; /* "http://host:port" or "https://..."; NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
-                                NO_PROXY of the environment say, in either case; "": none */
+    /* "http://host:port" or "https://..."; NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment
+     * say, in either case; "": none. */
+    const char *proxy;
     rota_http_version version;
 
     size_t connections;      /* in all; 100 */
