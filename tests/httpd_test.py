@@ -188,7 +188,7 @@ def a_stop_lets_streams_end():
     h = Httpd("-q", "-g", 20)
     try:
         client = subprocess.Popen([tool("curl"), "-sS", "--noproxy", "*", "--http2-prior-knowledge", "--limit-rate", "4M",
-                                   h.url + "big.bin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   h.url + "big.bin"], bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         got = client.stdout.read(1)
         h.process.send_signal(signal.SIGTERM)
         rest, errors = client.communicate(timeout=LIMIT * 3)

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define TICK (100 * ROTA_MILLISECOND)
+#define LINGER_GAP (5 * ROTA_SECOND)
+#define LINGER_TIME (30 * ROTA_SECOND)
 
 /* ---- The sweep */
 
@@ -59,6 +61,25 @@ void rota__server_run(struct rota__server_connection *c, struct rota__server *se
     rota__list_append(&server->running, &c->node);
     if (!rota_handle_pending(&server->sweep))
         rota_loop_call_later(server->loop, &server->sweep, TICK, sweep_run, server);
+}
+
+/* ---- The end of a connection */
+
+void rota__server_linger(rota_stream *stream)
+{
+    rota_str bytes;
+    if (rota_stream_shutdown(stream) < 0)
+        return;
+    ROTA_TIMEOUT (LINGER_TIME) {
+        ssize_t n = 1;
+        while (n > 0) {
+            ROTA_TIMEOUT (LINGER_GAP) {
+                n = rota_stream_peek(stream, 1, &bytes);
+            }
+            if (n > 0)
+                rota_stream_skip(stream, (size_t)n);
+        }
+    }
 }
 
 /* ---- The date */

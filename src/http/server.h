@@ -137,6 +137,10 @@ struct rota__server_connection {
 /* Enters `running`. The caller leaves it. */
 void rota__server_run(struct rota__server_connection *c, struct rota__server *server);
 
+/* Ends our side and reads on until the client has ended its own, so that it gets our last words: what it sends to a
+ * closed socket would be answered by a reset, which overtakes them (RFC 9112, section 9.6). */
+void rota__server_linger(rota_stream *stream);
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 const char *rota__server_date(struct rota__server *server);
 

@@ -26,9 +26,6 @@
 /* What is read of a body that nobody wanted, to keep the connection; and how long for that. */
 #define DRAIN_MOST ((uint64_t)64 * 1024)
 #define DRAIN_TIME (5 * ROTA_SECOND)
-/* A client that still sends when we close has to get our reply before the reset that this causes. */
-#define LINGER_GAP (5 * ROTA_SECOND)
-#define LINGER_TIME (30 * ROTA_SECOND)
 
 /* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to gather. */
 #define OUT_ROOM 1536
@@ -686,24 +683,6 @@ static __attribute__((noinline)) void serve_request(struct connection *c, rota_s
     exchange_free(x);
 }
 
-/* Closes so that a client that is still sending gets our last words (RFC 9112, section 9.6). */
-static __attribute__((noinline)) void linger(struct connection *c)
-{
-    rota_str bytes;
-    if (rota_stream_shutdown(c->stream) < 0)
-        return;
-    ROTA_TIMEOUT (LINGER_TIME) {
-        ssize_t n = 1;
-        while (n > 0) {
-            ROTA_TIMEOUT (LINGER_GAP) {
-                n = rota_stream_peek(c->stream, 1, &bytes);
-            }
-            if (n > 0)
-                rota_stream_skip(c->stream, (size_t)n);
-        }
-    }
-}
-
 /* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). */
 static __attribute__((noinline)) bool is_h2(struct connection *c, rota_str *bytes)
 {
@@ -737,7 +716,7 @@ static bool serve_all(struct connection *c)
         serve_request(c, bytes);
     }
     if (settle(c) == 0 && c->lingers && !c->broken)
-        linger(c);
+        rota__server_linger(c->stream);
     return false;
 }
 

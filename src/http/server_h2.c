@@ -37,6 +37,7 @@ struct connection {
     bool writing;      /* there is a writer */
     bool closing;      /* no further requests */
     bool broken;       /* nothing can be sent any more */
+    bool lingers;      /* the client may still be reading, and sends as it does */
     rota_event silent; /* the writer has ended */
     struct rota__out spare;
 };
@@ -369,9 +370,9 @@ static void exchange_free(struct exchange *x)
     if (--c->running)
         return;
     c->server->counters->idle++;
-    rota_timeout_reset(&c->idle, c->server->options.idle);
-    if (c->closing || c->server->stopping)
-        rota_task_cancel(c->common.task); /* the last one closes */
+    bool is_last = c->closing || c->server->stopping;
+    rota_timeout_reset(&c->idle, is_last ? 0 : c->server->options.idle); /* 0: the reader ends */
+    c->lingers |= is_last;
 }
 
 /* Passes over what the handler left of a body. To be reset in the middle of it is what a client has to expect, but not
@@ -558,7 +559,7 @@ static void stop(struct rota__server_connection *common)
     rota__h2_shut_down(&c->h2);
     put_out(c);
     if (c->running == 0)
-        rota_task_cancel(common->task);
+        rota_timeout_reset(&c->idle, 0);
 }
 
 static void leave(struct connection *c)
@@ -566,13 +567,17 @@ static void leave(struct connection *c)
     if (c->h2.err == 0)
         rota__h2_close(&c->h2, ROTA__H2_NO_ERROR, "the server closes");
     put_out(c);
-    ROTA_SHIELD
+    while (c->writing && rota_event_wait(&c->silent) == 0)
+        ;
+    ROTA_SHIELD /* where that was cut short */
     {
         ROTA_TIMEOUT (FAREWELL) {
             while (c->writing && rota_event_wait(&c->silent) == 0)
                 ;
         }
     }
+    if (c->lingers && !c->broken)
+        rota__server_linger(c->stream);
 }
 
 static void end_all(struct connection *c)
