@@ -33,7 +33,7 @@ static int serve(void *arg)
         printf("port %d\n", rota_listener_port(l));
         fflush(stdout);
     }
-    rota_serve_options options = {.grace = 1 * ROTA_SECOND};
+    rota_serve_options options = {.grace = 5 * ROTA_SECOND};
     return rota_serve(l, echo, NULL, &options);
 }
 
@@ -61,7 +61,7 @@ static int usage(FILE *out)
             "usage: echo [--workers N | --processes N] PORT\n"
             "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
             "port. Prints `port N` once it listens. Ends on SIGINT or SIGTERM: takes no more, and\n"
-            "gives those that are open a second.\n"
+            "gives those that are open five seconds.\n"
             "\n"
             "  --workers N    on N threads, a loop each; 0: as many as processors\n"
             "  --processes N  in N processes, which are replaced when they die\n");
