@@ -17,6 +17,9 @@
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
+/* Of cases on the real clock; less than a case may take where faults are injected. */
+#define PATIENCE (2 * ROTA_SECOND)
+
 /* ---- Setting */
 
 static void run(rota_fn *fn)
@@ -716,8 +719,11 @@ static void with_server(rota_fn *server, struct host *host, void (*fn)(struct ho
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host->listener));
     snprintf(url, sizeof url, "ws://127.0.0.1:%d/chat?x", rota_listener_port(host->listener));
     rota_group g = ROTA_GROUP_INIT;
+    host->options.closing = ROTA_SECOND;
     rota_group_spawn(&g, server, host);
-    fn(host, url);
+    ROTA_TIMEOUT (PATIENCE) { /* a server that a fault has ended does not answer */
+        fn(host, url);
+    }
     rota_group_cancel(&g);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     rota_listener_free(host->listener);
@@ -732,7 +738,8 @@ static void talk(struct host *host, const char *url)
     for (int i = 0; i < 4; i++) {
         ROTA_AUTO(rota_http_session) session = NULL;
         ROTA_AUTO(rota_websocket) ws = NULL;
-        rota_websocket_options options = {.protocols = protocols, .no_compression = i & 1};
+        rota_websocket_options options = {
+            .protocols = protocols, .no_compression = i & 1, .closing = ROTA_SECOND};
         CHECK_OK(rota_http_session_new(NULL, &session));
         host->options.protocols = i < 2 ? NULL : protocols;
         CHECK_OK(rota_websocket_connect(i < 3 ? session : NULL, url, &options, &ws));
@@ -783,8 +790,11 @@ static int handshakes_in_task(__attribute__((unused)) void *arg)
     struct host host = {0};
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host.listener));
     rota_group g = ROTA_GROUP_INIT;
+    host.options.closing = ROTA_SECOND;
     rota_group_spawn(&g, serve, &host);
-    handshakes(&host);
+    ROTA_TIMEOUT (PATIENCE) {
+        handshakes(&host);
+    }
     rota_group_cancel(&g);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     rota_listener_free(host.listener);
