@@ -472,7 +472,10 @@ static int options_main(void *arg)
                                 .receive_buffer = 20000,
                                 .send_buffer = 30000};
     ROTA_AUTO(rota_dgram) s = NULL;
-    CHECK_INT(rota_udp_open(NULL, 0, &options, &s), ==, 0);
+    int err = rota_udp_open(NULL, 0, &options, &s);
+    if (err == -ENOPROTOOPT)
+        SKIP("interfaces for multicast cannot be chosen here");
+    CHECK_INT(err, ==, 0);
     CHECK_INT(option_of(s, IPPROTO_IP, IP_TTL), ==, 7);
     CHECK_INT(option_of(s, IPPROTO_IP, IP_MULTICAST_TTL), ==, 3);
     CHECK_INT(option_of(s, IPPROTO_IP, IP_MULTICAST_LOOP), ==, 0);
@@ -521,7 +524,10 @@ static int multicast_main(void *arg)
     ROTA_AUTO(rota_dgram) member = NULL;
     ROTA_AUTO(rota_dgram) sender = NULL;
     CHECK_INT(rota_udp_open("0.0.0.0", 0, NULL, &member), ==, 0);
-    CHECK_INT(rota_udp_open("127.0.0.1", 0, &options, &sender), ==, 0);
+    int err = rota_udp_open("127.0.0.1", 0, &options, &sender);
+    if (err == -ENOPROTOOPT)
+        SKIP("interfaces for multicast cannot be chosen here");
+    CHECK_INT(err, ==, 0);
     rota_address group = *rota_dgram_local(member);
     group.v4.sin_addr.s_addr = htonl(0xefff2a2a);
     CHECK_INT(rota_udp_join(member, "239.255.42.42", "lo"), ==, 0);

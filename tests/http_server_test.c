@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -992,6 +993,12 @@ static void check_status(rota_http_root *root, const char *target, int status)
     "HTTP/1.1 200 OK\r\nContent-Type: " type "\r\nAccept-Ranges: bytes\r\n" \
     "Content-Length: " #length "\r\n\r\n"
 
+/* Without it no symbolic link is followed, as nobody would see whether it leads out. */
+static bool has_openat2(void)
+{
+    return syscall(SYS_openat2, -1, NULL, NULL, 0) == 0 || errno != ENOSYS;
+}
+
 TEST(files_are_served)
 {
     make_site();
@@ -999,7 +1006,10 @@ TEST(files_are_served)
     check_file(root, "/a.txt", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
     check_file(root, "/a.txt?x=y", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
     check_file(root, "/%61.txt", "", FILE_OK("text/plain; charset=utf-8", 10) "0123456789");
-    check_file(root, "/inside", "", FILE_OK("application/octet-stream", 10) "0123456789");
+    if (has_openat2())
+        check_file(root, "/inside", "", FILE_OK("application/octet-stream", 10) "0123456789");
+    else
+        check_status(root, "/inside", 404);
     check_file(root, "/none", "", FILE_OK("application/octet-stream", 0));
     check_file(root, "/a%20b&%3cc%3e.html", "", FILE_OK("text/html; charset=utf-8", 3) "<p>");
     check_file(root, "/docs/", "", FILE_OK("text/html; charset=utf-8", 13) "<h1>Docs</h1>");

@@ -21,9 +21,13 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 #define WORKERS 3
 
-/* In memory that worker processes share. */
+/* In memory that worker processes share. These have one thread each, and are told to stop by signals, which
+ * ThreadSanitizer keeps until the program calls something that it intercepts; a loop on io_uring need not do that
+ * for long. */
 static void *shared(size_t size)
 {
+    if (ROTA__TSAN)
+        SKIP("ThreadSanitizer delivers signals late");
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
     return memory;
@@ -546,12 +550,6 @@ TEST(a_task_cannot_supervise)
 
 /* ---- Processes: stopping */
 
-/* It keeps a signal until the program calls something that it intercepts, which a loop on io_uring need not do
- * for long. */
-#define NEEDS_SIGNALS_AT_ONCE \
-    if (ROTA__TSAN)           \
-    SKIP("ThreadSanitizer delivers signals late")
-
 static int stop_the_supervisor(void *arg)
 {
     struct births *births = arg;
@@ -569,7 +567,6 @@ static int stop_the_supervisor(void *arg)
 
 TEST_WITH(a_stop_is_passed_on, .without_faults = true)
 {
-    NEEDS_SIGNALS_AT_ONCE;
     static const int signals[] = {SIGTERM, SIGINT};
     for (int i = 0; i < 2; i++) {
         struct births *births = shared(sizeof *births);
@@ -586,7 +583,6 @@ static int stop_with_success(void *arg)
 
 TEST_WITH(workers_that_stop_gracefully_are_a_success, .without_faults = true)
 {
-    NEEDS_SIGNALS_AT_ONCE;
     struct births *births = shared(sizeof *births);
     CHECK_INT(rota_run_worker_processes(WORKERS, stop_with_success, births), ==, 0);
 }
@@ -606,7 +602,6 @@ static int do_not_stop(void *arg)
 
 TEST_WITH(who_does_not_stop_in_time_is_killed, .without_faults = true)
 {
-    NEEDS_SIGNALS_AT_ONCE;
     rota_log_set(keep_report, NULL);
     struct births *births = shared(sizeof *births);
     rota_worker_processes_options options = {.grace = 20 * ROTA_MILLISECOND};
