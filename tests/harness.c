@@ -377,7 +377,8 @@ static void run_forked(struct run *run)
 
 static uint64_t points_to_fail(const struct run *run, uint64_t points)
 {
-    bool every = run->test->every_suspend && faults.kind == ROTA__FAULT_SUSPEND;
+    bool every = (run->test->every_suspend && faults.kind == ROTA__FAULT_SUSPEND) ||
+                 getenv("ROTA_TEST_EVERY");
     uint64_t fit = (uint64_t)(FAULT_SECONDS / (run->seconds + 1e-3)) +
                    (points < CROWD ? SOME_POINTS : SOME_OF_A_CROWD);
     return every || points <= EVERY_POINT || points <= fit ? points : fit;
