@@ -834,8 +834,8 @@ static int free_group_with_grace(void *arg)
                               .group = true,
                               .grace = ROTA_NEVER};
     rota_process *p = spawn(
-        ROTA_SHELL("(trap '' TERM; exec sleep 1000) & trap 'echo bye >&3; exit' TERM; echo ready; "
-                   "while :; do wait; done"),
+        ROTA_SHELL("(trap '' TERM; exec sleep 60) & trap 'echo bye >&3; exit' TERM; echo ready; "
+                   "while kill -0 $! 2>/dev/null; do wait; done"),
         &o);
     close(ends[1]);
     rota_str line;
