@@ -1,5 +1,6 @@
 /* Channels: within a loop, between loops and with plain threads. */
 
+#include "asleep.h"
 #include "harness.h"
 
 #include "loop/loop.h"
@@ -810,8 +811,7 @@ struct batch {
 static void *send_a_batch(void *arg)
 {
     struct batch *b = arg;
-    while (!atomic_load(&b->loop->asleep))
-        sched_yield();
+    wait_until_asleep(b->loop);
     for (int i = 1; i <= 100; i++)
         CHECK_OK(send_int(b->c.tx, i));
     b->c.tx = rota_sender_unref(b->c.tx);
@@ -844,8 +844,7 @@ TEST_WITH(a_sleeping_loop_is_woken, .without_faults = true)
 static void *send_late(void *arg)
 {
     struct batch *b = arg;
-    while (!atomic_load(&b->loop->asleep))
-        sched_yield();
+    wait_until_asleep(b->loop);
     rota_sender_unref(b->c.tx);
     return NULL;
 }

@@ -1,5 +1,6 @@
 /* The loop: turns, callbacks, running and stopping, other threads, watches, forks, backends. */
 
+#include "asleep.h"
 #include "harness.h"
 
 #include "base/alloc.h"
@@ -788,36 +789,49 @@ TEST(freed_loop_frees_its_watches)
 
 /* ---- Signals in system calls */
 
-static void ignore_signal(int number)
+static atomic_int interruptions;
+
+static void count_interruption(int number)
 {
     (void)number;
+    atomic_fetch_add(&interruptions, 1);
 }
+
+struct sleeper {
+    rota_loop *loop;
+    pthread_t thread;
+};
 
 static void *interrupt_again_and_again(void *arg)
 {
-    pthread_t *sleeper = arg;
+    struct sleeper *sleeper = arg;
     for (int i = 0; i < 20; i++) {
-        usleep(1000);
-        pthread_kill(*sleeper, SIGUSR1);
+        wait_until_asleep(sleeper->loop);
+        pthread_kill(sleeper->thread, SIGUSR1);
+        while (atomic_load(&interruptions) <= i)
+            sched_yield();
     }
+    rota_loop_release_threadsafe(sleeper->loop);
     return NULL;
 }
 
 TEST_WITH(signals_do_not_end_the_wait, .without_faults = true)
 {
-    rota_loop *loop = new_loop();
+    struct sleeper here = {new_loop(), pthread_self()};
     rota_handle h = ROTA_HANDLE_INIT;
-    pthread_t here = pthread_self(), thread;
-    struct sigaction action = {.sa_handler = ignore_signal}; /* without SA_RESTART */
+    pthread_t thread;
+    struct sigaction action = {.sa_handler = count_interruption}; /* without SA_RESTART */
     sigaction(SIGUSR1, &action, NULL);
     rota_time start = rota_now();
-    rota_loop_call_later(loop, &h, 40 * ROTA_MILLISECOND, note, LETTER('t'));
+    rota_loop_call_later(here.loop, &h, 40 * ROTA_MILLISECOND, note, LETTER('t'));
+    rota_loop_hold_threadsafe(here.loop);
     CHECK_INT(pthread_create(&thread, NULL, interrupt_again_and_again, &here), ==, 0);
-    CHECK_OK(rota_loop_run(loop));
+    CHECK_OK(rota_loop_run(here.loop));
+    CHECK_INT(interruptions, ==, 20);
     CHECK_STR(noted, "t");
     CHECK_INT(rota_now() - start, >=, 40 * ROTA_MILLISECOND);
     pthread_join(thread, NULL);
-    rota_loop_free(loop);
+    rota_loop_free(here.loop);
 }
 
 /* ---- Backends */

@@ -1,5 +1,6 @@
 /* The edges of a program: signals, deadlocks, forks, the end of the loop, calls from other threads. */
 
+#include "asleep.h"
 #include "harness.h"
 
 #include "base/alloc.h"
@@ -63,7 +64,7 @@ TEST_WITH(first_sigint_cancels_main, .without_faults = true)
 
 static void *interrupt_the_process(void *arg)
 {
-    usleep(3000);
+    wait_until_asleep(arg);
     kill(getpid(), SIGINT);
     return NULL;
 }
@@ -76,15 +77,16 @@ static int sleep_an_hour(void *arg)
 /* Begun by a task: before there is a loop, SIGINT ends the process. */
 static int sleep_until_interrupted(void *arg)
 {
-    CHECK_INT(pthread_create(arg, NULL, interrupt_the_process, NULL), ==, 0);
-    return sleep_an_hour(NULL);
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, interrupt_the_process, rota_loop_current()), ==, 0);
+    int err = sleep_an_hour(NULL);
+    pthread_join(thread, NULL);
+    return err;
 }
 
 TEST_WITH(sigint_wakes_a_loop_that_sleeps, .without_faults = true)
 {
-    pthread_t thread;
-    CHECK_INT(rota_run(sleep_until_interrupted, &thread), ==, -ECANCELED);
-    pthread_join(thread, NULL);
+    CHECK_INT(rota_run(sleep_until_interrupted, NULL), ==, -ECANCELED);
 }
 
 static int interrupt_twice(void *arg)
