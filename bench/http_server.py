@@ -66,7 +66,7 @@ def h2load(url):
 
 
 def server_row(bench, directory, files, work, tool, path, tls, targets):
-    row = Row(work, "us", targets)
+    row = Row(work, "us", targets, limit="raw epoll")
     port, tls_port = free_port(), free_port()
     (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port, tls_port=tls_port))
     secure = files if tls else []
@@ -76,6 +76,8 @@ def server_row(bench, directory, files, work, tool, path, tls, targets):
                          needs="nginx-light", unprivileged=True),
         "Go": bench.go("http", directory, *secure, threads=1),
     }
+    if path == "hello" and not tls:
+        programs["raw epoll"] = bench.program("raw_epoll_http")
 
     def once(program):
         user = unprivileged() if program.unprivileged else {}

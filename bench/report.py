@@ -163,7 +163,9 @@ Servers: CPU time of the server process a request (`/proc/PID/task/*/schedstat`)
 machine throughput swings several times as far. The server has core 0, the load core 1; the compared
 programs run in turn, {rounds} rounds, and the median counts. Loads are plain epoll loops that compare
 every byte: `bench/load.c`, `bench/tls_load.c`, `bench/udp_load.c`. The proxy stands between wrk and
-nginx, which serves a page of 4 KB. HTTP rows: wrk, and h2load for HTTP/2; nginx with `return 200` and sendfile.
+nginx, which serves a page of 4 KB. HTTP rows: wrk, and h2load for HTTP/2; nginx with `return 200` and sendfile;
+the raw program answers each read with the same bytes and parses nothing. WebSocket has both of Go's
+packages that are in use, message by message: golang.org/x/net (the target) and gorilla.
 
 TLS is 1.3 with AES-128-GCM, X25519 and an ECDSA certificate on P-256. A connection of the handshake rows
 is accepted, makes its handshake, echoes a byte and is closed by close_notify on both sides; 1.05 of the

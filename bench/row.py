@@ -51,7 +51,7 @@ def python(script, *args, module, env=None):
 
 def has_packages(source):
     """Whether all packages that a Go program imports beside those of Go itself are there."""
-    names = re.findall(r'^\t"(github\.com/.*)"$', source.read_text(), re.M)
+    names = re.findall(r'^\t"(.*\..*/.*)"$', source.read_text(), re.M)
     return all((GO_PACKAGES / "src" / name).is_dir() for name in names)
 
 

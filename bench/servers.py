@@ -71,10 +71,11 @@ def udp(bench):
 
 def websocket(bench):
     row = Row("WebSocket echo 1 KiB, 50 connections, CPU a message", "us",
-              [Target(0.5, "Go"), Target(0.2, "Python websockets")])
+              [Target(0.5, "Go, x/net"), Target(0.2, "Python websockets")])
     programs = {
         **bench.rota("ws_echo_rota"),
-        "Go": bench.go("ws_echo", threads=1, needs="golang-github-gorilla-websocket-dev"),
+        "Go, x/net": bench.go("ws_echo", threads=1, needs="golang-golang-x-net-dev"),
+        "Go, gorilla": bench.go("ws_echo_gorilla", threads=1, needs="golang-github-gorilla-websocket-dev"),
         "Python websockets": python("ws_echo_websockets.py", module="websockets"),
     }
     load = under_load(lambda port: [bench.bin / "load", port, 50, 20000, "websocket"])

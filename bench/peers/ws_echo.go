@@ -1,4 +1,4 @@
-// WebSocket echo over the gorilla package, as its documentation writes a server.
+// WebSocket echo over golang.org/x/net, message by message.
 package main
 
 import (
@@ -7,23 +7,16 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/gorilla/websocket"
+	"golang.org/x/net/websocket"
 )
 
-var upgrader websocket.Upgrader
-
-func echo(w http.ResponseWriter, r *http.Request) {
-	connection, err := upgrader.Upgrade(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer connection.Close()
+func echo(connection *websocket.Conn) {
 	for {
-		kind, message, err := connection.ReadMessage()
-		if err != nil {
+		var message []byte
+		if err := websocket.Message.Receive(connection, &message); err != nil {
 			return
 		}
-		if err = connection.WriteMessage(kind, message); err != nil {
+		if err := websocket.Message.Send(connection, message); err != nil {
 			return
 		}
 	}
@@ -35,5 +28,5 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Printf("port %d\n", listener.Addr().(*net.TCPAddr).Port)
-	log.Fatal(http.Serve(listener, http.HandlerFunc(echo)))
+	log.Fatal(http.Serve(listener, websocket.Server{Handler: echo}))
 }
