@@ -384,6 +384,173 @@ TASK_TEST(a_flood_of_pings_to_one_who_cannot_answer_takes_no_memory)
     return 0;
 }
 
+/* ---- Peers that take nothing */
+
+static int write_noise(void *arg)
+{
+    static char noise[100000];
+    uint64_t x = 1;
+    for (size_t i = 0; i < sizeof noise; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        noise[i] = (char)(x >> 56);
+    }
+    return rota_websocket_write(arg, ROTA_WEBSOCKET_BINARY, noise, sizeof noise);
+}
+
+static int expect_timeout_of_write(void *arg)
+{
+    CHECK_INT(write_large(arg), ==, -ETIMEDOUT);
+    return 0;
+}
+
+static int expect_closed_write(void *arg)
+{
+    CHECK_INT(rota_websocket_write(arg, ROTA_WEBSOCKET_TEXT, "later", 5), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+static int expect_timeout_of_read(void *arg)
+{
+    rota_websocket_message m;
+    CHECK_INT(rota_websocket_read(arg, &m), ==, -ETIMEDOUT);
+    return 0;
+}
+
+/* Two writers and a reader of one whose peer does nothing but to keep the connection. */
+static void check_cut_off(rota_websocket *ws, rota_time after)
+{
+    rota_websocket_message m;
+    rota_group g = ROTA_GROUP_INIT;
+    rota_time before = rota_now();
+    rota_group_spawn(&g, expect_timeout_of_read, ws);
+    rota_group_spawn(&g, expect_timeout_of_write, ws);
+    rota_group_spawn(&g, expect_closed_write, ws);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(rota_now() - before, >=, after);
+    CHECK_INT(rota_now() - before, <=, after + after / 4);
+    CHECK_INT(rota_websocket_close_code(ws), ==, 1006);
+    CHECK_INT(rota_websocket_read(ws, &m), ==, -ETIMEDOUT);
+    CHECK_INT(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_websocket_close(ws, 0, NULL), ==, -ETIMEDOUT);
+}
+
+TASK_TEST(a_peer_that_takes_nothing_is_cut_off)
+{
+    for (int is_server = 0; is_server < 2; is_server++) {
+        rota_websocket_options options = {.ping = ROTA_NEVER};
+        rota_stream *peer, *s;
+        CHECK_OK(rota_stream_pair(1000, &peer, &s));
+        rota_websocket *ws = socket_on(s, is_server, NULL, &options);
+        check_cut_off(ws, 30 * ROTA_SECOND);
+        rota_websocket_free(ws);
+        rota_stream_free(peer);
+    }
+    return 0;
+}
+
+TASK_TEST(a_peer_behind_a_socket_that_takes_nothing_is_cut_off)
+{
+    rota_websocket_options options = {.write_stall = 3 * ROTA_SECOND};
+    int ends[2];
+    rota_stream *s;
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    CHECK_OK(rota_stream_from_fd(ends[0], &s));
+    rota_websocket *ws = socket_on(s, true, &(struct rota__ws_deflate_terms){0}, &options);
+    CHECK_OK(write_noise(ws));
+    rota_time before = rota_now();
+    while (rota_websocket_close_code(ws) == 0) {
+        int err = write_noise(ws);
+        CHECK_INT(err, ==, err < 0 ? -ETIMEDOUT : 0);
+    }
+    CHECK_INT(rota_now() - before, >=, 3 * ROTA_SECOND);
+    CHECK_INT(rota_now() - before, <, 4 * ROTA_SECOND);
+    rota_websocket_free(ws);
+    close(ends[1]);
+    return 0;
+}
+
+TASK_TEST(a_peer_that_takes_slowly_has_neither_stalled_nor_fallen_silent)
+{
+    struct scene scene;
+    rota_stream *s;
+    rota_websocket_message m;
+    char some[5000];
+    CHECK_OK(rota_stream_pair(sizeof some, &scene.peer, &s));
+    scene.ws = socket_on(s, true, NULL, NULL);
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, write_large, scene.ws);
+    rota_group_spawn(&g, echo, scene.ws);
+    for (size_t taken = 0; taken < 500000 + 10; taken += sizeof some) {
+        CHECK_OK(rota_sleep(ROTA_SECOND));
+        CHECK_OK(rota_stream_read_exact(scene.peer, some,
+                                        taken < 500000 ? sizeof some : 500000 + 10 - taken));
+    }
+    check_frame(scene.peer, PING, "",
+                0); /* was due all the time; now there are 20 s for the answer */
+    CHECK_OK(rota_sleep(15 * ROTA_SECOND));
+    put_text(scene.peer, PONG, "");
+    put_text(scene.peer, CLOSE, "");
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(rota_websocket_read(scene.ws, &m), ==, 0);
+    free_scene(&scene);
+    return 0;
+}
+
+TASK_TEST(an_idle_connection_has_not_stalled)
+{
+    rota_websocket_options options = {.ping = ROTA_NEVER, .write_stall = ROTA_SECOND};
+    struct sockets s = pair_with(0, NULL, &options);
+    for (int i = 0; i < 10; i++) {
+        CHECK_OK(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "x", 1));
+        CHECK_OK(rota_sleep(i * 300 * ROTA_MILLISECOND));
+        check_text(s.server, "x");
+    }
+    free_pair(&s);
+    return 0;
+}
+
+TASK_TEST(a_pong_that_is_not_taken_holds_up_no_reader_and_ends_the_connection)
+{
+    rota_stream *peer, *s;
+    CHECK_OK(rota_stream_pair(2000, &peer, &s));
+    struct scene scene = {peer, socket_on(s, true, NULL, NULL)};
+    char fill[1990] = "";
+    rota_websocket_message m;
+    CHECK_OK(rota_websocket_write(scene.ws, ROTA_WEBSOCKET_BINARY, fill, sizeof fill));
+    put_text(peer, PING, "does not fit");
+    put_text(peer, TEXT, "but this arrives");
+    check_text(scene.ws, "but this arrives");
+    rota_time before = rota_now();
+    ROTA_TIMEOUT (ROTA_SECOND)
+        CHECK_INT(rota_websocket_read(scene.ws, &m), ==, -ETIMEDOUT);
+    CHECK_INT(rota_websocket_close_code(scene.ws), ==, 0);
+    CHECK_INT(rota_websocket_read(scene.ws, &m), ==, -ETIMEDOUT);
+    CHECK_INT(rota_websocket_close_code(scene.ws), ==, 1006);
+    CHECK_INT(rota_now() - before, <=, 30 * ROTA_SECOND / 4 * 5);
+    free_scene(&scene);
+    return 0;
+}
+
+TASK_TEST(the_deadline_of_a_reader_does_not_tear_its_pong)
+{
+    rota_stream *peer, *s;
+    CHECK_OK(rota_stream_pair(64, &peer, &s));
+    struct scene scene = {peer, socket_on(s, true, NULL, NULL)};
+    char fill[50] = "", got[52];
+    rota_websocket_message m;
+    CHECK_OK(rota_websocket_write(scene.ws, ROTA_WEBSOCKET_BINARY, fill, sizeof fill));
+    put_text(peer, PING, "fits in part only");
+    ROTA_TIMEOUT (ROTA_SECOND)
+        CHECK_INT(rota_websocket_read(scene.ws, &m), ==, -ETIMEDOUT);
+    CHECK_OK(rota_stream_read_exact(peer, got, sizeof got));
+    check_frame(peer, PONG, "fits in part only", 17);
+    CHECK_OK(rota_websocket_write(scene.ws, ROTA_WEBSOCKET_TEXT, "whole", 5));
+    check_frame(peer, TEXT, "whole", 5);
+    put_text(peer, CLOSE, "");
+    free_scene(&scene);
+    return 0;
+}
+
 /* ---- The end */
 
 TASK_TEST(either_side_closes_with_a_code_and_a_reason)
@@ -534,17 +701,6 @@ TASK_TEST(deflated_messages_are_limited_by_what_they_become)
     return 0;
 }
 
-static int write_noise(void *arg)
-{
-    static char noise[100000];
-    uint64_t x = 1;
-    for (size_t i = 0; i < sizeof noise; i++) {
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        noise[i] = (char)(x >> 56);
-    }
-    return rota_websocket_write(arg, ROTA_WEBSOCKET_BINARY, noise, sizeof noise);
-}
-
 TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longer)
 {
     rota_websocket_options options = {.message = 100000};
@@ -608,6 +764,8 @@ static int greet(rota_http_request *r, void *arg)
 struct host {
     rota_listener *listener;
     rota_websocket_options options;
+    rota_event over;
+    int flooded; /* why the handler ended */
 };
 
 static int serve(void *arg)
@@ -683,6 +841,50 @@ static void handshakes(struct host *host)
                          "Sec-WebSocket-Version: 13\r\n"
                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
                          "HTTP/1.1 426 \0"));
+}
+
+/* Writes to a client that does not read. */
+static int flood(rota_http_request *r, void *arg)
+{
+    struct host *host = arg;
+    ROTA_AUTO(rota_websocket) ws = NULL;
+    int err = rota_websocket_accept(r, &host->options, &ws);
+    while (err == 0)
+        err = write_large(ws);
+    host->flooded = err;
+    rota_event_set(&host->over);
+    return err;
+}
+
+static int serve_flood(void *arg)
+{
+    struct host *host = arg;
+    return rota_http_serve(&host->listener, 1, flood, host, NULL);
+}
+
+static int flooding_in_task(__attribute__((unused)) void *arg)
+{
+    struct host host = {.options.write_stall = 50 * ROTA_MILLISECOND, .over = ROTA_EVENT_INIT};
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host.listener));
+    rota_group g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, serve_flood, &host);
+    ROTA_TIMEOUT (PATIENCE) {
+        rota_stream *s = ask(&host, "GET", HELLO, "HTTP/1.1 101 \0");
+        CHECK_OK(rota_event_wait(&host.over));
+        CHECK_INT(host.flooded, ==, -ETIMEDOUT);
+        rota_stream_free(s);
+    }
+    rota_group_cancel(&g);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    rota_listener_free(host.listener);
+    return 0;
+}
+
+TEST(a_handler_whose_client_takes_nothing_is_told_so)
+{
+    long live = rota_test_allocations();
+    CHECK_OK(rota_run(flooding_in_task, NULL));
+    CHECK_INT(rota_test_allocations(), ==, live);
 }
 
 /* ---- Clients */

@@ -66,6 +66,8 @@ typedef struct rota_websocket_options {
     rota_time ping; /* after a silence of this length the peer is asked for a sign of life; 20 s */
     rota_time pong; /* how long it has for that; 20 s: -ETIMEDOUT */
     rota_time closing; /* how long closing waits for the peer's part; 5 s */
+    /* While the peer takes nothing of what is written, or not 128 KiB; 30 s: the connection is cut. */
+    rota_time write_stall;
     bool no_compression;
 } rota_websocket_options;
 
@@ -90,16 +92,17 @@ ROTA_API const char *rota_websocket_protocol(const rota_websocket *ws);
  *
  * Returns 1; 0 once the peer has closed in order (rota_websocket_close_code says how); ROTA_EPROTOCOL (it broke
  * the protocol, and was told so), ROTA_ELIMIT (a message over the limit), ROTA_ETRUNCATED (the connection
- * ended without a close), -ETIMEDOUT (no pong in time, or a deadline around the call), -ECANCELED, -EBUSY,
- * -ENOMEM, or another error of rota_stream_read. What ended the connection comes back with each later read. */
+ * ended without a close), -ETIMEDOUT (no pong in time, nothing taken of what was written, or a deadline around the
+ * call), -ECANCELED, -EBUSY, -ENOMEM, or another error of rota_stream_read. What ended the connection comes back
+ * with each later read. */
 ROTA_SUSPENDS int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message);
 
-/* Sends a message. Suspends while the peer does not keep up, and while others write; a peer that never reads
- * keeps it for ever, unless there is a deadline around the call, or the task is cancelled. What was sent in part then
- * is the last that can be sent.
+/* Sends a message. Suspends while the peer does not keep up, and while others write. A peer that takes nothing for
+ * `write_stall` has its connection cut, which ends the reader's call, too. Where the call is cancelled, or a deadline
+ * around it passes, what was sent in part is the last that can be sent.
  *
- * Returns 0, -EINVAL (text that is not UTF-8), ROTA_ECLOSED (either side has closed), or an error of
- * rota_stream_write. */
+ * Returns 0, -EINVAL (text that is not UTF-8), ROTA_ECLOSED (either side has closed), -ETIMEDOUT (the peer took nothing,
+ * and rota_websocket_close_code is 1006; or a deadline around the call), or an error of rota_stream_write. */
 ROTA_SUSPENDS int rota_websocket_write(rota_websocket *ws, rota_websocket_type type,
                                        const void *buf, size_t len);
 

@@ -1,14 +1,17 @@
 /* A WebSocket on a stream: whole messages in both directions.
  *
  *     state `end`     1 (open) -> 0 (closed in order) or an error: finish
- *     `silent`        no frame of ours follows: a close frame was sent, or a deflated one was lost, without
- *                     which the next could not be inflated
+ *     `silent`        no frame of ours follows: a close frame was sent, or one was lost in part, or a deflated
+ *                     one, without which the next could not be inflated
  *
  * 1. Whoever holds `lock` writes, one frame at a time. Pings and pongs that are due while somebody else
- *    holds it are written by that one before it lets go (unlock), so a reader never waits for a writer: two
- *    peers that send to each other at the same time must not wait for each other.
+ *    holds it are written by that one before it lets go (unlock), else by a task for just that (answer_run). So
+ *    a reader never writes them: two peers that take nothing until they have sent theirs must not wait for each
+ *    other, and a reader's deadline must not tear a frame.
  * 2. Only the latest ping is answered (RFC 6455, section 5.5.3), so pings take no room.
- * 3. `end` is set once, by a reader, which is rota_websocket_read or rota_websocket_close. */
+ * 3. `end` is set once: by a reader, which is rota_websocket_read or rota_websocket_close, or by the watch over
+ *    a write that does not go on, which then closes the stream, so that all calls inside end.
+ * 4. The watch is armed by a write, and looks on until it finds none under way: a message costs no timer. */
 #include "http/websocket.h"
 #include "http/ws.h"
 
@@ -22,13 +25,19 @@ enum {
     KEPT = 16384,
     /* Smaller ones are not worth deflating. */
     DEFLATED_FROM = 64,
-    MASKS = 64
+    MASKS = 64,
+    /* How often a write is looked at before it counts as stalled. */
+    LOOKS = 4
 };
+
+/* Output of a size for which write_stall is counted anew. */
+#define PIECE ((size_t)128 * 1024)
 
 #define DEFAULT_MESSAGE ((size_t)1 << 20)
 #define DEFAULT_FRAGMENTS 1024
 #define DEFAULT_PING (20 * ROTA_SECOND)
 #define DEFAULT_CLOSING (5 * ROTA_SECOND)
+#define DEFAULT_STALL (30 * ROTA_SECOND)
 
 struct rota_websocket {
     rota_stream *stream;
@@ -36,7 +45,7 @@ struct rota_websocket {
     void *release_arg;
     bool is_server;
     size_t fragments_max;
-    rota_time ping_after, pong_within, close_within;
+    rota_time ping_after, pong_within, close_within, stall_within;
     char *protocol;
     struct rota__ws_deflate *deflate;
 
@@ -51,18 +60,67 @@ struct rota_websocket {
     bool complete;            /* `message` was given away: the next piece begins another */
     size_t fragments;
     uint32_t utf8;
-    bool asked; /* by a ping, and nothing has come since */
+    bool asked; /* by a ping, which may still be due, and nothing has come since */
 
     /* Writing. */
     rota_mutex lock;
     struct rota__out head, payload;
     bool silent;
     bool ping_due, pong_due;
+    rota_time pinged; /* when the latest ping was sent */
+    rota_task *answerer;
     size_t pong_len;
     char pong[ROTA__WS_CONTROL_MAX];
     unsigned char masks[MASKS];
     size_t masks_left;
+
+    /* The watch over it. */
+    rota_handle watch;
+    bool writing;
+    unsigned pieces, pieces_seen, quiet; /* `quiet`: looks at the same piece */
 };
+
+static int finish(rota_websocket *ws, int code, rota_str reason, int result)
+{
+    ws->end = result;
+    ws->code = code;
+    if (reason.len >= sizeof ws->reason)
+        reason.len = sizeof ws->reason - 1;
+    if (reason.len)
+        memcpy(ws->reason, reason.ptr, reason.len);
+    ws->reason[reason.len] = '\0';
+    rota_event_set(&ws->ended);
+    return result;
+}
+
+/* ---- A peer that takes nothing ---- */
+
+static void look_after(rota_handle *handle, void *arg)
+{
+    rota_websocket *ws = arg;
+    if (!ws->writing)
+        return;
+    ws->quiet = ws->pieces == ws->pieces_seen ? ws->quiet + 1 : 0;
+    ws->pieces_seen = ws->pieces;
+    if (ws->quiet < LOOKS) {
+        rota_loop_call_later(rota_loop_current(), handle, ws->stall_within / LOOKS, look_after, ws);
+        return;
+    }
+    ws->silent = true;
+    if (ws->end > 0)
+        finish(ws, ROTA__WS_CUT_OFF, (rota_str){"", 0}, -ETIMEDOUT);
+    rota_stream_close(ws->stream);
+}
+
+static void watch_piece(rota_websocket *ws)
+{
+    ws->pieces++;
+    if (rota_handle_pending(&ws->watch) || ws->stall_within == ROTA_NEVER)
+        return;
+    ws->pieces_seen = ws->pieces;
+    ws->quiet = 0;
+    rota_loop_call_later(rota_loop_current(), &ws->watch, ws->stall_within / LOOKS, look_after, ws);
+}
 
 /* ---- Writing ---- */
 
@@ -85,6 +143,26 @@ static void forget(struct rota__out *out)
     out->len = 0;
 }
 
+/* What is long goes in pieces, so that a peer that takes them slowly has not stalled. */
+static int send_pieces(rota_websocket *ws, rota_str head, rota_str payload)
+{
+    int err;
+    ws->writing = true;
+    for (;;) {
+        size_t some = payload.len < PIECE ? payload.len : PIECE;
+        struct iovec pieces[] = {{(void *)head.ptr, head.len}, {(void *)payload.ptr, some}};
+        watch_piece(ws);
+        err = rota_stream_writev(ws->stream, pieces, some ? 2 : 1);
+        if (err < 0 || some == payload.len)
+            break;
+        head.len = 0;
+        payload = (rota_str){payload.ptr + some, payload.len - some};
+    }
+    ws->writing = false;
+    ws->silent |= err < 0 && !head.len; /* in the middle of a frame */
+    return err == ROTA_ECLOSED && ws->end < 0 ? ws->end : err;
+}
+
 /* `payload` is in ws->payload if it is to be masked. */
 static int send_frame(rota_websocket *ws, int opcode, bool deflated, rota_str payload)
 {
@@ -97,9 +175,8 @@ static int send_frame(rota_websocket *ws, int opcode, bool deflated, rota_str pa
     rota__ws_write_head(&ws->head, opcode, true, deflated, payload.len,
                         ws->is_server ? NULL : mask);
     err = ws->head.err;
-    struct iovec pieces[] = {{ws->head.ptr, ws->head.len}, {(void *)payload.ptr, payload.len}};
     if (err == 0)
-        err = rota_stream_writev(ws->stream, pieces, payload.len ? 2 : 1);
+        err = send_pieces(ws, (rota_str){ws->head.ptr, ws->head.len}, payload);
     forget(&ws->head);
     return err;
 }
@@ -134,6 +211,8 @@ static int send_due(rota_websocket *ws)
         memcpy(pong, ws->pong, payload.len);
         *(ws->pong_due ? &ws->pong_due : &ws->ping_due) = false;
         err = send_payload(ws, opcode, false, payload);
+        if (opcode == ROTA__WS_PING)
+            ws->pinged = rota_now();
     }
     return err;
 }
@@ -145,10 +224,27 @@ static int unlock(rota_websocket *ws)
     return err;
 }
 
-/* What is due goes out now, or by the one who is writing. */
+static int answer_run(void *arg)
+{
+    rota_websocket *ws = arg;
+    if (rota_mutex_lock(&ws->lock) == 0)
+        unlock(ws); /* what fails here, readers and writers will learn themselves */
+    if (ws->answerer)
+        ws->answerer = rota_task_detach(ws->answerer);
+    return 0;
+}
+
+/* What is due goes out soon. */
 static int write_due(rota_websocket *ws)
 {
-    return rota_mutex_try_lock(&ws->lock) == 0 ? unlock(ws) : 0;
+    return ws->answerer ? 0 : rota_spawn(answer_run, ws, &ws->answerer);
+}
+
+static void stop_answering(rota_websocket *ws)
+{
+    rota_task *answerer = ws->answerer;
+    ws->answerer = NULL;
+    rota_task_free(answerer);
 }
 
 int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const void *buf, size_t len)
@@ -171,19 +267,6 @@ int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const voi
 }
 
 /* ---- Reading ---- */
-
-static int finish(rota_websocket *ws, int code, rota_str reason, int result)
-{
-    ws->end = result;
-    ws->code = code;
-    if (reason.len >= sizeof ws->reason)
-        reason.len = sizeof ws->reason - 1;
-    if (reason.len)
-        memcpy(ws->reason, reason.ptr, reason.len);
-    ws->reason[reason.len] = '\0';
-    rota_event_set(&ws->ended);
-    return result;
-}
 
 /* For one who holds the lock. */
 static int send_close(rota_websocket *ws, int code, rota_str reason)
@@ -227,21 +310,32 @@ static int fail(rota_websocket *ws, int code, const char *why, int result)
     return result;
 }
 
+/* How long to wait for a silent peer now. While the ping waits for a long message to be taken, it has all its
+ * time before it. */
+static rota_time patience(const rota_websocket *ws)
+{
+    if (!ws->asked)
+        return ws->ping_after;
+    return ws->ping_due ? ws->pong_within : ws->pong_within - (rota_now() - ws->pinged);
+}
+
 /* More bytes than are buffered; asks the peer for a sign of life when it is silent for long. */
 static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_bytes)
 {
     for (;;) {
         ssize_t n;
         rota_timeout silence = ROTA_TIMEOUT_INIT;
-        rota_timeout_begin(&silence, ws->asked ? ws->pong_within : ws->ping_after);
+        rota_timeout_begin(&silence, patience(ws));
         n = rota_stream_peek(ws->stream, count, ret_bytes);
         bool silent = rota_timeout_end(&silence) < 0 && n == -ETIMEDOUT;
         if (n >= (ssize_t)count)
             ws->asked = false;
         if (!silent)
             return n;
-        if (ws->asked)
+        if (ws->asked && !ws->ping_due && patience(ws) <= 0)
             return fail(ws, ROTA__WS_POLICY, "no pong in time", -ETIMEDOUT);
+        if (ws->asked)
+            continue;
         ws->asked = ws->ping_due = true;
         int err = write_due(ws);
         if (err < 0)
@@ -368,6 +462,8 @@ static int look(rota_websocket *ws, rota_str bytes, size_t *wanted,
 /* An error of the connection ends it; one of the caller's, or want of memory, does not. */
 static int cut_off(rota_websocket *ws, int err)
 {
+    if (ws->end <= 0)
+        return ws->end;
     switch (err) {
     case -ECANCELED:
     case -ETIMEDOUT:
@@ -436,6 +532,7 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
 
 void rota__websocket_drop(rota_websocket *ws)
 {
+    rota_handle_cancel(&ws->watch);
     rota__ws_deflate_free(ws->deflate);
     rota__out_fini(&ws->message);
     rota__out_fini(&ws->head);
@@ -450,6 +547,7 @@ rota_websocket *rota_websocket_free(rota_websocket *ws)
         return NULL;
     if (ws->end > 0 && !ws->silent)
         rota_websocket_close(ws, ROTA__WS_GOING_AWAY, NULL);
+    stop_answering(ws);
     if (ws->release)
         ws->release(ws->release_arg);
     rota__websocket_drop(ws);
@@ -482,6 +580,7 @@ static void apply(rota_websocket *ws, const rota_websocket_options *options)
     ws->ping_after = time_or(options->ping, DEFAULT_PING);
     ws->pong_within = time_or(options->pong, DEFAULT_PING);
     ws->close_within = time_or(options->closing, DEFAULT_CLOSING);
+    ws->stall_within = time_or(options->write_stall, DEFAULT_STALL);
 }
 
 int rota__websocket_new(const struct rota__websocket_setup *setup,
