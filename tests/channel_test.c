@@ -1,12 +1,11 @@
 /* Channels: within a loop, between loops and with plain threads. */
 
 #include "asleep.h"
-#include "harness.h"
+#include "clean_run.h"
 
 #include "loop/loop.h"
 
 #include <rota.h>
-#include <rota/test.h>
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -15,15 +14,6 @@
 #include <sys/eventfd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
-
-static void run_clean(rota_fn *main, void *arg)
-{
-    long live = rota_test_allocations();
-    int fds = test_open_fds();
-    CHECK_OK(rota_run(main, arg));
-    CHECK_INT(rota_test_allocations(), ==, live);
-    CHECK_INT(test_open_fds(), ==, fds);
-}
 
 struct channel {
     rota_sender *tx;
@@ -100,7 +90,7 @@ static int consume(void *arg)
 TEST(a_thread_sends_to_a_task)
 {
     int sum = 0;
-    run_clean(consume, &sum);
+    run(consume, &sum);
     CHECK_INT(sum, ==, 499500);
 }
 
@@ -268,7 +258,7 @@ static rota_task *spawn_one(rota_fn *fn, struct served *s, int index)
     return task;
 }
 
-static int first_come_first_served(void *arg)
+TASK_TEST(receivers_are_served_first_come_first_served)
 {
     struct served s = {.c = channel_of(1)};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -283,15 +273,9 @@ static int first_come_first_served(void *arg)
         CHECK_INT(s.results[i], ==, i + 1);
     }
     channel_unref(&s.c);
-    return 0;
 }
 
-TEST(receivers_are_served_first_come_first_served)
-{
-    run_clean(first_come_first_served, NULL);
-}
-
-static int senders_in_line(void *arg)
+TASK_TEST(senders_wait_for_room_in_line)
 {
     struct served s = {.c = channel_of(1)};
     CHECK_INT(try_send_int(s.c.tx, 99), ==, 0);
@@ -309,15 +293,9 @@ static int senders_in_line(void *arg)
     for (int i = 0; i < TASKS; i++)
         CHECK_INT(s.order[i], ==, i);
     channel_unref(&s.c);
-    return 0;
 }
 
-TEST(senders_wait_for_room_in_line)
-{
-    run_clean(senders_in_line, NULL);
-}
-
-static int close_on_receivers(void *arg)
+TASK_TEST(closing_sends_receivers_away)
 {
     struct served s = {.c = channel_of(1)};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
@@ -330,12 +308,6 @@ static int close_on_receivers(void *arg)
     for (int i = 1; i < TASKS; i++)
         CHECK_INT(s.results[i], ==, ROTA_ECLOSED);
     channel_unref(&s.c);
-    return 0;
-}
-
-TEST(closing_sends_receivers_away)
-{
-    run_clean(close_on_receivers, NULL);
 }
 
 static int close_on_senders(void *arg)
@@ -362,17 +334,17 @@ static int close_on_senders(void *arg)
 
 TEST(closing_sends_senders_away)
 {
-    run_clean(close_on_senders, NULL);
+    run(close_on_senders, NULL);
 }
 
 TEST(senders_do_not_wait_for_receivers_that_left)
 {
     int yes;
-    run_clean(close_on_senders, &yes);
+    run(close_on_senders, &yes);
 }
 
 /* rules 10 and 12 */
-static int cancel_after_service(void *arg)
+TASK_TEST(what_was_served_outranks_cancellation)
 {
     struct served s = {.c = channel_of(1)};
     rota_task *first, *second;
@@ -386,15 +358,9 @@ static int cancel_after_service(void *arg)
     CHECK_INT(rota_join(second), ==, -ECANCELED);
     CHECK_INT(s.results[0], ==, 5);
     channel_unref(&s.c);
-    return 0;
 }
 
-TEST(what_was_served_outranks_cancellation)
-{
-    run_clean(cancel_after_service, NULL);
-}
-
-static int cancel_before_service(void *arg)
+TASK_TEST(a_cancelled_wait_leaves_the_line)
 {
     struct served s = {.c = channel_of(1)};
     rota_task *first, *second;
@@ -415,15 +381,9 @@ static int cancel_before_service(void *arg)
     CHECK_INT(receive_int(s.c.rx), ==, 6);
     CHECK_INT(try_receive_int(s.c.rx), ==, -EAGAIN); /* what was not sent is not there */
     channel_unref(&s.c);
-    return 0;
 }
 
-TEST(a_cancelled_wait_leaves_the_line)
-{
-    run_clean(cancel_before_service, NULL);
-}
-
-static int time_out(void *arg)
+TASK_TEST(a_deadline_ends_the_wait)
 {
     struct channel c = channel_of(1);
     int err = 0, n = 0;
@@ -439,12 +399,6 @@ static int time_out(void *arg)
     CHECK_INT(try_receive_int(c.rx), ==, 1);
     CHECK_INT(try_receive_int(c.rx), ==, -EAGAIN);
     channel_unref(&c);
-    return 0;
-}
-
-TEST(a_deadline_ends_the_wait)
-{
-    run_clean(time_out, NULL);
 }
 
 static int time_out_virtually(void *arg)
@@ -494,7 +448,7 @@ static int set_flag(void *arg)
 }
 
 /* rule 2 */
-static int stay_busy(void *arg)
+TASK_TEST(a_busy_channel_starves_nobody)
 {
     struct channel c = channel_of(1);
     bool other_ran = false;
@@ -505,15 +459,9 @@ static int stay_busy(void *arg)
     }
     CHECK(other_ran);
     channel_unref(&c);
-    return 0;
 }
 
-TEST(a_busy_channel_starves_nobody)
-{
-    run_clean(stay_busy, NULL);
-}
-
-static int iterate(void *arg)
+TASK_TEST(iterates_until_closed)
 {
     struct channel c = channel_of(4);
     for (int i = 1; i < 4; i++)
@@ -525,12 +473,6 @@ static int iterate(void *arg)
     CHECK_OK(err);
     CHECK_INT(sum, ==, 6);
     channel_unref(&c);
-    return 0;
-}
-
-TEST(iterates_until_closed)
-{
-    run_clean(iterate, NULL);
 }
 
 /* ---- Wake-ups */
@@ -723,7 +665,7 @@ static void *send_in_bursts(void *arg)
     return NULL;
 }
 
-static int cancel_restlessly(void *arg)
+TASK_TEST(a_cancelled_receiver_loses_no_message, .without_faults = true)
 {
     struct restless r = {.c = channel_of(4)};
     pthread_t thread;
@@ -742,12 +684,6 @@ static int cancel_restlessly(void *arg)
     CHECK_INT(r.sum, ==, (long)MESSAGES * (MESSAGES + 1) / 2);
     CHECK_INT(r.cancelled, >, 0);
     rota_receiver_unref(r.c.rx);
-    return 0;
-}
-
-TEST_WITH(a_cancelled_receiver_loses_no_message, .without_faults = true)
-{
-    run_clean(cancel_restlessly, NULL);
 }
 
 /* Senders that are cancelled: each either says that it sent, and then the item comes out, or not. */
@@ -776,7 +712,7 @@ static int send_until_cancelled(void *arg)
     return err;
 }
 
-static int cancel_senders(void *arg)
+TASK_TEST(a_cancelled_send_sends_or_does_not, .without_faults = true)
 {
     struct channel c = channel_of(2);
     struct sending s = {.tx = c.tx, .next = 1};
@@ -793,12 +729,6 @@ static int cancel_senders(void *arg)
     rota_sender_unref(c.tx);
     pthread_join(thread, NULL);
     CHECK_INT(drained, ==, s.sent);
-    return 0;
-}
-
-TEST_WITH(a_cancelled_send_sends_or_does_not, .without_faults = true)
-{
-    run_clean(cancel_senders, NULL);
 }
 
 /* However many items are sent while the loop is busy or asleep, it is woken for the first only. */
@@ -836,7 +766,7 @@ static int receive_a_batch(void *arg)
 TEST_WITH(a_sleeping_loop_is_woken, .without_faults = true)
 {
     struct batch b = {.c = channel_of(128)};
-    run_clean(receive_a_batch, &b);
+    run(receive_a_batch, &b);
     rota_receiver_unref(b.c.rx);
 }
 
@@ -863,6 +793,6 @@ static int wait_for_nobody(void *arg)
 TEST_WITH(waiting_for_another_thread_is_no_deadlock, .without_faults = true)
 {
     struct batch b = {.c = channel_of(1)};
-    run_clean(wait_for_nobody, &b);
+    run(wait_for_nobody, &b);
     rota_receiver_unref(b.c.rx);
 }

@@ -1,7 +1,6 @@
-#include "base/alloc.h"
 #include "net/dgram.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -13,21 +12,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-static void run(rota_fn *fn, void *arg)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    CHECK_OK(rota_run(fn, arg));
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
-}
-
-static void run_virtual(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
 
 static rota_dgram *open_udp(void)
 {
@@ -117,7 +101,7 @@ static ssize_t ask(int port, char *ret_reply, size_t len)
     return err < 0 ? err : rota_dgram_receive(s, ret_reply, len, NULL);
 }
 
-static int snippet_main(void *arg)
+TASK_TEST(the_snippet_of_the_header_works)
 {
     int port = 0;
     char reply[16];
@@ -133,17 +117,11 @@ static int snippet_main(void *arg)
     CHECK_MEM(reply, "hello", 5);
     rota_task_cancel(server);
     CHECK_INT(rota_join(server), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(the_snippet_of_the_header_works)
-{
-    run(snippet_main, NULL);
 }
 
 /* ---- One at a time */
 
-static int one_main(void *arg)
+TASK_TEST(datagram_says_who_sent_it)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = open_udp();
@@ -155,15 +133,9 @@ static int one_main(void *arg)
     CHECK_INT(from.v4.sin_port, ==, rota_dgram_local(a)->v4.sin_port);
     tell(b, "two", &from);
     hear(a, "two");
-    return 0;
 }
 
-TEST(datagram_says_who_sent_it)
-{
-    run(one_main, NULL);
-}
-
-static int empty_main(void *arg)
+TASK_TEST(empty_datagram_is_no_end)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = connect_udp(rota_dgram_port(a));
@@ -171,12 +143,6 @@ static int empty_main(void *arg)
     tell(b, "x", NULL);
     hear(a, "");
     hear(a, "x");
-    return 0;
-}
-
-TEST(empty_datagram_is_no_end)
-{
-    run(empty_main, NULL);
 }
 
 static int late_run(void *arg)
@@ -186,7 +152,7 @@ static int late_run(void *arg)
     return 0;
 }
 
-static int late_main(void *arg)
+TASK_TEST(receiving_waits_for_a_datagram)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = connect_udp(rota_dgram_port(a));
@@ -197,15 +163,9 @@ static int late_main(void *arg)
         tell(b, "late", NULL);
         CHECK_INT(rota_join(task), ==, 0);
     }
-    return 0;
 }
 
-TEST(receiving_waits_for_a_datagram)
-{
-    run(late_main, NULL);
-}
-
-static int cut_main(void *arg)
+TASK_TEST(what_does_not_fit_is_told)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = connect_udp(rota_dgram_port(a));
@@ -227,15 +187,9 @@ static int cut_main(void *arg)
     CHECK_INT(rota_dgram_send(a, "x", 1, NULL), ==, -EDESTADDRREQ);
     CHECK_INT(rota_dgram_receive_many(a, &p, 0), ==, -EINVAL);
     CHECK_INT(rota_dgram_send_many(a, &p, 0), ==, -EINVAL);
-    return 0;
 }
 
-TEST(what_does_not_fit_is_told)
-{
-    run(cut_main, NULL);
-}
-
-static int negative_sizes_main(void *arg)
+TASK_TEST(negative_buffers_are_refused)
 {
     rota_dgram *s = NULL;
     rota_udp_options in = {.receive_buffer = -1}, out = {.send_buffer = -1};
@@ -245,19 +199,13 @@ static int negative_sizes_main(void *arg)
     CHECK_INT(rota_udp_connect("127.0.0.1", 7, &in, &s), ==, -EINVAL);
     CHECK_INT(rota_unix_dgram_open(NULL, &unix_in, &s), ==, -EINVAL);
     CHECK_PTR(s, ==, NULL);
-    return 0;
-}
-
-TEST(negative_buffers_are_refused)
-{
-    run(negative_sizes_main, NULL);
 }
 
 /* ---- Many at a time */
 
 enum { MANY = 150 };
 
-static int many_main(void *arg)
+TASK_TEST(many_go_and_come_in_order)
 {
     static char out[MANY][8], in[MANY][8];
     static rota_packet packets[MANY];
@@ -282,15 +230,9 @@ static int many_main(void *arg)
     CHECK_INT(rota_dgram_send_many(a, packets, MANY), ==, MANY);
     for (int i = 0; i < MANY; i++)
         hear(b, out[i]);
-    return 0;
 }
 
-TEST(many_go_and_come_in_order)
-{
-    run(many_main, NULL);
-}
-
-static int short_main(void *arg)
+TASK_TEST(sending_says_how_many_went_out)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = open_udp();
@@ -307,17 +249,11 @@ static int short_main(void *arg)
     hear(b, "1");
     hear(b, "2");
     hear(b, "4");
-    return 0;
-}
-
-TEST(sending_says_how_many_went_out)
-{
-    run(short_main, NULL);
 }
 
 /* ---- Errors of the network */
 
-static int refused_main(void *arg)
+TASK_TEST(refusal_is_told_once_and_the_socket_goes_on)
 {
     rota_dgram *gone = open_udp();
     int port = rota_dgram_port(gone);
@@ -335,12 +271,6 @@ static int refused_main(void *arg)
     tell(back, "yes", rota_dgram_local(s));
     hear(s, "yes");
     rota_dgram_free(back);
-    return 0;
-}
-
-TEST(refusal_is_told_once_and_the_socket_goes_on)
-{
-    run(refused_main, NULL);
 }
 
 struct waiting {
@@ -356,7 +286,7 @@ static int waiting_run(void *arg)
     return 0;
 }
 
-static int refused_waiting_main(void *arg)
+TASK_TEST(refusal_wakes_one_who_waits)
 {
     rota_dgram *gone = open_udp();
     ROTA_AUTO(rota_dgram) s = connect_udp(rota_dgram_port(gone));
@@ -368,15 +298,9 @@ static int refused_waiting_main(void *arg)
     tell(s, "anybody?", NULL);
     CHECK_INT(rota_join(task), ==, 0);
     CHECK_INT(w.result, ==, -ECONNREFUSED);
-    return 0;
 }
 
-TEST(refusal_wakes_one_who_waits)
-{
-    run(refused_waiting_main, NULL);
-}
-
-static int no_error_main(void *arg)
+TASK_TEST(unconnected_socket_is_not_bothered_by_refusals)
 {
     rota_dgram *gone = open_udp();
     rota_address to = *rota_dgram_local(gone);
@@ -386,17 +310,11 @@ static int no_error_main(void *arg)
     tell(a, "anybody?", &to);
     tell(b, "hello", rota_dgram_local(a));
     hear(a, "hello");
-    return 0;
-}
-
-TEST(unconnected_socket_is_not_bothered_by_refusals)
-{
-    run(no_error_main, NULL);
 }
 
 /* ---- Opening */
 
-static int open_main(void *arg)
+TASK_TEST(opening_fails_by_name)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) s = NULL;
@@ -419,15 +337,9 @@ static int open_main(void *arg)
     tell(second, "bound", NULL);
     hear(a, "bound");
     rota_dgram_free(second);
-    return 0;
 }
 
-TEST(opening_fails_by_name)
-{
-    run(open_main, NULL);
-}
-
-static int everywhere_main(void *arg)
+TASK_TEST(no_host_is_every_address_of_both_families)
 {
     ROTA_AUTO(rota_dgram) s = NULL;
     CHECK_INT(rota_udp_open(NULL, 0, NULL, &s), ==, 0);
@@ -441,17 +353,11 @@ static int everywhere_main(void *arg)
     tell(s, "direct", rota_dgram_local(v4));
     hear(v4, "direct");
     if (rota_dgram_local(s)->any.sa_family != AF_INET6)
-        return 0;
+        return;
     ROTA_AUTO(rota_dgram) v6 = NULL;
     CHECK_INT(rota_udp_connect("::1", rota_dgram_port(s), NULL, &v6), ==, 0);
     tell(v6, "v6", NULL);
     hear(s, "v6");
-    return 0;
-}
-
-TEST(no_host_is_every_address_of_both_families)
-{
-    run(everywhere_main, NULL);
 }
 
 static int option_of(rota_dgram *s, int level, int name)
@@ -462,7 +368,7 @@ static int option_of(rota_dgram *s, int level, int name)
     return value;
 }
 
-static int options_main(void *arg)
+TASK_TEST(options_reach_the_socket)
 {
     rota_udp_options options = {.broadcast = true,
                                 .ttl = 7,
@@ -490,15 +396,9 @@ static int options_main(void *arg)
     options.multicast_interface = "no-such-thing";
     rota_dgram *none;
     CHECK_INT(rota_udp_open(NULL, 0, &options, &none), ==, -ENODEV);
-    return 0;
 }
 
-TEST(options_reach_the_socket)
-{
-    run(options_main, NULL);
-}
-
-static int broadcast_main(void *arg)
+TASK_TEST(broadcasting_has_to_be_asked_for)
 {
     ROTA_AUTO(rota_dgram) s = open_udp();
     rota_address all = *rota_dgram_local(s);
@@ -510,15 +410,9 @@ static int broadcast_main(void *arg)
     all.v4.sin_port = rota_dgram_local(b)->v4.sin_port;
     tell(b, "all", &all);
     hear(b, "all");
-    return 0;
 }
 
-TEST(broadcasting_has_to_be_asked_for)
-{
-    run(broadcast_main, NULL);
-}
-
-static int multicast_main(void *arg)
+TASK_TEST(group_is_joined_and_left)
 {
     rota_udp_options options = {.multicast_interface = "lo"};
     ROTA_AUTO(rota_dgram) member = NULL;
@@ -548,17 +442,11 @@ static int multicast_main(void *arg)
     hear(member, "you");
     rota_dgram_close(member);
     CHECK_INT(rota_udp_join(member, "239.255.42.42", "lo"), ==, ROTA_ECLOSED);
-    return 0;
-}
-
-TEST(group_is_joined_and_left)
-{
-    run(multicast_main, NULL);
 }
 
 /* ---- Who is inside */
 
-static int cancelled_main(void *arg)
+VIRTUAL_TASK_TEST(cancelled_receive_takes_nothing)
 {
     ROTA_AUTO(rota_dgram) a = open_udp();
     ROTA_AUTO(rota_dgram) b = connect_udp(rota_dgram_port(a));
@@ -578,15 +466,9 @@ static int cancelled_main(void *arg)
     CHECK_INT(w.result, ==, -ECANCELED);
     tell(b, "kept", NULL);
     hear(a, "kept");
-    return 0;
 }
 
-TEST(cancelled_receive_takes_nothing)
-{
-    run_virtual(cancelled_main, NULL);
-}
-
-static int closed_main(void *arg)
+TASK_TEST(closing_ends_the_calls_of_others)
 {
     rota_dgram *a = open_udp();
     struct waiting w = {.s = a};
@@ -601,12 +483,6 @@ static int closed_main(void *arg)
     rota_dgram_close(a);
     CHECK_PTR(rota_dgram_free(a), ==, NULL);
     CHECK_PTR(rota_dgram_free(NULL), ==, NULL);
-    return 0;
-}
-
-TEST(closing_ends_the_calls_of_others)
-{
-    run(closed_main, NULL);
 }
 
 /* A Unix receiver takes a few datagrams and then makes senders wait. */
@@ -814,7 +690,7 @@ TEST(unix_datagrams_go_by_abstract_name)
     run(unix_main, name);
 }
 
-static int unix_bind_main(void *arg)
+TASK_TEST(unix_client_may_have_a_path_of_its_own)
 {
     const char *path = in_directory("server"), *own = in_directory("client");
     rota_unix_dgram_options options = {.bind = own, .mode = 0600}, bad = {.bind = "@"};
@@ -834,17 +710,11 @@ static int unix_bind_main(void *arg)
     CHECK_STR(rota_address_text(&from, text), own);
     rota_dgram_free(server);
     CHECK_INT(rota_dgram_send(client, "x", 1, NULL), ==, -ECONNREFUSED);
-    return 0;
-}
-
-TEST(unix_client_may_have_a_path_of_its_own)
-{
-    run(unix_bind_main, NULL);
 }
 
 /* ---- Descriptors */
 
-static int fds_main(void *arg)
+TASK_TEST(descriptors_travel_with_datagrams)
 {
     ROTA_AUTO(rota_dgram) a = open_unix(NULL);
     ROTA_AUTO(rota_dgram) b = open_unix(NULL);
@@ -883,15 +753,9 @@ static int fds_main(void *arg)
     close(got[0]);
     close(got[1]);
     CHECK_INT(test_open_fds(), ==, before);
-    return 0;
 }
 
-TEST(descriptors_travel_with_datagrams)
-{
-    run(fds_main, NULL);
-}
-
-static int fds_refused_main(void *arg)
+TASK_TEST(descriptors_travel_by_unix_sockets_only)
 {
     ROTA_AUTO(rota_dgram) udp = open_udp();
     ROTA_AUTO(rota_dgram) a = open_unix(NULL);
@@ -905,10 +769,4 @@ static int fds_refused_main(void *arg)
     CHECK_INT(rota_dgram_send_fds(a, &p, &one), ==, -EBADF);
     CHECK_INT(rota_dgram_send_fds(a, &p, &many), ==, -EINVAL);
     CHECK_INT(rota_dgram_receive_fds(a, &p, NULL), ==, -EINVAL);
-    return 0;
-}
-
-TEST(descriptors_travel_by_unix_sockets_only)
-{
-    run(fds_refused_main, NULL);
 }

@@ -1,10 +1,8 @@
 /* Running functions on another thread's loop. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "task/task.h"
-
-#include <rota/test.h>
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -81,15 +79,6 @@ static void other_stop(struct other *other)
     sem_destroy(&other->up);
 }
 
-static void run_clean(rota_fn *main, void *arg)
-{
-    long live = rota_test_allocations();
-    int fds = test_open_fds();
-    CHECK_OK(rota_run(main, arg));
-    CHECK_INT(rota_test_allocations(), ==, live);
-    CHECK_INT(test_open_fds(), ==, fds);
-}
-
 /* ---- Results */
 
 static int name_thread(void *arg)
@@ -112,7 +101,7 @@ TEST_WITH(a_task_runs_a_function_on_another_loop, .without_faults = true)
 {
     struct other other;
     other_start(&other);
-    run_clean(ask_other, &other);
+    run(ask_other, &other);
     other_stop(&other);
     CHECK_INT(other.result, ==, -ECANCELED);
 }
@@ -125,17 +114,11 @@ TEST_WITH(a_thread_blocks_until_the_task_has_ended, .without_faults = true)
     other_stop(&other);
 }
 
-static int ask_own(void *arg)
+TASK_TEST(a_loop_may_be_its_own_target)
 {
     pthread_t there;
     CHECK_INT(rota_run_on(rota_loop_current(), name_thread, &there), ==, 7);
     CHECK(pthread_equal(there, pthread_self()));
-    return 0;
-}
-
-TEST(a_loop_may_be_its_own_target)
-{
-    run_clean(ask_own, NULL);
 }
 
 static int fail(void *arg)
@@ -160,7 +143,7 @@ TEST_WITH(a_failure_is_returned_and_not_reported, .without_faults = true)
     struct other other;
     other_start(&other);
     rota_log_set(fail_on_report, NULL);
-    run_clean(ask_to_fail, &other);
+    run(ask_to_fail, &other);
     other_stop(&other);
 }
 
@@ -251,7 +234,7 @@ TEST_WITH(cancelling_the_caller_cancels_the_task_there, .without_faults = true)
     for (int returns = -2; returns <= 2; returns++) {
         struct sleeper s = {.other = &other, .returns = returns};
         sem_init(&s.began, 0, 0);
-        run_clean(cancel_the_caller, &s);
+        run(cancel_the_caller, &s);
     }
     other_stop(&other);
 }
@@ -274,7 +257,7 @@ TEST_WITH(a_deadline_of_the_caller_counts, .without_faults = true)
     other_start(&other);
     struct sleeper s = {.other = &other};
     sem_init(&s.began, 0, 0);
-    run_clean(time_out_the_caller, &s);
+    run(time_out_the_caller, &s);
     other_stop(&other);
 }
 
@@ -316,7 +299,7 @@ TEST_WITH(cancellation_races_with_the_end, .without_faults = true)
 {
     struct other other;
     other_start(&other);
-    run_clean(race_with_the_end, &other);
+    run(race_with_the_end, &other);
     other_stop(&other);
 }
 

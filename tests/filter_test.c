@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "harness.h"
+#include "clean_run.h"
 
 #include <rota.h>
 
@@ -7,12 +7,6 @@
 #include <string.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
-
-static void run(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
 
 /* ---- The snippet of the header */
 
@@ -157,9 +151,9 @@ static int polite_push(rota_stream *s, const struct polite *wishes)
 
 /* ---- Cases */
 
-static int veiled_main(void *arg)
+VIRTUAL_TASK_TEST(the_snippet_of_the_header_works)
 {
-    struct ends e = pair_of(*(size_t *)arg);
+    struct ends e = pair_of(0);
     CHECK_OK(veil_push(e.a, 0x55));
     struct iovec pieces[] = {{(void *)"ab", 2}, {(void *)"cd", 2}};
     rota_stream_cork(e.a);
@@ -178,15 +172,9 @@ static int veiled_main(void *arg)
     CHECK_PTR(rota_stream_filter(e.a, &polite_kind), ==, NULL);
     free_ends(&e);
     CHECK_INT(veils, ==, 0);
-    return 0;
 }
 
-TEST(the_snippet_of_the_header_works)
-{
-    run(veiled_main, &(size_t){0});
-}
-
-static int ahead_main(void *arg)
+VIRTUAL_TASK_TEST(what_was_read_ahead_goes_through_the_filter)
 {
     struct ends e = pair_of(0);
     put(e.a, "START\n");
@@ -208,12 +196,7 @@ static int ahead_main(void *arg)
     put(e.b, "again");
     expect(e.a, "again");
     free_ends(&e);
-    return 0;
-}
-
-TEST(what_was_read_ahead_goes_through_the_filter)
-{
-    run(ahead_main, NULL);
+    CHECK_INT(veils, ==, 0);
 }
 
 static int read_one(void *arg)
@@ -223,7 +206,7 @@ static int read_one(void *arg)
 }
 
 /* A reader takes the last byte that was read ahead while a writer waits further below. */
-static int ahead_meanwhile_main(void *arg)
+VIRTUAL_TASK_TEST(the_buffer_read_ahead_goes_while_a_writer_is_below_it)
 {
     struct ends e = pair_of(1);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -238,15 +221,9 @@ static int ahead_meanwhile_main(void *arg)
     expect(e.a, "2");
     CHECK_OK(rota_group_wait(&g));
     free_ends(&e);
-    return 0;
 }
 
-TEST(the_buffer_read_ahead_goes_while_a_writer_is_below_it)
-{
-    run(ahead_meanwhile_main, NULL);
-}
-
-static int held_main(void *arg)
+VIRTUAL_TASK_TEST(what_is_held_back_goes_before_the_filter_comes)
 {
     struct ends e = pair_of(0);
     rota_stream_cork(e.a);
@@ -255,15 +232,9 @@ static int held_main(void *arg)
     put(e.a, "n");
     expect(e.b, "plain o");
     free_ends(&e);
-    return 0;
 }
 
-TEST(what_is_held_back_goes_before_the_filter_comes)
-{
-    run(held_main, NULL);
-}
-
-static int refused_main(void *arg)
+VIRTUAL_TASK_TEST(a_filter_that_cannot_be_pushed_is_closed)
 {
     struct ends e = pair_of(0);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -277,15 +248,9 @@ static int refused_main(void *arg)
     CHECK_INT(veil_push(e.a, 1), ==, ROTA_ECLOSED);
     CHECK_INT(veils, ==, 0);
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_filter_that_cannot_be_pushed_is_closed)
-{
-    run(refused_main, NULL);
-}
-
-static int start_fails_main(void *arg)
+VIRTUAL_TASK_TEST(a_start_that_fails_leaves_the_filter_to_say_why)
 {
     int closed = 0;
     struct ends e = pair_of(0);
@@ -295,12 +260,6 @@ static int start_fails_main(void *arg)
     CHECK_STR(rota_stream_error(e.a), "read from pair: not in the mood");
     free_ends(&e);
     CHECK_INT(closed, ==, 1);
-    return 0;
-}
-
-TEST(a_start_that_fails_leaves_the_filter_to_say_why)
-{
-    run(start_fails_main, NULL);
 }
 
 static int expect_closed(void *arg)
@@ -309,7 +268,7 @@ static int expect_closed(void *arg)
     return 0;
 }
 
-static int farewell_main(void *arg)
+VIRTUAL_TASK_TEST(a_farewell_is_said_though_a_reader_is_inside)
 {
     int closed = 0;
     struct ends e = pair_of(0);
@@ -323,15 +282,9 @@ static int farewell_main(void *arg)
     expect(e.b, "hello bye");
     CHECK_OK(rota_group_wait(&g));
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_farewell_is_said_though_a_reader_is_inside)
-{
-    run(farewell_main, NULL);
-}
-
-static int long_farewell_main(void *arg)
+VIRTUAL_TASK_TEST(a_farewell_has_a_second)
 {
     int closed = 0;
     struct ends e = pair_of(0);
@@ -342,12 +295,6 @@ static int long_farewell_main(void *arg)
     CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
     CHECK_INT(closed, ==, 1);
     rota_stream_free(e.b);
-    return 0;
-}
-
-TEST(a_farewell_has_a_second)
-{
-    run(long_farewell_main, NULL);
 }
 
 static int close_it(void *arg)
@@ -383,15 +330,6 @@ static int freed_meanwhile_main(void *arg)
 
 TEST(a_stream_may_be_freed_while_another_task_closes_it)
 {
-    run(freed_meanwhile_main, &(bool){false});
-    run(freed_meanwhile_main, &(bool){true});
-}
-
-TEST(nothing_is_left_behind)
-{
-    long live = rota__alloc_live();
-    run(ahead_main, NULL);
-    run(refused_main, NULL);
-    CHECK_INT(rota__alloc_live(), ==, live);
-    CHECK_INT(veils, ==, 0);
+    run_virtual(freed_meanwhile_main, &(bool){false});
+    run_virtual(freed_meanwhile_main, &(bool){true});
 }

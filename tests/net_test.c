@@ -3,7 +3,7 @@
 #include "net/net.h"
 #include "net/race.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <rota/net.h>
 
@@ -18,17 +18,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-static void run(rota_fn *fn, void *arg)
-{
-    CHECK_OK(rota_run(fn, arg));
-}
-
-static void run_virtual(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
 
 /* What the library reported, a line each. */
 static char reports[8192];
@@ -166,7 +155,7 @@ static int ask_snippet(int port, char *ret_reply, size_t len)
     return err < 0 ? err : rota_stream_read_exact(s, ret_reply, len);
 }
 
-static int snippet_main(void *arg)
+TASK_TEST(the_snippet_of_the_header_works)
 {
     int port = 0;
     char reply[6] = "";
@@ -178,16 +167,6 @@ static int snippet_main(void *arg)
     CHECK_STR(reply, "hello");
     rota_task_cancel(server);
     CHECK_INT(rota_join(server), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(the_snippet_of_the_header_works)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    run(snippet_main, NULL);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
 }
 
 /* ---- Names */
@@ -205,7 +184,7 @@ static void check_resolves(const char *host, const char *expected)
     CHECK_STR(rota_address_text(&a[0], text), expected);
 }
 
-static int literals_main(void *arg)
+TASK_TEST(literals_and_localhost_are_answered_without_a_lookup)
 {
     rota_address a[2];
     char text[ROTA_ADDRESS_TEXT];
@@ -225,12 +204,6 @@ static int literals_main(void *arg)
     CHECK_INT(rota_resolve("::1", 65536, a, 1), ==, -EINVAL);
     CHECK_INT(rota_resolve("::1", -1, a, 1), ==, -EINVAL);
     CHECK_INT(rota_resolve("::1", 80, a, 0), ==, -EINVAL);
-    return 0;
-}
-
-TEST(literals_and_localhost_are_answered_without_a_lookup)
-{
-    run(literals_main, NULL);
 }
 
 static int lookup_two(const char *host, rota_address *ret_addresses, size_t max)
@@ -241,7 +214,7 @@ static int lookup_two(const char *host, rota_address *ret_addresses, size_t max)
     return 2;
 }
 
-static int lookup_main(void *arg)
+TASK_TEST(a_name_gives_all_its_addresses_as_far_as_there_is_room)
 {
     rota_address a[4];
     char text[ROTA_ADDRESS_TEXT];
@@ -250,12 +223,6 @@ static int lookup_main(void *arg)
     CHECK_STR(rota_address_text(&a[0], text), "127.0.0.1:7");
     CHECK_STR(rota_address_text(&a[1], text), "[::1]:7");
     CHECK_INT(rota_resolve("two.example", 7, a, 1), ==, 1);
-    return 0;
-}
-
-TEST(a_name_gives_all_its_addresses_as_far_as_there_is_room)
-{
-    run(lookup_main, NULL);
 }
 
 static int lookup_none(const char *host, rota_address *ret_addresses, size_t max)
@@ -268,7 +235,7 @@ static int lookup_later(const char *host, rota_address *ret_addresses, size_t ma
     return ROTA_EDNS;
 }
 
-static int unknown_host_main(void *arg)
+TASK_TEST(an_unknown_host_is_ENOHOST_and_the_report_names_it)
 {
     rota_address a;
     rota_stream *s;
@@ -287,12 +254,6 @@ static int unknown_host_main(void *arg)
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     CHECK_INT(rota_resolve(longest, 80, &a, 1), ==, ROTA_ENOHOST);
-    return 0;
-}
-
-TEST(an_unknown_host_is_ENOHOST_and_the_report_names_it)
-{
-    run(unknown_host_main, NULL);
 }
 
 static sem_t lookup_gate;
@@ -315,6 +276,7 @@ static int slow_lookup_main(void *arg)
     rota_task *task;
     int err = 0;
     rota_address a;
+    sem_init(&lookup_gate, 0, 0);
     rota__lookup = lookup_slow;
     CHECK_OK(rota_spawn(resolve_task, NULL, &task));
     CHECK_INT(rota_sleep(5 * ROTA_MILLISECOND), ==, 0); /* the loop goes on meanwhile */
@@ -329,10 +291,10 @@ static int slow_lookup_main(void *arg)
     return 0;
 }
 
+/* The loop does not wait for the threads that were given up: nothing can be said yet about what they leave. */
 TEST(a_slow_lookup_can_be_cancelled_and_holds_nobody_up)
 {
-    sem_init(&lookup_gate, 0, 0);
-    run(slow_lookup_main, NULL);
+    CHECK_OK(rota_run(slow_lookup_main, NULL));
 }
 
 /* ---- Connecting */
@@ -404,7 +366,7 @@ static void silence_end(struct silence *s)
     close(s->listener);
 }
 
-static int refused_main(void *arg)
+TASK_TEST(a_refused_connection_is_ECONNREFUSED_and_the_report_names_the_address)
 {
     int holder, port = refusing_port("127.0.0.1", &holder);
     char expected[80];
@@ -419,16 +381,11 @@ static int refused_main(void *arg)
         -EINVAL);
     CHECK_INT(rota_tcp_connect("127.0.0.1", 70000, NULL, &s), ==, -EINVAL);
     close(holder);
-    return 0;
 }
 
-TEST(a_refused_connection_is_ECONNREFUSED_and_the_report_names_the_address)
+VIRTUAL_TASK_TEST(families_take_turns_and_a_failure_starts_the_next_attempt_at_once)
 {
-    run(refused_main, NULL);
-}
-
-static int turns_main(void *arg)
-{
+    require_v6();
     int holder, port = refusing_port("127.0.0.1", &holder);
     char expected[200];
     rota_stream *s;
@@ -444,16 +401,9 @@ static int turns_main(void *arg)
     CHECK_STR(reports, expected);
     CHECK_INT(rota_now(), ==, start); /* a failure starts the next one at once */
     close(holder);
-    return 0;
 }
 
-TEST(families_take_turns_and_a_failure_starts_the_next_attempt_at_once)
-{
-    require_v6();
-    run_virtual(turns_main, NULL);
-}
-
-static int known_main(void *arg)
+TASK_TEST(addresses_that_are_known_are_tried_in_turn)
 {
     rota_listener *l = listen_on("127.0.0.3");
     rota_address known[2];
@@ -466,15 +416,9 @@ static int known_main(void *arg)
     CHECK_MEM(rota_stream_peer(s), "127.0.0.3:", 10);
     rota_stream_free(s);
     rota_listener_free(l);
-    return 0;
 }
 
-TEST(addresses_that_are_known_are_tried_in_turn)
-{
-    run(known_main, NULL);
-}
-
-static int stagger_main(void *arg)
+VIRTUAL_TASK_TEST(an_address_that_does_not_answer_for_250_ms_gets_a_rival)
 {
     struct silence silence;
     rota_listener *l = listen_on("127.0.0.3");
@@ -493,12 +437,6 @@ static int stagger_main(void *arg)
     rota_stream_free(s);
     silence_end(&silence);
     rota_listener_free(l);
-    return 0;
-}
-
-TEST(an_address_that_does_not_answer_for_250_ms_gets_a_rival)
-{
-    run_virtual(stagger_main, NULL);
 }
 
 static int connect_task(void *arg)
@@ -509,7 +447,7 @@ static int connect_task(void *arg)
     return err;
 }
 
-static int unanswered_main(void *arg)
+VIRTUAL_TASK_TEST(a_connect_under_way_ends_with_its_deadline_or_when_cancelled)
 {
     struct silence silence;
     rota_task *task;
@@ -534,15 +472,9 @@ static int unanswered_main(void *arg)
         CHECK_INT(test_open_fds(), ==, fds);
     }
     silence_end(&silence);
-    return 0;
 }
 
-TEST(a_connect_under_way_ends_with_its_deadline_or_when_cancelled)
-{
-    run_virtual(unanswered_main, NULL);
-}
-
-static int telling_main(void *arg)
+TASK_TEST(the_error_that_says_most_is_returned)
 {
     int holder, port = refusing_port("127.0.0.1", &holder);
     rota_stream *s;
@@ -550,12 +482,6 @@ static int telling_main(void *arg)
     race("127.0.0.1", "::1", NULL); /* the second cannot be reached from there */
     CHECK_INT(rota_tcp_connect("racing.example", port, &from_loopback, &s), ==, -ECONNREFUSED);
     close(holder);
-    return 0;
-}
-
-TEST(the_error_that_says_most_is_returned)
-{
-    run(telling_main, NULL);
 }
 
 static int option_of(rota_stream *s, int level, int name)
@@ -566,7 +492,7 @@ static int option_of(rota_stream *s, int level, int name)
     return value;
 }
 
-static int options_main(void *arg)
+TASK_TEST(options_of_sockets)
 {
     rota_listener *l;
     rota_stream *a, *b;
@@ -585,17 +511,11 @@ static int options_main(void *arg)
     rota_stream_free(a);
     rota_stream_free(b);
     rota_listener_free(l);
-    return 0;
-}
-
-TEST(options_of_sockets)
-{
-    run(options_main, NULL);
 }
 
 /* ---- Listening and accepting */
 
-static int in_use_main(void *arg)
+TASK_TEST(a_port_in_use_is_EADDRINUSE_and_the_report_names_it)
 {
     char expected[80];
     rota_listener *l = listen_on("127.0.0.1"), *other = NULL;
@@ -614,12 +534,6 @@ static int in_use_main(void *arg)
     rota_listener_free(other);
     CHECK_PTR(rota_listener_free(NULL), ==, NULL);
     CHECK_INT(rota_tcp_listen("192.0.2.1", 0, NULL, &l), ==, -EADDRNOTAVAIL);
-    return 0;
-}
-
-TEST(a_port_in_use_is_EADDRINUSE_and_the_report_names_it)
-{
-    run(in_use_main, NULL);
 }
 
 static int every_address_main(void *arg)
@@ -739,7 +653,7 @@ static int fail_once(rota_stream *s, void *arg)
     return ++*calls == 1 ? -EPROTO : echo(s, NULL);
 }
 
-static int failing_handler_main(void *arg)
+TASK_TEST(a_handler_that_fails_ends_its_own_connection_only)
 {
     int calls = 0;
     char c;
@@ -759,12 +673,6 @@ static int failing_handler_main(void *arg)
     rota_stream_free(first);
     rota_stream_free(third);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(a_handler_that_fails_ends_its_own_connection_only)
-{
-    run(failing_handler_main, NULL);
 }
 
 struct crowd {
@@ -782,7 +690,7 @@ static int count_inside(rota_stream *s, void *arg)
     return err;
 }
 
-static int limit_main(void *arg)
+VIRTUAL_TASK_TEST(at_the_limit_further_connections_wait_their_turn)
 {
     struct crowd crowd = {0};
     struct service service = {listen_on("127.0.0.1"), count_inside, &crowd, {.connections = 3}};
@@ -799,12 +707,6 @@ static int limit_main(void *arg)
     for (int i = 0; i < 10; i++)
         rota_stream_free(clients[i]);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(at_the_limit_further_connections_wait_their_turn)
-{
-    run_virtual(limit_main, NULL);
 }
 
 static int answer_after(rota_stream *s, void *arg)
@@ -846,7 +748,7 @@ TEST(a_server_that_stops_lets_connections_finish_until_the_grace_is_over)
     run_virtual(grace_main, &(rota_time){60 * ROTA_SECOND});
 }
 
-static int close_listener_main(void *arg)
+TASK_TEST(closing_the_listener_ends_the_server)
 {
     struct service service = {listen_on("localhost"), echo};
     service_start(&service);
@@ -857,15 +759,9 @@ static int close_listener_main(void *arg)
     CHECK_INT(rota_stream_read(client, &c, 1), ==, 0);
     CHECK_INT(service_stop(&service), ==, ROTA_ECLOSED);
     rota_stream_free(client);
-    return 0;
 }
 
-TEST(closing_the_listener_ends_the_server)
-{
-    run(close_listener_main, NULL);
-}
-
-static int two_accept_main(void *arg)
+VIRTUAL_TASK_TEST(serving_ends_with_EBUSY_where_somebody_else_accepts)
 {
     struct service service = {listen_on("127.0.0.1"), echo};
     rota_stream *client, *other, *accepted;
@@ -888,15 +784,9 @@ static int two_accept_main(void *arg)
     rota_stream_free(accepted);
     rota_stream_free(other);
     rota_listener_free(service.listener);
-    return 0;
 }
 
-TEST(serving_ends_with_EBUSY_where_somebody_else_accepts)
-{
-    run_virtual(two_accept_main, NULL);
-}
-
-static int early_client_main(void *arg)
+TASK_TEST(peers_that_leave_before_they_are_accepted_do_no_harm)
 {
     struct service service = {listen_on("127.0.0.1"), echo};
     for (int i = 0; i < 5; i++) {
@@ -909,12 +799,6 @@ static int early_client_main(void *arg)
     ask(client, "hello");
     rota_stream_free(client);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(peers_that_leave_before_they_are_accepted_do_no_harm)
-{
-    run(early_client_main, NULL);
 }
 
 /* ---- Too many open files */
@@ -936,7 +820,7 @@ static int highest_fd(void)
     return fd;
 }
 
-static int exhausted_main(void *arg)
+VIRTUAL_TASK_TEST(too_many_open_files_pause_the_server_which_says_so_once_and_goes_on)
 {
     struct service service = {listen_on("127.0.0.1"), echo};
     rota_stream *clients[4], *extra;
@@ -959,12 +843,6 @@ static int exhausted_main(void *arg)
     for (int i = 1; i < 4; i++)
         rota_stream_free(clients[i]);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(too_many_open_files_pause_the_server_which_says_so_once_and_goes_on)
-{
-    run_virtual(exhausted_main, NULL);
 }
 
 /* ---- Ten thousand connections */
@@ -1066,7 +944,7 @@ static void wait_until_gone(const struct attendance *a, int visitors)
     }
 }
 
-static int ten_thousand_main(void *arg)
+TASK_TEST(ten_thousand_connections_a_third_of_them_reset_lose_nothing, .seconds = 60)
 {
     struct attendance attendance = {0};
     int connections = rota__fault_armed ? 100 : 10000;
@@ -1087,16 +965,6 @@ static int ten_thousand_main(void *arg)
     CHECK_INT(rota__alloc_live() - live, <, 100);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
     free(visitors);
-    return 0;
-}
-
-TEST_WITH(ten_thousand_connections_a_third_of_them_reset_lose_nothing, .seconds = 60)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    run(ten_thousand_main, NULL);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
 }
 
 /* ---- Several operations at once */
@@ -1109,7 +977,7 @@ static void fail_next_system_call(rota_handle *handle, void *arg)
 }
 
 /* Where the kernel takes no request to withdraw, twice, the end of the race waits all the same. */
-static int unasked_main(void *arg)
+TASK_TEST(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_faults = true)
 {
     struct rota__race race;
     struct rota__fd fd;
@@ -1130,10 +998,4 @@ static int unasked_main(void *arg)
     CHECK_INT(racer.op.result, ==, -ECANCELED);
     rota__fd_close(&fd);
     close(ends[1]);
-    return 0;
-}
-
-TEST_WITH(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_faults = true)
-{
-    run(unasked_main, NULL);
 }

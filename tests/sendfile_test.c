@@ -1,7 +1,6 @@
-#include "base/alloc.h"
 #include "stream/stream.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -20,15 +19,6 @@ enum { SIZE = 700000 };
 
 /* How long anything may take; long enough for a slow machine, and shorter than a case's limit. */
 #define PATIENCE (2 * ROTA_SECOND)
-
-static void run(rota_fn *fn, void *arg)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    CHECK_OK(rota_run(fn, arg));
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
-}
 
 /* Bytes that all look different, as far as SIZE; behind that they begin anew. */
 static const char *pattern(void)
@@ -208,7 +198,7 @@ static size_t read_all(rota_stream *s, int64_t from)
 
 /* ---- Sending */
 
-static int send_main(void *arg)
+TASK_TEST(whole_file_arrives_whatever_carries_it)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -222,15 +212,9 @@ static int send_main(void *arg)
         close(j.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(whole_file_arrives_whatever_carries_it)
-{
-    run(send_main, NULL);
-}
-
-static int range_main(void *arg)
+TASK_TEST(range_of_a_file_arrives)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -243,15 +227,9 @@ static int range_main(void *arg)
         close(j.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(range_of_a_file_arrives)
-{
-    run(range_main, NULL);
-}
-
-static int cold_main(void *arg)
+TASK_TEST(what_is_not_in_the_page_cache_is_read_first)
 {
     struct ends e = ends_of(TCP);
     struct job j = {.s = e.out, .fd = new_file(SIZE), .len = SIZE};
@@ -263,15 +241,9 @@ static int cold_main(void *arg)
     CHECK_INT(j.result, ==, 0);
     close(j.fd);
     free_ends(&e);
-    return 0;
 }
 
-TEST(what_is_not_in_the_page_cache_is_read_first)
-{
-    run(cold_main, NULL);
-}
-
-static int held_main(void *arg)
+TASK_TEST(held_back_output_goes_before_the_file)
 {
     struct ends e = ends_of(UNIX);
     int fd = new_file(1000);
@@ -287,16 +259,10 @@ static int held_main(void *arg)
     CHECK_INT(read_all(e.in, 0), ==, 1000);
     close(fd);
     free_ends(&e);
-    return 0;
-}
-
-TEST(held_back_output_goes_before_the_file)
-{
-    run(held_main, NULL);
 }
 
 /* Each write becomes a packet. */
-static int packets_main(void *arg)
+TASK_TEST(small_files_go_out_in_one_piece_with_what_was_held_back)
 {
     rota_stream *s;
     int ends[2], fd = new_file(16384);
@@ -319,15 +285,9 @@ static int packets_main(void *arg)
     close(fd);
     close(ends[1]);
     rota_stream_free(s);
-    return 0;
 }
 
-TEST(small_files_go_out_in_one_piece_with_what_was_held_back)
-{
-    run(packets_main, NULL);
-}
-
-static int large_main(void *arg)
+TASK_TEST(file_larger_than_what_is_looked_ahead_arrives)
 {
     for (int64_t len = 3 * SIZE; len < ROTA_TO_END; len += ROTA_TO_END - 3 * SIZE) {
         struct ends e = tcp();
@@ -340,15 +300,9 @@ static int large_main(void *arg)
         close(j.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(file_larger_than_what_is_looked_ahead_arrives)
-{
-    run(large_main, NULL);
-}
-
-static int sizeless_main(void *arg)
+TASK_TEST(file_that_tells_no_size_is_sent_to_its_end)
 {
     struct ends e = ends_of(UNIX);
     int fd = open("/proc/version", O_RDONLY | O_CLOEXEC);
@@ -361,16 +315,10 @@ static int sizeless_main(void *arg)
     CHECK_MEM(got, text, (size_t)len);
     close(fd);
     free_ends(&e);
-    return 0;
-}
-
-TEST(file_that_tells_no_size_is_sent_to_its_end)
-{
-    run(sizeless_main, NULL);
 }
 
 /* Neither splice nor sendfile puts a file into a terminal. */
-static int terminal_main(void *arg)
+TASK_TEST(terminal_takes_a_file)
 {
     char name[64];
     struct termios mode;
@@ -395,15 +343,9 @@ static int terminal_main(void *arg)
     CHECK_INT(j.done, ==, 70000);
     close(j.fd);
     free_ends(&e);
-    return 0;
 }
 
-TEST(terminal_takes_a_file)
-{
-    run(terminal_main, NULL);
-}
-
-static int shrinks_main(void *arg)
+TASK_TEST(file_that_ends_early_is_told_with_how_much_went_out)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -428,15 +370,9 @@ static int shrinks_main(void *arg)
         close(j.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(file_that_ends_early_is_told_with_how_much_went_out)
-{
-    run(shrinks_main, NULL);
-}
-
-static int cancelled_main(void *arg)
+TASK_TEST(cancelled_sending_knows_how_much_went_out)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -455,15 +391,9 @@ static int cancelled_main(void *arg)
         close(j.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(cancelled_sending_knows_how_much_went_out)
-{
-    run(cancelled_main, NULL);
-}
-
-static int gone_main(void *arg)
+TASK_TEST(sending_ends_with_the_connection)
 {
     struct ends e = ends_of(UNIX);
     int fd = new_file(SIZE);
@@ -488,10 +418,9 @@ static int gone_main(void *arg)
     CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, NULL), ==, ROTA_ECLOSED);
     close(fd);
     free_ends(&e);
-    return 0;
 }
 
-static int reset_main(void *arg)
+TASK_TEST(peer_that_goes_away_in_the_middle_is_an_error)
 {
     struct ends e = tcp();
     struct job j = {.s = e.out, .fd = new_file(20 * SIZE), .len = ROTA_TO_END};
@@ -504,20 +433,9 @@ static int reset_main(void *arg)
     CHECK_INT(j.done, <, 20 * SIZE);
     close(j.fd);
     rota_stream_free(e.out);
-    return 0;
 }
 
-TEST(peer_that_goes_away_in_the_middle_is_an_error)
-{
-    run(reset_main, NULL);
-}
-
-TEST(sending_ends_with_the_connection)
-{
-    run(gone_main, NULL);
-}
-
-static int refused_main(void *arg)
+TASK_TEST(what_is_no_file_is_refused)
 {
     struct ends e = ends_of(UNIX);
     int fd = new_file(10), null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -550,17 +468,11 @@ static int refused_main(void *arg)
     close(pipe[1]);
     close(read_only);
     free_ends(&e);
-    return 0;
-}
-
-TEST(what_is_no_file_is_refused)
-{
-    run(refused_main, NULL);
 }
 
 /* ---- Receiving */
 
-static int receive_main(void *arg)
+TASK_TEST(stream_goes_into_a_file_whatever_carries_it)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -577,15 +489,9 @@ static int receive_main(void *arg)
         close(in.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(stream_goes_into_a_file_whatever_carries_it)
-{
-    run(receive_main, NULL);
-}
-
-static int part_main(void *arg)
+TASK_TEST(only_what_was_asked_for_is_taken)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -607,16 +513,10 @@ static int part_main(void *arg)
         close(in.fd);
         free_ends(&e);
     }
-    return 0;
-}
-
-TEST(only_what_was_asked_for_is_taken)
-{
-    run(part_main, NULL);
 }
 
 /* Nothing that arrived is lost where the file has no room for it. */
-static int full_main(void *arg)
+TASK_TEST(what_the_file_does_not_take_stays_readable)
 {
     struct rlimit before, limit;
     signal(SIGXFSZ, SIG_IGN);
@@ -641,16 +541,10 @@ static int full_main(void *arg)
         close(in.fd);
         free_ends(&e);
     }
-    return 0;
-}
-
-TEST(what_the_file_does_not_take_stays_readable)
-{
-    run(full_main, NULL);
 }
 
 /* A file of the kernel's own, which is not spliced to. */
-static int unspliced_main(void *arg)
+TASK_TEST(file_that_cannot_be_spliced_to_is_written)
 {
     struct ends e = ends_of(UNIX);
     int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
@@ -665,15 +559,9 @@ static int unspliced_main(void *arg)
     CHECK_MEM(text, " and more", 9);
     close(fd);
     free_ends(&e);
-    return 0;
 }
 
-TEST(file_that_cannot_be_spliced_to_is_written)
-{
-    run(unspliced_main, NULL);
-}
-
-static int interrupted_main(void *arg)
+TASK_TEST(cancelled_receiving_knows_what_is_in_the_file)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -692,15 +580,9 @@ static int interrupted_main(void *arg)
         close(in.fd);
         free_ends(&e);
     }
-    return 0;
 }
 
-TEST(cancelled_receiving_knows_what_is_in_the_file)
-{
-    run(interrupted_main, NULL);
-}
-
-static int closed_main(void *arg)
+TASK_TEST(closing_ends_receiving)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
@@ -714,12 +596,6 @@ static int closed_main(void *arg)
         close(in.fd);
         free_ends(&e);
     }
-    return 0;
-}
-
-TEST(closing_ends_receiving)
-{
-    run(closed_main, NULL);
 }
 
 TEST(outside_a_task_nothing_is_transferred)
@@ -730,7 +606,7 @@ TEST(outside_a_task_nothing_is_transferred)
 
 /* ---- Pipes */
 
-static int pipe_main(void *arg)
+TASK_TEST(pipe_carries_bytes_to_its_end)
 {
     rota_stream *r, *w;
     char buf[8];
@@ -746,10 +622,4 @@ static int pipe_main(void *arg)
     rota_stream_free(r);
     CHECK_INT(rota_stream_write(w, "x", 1), ==, -EPIPE);
     rota_stream_free(w);
-    return 0;
-}
-
-TEST(pipe_carries_bytes_to_its_end)
-{
-    run(pipe_main, NULL);
 }

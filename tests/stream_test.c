@@ -1,7 +1,7 @@
 #include "base/alloc.h"
 #include "stream/stream.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <rota/stream.h>
 
@@ -15,18 +15,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-static void run(rota_fn *fn, void *arg)
-{
-    CHECK_OK(rota_run(fn, arg));
-}
-
-/* The same where time does not pass by itself. */
-static void run_virtual(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
 
 /* Two ends: of a pair in memory, or of sockets. */
 struct ends {
@@ -130,7 +118,7 @@ static int shout_task(void *arg)
     return shout(arg);
 }
 
-static int snippet_main(void *arg)
+TASK_TEST(the_snippet_of_the_header_works)
 {
     struct ends e = pair_of(0);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -142,12 +130,6 @@ static int snippet_main(void *arg)
     CHECK_STR(reply, "hello!\nworld!\n");
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_ends(&e);
-    return 0;
-}
-
-TEST(the_snippet_of_the_header_works)
-{
-    run(snippet_main, NULL);
 }
 
 /* ---- Reading */
@@ -228,7 +210,8 @@ TEST(a_message_cut_at_every_byte_reads_the_same)
         run(mixed_main, &cut);
 }
 
-static int limit_main(void *arg)
+/* rule 19 */
+TASK_TEST(a_line_longer_than_the_limit_is_ELIMIT_and_stays_readable)
 {
     struct ends e = pair_of(0);
     rota_str line;
@@ -246,16 +229,10 @@ static int limit_main(void *arg)
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, 1);
     check_str(line, "x");
     free_ends(&e);
-    return 0;
 }
 
-/* rule 19 */
-TEST(a_line_longer_than_the_limit_is_ELIMIT_and_stays_readable)
-{
-    run(limit_main, NULL);
-}
-
-static int long_line_main(void *arg)
+/* Rule 19: what input decides has a limit, with a default and an option. */
+TASK_TEST(the_limit_is_64_KiB_and_can_be_raised)
 {
     struct ends e = pair_of(0);
     enum { LEN = 200000 };
@@ -275,16 +252,9 @@ static int long_line_main(void *arg)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free(text);
     free_ends(&e);
-    return 0;
 }
 
-/* Rule 19: what input decides has a limit, with a default and an option. */
-TEST(the_limit_is_64_KiB_and_can_be_raised)
-{
-    run(long_line_main, NULL);
-}
-
-static int cut_short_main(void *arg)
+TASK_TEST(what_read_exact_could_not_complete_stays_readable)
 {
     struct ends e = sockets();
     char buf[16] = "";
@@ -299,15 +269,9 @@ static int cut_short_main(void *arg)
     CHECK_INT(rota_stream_read(e.b, buf, sizeof buf), ==, 0);
     CHECK_INT(rota_stream_read_exact(e.b, buf, 1), ==, ROTA_EOF);
     free_ends(&e);
-    return 0;
 }
 
-TEST(what_read_exact_could_not_complete_stays_readable)
-{
-    run(cut_short_main, NULL);
-}
-
-static int timed_out_main(void *arg)
+VIRTUAL_TASK_TEST(a_timeout_loses_nothing_that_was_read)
 {
     struct ends e = sockets();
     char buf[16] = "";
@@ -324,12 +288,6 @@ static int timed_out_main(void *arg)
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, 1);
     check_str(line, "abcdef");
     free_ends(&e);
-    return 0;
-}
-
-TEST(a_timeout_loses_nothing_that_was_read)
-{
-    run_virtual(timed_out_main, NULL);
 }
 
 struct reader {
@@ -357,7 +315,7 @@ static int read_variously(void *arg)
 }
 
 /* Cancels the reader after each number of bytes; the main task reads the rest. */
-static int cancelled_reader_main(void *arg)
+VIRTUAL_TASK_TEST(cancelling_a_reader_at_any_byte_loses_nothing)
 {
     static const char text[] = "aabaacbbccabcabcaabbccabcacb";
     for (size_t at = 0; at < sizeof text; at++) {
@@ -377,12 +335,6 @@ static int cancelled_reader_main(void *arg)
         CHECK_STR(r.text, text);
         free_ends(&e);
     }
-    return 0;
-}
-
-TEST(cancelling_a_reader_at_any_byte_loses_nothing)
-{
-    run_virtual(cancelled_reader_main, NULL);
 }
 
 static int points_main(void *arg)
@@ -427,7 +379,7 @@ TEST(outside_a_task_calls_that_suspend_are_refused)
     rota_loop_free(loop);
 }
 
-static int empty_main(void *arg)
+TASK_TEST(reading_and_writing_nothing)
 {
     struct ends e = sockets();
     char c;
@@ -441,12 +393,6 @@ static int empty_main(void *arg)
     CHECK_INT(rota_stream_peek(e.a, 0, &s), ==, 0);
     free_ends(&e);
     CHECK_PTR(rota_stream_free(NULL), ==, NULL);
-    return 0;
-}
-
-TEST(reading_and_writing_nothing)
-{
-    run(empty_main, NULL);
 }
 
 /* ---- Several tasks on one stream */
@@ -498,7 +444,7 @@ TEST(a_direction_in_use_is_EBUSY_and_closing_ends_the_calls_inside)
     run_virtual(busy_main, &(bool){false});
 }
 
-static int close_cancelled_main(void *arg)
+TASK_TEST(closing_shields_itself)
 {
     struct ends e = sockets();
     rota_task *reader;
@@ -508,12 +454,6 @@ static int close_cancelled_main(void *arg)
     free_ends(&e);
     CHECK(rota_task_done(reader));
     rota_task_free(reader);
-    return 0;
-}
-
-TEST(closing_shields_itself)
-{
-    run(close_cancelled_main, NULL);
 }
 
 static void free_soon(rota_handle *handle, void *arg)
@@ -521,7 +461,7 @@ static void free_soon(rota_handle *handle, void *arg)
     free_ends(arg);
 }
 
-static int free_in_callback_main(void *arg)
+TASK_TEST(a_stream_may_be_freed_by_a_callback_while_a_task_reads)
 {
     struct ends e = sockets();
     rota_handle handle = ROTA_HANDLE_INIT;
@@ -530,16 +470,6 @@ static int free_in_callback_main(void *arg)
     CHECK_INT(rota_yield(), ==, 0);
     rota_loop_call_soon(rota_loop_current(), &handle, free_soon, &e);
     CHECK_INT(rota_join(reader), ==, ROTA_ECLOSED);
-    return 0;
-}
-
-TEST(a_stream_may_be_freed_by_a_callback_while_a_task_reads)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    run(free_in_callback_main, NULL);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
 }
 
 static int both_ways(void *arg)
@@ -663,7 +593,7 @@ TEST(pieces_arrive_in_order)
     run(pieces_main, (void *)sockets);
 }
 
-static int cork_main(void *arg)
+TASK_TEST(corked_output_goes_at_flush_over_the_limit_and_at_close)
 {
     struct ends e = sockets();
     char buf[64];
@@ -691,15 +621,9 @@ static int cork_main(void *arg)
     CHECK_INT(rota_stream_close(e.a), ==, 0);
     CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 7);
     free_ends(&e);
-    return 0;
 }
 
-TEST(corked_output_goes_at_flush_over_the_limit_and_at_close)
-{
-    run(cork_main, NULL);
-}
-
-static int flush_again_main(void *arg)
+VIRTUAL_TASK_TEST(a_flush_that_timed_out_goes_on_with_the_next_write)
 {
     struct ends e = pair_of(10);
     char buf[26];
@@ -716,15 +640,9 @@ static int flush_again_main(void *arg)
     CHECK_MEM(buf, "abcdefghijklmnopqrstuvwxyz", 26);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_flush_that_timed_out_goes_on_with_the_next_write)
-{
-    run_virtual(flush_again_main, NULL);
-}
-
-static int torn_main(void *arg)
+VIRTUAL_TASK_TEST(nothing_is_written_behind_a_write_that_was_cut_short)
 {
     struct ends e = pair_of(10);
     char buf[32];
@@ -737,15 +655,9 @@ static int torn_main(void *arg)
     CHECK_STR(rota_stream_error(e.a), "write to pair: an earlier write was cut short");
     CHECK_INT(rota_stream_flush(e.a), ==, -EPIPE);
     free_ends(&e);
-    return 0;
 }
 
-TEST(nothing_is_written_behind_a_write_that_was_cut_short)
-{
-    run_virtual(torn_main, NULL);
-}
-
-static int untorn_main(void *arg)
+VIRTUAL_TASK_TEST(a_write_that_sent_nothing_may_be_repeated)
 {
     struct ends e = pair_of(4);
     char buf[16];
@@ -759,15 +671,9 @@ static int untorn_main(void *arg)
     CHECK_INT(rota_stream_read(e.b, buf, sizeof buf), ==, 4);
     CHECK_MEM(buf, "next", 4);
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_write_that_sent_nothing_may_be_repeated)
-{
-    run_virtual(untorn_main, NULL);
-}
-
-static int stuck_close_main(void *arg)
+VIRTUAL_TASK_TEST(closing_waits_a_second_at_most_for_a_peer_that_does_not_read)
 {
     struct ends e = pair_of(4);
     rota_time start = rota_now();
@@ -776,12 +682,6 @@ static int stuck_close_main(void *arg)
     CHECK_INT(rota_stream_close(e.a), ==, -ETIMEDOUT);
     CHECK_INT(rota_now() - start, ==, ROTA__STREAM_CLOSE_TIME);
     free_ends(&e);
-    return 0;
-}
-
-TEST(closing_waits_a_second_at_most_for_a_peer_that_does_not_read)
-{
-    run_virtual(stuck_close_main, NULL);
 }
 
 /* ---- Ends and errors of sockets */
@@ -820,7 +720,7 @@ static int read_all(void *arg)
     return (int)n;
 }
 
-static int data_then_end_main(void *arg)
+VIRTUAL_TASK_TEST(data_that_comes_together_with_the_end_is_read_and_then_the_end)
 {
     struct ends e = tcp();
     struct reader r = {.s = e.b};
@@ -835,15 +735,9 @@ static int data_then_end_main(void *arg)
     CHECK_INT(rota_join(task), ==, 0);
     CHECK_STR(r.text, "first last");
     free_ends(&e);
-    return 0;
 }
 
-TEST(data_that_comes_together_with_the_end_is_read_and_then_the_end)
-{
-    run_virtual(data_then_end_main, NULL);
-}
-
-static int reset_main(void *arg)
+TASK_TEST(a_reset_is_ECONNRESET_now_and_later_and_never_an_end)
 {
     struct ends e = tcp();
     char buf[16];
@@ -860,15 +754,9 @@ static int reset_main(void *arg)
     CHECK_INT(rota_stream_write(e.b, "x", 1), ==, -EPIPE);
     CHECK(strstr(rota_stream_error(e.b), "write to 127.0.0.1:"));
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_reset_is_ECONNRESET_now_and_later_and_never_an_end)
-{
-    run(reset_main, NULL);
-}
-
-static int reset_while_writing_main(void *arg)
+VIRTUAL_TASK_TEST(a_reset_that_a_write_sees_is_no_end_for_the_reader)
 {
     struct ends e = tcp();
     rota_task *writer;
@@ -881,15 +769,9 @@ static int reset_while_writing_main(void *arg)
     CHECK(err == -ECONNRESET || err == -EPIPE);
     CHECK_INT(rota_stream_read(e.b, &c, 1), ==, -ECONNRESET);
     free_ends(&e);
-    return 0;
 }
 
-TEST(a_reset_that_a_write_sees_is_no_end_for_the_reader)
-{
-    run_virtual(reset_while_writing_main, NULL);
-}
-
-static int pipe_main(void *arg)
+TASK_TEST(a_pipe_is_a_stream)
 {
     int fds[2];
     rota_stream *in, *out;
@@ -914,15 +796,9 @@ static int pipe_main(void *arg)
     CHECK_INT(rota_stream_write(out, "x", 1), ==, -EPIPE); /* and no SIGPIPE */
     rota_stream_free(out);
     CHECK_INT(rota_stream_from_fd(-1, &out), ==, -EBADF);
-    return 0;
 }
 
-TEST(a_pipe_is_a_stream)
-{
-    run(pipe_main, NULL);
-}
-
-static int addresses_main(void *arg)
+TASK_TEST(a_stream_knows_its_addresses)
 {
     struct ends e = tcp();
     CHECK(strncmp(rota_stream_peer(e.a), "127.0.0.1:", 10) == 0);
@@ -933,17 +809,11 @@ static int addresses_main(void *arg)
     e = sockets();
     CHECK_STR(rota_stream_peer(e.a), "unix");
     free_ends(&e);
-    return 0;
-}
-
-TEST(a_stream_knows_its_addresses)
-{
-    run(addresses_main, NULL);
 }
 
 /* ---- Resources */
 
-static int idle_main(void *arg)
+TASK_TEST(reading_and_writing_directly_allocates_nothing)
 {
     struct ends e = sockets();
     long live = rota__alloc_live();
@@ -957,16 +827,10 @@ static int idle_main(void *arg)
     CHECK_INT(rota__alloc_live(), ==, live);
     CHECK_INT(sizeof(struct rota_stream) + sizeof(struct rota__socket), <=, 320);
     free_ends(&e);
-    return 0;
-}
-
-TEST(reading_and_writing_directly_allocates_nothing)
-{
-    run(idle_main, NULL);
 }
 
 /* The stream is closed while its operation is under way, and the number is given to another one. */
-static int reuse_main(void *arg)
+VIRTUAL_TASK_TEST(a_reused_descriptor_number_gets_nothing_of_its_predecessor)
 {
     for (int i = 0; i < 50; i++) {
         struct ends e = tcp();
@@ -993,29 +857,6 @@ static int reuse_main(void *arg)
         free_ends(&f);
         free_ends(&e);
     }
-    return 0;
-}
-
-TEST(a_reused_descriptor_number_gets_nothing_of_its_predecessor)
-{
-    run_virtual(reuse_main, NULL);
-}
-
-static int everything_main(void *arg)
-{
-    CHECK_OK(snippet_main(NULL));
-    CHECK_OK(cork_main(NULL));
-    CHECK_OK(half_close_main((void *)tcp));
-    return 0;
-}
-
-TEST(descriptors_and_memory_return_to_where_they_were)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    run(everything_main, NULL);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
 }
 
 /* ---- Urgent data */
@@ -1054,7 +895,7 @@ static void check_idle(rota_stream *s)
     CHECK_INT(cpu_time() - before, <, 50 * ROTA_MILLISECOND * test_scale());
 }
 
-static int urgent_main(void *arg)
+TASK_TEST(urgent_data_is_passed_over_and_keeps_nobody_busy)
 {
     char buf[8];
     struct ends e = tcp();
@@ -1075,18 +916,12 @@ static int urgent_main(void *arg)
     rota_stream_free(e.a);
     CHECK_INT(rota_stream_read(e.b, buf, 1), ==, 0);
     rota_stream_free(e.b);
-    return 0;
-}
-
-TEST(urgent_data_is_passed_over_and_keeps_nobody_busy)
-{
-    run(urgent_main, NULL);
 }
 
 /* ---- Standard streams, which others have too */
 
 /* The mode belongs to the open file, not to the descriptor. */
-static int own_file_main(void *arg)
+TASK_TEST(file_opened_anew_leaves_the_mode_of_the_shared_one_alone)
 {
     char name[64], path[64];
     rota_stream *s;
@@ -1107,12 +942,6 @@ static int own_file_main(void *arg)
     close(shared);
     rota_stream_free(s);
     close(master);
-    return 0;
-}
-
-TEST(file_opened_anew_leaves_the_mode_of_the_shared_one_alone)
-{
-    run(own_file_main, NULL);
 }
 
 /* A terminal that takes no more holds up its writer only. */
@@ -1122,7 +951,7 @@ static int fill_terminal(void *arg)
     return rota_stream_write(arg, block, sizeof block);
 }
 
-static int stopped_terminal_main(void *arg)
+TASK_TEST(terminal_that_takes_no_more_does_not_hold_up_the_loop)
 {
     char name[64];
     rota_stream *s;
@@ -1138,12 +967,6 @@ static int stopped_terminal_main(void *arg)
     CHECK_INT(rota_join(writer), ==, -ECANCELED);
     rota_stream_free(s);
     close(master);
-    return 0;
-}
-
-TEST(terminal_that_takes_no_more_does_not_hold_up_the_loop)
-{
-    run(stopped_terminal_main, NULL);
 }
 
 /* ---- Descriptors that are not rota's */
@@ -1154,7 +977,7 @@ static int write_a_byte(void *arg)
     return 0;
 }
 
-static int fd_wait_returns_when_ready(void *arg)
+TASK_TEST(fd_wait_returns_when_the_descriptor_is_ready)
 {
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
@@ -1167,12 +990,6 @@ static int fd_wait_returns_when_ready(void *arg)
     close(ends[1]);
     CHECK_INT(rota_fd_wait(ends[0], ROTA_READABLE) & ROTA_HANGUP, ==, ROTA_HANGUP);
     close(ends[0]);
-    return 0;
-}
-
-TEST(fd_wait_returns_when_the_descriptor_is_ready)
-{
-    run(fd_wait_returns_when_ready, NULL);
 }
 
 static int fd_wait_refuses(void *arg)
@@ -1194,7 +1011,7 @@ TEST(fd_wait_refuses_what_cannot_be_waited_for)
 
 /* ---- Hanging up */
 
-static int hang_up(struct ends e)
+static void hang_up(struct ends e)
 {
     rota_str bytes;
     CHECK(!rota_stream_hung_up(e.a, 0));
@@ -1210,17 +1027,11 @@ static int hang_up(struct ends e)
     rota_stream_close(e.a);
     CHECK(rota_stream_hung_up(e.b, 0));
     free_ends(&e);
-    return 0;
 }
 
-static int hang_up_main(void *arg)
+TASK_TEST(a_hang_up_is_seen_without_reading)
 {
     hang_up(pair_of(0));
     hang_up(sockets());
-    return hang_up(tcp());
-}
-
-TEST(a_hang_up_is_seen_without_reading)
-{
-    run(hang_up_main, NULL);
+    hang_up(tcp());
 }

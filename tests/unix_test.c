@@ -1,7 +1,6 @@
-#include "base/alloc.h"
 #include "net/unix.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,21 +14,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-static void run(rota_fn *fn, void *arg)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    CHECK_OK(rota_run(fn, arg));
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
-}
-
-static void run_virtual(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
 
 static const char *in_directory(const char *name)
 {
@@ -170,7 +154,7 @@ TEST(names_have_a_form)
     CHECK_STR(rota_address_text(&a, text), "./@x");
 }
 
-static int texts_main(void *arg)
+TASK_TEST(streams_say_where_they_are)
 {
     const char *path = in_directory("s");
     rota_listener *l = listen_at(path);
@@ -184,17 +168,11 @@ static int texts_main(void *arg)
     rota_stream_free(c);
     rota_stream_free(s);
     rota_listener_free(l);
-    return 0;
-}
-
-TEST(streams_say_where_they_are)
-{
-    run(texts_main, NULL);
 }
 
 /* ---- Files */
 
-static int stale_main(void *arg)
+TASK_TEST(dead_sockets_file_is_replaced_and_a_live_ones_is_not)
 {
     const char *path = in_directory("s");
     rota_address address;
@@ -210,16 +188,10 @@ static int stale_main(void *arg)
     CHECK_INT(refusal(path), ==, -EADDRINUSE);
     rota_stream_free(s);
     rota_listener_free(l);
-    return 0;
+    CHECK(!exists(path));
 }
 
-TEST(dead_sockets_file_is_replaced_and_a_live_ones_is_not)
-{
-    run(stale_main, NULL);
-    CHECK(!exists(in_directory("s")));
-}
-
-static int full_backlog_refusal_main(void *arg)
+TASK_TEST(listener_with_a_full_backlog_is_alive)
 {
     const char *path = in_directory("s");
     rota_unix_listen_options options = {.backlog = 1};
@@ -229,15 +201,9 @@ static int full_backlog_refusal_main(void *arg)
     CHECK_INT(refusal(path), ==, -EADDRINUSE);
     rota_stream_free(held[0]);
     rota_stream_free(held[1]);
-    return 0;
 }
 
-TEST(listener_with_a_full_backlog_is_alive)
-{
-    run(full_backlog_refusal_main, NULL);
-}
-
-static int other_things_main(void *arg)
+TASK_TEST(what_is_no_socket_is_never_touched)
 {
     const char *file = in_directory("file"), *dir = in_directory("dir"),
                *link = in_directory("link");
@@ -253,15 +219,9 @@ static int other_things_main(void *arg)
     rota_unix_listen_options bad = {.backlog = -1};
     rota_listener *l;
     CHECK_INT(rota_unix_listen(file, &bad, &l), ==, -EINVAL);
-    return 0;
 }
 
-TEST(what_is_no_socket_is_never_touched)
-{
-    run(other_things_main, NULL);
-}
-
-static int own_file_main(void *arg)
+TASK_TEST(closing_removes_only_its_own_file)
 {
     const char *path = in_directory("s"), *moved = in_directory("moved");
     rota_listener *first = listen_at(path);
@@ -277,15 +237,9 @@ static int own_file_main(void *arg)
     close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     rota_listener_free(third);
     CHECK(exists(path)); /* a file by now */
-    return 0;
 }
 
-TEST(closing_removes_only_its_own_file)
-{
-    run(own_file_main, NULL);
-}
-
-static int mode_main(void *arg)
+TASK_TEST(file_has_the_mode_that_was_asked_for)
 {
     const char *path = in_directory("s");
     struct stat about;
@@ -305,15 +259,9 @@ static int mode_main(void *arg)
     CHECK_INT(about.st_mode & 0777, ==, 0755);
     rota_listener_free(l);
     umask(before);
-    return 0;
 }
 
-TEST(file_has_the_mode_that_was_asked_for)
-{
-    run(mode_main, NULL);
-}
-
-static int locked_main(void *arg)
+VIRTUAL_TASK_TEST(directory_in_which_another_binds_is_waited_for)
 {
     const char *path = in_directory("s");
     rota_listener *l;
@@ -326,12 +274,6 @@ static int locked_main(void *arg)
     CHECK_INT(err, ==, -ETIMEDOUT);
     close(lock);
     rota_listener_free(listen_at(path));
-    return 0;
-}
-
-TEST(directory_in_which_another_binds_is_waited_for)
-{
-    run_virtual(locked_main, NULL);
 }
 
 static int starter(void *arg)
@@ -372,7 +314,7 @@ TEST_WITH(servers_that_start_at_once_do_not_take_each_others_path, .without_faul
 
 /* ---- Connecting */
 
-static int refused_main(void *arg)
+TASK_TEST(connecting_fails_by_name)
 {
     rota_stream *s;
     const char *path = in_directory("s"), *file = in_directory("file");
@@ -381,12 +323,6 @@ static int refused_main(void *arg)
     CHECK_INT(rota_unix_connect("", &s), ==, -EINVAL);
     close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     CHECK_INT(rota_unix_connect(file, &s), ==, -ECONNREFUSED);
-    return 0;
-}
-
-TEST(connecting_fails_by_name)
-{
-    run(refused_main, NULL);
 }
 
 struct late {
@@ -401,7 +337,7 @@ static int late_run(void *arg)
 }
 
 /* Such a connect gives EAGAIN, and there is no event. */
-static int backlog_main(void *arg)
+VIRTUAL_TASK_TEST(connecting_waits_for_room_in_the_backlog)
 {
     const char *path = in_directory("s");
     rota_unix_listen_options options = {.backlog = 1};
@@ -426,15 +362,9 @@ static int backlog_main(void *arg)
         rota_stream_free(held[i]);
     rota_stream_free(late.stream);
     rota_listener_free(l);
-    return 0;
 }
 
-TEST(connecting_waits_for_room_in_the_backlog)
-{
-    run_virtual(backlog_main, NULL);
-}
-
-static int peer_main(void *arg)
+TASK_TEST(peer_says_who_it_is)
 {
     const char *path = in_directory("s");
     ROTA_AUTO(rota_listener) l = listen_at(path);
@@ -453,12 +383,6 @@ static int peer_main(void *arg)
     CHECK_OK(rota_stream_close(s));
     CHECK_INT(rota_unix_peer(s, &who), ==, ROTA_ECLOSED);
     rota_stream_free(c);
-    return 0;
-}
-
-TEST(peer_says_who_it_is)
-{
-    run(peer_main, NULL);
 }
 
 /* ---- Descriptors */
@@ -473,7 +397,7 @@ static void send_pipe(rota_stream *s, const char *text, int count)
     close(ends[1]);
 }
 
-static int fds_main(void *arg)
+TASK_TEST(descriptors_travel_with_bytes)
 {
     struct ends e = sockets();
     int got[4];
@@ -496,15 +420,9 @@ static int fds_main(void *arg)
     CHECK_INT(rota_unix_receive_fds(e.b, buf, sizeof buf, &fds), ==, 0);
     CHECK_INT(fds.count, ==, 0);
     free_ends(&e);
-    return 0;
 }
 
-TEST(descriptors_travel_with_bytes)
-{
-    run(fds_main, NULL);
-}
-
-static int cut_main(void *arg)
+TASK_TEST(excess_descriptors_are_closed_and_that_is_told)
 {
     struct ends e = sockets();
     int got[1], before = test_open_fds();
@@ -522,15 +440,9 @@ static int cut_main(void *arg)
     CHECK(fds.cut);
     CHECK_INT(test_open_fds(), ==, before);
     free_ends(&e);
-    return 0;
 }
 
-TEST(excess_descriptors_are_closed_and_that_is_told)
-{
-    run(cut_main, NULL);
-}
-
-static int limit_main(void *arg)
+TASK_TEST(descriptors_over_the_limit_of_the_process_are_told)
 {
     struct ends e = sockets();
     int got[2], lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -550,16 +462,10 @@ static int limit_main(void *arg)
     CHECK(fds.cut);
     close(got[0]);
     free_ends(&e);
-    return 0;
-}
-
-TEST(descriptors_over_the_limit_of_the_process_are_told)
-{
-    run(limit_main, NULL);
 }
 
 /* The kernel ends a read where descriptors were passed, though more stands behind. */
-static int plain_read_main(void *arg)
+TASK_TEST(other_reads_drop_descriptors_and_go_on)
 {
     struct ends e = sockets();
     int before = test_open_fds();
@@ -587,15 +493,9 @@ static int plain_read_main(void *arg)
     CHECK_INT(fds.count, ==, 0);
     CHECK_INT(test_open_fds(), ==, before);
     free_ends(&e);
-    return 0;
 }
 
-TEST(other_reads_drop_descriptors_and_go_on)
-{
-    run(plain_read_main, NULL);
-}
-
-static int order_main(void *arg)
+TASK_TEST(held_back_output_goes_before_descriptors)
 {
     struct ends e = sockets();
     char buf[32];
@@ -610,12 +510,6 @@ static int order_main(void *arg)
     CHECK_INT(fds.count, ==, 1);
     close(got[0]);
     free_ends(&e);
-    return 0;
-}
-
-TEST(held_back_output_goes_before_descriptors)
-{
-    run(order_main, NULL);
 }
 
 struct big {
@@ -634,7 +528,7 @@ static int big_run(void *arg)
     return err;
 }
 
-static int big_main(void *arg)
+TASK_TEST(bytes_that_do_not_fit_follow)
 {
     struct ends e = sockets();
     struct big big = {e.a, calloc(1, 4 << 20), 4 << 20};
@@ -663,12 +557,6 @@ static int big_main(void *arg)
     free(big.bytes);
     free(in);
     free_ends(&e);
-    return 0;
-}
-
-TEST(bytes_that_do_not_fit_follow)
-{
-    run(big_main, NULL);
 }
 
 struct taker {
@@ -725,7 +613,7 @@ TEST(descriptors_that_race_with_a_cancellation_are_not_lost)
     run(race_main, &late);
 }
 
-static int refused_fds_main(void *arg)
+TASK_TEST(what_cannot_travel_is_refused)
 {
     struct ends e = sockets(), pair;
     char buf[8];
@@ -744,15 +632,9 @@ static int refused_fds_main(void *arg)
     CHECK_INT(rota_stream_read_exact(e.b, buf, 4), ==, 0);
     free_ends(&pair);
     free_ends(&e);
-    return 0;
 }
 
-TEST(what_cannot_travel_is_refused)
-{
-    run(refused_fds_main, NULL);
-}
-
-static int tcp_main(void *arg)
+TASK_TEST(tcp_passes_no_descriptors)
 {
     ROTA_AUTO(rota_listener) l = NULL;
     ROTA_AUTO(rota_stream) s = NULL;
@@ -763,12 +645,6 @@ static int tcp_main(void *arg)
     CHECK_INT(rota_tcp_connect("127.0.0.1", rota_listener_port(l), NULL, &s), ==, 0);
     CHECK_INT(rota_unix_send_fds(s, "x", 1, &fds), ==, -EOPNOTSUPP);
     CHECK_INT(rota_unix_receive_fds(s, buf, 1, &fds), ==, -EOPNOTSUPP);
-    return 0;
-}
-
-TEST(tcp_passes_no_descriptors)
-{
-    run(tcp_main, NULL);
 }
 
 TEST(outside_a_task_nothing_is_opened)
