@@ -43,6 +43,24 @@ static inline int rota__char_hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* ASCII letters in lower case, whatever the locale says. */
+static inline char rota__char_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* Writes `s` in lower case to `to`, which may be where it stands. */
+static inline void rota__str_lower(char *to, rota_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        to[i] = rota__char_lower(s.ptr[i]);
+}
+
+static inline rota_str rota__str_of(const char *text)
+{
+    return (rota_str){text, strlen(text)};
+}
+
 /* Equal but for the case of ASCII letters. `lower` is in lower case. */
 static inline bool rota__str_is(rota_str s, const char *lower)
 {
@@ -50,8 +68,19 @@ static inline bool rota__str_is(rota_str s, const char *lower)
     if (s.len != len)
         return false;
     for (size_t i = 0; i < len; i++) {
-        char c = s.ptr[i];
-        if (c != lower[i] && !(c >= 'A' && c <= 'Z' && (c | 0x20) == lower[i]))
+        if (s.ptr[i] != lower[i] && rota__char_lower(s.ptr[i]) != lower[i])
+            return false;
+    }
+    return true;
+}
+
+/* The same, where neither need be in lower case. */
+static inline bool rota__str_same(rota_str a, rota_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (a.ptr[i] != b.ptr[i] && rota__char_lower(a.ptr[i]) != rota__char_lower(b.ptr[i]))
             return false;
     }
     return true;

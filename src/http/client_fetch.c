@@ -8,7 +8,9 @@
  * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
  *    the method allows it (RFC 9110, section 9.2.2); or if the server has said that it did nothing (RFC 9113, section
  *    8.7). */
+#include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -75,12 +77,11 @@ static int take_cookies(struct rota__http_call *call, const rota_http_response *
 {
     if (call->session->options.no_cookies)
         return 0;
-    for (size_t i = 0; i < r->count; i++) {
-        rota_str name = r->fields[i].name;
-        if (name.len != 10 || strncasecmp(name.ptr, "set-cookie", 10) != 0)
-            continue;
+    const rota_http_field *field;
+    for (size_t at = 0;
+         (field = rota__fields_next(r->fields, r->count, rota__str_of("set-cookie"), &at));) {
         struct rota__cookie_target target = rota__http_cookie_target(call);
-        int err = rota__cookie_set(&call->session->jar, &target, r->fields[i].value, time(NULL));
+        int err = rota__cookie_set(&call->session->jar, &target, field->value, time(NULL));
         if (err < 0)
             return err;
     }

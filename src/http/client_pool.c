@@ -13,6 +13,7 @@
  * 4. Where all places are taken, and some of them by idle connections to other origins, the one idle longest goes.
  * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive, or when it has
  *    been idle for `keep_alive`. */
+#include "http/chars.h"
 #include "http/client.h"
 
 #include <stdio.h>
@@ -37,28 +38,18 @@ struct waiter {
 
 /* ---- Origins */
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
 static bool is_origin(const struct rota__http_origin *o, bool secure, bool only_h1, rota_str host,
                       int port)
 {
-    if (o->port != port || o->secure != secure || o->only_h1 != only_h1 || o->host.len != host.len)
-        return false;
-    for (size_t i = 0; i < host.len; i++) {
-        if (lower(host.ptr[i]) != o->host.ptr[i])
-            return false;
-    }
-    return true;
+    return o->port == port && o->secure == secure && o->only_h1 == only_h1 &&
+           rota__str_same(o->host, host);
 }
 
 static size_t bucket_of(rota_str host, int port)
 {
     uint32_t hash = 2166136261u ^ (uint32_t)port;
     for (size_t i = 0; i < host.len; i++)
-        hash = (hash ^ (unsigned char)lower(host.ptr[i])) * 16777619u;
+        hash = (hash ^ (unsigned char)rota__char_lower(host.ptr[i])) * 16777619u;
     return hash % ROTA__HTTP_ORIGINS;
 }
 
@@ -70,8 +61,7 @@ static int origin_new(rota_http_session *session, bool secure, bool only_h1, rot
     if (!o)
         return -ENOMEM;
     char *name = (char *)(o + 1), *authority = name + host.len + 1;
-    for (size_t i = 0; i < host.len; i++)
-        name[i] = lower(host.ptr[i]);
+    rota__str_lower(name, host);
     bool is_v6 = memchr(name, ':', host.len) != NULL;
     int len = snprintf(authority, host.len + 15, is_v6 ? "[%s]:%d" : "%s:%d", name, port);
     o->secure = secure;

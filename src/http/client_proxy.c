@@ -98,22 +98,17 @@ static bool is_address(rota_str host)
     return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
 }
 
-static bool same_name(rota_str host, rota_str name)
-{
-    return host.len == name.len && strncasecmp(host.ptr, name.ptr, name.len) == 0;
-}
-
 /* "example.org" and ".example.org" are the host and all below it. */
 static bool is_within(rota_str host, rota_str name)
 {
     if (name.len && *name.ptr == '.')
         name = (rota_str){name.ptr + 1, name.len - 1};
-    if (same_name(host, name))
+    if (rota__str_same(host, name))
         return true;
     if (!name.len || host.len <= name.len || is_address(host))
         return false;
     rota_str tail = {host.ptr + host.len - name.len, name.len};
-    return tail.ptr[-1] == '.' && same_name(tail, name);
+    return tail.ptr[-1] == '.' && rota__str_same(tail, name);
 }
 
 static bool matches(rota_str entry, rota_str host, int port)

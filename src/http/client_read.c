@@ -1,5 +1,7 @@
 /* The body of a response: as it came, decoded, whole, as events, into a file. */
+#include "http/chars.h"
 #include "http/client.h"
+#include "http/params.h"
 
 #include <rota/path.h>
 
@@ -206,11 +208,8 @@ static int more_text(rota_http_response *r)
 
 static bool is_event_stream(const rota_http_response *r)
 {
-    static const char type[] = "text/event-stream";
-    rota_str said = rota_http_response_header(r, "Content-Type");
-    size_t len = sizeof type - 1;
-    return r->status == 200 && said.len >= len && strncasecmp(said.ptr, type, len) == 0 &&
-           (said.len == len || said.ptr[len] == ';' || said.ptr[len] == ' ');
+    rota_str type = rota_http_response_header(r, "Content-Type");
+    return r->status == 200 && rota__str_is(rota__param_head(&type), "text/event-stream");
 }
 
 static int next_event(void *self, void **ret_item)

@@ -1,15 +1,11 @@
 /* What is sent: where to, and the fields of the head. */
 #include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 #include <time.h>
-
-static rota_str str_of(const char *text)
-{
-    return (rota_str){text, strlen(text)};
-}
 
 static rota_str without_brackets(rota_str host)
 {
@@ -109,7 +105,7 @@ int rota__http_call_set_url(struct rota__http_call *call, const char *url)
 {
     const rota_url *base = &call->session->base;
     rota_url reference;
-    rota_str text = str_of(url);
+    rota_str text = rota__str_of(url);
     if (rota_url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !base->host.len))
         return no_url(call, text);
     return reference.scheme.ptr ? adopt(call, text, reference, true)
@@ -142,18 +138,10 @@ bool rota__http_is_idempotent(rota_str method)
     return false;
 }
 
-static bool is_named(rota_str name, rota_str other)
-{
-    return name.len == other.len && strncasecmp(name.ptr, other.ptr, name.len) == 0;
-}
-
 static bool has_field(const struct rota__http_call *call, rota_str name)
 {
-    for (size_t i = 0; i < call->count; i++) {
-        if (is_named(call->fields[i].name, name))
-            return true;
-    }
-    return false;
+    size_t at = 0;
+    return rota__fields_next(call->fields, call->count, name, &at);
 }
 
 static void add(struct rota__http_call *call, rota_str name, rota_str value)
@@ -183,11 +171,11 @@ static int add_callers(struct rota__http_call *call)
 {
     const char *const *headers = call->options->headers;
     for (; headers && headers[0]; headers += 2) {
-        rota_str name = str_of(headers[0]);
+        rota_str name = rota__str_of(headers[0]);
         if (!headers[1])
             return rota__http_say(&call->progress, -EINVAL, "\"%s\" has no value", headers[0]);
         if (!is_left_behind(call, name))
-            add(call, name, str_of(headers[1]));
+            add(call, name, rota__str_of(headers[1]));
     }
     return 0;
 }
@@ -237,10 +225,10 @@ static void add_standard(struct rota__http_call *call)
     if (!session->options.no_decoding && !has_field(call, NAME("Range")))
         add_missing(call, NAME("Accept-Encoding"), NAME("gzip, deflate, br"));
     if (call->authorization)
-        add_missing(call, NAME("Authorization"), str_of(call->authorization));
+        add_missing(call, NAME("Authorization"), rota__str_of(call->authorization));
     const struct rota__http_proxy *proxy = call->origin->proxy;
     if (proxy && proxy->authorization && !call->secure)
-        add_missing(call, NAME("Proxy-Authorization"), str_of(proxy->authorization));
+        add_missing(call, NAME("Proxy-Authorization"), rota__str_of(proxy->authorization));
 }
 
 static void add_type(struct rota__http_call *call)
@@ -249,7 +237,7 @@ static void add_type(struct rota__http_call *call)
     if (!call->has_body)
         return;
     if (!type.len && call->options->type)
-        type = str_of(call->options->type);
+        type = rota__str_of(call->options->type);
     if (type.len)
         add_missing(call, NAME("Content-Type"), type);
     if (call->options->expect)
@@ -261,7 +249,7 @@ static void add_upgrade(struct rota__http_call *call)
     if (!call->options->upgrade)
         return;
     add(call, NAME("Connection"), NAME("Upgrade"));
-    add(call, NAME("Upgrade"), str_of(call->options->upgrade));
+    add(call, NAME("Upgrade"), rota__str_of(call->options->upgrade));
 }
 
 static size_t count_callers(const struct rota__http_call *call)

@@ -1,4 +1,6 @@
+#include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 
 #include <string.h>
 
@@ -93,10 +95,10 @@ static int set_decoder(rota_http_response *r, const rota_http_session_options *o
     struct rota__codings codings = {.count = 0};
     if (o->no_decoding || r->status == 206 || r->raw_ended)
         return 0;
-    for (size_t i = 0; i < r->count; i++) {
-        rota_str name = r->fields[i].name;
-        if (name.len == 16 && strncasecmp(name.ptr, "content-encoding", 16) == 0 &&
-            rota__codings_add(&codings, r->fields[i].value) < 0)
+    const rota_http_field *field;
+    for (size_t at = 0;
+         (field = rota__fields_next(r->fields, r->count, rota__str_of("content-encoding"), &at));) {
+        if (rota__codings_add(&codings, field->value) < 0)
             return 0;
     }
     if (!codings.count)
@@ -217,24 +219,14 @@ const char *rota_http_response_redirect(const rota_http_response *r, size_t nth,
     return hop->url.ptr;
 }
 
-static rota_str find(const rota_http_field *fields, size_t count, const char *name)
-{
-    size_t len = strlen(name);
-    for (size_t i = 0; i < count; i++) {
-        if (fields[i].name.len == len && strncasecmp(fields[i].name.ptr, name, len) == 0)
-            return fields[i].value;
-    }
-    return (rota_str){NULL, 0};
-}
-
 rota_str rota_http_response_header(const rota_http_response *r, const char *name)
 {
-    return find(r->fields, r->count, name);
+    return rota__fields_find(r->fields, r->count, name);
 }
 
 rota_str rota_http_response_trailer(const rota_http_response *r, const char *name)
 {
-    return find(r->trailers, r->trailer_count, name);
+    return rota__fields_find(r->trailers, r->trailer_count, name);
 }
 
 const rota_http_field *rota_http_response_fields(const rota_http_response *r, size_t *ret_count)

@@ -9,17 +9,12 @@
 
 /* ---- Settings */
 
-static rota_str str_of(const char *text)
-{
-    return (rota_str){text, strlen(text)};
-}
-
 /* Copies a text that an option points to, unless it is NULL. */
 static int keep(struct rota__arena *arena, const char **text)
 {
     if (!*text)
         return 0;
-    *text = rota__arena_copy(arena, str_of(*text));
+    *text = rota__arena_copy(arena, rota__str_of(*text));
     return *text ? 0 : -ENOMEM;
 }
 
@@ -34,9 +29,9 @@ static int keep_fields(rota_http_session *session)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
-        rota_str field = str_of(name);
+        rota_str field = rota__str_of(name);
         if (!value || !field.len || !rota__chars_are(field, ROTA__CHAR_TOKEN) ||
-            !rota__chars_are(str_of(value), ROTA__CHAR_VALUE)) {
+            !rota__chars_are(rota__str_of(value), ROTA__CHAR_VALUE)) {
             rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no header field", name);
             return -EINVAL;
         }
@@ -61,7 +56,7 @@ static int keep_base(rota_http_session *session)
         return 0;
     if (keep(&session->arena, text) < 0)
         return -ENOMEM;
-    session->base_text = str_of(*text);
+    session->base_text = rota__str_of(*text);
     if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
         rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no URL of http or https", *text);
         return -EINVAL;
@@ -88,9 +83,9 @@ static int keep_credentials(rota_http_session *session)
                              "credentials of one kind need a base_url that they are for");
         return -EINVAL;
     }
-    int err = o->bearer ? rota__auth_write_bearer(&out, str_of(o->bearer))
-                        : rota__auth_write_basic(&out, str_of(o->user),
-                                                 str_of(o->password ? o->password : ""));
+    int err = o->bearer ? rota__auth_write_bearer(&out, rota__str_of(o->bearer))
+                        : rota__auth_write_basic(&out, rota__str_of(o->user),
+                                                 rota__str_of(o->password ? o->password : ""));
     if (err == -EINVAL)
         rota__http_set_error(ROTA_HTTP_QUEUED, "the credentials cannot be sent");
     return keep_out(&session->arena, &out, err, &session->authorization);

@@ -1,6 +1,7 @@
 #include "http/condition.h"
 #include "http/chars.h"
 #include "http/date.h"
+#include "http/fields.h"
 #include "http/params.h"
 
 /* ---- Entity-tags */
@@ -47,17 +48,7 @@ bool rota__etag_equal(rota_str a, rota_str b, bool strongly)
     return x.len == y.len && x.len && memcmp(x.ptr, y.ptr, x.len) == 0;
 }
 
-/* ---- Fields: there may be several of a name, which are one list */
-
-static const rota_http_field *next_field(const rota_http_field *fields, size_t count,
-                                         const char *name, size_t *from)
-{
-    for (; *from < count; ++*from) {
-        if (rota__str_is(fields[*from].name, name))
-            return &fields[(*from)++];
-    }
-    return NULL;
-}
+/* ---- Lists of tags: several fields of a name are one list */
 
 enum match { ABSENT, MATCHES, DIFFERS, MALFORMED };
 
@@ -89,7 +80,7 @@ static enum match match_fields(const rota_http_field *fields, size_t count, cons
 {
     enum match all = ABSENT;
     const rota_http_field *field;
-    for (size_t at = 0; (field = next_field(fields, count, name, &at));) {
+    for (size_t at = 0; (field = rota__fields_next(fields, count, rota__str_of(name), &at));) {
         enum match one = match_list(field->value, v, strongly);
         if (one == MALFORMED || all == MALFORMED)
             all = MALFORMED;
@@ -104,8 +95,9 @@ static bool find_date(const rota_http_field *fields, size_t count, const char *n
                       int64_t *ret_date)
 {
     size_t at = 0;
-    const rota_http_field *field = next_field(fields, count, name, &at);
-    return field && !next_field(fields, count, name, &at) &&
+    rota_str named = rota__str_of(name);
+    const rota_http_field *field = rota__fields_next(fields, count, named, &at);
+    return field && !rota__fields_next(fields, count, named, &at) &&
            rota__date_parse(rota__trim(field->value), now, ret_date) == 0;
 }
 
@@ -165,10 +157,11 @@ bool rota__condition_range(const rota_http_field *fields, size_t count,
 {
     size_t at = 0;
     int64_t date;
-    const rota_http_field *field = next_field(fields, count, "if-range", &at);
+    rota_str name = rota__str_of("if-range");
+    const rota_http_field *field = rota__fields_next(fields, count, name, &at);
     if (!field)
         return true;
-    if (next_field(fields, count, "if-range", &at))
+    if (rota__fields_next(fields, count, name, &at))
         return false;
     rota_str value = rota__trim(field->value);
     if (rota__etag_is(value))

@@ -7,22 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- Text */
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-static bool same_lower(rota_str s, const char *low)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (lower(s.ptr[i]) != low[i])
-            return false;
-    }
-    return true;
-}
-
 /* ---- Dates (section 5.1.1): numbers and words in any order, between all kinds of separators */
 
 struct date {
@@ -108,12 +92,12 @@ static bool domain_matches(const struct rota__cookie_target *target, const char 
 {
     size_t len = strlen(domain);
     rota_str host = target->host;
-    if (host.len == len)
-        return same_lower(host, domain);
+    if (rota__str_is(host, domain))
+        return true;
     if (host_only || target->is_address || host.len < len + 1)
         return false;
     rota_str tail = {host.ptr + host.len - len, len};
-    return same_lower(tail, domain) && tail.ptr[-1] == '.';
+    return rota__str_is(tail, domain) && tail.ptr[-1] == '.';
 }
 
 /* Section 5.1.4. */
@@ -197,8 +181,10 @@ struct draft {
 static char *put(char **at, rota_str s, bool in_lower)
 {
     char *text = *at;
-    for (size_t i = 0; i < s.len; i++)
-        text[i] = in_lower ? lower(s.ptr[i]) : s.ptr[i];
+    if (in_lower)
+        rota__str_lower(text, s);
+    else if (s.len)
+        memcpy(text, s.ptr, s.len);
     text[s.len] = '\0';
     *at += s.len + 1;
     return text;

@@ -123,9 +123,6 @@ static inline uint64_t rota__h1_direct(const struct rota__h1 *h1)
 }
 void rota__h1_took(struct rota__h1 *h1, uint64_t count);
 
-/* The value of a field, the first one of that name (given in lower case); false where there is none. */
-bool rota__h1_field(const struct rota__h1_head *head, const char *lower, rota_str *ret_value);
-
 /* Takes the next element of a comma-separated list (RFC 9110, section 5.6.1) off `list`. */
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 

@@ -435,14 +435,3 @@ int rota__h1_parse_head(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
         h1->searched = false;
     return done;
 }
-
-bool rota__h1_field(const struct rota__h1_head *head, const char *lower, rota_str *ret_value)
-{
-    for (size_t i = 0; i < head->count; i++) {
-        if (rota__str_is(head->fields[i].name, lower)) {
-            *ret_value = head->fields[i].value;
-            return true;
-        }
-    }
-    return false;
-}

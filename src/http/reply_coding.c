@@ -1,6 +1,7 @@
 /* Compressed replies (RFC 9110, sections 8.4 and 12.5.3): for whom, of what, and the bytes. */
 #include "http/chars.h"
 #include "http/coding.h"
+#include "http/fields.h"
 #include "http/reply.h"
 
 static const struct rota__added *find(const rota_http_request *r, const char *lower)
@@ -20,10 +21,10 @@ bool rota__reply_may_be_coded(const rota_http_request *r, const char *type, uint
 int rota__reply_choose_coding(const rota_http_request *r, unsigned offered)
 {
     struct rota__coding_wishes wishes = ROTA__CODING_WISHES_INIT;
-    for (size_t i = 0; i < r->count; i++) {
-        if (rota__str_is(r->fields[i].name, "accept-encoding"))
-            rota__coding_wishes_add(&wishes, r->fields[i].value);
-    }
+    const rota_http_field *field;
+    for (size_t at = 0;
+         (field = rota__fields_next(r->fields, r->count, rota__str_of("accept-encoding"), &at));)
+        rota__coding_wishes_add(&wishes, field->value);
     int coding = rota__coding_choose(&wishes, offered);
     return coding < 0 ? ROTA__CODING_IDENTITY : coding; /* rather than 406 */
 }

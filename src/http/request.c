@@ -1,4 +1,5 @@
 /* A request as its handler sees it, and its life around the handler. */
+#include "http/fields.h"
 #include "http/out.h"
 #include "http/reply.h"
 
@@ -84,35 +85,9 @@ rota_str rota_http_request_authority(const rota_http_request *r)
     return r->authority;
 }
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-static bool is_named(const rota_http_field *field, const char *name, size_t len)
-{
-    if (field->name.len != len)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (lower(field->name.ptr[i]) != lower(name[i]))
-            return false;
-    }
-    return true;
-}
-
-static rota_str find(const rota_http_field *fields, size_t count, const char *name)
-{
-    size_t len = strlen(name);
-    for (size_t i = 0; i < count; i++) {
-        if (is_named(&fields[i], name, len))
-            return fields[i].value;
-    }
-    return (rota_str){NULL, 0};
-}
-
 rota_str rota_http_request_header(const rota_http_request *r, const char *name)
 {
-    return find(r->fields, r->count, name);
+    return rota__fields_find(r->fields, r->count, name);
 }
 
 const rota_http_field *rota_http_request_fields(const rota_http_request *r, size_t *ret_count)
@@ -133,7 +108,7 @@ rota_stream *rota_http_request_stream(const rota_http_request *r)
 
 rota_str rota_http_request_trailer(const rota_http_request *r, const char *name)
 {
-    return find(r->trailers, r->trailer_count, name);
+    return rota__fields_find(r->trailers, r->trailer_count, name);
 }
 
 void *rota_http_alloc(rota_http_request *r, size_t size)

@@ -1,9 +1,9 @@
 /* Media types by the endings of names. */
+#include "http/chars.h"
 #include "http/root.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct type {
     const char *ending, *type;
@@ -65,7 +65,10 @@ static const struct type types[] = {
 
 static int compare(const void *ending, const void *type)
 {
-    return strcasecmp(ending, ((const struct type *)type)->ending);
+    const char *a = ending, *b = ((const struct type *)type)->ending;
+    for (; *a && rota__char_lower(*a) == *b; a++)
+        b++;
+    return rota__char_lower(*a) - *b;
 }
 
 const char *rota__type_of(const char *name)

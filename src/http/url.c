@@ -113,30 +113,15 @@ static rota_str without_port(rota_str authority, const char *port)
     return authority;
 }
 
-static bool same_text(rota_str a, rota_str b)
-{
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        char x = a.ptr[i], y = b.ptr[i];
-        if (x >= 'A' && x <= 'Z')
-            x |= 0x20;
-        if (y >= 'A' && y <= 'Z')
-            y |= 0x20;
-        if (x != y)
-            return false;
-    }
-    return true;
-}
-
 bool rota_url_same_origin(const rota_url *a, const rota_url *b)
 {
-    return a->number == b->number && same_text(a->scheme, b->scheme) && same_text(a->host, b->host);
+    return a->number == b->number && rota__str_same(a->scheme, b->scheme) &&
+           rota__str_same(a->host, b->host);
 }
 
 bool rota__url_same_authority(rota_str a, rota_str b, const char *port)
 {
-    return same_text(without_port(a, port), without_port(b, port));
+    return rota__str_same(without_port(a, port), without_port(b, port));
 }
 
 /* authority = [ userinfo "@" ] host [ ":" port ] */

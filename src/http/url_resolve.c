@@ -66,15 +66,6 @@ static int mend_and_parse(struct rota__out *out, rota_str text, rota_url *ret_ur
     return rota_url_parse(text_of(out), ret_url);
 }
 
-static void lower(rota_str part)
-{
-    char *at = (char *)part.ptr; /* a slice of bytes that are ours */
-    for (size_t i = 0; i < part.len; i++) {
-        if (at[i] >= 'A' && at[i] <= 'Z')
-            at[i] |= 0x20;
-    }
-}
-
 static int write_normal(struct rota__out *out, const struct rota__out *resolved)
 {
     rota_url url;
@@ -83,8 +74,8 @@ static int write_normal(struct rota__out *out, const struct rota__out *resolved)
     int err = rota_url_parse(text_of(resolved), &url);
     if (err < 0)
         return err;
-    lower(url.scheme);
-    lower(url.host);
+    rota__str_lower((char *)url.scheme.ptr, url.scheme); /* slices of bytes that are ours */
+    rota__str_lower((char *)url.host.ptr, url.host);
     int port = rota__url_default_port(url.scheme);
     if (!url.port.len || (port && url.number == port))
         url.port = (rota_str){NULL, 0};

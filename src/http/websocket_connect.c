@@ -37,7 +37,9 @@ static int add(struct handshake *h, const char *name, const char *value)
 /* "ws" and "wss" are "http" and "https" to a session. */
 static void write_url(struct handshake *h, const char *url)
 {
-    bool is_ws = strncasecmp(url, "ws:", 3) == 0 || strncasecmp(url, "wss:", 4) == 0;
+    const char *colon = strchr(url, ':');
+    rota_str scheme = {url, colon ? (size_t)(colon - url) : 0};
+    bool is_ws = rota__str_is(scheme, "ws") || rota__str_is(scheme, "wss");
     if (is_ws)
         rota__out_add_literal(&h->url, "http");
     rota__out_add(&h->url, url + 2 * is_ws, strlen(url) + 1 - (size_t)(2 * is_ws));

@@ -1,0 +1,19 @@
+#include "http/fields.h"
+#include "http/chars.h"
+
+const rota_http_field *rota__fields_next(const rota_http_field *fields, size_t count, rota_str name,
+                                         size_t *from)
+{
+    for (; *from < count; ++*from) {
+        if (rota__str_same(fields[*from].name, name))
+            return &fields[(*from)++];
+    }
+    return NULL;
+}
+
+rota_str rota__fields_find(const rota_http_field *fields, size_t count, const char *name)
+{
+    size_t at = 0;
+    const rota_http_field *field = rota__fields_next(fields, count, rota__str_of(name), &at);
+    return field ? field->value : (rota_str){NULL, 0};
+}

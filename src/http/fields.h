@@ -1,0 +1,14 @@
+/* The fields of a head, found by name. Letters are the same in either case (RFC 9110, section 5.1). */
+#ifndef ROTA__HTTP_FIELDS_H
+#define ROTA__HTTP_FIELDS_H
+
+#include <rota/http.h>
+
+/* The next field of that name from `*from` on, which is then behind it; NULL: there is none. */
+const rota_http_field *rota__fields_next(const rota_http_field *fields, size_t count, rota_str name,
+                                         size_t *from);
+
+/* The value of the first field of that name; its `ptr` is NULL where there is none. */
+rota_str rota__fields_find(const rota_http_field *fields, size_t count, const char *name);
+
+#endif
