@@ -25,35 +25,36 @@ static int open_beneath(int directory, const char *name, uint64_t resolve)
     return fd < 0 ? -errno : (int)fd;
 }
 
-/* The part of `name` up to the next slash, moved into `part`. Returns what follows, NULL at the end. */
-static const char *next_part(const char *name, char part[NAME_MAX + 1])
+/* Moves what stands before the next slash into `part`, and `*name` behind it. */
+static int take_part(const char **name, char part[NAME_MAX + 1])
 {
-    const char *slash = strchrnul(name, '/');
-    size_t len = (size_t)(slash - name) < NAME_MAX ? (size_t)(slash - name) : NAME_MAX;
-    memcpy(part, name, len);
+    size_t len = (size_t)(strchrnul(*name, '/') - *name);
+    if (len > NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(part, *name, len);
     part[len] = '\0';
-    while (*slash == '/')
-        slash++;
-    return *slash ? slash : NULL;
+    *name += len;
+    while (**name == '/')
+        ++*name;
+    return 0;
 }
 
-/* `name` has no "..". */
+/* `name` has no "..", and does not begin with a slash. */
 static int open_by_hand(int directory, const char *name)
 {
     char part[NAME_MAX + 1];
-    int at = directory, next = -1;
-    for (const char *rest; (rest = next_part(name, part)); name = rest, at = next) {
-        next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        int err = -errno;
+    int fd, at = directory;
+    do {
+        fd = take_part(&name, part);
+        if (fd == 0)
+            fd = openat(at, part, (*name ? O_PATH | O_DIRECTORY | O_CLOEXEC : FLAGS) | O_NOFOLLOW);
+        if (fd == -1)
+            fd = -errno;
         if (at != directory)
             close(at);
-        if (next < 0)
-            return err;
-    }
-    int fd = openat(at, part, FLAGS | O_NOFOLLOW), err = -errno;
-    if (at != directory)
-        close(at);
-    return fd < 0 ? err : fd;
+        at = fd;
+    } while (fd >= 0 && *name);
+    return fd;
 }
 
 struct opening {
@@ -71,16 +72,17 @@ static int open_waiting(void *arg)
     return 0;
 }
 
+/* Before Linux 5.12 nobody can tell whether opening would wait (-EINVAL), and where the call is refused neither. */
+static bool may_wait(int err)
+{
+    return err == -EAGAIN || err == -EINVAL || err == -EPERM || err == -ENOSYS;
+}
+
 int rota__root_open(const rota_http_root *root, const char *name)
 {
-    struct opening o = {root->fd, name, 0};
-    int fd = open_beneath(root->fd, name, RESOLVE_CACHED);
-    if (fd == -EINVAL) /* before Linux 5.12 nobody can tell whether it would wait */
-        fd = open_beneath(root->fd, name, 0);
-    if (fd == -EPERM || fd == -ENOSYS)
-        return open_waiting(&o) < 0 ? -EIO : o.result;
-    if (fd != -EAGAIN)
-        return fd;
+    struct opening o = {root->fd, name, open_beneath(root->fd, name, RESOLVE_CACHED)};
+    if (!may_wait(o.result))
+        return o.result;
     int err;
     ROTA_SHIELD /* else a descriptor could be opened for nobody */
     {
