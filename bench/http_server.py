@@ -9,6 +9,7 @@ from pathlib import Path
 
 from measure import LOAD_CORE, SERVER_CORE, Failed, Process, cpu_ns, free_port, run, wait_for_port
 from proxy import sbin, unprivileged
+from runtime import micro
 from row import Program, Row, Target
 from servers import certificate
 
@@ -48,6 +49,13 @@ ROWS = [("HTTP, 25 bytes, keep-alive, 50 connections, CPU a request", "wrk", "he
         ("the same by HTTP/2 over TLS, 10 streams at once", "h2load", "hello", True, [Target(1, "nginx")]),
         ("HTTP, file of 4 KiB, 50 connections, CPU a request", "wrk", "4k", False, [Target(1, "nginx")]),
         ("HTTP, file of 1 MiB, 50 connections, CPU a request", "wrk", "1m", False, [Target(1, "nginx")])]
+
+
+
+def http_head(bench):
+    row = Row("HTTP, a browser's head of 703 bytes parsed", "ns", [Target(250)])
+    peers = {"http_parser": bench.program("http_parser_head", needs="libhttp-parser-dev")}
+    return micro(bench, row, bench.program("http_head"), 5000, peers, repeats=200)
 
 
 def wrk(url):

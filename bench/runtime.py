@@ -8,19 +8,19 @@ import subprocess
 from measure import SERVER_CORE, Failed, progress, progress_done, run
 from row import Row, Target
 
-def micro(bench, row, name, operations, peers, repeats=5, rounds=None):
-    programs = {"rota": bench.program("micro", name), **peers}
+def micro(bench, row, rota, operations, peers, repeats=5, rounds=None):
+    programs = {"rota": rota, **peers}
 
     def once(program):
         return float(run([*program.argv, operations, repeats], SERVER_CORE, program.env))
 
     bench.fill(row, programs, once, choose=min, rounds=rounds)
     if "rota" in row.figures:
-        row.instructions = instructions(bench, row, name, 100000)
+        row.instructions = instructions(rota, row, 100000)
     return [row]
 
 
-def instructions(bench, row, name, count):
+def instructions(program, row, count):
     """Instructions an operation: callgrind's difference between two numbers of operations."""
     if not shutil.which("valgrind"):
         row.missing["instruction count"] = "needs valgrind"
@@ -29,7 +29,7 @@ def instructions(bench, row, name, count):
     def collected(operations):
         done = subprocess.run(
             ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-             str(bench.bin / "micro"), name, str(operations), "1"],
+             *map(str, program.argv), str(operations), "1"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120)
         found = re.search(r"Collected : (\d+)", done.stderr)
         if done.returncode != 0 or not found:
@@ -48,7 +48,7 @@ def instructions(bench, row, name, count):
 
 def switch(bench):
     row = Row("raw switch", "ns", [Target(0.75, "Boost.Context")], limit="six registers and a jump")
-    return micro(bench, row, "switch", 10000000, {
+    return micro(bench, row, bench.program("micro", "switch"), 10000000, {
         "rota by rota_coro_switch": bench.program("micro", "coro"),
         "six registers and a jump": bench.program("raw_switch", needs="x86-64"),
         "Boost.Context": bench.program("boost_switch", needs="libboost-context-dev")})
@@ -56,7 +56,8 @@ def switch(bench):
 
 def go_row(bench, work, name, operations, targets, **options):
     row = Row(work, "ns", targets)
-    return micro(bench, row, name, operations, {"Go": bench.go("micro", name, threads=1)}, **options)
+    return micro(bench, row, bench.program("micro", name), operations,
+                 {"Go": bench.go("micro", name, threads=1)}, **options)
 
 
 def yield_(bench):

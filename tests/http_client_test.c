@@ -468,7 +468,8 @@ TEST(a_body_is_as_long_as_it_was_said_to_be_or_the_request_fails)
 static int answer_expected(rota_stream *s, void *arg)
 {
     static const char go[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    static const char no[] = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    static const char no[] =
+        "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
     struct script *script = arg;
     rota_str head;
     char body[16];
@@ -478,7 +479,8 @@ static int answer_expected(rota_stream *s, void *arg)
         note(script, head);
         if (!yes && !later) {
             rota_stream_write(s, no, sizeof no - 1);
-            return rota_stream_read(s, body, 1) == 0; /* which closes it, with what was sent unread */
+            return rota_stream_read(s, body, 1) ==
+                   0; /* which closes it, with what was sent unread */
         }
         if (yes)
             rota_stream_write(s, go, sizeof go - 1);
@@ -525,7 +527,9 @@ static void expected(struct setting *t)
     CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/large"), &options, &r));
     CHECK_INT(rota_http_status(r), ==, 413); /* although the body could not be sent */
     r = rota_http_response_free(r);
-    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/yes"), &(rota_http_fetch_options){.body.bytes = {"body", 4}, .expect = true}, &r));
+    CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/yes"),
+                             &(rota_http_fetch_options){.body.bytes = {"body", 4}, .expect = true},
+                             &r));
     r = rota_http_response_free(r);
     script_stop(&other);
 }

@@ -36,56 +36,61 @@ static int end_line(struct rota__h1 *h1, const char **at, const char *end, const
     return DONE;
 }
 
+static inline bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 static rota_str trim(const char *from, const char *to)
 {
-    while (from < to && (*from == ' ' || *from == '\t'))
+    while (from < to && is_blank(*from))
         from++;
-    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+    while (to > from && is_blank(to[-1]))
         to--;
     return (rota_str){from, (size_t)(to - from)};
+}
+
+static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
+{
+    if (p == name)
+        return rota__h1_refuse(h1, 400, is_blank(*p) ? "a folded line" : "a field without a name");
+    return rota__h1_refuse(h1, 400,
+                           is_blank(*p) ? "space before a colon" : "a field without a proper name");
 }
 
 /* field-line = field-name ":" OWS field-value OWS (RFC 9112, section 5) */
 static int field_line(struct rota__h1 *h1, const char **at, const char *end, rota_http_field *field)
 {
-    const char *name = *at;
-    if (*name == ' ' || *name == '\t')
-        return rota__h1_refuse(h1, 400, "a folded line");
-    const char *p = rota__scan_token(name, end);
+    const char *name = *at, *p = rota__scan_token(name, end);
     if (p == end)
         return MORE;
-    if (*p != ':')
-        return rota__h1_refuse(h1, 400,
-                               *p == ' ' || *p == '\t' ? "space before a colon"
-                                                       : "a field without a proper name");
-    if (p == name)
-        return rota__h1_refuse(h1, 400, "a field without a name");
+    if (p == name || *p != ':')
+        return refuse_name(h1, name, p);
     field->name = (rota_str){name, (size_t)(p - name)};
     const char *value = p + 1;
-    p = rota__scan_value(value, end);
-    *at = p;
-    int done = end_line(h1, at, end, "a control character in a field");
-    field->value = trim(value, p);
-    return done;
+    *at = p = rota__scan_value(value, end);
+    value += value < p && *value == ' '; /* most have one, and no more */
+    field->value = p > value && (is_blank(*value) || is_blank(p[-1]))
+                       ? trim(value, p)
+                       : (rota_str){value, (size_t)(p - value)};
+    return end_line(h1, at, end, "a control character in a field");
 }
 
 int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_t *ret_count)
 {
+    const char *p = *at;
     size_t count = 0;
-    for (;;) {
-        if (*at == end)
-            return MORE;
-        if (**at == '\r' || **at == '\n') {
-            *ret_count = count;
-            return end_line(h1, at, end, "");
-        }
+    int done = DONE;
+    while (done == DONE && p != end && *p != '\r' && *p != '\n') {
         if (count == h1->limits.fields)
             return rota__h1_refuse(h1, 431, "too many fields");
-        int done = field_line(h1, at, end, &h1->fields[count]);
-        if (done != DONE)
-            return done;
-        count++;
+        done = field_line(h1, &p, end, &h1->fields[count++]);
     }
+    *ret_count = count;
+    if (done == DONE)
+        done = end_line(h1, &p, end, "");
+    *at = p;
+    return done;
 }
 
 /* ---- The first line */
