@@ -1,6 +1,7 @@
 /* Connecting: which address, by which way, encrypted or not. In the keeper's task. */
 #include "http/client.h"
 #include "http/h1_write.h"
+#include "http/peek.h"
 
 #include <rota/unix.h>
 
@@ -150,11 +151,9 @@ static int read_verdict(struct rota__http_conn *conn, int *ret_status)
     for (size_t have = 0;;) {
         rota_str bytes;
         size_t used;
-        ssize_t n = rota_stream_peek(conn->stream, have + 1, &bytes);
-        if (n < 0)
-            return (int)n;
-        if ((size_t)n == have)
-            return ROTA_ETRUNCATED;
+        int err = rota__peek_more(conn->stream, have, &bytes);
+        if (err < 0)
+            return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
         int event = rota__h1_next(&h1, bytes, &used, &item);
         if (event < 0)
             return ROTA_EPROTOCOL;

@@ -6,6 +6,7 @@
  * 3. A connection that is over is not read from: somebody else may have closed it. */
 #include "http/client.h"
 #include "http/h1_write.h"
+#include "http/peek.h"
 
 #include <string.h>
 
@@ -91,10 +92,7 @@ static int fetch_more(struct rota__http_conn *conn, size_t have, rota_str *ret_b
     }
     if (conn->is_over)
         return ROTA_ECLOSED;
-    ssize_t n = rota_stream_peek(conn->stream, have + 1, ret_bytes);
-    if (n < 0)
-        return (int)n;
-    return (size_t)n > have ? 0 : ROTA_EOF;
+    return rota__peek_more(conn->stream, have, ret_bytes);
 }
 
 static int refuse(struct rota__http_conn *conn, struct rota__http_progress *p)

@@ -11,6 +11,7 @@
  * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches `h2`. */
 #include "http/client.h"
 #include "http/h2.h"
+#include "http/peek.h"
 
 #include <string.h>
 
@@ -179,15 +180,12 @@ static int read_all(struct rota__http_conn *conn)
 {
     for (size_t have = 0;;) {
         rota_str bytes;
-        size_t used;
-        ssize_t n = rota_stream_peek(conn->stream, have + 1, &bytes);
-        if (n < 0)
-            return (int)n;
-        if ((size_t)n == have)
-            return ROTA_ETRUNCATED;
-        int err = take_in(conn, bytes, &used);
+        size_t used = 0;
+        int err = rota__peek_more(conn->stream, have, &bytes);
+        if (err == 0)
+            err = take_in(conn, bytes, &used);
         if (err < 0)
-            return err;
+            return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
         rota_stream_skip(conn->stream, used);
         have = bytes.len - used;
     }

@@ -17,6 +17,7 @@
  * 4. Frames below a waiting connection are few and small: its stack is most of what an idle one costs. */
 #include "http/h1_write.h"
 #include "http/h2.h"
+#include "http/peek.h"
 #include "http/reply.h"
 
 #include <rota/sync.h>
@@ -408,14 +409,6 @@ static int keep_trailers(struct exchange *x, const struct rota__h1_head *head)
     return 0;
 }
 
-static int peek_more(struct connection *c, size_t have, rota_str *bytes)
-{
-    ssize_t n = rota_stream_peek(c->stream, have + 1, bytes);
-    if (n < 0)
-        return (int)n;
-    return (size_t)n > have ? 0 : ROTA_EOF;
-}
-
 /* The next event of the body. Its data stay in the stream's buffer: `ahead` says how many. */
 static int next_of_body(struct exchange *x)
 {
@@ -426,7 +419,7 @@ static int next_of_body(struct exchange *x)
     size_t used = 0;
     int err = 0;
     if (c->parser.state != ROTA__H1_AT_END)
-        err = peek_more(c, 0, &bytes);
+        err = rota__peek_more(c->stream, 0, &bytes);
     while (err == 0 && event == ROTA__H1_MORE) {
         event = rota__h1_next(&c->parser, bytes, &used, &item);
         x->ahead = event == ROTA__H1_DATA ? item.data.len : 0;
@@ -434,7 +427,7 @@ static int next_of_body(struct exchange *x)
             err = -ENOMEM;
         rota_stream_skip(c->stream, used - x->ahead);
         if (event == ROTA__H1_MORE)
-            err = peek_more(c, bytes.len - used, &bytes);
+            err = rota__peek_more(c->stream, bytes.len - used, &bytes);
     }
     return err < 0 ? err : event;
 }
@@ -617,10 +610,10 @@ static int await_first(struct connection *c, rota_str *bytes)
 {
     rota__list_append(&c->server->idle, &c->common.node);
     c->server->counters->idle++;
-    ssize_t n = rota_stream_peek(c->stream, 1, bytes);
+    int err = rota__peek_more(c->stream, 0, bytes);
     c->server->counters->idle--;
     rota__list_remove(&c->common.node);
-    return n > 0 ? 0 : n < 0 ? (int)n : ROTA_EOF;
+    return err;
 }
 
 /* Why no head came, told to the client where it may still listen. */
@@ -643,7 +636,8 @@ static int await_rest(struct exchange *x, struct rota__h1_item *item)
     rota_timeout_begin(&deadline, c->server->options.head_time);
     int event = ROTA__H1_MORE, err = settle(c);
     while (err == 0 && event == ROTA__H1_MORE) {
-        err = peek_more(c, x->shown.len - rota_stream_skip(c->stream, x->head_len), &x->shown);
+        err = rota__peek_more(c->stream, x->shown.len - rota_stream_skip(c->stream, x->head_len),
+                              &x->shown);
         if (err == 0)
             event = rota__h1_next(&c->parser, x->shown, &x->head_len, item);
     }
@@ -690,7 +684,7 @@ static __attribute__((noinline)) bool is_h2(struct connection *c, rota_str *byte
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&deadline, c->server->options.head_time);
     while (is == 0 && err == 0) {
-        err = peek_more(c, bytes->len, bytes);
+        err = rota__peek_more(c->stream, bytes->len, bytes);
         if (err == 0)
             is = rota__h2_is_preface(*bytes);
     }

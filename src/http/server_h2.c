@@ -11,6 +11,7 @@
  * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a window is put by.
  * 4. An exchange ends with its task. The connection does not before its tasks have. */
 #include "http/h2.h"
+#include "http/peek.h"
 #include "http/reply.h"
 
 #include <rota/sync.h>
@@ -543,11 +544,11 @@ static int read_all(struct connection *c)
     int err = 0;
     while (err >= 0 && !(c->closing && c->running == 0)) {
         rota_str bytes;
-        ssize_t n = rota_stream_peek(c->stream, 1, &bytes);
-        if (n <= 0)
-            return n < 0 ? (int)n : ROTA_EOF;
+        err = rota__peek_more(c->stream, 0, &bytes);
+        if (err < 0)
+            return err;
         err = feed(c, bytes);
-        rota_stream_skip(c->stream, (size_t)n);
+        rota_stream_skip(c->stream, bytes.len);
     }
     return err;
 }
