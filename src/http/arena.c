@@ -1,4 +1,5 @@
 #include "http/arena.h"
+#include "http/fields.h"
 
 #include <errno.h>
 #include <string.h>
@@ -91,4 +92,25 @@ char *rota__arena_copy(struct rota__arena *arena, rota_str s)
         memcpy(copy, s.ptr, s.len);
     copy[s.len] = '\0';
     return copy;
+}
+
+static rota_str append(char **at, rota_str s)
+{
+    char *to = *at;
+    *at = s.len ? mempcpy(to, s.ptr, s.len) : to;
+    return (rota_str){to, s.len};
+}
+
+rota_http_field *rota__arena_copy_fields(struct rota__arena *arena, const rota_http_field *fields,
+                                         size_t count)
+{
+    rota_http_field *copies = rota__arena_alloc(arena, (count + 1) * sizeof *copies);
+    char *at = rota__arena_alloc(arena, rota__fields_text(fields, count) + 1);
+    if (!copies || !at)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        copies[i].name = append(&at, fields[i].name);
+        copies[i].value = append(&at, fields[i].value);
+    }
+    return copies;
 }

@@ -5,7 +5,7 @@
 #ifndef ROTA__HTTP_ARENA_H
 #define ROTA__HTTP_ARENA_H
 
-#include <rota/base.h>
+#include <rota/http.h>
 
 struct rota__arena_block {
     struct rota__arena_block *next;
@@ -51,5 +51,9 @@ static inline void *rota__arena_alloc(struct rota__arena *arena, size_t size)
 
 /* A copy, with a NUL behind it; NULL without memory. */
 char *rota__arena_copy(struct rota__arena *arena, rota_str s);
+
+/* A copy, text and all; NULL without memory. */
+rota_http_field *rota__arena_copy_fields(struct rota__arena *arena, const rota_http_field *fields,
+                                         size_t count);
 
 #endif

@@ -14,42 +14,12 @@ static size_t body_room(const struct rota__http_call *call, const struct rota__h
     return (size_t)head->length + 1;
 }
 
-static size_t text_of(const rota_http_field *fields, size_t count)
-{
-    size_t len = 0;
-    for (size_t i = 0; i < count; i++)
-        len += fields[i].name.len + fields[i].value.len;
-    return len;
-}
-
-static rota_str append(char **at, rota_str s)
-{
-    char *to = *at;
-    *at = s.len ? mempcpy(to, s.ptr, s.len) : to;
-    return (rota_str){to, s.len};
-}
-
-static int copy_fields(struct rota__arena *arena, const rota_http_field *fields, size_t count,
-                       rota_http_field **ret_fields)
-{
-    rota_http_field *copies = rota__arena_alloc(arena, (count + 1) * sizeof *copies);
-    char *at = rota__arena_alloc(arena, text_of(fields, count) + 1);
-    if (!copies || !at)
-        return -ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        copies[i].name = append(&at, fields[i].name);
-        copies[i].value = append(&at, fields[i].value);
-    }
-    *ret_fields = copies;
-    return 0;
-}
-
 int rota__http_response_new(struct rota__http_call *call, const struct rota__http_head *head,
                             rota_http_response **ret_response)
 {
     struct rota__arena arena;
     size_t size = sizeof(rota_http_response) + (head->count + 1) * sizeof(rota_http_field) +
-                  text_of(head->fields, head->count) + head->reason.len + call->text.len +
+                  rota__fields_text(head->fields, head->count) + head->reason.len + call->text.len +
                   body_room(call, head) + 128;
     int err = rota__arena_init_for(&arena, size);
     if (err < 0)
@@ -67,7 +37,7 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
         .is_here = head->bodiless || (head->has_length && head->length <= head->behind),
         .gap = call->session->options.gap,
     };
-    copy_fields(&arena, head->fields, head->count, &r->fields);
+    r->fields = rota__arena_copy_fields(&arena, head->fields, head->count);
     r->arena = arena;
     *ret_response = r;
     return 0;
@@ -140,10 +110,9 @@ void rota__http_response_detach(rota_http_response *r)
 
 int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields, size_t count)
 {
-    int err = copy_fields(&r->arena, fields, count, &r->trailers);
-    if (err == 0)
-        r->trailer_count = count;
-    return err;
+    r->trailers = rota__arena_copy_fields(&r->arena, fields, count);
+    r->trailer_count = r->trailers ? count : 0;
+    return r->trailers ? 0 : -ENOMEM;
 }
 
 void rota__http_response_ended(rota_http_response *r)

@@ -17,3 +17,11 @@ rota_str rota__fields_find(const rota_http_field *fields, size_t count, const ch
     const rota_http_field *field = rota__fields_next(fields, count, rota__str_of(name), &at);
     return field ? field->value : (rota_str){NULL, 0};
 }
+
+size_t rota__fields_text(const rota_http_field *fields, size_t count)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += fields[i].name.len + fields[i].value.len;
+    return len;
+}

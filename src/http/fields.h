@@ -11,4 +11,7 @@ const rota_http_field *rota__fields_next(const rota_http_field *fields, size_t c
 /* The value of the first field of that name; its `ptr` is NULL where there is none. */
 rota_str rota__fields_find(const rota_http_field *fields, size_t count, const char *name);
 
+/* The bytes of all names and values. */
+size_t rota__fields_text(const rota_http_field *fields, size_t count);
+
 #endif

@@ -394,19 +394,9 @@ static int send_continue(struct exchange *x)
 static int keep_trailers(struct exchange *x, const struct rota__h1_head *head)
 {
     rota_http_request *r = &x->request;
-    rota_http_field *fields = rota__arena_alloc(&r->arena, head->count * sizeof *fields);
-    if (!fields)
-        return -ENOMEM;
-    for (size_t i = 0; i < head->count; i++) {
-        rota_str name = head->fields[i].name, value = head->fields[i].value;
-        fields[i].name = (rota_str){rota__arena_copy(&r->arena, name), name.len};
-        fields[i].value = (rota_str){rota__arena_copy(&r->arena, value), value.len};
-        if (!fields[i].name.ptr || !fields[i].value.ptr)
-            return -ENOMEM;
-    }
-    r->trailers = fields;
-    r->trailer_count = head->count;
-    return 0;
+    r->trailers = rota__arena_copy_fields(&r->arena, head->fields, head->count);
+    r->trailer_count = r->trailers ? head->count : 0;
+    return r->trailers ? 0 : -ENOMEM;
 }
 
 /* The next event of the body. Its data stay in the stream's buffer: `ahead` says how many. */

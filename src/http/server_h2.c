@@ -344,17 +344,11 @@ static bool set_head(struct exchange *x, const struct rota__h2_head *head)
 {
     rota_http_request *r = &x->request;
     rota_str method = head->method, target = head->target, authority = head->authority;
-    rota_http_field *fields =
-        rota__arena_alloc(&r->arena, (head->count + 1) * sizeof(rota_http_field));
+    const rota_http_field *fields = rota__arena_copy_fields(&r->arena, head->fields, head->count);
     if (!target.len)
         target = authority; /* CONNECT */
     if (!fields || !copy(r, &method) || !copy(r, &target) || !copy(r, &authority))
         return false;
-    for (size_t i = 0; i < head->count; i++) {
-        fields[i] = head->fields[i];
-        if (!copy(r, &fields[i].name) || !copy(r, &fields[i].value))
-            return false;
-    }
     rota__request_set(r, method, target, authority, fields, head->count);
     r->version = (rota_str){"HTTP/2", 6};
     return true;
@@ -452,18 +446,10 @@ static void put_by(struct exchange *x, rota_str data)
 static void set_trailers(struct exchange *x, const struct rota__h2_head *head)
 {
     rota_http_request *r = &x->request;
-    rota_http_field *fields = rota__arena_alloc(&r->arena, head->count * sizeof *fields);
-    bool ok = fields;
-    for (size_t i = 0; ok && i < head->count; i++) {
-        fields[i] = head->fields[i];
-        ok = copy(r, &fields[i].name) && copy(r, &fields[i].value);
-    }
-    if (!ok) {
+    r->trailers = rota__arena_copy_fields(&r->arena, head->fields, head->count);
+    r->trailer_count = r->trailers ? head->count : 0;
+    if (!r->trailers)
         x->body_end = -ENOMEM;
-        return;
-    }
-    r->trailers = fields;
-    r->trailer_count = head->count;
 }
 
 static void end_body(struct exchange *x, int how)
