@@ -1,6 +1,7 @@
 #include "net/dgram.h"
 
 #include "clean_run.h"
+#include "directory.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -41,21 +42,6 @@ static void hear(rota_dgram *s, const char *expected)
     }
     CHECK_INT(n, ==, strlen(expected));
     CHECK_MEM(buf, expected, strlen(expected));
-}
-
-static const char *in_directory(const char *name)
-{
-    static char path[4][128];
-    static int next;
-    char *p = path[next++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", test_directory(), name);
-    return p;
-}
-
-static bool exists(const char *path)
-{
-    struct stat about;
-    return lstat(path, &about) == 0;
 }
 
 static rota_dgram *open_unix(const char *path)

@@ -1,13 +1,17 @@
 /* Directories, walks, and what is done by name. */
-#include "file/file.h"
-#define DIRECTORY_IN_MEMORY
+#include "clean_run.h"
 #include "directory.h"
+#include "file/file.h"
+
+#include <rota.h>
 
 #include <fnmatch.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
+TEST_DIRECTORIES_IN_MEMORY;
 
 /* Makes a file or, if the name ends in a slash, a directory. */
 static void make(const char *name)
@@ -25,12 +29,6 @@ static void make(const char *name)
         for (size_t i_ = 0; i_ < sizeof names_ / sizeof *names_; i_++) \
             make(names_[i_]);                                          \
     } while (0)
-
-static bool is_there(const char *name)
-{
-    struct stat about;
-    return lstat(in_directory(name), &about) == 0;
-}
 
 /* ---- The snippets of the header */
 
@@ -79,7 +77,7 @@ TASK_TEST(snippet_of_the_header_rotates)
 {
     MAKE("log/", "log/mine/", "log/mine/log");
     CHECK_OK(rotate(NULL));
-    CHECK(is_there("log/mine/old/log"));
+    CHECK(exists(in_directory("log/mine/old/log")));
 }
 
 /* ---- One directory */
@@ -273,6 +271,7 @@ TASK_TEST(a_directory_that_cannot_be_read_is_told_of)
     ROTA_AUTO(rota_walk) walk = NULL;
     rota_walk_entry *entry;
     MAKE("t/", "t/a/");
+    CHECK_OK(chmod(test_directory(), 0755));
     CHECK_OK(chmod(in_directory("t"), 0755));
     CHECK_OK(chmod(in_directory("t/a"), 0));
     if (is_root)
@@ -427,7 +426,7 @@ TASK_TEST(a_directory_that_changes_while_it_is_walked_or_removed_is_survived)
     if (removed != -ENOTEMPTY)
         CHECK_OK(removed);
     CHECK_OK(rota_path_remove_all(m.path));
-    CHECK(!is_there("t"));
+    CHECK(!exists(in_directory("t")));
 }
 
 /* ---- By name */
@@ -459,7 +458,7 @@ TASK_TEST(names_are_made_changed_and_removed)
     CHECK_OK(rota_path_mkdir(in_directory("directory"), 0700));
     CHECK_INT(rota_path_mkdir(in_directory("directory"), 0), ==, -EEXIST);
     CHECK_OK(rota_path_rmdir(in_directory("directory")));
-    CHECK(!is_there("directory"));
+    CHECK(!exists(in_directory("directory")));
 }
 
 TASK_TEST(a_status_that_is_asked_again_is_up_to_date)
@@ -501,7 +500,7 @@ TASK_TEST(missing_directories_are_made)
     CHECK_OK(chdir(in_directory("")));
     CHECK_OK(rota_path_make_directories("r/s/t", 0));
     CHECK_OK(rota_path_make_directories("./r/../u", 0));
-    CHECK(is_there("r/s/t") && is_there("u"));
+    CHECK(exists(in_directory("r/s/t")) && exists(in_directory("u")));
 }
 
 TASK_TEST(a_tree_is_removed_with_all_that_is_in_it)
@@ -514,15 +513,15 @@ TASK_TEST(a_tree_is_removed_with_all_that_is_in_it)
     }
     CHECK_OK(symlink(in_directory("outside"), in_directory("t/a/link")));
     CHECK_OK(rota_path_remove_all(in_directory("t")));
-    CHECK(!is_there("t"));
-    CHECK(is_there("outside/file"));
+    CHECK(!exists(in_directory("t")));
+    CHECK(exists(in_directory("outside/file")));
     CHECK_OK(rota_path_remove_all(in_directory("t")));
     CHECK_OK(symlink("outside", in_directory("link")));
     CHECK_OK(rota_path_remove_all(in_directory("link")));
-    CHECK(!is_there("link"));
+    CHECK(!exists(in_directory("link")));
     CHECK_OK(rota_path_remove_all(in_directory("outside/file")));
     CHECK_INT(rota_path_remove_all(in_directory("outside/")), ==, 0);
-    CHECK(!is_there("outside"));
+    CHECK(!exists(in_directory("outside")));
 }
 
 TASK_TEST(a_directory_that_is_not_named_is_not_emptied)
@@ -531,17 +530,17 @@ TASK_TEST(a_directory_that_is_not_named_is_not_emptied)
     MAKE("t/", "t/a/", "t/.b/", "t/..c");
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         CHECK_INT(rota_path_remove_all(in_directory(ways[i])), ==, -EINVAL);
-    CHECK(is_there("t/a"));
+    CHECK(exists(in_directory("t/a")));
     CHECK_OK(rota_path_remove_all(in_directory("t/.b")));
     CHECK_OK(rota_path_remove_all(in_directory("t/..c")));
-    CHECK(!is_there("t/.b") && !is_there("t/..c"));
+    CHECK(!exists(in_directory("t/.b")) && !exists(in_directory("t/..c")));
 }
 
 TASK_TEST(a_tree_of_any_depth_is_removed_with_few_descriptors)
 {
     make_chain("t/", 1000);
     CHECK_OK(rota_path_remove_all(in_directory("t")));
-    CHECK(!is_there("t"));
+    CHECK(!exists(in_directory("t")));
 }
 
 TASK_TEST(removing_can_be_cancelled)
@@ -557,7 +556,7 @@ TASK_TEST(removing_can_be_cancelled)
         err = rota_path_remove_all(in_directory("t"));
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
-    CHECK(is_there("t"));
+    CHECK(exists(in_directory("t")));
     CHECK_OK(rota_path_remove_all(in_directory("t")));
 }
 
@@ -588,9 +587,8 @@ static int leave_temp(void *arg)
 
 TEST(a_temporary_directory_may_be_freed_after_its_loop)
 {
-    in_directory("");
     CHECK_OK(rota_run(leave_temp, NULL));
     CHECK_OK(access(rota_temp_dir_path(left), F_OK));
     CHECK_PTR(rota_temp_dir_free(left), ==, NULL);
-    CHECK_OK(rmdir(directory_of_case));
+    CHECK_OK(rmdir(test_directory()));
 }

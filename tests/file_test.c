@@ -1,17 +1,21 @@
 /* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in vain. */
+#include "clean_run.h"
 #include "directory.h"
 #include "file/file.h"
 
-#include <dirent.h>
+#include <rota.h>
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
+TEST_DIRECTORIES_ON_DISK;
 
 static rota_file *opened(const char *name, int flags)
 {
@@ -69,7 +73,7 @@ static int shout(void *arg)
 
 TEST(snippet_of_the_header_reads_lines)
 {
-    run_in_directory(shout);
+    run(shout, NULL);
     CHECK_INT(shouted, >, 0);
 }
 
@@ -779,9 +783,8 @@ static int fill_small_disk(void *arg)
 
 TEST(a_full_disk_loses_nothing_that_was_acknowledged)
 {
-    in_directory("");
     mount_small();
-    run_in_directory(fill_small_disk);
+    run(fill_small_disk, NULL);
     CHECK_OK(umount(in_directory("small")));
 }
 
@@ -850,7 +853,7 @@ TASK_TEST(a_temporary_file_has_no_name)
     CHECK_INT(rota_file_temp(in_directory("none"), &file), ==, -ENOENT);
 }
 
-static int make_temp_without_tmpfile(void *arg)
+TASK_TEST(without_nameless_files_a_temporary_one_loses_its_name, .without_faults = true)
 {
     ROTA_AUTO(rota_file) warm = NULL;
     CHECK_OK(rota_file_temp(in_directory(""), &warm)); /* there is a thread now */
@@ -862,10 +865,4 @@ static int make_temp_without_tmpfile(void *arg)
     CHECK_OK(rota_file_write(file, "temp", 4));
     CHECK_INT(entries_of(in_directory("")), ==, 0);
     rota_file_free(file);
-    return 0;
-}
-
-TEST_WITH(without_nameless_files_a_temporary_one_loses_its_name, .without_faults = true)
-{
-    run_in_directory(make_temp_without_tmpfile);
 }

@@ -160,9 +160,11 @@ _Noreturn void test_skip(const char *format, ...)
     end_case(STATUS_SKIPPED);
 }
 
+const char *test_place_of_directories = "/tmp";
+
 static void directory_of(pid_t pid, char *ret_path, size_t size)
 {
-    snprintf(ret_path, size, "/tmp/rota-test-%d", (int)pid);
+    snprintf(ret_path, size, "%s/rota-test-%d", test_place_of_directories, (int)pid);
 }
 
 const char *test_directory(void)
@@ -267,8 +269,9 @@ static bool child_wait(pid_t pid, double deadline, int *ret_status)
 static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
 {
     (void)about;
-    (void)kind;
     (void)where;
+    if (kind == FTW_DNR && chmod(path, 0700) == 0)
+        return nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     return remove(path);
 }
 
@@ -444,6 +447,7 @@ static void run_case(struct program *program, const struct test_case *test, cons
     if (program->no_fork) {
         require_backend(backend);
         test->body();
+        remove_directory(getpgrp());
         program->counts[PASSED]++;
         return;
     }

@@ -119,6 +119,18 @@ struct test_case {
  * case ends. */
 const char *test_directory(void);
 
+/* Where these directories are, said once in a file: on a disk, or in memory if there is a place for that, which
+ * is quicker for many files. Elsewhere they are in /tmp, whatever that is on. */
+#define TEST_DIRECTORIES_ON_DISK TEST_DIRECTORIES_IN("/var/tmp")
+#define TEST_DIRECTORIES_IN_MEMORY \
+    TEST_DIRECTORIES_IN(access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/var/tmp")
+#define TEST_DIRECTORIES_IN(place_)                                     \
+    __attribute__((constructor)) static void test_directories_in_(void) \
+    {                                                                   \
+        test_place_of_directories = (place_);                           \
+    }                                                                   \
+    extern const char *test_place_of_directories
+
 /* How many descriptors this process has open, to be compared before and after. */
 int test_open_fds(void);
 
@@ -127,6 +139,7 @@ int test_scale(void);
 
 /* What the macros call. */
 extern bool test_all_on_both_backends;
+extern const char *test_place_of_directories;
 
 void test_register(struct test_case *test);
 _Noreturn void test_fail(const char *file, int line, const char *format, ...)

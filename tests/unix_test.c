@@ -1,6 +1,7 @@
 #include "net/unix.h"
 
 #include "clean_run.h"
+#include "directory.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,21 +15,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-static const char *in_directory(const char *name)
-{
-    static char path[4][128];
-    static int next;
-    char *p = path[next++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", test_directory(), name);
-    return p;
-}
-
-static bool exists(const char *path)
-{
-    struct stat about;
-    return lstat(path, &about) == 0;
-}
 
 static rota_listener *listen_at(const char *path)
 {

@@ -1,8 +1,11 @@
 /* Watching directories. Events are in the queue as soon as the call that causes them has returned. */
-#define DIRECTORY_IN_MEMORY
+#include "clean_run.h"
 #include "directory.h"
 
+#include <rota.h>
+
 TEST_ALL_ON_BOTH_BACKENDS;
+TEST_DIRECTORIES_IN_MEMORY;
 
 static rota_path_watch *watching(unsigned what, int *ret_id)
 {
