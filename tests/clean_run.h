@@ -6,6 +6,8 @@
 
 #include <rota/test.h>
 
+#include <sys/wait.h>
+
 /* A case whose body is the main task of a loop:
  *
  *     TASK_TEST(sleeping_for_no_time_yields)
@@ -31,15 +33,16 @@
     }                                                        \
     static void name_##_body(void)
 
-/* Runs a task on a loop of its own and returns its result. No descriptor and no memory is left of it. */
+/* Runs a task on a loop of its own and returns its result. No descriptor, memory or child is left of it. */
 static inline int run_clean(rota_fn *fn, void *arg, bool virtual_clock)
 {
     int fds = test_open_fds();
     long live = rota_test_allocations();
     rota_loop_options options = {.virtual_clock = virtual_clock};
-    int result = rota_run_with(fn, arg, &options);
+    int result = rota_run_at(fn, arg, &options, ROTA_SITE("main"));
     CHECK_INT(test_open_fds(), ==, fds);
     CHECK_INT(rota_test_allocations(), ==, live);
+    CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
     return result;
 }
 

@@ -1,7 +1,7 @@
 /* Executors. Jobs are held up and let go by semaphores, so nothing here depends on time. */
 
+#include "clean_run.h"
 #include "exec/exec.h"
-#include "harness.h"
 
 #include <rota.h>
 
@@ -16,25 +16,6 @@
 #include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
-
-/* Runs fn as the main task, and expects it to succeed and all descriptors to be closed. */
-static void run_with(rota_fn *fn, void *arg, bool virtual_clock)
-{
-    int before = test_open_fds();
-    rota_loop_options options = {.virtual_clock = virtual_clock};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-    CHECK_INT(test_open_fds(), ==, before);
-}
-
-static void run(rota_fn *fn)
-{
-    run_with(fn, NULL, false);
-}
-
-static void run_virtual(rota_fn *fn)
-{
-    run_with(fn, NULL, true);
-}
 
 static rota_executor *threads(unsigned n, size_t queue)
 {
@@ -161,7 +142,7 @@ static int two_at_once(void *arg)
 
 TEST(snippet_of_the_header_works)
 {
-    run(one);
+    run(one, NULL);
     CHECK_INT(rota_run(two_at_once, NULL), ==, -ENOENT);
 }
 
@@ -173,7 +154,7 @@ static int note_thread(void *arg)
     return 0;
 }
 
-static int returns_result(void *arg)
+TASK_TEST(function_runs_in_another_thread_and_its_result_returns)
 {
     int n = 41;
     pthread_t thread = pthread_self();
@@ -181,26 +162,14 @@ static int returns_result(void *arg)
     CHECK_INT(rota_to_thread(increment, &n), ==, 42);
     CHECK_OK(rota_to_thread(note_thread, &thread));
     CHECK(!pthread_equal(thread, pthread_self()));
-    return 0;
 }
 
-TEST(function_runs_in_another_thread_and_its_result_returns)
-{
-    run(returns_result);
-}
-
-static int loop_goes_on(void *arg)
+TASK_TEST(tasks_run_while_a_job_blocks_its_thread)
 {
     struct gate gate;
     gate_init(&gate, 3);
     CHECK_OK(rota_spawn(open_gate, &gate, NULL));
     CHECK_INT(rota_to_thread(pass_gate, &gate), ==, 3);
-    return 0;
-}
-
-TEST(tasks_run_while_a_job_blocks_its_thread)
-{
-    run(loop_goes_on);
 }
 
 TEST(outside_a_task_and_without_a_loop_errors_say_so)
@@ -221,22 +190,16 @@ TEST(outside_a_task_and_without_a_loop_errors_say_so)
     rota_loop_free(loop);
 }
 
-static int sequence(void *arg)
+TASK_TEST(thread_is_started_only_when_none_is_idle)
 {
     CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
     int with_one = threads_now();
     for (int i = 0; i < 100; i++)
         CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
     CHECK_INT(threads_now(), ==, with_one);
-    return 0;
 }
 
-TEST(thread_is_started_only_when_none_is_idle)
-{
-    run(sequence);
-}
-
-static int misuse(void *arg)
+TASK_TEST(job_is_submitted_once_at_a_time_and_may_be_reused)
 {
     struct gate gate;
     gate_init(&gate, 0);
@@ -255,12 +218,6 @@ static int misuse(void *arg)
     rota_thread_pool_options many = {.threads = 5000};
     rota_executor *pool;
     CHECK_INT(rota_thread_pool_new(&many, &pool), ==, -EINVAL);
-    return 0;
-}
-
-TEST(job_is_submitted_once_at_a_time_and_may_be_reused)
-{
-    run(misuse);
 }
 
 /* ---- Time */
@@ -271,7 +228,7 @@ static int sleep_a_second(void *arg)
     return (int)(intptr_t)arg;
 }
 
-static int ten_seconds_of_sleep(void *arg)
+VIRTUAL_TASK_TEST(five_threads_sleep_ten_seconds_in_two)
 {
     ROTA_AUTO(rota_executor) pool = threads(5, 0);
     rota_job jobs[10] = {{0}};
@@ -281,12 +238,6 @@ static int ten_seconds_of_sleep(void *arg)
     for (int i = 0; i < 10; i++)
         CHECK_INT(rota_job_wait(&jobs[i]), ==, i);
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
-    return 0;
-}
-
-TEST(five_threads_sleep_ten_seconds_in_two)
-{
-    run_virtual(ten_seconds_of_sleep);
 }
 
 static int dawdle(void *arg)
@@ -321,16 +272,15 @@ static int time_stands_still_now(void *arg)
 
 TEST(virtual_clock_stands_still_while_a_job_computes)
 {
-    run_virtual(time_stands_still_now);
+    run_virtual(time_stands_still_now, NULL);
 }
 
-static int sleeps_on_the_loop(void *arg)
+VIRTUAL_TASK_TEST(blocking_sleep_on_the_loops_thread_moves_its_virtual_clock)
 {
     rota_time start = rota_now();
     rota_blocking_sleep(ROTA_SECOND);
     rota_blocking_sleep(-1);
     CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
-    return 0;
 }
 
 struct napper {
@@ -371,15 +321,10 @@ static int nappers(void *arg)
 
 TEST(job_that_only_sleeps_takes_exactly_that_long_on_the_virtual_clock)
 {
-    run_virtual(nappers);
+    run_virtual(nappers, NULL);
 }
 
-TEST(blocking_sleep_on_the_loops_thread_moves_its_virtual_clock)
-{
-    run_virtual(sleeps_on_the_loop);
-}
-
-static int slow_under_deadline(void *arg)
+VIRTUAL_TASK_TEST(deadline_waits_for_a_running_thread_but_abandons_a_copy)
 {
     rota_time start = rota_now();
     int err = 1;
@@ -399,17 +344,11 @@ static int slow_under_deadline(void *arg)
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND + 300 * ROTA_MILLISECOND);
-    return 0;
-}
-
-TEST(deadline_waits_for_a_running_thread_but_abandons_a_copy)
-{
-    run_virtual(slow_under_deadline);
 }
 
 /* ---- Cancelling */
 
-static int cancel_queued(void *arg)
+TASK_TEST(job_that_has_not_begun_is_withdrawn_at_once)
 {
     ROTA_AUTO(rota_executor) pool = threads(1, 0);
     struct gate gate;
@@ -426,12 +365,6 @@ static int cancel_queued(void *arg)
     sem_post(&gate.go);
     CHECK_INT(rota_job_wait(&first), ==, 5);
     CHECK_INT(n, ==, 0);
-    return 0;
-}
-
-TEST(job_that_has_not_begun_is_withdrawn_at_once)
-{
-    run(cancel_queued);
 }
 
 static int await_gate(void *arg)
@@ -458,33 +391,21 @@ static void cancel_running(int result, int expected)
     CHECK(gate.returned);
 }
 
-static int cancel_running_both(void *arg)
+TASK_TEST(cancelled_caller_waits_for_a_function_that_runs)
 {
     cancel_running(4, 4);
     cancel_running(-EIO, -ECANCELED);
-    return 0;
 }
 
-TEST(cancelled_caller_waits_for_a_function_that_runs)
-{
-    run(cancel_running_both);
-}
-
-static int cancelled_already(void *arg)
+TASK_TEST(nothing_is_submitted_in_a_cancelled_scope)
 {
     int n = 0;
     rota_task_cancel(rota_task_current());
     CHECK_INT(rota_to_thread(increment, &n), ==, -ECANCELED);
     CHECK_INT(n, ==, 0);
-    return 0;
 }
 
-TEST(nothing_is_submitted_in_a_cancelled_scope)
-{
-    run(cancelled_already);
-}
-
-static int result_is_there(void *arg)
+TASK_TEST(result_that_is_there_outranks_a_cancellation)
 {
     rota_job job = ROTA_JOB_INIT;
     CHECK_OK(rota_executor_submit(NULL, seven, NULL, &job));
@@ -492,15 +413,9 @@ static int result_is_there(void *arg)
     rota_task_cancel(rota_task_current());
     CHECK_INT(rota_job_wait(&job), ==, 7);
     CHECK_INT(rota_yield(), ==, -ECANCELED);
-    return 0;
 }
 
-TEST(result_that_is_there_outranks_a_cancellation)
-{
-    run(result_is_there);
-}
-
-static int leave_scope(void *arg)
+TASK_TEST(leaving_the_block_withdraws_jobs_and_waits_for_those_that_run)
 {
     struct gate gate;
     int n = 0;
@@ -515,27 +430,15 @@ static int leave_scope(void *arg)
     }
     CHECK(gate.returned);
     CHECK_INT(n, ==, 0);
-    return 0;
-}
-
-TEST(leaving_the_block_withdraws_jobs_and_waits_for_those_that_run)
-{
-    run(leave_scope);
 }
 
 /* ---- Copies */
 
-static int copy_returns(void *arg)
+TASK_TEST(copy_is_copied_back)
 {
     int n = 1;
     CHECK_INT(rota_executor_run_copy(NULL, increment, &n, sizeof n), ==, 2);
     CHECK_INT(n, ==, 2);
-    return 0;
-}
-
-TEST(copy_is_copied_back)
-{
-    run(copy_returns);
 }
 
 /* What a copied job shares with its test. */
@@ -569,7 +472,7 @@ static void shared_init(void)
     discards = 0;
 }
 
-static int abandon(void *arg)
+TASK_TEST(abandoned_job_touches_nothing_of_its_caller_and_is_discarded)
 {
     struct request request = {0};
     rota_job job = {.copy = sizeof request, .discard = discard_request};
@@ -584,12 +487,14 @@ static int abandon(void *arg)
     while (discards == 0)
         CHECK_OK(rota_yield());
     CHECK_INT(request.n, ==, 0);
-    return 0;
 }
 
-TEST(abandoned_job_touches_nothing_of_its_caller_and_is_discarded)
+/* What outlives the loop has memory, but no descriptors. */
+static void run_and_leave(rota_fn *fn, void *arg)
 {
-    run(abandon);
+    int before = test_open_fds();
+    CHECK_OK(rota_run(fn, arg));
+    CHECK_INT(test_open_fds(), ==, before);
 }
 
 static int abandon_then_end(void *arg)
@@ -605,13 +510,13 @@ static int abandon_then_end(void *arg)
 
 TEST(end_of_the_loop_does_not_wait_for_an_abandoned_job)
 {
-    run(abandon_then_end);
+    run_and_leave(abandon_then_end, NULL);
     CHECK_INT(discards, ==, 0);
     sem_post(&shared.go);
     sem_wait_surely(&discarded);
 }
 
-static int queued_copy_is_withdrawn(void *arg)
+TASK_TEST(copy_of_a_job_that_never_began_is_not_discarded)
 {
     ROTA_AUTO(rota_executor) pool = threads(1, 0);
     struct gate gate;
@@ -628,12 +533,6 @@ static int queued_copy_is_withdrawn(void *arg)
     sem_post(&gate.go);
     CHECK_OK(rota_job_wait(&first));
     CHECK_INT(discards, ==, 0);
-    return 0;
-}
-
-TEST(copy_of_a_job_that_never_began_is_not_discarded)
-{
-    run(queued_copy_is_withdrawn);
 }
 
 /* ---- Bounds */
@@ -684,7 +583,7 @@ static void yield_often(void)
         CHECK_OK(rota_yield());
 }
 
-static int submit_waits_for_room(void *arg)
+TASK_TEST(submitting_to_a_full_pool_waits_first_come_first_served)
 {
     struct full full;
     rota_task *tasks[3];
@@ -706,16 +605,10 @@ static int submit_waits_for_room(void *arg)
     CHECK_INT(s[0].result, ==, 2);
     CHECK_INT(s[2].result, ==, 3);
     rota_executor_free(full.pool);
-    return 0;
-}
-
-TEST(submitting_to_a_full_pool_waits_first_come_first_served)
-{
-    run(submit_waits_for_room);
 }
 
 /* The first waiter is given the room and cancelled in the same turn. */
-static int room_is_handed_on(void *arg)
+TASK_TEST(room_given_to_a_task_that_is_cancelled_in_the_same_turn_is_not_lost)
 {
     struct full full;
     rota_task *tasks[2];
@@ -736,17 +629,11 @@ static int room_is_handed_on(void *arg)
     CHECK_INT(s[1].result, >, 0);
     CHECK_INT(rota_job_wait(&full.queued), ==, -ECANCELED);
     rota_executor_free(full.pool);
-    return 0;
-}
-
-TEST(room_given_to_a_task_that_is_cancelled_in_the_same_turn_is_not_lost)
-{
-    run(room_is_handed_on);
 }
 
 /* ---- Closing */
 
-static int drains(void *arg)
+TASK_TEST(draining_close_runs_every_job)
 {
     ROTA_AUTO(rota_executor) pool = threads(2, 0);
     rota_job jobs[50] = {{0}};
@@ -761,15 +648,9 @@ static int drains(void *arg)
         CHECK_INT(rota_future_result(&jobs[i].done), ==, 1);
     CHECK_INT(rota_executor_submit(pool, seven, NULL, &jobs[0]), ==, ROTA_ECLOSED);
     CHECK_INT(rota_executor_run(pool, seven, NULL), ==, ROTA_ECLOSED);
-    return 0;
 }
 
-TEST(draining_close_runs_every_job)
-{
-    run(drains);
-}
-
-static int close_cancels(void *arg)
+TASK_TEST(cancelling_close_waits_only_for_what_runs)
 {
     struct full full;
     struct submission s;
@@ -786,12 +667,6 @@ static int close_cancels(void *arg)
     CHECK_OK(rota_join(task));
     CHECK_INT(s.result, ==, ROTA_ECLOSED);
     rota_executor_free(full.pool);
-    return 0;
-}
-
-TEST(cancelling_close_waits_only_for_what_runs)
-{
-    run(close_cancels);
 }
 
 static rota_executor *outlives;
@@ -807,7 +682,7 @@ static int make_and_leave(void *arg)
 TEST(loop_closes_the_executors_that_are_left)
 {
     int with_one;
-    run_with(make_and_leave, &with_one, false);
+    run_and_leave(make_and_leave, &with_one);
     wait_for_threads(with_one - 1);
     CHECK_PTR(rota_executor_free(outlives), ==, NULL);
 }
@@ -854,19 +729,13 @@ static void *use_foreign_pool(void *arg)
     return NULL;
 }
 
-static int foreign(void *arg)
+TASK_TEST(executor_is_refused_to_other_threads)
 {
     ROTA_AUTO(rota_executor) pool = threads(1, 0);
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, use_foreign_pool, pool), ==, 0);
     pthread_join(thread, NULL);
     CHECK_INT(rota_executor_run(pool, seven, NULL), ==, 7);
-    return 0;
-}
-
-TEST(executor_is_refused_to_other_threads)
-{
-    run(foreign);
 }
 
 static void *cancel_foreign_job(void *arg)
@@ -875,7 +744,7 @@ static void *cancel_foreign_job(void *arg)
     return NULL;
 }
 
-static int foreign_job(void *arg)
+TASK_TEST(jobs_are_refused_to_other_threads, .without_faults = true)
 {
     struct gate gate;
     gate_init(&gate, 7);
@@ -892,12 +761,6 @@ static int foreign_job(void *arg)
     sem_post(&gate.go);
     CHECK_INT(rota_job_wait(&running), ==, 7);
     CHECK_INT(rota_job_wait(&queued), ==, 7);
-    return 0;
-}
-
-TEST_WITH(jobs_are_refused_to_other_threads, .without_faults = true)
-{
-    run(foreign_job);
 }
 
 static int many_jobs(void *arg)
@@ -919,7 +782,7 @@ static int crowd(void *arg)
 
 TEST(ten_thousand_jobs_each_get_their_own_result)
 {
-    run(crowd);
+    run(crowd, NULL);
 }
 
 static void *run_crowd(void *arg)
@@ -947,16 +810,10 @@ static int run_loop_of_its_own(void *arg)
     return rota_run(run_seven, NULL);
 }
 
-static int loop_in_a_job(void *arg)
+TASK_TEST(job_is_no_task_but_may_run_a_loop_of_its_own)
 {
     CHECK_INT(rota_to_thread(run_loop_of_its_own, NULL), ==, 7);
     CHECK_INT(rota_to_thread(run_seven, NULL), ==, ROTA_ENOTASK);
-    return 0;
-}
-
-TEST(job_is_no_task_but_may_run_a_loop_of_its_own)
-{
-    run(loop_in_a_job);
 }
 
 static pthread_barrier_t meeting;
@@ -968,7 +825,7 @@ static int meet(void *arg)
 }
 
 /* Each round ends only if five threads run at once, however sleepy they are. */
-static int meetings(void *arg)
+TASK_TEST(each_job_finds_a_thread_while_there_is_one, .without_faults = true)
 {
     ROTA_AUTO(rota_executor) pool = threads(5, 0);
     pthread_barrier_init(&meeting, NULL, 5);
@@ -981,12 +838,6 @@ static int meetings(void *arg)
         while (round % 10 == 0 && rota__thread_pool_idle(pool) < 5)
             sched_yield();
     }
-    return 0;
-}
-
-TEST_WITH(each_job_finds_a_thread_while_there_is_one, .without_faults = true)
-{
-    run(meetings);
 }
 
 static sem_t all_done;
@@ -998,7 +849,7 @@ static int count_down(void *arg)
     return 0;
 }
 
-static int batch(void *arg)
+TASK_TEST(results_come_back_in_batches)
 {
     ROTA_AUTO(rota_executor) pool = threads(1, 0);
     struct gate gate;
@@ -1017,12 +868,6 @@ static int batch(void *arg)
         CHECK_OK(rota_job_wait(&jobs[i]));
     CHECK_INT(rota_job_wait(&last), ==, 7);
     CHECK_INT(rota__thread_pool_batches(pool), <=, 3);
-    return 0;
-}
-
-TEST(results_come_back_in_batches)
-{
-    run(batch);
 }
 
 /* Jobs that are cancelled before, while and after they run, without any order. */
@@ -1062,7 +907,7 @@ static int races(void *arg)
 
 TEST(cancelling_races_with_running)
 {
-    run(races);
+    run(races, NULL);
 }
 
 static int fail_thread(void *arg)
@@ -1090,7 +935,7 @@ static int arm_then_fail_thread(void *arg)
 
 TEST_WITH(without_any_thread_submitting_fails_and_with_one_it_does_not, .without_faults = true)
 {
-    run(arm_then_fail_thread);
+    run(arm_then_fail_thread, NULL);
 }
 
 /* ---- Processes */
@@ -1181,7 +1026,7 @@ static void check_no_children(void)
 
 TEST(worker_process_gets_bytes_and_gives_bytes_back)
 {
-    run(worker_doubles);
+    run(worker_doubles, NULL);
     check_no_children();
 }
 
@@ -1208,7 +1053,7 @@ static int worker_crashes(void *arg)
 
 TEST(crash_of_a_worker_fails_its_job_and_the_worker_is_replaced)
 {
-    run(worker_crashes);
+    run(worker_crashes, NULL);
     check_no_children();
 }
 
@@ -1234,17 +1079,11 @@ static int crashes_among_others(void *arg)
     return rota_group_wait(&group);
 }
 
-static int nothing_to_copy(void *arg)
+TASK_TEST(argument_may_be_empty)
 {
     ROTA_AUTO(rota_executor) pool = workers(1);
     CHECK_INT(rota_executor_run_copy(pool, seven, NULL, 0), ==, 7);
     CHECK_INT(rota_executor_run_copy(NULL, seven, NULL, 0), ==, 7);
-    return 0;
-}
-
-TEST(argument_may_be_empty)
-{
-    run(nothing_to_copy);
 }
 
 static int crash_unseen(void *arg)
@@ -1258,12 +1097,12 @@ static int crash_unseen(void *arg)
 TEST(crash_is_noticed_where_the_kernel_reaps_children)
 {
     signal(SIGCHLD, SIG_IGN);
-    run(crash_unseen);
+    run(crash_unseen, NULL);
 }
 
 TEST(crash_of_a_worker_harms_no_other_job)
 {
-    run(crashes_among_others);
+    run(crashes_among_others, NULL);
     check_no_children();
 }
 
@@ -1281,7 +1120,7 @@ static int idle_worker_dies(void *arg)
 
 TEST(worker_that_died_while_idle_fails_nobody)
 {
-    run(idle_worker_dies);
+    run(idle_worker_dies, NULL);
     check_no_children();
 }
 
@@ -1307,7 +1146,7 @@ static int kill_by_cancel(void *arg)
 
 TEST(cancelling_a_process_job_kills_its_worker)
 {
-    run(kill_by_cancel);
+    run(kill_by_cancel, NULL);
     check_no_children();
 }
 
@@ -1334,12 +1173,12 @@ static int close_with_process_jobs(void *arg)
 
 TEST(process_pool_closes_with_jobs_under_way)
 {
-    run(close_with_process_jobs);
+    run(close_with_process_jobs, NULL);
     check_no_children();
 }
 
 /* Nothing is left to do, but the task that was to do it has not begun. */
-static int free_after_withdrawal(void *arg)
+TASK_TEST(process_pool_is_freed_with_a_withdrawn_job)
 {
     rota_executor *pool = workers(1);
     int number = 1;
@@ -1348,12 +1187,6 @@ static int free_after_withdrawal(void *arg)
     CHECK_OK(rota_job_cancel(&job));
     rota_executor_free(pool);
     CHECK_INT(rota_job_wait(&job), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(process_pool_is_freed_with_a_withdrawn_job)
-{
-    run(free_after_withdrawal);
 }
 
 static int leave_process_jobs(void *arg)
@@ -1367,12 +1200,12 @@ static int leave_process_jobs(void *arg)
 
 TEST(end_of_the_loop_kills_workers_whose_callers_are_cancelled)
 {
-    run(leave_process_jobs);
+    run_and_leave(leave_process_jobs, NULL);
     check_no_children();
     rota_executor_free(outlives);
 }
 
-static int clean_worker(void *arg)
+TASK_TEST(worker_has_no_descriptor_of_its_parent_and_a_large_stack)
 {
     ROTA_AUTO(rota_executor) pool = workers(4);
     int fds[2];
@@ -1392,12 +1225,6 @@ static int clean_worker(void *arg)
     CHECK_OK(call(pool, &deep));
     close(fds[0]);
     close(fds[1]);
-    return 0;
-}
-
-TEST(worker_has_no_descriptor_of_its_parent_and_a_large_stack)
-{
-    run(clean_worker);
 }
 
 static int print(void *arg)
@@ -1430,7 +1257,7 @@ TEST(what_a_job_prints_is_written_once)
     close(fds[0]);
 }
 
-static int limits(void *arg)
+TASK_TEST(process_pool_limits_what_is_copied)
 {
     rota_process_pool_options options = {.workers = 1, .copy_limit = 1 << 20};
     rota_executor *pool;
@@ -1446,15 +1273,9 @@ static int limits(void *arg)
     rota_executor_free(pool);
     options.workers = 5000;
     CHECK_INT(rota_process_pool_new(&options, &pool), ==, -EINVAL);
-    return 0;
 }
 
-TEST(process_pool_limits_what_is_copied)
-{
-    run(limits);
-}
-
-static int naps(void *arg)
+VIRTUAL_TASK_TEST(worker_processes_sleep_on_the_virtual_clock)
 {
     ROTA_AUTO(rota_executor) pool = workers(2);
     char byte[4] = {0};
@@ -1467,12 +1288,6 @@ static int naps(void *arg)
     for (int i = 0; i < 4; i++)
         rota_job_wait(&jobs[i]);
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
-    return 0;
-}
-
-TEST(worker_processes_sleep_on_the_virtual_clock)
-{
-    run_virtual(naps);
 }
 
 static int thousand_calls(void *arg)
@@ -1493,7 +1308,7 @@ static int process_crowd(void *arg)
 
 TEST(thousand_process_jobs_each_get_their_own_result)
 {
-    run(process_crowd);
+    run(process_crowd, NULL);
 }
 
 /* Each system call on the way to a new worker fails in turn, until there is none left to fail. */
@@ -1519,7 +1334,7 @@ static int fork_fails(void *arg)
 
 TEST_WITH(failure_to_fork_fails_the_job_and_the_pool_recovers, .without_faults = true)
 {
-    run(fork_fails);
+    run(fork_fails, NULL);
     check_no_children();
 }
 
@@ -1552,7 +1367,7 @@ TEST_WITH(worker_does_not_outlive_its_parent, .without_faults = true)
     close(fds[0]);
 }
 
-static int fork_in_program(void *arg)
+TASK_TEST(child_of_a_fork_has_no_executors)
 {
     ROTA_AUTO(rota_executor) pool = threads(1, 0);
     CHECK_INT(rota_executor_run(pool, seven, NULL), ==, 7);
@@ -1565,10 +1380,4 @@ static int fork_in_program(void *arg)
     int status;
     CHECK_INT(waitpid(pid, &status, 0), ==, pid);
     CHECK_INT(status, ==, 0);
-    return 0;
-}
-
-TEST(child_of_a_fork_has_no_executors)
-{
-    run(fork_in_program);
 }

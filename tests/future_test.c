@@ -1,30 +1,11 @@
 /* Futures: completion, callbacks, waiting for one and for several. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "task/task.h"
 
-#include <rota/test.h>
-
 #include <pthread.h>
 #include <string.h>
-
-static void check_run(rota_fn *main)
-{
-    long live = rota_test_allocations();
-    int result = rota_test_run_at(main, NULL, ROTA_SITE("main"));
-    CHECK_INT(rota_test_allocations(), ==, live);
-    CHECK_INT(result, ==, 0);
-}
-
-/* A case whose body is the main task, on the virtual clock. */
-#define TASK_TEST(name)                \
-    static int name##_main(void *arg); \
-    TEST(name)                         \
-    {                                  \
-        check_run(name##_main);        \
-    }                                  \
-    static int name##_main(void *arg)
 
 static int wait_for(void *arg)
 {
@@ -52,7 +33,7 @@ static void spawn_setter(rota_future *future, rota_time after, int result)
 
 /* ---- One */
 
-TASK_TEST(future_is_pending_until_it_is_set_once)
+VIRTUAL_TASK_TEST(future_is_pending_until_it_is_set_once)
 {
     rota_future f;
     rota_future_init(&f);
@@ -64,10 +45,9 @@ TASK_TEST(future_is_pending_until_it_is_set_once)
     CHECK_INT(rota_future_set(&f, 8), ==, -EALREADY);
     CHECK_INT(rota_future_wait(&f), ==, 7);
     CHECK_INT(rota_future_wait(&f), ==, 7);
-    return 0;
 }
 
-TASK_TEST(all_who_wait_get_the_result)
+VIRTUAL_TASK_TEST(all_who_wait_get_the_result)
 {
     rota_future f;
     rota_task *tasks[10];
@@ -78,10 +58,9 @@ TASK_TEST(all_who_wait_get_the_result)
     for (int i = 0; i < 10; i++)
         CHECK_INT(rota_join(tasks[i]), ==, -EPROTO);
     CHECK_INT(rota_now(), ==, ROTA_SECOND);
-    return 0;
 }
 
-TASK_TEST(one_waiter_may_be_cancelled_and_the_others_wait_on)
+VIRTUAL_TASK_TEST(one_waiter_may_be_cancelled_and_the_others_wait_on)
 {
     rota_future f;
     rota_task *a, *b;
@@ -93,11 +72,10 @@ TASK_TEST(one_waiter_may_be_cancelled_and_the_others_wait_on)
     CHECK_INT(rota_join(a), ==, -ECANCELED);
     CHECK_INT(rota_future_set(&f, 1), ==, 0);
     CHECK_INT(rota_join(b), ==, 1);
-    return 0;
 }
 
 /* rule 10 */
-TASK_TEST(result_that_came_first_wins_over_the_cancellation)
+VIRTUAL_TASK_TEST(result_that_came_first_wins_over_the_cancellation)
 {
     for (int cancel_first = 0; cancel_first < 2; cancel_first++) {
         rota_future f;
@@ -112,7 +90,6 @@ TASK_TEST(result_that_came_first_wins_over_the_cancellation)
             rota_task_cancel(task);
         CHECK_INT(rota_join(task), ==, cancel_first ? -ECANCELED : 5);
     }
-    return 0;
 }
 
 static int wait_and_check(void *arg)
@@ -122,7 +99,7 @@ static int wait_and_check(void *arg)
 }
 
 /* rule 10 */
-TASK_TEST(cancellation_that_lost_arrives_at_the_next_call)
+VIRTUAL_TASK_TEST(cancellation_that_lost_arrives_at_the_next_call)
 {
     rota_future f;
     rota_task *task;
@@ -132,11 +109,10 @@ TASK_TEST(cancellation_that_lost_arrives_at_the_next_call)
     rota_future_set(&f, 5);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, 0);
-    return 0;
 }
 
 /* rule 9, rule 10: set and deadline in one turn, in both orders of their timers */
-TASK_TEST(deadline_and_result_in_one_turn)
+VIRTUAL_TASK_TEST(deadline_and_result_in_one_turn)
 {
     for (int set_first = 0; set_first < 2; set_first++) {
         rota_future f;
@@ -156,7 +132,6 @@ TASK_TEST(deadline_and_result_in_one_turn)
         CHECK_INT(passed, ==, -ETIMEDOUT);
         CHECK_INT(rota_future_wait(&f), ==, 3);
     }
-    return 0;
 }
 
 /* ---- Callbacks */
@@ -170,7 +145,7 @@ static void note(rota_future *future, void *arg)
     noted[strlen(noted)] = *(char *)arg;
 }
 
-TASK_TEST(callbacks_run_in_the_next_turn_in_their_order)
+VIRTUAL_TASK_TEST(callbacks_run_in_the_next_turn_in_their_order)
 {
     static char letters[] = "abcd";
     rota_future f;
@@ -183,10 +158,9 @@ TASK_TEST(callbacks_run_in_the_next_turn_in_their_order)
     rota_future_on_done(&f, &done[3], note, &letters[3]);
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(noted, "abcd");
-    return 0;
 }
 
-TASK_TEST(removed_callback_is_not_called_before_or_after_completion)
+VIRTUAL_TASK_TEST(removed_callback_is_not_called_before_or_after_completion)
 {
     static char letters[] = "abc";
     rota_future f;
@@ -201,7 +175,6 @@ TASK_TEST(removed_callback_is_not_called_before_or_after_completion)
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(noted, "c");
     rota_done_remove(&done[2]);
-    return 0;
 }
 
 static void remove_other(rota_future *future, void *arg)
@@ -209,7 +182,7 @@ static void remove_other(rota_future *future, void *arg)
     rota_done_remove(arg);
 }
 
-TASK_TEST(callback_may_remove_another_of_its_turn)
+VIRTUAL_TASK_TEST(callback_may_remove_another_of_its_turn)
 {
     static char letter = 'x';
     rota_future f;
@@ -220,10 +193,9 @@ TASK_TEST(callback_may_remove_another_of_its_turn)
     rota_future_set(&f, 0);
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(noted, "");
-    return 0;
 }
 
-TASK_TEST(task_is_a_future)
+VIRTUAL_TASK_TEST(task_is_a_future)
 {
     static char letter = 't';
     rota_future f;
@@ -237,7 +209,6 @@ TASK_TEST(task_is_a_future)
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(noted, "t");
     CHECK_INT(rota_join(task), ==, 9);
-    return 0;
 }
 
 /* ---- Several */
@@ -260,17 +231,16 @@ static void start(struct several *s, const int *results, int n)
         spawn_setter(&s->futures[i], (i + 1) * ROTA_SECOND, results[i]);
 }
 
-TASK_TEST(wait_for_all_takes_as_long_as_the_slowest)
+VIRTUAL_TASK_TEST(wait_for_all_takes_as_long_as_the_slowest)
 {
     struct several s;
     start(&s, (int[]){1, -EIO, 3}, 3);
     CHECK_INT(rota_wait(s.list, 3, ROTA_ALL_COMPLETED), ==, 3);
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     CHECK_INT(rota_wait(s.list, 3, ROTA_ALL_COMPLETED), ==, 3);
-    return 0;
 }
 
-TASK_TEST(wait_for_the_first_leaves_the_others_pending)
+VIRTUAL_TASK_TEST(wait_for_the_first_leaves_the_others_pending)
 {
     struct several s;
     start(&s, (int[]){1, 2, 3}, 3);
@@ -281,10 +251,9 @@ TASK_TEST(wait_for_the_first_leaves_the_others_pending)
     CHECK_INT(rota_wait(&s.list[1], 2, ROTA_FIRST_COMPLETED), ==, 1);
     CHECK_INT(rota_now(), ==, 2 * ROTA_SECOND);
     CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
-    return 0;
 }
 
-TASK_TEST(wait_for_a_failure_goes_past_successes)
+VIRTUAL_TASK_TEST(wait_for_a_failure_goes_past_successes)
 {
     struct several s;
     start(&s, (int[]){1, 2, -EIO, 4}, 4);
@@ -292,10 +261,9 @@ TASK_TEST(wait_for_a_failure_goes_past_successes)
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     CHECK_INT(rota_wait(s.list, 2, ROTA_FIRST_FAILED), ==, 2); /* none failed: all */
     CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
-    return 0;
 }
 
-TASK_TEST(wait_for_more_than_the_stack_holds)
+VIRTUAL_TASK_TEST(wait_for_more_than_the_stack_holds)
 {
     struct several s;
     int results[MANY];
@@ -306,10 +274,9 @@ TASK_TEST(wait_for_more_than_the_stack_holds)
         CHECK_INT(rota_wait(s.list + i, MANY - (size_t)i, ROTA_FIRST_COMPLETED), ==, 1);
     CHECK_INT(rota_wait(s.list, MANY, ROTA_ALL_COMPLETED), ==, MANY);
     CHECK_INT(rota_now(), ==, MANY * ROTA_SECOND);
-    return 0;
 }
 
-TASK_TEST(deadline_around_a_wait_keeps_what_is_done)
+VIRTUAL_TASK_TEST(deadline_around_a_wait_keeps_what_is_done)
 {
     struct several s;
     int err = 0, done = 0;
@@ -322,7 +289,6 @@ TASK_TEST(deadline_around_a_wait_keeps_what_is_done)
         done += rota_future_done(s.list[i]);
     CHECK_INT(done, ==, 2);
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0); /* the third does not wake anybody any more */
-    return 0;
 }
 
 struct waiter {
@@ -336,7 +302,7 @@ static int wait_for_list(void *arg)
     return rota_wait(w->list, w->n, ROTA_ALL_COMPLETED);
 }
 
-TASK_TEST(cancelled_wait_forgets_its_futures)
+VIRTUAL_TASK_TEST(cancelled_wait_forgets_its_futures)
 {
     struct several s;
     start(&s, NULL, 0);
@@ -351,11 +317,10 @@ TASK_TEST(cancelled_wait_forgets_its_futures)
     }
     for (int i = 0; i < MANY; i++)
         CHECK_INT(rota_future_set(s.list[i], 0), ==, 0);
-    return 0;
 }
 
 /* rule 10 */
-TASK_TEST(completion_of_the_last_wins_over_a_cancellation_in_its_turn)
+VIRTUAL_TASK_TEST(completion_of_the_last_wins_over_a_cancellation_in_its_turn)
 {
     struct several s;
     start(&s, NULL, 0);
@@ -367,11 +332,10 @@ TASK_TEST(completion_of_the_last_wins_over_a_cancellation_in_its_turn)
     rota_future_set(s.list[1], 0);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, 2);
-    return 0;
 }
 
 /* The first completion has woken the task, but not satisfied it. */
-TASK_TEST(cancellation_between_two_completions_is_seen)
+VIRTUAL_TASK_TEST(cancellation_between_two_completions_is_seen)
 {
     struct several s;
     start(&s, NULL, 0);
@@ -382,25 +346,22 @@ TASK_TEST(cancellation_between_two_completions_is_seen)
     rota_future_set(s.list[0], 0);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, -ECANCELED);
-    return 0;
 }
 
-TASK_TEST(same_future_twice_counts_twice)
+VIRTUAL_TASK_TEST(same_future_twice_counts_twice)
 {
     struct several s;
     start(&s, (int[]){1}, 1);
     rota_future *twice[] = {s.list[0], s.list[0]};
     CHECK_INT(rota_wait(twice, 2, ROTA_ALL_COMPLETED), ==, 2);
-    return 0;
 }
 
-TASK_TEST(waiting_for_nothing_is_refused)
+VIRTUAL_TASK_TEST(waiting_for_nothing_is_refused)
 {
     CHECK_INT(rota_wait(NULL, 0, ROTA_ALL_COMPLETED), ==, -EINVAL);
-    return 0;
 }
 
-TASK_TEST(tasks_are_awaited_like_futures)
+VIRTUAL_TASK_TEST(tasks_are_awaited_like_futures)
 {
     rota_future f, g;
     rota_task *a, *b;
@@ -414,7 +375,6 @@ TASK_TEST(tasks_are_awaited_like_futures)
     CHECK(!rota_task_done(a) && rota_task_done(b));
     CHECK_INT(rota_join(b), ==, 2);
     rota_task_free(a);
-    return 0;
 }
 
 /* ---- From other threads */
@@ -448,7 +408,7 @@ TEST_WITH(futures_are_set_from_another_thread, .without_faults = true)
         CHECK_INT(rota_run(wait_for_thread, NULL), ==, 0);
 }
 
-TASK_TEST(second_completion_from_another_thread_changes_nothing)
+VIRTUAL_TASK_TEST(second_completion_from_another_thread_changes_nothing)
 {
     rota_future f;
     rota_future_init_threadsafe(&f);
@@ -458,5 +418,4 @@ TASK_TEST(second_completion_from_another_thread_changes_nothing)
         rota_future_set(&f, 1);
     int result = rota_future_wait(&f);
     CHECK(result == 1 || first < 0);
-    return 0;
 }

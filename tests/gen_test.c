@@ -1,6 +1,6 @@
 /* Generators, iteration, and locals. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "base/fault.h"
 #include "task/task.h"
@@ -9,18 +9,13 @@
 
 #include <string.h>
 
-static const rota_loop_options virtual_time = {.virtual_clock = true};
+/* Stacks of generators stay with their thread, so memory is not counted. */
+static void run_generators(rota_fn *fn, void *arg)
+{
+    CHECK_OK(rota_test_run(fn, arg));
+}
 
-#define RUN(fn, arg) rota_run_with(fn, arg, &virtual_time)
-
-/* A case that is the main task of a loop on the virtual clock. */
-#define TASK_TEST(name)                    \
-    static int name(void *arg);            \
-    TEST(name)                             \
-    {                                      \
-        CHECK_INT(RUN(name, NULL), ==, 0); \
-    }                                      \
-    static int name(void *arg)
+#define GEN_TEST(name_) TASK_TEST_BY(run_generators, name_)
 
 /* Numbers are handed out as pointers. */
 static void *number(intptr_t n)
@@ -80,10 +75,9 @@ static void check_count(void)
     CHECK_PTR(item, ==, &r);
 }
 
-TASK_TEST(items_come_in_order_and_the_end_stays)
+GEN_TEST(items_come_in_order_and_the_end_stays)
 {
     check_count();
-    return 0;
 }
 
 TEST(generator_works_outside_a_task)
@@ -117,11 +111,11 @@ TEST(generator_may_pass_in_and_out_of_tasks)
     struct range r = {1, 100};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
     CHECK_INT(next_number(gen), ==, 1);
-    CHECK_INT(RUN(take_two, gen), ==, 0);
+    run_generators(take_two, gen);
     CHECK_INT(next_number(gen), ==, 4);
 }
 
-TASK_TEST(error_of_the_function_ends_the_iteration_and_stays)
+GEN_TEST(error_of_the_function_ends_the_iteration_and_stays)
 {
     struct range r = {1, 2, .result = -EIO};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -130,16 +124,14 @@ TASK_TEST(error_of_the_function_ends_the_iteration_and_stays)
     CHECK_INT(rota_gen_next(gen, &item), ==, -EIO);
     CHECK_INT(rota_gen_next(gen, &item), ==, -EIO);
     CHECK_PTR(item, ==, &r);
-    return 0;
 }
 
-TASK_TEST(success_of_the_function_is_the_end_whatever_its_value)
+GEN_TEST(success_of_the_function_is_the_end_whatever_its_value)
 {
     struct range r = {1, 1, .result = 5};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
     void *item;
     CHECK_INT(rota_gen_next(gen, &item), ==, 0);
-    return 0;
 }
 
 static int fibonacci(rota_gen *gen, void *arg)
@@ -154,7 +146,7 @@ static int fibonacci(rota_gen *gen, void *arg)
     return err;
 }
 
-TASK_TEST(endless_generator_runs_as_far_as_it_is_asked)
+GEN_TEST(endless_generator_runs_as_far_as_it_is_asked)
 {
     ROTA_AUTO(rota_gen) gen = generator(fibonacci, NULL);
     for (int i = 0; i < 10000; i++)
@@ -163,10 +155,9 @@ TASK_TEST(endless_generator_runs_as_far_as_it_is_asked)
     static const int first[] = {0, 1, 1, 2, 3, 5, 8, 13, 21};
     for (size_t i = 0; i < sizeof first / sizeof *first; i++)
         CHECK_INT(next_number(again), ==, first[i]);
-    return 0;
 }
 
-TASK_TEST(many_generators_live_side_by_side)
+GEN_TEST(many_generators_live_side_by_side)
 {
     enum { N = 1000 };
     struct range ranges[N];
@@ -180,12 +171,11 @@ TASK_TEST(many_generators_live_side_by_side)
             CHECK_INT(next_number(gens[i]), ==, i + k);
     for (int i = 0; i < N; i++)
         rota_gen_free(gens[i]);
-    return 0;
 }
 
 /* ---- Freeing */
 
-TASK_TEST(early_free_lets_the_function_clean_up)
+GEN_TEST(early_free_lets_the_function_clean_up)
 {
     struct range r = {1, 100};
     rota_gen *gen = generator(count, &r);
@@ -195,16 +185,14 @@ TASK_TEST(early_free_lets_the_function_clean_up)
     CHECK(r.cleaned);
     CHECK_INT(r.stopped, ==, -ECANCELED);
     CHECK_INT(r.yields, ==, 1);
-    return 0;
 }
 
-TASK_TEST(generator_that_never_started_is_freed_without_running)
+GEN_TEST(generator_that_never_started_is_freed_without_running)
 {
     struct range r = {1, 100};
     rota_gen_free(generator(count, &r));
     CHECK(!r.cleaned);
     CHECK_PTR(rota_gen_free(NULL), ==, NULL);
-    return 0;
 }
 
 static int clean_up_slowly(rota_gen *gen, void *arg)
@@ -216,7 +204,7 @@ static int clean_up_slowly(rota_gen *gen, void *arg)
     return err;
 }
 
-TASK_TEST(clean_up_in_a_cancelled_task_may_wait)
+GEN_TEST(clean_up_in_a_cancelled_task_may_wait)
 {
     int slept = 1;
     rota_gen *gen = generator(clean_up_slowly, &slept);
@@ -227,12 +215,11 @@ TASK_TEST(clean_up_in_a_cancelled_task_may_wait)
     CHECK_INT(slept, ==, 0);
     CHECK_INT(rota_now(), ==, 5 * ROTA_SECOND);
     CHECK_INT(rota_yield(), ==, -ECANCELED);
-    return 0;
 }
 
 /* ---- Waiting inside */
 
-TASK_TEST(function_may_wait_between_items)
+GEN_TEST(function_may_wait_between_items)
 {
     struct range r = {1, 4, .pause = ROTA_SECOND};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -241,7 +228,6 @@ TASK_TEST(function_may_wait_between_items)
         CHECK_INT(rota_now(), ==, i * ROTA_SECOND);
     }
     CHECK_INT(next_number(gen), ==, -1);
-    return 0;
 }
 
 static int iterate(void *arg)
@@ -254,7 +240,7 @@ static int iterate(void *arg)
     return err;
 }
 
-TASK_TEST(cancellation_reaches_the_function_where_it_waits)
+GEN_TEST(cancellation_reaches_the_function_where_it_waits)
 {
     struct range r = {1, 100, .pause = ROTA_SECOND};
     rota_task *task;
@@ -265,10 +251,9 @@ TASK_TEST(cancellation_reaches_the_function_where_it_waits)
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK(r.cleaned);
     CHECK_INT(r.yields, ==, 3);
-    return 0;
 }
 
-TASK_TEST(deadline_around_the_iteration_reaches_the_function)
+GEN_TEST(deadline_around_the_iteration_reaches_the_function)
 {
     struct range r = {1, 100, .pause = ROTA_SECOND};
     int err = 0;
@@ -278,10 +263,9 @@ TASK_TEST(deadline_around_the_iteration_reaches_the_function)
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK(r.cleaned);
     CHECK_INT(r.yields, ==, 3);
-    return 0;
 }
 
-TASK_TEST(rule_7_next_is_a_cancellation_point)
+GEN_TEST(rule_7_next_is_a_cancellation_point)
 {
     struct range r = {1, 100};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -293,7 +277,6 @@ TASK_TEST(rule_7_next_is_a_cancellation_point)
         CHECK_INT(next_number(gen), ==, 1);
     }
     CHECK_INT(next_number(gen), ==, -ECANCELED);
-    return 0;
 }
 
 struct gift {
@@ -308,7 +291,7 @@ static int take_one(void *arg)
     return 0;
 }
 
-TASK_TEST(suspended_generator_can_be_handed_to_another_task)
+GEN_TEST(suspended_generator_can_be_handed_to_another_task)
 {
     struct range r = {1, 100, .pause = ROTA_SECOND};
     struct gift gift = {generator(count, &r)};
@@ -321,10 +304,9 @@ TASK_TEST(suspended_generator_can_be_handed_to_another_task)
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     rota_gen_free(gift.gen);
     CHECK(r.cleaned);
-    return 0;
 }
 
-TASK_TEST(generator_that_runs_is_busy_for_other_tasks)
+GEN_TEST(generator_that_runs_is_busy_for_other_tasks)
 {
     struct range r = {1, 100, .pause = ROTA_SECOND};
     struct gift first = {generator(count, &r)}, second = first;
@@ -337,7 +319,6 @@ TASK_TEST(generator_that_runs_is_busy_for_other_tasks)
     CHECK_INT(second.got, ==, -EBUSY);
     CHECK_INT(next_number(first.gen), ==, 2);
     rota_gen_free(first.gen);
-    return 0;
 }
 
 static int ask_oneself(rota_gen *gen, void *arg)
@@ -347,13 +328,12 @@ static int ask_oneself(rota_gen *gen, void *arg)
     return 0;
 }
 
-TASK_TEST(generator_is_busy_for_itself)
+GEN_TEST(generator_is_busy_for_itself)
 {
     int result = 0;
     ROTA_AUTO(rota_gen) gen = generator(ask_oneself, &result);
     CHECK_INT(next_number(gen), ==, -1);
     CHECK_INT(result, ==, -EBUSY);
-    return 0;
 }
 
 /* ---- Yielding where it is not allowed */
@@ -365,7 +345,7 @@ static int yield_for_another(rota_gen *gen, void *arg)
     return rota_gen_yield(gen, number(7));
 }
 
-TASK_TEST(only_the_function_itself_yields)
+GEN_TEST(only_the_function_itself_yields)
 {
     struct range r = {1, 100};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -375,7 +355,6 @@ TASK_TEST(only_the_function_itself_yields)
     ROTA_AUTO(rota_gen) other = generator(yield_for_another, gen);
     CHECK_INT(next_number(other), ==, 7);
     CHECK_INT(next_number(gen), ==, 2);
-    return 0;
 }
 
 static int yield_in_scopes(rota_gen *gen, void *arg)
@@ -398,17 +377,16 @@ static int yield_in_scopes(rota_gen *gen, void *arg)
     return rota_gen_yield(gen, number(3));
 }
 
-TASK_TEST(yield_inside_a_scope_of_the_function_is_refused_and_harmless)
+GEN_TEST(yield_inside_a_scope_of_the_function_is_refused_and_harmless)
 {
     ROTA_AUTO(rota_gen) gen = generator(yield_in_scopes, NULL);
     CHECK_INT(next_number(gen), ==, 1);
     CHECK_INT(next_number(gen), ==, 2);
     CHECK_INT(next_number(gen), ==, 3);
     CHECK_INT(next_number(gen), ==, -1);
-    return 0;
 }
 
-TASK_TEST(scopes_of_the_caller_may_differ_from_item_to_item)
+GEN_TEST(scopes_of_the_caller_may_differ_from_item_to_item)
 {
     struct range r = {1, 100, .pause = ROTA_SECOND};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -421,7 +399,6 @@ TASK_TEST(scopes_of_the_caller_may_differ_from_item_to_item)
         }
     }
     CHECK_INT(next_number(gen), ==, 4);
-    return 0;
 }
 
 /* ---- Delegation */
@@ -444,7 +421,7 @@ static int chain(rota_gen *gen, void *arg)
     return 0;
 }
 
-TASK_TEST(delegation_hands_out_the_items_of_others)
+GEN_TEST(delegation_hands_out_the_items_of_others)
 {
     struct range ranges[] = {{1, 3}, {5, 5}, {3, 5, .pause = ROTA_SECOND}};
     struct nest nest = {ranges, 3};
@@ -453,10 +430,9 @@ TASK_TEST(delegation_hands_out_the_items_of_others)
         CHECK_INT(next_number(gen), ==, i);
     CHECK_INT(next_number(gen), ==, -1);
     CHECK_INT(rota_now(), ==, 2 * ROTA_SECOND);
-    return 0;
 }
 
-TASK_TEST(delegation_passes_on_the_error_of_the_inner_one)
+GEN_TEST(delegation_passes_on_the_error_of_the_inner_one)
 {
     struct range ranges[] = {{1, 2, .result = -EIO}, {5, 6}};
     struct nest nest = {ranges, 2};
@@ -464,10 +440,9 @@ TASK_TEST(delegation_passes_on_the_error_of_the_inner_one)
     CHECK_INT(next_number(gen), ==, 1);
     CHECK_INT(next_number(gen), ==, -EIO);
     CHECK_INT(ranges[1].yields, ==, 0);
-    return 0;
 }
 
-TASK_TEST(early_free_cleans_up_through_delegation)
+GEN_TEST(early_free_cleans_up_through_delegation)
 {
     struct range ranges[] = {{1, 9}, {5, 6}};
     struct nest nest = {ranges, 2};
@@ -478,7 +453,6 @@ TASK_TEST(early_free_cleans_up_through_delegation)
     CHECK(ranges[0].cleaned);
     CHECK_INT(ranges[0].stopped, ==, -ECANCELED);
     CHECK_INT(ranges[1].yields, ==, 0);
-    return 0;
 }
 
 struct tree {
@@ -501,7 +475,7 @@ static int walk(rota_gen *gen, void *arg)
     return rota_gen_yield_from(gen, rota_gen_iter(right));
 }
 
-TASK_TEST(recursive_generators_walk_a_tree)
+GEN_TEST(recursive_generators_walk_a_tree)
 {
     struct tree nodes[31];
     for (size_t i = 0; i < 31; i++)
@@ -517,12 +491,11 @@ TASK_TEST(recursive_generators_walk_a_tree)
     CHECK_INT(err, ==, 0);
     CHECK_INT(n, ==, 31);
     CHECK_INT(sum, ==, 496);
-    return 0;
 }
 
 /* ---- ROTA_FOREACH */
 
-TASK_TEST(break_leaves_the_rest_for_later)
+GEN_TEST(break_leaves_the_rest_for_later)
 {
     struct range r = {1, 10};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -532,10 +505,9 @@ TASK_TEST(break_leaves_the_rest_for_later)
             break;
     CHECK_INT(err, ==, 0);
     CHECK_INT(next_number(gen), ==, 4);
-    return 0;
 }
 
-TASK_TEST(continue_goes_on_with_the_next_item)
+GEN_TEST(continue_goes_on_with_the_next_item)
 {
     struct range r = {1, 10};
     ROTA_AUTO(rota_gen) gen = generator(count, &r);
@@ -547,7 +519,6 @@ TASK_TEST(continue_goes_on_with_the_next_item)
     }
     CHECK_INT(err, ==, 0);
     CHECK_INT(sum, ==, 20);
-    return 0;
 }
 
 static int find(struct range *r, int wanted)
@@ -560,23 +531,21 @@ static int find(struct range *r, int wanted)
     return err;
 }
 
-TASK_TEST(return_from_the_block_frees_the_generator)
+GEN_TEST(return_from_the_block_frees_the_generator)
 {
     struct range r = {1, 10};
     CHECK_INT(find(&r, 3), ==, 3);
     CHECK(r.cleaned);
     CHECK_INT(r.yields, ==, 3);
-    return 0;
 }
 
-TASK_TEST(error_that_ends_the_iteration_is_told)
+GEN_TEST(error_that_ends_the_iteration_is_told)
 {
     struct range r = {1, 4, .result = -EIO};
     CHECK_INT(find(&r, 9), ==, -EIO);
-    return 0;
 }
 
-TASK_TEST(iterations_nest)
+GEN_TEST(iterations_nest)
 {
     int n = 0, outer_err, inner_err;
     struct range rows = {0, 5};
@@ -593,7 +562,6 @@ TASK_TEST(iterations_nest)
     }
     CHECK_INT(outer_err, ==, 0);
     CHECK_INT(n, ==, 0 + 1 + 2 + 2 + 2);
-    return 0;
 }
 
 /* ---- Locals */
@@ -614,11 +582,10 @@ static int check_user_later(void *arg)
     return check_user(arg);
 }
 
-TASK_TEST(local_begins_with_its_initial_value)
+GEN_TEST(local_begins_with_its_initial_value)
 {
     CHECK_STR(rota_local_get(&user), "anonymous");
     CHECK_PTR(rota_local_get(&room), ==, NULL);
-    return 0;
 }
 
 TEST(local_outside_a_task_has_its_initial_value_and_cannot_be_set)
@@ -627,7 +594,7 @@ TEST(local_outside_a_task_has_its_initial_value_and_cannot_be_set)
     CHECK_INT(rota_local_set(&user, bob), ==, ROTA_ENOTASK);
 }
 
-TASK_TEST(local_is_inherited_at_spawn_and_changes_apart)
+GEN_TEST(local_is_inherited_at_spawn_and_changes_apart)
 {
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
     CHECK_OK(rota_group_spawn(&g, check_user_later, anonymous));
@@ -638,7 +605,6 @@ TASK_TEST(local_is_inherited_at_spawn_and_changes_apart)
     CHECK_OK(rota_group_spawn(&g, check_user_later, bob));
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_STR(rota_local_get(&user), "bob");
-    return 0;
 }
 
 static int change_user(void *arg)
@@ -655,7 +621,7 @@ static int change_user(void *arg)
     return rota_group_wait(&g);
 }
 
-TASK_TEST(change_in_a_task_is_seen_by_it_and_its_children_alone)
+GEN_TEST(change_in_a_task_is_seen_by_it_and_its_children_alone)
 {
     CHECK_OK(rota_local_set(&user, alice));
     CHECK_OK(rota_local_set(&room, anonymous));
@@ -665,7 +631,6 @@ TASK_TEST(change_in_a_task_is_seen_by_it_and_its_children_alone)
     rota_group_spawn(&g, check_user_later, alice);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_STR(rota_local_get(&user), "alice");
-    return 0;
 }
 
 static int outlive_the_parent(void *arg)
@@ -686,7 +651,7 @@ static int leave_children(void *arg)
     return 0;
 }
 
-TASK_TEST(children_keep_locals_after_their_parent_has_ended)
+GEN_TEST(children_keep_locals_after_their_parent_has_ended)
 {
     rota_task *parent, *children[2] = {NULL, NULL};
     CHECK_OK(rota_spawn(leave_children, children, &parent));
@@ -694,7 +659,6 @@ TASK_TEST(children_keep_locals_after_their_parent_has_ended)
     CHECK_INT(rota_join(children[0]), ==, 0);
     CHECK_INT(rota_join(children[1]), ==, 0);
     CHECK_STR(rota_local_get(&user), "anonymous");
-    return 0;
 }
 
 static int set_without_memory(void *arg)
@@ -711,7 +675,7 @@ static int set_without_memory(void *arg)
 
 TEST_WITH(set_without_memory_changes_nothing, .without_faults = true)
 {
-    CHECK_INT(RUN(set_without_memory, NULL), ==, 0);
+    run_generators(set_without_memory, NULL);
 }
 
 static int read_local(rota_gen *gen, void *arg)
@@ -723,7 +687,7 @@ static int read_local(rota_gen *gen, void *arg)
     }
 }
 
-TASK_TEST(generator_sees_the_locals_of_the_task_that_asks)
+GEN_TEST(generator_sees_the_locals_of_the_task_that_asks)
 {
     ROTA_AUTO(rota_gen) gen = generator(read_local, NULL);
     void *item;
@@ -732,5 +696,4 @@ TASK_TEST(generator_sees_the_locals_of_the_task_that_asks)
     CHECK_OK(rota_local_set(&user, alice));
     CHECK_INT(rota_gen_next(gen, &item), ==, 1);
     CHECK_STR(item, "alice");
-    return 0;
 }

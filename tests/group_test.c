@@ -1,28 +1,15 @@
 /* Groups: policies, who sees what, and that a block never ends before its tasks. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "task/task.h"
 
 #include <rota.h>
-#include <rota/test.h>
 
 #include <string.h>
 
-static const rota_loop_options virtual_time = {.virtual_clock = true};
-
-#define RUN(fn, arg) rota_run_with(fn, arg, &virtual_time)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MANY 10000
-
-/* A case that is the main task of a loop on the virtual clock. */
-#define TASK_TEST(name)                    \
-    static int name(void *arg);            \
-    TEST(name)                             \
-    {                                      \
-        CHECK_INT(RUN(name, NULL), ==, 0); \
-    }                                      \
-    static int name(void *arg)
 
 /* What the library reported. */
 static char report[8192];
@@ -77,7 +64,7 @@ static int seconds(void)
 
 /* ---- Rule 14: the end of a group, and the policies */
 
-TASK_TEST(group_waits_for_all_its_tasks)
+VIRTUAL_TASK_TEST(group_waits_for_all_its_tasks)
 {
     struct job jobs[] = {{1}, {5}, {3}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -87,10 +74,9 @@ TASK_TEST(group_waits_for_all_its_tasks)
     CHECK_INT(seconds(), ==, 5);
     CHECK_INT(rota_group_running(&g), ==, 0);
     CHECK(jobs[0].ended && jobs[1].ended && jobs[2].ended);
-    return 0;
 }
 
-TASK_TEST(first_failure_cancels_the_others_and_is_what_the_group_returns)
+VIRTUAL_TASK_TEST(first_failure_cancels_the_others_and_is_what_the_group_returns)
 {
     struct job jobs[] = {{4}, {2, -EIO}, {1, 3}, {3, -EPIPE}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -101,10 +87,9 @@ TASK_TEST(first_failure_cancels_the_others_and_is_what_the_group_returns)
     CHECK_INT(jobs[2].saw, ==, 0);
     CHECK_INT(jobs[3].saw, ==, -ECANCELED);
     CHECK_INT(rota_check(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(collecting_group_cancels_nobody_and_returns_the_failure_that_came_first)
+VIRTUAL_TASK_TEST(collecting_group_cancels_nobody_and_returns_the_failure_that_came_first)
 {
     struct job jobs[] = {{3, -EPIPE}, {2, -EIO}, {4, 1}};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
@@ -113,10 +98,9 @@ TASK_TEST(collecting_group_cancels_nobody_and_returns_the_failure_that_came_firs
     CHECK_INT(seconds(), ==, 4);
     for (size_t i = 0; i < 3; i++)
         CHECK_INT(jobs[i].saw, ==, 0);
-    return 0;
 }
 
-TASK_TEST(race_is_won_by_the_first_success_and_the_others_are_cancelled)
+VIRTUAL_TASK_TEST(race_is_won_by_the_first_success_and_the_others_are_cancelled)
 {
     struct job jobs[] = {{1, -EIO}, {3, 8}, {2, 7}, {2, 9}};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
@@ -124,17 +108,15 @@ TASK_TEST(race_is_won_by_the_first_success_and_the_others_are_cancelled)
     CHECK_INT(rota_group_wait(&g), ==, 7);
     CHECK_INT(seconds(), ==, 2);
     CHECK_INT(jobs[1].saw, ==, -ECANCELED);
-    return 0;
 }
 
-TASK_TEST(race_that_all_lose_returns_the_first_failure)
+VIRTUAL_TASK_TEST(race_that_all_lose_returns_the_first_failure)
 {
     struct job jobs[] = {{3, -EPIPE}, {1, -EIO}, {2, -EBADF}};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
     spawn_jobs(&g, jobs, 3);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
 static int cancel_oneself(void *arg)
@@ -143,7 +125,7 @@ static int cancel_oneself(void *arg)
     return rota_yield();
 }
 
-TASK_TEST(race_whose_tasks_are_all_cancelled_has_no_winner)
+VIRTUAL_TASK_TEST(race_whose_tasks_are_all_cancelled_has_no_winner)
 {
     struct job jobs[] = {{9}, {8}};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
@@ -160,10 +142,9 @@ TASK_TEST(race_whose_tasks_are_all_cancelled_has_no_winner)
     rota_group_spawn(&g, cancel_oneself, NULL);
     spawn_jobs(&g, jobs, 1);
     CHECK_INT(rota_group_wait(&g), ==, 0);
-    return 0;
 }
 
-TASK_TEST(cancelled_task_is_no_failure)
+VIRTUAL_TASK_TEST(cancelled_task_is_no_failure)
 {
     struct job job = {2};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -171,7 +152,6 @@ TASK_TEST(cancelled_task_is_no_failure)
     rota_group_spawn(&g, cancel_oneself, NULL);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(job.saw, ==, 0);
-    return 0;
 }
 
 static int claim_cancellation(void *arg)
@@ -179,7 +159,7 @@ static int claim_cancellation(void *arg)
     return -ECANCELED;
 }
 
-TASK_TEST(task_that_says_cancelled_without_having_been_has_failed)
+VIRTUAL_TASK_TEST(task_that_says_cancelled_without_having_been_has_failed)
 {
     struct job job = {2};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -187,10 +167,9 @@ TASK_TEST(task_that_says_cancelled_without_having_been_has_failed)
     rota_group_spawn(&g, claim_cancellation, NULL);
     CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
     CHECK_INT(job.saw, ==, -ECANCELED);
-    return 0;
 }
 
-TASK_TEST(task_that_shields_itself_is_waited_for_and_does_not_change_the_result)
+VIRTUAL_TASK_TEST(task_that_shields_itself_is_waited_for_and_does_not_change_the_result)
 {
     struct job failing = {1, -EIO}, late = {5, -EPIPE}, fine = {4, 2};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -201,7 +180,6 @@ TASK_TEST(task_that_shields_itself_is_waited_for_and_does_not_change_the_result)
     CHECK_INT(seconds(), ==, 5);
     CHECK_INT(late.saw, ==, 0);
     CHECK_INT(fine.saw, ==, 0);
-    return 0;
 }
 
 static int report_copy(void *arg)
@@ -209,17 +187,16 @@ static int report_copy(void *arg)
     return *(int *)arg;
 }
 
-TASK_TEST(copied_argument_outlives_the_original)
+VIRTUAL_TASK_TEST(copied_argument_outlives_the_original)
 {
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
     int value = 5;
     CHECK_OK(rota_group_spawn_copy(&g, report_copy, &value, sizeof value));
     value = 6;
     CHECK_INT(rota_group_wait(&g), ==, 5);
-    return 0;
 }
 
-TASK_TEST(ten_thousand_tasks_fit_in_a_group)
+VIRTUAL_TASK_TEST(ten_thousand_tasks_fit_in_a_group)
 {
     static struct job jobs[MANY];
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -231,10 +208,9 @@ TASK_TEST(ten_thousand_tasks_fit_in_a_group)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     for (size_t i = 0; i < MANY; i++)
         CHECK(jobs[i].ended);
-    return 0;
 }
 
-TASK_TEST(one_failure_cancels_ten_thousand_tasks)
+VIRTUAL_TASK_TEST(one_failure_cancels_ten_thousand_tasks)
 {
     static struct job jobs[MANY];
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -246,7 +222,6 @@ TASK_TEST(one_failure_cancels_ten_thousand_tasks)
     CHECK_INT(seconds(), ==, 1);
     CHECK_INT(jobs[0].saw, ==, -ECANCELED);
     CHECK_INT(jobs[MANY - 1].saw, ==, -ECANCELED);
-    return 0;
 }
 
 /* ---- Leaving the block */
@@ -258,17 +233,16 @@ static int leave_by_return(void *arg)
     return -EBADF;
 }
 
-TASK_TEST(block_left_by_return_waits_for_its_tasks)
+VIRTUAL_TASK_TEST(block_left_by_return_waits_for_its_tasks)
 {
     struct job job = {3};
     CHECK_INT(leave_by_return(&job), ==, -EBADF);
     CHECK(job.ended);
     CHECK_INT(job.saw, ==, 0);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
-TASK_TEST(block_left_by_break_or_goto_waits_for_its_tasks)
+VIRTUAL_TASK_TEST(block_left_by_break_or_goto_waits_for_its_tasks)
 {
     struct job jobs[] = {{1}, {2}};
     for (;;) {
@@ -285,7 +259,6 @@ TASK_TEST(block_left_by_break_or_goto_waits_for_its_tasks)
 out:
     CHECK(jobs[1].ended);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
 static int leave_cancelled(void *arg)
@@ -295,7 +268,7 @@ static int leave_cancelled(void *arg)
     return rota_sleep(ROTA_MINUTE);
 }
 
-TASK_TEST(block_left_because_its_task_is_cancelled_cancels_the_group)
+VIRTUAL_TASK_TEST(block_left_because_its_task_is_cancelled_cancels_the_group)
 {
     struct job job = {30};
     rota_task *task;
@@ -305,10 +278,9 @@ TASK_TEST(block_left_because_its_task_is_cancelled_cancels_the_group)
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK_INT(job.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(failure_of_a_group_that_nobody_waited_for_is_reported)
+VIRTUAL_TASK_TEST(failure_of_a_group_that_nobody_waited_for_is_reported)
 {
     rota_log_set(keep_report, NULL);
     struct job jobs[] = {{1, -EIO}, {2}};
@@ -326,11 +298,10 @@ TASK_TEST(failure_of_a_group_that_nobody_waited_for_is_reported)
         CHECK_INT(rota_group_wait(&g), ==, -EIO);
     }
     CHECK_STR(report, "");
-    return 0;
 }
 
 /* rule 6 */
-TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_reported)
+VIRTUAL_TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_reported)
 {
     rota_log_set(keep_report, NULL);
     for (int keep = 0; keep < 2; keep++) {
@@ -355,20 +326,18 @@ TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_reported)
         CHECK_STR(report, "");
     }
     CHECK(strstr(report, rota_strerror(-EPIPE)));
-    return 0;
 }
 
-TASK_TEST(group_that_was_never_used_is_harmless)
+VIRTUAL_TASK_TEST(group_that_was_never_used_is_harmless)
 {
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
     rota_group_cancel(&g);
     CHECK_INT(rota_group_running(&g), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(rota_yield(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(group_can_be_used_again)
+VIRTUAL_TASK_TEST(group_can_be_used_again)
 {
     struct job bad[] = {{1, -EIO}, {2}}, good = {3, 4}, many[] = {{1}, {2}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -385,12 +354,11 @@ TASK_TEST(group_can_be_used_again)
     spawn_jobs(&g, many, 2);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(many[1].saw, ==, 0);
-    return 0;
 }
 
 /* ---- Taking tasks in the order in which they end */
 
-TASK_TEST(next_gives_tasks_in_the_order_in_which_they_end)
+VIRTUAL_TASK_TEST(next_gives_tasks_in_the_order_in_which_they_end)
 {
     struct job jobs[] = {{3, 30}, {1, 10}, {2, -EIO}, {4, 40}};
     static const int order[] = {1, 2, 0, 3};
@@ -405,10 +373,9 @@ TASK_TEST(next_gives_tasks_in_the_order_in_which_they_end)
     }
     CHECK_INT(rota_group_next(&g, &task), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
-    return 0;
 }
 
-TASK_TEST(tasks_that_ended_unseen_are_given_at_once)
+VIRTUAL_TASK_TEST(tasks_that_ended_unseen_are_given_at_once)
 {
     struct job jobs[] = {{2, 1}, {1, 2}};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -417,10 +384,9 @@ TASK_TEST(tasks_that_ended_unseen_are_given_at_once)
     rota_task *task;
     CHECK_INT(rota_group_next(&g, &task), ==, 1);
     CHECK_PTR(rota_task_arg(task), ==, &jobs[1]);
-    return 0;
 }
 
-TASK_TEST(kept_tasks_are_given_after_the_wait_too)
+VIRTUAL_TASK_TEST(kept_tasks_are_given_after_the_wait_too)
 {
     struct job jobs[] = {{2, 1}, {1, 2}};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -431,10 +397,9 @@ TASK_TEST(kept_tasks_are_given_after_the_wait_too)
     while (rota_group_next(&g, &task) > 0)
         sum += rota_task_result(task);
     CHECK_INT(sum, ==, 3);
-    return 0;
 }
 
-TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
+VIRTUAL_TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
 {
     struct job jobs[] = {{1, 1}, {2, -EIO}, {3}};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -450,10 +415,9 @@ TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
     CHECK_INT(rota_group_next(&g, &task), ==, 1);
     CHECK_PTR(rota_task_arg(task), ==, &jobs[2]);
     CHECK_INT(rota_group_next(&g, &task), ==, 0);
-    return 0;
 }
 
-TASK_TEST(next_gives_the_winner_of_a_race)
+VIRTUAL_TASK_TEST(next_gives_the_winner_of_a_race)
 {
     struct job jobs[] = {{3, 3}, {1, -EIO}, {2, 7}};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE, .keep = true};
@@ -464,10 +428,9 @@ TASK_TEST(next_gives_the_winner_of_a_race)
     while (rota_task_result(task) < 0);
     CHECK_PTR(rota_task_arg(task), ==, &jobs[2]);
     CHECK_INT(rota_group_wait(&g), ==, 7);
-    return 0;
 }
 
-TASK_TEST(next_needs_keep)
+VIRTUAL_TASK_TEST(next_needs_keep)
 {
     struct job job = {1};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -475,10 +438,9 @@ TASK_TEST(next_needs_keep)
     rota_task *task = NULL;
     CHECK_INT(rota_group_next(&g, &task), ==, -EINVAL);
     CHECK_PTR(task, ==, NULL);
-    return 0;
 }
 
-TASK_TEST(next_that_runs_into_a_deadline_leaves_the_tasks_running)
+VIRTUAL_TASK_TEST(next_that_runs_into_a_deadline_leaves_the_tasks_running)
 {
     struct job job = {5, 3};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -491,7 +453,6 @@ TASK_TEST(next_that_runs_into_a_deadline_leaves_the_tasks_running)
     CHECK_INT(rota_group_next(&g, &task), ==, 1);
     CHECK_INT(rota_task_result(task), ==, 3);
     CHECK_INT(seconds(), ==, 5);
-    return 0;
 }
 
 /* ---- Spawning while the group runs */
@@ -514,7 +475,7 @@ static int grow(void *arg)
     return err;
 }
 
-TASK_TEST(tasks_may_add_tasks_while_the_group_is_waited_for)
+VIRTUAL_TASK_TEST(tasks_may_add_tasks_while_the_group_is_waited_for)
 {
     int count = 0;
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -523,7 +484,6 @@ TASK_TEST(tasks_may_add_tasks_while_the_group_is_waited_for)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(count, ==, 127);
     CHECK_INT(seconds(), ==, 7);
-    return 0;
 }
 
 struct late {
@@ -543,7 +503,7 @@ static int spawn_late(void *arg)
     return 0;
 }
 
-TASK_TEST(task_added_to_a_failed_group_starts_cancelled)
+VIRTUAL_TASK_TEST(task_added_to_a_failed_group_starts_cancelled)
 {
     struct job failing = {1, -EIO};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -554,10 +514,9 @@ TASK_TEST(task_added_to_a_failed_group_starts_cancelled)
     CHECK_INT(late.err, ==, 0);
     CHECK_INT(late.job.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 2);
-    return 0;
 }
 
-TASK_TEST(task_added_while_the_interrupted_owner_waits_starts_cancelled)
+VIRTUAL_TASK_TEST(task_added_while_the_interrupted_owner_waits_starts_cancelled)
 {
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
     struct late late = {&g, {9}};
@@ -567,7 +526,6 @@ TASK_TEST(task_added_while_the_interrupted_owner_waits_starts_cancelled)
     }
     CHECK_INT(late.job.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 2);
-    return 0;
 }
 
 static int cancel_group_later(void *arg)
@@ -579,7 +537,7 @@ static int cancel_group_later(void *arg)
     return err;
 }
 
-TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
+VIRTUAL_TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
 {
     struct job job = {9};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -594,10 +552,9 @@ TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(job.saw, ==, 0);
-    return 0;
 }
 
-TASK_TEST(task_that_cannot_be_spawned_fails_its_group)
+VIRTUAL_TASK_TEST(task_that_cannot_be_spawned_fails_its_group)
 {
     struct job job = {5};
     char big[2049] = "";
@@ -607,7 +564,6 @@ TASK_TEST(task_that_cannot_be_spawned_fails_its_group)
     CHECK_INT(rota_yield(), ==, -ECANCELED);
     CHECK_INT(rota_group_wait(&g), ==, -E2BIG);
     CHECK_INT(job.saw, ==, -ECANCELED);
-    return 0;
 }
 
 static int spawn_until_memory_is_gone(void *arg)
@@ -628,16 +584,16 @@ static int spawn_until_memory_is_gone(void *arg)
 TEST_WITH(spawn_without_memory_counts_as_the_failure_of_a_task, .without_faults = true)
 {
     unsigned char policy = ROTA_GROUP_FAIL_FAST;
-    CHECK_INT(RUN(spawn_until_memory_is_gone, &policy), ==, -ENOMEM);
+    CHECK_INT(rota_test_run(spawn_until_memory_is_gone, &policy), ==, -ENOMEM);
     policy = ROTA_GROUP_COLLECT;
-    CHECK_INT(RUN(spawn_until_memory_is_gone, &policy), ==, -ENOMEM);
+    CHECK_INT(rota_test_run(spawn_until_memory_is_gone, &policy), ==, -ENOMEM);
     policy = ROTA_GROUP_RACE;
-    CHECK_INT(RUN(spawn_until_memory_is_gone, &policy), ==, 0);
+    run_virtual(spawn_until_memory_is_gone, &policy);
 }
 
 /* ---- The group as a scope of its owner */
 
-TASK_TEST(owner_of_a_cancelled_group_sees_it_until_the_group_is_left)
+VIRTUAL_TASK_TEST(owner_of_a_cancelled_group_sees_it_until_the_group_is_left)
 {
     struct job job = {5};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -649,10 +605,9 @@ TASK_TEST(owner_of_a_cancelled_group_sees_it_until_the_group_is_left)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(job.saw, ==, -ECANCELED);
     CHECK_INT(rota_yield(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(failure_of_a_task_interrupts_what_the_owner_does)
+VIRTUAL_TASK_TEST(failure_of_a_task_interrupts_what_the_owner_does)
 {
     struct job job = {1, -EIO};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -660,30 +615,27 @@ TASK_TEST(failure_of_a_task_interrupts_what_the_owner_does)
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 1);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
-    return 0;
 }
 
-TASK_TEST(success_in_a_race_interrupts_what_the_owner_does)
+VIRTUAL_TASK_TEST(success_in_a_race_interrupts_what_the_owner_does)
 {
     struct job job = {1, 3};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ECANCELED);
     CHECK_INT(rota_group_wait(&g), ==, 3);
-    return 0;
 }
 
-TASK_TEST(failure_in_a_collecting_group_leaves_the_owner_alone)
+VIRTUAL_TASK_TEST(failure_in_a_collecting_group_leaves_the_owner_alone)
 {
     struct job job = {1, -EIO};
     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
-    return 0;
 }
 
-TASK_TEST(deadline_around_a_group_cancels_its_tasks)
+VIRTUAL_TASK_TEST(deadline_around_a_group_cancels_its_tasks)
 {
     struct job jobs[] = {{1, 1}, {5, 5}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -695,10 +647,9 @@ TASK_TEST(deadline_around_a_group_cancels_its_tasks)
     CHECK_INT(jobs[0].saw, ==, 0);
     CHECK_INT(jobs[1].saw, ==, -ECANCELED);
     CHECK_INT(rota_yield(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(group_outlives_the_timeout_in_which_it_was_first_used)
+VIRTUAL_TASK_TEST(group_outlives_the_timeout_in_which_it_was_first_used)
 {
     struct job jobs[] = {{5, 1}, {6, 2}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -712,10 +663,9 @@ TASK_TEST(group_outlives_the_timeout_in_which_it_was_first_used)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(jobs[0].saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 4);
-    return 0;
 }
 
-TASK_TEST(group_outlives_the_shield_in_which_it_was_first_used)
+VIRTUAL_TASK_TEST(group_outlives_the_shield_in_which_it_was_first_used)
 {
     struct job jobs[] = {{5}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -728,7 +678,6 @@ TASK_TEST(group_outlives_the_shield_in_which_it_was_first_used)
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, -ECANCELED);
     CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
     CHECK_INT(jobs[0].saw, ==, -ECANCELED);
-    return 0;
 }
 
 struct owner {
@@ -754,7 +703,7 @@ static int own_a_group(void *arg)
     return o->waited;
 }
 
-TASK_TEST(owner_that_is_cancelled_while_it_waits_takes_its_tasks_along)
+VIRTUAL_TASK_TEST(owner_that_is_cancelled_while_it_waits_takes_its_tasks_along)
 {
     for (unsigned char policy = 0; policy <= ROTA_GROUP_RACE; policy++) {
         struct owner owner = {.jobs = {{9}, {9}}, .policy = policy};
@@ -768,10 +717,9 @@ TASK_TEST(owner_that_is_cancelled_while_it_waits_takes_its_tasks_along)
         CHECK_INT(owner.after, ==, -ECANCELED);
     }
     CHECK_INT(seconds(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(shielded_owner_waits_undisturbed)
+VIRTUAL_TASK_TEST(shielded_owner_waits_undisturbed)
 {
     struct owner owner = {.jobs = {{9}, {4}}, .shielded = true};
     rota_task *task;
@@ -782,10 +730,9 @@ TASK_TEST(shielded_owner_waits_undisturbed)
     CHECK_INT(owner.jobs[0].saw, ==, 0);
     CHECK_INT(owner.after, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 9);
-    return 0;
 }
 
-TASK_TEST(wait_of_a_cancelled_owner_cancels_waits_and_says_why)
+VIRTUAL_TASK_TEST(wait_of_a_cancelled_owner_cancels_waits_and_says_why)
 {
     struct job job = {9}, stubborn = {3};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -798,7 +745,6 @@ TASK_TEST(wait_of_a_cancelled_owner_cancels_waits_and_says_why)
     CHECK_INT(stubborn.saw, ==, 0);
     CHECK_INT(rota_group_running(&g), ==, 0);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
 struct ending {
@@ -833,7 +779,7 @@ static int cancel_owner(void *arg)
     return result;
 }
 
-TASK_TEST(rule_10_cancellation_before_the_last_task_ended_is_what_the_wait_returns)
+VIRTUAL_TASK_TEST(rule_10_cancellation_before_the_last_task_ended_is_what_the_wait_returns)
 {
     struct ending e = {0};
     rota_future_init(&e.go);
@@ -843,7 +789,6 @@ TASK_TEST(rule_10_cancellation_before_the_last_task_ended_is_what_the_wait_retur
     CHECK_INT(rota_join(e.owner), ==, 0);
     CHECK_INT(e.waited, ==, -ECANCELED);
     CHECK_INT(e.after, ==, -ECANCELED);
-    return 0;
 }
 
 static int win(void *arg)
@@ -861,7 +806,7 @@ static int wait_for_winner(void *arg)
     return 0;
 }
 
-TASK_TEST(rule_10_result_of_a_group_that_ended_wins_over_a_later_cancellation)
+VIRTUAL_TASK_TEST(rule_10_result_of_a_group_that_ended_wins_over_a_later_cancellation)
 {
     struct ending e = {0};
     rota_future_init(&e.go);
@@ -875,7 +820,6 @@ TASK_TEST(rule_10_result_of_a_group_that_ended_wins_over_a_later_cancellation)
     CHECK_INT(rota_join(e.owner), ==, 0);
     CHECK_INT(e.waited, ==, 7);
     CHECK_INT(e.after, ==, -ECANCELED);
-    return 0;
 }
 
 static int meddle(void *arg)
@@ -883,7 +827,7 @@ static int meddle(void *arg)
     return rota_group_wait(arg);
 }
 
-TASK_TEST(only_the_owner_waits)
+VIRTUAL_TASK_TEST(only_the_owner_waits)
 {
     struct job job = {2};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -893,7 +837,6 @@ TASK_TEST(only_the_owner_waits)
     CHECK_INT(rota_join(task), ==, -EPERM);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(job.saw, ==, 0);
-    return 0;
 }
 
 struct intruder {
@@ -910,7 +853,7 @@ static int intrude(void *arg)
     return rota_sleep(ROTA_SECOND);
 }
 
-TASK_TEST(only_the_owner_waits_also_while_it_does)
+VIRTUAL_TASK_TEST(only_the_owner_waits_also_while_it_does)
 {
     struct job job = {2, 5};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -925,10 +868,9 @@ TASK_TEST(only_the_owner_waits_also_while_it_does)
     CHECK_INT(outside.next, ==, -EPERM);
     CHECK_INT(job.saw, ==, 0);
     CHECK_INT(seconds(), ==, 2);
-    return 0;
 }
 
-TASK_TEST(only_the_owner_takes_tasks)
+VIRTUAL_TASK_TEST(only_the_owner_takes_tasks)
 {
     struct job job = {2, 5};
     ROTA_SCOPED(rota_group) g = {.keep = true};
@@ -940,7 +882,6 @@ TASK_TEST(only_the_owner_takes_tasks)
     CHECK_INT(rota_group_next(&g, &task), ==, 1);
     CHECK_PTR(rota_task_arg(task), ==, &job);
     CHECK_INT(inside.next, ==, -EPERM);
-    return 0;
 }
 
 TEST(groups_outside_a_task_say_so)
@@ -957,7 +898,7 @@ TEST(groups_outside_a_task_say_so)
 
 /* ---- Nesting */
 
-TASK_TEST(failure_passes_outwards_through_nested_groups)
+VIRTUAL_TASK_TEST(failure_passes_outwards_through_nested_groups)
 {
     struct owner inner = {.jobs = {{2, -EIO}, {9}}};
     struct job beside = {9};
@@ -968,10 +909,9 @@ TASK_TEST(failure_passes_outwards_through_nested_groups)
     CHECK_INT(inner.jobs[1].saw, ==, -ECANCELED);
     CHECK_INT(beside.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 2);
-    return 0;
 }
 
-TASK_TEST(cancellation_passes_inwards_through_nested_groups)
+VIRTUAL_TASK_TEST(cancellation_passes_inwards_through_nested_groups)
 {
     struct owner inner = {.jobs = {{9}, {9}}};
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -982,10 +922,9 @@ TASK_TEST(cancellation_passes_inwards_through_nested_groups)
     CHECK_INT(inner.waited, ==, -ECANCELED);
     CHECK_INT(inner.jobs[0].saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(groups_of_one_task_fail_apart_from_each_other)
+VIRTUAL_TASK_TEST(groups_of_one_task_fail_apart_from_each_other)
 {
     struct job bad = {1, -EIO}, good = {3};
     ROTA_SCOPED(rota_group) outer = ROTA_GROUP_INIT;
@@ -999,12 +938,11 @@ TASK_TEST(groups_of_one_task_fail_apart_from_each_other)
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
     CHECK_INT(rota_group_wait(&outer), ==, 0);
     CHECK_INT(good.saw, ==, 0);
-    return 0;
 }
 
 /* ---- Gather */
 
-TASK_TEST(gather_runs_calls_at_once_and_sets_each_result)
+VIRTUAL_TASK_TEST(gather_runs_calls_at_once_and_sets_each_result)
 {
     struct job a = {2, 20}, b = {3, 30};
     rota_call calls[] = {{work, &a}, {work, &b}};
@@ -1012,10 +950,9 @@ TASK_TEST(gather_runs_calls_at_once_and_sets_each_result)
     CHECK_INT(calls[0].result, ==, 20);
     CHECK_INT(calls[1].result, ==, 30);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
-TASK_TEST(gather_returns_the_first_failure_and_cancels_the_others)
+VIRTUAL_TASK_TEST(gather_returns_the_first_failure_and_cancels_the_others)
 {
     struct job a = {2, 20}, b = {3, -EIO}, c = {4};
     rota_call calls[] = {{work, &a}, {work, &b}, {work, &c}};
@@ -1024,16 +961,14 @@ TASK_TEST(gather_returns_the_first_failure_and_cancels_the_others)
     CHECK_INT(calls[1].result, ==, -EIO);
     CHECK_INT(calls[2].result, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 3);
-    return 0;
 }
 
-TASK_TEST(gather_of_nothing_is_done)
+VIRTUAL_TASK_TEST(gather_of_nothing_is_done)
 {
     CHECK_INT(rota_gather(NULL, 0), ==, 0);
-    return 0;
 }
 
-TASK_TEST(gather_under_a_deadline_keeps_the_results_that_came)
+VIRTUAL_TASK_TEST(gather_under_a_deadline_keeps_the_results_that_came)
 {
     struct job a = {1, 10}, b = {9};
     rota_call calls[] = {{work, &a}, {work, &b}};
@@ -1042,5 +977,4 @@ TASK_TEST(gather_under_a_deadline_keeps_the_results_that_came)
     }
     CHECK_INT(calls[0].result, ==, 10);
     CHECK_INT(calls[1].result, ==, -ECANCELED);
-    return 0;
 }

@@ -1,11 +1,10 @@
 /* What a program does wrong, and what it hears of it. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "loop/loop.h"
 
 #include <rota.h>
-#include <rota/test.h>
 
 #include <malloc.h>
 #include <pthread.h>
@@ -23,16 +22,13 @@ static void collect(void *arg, rota_log_level level, const char *message)
     strncat(reports, message, sizeof reports - strlen(reports) - 1);
 }
 
-/* A case that is a main task, with its reports collected. */
-#define TASK_TEST(name)                                                                         \
-    static int name(void *arg);                                                                 \
-    TEST(name)                                                                                  \
-    {                                                                                           \
-        rota_log_set(collect, NULL);                                                            \
-        CHECK_INT(rota_run_with(name, NULL, (&(rota_loop_options){.virtual_clock = true})), ==, \
-                  0);                                                                           \
-    }                                                                                           \
-    static int name(__attribute__((unused)) void *arg)
+static void run_collecting(rota_fn *fn, void *arg)
+{
+    rota_log_set(collect, NULL);
+    CHECK_OK(rota_test_run(fn, arg));
+}
+
+#define MISUSE_TEST(name_) TASK_TEST_BY(run_collecting, name_)
 
 static int sleep_a_second(void *arg)
 {
@@ -42,11 +38,11 @@ static int sleep_a_second(void *arg)
 
 /* ---- Loops */
 
-TASK_TEST(a_loop_is_not_freed_from_inside)
+MISUSE_TEST(a_loop_is_not_freed_from_inside)
 {
     rota_loop_free(rota_loop_current());
     CHECK(strstr(reports, "rota_loop_free was called inside the loop, and did nothing"));
-    return rota_sleep(ROTA_SECOND);
+    CHECK_OK(rota_sleep(ROTA_SECOND));
 }
 
 /* ---- fork */
@@ -104,7 +100,7 @@ TEST_WITH(rule_21_a_child_may_run_a_loop_of_its_own, .without_faults = true)
 
 /* ---- Handles */
 
-TASK_TEST(a_task_of_a_group_stays_the_groups)
+MISUSE_TEST(a_task_of_a_group_stays_the_groups)
 {
     ROTA_SCOPED(rota_group) group = {.keep = true};
     rota_group_spawn(&group, sleep_a_second, NULL);
@@ -114,7 +110,7 @@ TASK_TEST(a_task_of_a_group_stays_the_groups)
     CHECK_PTR(rota_task_free(task), ==, NULL);
     CHECK_PTR(rota_task_detach(task), ==, NULL);
     CHECK_INT(rota_task_result(task), ==, 0);
-    return rota_group_wait(&group);
+    CHECK_OK(rota_group_wait(&group));
 }
 
 static int forget_a_group(void *arg)
@@ -123,7 +119,7 @@ static int forget_a_group(void *arg)
     return rota_group_spawn(group, sleep_a_second, NULL);
 }
 
-TASK_TEST(a_group_that_nobody_waits_for_is_reported)
+MISUSE_TEST(a_group_that_nobody_waits_for_is_reported)
 {
     rota_group group = {.keep = false};
     rota_task *task;
@@ -132,7 +128,7 @@ TASK_TEST(a_group_that_nobody_waits_for_is_reported)
     CHECK(strstr(reports, "task 'forget_a_group' (spawned at "));
     CHECK(strstr(reports, "returned without leaving a scope"));
     memset(&group, 0xff, sizeof group);
-    return rota_sleep(2 * ROTA_SECOND);
+    CHECK_OK(rota_sleep(2 * ROTA_SECOND));
 }
 
 /* ---- Generators */
@@ -144,14 +140,13 @@ static int free_itself(rota_gen *gen, void *arg)
     return rota_gen_yield(gen, reports);
 }
 
-TASK_TEST(a_running_generator_is_not_freed)
+MISUSE_TEST(a_running_generator_is_not_freed)
 {
     ROTA_AUTO(rota_gen) gen = NULL;
     CHECK_INT(rota_gen_new(free_itself, NULL, &gen), ==, 0);
     void *item;
     CHECK_INT(rota_gen_next(gen, &item), ==, 1);
     CHECK(strstr(reports, "rota_gen_free was called while the generator runs, and did nothing"));
-    return 0;
 }
 
 /* ---- Futures */
@@ -237,7 +232,7 @@ static void *without_a_loop(void *arg)
     return NULL;
 }
 
-TASK_TEST(rule_20_other_threads_are_refused)
+MISUSE_TEST(rule_20_other_threads_are_refused)
 {
     struct shared s = {.loop = rota_loop_current(), .group.keep = true};
     rota_future_init(&s.future);
@@ -252,7 +247,7 @@ TASK_TEST(rule_20_other_threads_are_refused)
     CHECK(strstr(reports, "rota_join was called from another thread than its loop's"));
     CHECK_INT(rota_group_wait(&s.group), ==, 0);
     CHECK_INT(rota_future_set(&s.future, 0), ==, 0);
-    return rota_join(s.task);
+    CHECK_OK(rota_join(s.task));
 }
 
 struct io {
@@ -290,7 +285,7 @@ static void *touch_io_with_a_loop(void *arg)
     return NULL;
 }
 
-TASK_TEST(rule_20_streams_are_refused_to_other_threads)
+MISUSE_TEST(rule_20_streams_are_refused_to_other_threads)
 {
     struct io io = {0};
     CHECK_INT(rota_stream_pair(0, &io.one, &io.other), ==, 0);
@@ -305,7 +300,6 @@ TASK_TEST(rule_20_streams_are_refused_to_other_threads)
     rota_stream_free(io.other);
     rota_listener_free(io.listener);
     rota_gen_free(io.gen);
-    return 0;
 }
 
 /* ---- What outlives its loop */

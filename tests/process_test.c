@@ -2,8 +2,8 @@
  * through their pipes, so nothing here depends on time. */
 
 #include "base/alloc.h"
+#include "clean_run.h"
 #include "coro/coro.h"
-#include "harness.h"
 
 #include <rota.h>
 #include <rota/test.h>
@@ -37,30 +37,6 @@ static void keep_report(void *arg, rota_log_level level, const char *message)
 {
     size_t len = strlen(reports);
     snprintf(reports + len, sizeof reports - len, "%s\n", message);
-}
-
-/* Runs fn as the main task; afterwards everything has to be closed, freed and reaped. */
-static int run_clean(rota_fn *fn, void *arg, bool virtual_clock)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    rota_loop_options options = {.virtual_clock = virtual_clock};
-    rota_log_set(keep_report, NULL);
-    int result = rota_run_with(fn, arg, &options);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
-    CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
-    return result;
-}
-
-static void run(rota_fn *fn)
-{
-    CHECK_OK(run_clean(fn, NULL, false));
-}
-
-static void run_virtual(rota_fn *fn)
-{
-    CHECK_OK(run_clean(fn, NULL, true));
 }
 
 static rota_process *spawn(const char *const *argv, const rota_process_options *options)
@@ -121,7 +97,7 @@ static int first_answer(void *arg)
 
 TEST(snippets_of_the_header_work)
 {
-    run(sorted);
+    run(sorted, NULL);
     CHECK_INT(run_clean(first_answer, NULL, false), ==, 42);
 }
 
@@ -129,6 +105,7 @@ TEST(snippets_of_the_header_work)
 
 static int fail_to_start(void *arg)
 {
+    rota_log_set(keep_report, NULL);
     rota_process *p = NULL;
     rota_process_options nowhere = {.cwd = "/nonexistent"}, in_a_file = {.cwd = "/etc/passwd"};
     rota_process_options closed = {.out = 999};
@@ -155,10 +132,10 @@ static int fail_to_start(void *arg)
 
 TEST(spawn_says_why_a_program_cannot_be_run)
 {
-    run(fail_to_start);
+    run(fail_to_start, NULL);
 }
 
-static int too_long(void *arg)
+TASK_TEST(arguments_that_are_too_long_are_refused)
 {
     enum { SIZE = 8 * 1024 * 1024 };
     char *text = malloc(SIZE);
@@ -169,12 +146,6 @@ static int too_long(void *arg)
     int err = rota_process_spawn(ROTA_ARGV("true", text), NULL, &p);
     free(text);
     CHECK_INT(err, ==, -E2BIG);
-    return 0;
-}
-
-TEST(arguments_that_are_too_long_are_refused)
-{
-    run(too_long);
 }
 
 /* A file in a directory of its own, both to be removed by remove_program. */
@@ -196,7 +167,7 @@ static void remove_program(const char *directory, const char *path)
     rmdir(directory);
 }
 
-static int run_garbage(void *arg)
+TASK_TEST(file_that_is_no_program_is_refused)
 {
     char directory[100], path[120];
     rota_process *p = NULL;
@@ -204,16 +175,10 @@ static int run_garbage(void *arg)
     int err = rota_process_spawn((const char *[]){path, NULL}, NULL, &p);
     remove_program(directory, path);
     CHECK_INT(err, ==, -ENOEXEC);
-    return 0;
-}
-
-TEST(file_that_is_no_program_is_refused)
-{
-    run(run_garbage);
 }
 
 /* The kernel finds out that nothing can be mapped there when the old program is gone already. */
-static int run_unmappable(void *arg)
+TASK_TEST(child_that_dies_while_it_is_started_counts_as_started)
 {
     struct {
         Elf64_Ehdr header;
@@ -236,12 +201,6 @@ static int run_unmappable(void *arg)
     CHECK_OK(err);
     CHECK_INT(rota_process_wait(p, &status), >, 128);
     CHECK_INT(status.signal, !=, 0);
-    return 0;
-}
-
-TEST(child_that_dies_while_it_is_started_counts_as_started)
-{
-    run(run_unmappable);
 }
 
 static int search(void *arg)
@@ -272,10 +231,10 @@ static int search(void *arg)
 
 TEST(program_is_looked_up_in_the_path_of_the_child)
 {
-    run(search);
+    run(search, NULL);
 }
 
-static int change_environment(void *arg)
+TASK_TEST(environment_is_changed_or_replaced)
 {
     setenv("ROTA_KEPT", "1", 1);
     setenv("ROTA_GONE", "2", 1);
@@ -288,15 +247,9 @@ static int change_environment(void *arg)
     expect(ROTA_ARGV("env"), &changed, "ROTA_SET=4\nROTA_NEW=5=6\n");
     rota_process_options nothing = {.env_only = true};
     expect(ROTA_ARGV("env"), &nothing, "");
-    return 0;
 }
 
-TEST(environment_is_changed_or_replaced)
-{
-    run(change_environment);
-}
-
-static int change_to_a_long_path(void *arg)
+TASK_TEST(long_path_does_not_push_the_reason_out)
 {
     char path[4000] = "/nonexistent/";
     memset(path + strlen(path), 'x', sizeof path - strlen(path) - 1);
@@ -305,24 +258,12 @@ static int change_to_a_long_path(void *arg)
     const char *why = rota_process_error();
     CHECK(strstr(why, "cannot change to /nonexistent/xxx"));
     CHECK_PTR(strstr(why, "xxx: "), !=, NULL);
-    return 0;
 }
 
-TEST(long_path_does_not_push_the_reason_out)
-{
-    run(change_to_a_long_path);
-}
-
-static int change_cwd(void *arg)
+TASK_TEST(working_directory_is_set)
 {
     rota_process_options o = {.cwd = "/proc"};
     expect(ROTA_ARGV("pwd", "-P"), &o, "/proc\n");
-    return 0;
-}
-
-TEST(working_directory_is_set)
-{
-    run(change_cwd);
 }
 
 /* ---- Descriptors */
@@ -336,7 +277,7 @@ static void expect_in_file(int fd, const char *said)
     CHECK_STR(buf, said);
 }
 
-static int redirect(void *arg)
+TASK_TEST(standard_streams_go_where_they_are_sent)
 {
     FILE *file = tmpfile();
     CHECK(file);
@@ -359,10 +300,9 @@ static int redirect(void *arg)
     rota_process *p = NULL;
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &nonsense, &p), ==, -EINVAL);
     fclose(file);
-    return 0;
 }
 
-static int read_errors(void *arg)
+TASK_TEST(standard_error_is_read_by_itself)
 {
     rota_process_options o = {.err = ROTA_PROCESS_PIPE};
     ROTA_AUTO(rota_process) p = spawn(ROTA_SHELL("echo trouble >&2"), &o);
@@ -372,21 +312,10 @@ static int read_errors(void *arg)
     CHECK_INT(rota_stream_read_line(rota_process_err(p), &line), ==, 1);
     CHECK_STR(line.ptr, "trouble");
     CHECK_INT(rota_stream_read_line(rota_process_err(p), &line), ==, 0);
-    return 0;
-}
-
-TEST(standard_error_is_read_by_itself)
-{
-    run(read_errors);
-}
-
-TEST(standard_streams_go_where_they_are_sent)
-{
-    run(redirect);
 }
 
 /* Numbers that cross each other, and the child's own needs. */
-static int pass_descriptors(void *arg)
+TASK_TEST(descriptors_are_passed_under_the_numbers_that_are_asked_for)
 {
     int a[2], b[2];
     CHECK_OK(pipe(a));
@@ -410,12 +339,6 @@ static int pass_descriptors(void *arg)
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), &bad, &p), ==, -EINVAL);
     close(a[0]);
     close(b[0]);
-    return 0;
-}
-
-TEST(descriptors_are_passed_under_the_numbers_that_are_asked_for)
-{
-    run(pass_descriptors);
 }
 
 static int leak_nothing(void *arg)
@@ -437,7 +360,7 @@ static int leak_nothing(void *arg)
 
 TEST(no_other_descriptor_leaks_into_a_child)
 {
-    run(leak_nothing);
+    run(leak_nothing, NULL);
 }
 
 static int without_standard_streams(void *arg)
@@ -455,7 +378,7 @@ TEST(pipes_work_where_the_standard_streams_are_closed)
         kept[i] = fcntl(i, F_DUPFD_CLOEXEC, 10);
         close(i);
     }
-    run(without_standard_streams);
+    run(without_standard_streams, NULL);
     for (int i = 0; i < 3; i++)
         dup2(kept[i], i);
 }
@@ -466,7 +389,7 @@ static void do_nothing(int number)
 {
 }
 
-static int inherit_signals(void *arg)
+TASK_TEST(child_has_default_signals_but_for_those_that_are_ignored)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -480,12 +403,6 @@ static int inherit_signals(void *arg)
     CHECK_INT(pthread_sigmask(SIG_SETMASK, NULL, &now), ==, 0);
     CHECK_INT(sigismember(&now, SIGUSR1), ==, 1);
     CHECK_INT(sigismember(&now, SIGUSR2), ==, 0);
-    return 0;
-}
-
-TEST(child_has_default_signals_but_for_those_that_are_ignored)
-{
-    run(inherit_signals);
 }
 
 /* ---- Waiting */
@@ -512,7 +429,7 @@ static int all_ends(void *arg)
 
 TEST(wait_tells_how_a_process_ended_as_often_as_it_is_asked)
 {
-    run(all_ends);
+    run(all_ends, NULL);
 }
 
 static int wait_for_it(void *arg)
@@ -520,7 +437,7 @@ static int wait_for_it(void *arg)
     return rota_process_wait(arg, NULL);
 }
 
-static int wait_in_crowd(void *arg)
+TASK_TEST(several_tasks_may_wait_for_one_process)
 {
     enum { N = 5 };
     rota_task *tasks[N];
@@ -537,12 +454,6 @@ static int wait_in_crowd(void *arg)
         if (i != 1)
             CHECK_INT(rota_join(tasks[i]), ==, 4);
     }
-    return 0;
-}
-
-TEST(several_tasks_may_wait_for_one_process)
-{
-    run(wait_in_crowd);
 }
 
 static int free_under_waiters(void *arg)
@@ -559,10 +470,10 @@ static int free_under_waiters(void *arg)
 
 TEST(who_waits_for_a_process_that_is_freed_learns_how_it_ended)
 {
-    run(free_under_waiters);
+    run(free_under_waiters, NULL);
 }
 
-static int time_out(void *arg)
+VIRTUAL_TASK_TEST(waiting_that_is_interrupted_leaves_the_process_alone)
 {
     int err = 0;
     ROTA_AUTO(rota_process) p = spawn_ready("echo ready; read x; exit 5");
@@ -573,12 +484,6 @@ static int time_out(void *arg)
     CHECK(!rota_process_done(p));
     CHECK_OK(rota_stream_close(rota_process_in(p)));
     CHECK_INT(rota_process_wait(p, NULL), ==, 5);
-    return 0;
-}
-
-TEST(waiting_that_is_interrupted_leaves_the_process_alone)
-{
-    run_virtual(time_out);
 }
 
 static int hold_and_sleep(void *arg)
@@ -603,10 +508,10 @@ static int cancel_holder(void *arg)
 
 TEST(process_ends_with_the_block_of_a_cancelled_task)
 {
-    run(cancel_holder);
+    run(cancel_holder, NULL);
 }
 
-static int time_out_holder(void *arg)
+VIRTUAL_TASK_TEST(process_ends_with_the_block_that_a_deadline_ends)
 {
     pid_t pid = 0;
     int err = 0;
@@ -621,12 +526,6 @@ static int time_out_holder(void *arg)
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK_INT(kill(pid, 0), ==, -1);
-    return 0;
-}
-
-TEST(process_ends_with_the_block_that_a_deadline_ends)
-{
-    run_virtual(time_out_holder);
 }
 
 static int spawn_talk_and_wait(void *arg)
@@ -693,10 +592,10 @@ static int terminate_willing(void *arg)
 
 TEST(terminated_process_may_clean_up)
 {
-    run(terminate_willing);
+    run(terminate_willing, NULL);
 }
 
-static int terminate_stopped(void *arg)
+TASK_TEST(stopped_process_hears_that_it_is_to_end)
 {
     ROTA_AUTO(rota_process) p = spawn_ready("trap 'exit 7' TERM; echo ready; read x");
     CHECK_INT(rota_process_kill(p, SIGSTOP), ==, 0);
@@ -704,27 +603,15 @@ static int terminate_stopped(void *arg)
     CHECK_OK(waitid(P_PID, (id_t)rota_process_pid(p), &info, WSTOPPED | WNOWAIT));
     CHECK(!rota_process_done(p));
     CHECK_INT(rota_process_terminate(p, ROTA_MINUTE, NULL), ==, 7);
-    return 0;
 }
 
-TEST(stopped_process_hears_that_it_is_to_end)
-{
-    run(terminate_stopped);
-}
-
-static int terminate_stubborn(void *arg)
+VIRTUAL_TASK_TEST(process_that_does_not_end_in_its_grace_is_killed)
 {
     ROTA_AUTO(rota_process) p = spawn_ready("trap '' TERM; echo ready; read x");
     CHECK_INT(rota_process_terminate(p, ROTA_MINUTE, NULL), ==, 128 + SIGKILL);
-    return 0;
 }
 
-TEST(process_that_does_not_end_in_its_grace_is_killed)
-{
-    run_virtual(terminate_stubborn);
-}
-
-static int interrupt_terminate(void *arg)
+VIRTUAL_TASK_TEST(interrupted_grace_leaves_the_process_alone)
 {
     ROTA_AUTO(rota_process) p = spawn_ready("trap '' TERM; echo ready; read x; exit 8");
     int err = 0;
@@ -734,15 +621,9 @@ static int interrupt_terminate(void *arg)
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK_OK(rota_stream_close(rota_process_in(p)));
     CHECK_INT(rota_process_wait(p, NULL), ==, 8);
-    return 0;
 }
 
-TEST(interrupted_grace_leaves_the_process_alone)
-{
-    run_virtual(interrupt_terminate);
-}
-
-static int free_with_grace(void *arg)
+TASK_TEST(freed_process_has_the_grace_of_its_options)
 {
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
@@ -764,12 +645,6 @@ static int free_with_grace(void *arg)
     CHECK_INT(read(ends[0], said, sizeof said - 1), ==, 4);
     CHECK_STR(said, "bye\n");
     close(ends[0]);
-    return 0;
-}
-
-TEST(freed_process_has_the_grace_of_its_options)
-{
-    run(free_with_grace);
 }
 
 static int spawn_group(void *arg)
@@ -790,7 +665,7 @@ static int spawn_group(void *arg)
 
 TEST(signals_reach_the_whole_group_also_after_its_leader_has_ended)
 {
-    run(spawn_group);
+    run(spawn_group, NULL);
 }
 
 static int free_group(void *arg)
@@ -822,7 +697,7 @@ TEST(freeing_a_group_ends_all_of_it)
     CHECK_OK(run_clean(free_group, &session, false));
 }
 
-static int free_group_with_grace(void *arg)
+TASK_TEST(grace_of_a_group_ends_with_its_leader)
 {
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
@@ -846,15 +721,9 @@ static int free_group_with_grace(void *arg)
     CHECK_STR(said, "bye\n");
     CHECK_INT(read(ends[0], said, sizeof said), ==, 0);
     close(ends[0]);
-    return 0;
 }
 
-TEST(grace_of_a_group_ends_with_its_leader)
-{
-    run(free_group_with_grace);
-}
-
-static int look_at_session(void *arg)
+TASK_TEST(child_leads_a_group_or_session_if_it_is_to)
 {
     static const char script[] = "read pid name state parent group session rest </proc/self/stat; "
                                  "[ $$ = $group ] && echo -n g; [ $$ = $session ] && echo -n s; :";
@@ -864,18 +733,13 @@ static int look_at_session(void *arg)
     expect(ROTA_SHELL(script), &o, "gs");
     rota_process_options none = {0};
     expect(ROTA_SHELL(script), &none, "");
-    return 0;
-}
-
-TEST(child_leads_a_group_or_session_if_it_is_to)
-{
-    run(look_at_session);
 }
 
 /* ---- SIGCHLD belongs to the program */
 
 static int lose_status(void *arg)
 {
+    rota_log_set(keep_report, NULL);
     ROTA_AUTO(rota_process) p = spawn_ready("echo ready; read x");
     CHECK_OK(rota_stream_close(rota_process_in(p)));
     CHECK_INT(rota_process_wait(p, NULL), ==, -ECHILD);
@@ -894,7 +758,7 @@ static int lose_status(void *arg)
 TEST(program_that_ignores_sigchld_loses_the_status_only)
 {
     signal(SIGCHLD, SIG_IGN);
-    run(lose_status);
+    run(lose_status, NULL);
     struct sigaction now;
     sigaction(SIGCHLD, NULL, &now);
     CHECK(now.sa_handler == SIG_IGN);
@@ -913,13 +777,13 @@ TEST_WITH(program_that_reaps_every_child_loses_the_status_only, .without_faults 
     if (ROTA__TSAN)
         SKIP("ThreadSanitizer delivers signals late");
     signal(SIGCHLD, reap_all);
-    run(lose_status);
+    run(lose_status, NULL);
 }
 
 /* ---- Communicating */
 
 /* More than pipes hold, in both directions at once. */
-static int pump(void *arg)
+TASK_TEST(much_input_and_output_do_not_block_each_other, .without_faults = true)
 {
     enum { SIZE = 300 * 1000 };
     char *text = malloc(SIZE);
@@ -936,15 +800,9 @@ static int pump(void *arg)
         CHECK_INT(c.out.ptr[SIZE], ==, '\0');
     }
     free(text);
-    return 0;
 }
 
-TEST_WITH(much_input_and_output_do_not_block_each_other, .without_faults = true)
-{
-    run(pump);
-}
-
-static int talk_a_little(void *arg)
+TASK_TEST(run_feeds_collects_and_waits)
 {
     ROTA_SCOPED(rota_communication) c = {.input = {"one\n", 4}};
     CHECK_INT(rota_process_run(ROTA_SHELL("cat; echo two >&2; exit 3"), NULL, &c), ==, 3);
@@ -956,12 +814,6 @@ static int talk_a_little(void *arg)
     CHECK_INT(rota_process_run(ROTA_SHELL("exit 4"), NULL, NULL), ==, 4);
     /* Piped and heard by nobody. */
     CHECK_INT(rota_process_run(ROTA_SHELL("echo x"), &piped, NULL), ==, 0);
-    return 0;
-}
-
-TEST(run_feeds_collects_and_waits)
-{
-    run(talk_a_little);
 }
 
 static int feed_the_unwilling(void *arg)
@@ -979,10 +831,10 @@ static int feed_the_unwilling(void *arg)
 
 TEST(child_that_reads_no_input_is_no_error_of_communicate_but_of_a_write)
 {
-    run(feed_the_unwilling);
+    run(feed_the_unwilling, NULL);
 }
 
-static int exceed(void *arg)
+TASK_TEST(output_beyond_the_limit_is_an_error_that_keeps_what_came)
 {
     ROTA_SCOPED(rota_communication) c = {.limit = 10};
     CHECK_INT(rota_process_run(ROTA_ARGV("yes"), NULL, &c), ==, ROTA_ELIMIT);
@@ -998,15 +850,9 @@ static int exceed(void *arg)
     rota_str line;
     CHECK_INT(rota_stream_read_line(rota_process_out(p), &line), ==, 1);
     CHECK_STR(line.ptr, "abc");
-    return 0;
 }
 
-TEST(output_beyond_the_limit_is_an_error_that_keeps_what_came)
-{
-    run(exceed);
-}
-
-static int hold_the_pipe(void *arg)
+VIRTUAL_TASK_TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
 {
     ROTA_SCOPED(rota_communication) c = {.linger = ROTA_MINUTE};
     rota_process_options o = {.group = true};
@@ -1014,12 +860,6 @@ static int hold_the_pipe(void *arg)
               ROTA_EHELD);
     CHECK_STR(c.out.ptr, "said\n");
     CHECK_INT(c.status.code, ==, 3);
-    return 0;
-}
-
-TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
-{
-    run_virtual(hold_the_pipe);
 }
 
 static int speak_and_hold(void *arg)
@@ -1031,7 +871,7 @@ static int speak_and_hold(void *arg)
 }
 
 /* The child has ended, and this program holds its output. */
-static int measure_silence(void *arg)
+VIRTUAL_TASK_TEST(silence_counts_from_the_last_byte)
 {
     char path[50];
     rota_process *p = spawn_ready("echo ready; read x; exit 3");
@@ -1050,30 +890,18 @@ static int measure_silence(void *arg)
     CHECK_OK(rota_join(speaker));
     rota_process_free(p);
     close(held);
-    return 0;
 }
 
-TEST(silence_counts_from_the_last_byte)
-{
-    run_virtual(measure_silence);
-}
-
-static int run_once_more(void *arg)
+TASK_TEST(status_of_a_run_before_is_not_taken_for_that_of_the_next)
 {
     ROTA_SCOPED(rota_communication) c = ROTA_COMMUNICATION_INIT;
     CHECK_INT(rota_process_run(ROTA_ARGV("true"), NULL, &c), ==, 0);
     CHECK(c.status.known);
     CHECK_INT(rota_process_run(ROTA_ARGV("nosuchprogram"), NULL, &c), ==, -ENOENT);
     CHECK(!c.status.known);
-    return 0;
 }
 
-TEST(status_of_a_run_before_is_not_taken_for_that_of_the_next)
-{
-    run(run_once_more);
-}
-
-static int outlive_the_child(void *arg)
+TASK_TEST(output_of_a_grandchild_is_waited_for_where_that_is_wanted)
 {
     /* The grandchild goes on when the child has ended, and is waited for. */
     ROTA_SCOPED(rota_communication) c = {.linger = ROTA_NEVER};
@@ -1082,15 +910,9 @@ static int outlive_the_child(void *arg)
         NULL, &c);
     CHECK_INT(code, ==, 0);
     CHECK_STR(c.out.ptr, "late\n");
-    return 0;
 }
 
-TEST(output_of_a_grandchild_is_waited_for_where_that_is_wanted)
-{
-    run(outlive_the_child);
-}
-
-static int close_and_stay(void *arg)
+VIRTUAL_TASK_TEST(child_that_closes_its_pipes_is_waited_for_all_the_same)
 {
     ROTA_SCOPED(rota_communication) c = {.input = {"x", 1}};
     /* Both lines at once: time must not jump to the deadline while the child has not spoken yet. */
@@ -1108,15 +930,9 @@ static int close_and_stay(void *arg)
     CHECK_INT(rota_process_communicate(p, &c), ==, 128 + SIGKILL);
     CHECK_STR(rota_process_status_text(&c.status, text), "signal 9 (Killed)");
     CHECK_STR(c.out.ptr, "said\n");
-    return 0;
 }
 
-TEST(child_that_closes_its_pipes_is_waited_for_all_the_same)
-{
-    run_virtual(close_and_stay);
-}
-
-static int continue_talking(void *arg)
+VIRTUAL_TASK_TEST(interrupted_communication_goes_on_where_it_was, .without_faults = true)
 {
     enum { SIZE = 200 * 1000 };
     static char text[SIZE];
@@ -1141,12 +957,6 @@ static int continue_talking(void *arg)
     close(ends[1]);
     CHECK_INT(rota_process_communicate(p, &c), ==, 0);
     CHECK_STR(c.out.ptr, "a\n200000\n");
-    return 0;
-}
-
-TEST_WITH(interrupted_communication_goes_on_where_it_was, .without_faults = true)
-{
-    run_virtual(continue_talking);
 }
 
 /* ---- Many */
@@ -1181,7 +991,7 @@ TEST_WITH(a_thousand_children_at_once, .seconds = 60, .without_faults = true)
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < 2 * MANY + 100)
         SKIP("only %ld descriptors are allowed", (long)limit.rlim_cur);
-    run(spawn_many);
+    run(spawn_many, NULL);
 }
 
 static int spawn_until_refused(void *arg)
@@ -1199,7 +1009,7 @@ TEST_WITH(too_many_processes_are_an_error, .without_faults = true)
     if (getuid() == 0 && (setgroups(0, NULL) < 0 || setresuid(65534, 65534, 65534) < 0))
         SKIP("root cannot be limited, and another user not be taken on");
     CHECK_OK(setrlimit(RLIMIT_NPROC, &one));
-    run(spawn_until_refused);
+    run(spawn_until_refused, NULL);
     CHECK_OK(setrlimit(RLIMIT_NPROC, &before)); /* leak checkers start a thread */
 }
 
@@ -1271,20 +1081,20 @@ static int do_it_the_old_way(void *arg)
 TEST(unknown_calls_are_done_without)
 {
     refuse_new_calls(ENOSYS);
-    run(do_it_the_old_way);
+    run(do_it_the_old_way, NULL);
 }
 
 TEST(forbidden_calls_are_done_without)
 {
     refuse_new_calls(EPERM);
-    run(do_it_the_old_way);
+    run(do_it_the_old_way, NULL);
 }
 
 TEST(without_pidfds_the_program_may_reap_its_children_all_the_same)
 {
     refuse_new_calls(ENOSYS);
     signal(SIGCHLD, SIG_IGN);
-    run(lose_status);
+    run(lose_status, NULL);
 }
 
 /* ---- Misuse */
@@ -1298,7 +1108,7 @@ static void *use_from_here(void *arg)
     return NULL;
 }
 
-static int use_elsewhere(void *arg)
+TASK_TEST(other_threads_are_refused, .without_faults = true)
 {
     pthread_t thread;
     ROTA_AUTO(rota_process) p = spawn(ROTA_SHELL("read x; exit 2"), &piped);
@@ -1306,12 +1116,6 @@ static int use_elsewhere(void *arg)
     pthread_join(thread, NULL);
     CHECK_OK(rota_stream_close(rota_process_in(p)));
     CHECK_INT(rota_process_wait(p, NULL), ==, 2);
-    return 0;
-}
-
-TEST_WITH(other_threads_are_refused, .without_faults = true)
-{
-    run(use_elsewhere);
 }
 
 TEST(outside_a_task_nothing_is_spawned)
@@ -1321,15 +1125,9 @@ TEST(outside_a_task_nothing_is_spawned)
     CHECK_INT(rota_process_run(ROTA_ARGV("true"), NULL, NULL), ==, ROTA_ENOTASK);
 }
 
-static int spawn_cancelled(void *arg)
+TASK_TEST(cancelled_task_spawns_nothing)
 {
     rota_process *p = NULL;
     rota_task_cancel(rota_task_current());
     CHECK_INT(rota_process_spawn(ROTA_ARGV("true"), NULL, &p), ==, -ECANCELED);
-    return 0;
-}
-
-TEST(cancelled_task_spawns_nothing)
-{
-    run(spawn_cancelled);
 }

@@ -1,6 +1,6 @@
 /* Scopes: cancellation, deadlines, shields, and how they nest. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "loop/loop.h"
 #include "loop/timer.h"
@@ -12,19 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const rota_loop_options virtual_time = {.virtual_clock = true};
-
-#define RUN(fn, arg) rota_run_with(fn, arg, &virtual_time)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-/* A case that is the main task of a loop on the virtual clock. */
-#define TASK_TEST(name)                    \
-    static int name(void *arg);            \
-    TEST(name)                             \
-    {                                      \
-        CHECK_INT(RUN(name, NULL), ==, 0); \
-    }                                      \
-    static int name(__attribute__((unused)) void *arg)
 
 static void let_others_run(void)
 {
@@ -244,13 +232,13 @@ TEST_WITH(every_nesting_of_scopes_interrupts_as_the_innermost_shield_lets_it, .s
           .without_faults = true)
 {
     size_t depth = 4;
-    CHECK_INT(RUN(all_nestings, &depth), ==, 0);
+    run_virtual(all_nestings, &depth);
 }
 
 TEST(nested_scopes_are_left_cleanly_whatever_fails)
 {
     size_t depth = 2;
-    CHECK_INT(RUN(all_nestings, &depth), ==, 0);
+    run_virtual(all_nestings, &depth);
 }
 
 /* ---- Rule 7: each suspending call is a cancellation point, also when it need not wait. */
@@ -396,7 +384,7 @@ TEST(rule_7_each_suspending_call_sees_interrupts_though_it_need_not_wait)
 {
     for (size_t i = 0; i < COUNT(suspending); i++) {
         printf("call %zu\n", i);
-        CHECK_INT(RUN(calls_in_scopes, (void *)(uintptr_t)&suspending[i]), ==, 0);
+        run_virtual(calls_in_scopes, (void *)(uintptr_t)&suspending[i]);
     }
 }
 
@@ -435,7 +423,7 @@ static int cancel_group_later(void *arg)
     return 0;
 }
 
-TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
+VIRTUAL_TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
 {
     int result = 0;
     rota_time begin = rota_now();
@@ -445,12 +433,11 @@ TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
     CHECK_INT(rota_group_wait(&group), ==, 0);
     CHECK_INT(result, ==, -ECANCELED);
     CHECK_INT(rota_now() - begin, ==, ROTA_SECOND);
-    return 0;
 }
 
 /* ---- Rule 9: deadlines */
 
-TASK_TEST(timeout_ends_only_its_own_scope_and_says_so)
+VIRTUAL_TASK_TEST(timeout_ends_only_its_own_scope_and_says_so)
 {
     rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&outer, 5 * ROTA_SECOND);
@@ -462,10 +449,9 @@ TASK_TEST(timeout_ends_only_its_own_scope_and_says_so)
     CHECK_INT(rota_timeout_end(&outer), ==, 0);
     CHECK_INT(rota_timeout_end(&outer), ==, 0);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
-    return 0;
 }
 
-TASK_TEST(earliest_of_nested_deadlines_counts)
+VIRTUAL_TASK_TEST(earliest_of_nested_deadlines_counts)
 {
     rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&outer, ROTA_SECOND);
@@ -475,19 +461,17 @@ TASK_TEST(earliest_of_nested_deadlines_counts)
     CHECK_INT(rota_timeout_end(&inner), ==, 0);
     CHECK_INT(rota_yield(), ==, -ETIMEDOUT);
     CHECK_INT(rota_timeout_end(&outer), ==, -ETIMEDOUT);
-    return 0;
 }
 
-TASK_TEST(deadline_comes_before_a_sleep_that_ends_at_the_same_time)
+VIRTUAL_TASK_TEST(deadline_comes_before_a_sleep_that_ends_at_the_same_time)
 {
     ROTA_TIMEOUT (ROTA_SECOND) {
         CHECK_INT(rota_sleep(ROTA_SECOND), ==, -ETIMEDOUT);
     }
     CHECK_INT(rota_sleep(0), ==, 0);
-    return 0;
 }
 
-TASK_TEST(deadline_can_be_a_point_in_time)
+VIRTUAL_TASK_TEST(deadline_can_be_a_point_in_time)
 {
     rota_timeout t = ROTA_TIMEOUT_INIT;
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
@@ -495,10 +479,9 @@ TASK_TEST(deadline_can_be_a_point_in_time)
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     CHECK_INT(rota_timeout_end(&t), ==, -ETIMEDOUT);
-    return 0;
 }
 
-TASK_TEST(deadline_in_the_past_has_passed_at_the_first_wait)
+VIRTUAL_TASK_TEST(deadline_in_the_past_has_passed_at_the_first_wait)
 {
     static const rota_time durations[] = {0, -1, -ROTA_MINUTE, INT64_MIN};
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
@@ -510,10 +493,9 @@ TASK_TEST(deadline_in_the_past_has_passed_at_the_first_wait)
         CHECK_INT(err, ==, -ETIMEDOUT);
     }
     CHECK_INT(rota_now(), ==, ROTA_SECOND);
-    return 0;
 }
 
-TASK_TEST(never_is_no_deadline)
+VIRTUAL_TASK_TEST(never_is_no_deadline)
 {
     rota_timeout t = ROTA_TIMEOUT_INIT;
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
@@ -523,10 +505,9 @@ TASK_TEST(never_is_no_deadline)
     ROTA_TIMEOUT (ROTA_NEVER - 1) {
         CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
     }
-    return 0;
 }
 
-TASK_TEST(deadline_can_be_moved_until_it_has_passed)
+VIRTUAL_TASK_TEST(deadline_can_be_moved_until_it_has_passed)
 {
     rota_timeout t = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&t, 10 * ROTA_SECOND);
@@ -545,7 +526,6 @@ TASK_TEST(deadline_can_be_moved_until_it_has_passed)
     CHECK_INT(rota_timeout_end(&t), ==, -ETIMEDOUT);
     rota_timeout_reset(&t, ROTA_SECOND); /* closed */
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
-    return 0;
 }
 
 struct watched {
@@ -561,7 +541,7 @@ static int sleep_under_deadline(void *arg)
     return rota_timeout_end(&w->timeout);
 }
 
-TASK_TEST(another_task_may_move_the_deadline)
+VIRTUAL_TASK_TEST(another_task_may_move_the_deadline)
 {
     struct watched w = {.timeout = ROTA_TIMEOUT_INIT};
     rota_task *task;
@@ -571,7 +551,6 @@ TASK_TEST(another_task_may_move_the_deadline)
     CHECK_INT(rota_join(task), ==, -ETIMEDOUT);
     CHECK_INT(w.slept, ==, -ETIMEDOUT);
     CHECK_INT(rota_now(), ==, 7 * ROTA_SECOND + ROTA_SECOND / 2);
-    return 0;
 }
 
 static int leave_by_return(void)
@@ -587,7 +566,7 @@ static int leave_by_return(void)
     return 0;
 }
 
-TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
+VIRTUAL_TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
 {
     rota_task *here = rota_task_current();
     CHECK_INT(leave_by_return(), ==, 5);
@@ -610,7 +589,6 @@ TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
 out:
     CHECK_PTR(here->scopes.next, ==, &here->own.node);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
-    return 0;
 }
 
 /* ---- Rule 8: cancelling a task in each of its states */
@@ -630,7 +608,7 @@ static int nap(void *arg)
     return n->second;
 }
 
-TASK_TEST(rule_8_task_that_has_not_begun_runs_and_sees_its_cancellation)
+VIRTUAL_TASK_TEST(rule_8_task_that_has_not_begun_runs_and_sees_its_cancellation)
 {
     struct nap n = {ROTA_SECOND};
     rota_task *task;
@@ -640,10 +618,9 @@ TASK_TEST(rule_8_task_that_has_not_begun_runs_and_sees_its_cancellation)
     CHECK(n.begun);
     CHECK_INT(n.first, ==, -ECANCELED);
     CHECK_INT(n.second, ==, -ECANCELED);
-    return 0;
 }
 
-TASK_TEST(rule_8_cancellation_of_a_parked_task_comes_back)
+VIRTUAL_TASK_TEST(rule_8_cancellation_of_a_parked_task_comes_back)
 {
     struct nap n = {ROTA_SECOND};
     rota_task *task;
@@ -655,10 +632,9 @@ TASK_TEST(rule_8_cancellation_of_a_parked_task_comes_back)
     CHECK_INT(n.first, ==, -ECANCELED);
     CHECK_INT(n.second, ==, -ECANCELED);
     CHECK_INT(rota_now(), ==, 0);
-    return 0;
 }
 
-TASK_TEST(rule_8_ready_task_returns_what_it_was_woken_with_and_then_the_cancellation)
+VIRTUAL_TASK_TEST(rule_8_ready_task_returns_what_it_was_woken_with_and_then_the_cancellation)
 {
     struct nap n = {0};
     rota_task *task;
@@ -669,7 +645,6 @@ TASK_TEST(rule_8_ready_task_returns_what_it_was_woken_with_and_then_the_cancella
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK_INT(n.first, ==, 0);
     CHECK_INT(n.second, ==, -ECANCELED);
-    return 0;
 }
 
 static int cancel_oneself(void *arg)
@@ -679,12 +654,11 @@ static int cancel_oneself(void *arg)
     return rota_sleep(ROTA_SECOND);
 }
 
-TASK_TEST(rule_8_running_task_may_cancel_itself)
+VIRTUAL_TASK_TEST(rule_8_running_task_may_cancel_itself)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(cancel_oneself, NULL, &task));
     CHECK_INT(rota_join(task), ==, -ECANCELED);
-    return 0;
 }
 
 static int five(void *arg)
@@ -692,7 +666,7 @@ static int five(void *arg)
     return 5;
 }
 
-TASK_TEST(rule_8_task_that_has_ended_is_left_alone)
+VIRTUAL_TASK_TEST(rule_8_task_that_has_ended_is_left_alone)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(five, NULL, &task));
@@ -700,12 +674,11 @@ TASK_TEST(rule_8_task_that_has_ended_is_left_alone)
     CHECK(rota_task_done(task));
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, 5);
-    return 0;
 }
 
 /* ---- Rule 13: shields */
 
-TASK_TEST(rule_13_shield_may_have_a_deadline_of_its_own)
+VIRTUAL_TASK_TEST(rule_13_shield_may_have_a_deadline_of_its_own)
 {
     rota_task_cancel(rota_task_current());
     rota_timeout t = ROTA_TIMEOUT_INIT;
@@ -719,7 +692,6 @@ TASK_TEST(rule_13_shield_may_have_a_deadline_of_its_own)
     }
     CHECK_INT(rota_yield(), ==, -ECANCELED);
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
-    return 0;
 }
 
 static int shielded_nap(void *arg)
@@ -735,7 +707,7 @@ static int shielded_nap(void *arg)
     return rota_yield();
 }
 
-TASK_TEST(rule_13_what_arrives_during_a_shield_is_seen_after_it)
+VIRTUAL_TASK_TEST(rule_13_what_arrives_during_a_shield_is_seen_after_it)
 {
     struct nap n = {5 * ROTA_SECOND};
     rota_task *task;
@@ -752,7 +724,6 @@ TASK_TEST(rule_13_what_arrives_during_a_shield_is_seen_after_it)
     CHECK_INT(rota_join(task), ==, 0);
     CHECK_INT(n.first, ==, 0);
     CHECK_INT(n.second, ==, -ETIMEDOUT);
-    return 0;
 }
 
 /* ---- Rule 10: a result, a deadline and a cancellation in one turn, in each order */
@@ -838,7 +809,7 @@ static void check_order(const char *order, int (*wait)(struct party *p))
     rota_stream_free(p.far);
 }
 
-TASK_TEST(rule_10_what_arrives_first_in_a_turn_decides_and_nothing_is_lost)
+VIRTUAL_TASK_TEST(rule_10_what_arrives_first_in_a_turn_decides_and_nothing_is_lost)
 {
     static const char *const orders[] = {"R",  "C",   "T",   "RC",  "CR",  "RT",  "TR", "CT",
                                          "TC", "RCT", "RTC", "CRT", "CTR", "TRC", "TCR"};
@@ -849,7 +820,6 @@ TASK_TEST(rule_10_what_arrives_first_in_a_turn_decides_and_nothing_is_lost)
             printf("wait %zu, order %s\n", w, orders[i]);
             check_order(orders[i], waits[w]);
         }
-    return 0;
 }
 
 static int read_socket(void *arg)
@@ -911,7 +881,7 @@ static int await_by_hand(void *arg)
     return (int)rota__op_await(arg, &by_hand);
 }
 
-TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_lost)
+VIRTUAL_TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_lost)
 {
     rota_loop *loop = rota_loop_current();
     const struct rota__backend *real = loop->backend;
@@ -931,7 +901,6 @@ TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_lost)
     int result = rota_join(task);
     loop->backend = real;
     CHECK_INT(result, ==, -ECANCELED);
-    return 0;
 }
 
 /* ---- Where scopes are not used as they should */
@@ -961,7 +930,7 @@ static int forget_scopes(void *arg)
     return 0;
 }
 
-TASK_TEST(scopes_that_a_task_leaves_open_are_closed_at_its_end)
+VIRTUAL_TASK_TEST(scopes_that_a_task_leaves_open_are_closed_at_its_end)
 {
     union scope scopes[3] = {{ROTA_TIMEOUT_INIT}, {ROTA_TIMEOUT_INIT}, {ROTA_TIMEOUT_INIT}};
     rota_task *task;
@@ -971,10 +940,9 @@ TASK_TEST(scopes_that_a_task_leaves_open_are_closed_at_its_end)
     CHECK_INT(rota_timeout_end(&scopes[0].timeout), ==, 0);
     rota_shield_end(&scopes[1].shield);
     CHECK_INT(rota_timeout_end(&scopes[2].timeout), ==, 0);
-    return 0;
 }
 
-TASK_TEST(timeouts_may_be_closed_in_any_order)
+VIRTUAL_TASK_TEST(timeouts_may_be_closed_in_any_order)
 {
     rota_timeout outer = ROTA_TIMEOUT_INIT, inner = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&outer, ROTA_SECOND);
@@ -985,5 +953,4 @@ TASK_TEST(timeouts_may_be_closed_in_any_order)
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     CHECK_INT(rota_timeout_end(&inner), ==, -ETIMEDOUT);
-    return 0;
 }

@@ -1,8 +1,8 @@
 /* Signals. They are sent by the test itself, so it is known when they have come. */
 
 #include "base/alloc.h"
+#include "clean_run.h"
 #include "coro/coro.h"
-#include "harness.h"
 
 #include <rota.h>
 
@@ -16,22 +16,6 @@
 #include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
-
-static int run_clean(rota_fn *fn, void *arg, bool virtual_clock)
-{
-    int fds = test_open_fds();
-    long live = rota__alloc_live();
-    rota_loop_options options = {.virtual_clock = virtual_clock};
-    int result = rota_run_with(fn, arg, &options);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(rota__alloc_live(), ==, live);
-    return result;
-}
-
-static void run(rota_fn *fn)
-{
-    CHECK_OK(run_clean(fn, NULL, false));
-}
 
 static void *handler_of(int number)
 {
@@ -76,7 +60,7 @@ static int reload_on_hangup(void *arg)
     return err;
 }
 
-static int hang_up_thrice(void *arg)
+TASK_TEST(snippet_of_the_header_works, .without_faults = true)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(reload_on_hangup, NULL, &task));
@@ -88,17 +72,11 @@ static int hang_up_thrice(void *arg)
     CHECK_INT(reloads, ==, 3);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, -ECANCELED);
-    return 0;
-}
-
-TEST_WITH(snippet_of_the_header_works, .without_faults = true)
-{
-    run(hang_up_thrice);
 }
 
 /* ---- Waiting */
 
-static int wait_for_one(void *arg)
+TASK_TEST(one_of_several_signals_is_waited_for, .without_faults = true)
 {
     static const int numbers[] = {SIGUSR1, SIGUSR2};
     static const int *const second = &numbers[1];
@@ -106,12 +84,6 @@ static int wait_for_one(void *arg)
     CHECK_INT(rota_signal_wait(numbers, 2), ==, SIGUSR2);
     CHECK_PTR(handler_of(SIGUSR1), ==, SIG_DFL);
     CHECK_PTR(handler_of(SIGUSR2), ==, SIG_DFL);
-    return 0;
-}
-
-TEST_WITH(one_of_several_signals_is_waited_for, .without_faults = true)
-{
-    run(wait_for_one);
 }
 
 static int listen_and_time_out(void *arg)
@@ -158,7 +130,7 @@ static int ignore_and_raise_before_waiting(void *arg)
 
 TEST(signals_that_come_before_the_wait_are_kept)
 {
-    run(ignore_and_raise_before_waiting);
+    run(ignore_and_raise_before_waiting, NULL);
 }
 
 static int next_of(void *arg)
@@ -166,7 +138,7 @@ static int next_of(void *arg)
     return rota_signals_next(arg);
 }
 
-static int wake_and_cancel(void *arg)
+TASK_TEST(cancelled_wait_loses_no_signal)
 {
     ROTA_SCOPED(rota_signals) s = ROTA_SIGNALS_INIT;
     rota_task *task;
@@ -185,12 +157,6 @@ static int wake_and_cancel(void *arg)
     rota_signals_fini(&s);
     CHECK_INT(rota_join(task), ==, ROTA_ECLOSED);
     CHECK_INT(rota_signals_next(&s), ==, -EINVAL);
-    return 0;
-}
-
-TEST(cancelled_wait_loses_no_signal)
-{
-    run(wake_and_cancel);
 }
 
 /* ---- Storms */
@@ -217,7 +183,7 @@ static int count_turns(void *arg)
     return err;
 }
 
-static int weather_the_storm(void *arg)
+TASK_TEST(storm_of_signals_starves_nobody_and_its_last_one_is_heard, .without_faults = true)
 {
     ROTA_SCOPED(rota_signals) s = ROTA_SIGNALS_INIT;
     pthread_t thread;
@@ -238,12 +204,6 @@ static int weather_the_storm(void *arg)
     pthread_join(thread, NULL);
     rota_task_cancel(other);
     CHECK_INT(rota_join(other), ==, -ECANCELED);
-    return 0;
-}
-
-TEST_WITH(storm_of_signals_starves_nobody_and_its_last_one_is_heard, .without_faults = true)
-{
-    run(weather_the_storm);
 }
 
 /* ---- A storm from another process on loops in several threads */
@@ -396,7 +356,7 @@ static int two_listeners(void *arg)
 
 TEST(each_listener_of_a_loop_gets_the_signal)
 {
-    run(two_listeners);
+    run(two_listeners, NULL);
     CHECK_PTR(handler_of(SIGUSR1), ==, SIG_DFL);
 }
 
@@ -500,7 +460,7 @@ TEST(signals_do_again_what_they_did_before)
 {
     signal(SIGUSR1, count_call);
     signal(SIGUSR2, SIG_IGN);
-    run(borrow_handlers);
+    run(borrow_handlers, NULL);
     CHECK_PTR(handler_of(SIGUSR1), ==, count_call);
     CHECK_PTR(handler_of(SIGUSR2), ==, SIG_IGN);
     CHECK_PTR(handler_of(SIGALRM), ==, count_call);
@@ -519,7 +479,7 @@ static int leave_listening(void *arg)
 
 TEST_WITH(loop_that_ends_listens_no_more, .without_faults = true)
 {
-    run(leave_listening);
+    run(leave_listening, NULL);
     CHECK_PTR(handler_of(SIGUSR1), ==, SIG_DFL);
 }
 
@@ -574,7 +534,7 @@ TEST_WITH(child_of_a_fork_has_no_listeners, .without_faults = true)
 {
     if (ROTA__TSAN)
         SKIP("ThreadSanitizer withholds signals from the child of a fork");
-    run(fork_while_listening);
+    run(fork_while_listening, NULL);
 }
 
 /* ---- rota_run and SIGINT */
@@ -651,7 +611,7 @@ static int stop_itself(void *arg)
 
 TEST(whatever_fails_a_stop_block_is_left_clean)
 {
-    run(stop_itself);
+    run(stop_itself, NULL);
 }
 
 static int stop_twice(void *arg)
@@ -705,7 +665,7 @@ static int ask(void *arg)
     return 0;
 }
 
-static int serve_until_stopped(void *arg)
+TASK_TEST(server_that_is_stopped_answers_what_it_has_begun, .without_faults = true)
 {
     ROTA_AUTO(rota_listener) listener = NULL;
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &listener));
@@ -720,12 +680,6 @@ static int serve_until_stopped(void *arg)
     CHECK_INT(err, ==, -ECANCELED);
     CHECK_INT(answered, ==, 1);
     CHECK_OK(rota_join(client));
-    return 0;
-}
-
-TEST_WITH(server_that_is_stopped_answers_what_it_has_begun, .without_faults = true)
-{
-    run(serve_until_stopped);
 }
 
 /* ---- Misuse */
@@ -757,7 +711,7 @@ static int misuse(void *arg)
 
 TEST_WITH(misuse_is_refused, .without_faults = true)
 {
-    run(misuse);
+    run(misuse, NULL);
     rota_signals s = ROTA_SIGNALS_INIT;
     rota_stop stop;
     CHECK_INT(rota_signals_add(&s, SIGUSR1), ==, ROTA_ENOTASK);

@@ -1,6 +1,6 @@
 /* Mutex, event, condition, semaphore, barrier, queue, select. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "base/alloc.h"
 #include "base/fault.h"
@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const rota_loop_options virtual_time = {.virtual_clock = true};
-
-#define RUN(fn, arg) rota_run_with(fn, arg, &virtual_time)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MANY 10000
 
@@ -107,14 +104,14 @@ static int two_deposits(void *arg)
 TEST(mutex_keeps_a_change_whole_across_a_suspension)
 {
     struct account account = {.balance = 0};
-    CHECK_INT(RUN(two_deposits, &account), ==, 0);
+    run_virtual(two_deposits, &account);
     CHECK_INT(account.balance, ==, 2);
 }
 
 TEST(workers_take_every_job_and_end_when_the_queue_is_closed)
 {
     struct shop shop = {.sum = 0};
-    CHECK_INT(RUN(produce, &shop), ==, 0);
+    run_virtual(produce, &shop);
     CHECK_INT(shop.sum, ==, 5050);
 }
 
@@ -239,7 +236,7 @@ static int all_races(void *arg)
 
 static void run_races(struct primitive primitive)
 {
-    CHECK_INT(RUN(all_races, &primitive), ==, 0);
+    run_virtual(all_races, &primitive);
 }
 
 static void lock_mutex(struct arena *a)
@@ -420,7 +417,7 @@ TEST(join_of_a_queue_ends_once_between_task_done_timeout_and_cancel)
 
 /* ---- Every call that suspends is a cancellation point, also when it need not wait: rule 7. */
 
-static int in_a_cancelled_task(void *arg)
+VIRTUAL_TASK_TEST(calls_in_a_cancelled_task_return_at_once_and_take_nothing)
 {
     struct arena a = {.semaphore = ROTA_SEMAPHORE_INIT(1)};
     rota_barrier barrier = ROTA_BARRIER_INIT(1);
@@ -447,12 +444,6 @@ static int in_a_cancelled_task(void *arg)
     CHECK_INT(rota_semaphore_value(&a.semaphore), ==, 1);
     CHECK_INT(rota_queue_len(a.queue), ==, 1);
     rota_queue_free(a.queue);
-    return 0;
-}
-
-TEST(calls_in_a_cancelled_task_return_at_once_and_take_nothing)
-{
-    CHECK_INT(RUN(in_a_cancelled_task, NULL), ==, 0);
 }
 
 TEST(calls_that_suspend_are_refused_outside_a_task)
@@ -540,7 +531,7 @@ static int use_then_let_meddle(void *arg)
 TEST(objects_in_use_by_a_loop_are_refused_to_other_threads)
 {
     rota_log_set(keep_report, NULL);
-    CHECK_INT(RUN(use_then_let_meddle, NULL), ==, 0);
+    run_virtual(use_then_let_meddle, NULL);
     CHECK(strstr(report, "rota_event_set was called from another thread"));
     CHECK(strstr(report, "rota_barrier_break was called from another thread"));
 }
@@ -564,8 +555,8 @@ static int use_static_objects(void *arg)
 
 TEST(static_objects_serve_one_loop_of_a_thread_after_the_other)
 {
-    CHECK_INT(RUN(use_static_objects, NULL), ==, 1);
-    CHECK_INT(RUN(use_static_objects, NULL), ==, 1);
+    CHECK_INT(rota_test_run(use_static_objects, NULL), ==, 1);
+    CHECK_INT(rota_test_run(use_static_objects, NULL), ==, 1);
 }
 
 /* ---- Mutex */
@@ -608,7 +599,7 @@ static int mutex_order(void *arg)
 
 TEST(mutex_goes_to_tasks_in_the_order_in_which_they_came)
 {
-    CHECK_INT(RUN(mutex_order, NULL), ==, 0);
+    run_virtual(mutex_order, NULL);
     CHECK_STR(history, "!acd");
 }
 
@@ -639,7 +630,7 @@ static int barge(void *arg)
 
 TEST(mutex_cannot_be_snatched_from_the_task_it_was_handed_to)
 {
-    CHECK_INT(RUN(barge, NULL), ==, 0);
+    run_virtual(barge, NULL);
     CHECK_STR(history, "wm");
 }
 
@@ -666,7 +657,7 @@ static int misuse_mutex(void *arg)
 
 TEST(mutex_knows_its_owner)
 {
-    CHECK_INT(RUN(misuse_mutex, NULL), ==, 0);
+    run_virtual(misuse_mutex, NULL);
 }
 
 static int leave_in_each_way(void *arg)
@@ -695,7 +686,7 @@ out:
 
 TEST(lock_block_unlocks_however_it_is_left_and_is_skipped_on_failure)
 {
-    CHECK_INT(RUN(leave_in_each_way, NULL), ==, 0);
+    run_virtual(leave_in_each_way, NULL);
     CHECK_STR(history, "");
 }
 
@@ -768,7 +759,7 @@ static struct crowd crowd;
 
 TEST_WITH(ten_thousand_tasks_have_the_mutex_one_at_a_time, .seconds = 60)
 {
-    CHECK_INT(RUN(crowd_at_mutex, &crowd), ==, 0);
+    run_virtual(crowd_at_mutex, &crowd);
     CHECK_INT(crowd.done, ==, MANY);
     CHECK_INT(crowd.most, ==, 1);
 }
@@ -776,7 +767,7 @@ TEST_WITH(ten_thousand_tasks_have_the_mutex_one_at_a_time, .seconds = 60)
 TEST_WITH(ten_thousand_tasks_share_seven_permits, .seconds = 60)
 {
     crowd.semaphore = (rota_semaphore)ROTA_SEMAPHORE_INIT(7);
-    CHECK_INT(RUN(crowd_at_semaphore, &crowd), ==, 0);
+    run_virtual(crowd_at_semaphore, &crowd);
     CHECK_INT(crowd.done, ==, MANY);
     CHECK_INT(crowd.most, ==, 7);
     CHECK_INT(rota_semaphore_value(&crowd.semaphore), ==, 7);
@@ -806,12 +797,12 @@ static int crowd_at_event(void *arg)
 
 TEST_WITH(set_releases_ten_thousand_tasks_even_if_cleared_before_they_run, .seconds = 60)
 {
-    CHECK_INT(RUN(crowd_at_event, &crowd), ==, 0);
+    run_virtual(crowd_at_event, &crowd);
     CHECK_INT(crowd.done, ==, MANY);
     CHECK(!rota_event_is_set(&crowd.event));
 }
 
-static int event_stays_set(void *arg)
+VIRTUAL_TASK_TEST(event_stays_set_until_it_is_cleared)
 {
     rota_event event = ROTA_EVENT_INIT;
     CHECK(!rota_event_is_set(&event));
@@ -824,12 +815,6 @@ static int event_stays_set(void *arg)
         err = rota_event_wait(&event);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
-    return 0;
-}
-
-TEST(event_stays_set_until_it_is_cleared)
-{
-    CHECK_INT(RUN(event_stays_set, NULL), ==, 0);
 }
 
 static void set_in_callback(rota_handle *handle, void *arg)
@@ -850,7 +835,7 @@ static int wait_for_callback(void *arg)
 
 TEST(callback_of_the_loop_may_set_an_event)
 {
-    CHECK_INT(RUN(wait_for_callback, NULL), ==, 0);
+    run_virtual(wait_for_callback, NULL);
 }
 
 /* ---- Condition */
@@ -886,7 +871,7 @@ static int crowd_at_cond(void *arg)
 
 TEST_WITH(notify_all_lets_ten_thousand_tasks_have_the_mutex_in_turn, .seconds = 60)
 {
-    CHECK_INT(RUN(crowd_at_cond, &crowd), ==, 0);
+    run_virtual(crowd_at_cond, &crowd);
     CHECK_INT(crowd.sum, ==, MANY);
 }
 
@@ -908,7 +893,7 @@ static int listen_once(void *arg)
     return err;
 }
 
-static int notify_two_of_four(void *arg)
+VIRTUAL_TASK_TEST(notify_skips_a_waiter_that_was_cancelled_before)
 {
     struct arena a = {.item = 0};
     struct listener l[] = {{&a, 'a'}, {&a, 'b'}, {&a, 'c'}, {&a, 'd'}};
@@ -925,12 +910,6 @@ static int notify_two_of_four(void *arg)
         rota_join(tasks[i]);
     CHECK_STR(history, "!acd");
     CHECK_INT(rota_cond_notify(&a.cond, 1), ==, 0);
-    return 0;
-}
-
-TEST(notify_skips_a_waiter_that_was_cancelled_before)
-{
-    CHECK_INT(RUN(notify_two_of_four, NULL), ==, 0);
 }
 
 static int cancel_while_the_mutex_is_held(void *arg)
@@ -955,13 +934,13 @@ static int cancel_while_the_mutex_is_held(void *arg)
 
 TEST(cancelled_condition_returns_only_with_its_mutex)
 {
-    CHECK_INT(RUN(cancel_while_the_mutex_is_held, NULL), ==, 0);
+    run_virtual(cancel_while_the_mutex_is_held, NULL);
     CHECK_STR(history, "!");
 }
 
 /* ---- Semaphore */
 
-static int semaphore_counts(void *arg)
+VIRTUAL_TASK_TEST(semaphore_counts_permits)
 {
     rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(2);
     CHECK_INT(rota_semaphore_acquire(&semaphore), ==, 0);
@@ -976,12 +955,6 @@ static int semaphore_counts(void *arg)
     for (int i = 0; i < 3; i++)
         CHECK_INT(rota_semaphore_release(&semaphore), ==, 0);
     CHECK_INT(rota_semaphore_value(&semaphore), ==, 3);
-    return 0;
-}
-
-TEST(semaphore_counts_permits)
-{
-    CHECK_INT(RUN(semaphore_counts, NULL), ==, 0);
 }
 
 struct taker {
@@ -1016,7 +989,7 @@ static int permits_in_order(void *arg)
 
 TEST(permits_go_to_tasks_in_order_and_not_to_newcomers)
 {
-    CHECK_INT(RUN(permits_in_order, NULL), ==, 0);
+    run_virtual(permits_in_order, NULL);
     CHECK_STR(history, "a!c");
 }
 
@@ -1046,7 +1019,7 @@ static int crowd_at_barrier(void *arg)
 TEST_WITH(barrier_holds_ten_thousand_tasks_and_gives_each_a_place, .seconds = 60)
 {
     crowd.barrier = (rota_barrier)ROTA_BARRIER_INIT(MANY);
-    CHECK_INT(RUN(crowd_at_barrier, &crowd), ==, 0);
+    run_virtual(crowd_at_barrier, &crowd);
     for (int i = 0; i < MANY; i++)
         CHECK_INT(crowd.places[i], ==, 2);
 }
@@ -1063,7 +1036,7 @@ static int arrive(void *arg)
     return 0;
 }
 
-static int barrier_loses_one(void *arg)
+VIRTUAL_TASK_TEST(barrier_waits_for_another_in_place_of_a_cancelled_task)
 {
     rota_barrier barrier = ROTA_BARRIER_INIT(3);
     struct arrival a[] = {{&barrier, 9}, {&barrier, 9}, {&barrier, 9}};
@@ -1085,15 +1058,9 @@ static int barrier_loses_one(void *arg)
     CHECK_INT(a[1].result, ==, 0);
     CHECK_INT(a[2].result, ==, 1);
     CHECK_INT(rota_barrier_waiting(&barrier), ==, 0);
-    return 0;
 }
 
-TEST(barrier_waits_for_another_in_place_of_a_cancelled_task)
-{
-    CHECK_INT(RUN(barrier_loses_one, NULL), ==, 0);
-}
-
-static int barrier_breaks(void *arg)
+VIRTUAL_TASK_TEST(broken_barrier_sends_everybody_away_until_it_is_reset)
 {
     rota_barrier barrier = ROTA_BARRIER_INIT(2);
     struct arrival a = {&barrier, 9};
@@ -1111,17 +1078,11 @@ static int barrier_breaks(void *arg)
     CHECK_INT(rota_barrier_wait(&barrier), ==, 1);
     CHECK_INT(rota_join(task), ==, 0);
     CHECK_INT(a.result, ==, 0);
-    return 0;
-}
-
-TEST(broken_barrier_sends_everybody_away_until_it_is_reset)
-{
-    CHECK_INT(RUN(barrier_breaks, NULL), ==, 0);
 }
 
 /* ---- Queue */
 
-static int queue_wraps(void *arg)
+VIRTUAL_TASK_TEST(queue_returns_items_of_any_size_in_order)
 {
     static const size_t sizes[] = {0, 1, 3, 4, 8, 16, 24, 100};
     unsigned char in[100], out[100];
@@ -1148,12 +1109,6 @@ static int queue_wraps(void *arg)
             CHECK_INT(rota_queue_get(q, out), ==, 0);
         CHECK_INT(rota_queue_try_get(q, out), ==, -EAGAIN);
     }
-    return 0;
-}
-
-TEST(queue_returns_items_of_any_size_in_order)
-{
-    CHECK_INT(RUN(queue_wraps, NULL), ==, 0);
 }
 
 struct pipe_job {
@@ -1189,33 +1144,21 @@ static int pipe_through(size_t capacity, int n, uint64_t *ret_resumes)
     return rota_join(task);
 }
 
-static int pipe_all_capacities(void *arg)
+VIRTUAL_TASK_TEST(queue_passes_items_in_order_whatever_its_capacity)
 {
     static const size_t capacities[] = {0, 1, 2, 7, 64, 1000};
     uint64_t resumes;
     for (size_t i = 0; i < COUNT(capacities); i++)
         CHECK_INT(pipe_through(capacities[i], 500, &resumes), ==, 0);
-    return 0;
 }
 
-TEST(queue_passes_items_in_order_whatever_its_capacity)
-{
-    CHECK_INT(RUN(pipe_all_capacities, NULL), ==, 0);
-}
-
-static int pipe_counting_switches(void *arg)
+VIRTUAL_TASK_TEST(queue_switches_tasks_twice_a_filling_not_at_each_item)
 {
     uint64_t resumes;
     CHECK_INT(pipe_through(64, 6400, &resumes), ==, 0);
     CHECK_INT(resumes, <=, 2 * 6400 / 64 + 4);
     CHECK_INT(pipe_through(0, 6400, &resumes), ==, 0);
     CHECK_INT(resumes, <=, 6400 + 4);
-    return 0;
-}
-
-TEST(queue_switches_tasks_twice_a_filling_not_at_each_item)
-{
-    CHECK_INT(RUN(pipe_counting_switches, NULL), ==, 0);
 }
 
 static int rendezvous_put(void *arg)
@@ -1226,7 +1169,7 @@ static int rendezvous_put(void *arg)
     return err;
 }
 
-static int rendezvous(void *arg)
+VIRTUAL_TASK_TEST(put_without_capacity_waits_for_its_get)
 {
     ROTA_AUTO(rota_queue) q = NULL;
     int item;
@@ -1243,12 +1186,6 @@ static int rendezvous(void *arg)
     CHECK_STR(history, "");
     CHECK_INT(rota_join(task), ==, 0);
     CHECK_STR(history, "p");
-    return 0;
-}
-
-TEST(put_without_capacity_waits_for_its_get)
-{
-    CHECK_INT(RUN(rendezvous, NULL), ==, 0);
 }
 
 static int put_tokens(void *arg)
@@ -1259,7 +1196,7 @@ static int put_tokens(void *arg)
     return err;
 }
 
-static int pass_tokens(void *arg)
+VIRTUAL_TASK_TEST(items_without_a_size_need_no_address)
 {
     for (size_t capacity = 0; capacity < 3; capacity++) {
         ROTA_AUTO(rota_queue) q = NULL;
@@ -1274,12 +1211,6 @@ static int pass_tokens(void *arg)
         CHECK_INT(rota_queue_len(q), ==, 0);
         CHECK_INT(rota_join(task), ==, 0);
     }
-    return 0;
-}
-
-TEST(items_without_a_size_need_no_address)
-{
-    CHECK_INT(RUN(pass_tokens, NULL), ==, 0);
 }
 
 struct putter {
@@ -1294,7 +1225,7 @@ static int put_one(void *arg)
     return 0;
 }
 
-static int putters_in_line(void *arg)
+VIRTUAL_TASK_TEST(putters_move_up_in_order_and_a_cancelled_one_puts_nothing)
 {
     ROTA_AUTO(rota_queue) q = NULL;
     CHECK_OK(rota_queue_new(1, sizeof(int), &q));
@@ -1318,12 +1249,6 @@ static int putters_in_line(void *arg)
     CHECK_INT(p[0].result, ==, 0);
     CHECK_INT(p[1].result, ==, -ECANCELED);
     CHECK_INT(p[2].result, ==, 0);
-    return 0;
-}
-
-TEST(putters_move_up_in_order_and_a_cancelled_one_puts_nothing)
-{
-    CHECK_INT(RUN(putters_in_line, NULL), ==, 0);
 }
 
 struct getter {
@@ -1338,7 +1263,7 @@ static int get_one(void *arg)
     return 0;
 }
 
-static int getters_in_line(void *arg)
+VIRTUAL_TASK_TEST(getters_are_served_in_order_and_a_cancelled_one_takes_nothing)
 {
     ROTA_AUTO(rota_queue) q = NULL;
     CHECK_OK(rota_queue_new(4, sizeof(int), &q));
@@ -1357,15 +1282,9 @@ static int getters_in_line(void *arg)
     CHECK_INT(g[0].item, ==, 1);
     CHECK_INT(g[1].result, ==, -ECANCELED);
     CHECK_INT(g[2].item, ==, 2);
-    return 0;
 }
 
-TEST(getters_are_served_in_order_and_a_cancelled_one_takes_nothing)
-{
-    CHECK_INT(RUN(getters_in_line, NULL), ==, 0);
-}
-
-static int close_with_waiters(void *arg)
+VIRTUAL_TASK_TEST(closed_queue_refuses_puts_and_is_drained_by_gets)
 {
     rota_queue *full, *empty;
     int item;
@@ -1395,12 +1314,6 @@ static int close_with_waiters(void *arg)
     CHECK_PTR(rota_queue_free(full), ==, NULL);
     CHECK_PTR(rota_queue_free(empty), ==, NULL);
     CHECK_PTR(rota_queue_free(NULL), ==, NULL);
-    return 0;
-}
-
-TEST(closed_queue_refuses_puts_and_is_drained_by_gets)
-{
-    CHECK_INT(RUN(close_with_waiters, NULL), ==, 0);
 }
 
 struct joiner {
@@ -1416,7 +1329,7 @@ static int join_queue(void *arg)
     return 0;
 }
 
-static int free_with_waiters(void *arg)
+VIRTUAL_TASK_TEST(freeing_a_queue_sends_everybody_away)
 {
     rota_queue *q;
     CHECK_OK(rota_queue_new(0, sizeof(int), &q));
@@ -1437,12 +1350,6 @@ static int free_with_waiters(void *arg)
         rota_join(tasks[i]);
     CHECK_INT(g.result, ==, ROTA_ECLOSED);
     CHECK_INT(j.result, ==, ROTA_ECLOSED);
-    return 0;
-}
-
-TEST(freeing_a_queue_sends_everybody_away)
-{
-    CHECK_INT(RUN(free_with_waiters, NULL), ==, 0);
 }
 
 static int join_after_work(void *arg)
@@ -1469,7 +1376,7 @@ static int join_after_work(void *arg)
 
 TEST(join_waits_until_the_work_is_finished_not_only_fetched)
 {
-    CHECK_INT(RUN(join_after_work, NULL), ==, 0);
+    run_virtual(join_after_work, NULL);
     CHECK_STR(history, "j");
 }
 
@@ -1498,10 +1405,10 @@ static int crowd_at_queue(void *arg)
 
 TEST_WITH(ten_thousand_producers_are_served_in_order, .seconds = 60)
 {
-    CHECK_INT(RUN(crowd_at_queue, &crowd), ==, 0);
+    run_virtual(crowd_at_queue, &crowd);
 }
 
-static int break_out_of_foreach(void *arg)
+VIRTUAL_TASK_TEST(foreach_over_a_queue_ends_with_break_and_with_cancellation)
 {
     ROTA_AUTO(rota_queue) q = NULL;
     CHECK_OK(rota_queue_new(4, sizeof(int), &q));
@@ -1517,17 +1424,11 @@ static int break_out_of_foreach(void *arg)
     ROTA_FOREACH (int *, item, rota_queue_iter(q, &slot), &err)
         FAIL("took %d", *item);
     CHECK_INT(err, ==, -ECANCELED);
-    return 0;
-}
-
-TEST(foreach_over_a_queue_ends_with_break_and_with_cancellation)
-{
-    CHECK_INT(RUN(break_out_of_foreach, NULL), ==, 0);
 }
 
 /* ---- Select */
 
-static int select_prefers_nobody(void *arg)
+VIRTUAL_TASK_TEST(select_takes_each_of_several_ready_queues_as_often)
 {
     rota_queue *q[3];
     int got[3], counts[3] = {0};
@@ -1548,15 +1449,9 @@ static int select_prefers_nobody(void *arg)
         CHECK_INT(counts[i], >, 800);
         rota_queue_free(q[i]);
     }
-    return 0;
 }
 
-TEST(select_takes_each_of_several_ready_queues_as_often)
-{
-    CHECK_INT(RUN(select_prefers_nobody, NULL), ==, 0);
-}
-
-static int select_edges(void *arg)
+VIRTUAL_TASK_TEST(select_knows_ready_closed_and_left_out_queues)
 {
     ROTA_AUTO(rota_queue) in = NULL;
     ROTA_AUTO(rota_queue) out = NULL;
@@ -1585,12 +1480,6 @@ static int select_edges(void *arg)
     index = 99;
     CHECK_INT(rota_select(cases, 3, &index), ==, ROTA_ECLOSED);
     CHECK_INT(index, ==, 0);
-    return 0;
-}
-
-TEST(select_knows_ready_closed_and_left_out_queues)
-{
-    CHECK_INT(RUN(select_edges, NULL), ==, 0);
 }
 
 struct chooser {
@@ -1627,7 +1516,7 @@ static void chooser_end(struct chooser *c, rota_task *task, int result, size_t i
     rota_queue_free(c->out);
 }
 
-static int select_waits(void *arg)
+VIRTUAL_TASK_TEST(select_that_waits_does_exactly_one_case)
 {
     rota_task *task;
     int item;
@@ -1658,15 +1547,9 @@ static int select_waits(void *arg)
     CHECK_INT(rota_yield(), ==, 0);
     rota_task_cancel(task);
     chooser_end(&c, task, -ECANCELED, 99);
-    return 0;
 }
 
-TEST(select_that_waits_does_exactly_one_case)
-{
-    CHECK_INT(RUN(select_waits, NULL), ==, 0);
-}
-
-static int select_both_ends(void *arg)
+VIRTUAL_TASK_TEST(select_does_not_meet_itself_but_another_select)
 {
     ROTA_AUTO(rota_queue) q = NULL;
     CHECK_OK(rota_queue_new(0, sizeof(int), &q));
@@ -1681,15 +1564,9 @@ static int select_both_ends(void *arg)
     CHECK_INT(rota_join(tasks[1]), ==, 0);
     CHECK_INT(a.index + b.index, ==, 1);
     CHECK_INT(a.index == 0 ? a.got : b.got, ==, a.index == 0 ? 2 : 1);
-    return 0;
 }
 
-TEST(select_does_not_meet_itself_but_another_select)
-{
-    CHECK_INT(RUN(select_both_ends, NULL), ==, 0);
-}
-
-static int merge(void *arg)
+VIRTUAL_TASK_TEST(select_merges_queues_until_all_are_closed)
 {
     rota_queue *q[2];
     struct pipe_job jobs[2];
@@ -1718,12 +1595,6 @@ static int merge(void *arg)
     CHECK_INT(rota_group_wait(&group), ==, 0);
     rota_queue_free(q[0]);
     rota_queue_free(q[1]);
-    return 0;
-}
-
-TEST(select_merges_queues_until_all_are_closed)
-{
-    CHECK_INT(RUN(merge, NULL), ==, 0);
 }
 
 /* ---- Memory: rule 17, and allocations that fail */
@@ -1777,7 +1648,7 @@ static int wait_counting_allocations(void *arg)
 
 TEST_WITH(waiting_and_waking_allocate_nothing, .without_faults = true)
 {
-    CHECK_INT(RUN(wait_counting_allocations, NULL), ==, 0);
+    run_virtual(wait_counting_allocations, NULL);
 }
 
 TEST_WITH(queue_that_cannot_be_allocated_leaves_no_trace, .without_faults = true)
@@ -1831,7 +1702,7 @@ static int starve(void *arg)
 TEST(deadlock_report_says_who_waits_for_which_mutex)
 {
     rota_log_set(keep_report, NULL);
-    CHECK_INT(RUN(starve, NULL), ==, -EDEADLK);
+    CHECK_INT(rota_test_run(starve, NULL), ==, -EDEADLK);
     printf("%s\n", report);
     const char *plato = strstr(report, "plato"), *kant = strstr(report, "kant");
     CHECK(plato && kant);
@@ -1858,7 +1729,7 @@ static int wait_for_the_dead(void *arg)
 TEST(deadlock_report_does_not_name_a_holder_that_has_ended)
 {
     rota_log_set(keep_report, NULL);
-    CHECK_INT(RUN(wait_for_the_dead, NULL), ==, -EDEADLK);
+    CHECK_INT(rota_test_run(wait_for_the_dead, NULL), ==, -EDEADLK);
     CHECK(strstr(report, "waits for mutex"));
     CHECK(!strstr(report, "which"));
 }
@@ -1876,7 +1747,7 @@ static int wait_for_ever(void *arg)
 TEST(deadlock_report_names_the_queue_that_is_never_filled)
 {
     rota_log_set(keep_report, NULL);
-    CHECK_INT(RUN(wait_for_ever, NULL), ==, -EDEADLK);
+    CHECK_INT(rota_test_run(wait_for_ever, NULL), ==, -EDEADLK);
     CHECK(strstr(report, "wait_for_ever"));
     CHECK(strstr(report, "queue get"));
 }

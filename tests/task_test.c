@@ -1,11 +1,9 @@
 /* Tasks: spawning, joining, cancelling, names, deferred calls, locals. */
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include "base/alloc.h"
 #include "task/task.h"
-
-#include <rota/test.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,25 +56,10 @@ static void keep_report(void *arg, rota_log_level level, const char *message)
     snprintf(reports.last, sizeof reports.last, "%s", message);
 }
 
-static void check_run(rota_fn *main, int expected)
+__attribute__((constructor)) static void keep_reports(void)
 {
-    long live = rota_test_allocations();
-    int fds = test_open_fds();
     rota_log_set(keep_report, NULL);
-    int result = rota_test_run_at(main, NULL, ROTA_SITE("main"));
-    CHECK_INT(rota_test_allocations(), ==, live);
-    CHECK_INT(test_open_fds(), ==, fds);
-    CHECK_INT(result, ==, expected);
 }
-
-/* A case whose body is the main task. */
-#define TASK_TEST(name)                \
-    static int name##_main(void *arg); \
-    TEST(name)                         \
-    {                                  \
-        check_run(name##_main, 0);     \
-    }                                  \
-    static int name##_main(void *arg)
 
 /* ---- Running */
 
@@ -94,16 +77,10 @@ TEST_BOTH(run_returns_what_main_returns)
     CHECK_PTR(rota_loop_current(), ==, NULL);
 }
 
-static int run_in_task(void *arg)
+VIRTUAL_TASK_TEST(run_inside_a_task_is_refused)
 {
     int value = 1;
     CHECK_INT(rota_run(return_argument, &value), ==, -EBUSY);
-    return 0;
-}
-
-TEST(run_inside_a_task_is_refused)
-{
-    check_run(run_in_task, 0);
 }
 
 static int cleaned;
@@ -130,7 +107,7 @@ static int leave_ten_tasks(void *arg)
 /* rule 3, rule 4 */
 TEST(run_cancels_what_is_left_and_waits_for_it)
 {
-    check_run(leave_ten_tasks, 0);
+    run_virtual(leave_ten_tasks, NULL);
     CHECK_INT(cleaned, ==, 10);
     CHECK_INT(reports.count, ==, 0);
 }
@@ -150,7 +127,7 @@ static int leave_a_spawner(void *arg)
 
 TEST(task_spawned_while_the_loop_ends_starts_cancelled)
 {
-    check_run(leave_a_spawner, 0);
+    run_virtual(leave_a_spawner, NULL);
     CHECK_INT(cleaned, ==, 1);
 }
 
@@ -160,7 +137,7 @@ static int never_asked(void *arg)
     return rota_yield();
 }
 
-TASK_TEST(spawned_task_first_runs_in_the_next_turn)
+VIRTUAL_TASK_TEST(spawned_task_first_runs_in_the_next_turn)
 {
     CHECK_OK(rota_spawn(note_and_end, letter('b'), NULL));
     CHECK_OK(rota_spawn(note_and_end, letter('c'), NULL));
@@ -168,7 +145,6 @@ TASK_TEST(spawned_task_first_runs_in_the_next_turn)
     CHECK_INT(rota_yield(), ==, 0);
     note('d');
     CHECK_STR(noted, "abcd");
-    return 0;
 }
 
 static int three_steps(void *arg)
@@ -181,7 +157,7 @@ static int three_steps(void *arg)
 }
 
 /* rule 2 */
-TASK_TEST(yielding_tasks_take_turns)
+VIRTUAL_TASK_TEST(yielding_tasks_take_turns)
 {
     rota_task *a, *b, *c;
     CHECK_OK(rota_spawn(three_steps, letter('a'), &a));
@@ -191,7 +167,6 @@ TASK_TEST(yielding_tasks_take_turns)
     CHECK_INT(rota_join(b), ==, 0);
     CHECK_INT(rota_join(c), ==, 0);
     CHECK_STR(noted, "abcabcabc");
-    return 0;
 }
 
 /* rule 5, rule 7 */
@@ -222,7 +197,7 @@ TEST(suspending_calls_outside_a_task_say_so)
     CHECK_STR(noted, "x");
 }
 
-TASK_TEST(hundred_thousand_tasks_run)
+VIRTUAL_TASK_TEST(hundred_thousand_tasks_run)
 {
     enum { N = 100000 };
     static rota_task *tasks[N];
@@ -237,12 +212,11 @@ TASK_TEST(hundred_thousand_tasks_run)
     }
     for (int i = 0; i < n; i++)
         CHECK_INT(rota_join(tasks[i]), ==, i);
-    return 0;
 }
 
 /* ---- Joining */
 
-TASK_TEST(joins_in_any_order_give_each_result)
+VIRTUAL_TASK_TEST(joins_in_any_order_give_each_result)
 {
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                      {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
@@ -258,13 +232,11 @@ TASK_TEST(joins_in_any_order_give_each_result)
                 CHECK_INT(rota_join(t[orders[i][k]]), ==, value[orders[i][k]]);
         }
     }
-    return 0;
 }
 
-TASK_TEST(task_cannot_join_itself)
+VIRTUAL_TASK_TEST(task_cannot_join_itself)
 {
     CHECK_INT(rota_join(rota_task_current()), ==, -EDEADLK);
-    return 0;
 }
 
 static int join_argument(void *arg)
@@ -272,7 +244,7 @@ static int join_argument(void *arg)
     return rota_join(arg);
 }
 
-TASK_TEST(second_joiner_is_refused)
+VIRTUAL_TASK_TEST(second_joiner_is_refused)
 {
     rota_task *target, *joiner;
     CHECK_OK(rota_spawn(sleep_a_second, NULL, &target));
@@ -280,10 +252,9 @@ TASK_TEST(second_joiner_is_refused)
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_INT(rota_join(target), ==, -EBUSY);
     CHECK_INT(rota_join(joiner), ==, 0);
-    return 0;
 }
 
-TASK_TEST(cancelled_joiner_cancels_and_waits_for_the_end)
+VIRTUAL_TASK_TEST(cancelled_joiner_cancels_and_waits_for_the_end)
 {
     rota_task *target, *joiner;
     CHECK_OK(rota_spawn(clean_up_slowly, NULL, &target));
@@ -294,7 +265,6 @@ TASK_TEST(cancelled_joiner_cancels_and_waits_for_the_end)
     CHECK_INT(rota_join(joiner), ==, -ECANCELED);
     CHECK_INT(cleaned, ==, 1);
     CHECK_INT(rota_now(), ==, 2 * ROTA_SECOND);
-    return 0;
 }
 
 static int succeed_although_cancelled(void *arg)
@@ -303,7 +273,7 @@ static int succeed_although_cancelled(void *arg)
     return 42;
 }
 
-TASK_TEST(cancelled_joiner_still_gets_a_success)
+VIRTUAL_TASK_TEST(cancelled_joiner_still_gets_a_success)
 {
     rota_task *target, *joiner;
     CHECK_OK(rota_spawn(succeed_although_cancelled, NULL, &target));
@@ -311,10 +281,9 @@ TASK_TEST(cancelled_joiner_still_gets_a_success)
     CHECK_INT(rota_yield(), ==, 0);
     rota_task_cancel(joiner);
     CHECK_INT(rota_join(joiner), ==, 42);
-    return 0;
 }
 
-TASK_TEST(join_that_times_out_cancels_the_task)
+VIRTUAL_TASK_TEST(join_that_times_out_cancels_the_task)
 {
     rota_task *target;
     int err = 0;
@@ -324,10 +293,9 @@ TASK_TEST(join_that_times_out_cancels_the_task)
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK_INT(cleaned, ==, 1);
-    return 0;
 }
 
-TASK_TEST(freed_handle_cancels_the_task_and_waits)
+VIRTUAL_TASK_TEST(freed_handle_cancels_the_task_and_waits)
 {
     {
         ROTA_AUTO(rota_task) task = NULL;
@@ -337,7 +305,6 @@ TASK_TEST(freed_handle_cancels_the_task_and_waits)
     CHECK_INT(cleaned, ==, 1);
     CHECK_PTR(rota_task_free(NULL), ==, NULL);
     CHECK_PTR(rota_task_detach(NULL), ==, NULL);
-    return 0;
 }
 
 static int note_when_cancelled(void *arg)
@@ -347,7 +314,7 @@ static int note_when_cancelled(void *arg)
     return err;
 }
 
-TASK_TEST(two_handles_of_one_declaration_are_released_last_first)
+VIRTUAL_TASK_TEST(two_handles_of_one_declaration_are_released_last_first)
 {
     {
         ROTA_AUTO(rota_task) a = NULL, b = NULL;
@@ -356,7 +323,6 @@ TASK_TEST(two_handles_of_one_declaration_are_released_last_first)
         CHECK_INT(rota_yield(), ==, 0);
     }
     CHECK_STR(noted, "ba");
-    return 0;
 }
 
 static int finish_later(void *arg)
@@ -367,17 +333,16 @@ static int finish_later(void *arg)
 }
 
 /* rule 4 */
-TASK_TEST(detached_task_goes_on)
+VIRTUAL_TASK_TEST(detached_task_goes_on)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(finish_later, NULL, &task));
     CHECK_PTR(rota_task_detach(task), ==, NULL);
     CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
     CHECK_STR(noted, "z");
-    return 0;
 }
 
-TASK_TEST(handle_of_an_ended_task_can_be_detached_or_freed)
+VIRTUAL_TASK_TEST(handle_of_an_ended_task_can_be_detached_or_freed)
 {
     rota_task *a, *b;
     CHECK_OK(rota_spawn(note_and_end, letter('a'), &a));
@@ -386,7 +351,6 @@ TASK_TEST(handle_of_an_ended_task_can_be_detached_or_freed)
     CHECK(rota_task_done(a) && rota_task_done(b));
     rota_task_detach(a);
     rota_task_free(b);
-    return 0;
 }
 
 /* ---- Cancelling */
@@ -399,7 +363,7 @@ static int report_start(void *arg)
     return err;
 }
 
-TASK_TEST(task_cancelled_before_it_began_learns_at_its_first_call)
+VIRTUAL_TASK_TEST(task_cancelled_before_it_began_learns_at_its_first_call)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(report_start, NULL, &task));
@@ -407,7 +371,6 @@ TASK_TEST(task_cancelled_before_it_began_learns_at_its_first_call)
     CHECK_STR(noted, "");
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK_STR(noted, "sc");
-    return 0;
 }
 
 static int cancel_self(void *arg)
@@ -417,28 +380,26 @@ static int cancel_self(void *arg)
     return rota_sleep(ROTA_MINUTE);
 }
 
-TASK_TEST(task_may_cancel_itself)
+VIRTUAL_TASK_TEST(task_may_cancel_itself)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(cancel_self, NULL, &task));
     CHECK_INT(rota_join(task), ==, -ECANCELED);
-    return 0;
 }
 
-TASK_TEST(cancelling_an_ended_task_changes_nothing)
+VIRTUAL_TASK_TEST(cancelling_an_ended_task_changes_nothing)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(note_and_end, letter('a'), &task));
     CHECK_INT(rota_yield(), ==, 0);
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, 'a');
-    return 0;
 }
 
 /* ---- Failures that nobody reads */
 
 /* rule 6 */
-TASK_TEST(failure_that_nobody_reads_is_reported)
+VIRTUAL_TASK_TEST(failure_that_nobody_reads_is_reported)
 {
     CHECK_OK(rota_spawn(fail_with_eio, NULL, NULL));
     int line = __LINE__ - 1;
@@ -449,10 +410,9 @@ TASK_TEST(failure_that_nobody_reads_is_reported)
              __FILE__, line, strerror(EIO));
     CHECK_STR(reports.last, expected);
     CHECK_INT(reports.count, ==, 1);
-    return 0;
 }
 
-TASK_TEST(detached_and_freed_failures_are_reported_too)
+VIRTUAL_TASK_TEST(detached_and_freed_failures_are_reported_too)
 {
     rota_task *a, *b, *c;
     CHECK_OK(rota_spawn(fail_with_eio, NULL, &a));
@@ -465,10 +425,9 @@ TASK_TEST(detached_and_freed_failures_are_reported_too)
     CHECK_INT(reports.count, ==, 2);
     rota_task_free(c);
     CHECK_INT(reports.count, ==, 3);
-    return 0;
 }
 
-TASK_TEST(failure_that_was_read_is_not_reported)
+VIRTUAL_TASK_TEST(failure_that_was_read_is_not_reported)
 {
     rota_task *a, *b, *c;
     CHECK_OK(rota_spawn(fail_with_eio, NULL, &a));
@@ -480,7 +439,6 @@ TASK_TEST(failure_that_was_read_is_not_reported)
     CHECK_INT(rota_yield(), ==, 0);
     rota_task_free(c); /* its cancellation is no failure */
     CHECK_INT(reports.count, ==, 0);
-    return 0;
 }
 
 /* ---- Copies of arguments */
@@ -499,7 +457,7 @@ static int check_copy(void *arg)
     return 0;
 }
 
-TASK_TEST(argument_is_copied_onto_the_stack)
+VIRTUAL_TASK_TEST(argument_is_copied_onto_the_stack)
 {
     rota_task *task;
     struct large l;
@@ -516,12 +474,11 @@ TASK_TEST(argument_is_copied_onto_the_stack)
         bytes[0] = 'x';
         CHECK_INT(rota_join(task), ==, 'q');
     }
-    return 0;
 }
 
 /* ---- Names and lists */
 
-TASK_TEST(tasks_have_the_names_of_their_functions_until_renamed)
+VIRTUAL_TASK_TEST(tasks_have_the_names_of_their_functions_until_renamed)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(sleep_a_second, NULL, &task));
@@ -535,7 +492,6 @@ TASK_TEST(tasks_have_the_names_of_their_functions_until_renamed)
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_STR(rota_task_waits_for(task), "sleep");
     rota_task_free(task);
-    return 0;
 }
 
 static void list_name(rota_task *task, void *arg)
@@ -549,7 +505,7 @@ static void cancel_others(rota_task *task, void *arg)
         rota_task_cancel(task);
 }
 
-TASK_TEST(each_visits_tasks_oldest_first_and_may_cancel_them)
+VIRTUAL_TASK_TEST(each_visits_tasks_oldest_first_and_may_cancel_them)
 {
     char names[200] = "";
     rota_task *a, *b;
@@ -564,7 +520,6 @@ TASK_TEST(each_visits_tasks_oldest_first_and_may_cancel_them)
     names[0] = 0;
     rota_task_each(rota_loop_current(), list_name, names);
     CHECK_STR(names, "main ");
-    return 0;
 }
 
 static int wait_for_future(void *arg)
@@ -572,7 +527,7 @@ static int wait_for_future(void *arg)
     return rota_future_wait(arg);
 }
 
-TASK_TEST(dump_has_a_line_for_each_task)
+VIRTUAL_TASK_TEST(dump_has_a_line_for_each_task)
 {
     rota_task *a, *b, *c;
     rota_future f;
@@ -597,7 +552,6 @@ TASK_TEST(dump_has_a_line_for_each_task)
     rota_task_free(a);
     rota_task_free(b);
     rota_task_free(c);
-    return 0;
 }
 
 /* ---- Deferred calls */
@@ -626,7 +580,7 @@ static int defer_three(void *arg)
 }
 
 /* rule 13 */
-TASK_TEST(deferred_calls_run_last_first_and_are_shielded)
+VIRTUAL_TASK_TEST(deferred_calls_run_last_first_and_are_shielded)
 {
     rota_task *task;
     CHECK_OK(rota_spawn(defer_three, NULL, &task));
@@ -634,7 +588,6 @@ TASK_TEST(deferred_calls_run_last_first_and_are_shielded)
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK_STR(noted, "b3dl1");
-    return 0;
 }
 
 /* ---- Locals */
@@ -658,7 +611,7 @@ static int check_depth(void *arg)
     return 0;
 }
 
-TASK_TEST(locals_are_inherited_at_spawn_and_private_afterwards)
+VIRTUAL_TASK_TEST(locals_are_inherited_at_spawn_and_private_afterwards)
 {
     rota_task *a, *b, *c;
     CHECK_STR(rota_local_get(&user), "nobody");
@@ -672,7 +625,6 @@ TASK_TEST(locals_are_inherited_at_spawn_and_private_afterwards)
     CHECK_INT(rota_join(b), ==, 0);
     CHECK_INT(rota_join(c), ==, 0);
     CHECK_STR(rota_local_get(&user), "second");
-    return 0;
 }
 
 TEST(locals_outside_tasks_have_their_initial_value)
