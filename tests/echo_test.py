@@ -2,6 +2,8 @@
 """The example echo server as its users run it: on one loop, in threads, in processes; stopped by signals.
 
 usage: echo_test.py ECHO [WORD...]     cases whose names contain one of the words
+
+See native.py.
 """
 
 import contextlib
@@ -9,37 +11,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
 
-SCALE = int(os.environ.get("ROTA_TEST_SCALE", "1"))
-LIMIT = 20 * SCALE
+from native import LIMIT, case, check, is_refused, programs, run_cases, wait_until
+
+ECHO, = programs(1)
 WAYS = {"loop": [], "threads": ["--workers", "2"], "processes": ["--processes", "2"]}
 
 
-def check(condition, *what):
-    if not condition:
-        raise AssertionError(" ".join(str(w) for w in what) or "check failed")
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        check(time.monotonic() < deadline, what)
-        time.sleep(0.01)
-
-
-def is_refused(port):
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) != 0
-
-
 @contextlib.contextmanager
-def started(echo, way, backend):
+def started(way):
     """The server and its port; one process group, to be sent what a terminal sends."""
-    process = subprocess.Popen([echo, *WAYS[way], "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               env={**os.environ, "ROTA_BACKEND": backend})
+    process = subprocess.Popen([ECHO, *WAYS[way], "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process, int(process.stdout.readline().split()[1])
     finally:
@@ -56,20 +39,31 @@ def say(s, text):
     check(got == text, got)
 
 
-def stopped_server_answers_who_is_connected(echo, way, backend, number, to_all=False):
-    with started(echo, way, backend) as (process, port), socket.create_connection(("localhost", port), LIMIT) as s:
-        say(s, b"before")
-        (os.killpg if to_all else os.kill)(process.pid, number)
-        wait_until(lambda: is_refused(port), "it still listens")
-        say(s, b"after")
-        s.shutdown(socket.SHUT_WR)
-        check(s.recv(1) == b"")
-        status = process.wait(LIMIT)
-        check(status == 0, "status", status, process.stderr.read())
+def stops(way, name, kill, number):
+    """Makes a case of a server that is stopped: it answers who is connected."""
+    def stopped():
+        with started(way) as (process, port), socket.create_connection(("localhost", port), LIMIT) as s:
+            say(s, b"before")
+            kill(process.pid, number)
+            wait_until(lambda: is_refused(port), "it still listens")
+            say(s, b"after")
+            s.shutdown(socket.SHUT_WR)
+            check(s.recv(1) == b"")
+            status = process.wait(LIMIT)
+            check(status == 0, "status", status, process.stderr.read())
+    stopped.__name__ = f"{name}_stops_{way}"
+    case(stopped)
 
 
-def killed_worker_is_replaced(echo, way, backend):
-    with started(echo, way, backend) as (process, port):
+for each in WAYS:
+    stops(each, "sigint", os.kill, signal.SIGINT)
+    stops(each, "sigterm", os.kill, signal.SIGTERM)
+    stops(each, "ctrl_c", os.killpg, signal.SIGINT)
+
+
+@case
+def killed_worker_is_replaced():
+    with started("processes") as (process, port):
         path = f"/proc/{process.pid}/task/{process.pid}/children"
 
         def workers():
@@ -85,33 +79,5 @@ def killed_worker_is_replaced(echo, way, backend):
         check(process.wait(LIMIT) == 0)
 
 
-def cases(echo):
-    for backend in "epoll", "uring":
-        for way in WAYS:
-            for number in signal.SIGINT, signal.SIGTERM:
-                yield (f"{number.name}_stops_{way}[{backend}]",
-                       lambda w=way, n=number, b=backend: stopped_server_answers_who_is_connected(echo, w, b, n))
-            yield (f"ctrl_c_stops_{way}[{backend}]",
-                   lambda w=way, b=backend: stopped_server_answers_who_is_connected(echo, w, b, signal.SIGINT, True))
-        yield (f"killed_worker_is_replaced[{backend}]",
-               lambda b=backend: killed_worker_is_replaced(echo, "processes", b))
-
-
-def main():
-    words = sys.argv[2:]
-    passed = failed = 0
-    for name, case in cases(sys.argv[1]):
-        if words and not any(word in name for word in words):
-            continue
-        try:
-            case()
-            passed += 1
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print(f"FAIL {name}: {e!r}")
-    print(f"# echo_test: {passed} passed, {failed} failed, 0 skipped")
-    return failed > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cases()

@@ -10,32 +10,11 @@ import hashlib
 import os
 import random
 import subprocess
-import sys
 
-from native import LIMIT, case, check, free_port, run_cases, server, temporary_directory, tool
+from native import LIMIT, case, check, free_port, nginx, programs, run_cases, server, temporary_directory, tool
 
-GET = ""
-
-NGINX = """
-daemon off;
-pid {directory}/nginx.pid;
-error_log stderr crit;
-events {{ }}
-http {{
-    access_log off;
-    gzip on;
-    gzip_min_length 100;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root {directory}/site;
-    }}
-}}
-"""
+GET, = programs(1)
+COMPRESSION = "gzip on; gzip_min_length 100;"
 
 HAPROXY = """
 defaults
@@ -49,12 +28,6 @@ frontend front
 backend back
     server nginx 127.0.0.1:{target}
 """
-
-
-def nginx(directory, port):
-    config = directory / "nginx.conf"
-    config.write_text(NGINX.format(directory=directory, port=port))
-    return server([tool("nginx"), "-c", config, "-p", directory], port)
 
 
 def call(*command, expect=0):
@@ -86,14 +59,13 @@ def download(directory, port, out, count):
 @case
 def get_downloads_many_files_from_nginx_and_through_haproxy():
     with temporary_directory() as directory:
-        port, front, count = free_port(), free_port(), 40
-        make_files(directory, count, 100000)
-        config = directory / "haproxy.cfg"
-        config.write_text(HAPROXY.format(port=front, target=port))
+        front, count = free_port(), 40
+        site, config = make_files(directory, count, 100000), directory / "haproxy.cfg"
         for name in ("direct", "haproxy"):
             (directory / name).mkdir()
-        with nginx(directory, port):
+        with nginx(directory, site, COMPRESSION) as port:
             download(directory, port, directory / "direct", count)
+            config.write_text(HAPROXY.format(port=front, target=port))
             with server([tool("haproxy"), "-f", config], front):
                 download(directory, front, directory / "haproxy", count)
 
@@ -101,7 +73,6 @@ def get_downloads_many_files_from_nginx_and_through_haproxy():
 @case
 def get_continues_where_it_was_interrupted_unless_the_file_is_another_one():
     with temporary_directory() as directory:
-        port = free_port()
         site, out = make_files(directory, 2, 500000), directory / "out"
         out.mkdir()
         for number, age in ((0, 0), (1, 1000)):
@@ -109,16 +80,15 @@ def get_continues_where_it_was_interrupted_unless_the_file_is_another_one():
             os.utime(original, (1e9, 1e9))
             part.write_bytes(original.read_bytes()[:300000] if age == 0 else b"x" * 300000)
             os.utime(part, (1e9 - age, 1e9 - age))
-        with nginx(directory, port):
+        with nginx(directory, site, COMPRESSION) as port:
             download(directory, port, out, 2)
 
 
 @case
 def get_says_what_is_missing():
     with temporary_directory() as directory:
-        port = free_port()
-        make_files(directory, 1, 10)
-        with nginx(directory, port):
+        site = make_files(directory, 1, 10)
+        with nginx(directory, site, COMPRESSION) as port:
             base = f"http://127.0.0.1:{port}"
             done = call(GET, "--directory", directory, f"{base}/file0", f"{base}/nothing", expect=1)
             check(f"{base}/nothing: 404 Not Found" in done.stderr, done.stderr)
@@ -130,5 +100,4 @@ def get_says_what_is_missing():
 
 
 if __name__ == "__main__":
-    GET = sys.argv[1]
-    sys.exit(run_cases("fetch_test", sys.argv[2:]))
+    run_cases()

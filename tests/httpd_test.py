@@ -10,18 +10,14 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
-from native import (LIMIT, case, check, is_refused, read_all, run, run_cases, temporary_directory, tool, unprivileged,
-                    wait_until)
+from native import (DIRECTORY, LIMIT, case, check, is_refused, make_certificate, programs, read_all, run, run_cases,
+                    temporary_directory, tool, unprivileged, wait_until)
 
-HTTPD = ""
-DIRECTORY = Path()
+HTTPD, = programs(1)
 FILES = {"small.html": b"<p>hello\n", "empty": b"", "text.txt": b"some words " * 500, "4k": os.urandom(4096),
          "big.bin": os.urandom(3_000_000), "sub/index.html": b"<h1>index</h1>"}
 
@@ -217,27 +213,16 @@ def wrong_usage_is_told():
         check(done.returncode == status and text in done.stdout, arguments, done.returncode, done.stdout)
 
 
-def make_site(directory):
-    site = directory / "site"
+def make_site():
+    site = DIRECTORY / "site"
     (site / "sub").mkdir(parents=True)
     for name, content in FILES.items():
         (site / name).write_bytes(content)
     (site / "link").symlink_to("../secret")
     (site / ".hidden").write_text("hidden")
-    run(tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-        directory / "key.pem", "-out", directory / "cert.pem", "-days", "2", "-subj", "/CN=localhost")
-    (directory / "key.pem").chmod(0o644)
-
-
-def main():
-    global HTTPD, DIRECTORY
-    with temporary_directory() as directory:
-        DIRECTORY = directory
-        # A copy, because the unprivileged user may have no way into the source tree.
-        HTTPD = shutil.copy(sys.argv[1], directory)
-        make_site(directory)
-        return run_cases("httpd_test", sys.argv[2:])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    make_site()
+    make_certificate()
+    run_cases()

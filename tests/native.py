@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 SCALE = int(os.environ.get("ROTA_TEST_SCALE", "1"))
 LIMIT = 20 * SCALE
 CASES = []
+WORDS = []
 
 
 class Skipped(Exception):
@@ -75,12 +77,36 @@ def run(*command):
     return done.stdout
 
 
+def new_directory():
+    directory = tempfile.TemporaryDirectory(prefix="rota-test-")
+    if os.geteuid() == 0:
+        shutil.chown(directory.name, "nobody", "nogroup")
+    return directory
+
+
 @contextlib.contextmanager
 def temporary_directory():
-    with tempfile.TemporaryDirectory(prefix="rota-test-") as name:
-        if os.geteuid() == 0:
-            shutil.chown(name, "nobody", "nogroup")
+    with new_directory() as name:
         yield Path(name)
+
+
+OF_THE_PROGRAM = new_directory()
+DIRECTORY = Path(OF_THE_PROGRAM.name)  # removed when the program ends
+
+
+def make_certificate():
+    """One for localhost that is nobody's but its own, in DIRECTORY."""
+    run(tool("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2",
+        "-out", DIRECTORY / "cert.pem", "-keyout", DIRECTORY / "key.pem")
+    (DIRECTORY / "key.pem").chmod(0o644)
+
+
+def programs(count):
+    """What is tested, the first arguments: copies, because the unprivileged user may have no way into the source
+    tree. The other arguments are words."""
+    WORDS.extend(sys.argv[1 + count:])
+    return [shutil.copy(program, DIRECTORY) for program in sys.argv[1:1 + count]]
 
 
 @contextlib.contextmanager
@@ -103,6 +129,37 @@ def server(command, port):
         process.communicate(timeout=LIMIT)
 
 
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    {options}
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {root};
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(directory, root, options=""):
+    """Its port. It serves the files in `root` and has its own in `directory`."""
+    config, port = directory / "nginx.conf", free_port()
+    config.write_text(NGINX.format(directory=directory, root=root, port=port, options=options))
+    with server([tool("nginx"), "-e", "stderr", "-p", directory, "-c", config], port):
+        yield port
+
+
 def run_case(function, backend):
     os.environ["ROTA_BACKEND"] = backend
     name = f"{function.__name__}[{backend}]"
@@ -117,12 +174,12 @@ def run_case(function, backend):
         return "failed"
 
 
-def run_cases(program, words):
-    """Runs those whose names contain one of the words; returns whether one failed."""
+def run_cases():
+    """Runs those whose names contain one of the words, or all, and ends the program."""
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for function in CASES:
         for backend in ("epoll", "uring"):
-            if not words or any(w in f"{function.__name__}[{backend}]" for w in words):
+            if not WORDS or any(w in f"{function.__name__}[{backend}]" for w in WORDS):
                 counts[run_case(function, backend)] += 1
-    print(f"# {program}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return counts["failed"] > 0
+    print(f"# {Path(sys.argv[0]).stem}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    sys.exit(counts["failed"] > 0)

@@ -10,42 +10,22 @@ import contextlib
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-from native import (LIMIT, SCALE, Skipped, case, check, free_port, is_refused, read_all, run, run_cases, server,
-                    temporary_directory, tool, unprivileged, wait_until)
+from native import (LIMIT, SCALE, Skipped, case, check, free_port, is_refused, nginx, programs, read_all, run, run_cases,
+                    server, temporary_directory, tool, unprivileged, wait_until)
 
-PROXY = ""
+PROXY, = programs(1)
 PAGES = Path(__file__).resolve().parent.parent / "build-pages"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-NGINX = """
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root {root};
-    }}
-}}
-"""
 
 
 def documentation():
@@ -57,13 +37,11 @@ def documentation():
 
 
 @contextlib.contextmanager
-def nginx(root):
+def served(root):
     """nginx with the tree copied to where an unprivileged user can read it."""
     with temporary_directory() as directory:
-        port = free_port()
-        shutil.copytree(root, directory / "pages", ignore_dangling_symlinks=True)
-        (directory / "nginx.conf").write_text(NGINX.format(directory=directory, root=directory / "pages", port=port))
-        with server([tool("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"], port):
+        pages = shutil.copytree(root, directory / "pages", ignore_dangling_symlinks=True)
+        with nginx(directory, pages, "keepalive_requests 1000000;") as port:
             yield port
 
 
@@ -146,7 +124,7 @@ def echo(s):
 @case
 def curl_gets_every_file_as_it_is_on_disk():
     root, files = documentation()
-    with nginx(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
+    with served(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
         config = "".join(f'url = "http://127.0.0.1:{proxy.port}/{name}"\noutput = "{directory}/{name}"\n'
                          for name in files)
         (directory / "curl.conf").write_text(config)
@@ -163,7 +141,7 @@ def curl_gets_every_file_as_it_is_on_disk():
 @case
 def wrk_sees_no_error():
     root, files = documentation()
-    with nginx(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
+    with served(root) as port, Proxy(port) as proxy, temporary_directory() as directory:
         before = proxy.descriptors()
         pages = ",".join(f'"/{name}"' for name in files if name.endswith(".html"))
         (directory / "pages.lua").write_text(f"""local pages, i = {{{pages}}}, 0
@@ -194,7 +172,7 @@ def redis_benchmark_sees_no_error():
 @case
 def interrupt_under_load_stops_with_statistics():
     root, files = documentation()
-    with nginx(root) as port, Proxy(port, "--grace", 0.3) as proxy:
+    with served(root) as port, Proxy(port, "--grace", 0.3) as proxy:
         page = next(name for name in files if name.endswith(".html"))
         wrk = subprocess.Popen([tool("wrk"), "-t1", "-c50", "-d60s", f"http://127.0.0.1:{proxy.port}/{page}"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -214,14 +192,20 @@ def interrupt_under_load_stops_with_statistics():
 
 @case
 def no_byte_is_lost_either_way_when_one_side_is_slow():
-    data = random.Random(1).randbytes(8 << 20)
+    data, sent, looks = random.Random(1).randbytes(8 << 20), [], []
     with target(echo) as listener, Proxy(port_of(listener)) as proxy, proxy.connect() as s:
         def send():
-            s.sendall(data)
+            for start in range(0, len(data), 65536):
+                s.sendall(data[start:start + 65536])
+                sent.append(start)
             s.shutdown(socket.SHUT_WR)
+
+        def nothing_more_goes_in():
+            looks.append(len(sent))
+            return len(looks) > 5 and 0 < looks[-5] == looks[-1]
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
-        time.sleep(0.2)  # nothing is read meanwhile: all buffers fill
+        wait_until(nothing_more_goes_in, "the buffers do not fill")
         check(read_all(s) == data, "the echo differs")
         sender.join()
         s.close()
@@ -372,31 +356,42 @@ def target_that_does_not_answer_is_given_up():
         check(statistics["failed"] == 1 and "timed out" in complaints, statistics, complaints)
 
 
+def outlive_two_idle_ones(proxy, act):
+    """Calls `act` ten times a second until the proxy has ended two connections, one after the other."""
+    for _ in range(2):
+        start = time.monotonic()
+        with proxy.connect() as idle:
+            while not select.select([idle], [], [], 0.1)[0]:
+                act()
+            check(idle.recv(1) == b"")
+        check(time.monotonic() - start >= 1, "too early")
+
+
 @case
 def idle_connection_ends_and_busy_one_does_not():
-    with target(echo) as listener, Proxy(port_of(listener), "--idle-timeout", 1) as proxy, \
-            proxy.connect() as idle, proxy.connect() as busy:
-        start = time.monotonic()
-        for _ in range(15):
+    with target(echo) as listener, Proxy(port_of(listener), "--idle-timeout", 1) as proxy, proxy.connect() as busy:
+        def tick():
             busy.sendall(b"tick")
             check(busy.recv(10) == b"tick", "the busy one was ended")
-            time.sleep(0.1)
-        check(read_all(idle) == b"")
-        check(time.monotonic() - start >= 1, "too early")
+        outlive_two_idle_ones(proxy, tick)
         busy.close()
         statistics, _ = proxy.stop()
-        check(statistics["idle"] == 1 and statistics["broken"] == 0, statistics)
+        check(statistics["idle"] == 2 and statistics["broken"] == 0, statistics)
 
 
 @case
 def one_way_traffic_keeps_the_connection():
-    def drip(s):
-        with s, contextlib.suppress(OSError):
-            for _ in range(15):
-                s.sendall(b"drop")
-                time.sleep(0.1)
-    with target(drip) as listener, Proxy(port_of(listener), "--idle-timeout", 1) as proxy, proxy.connect() as s:
-        check(read_all(s) == b"drop" * 15, "ended early")
+    sources, drops = [], []
+
+    def drip():
+        drops.append(b"drop")
+        sources[0].sendall(drops[-1])
+    with target(sources.append) as listener, Proxy(port_of(listener), "--idle-timeout", 1) as proxy, \
+            proxy.connect() as s:
+        wait_until(lambda: sources, "no connection to the target")
+        outlive_two_idle_ones(proxy, drip)
+        sources[0].close()
+        check(read_all(s) == b"".join(drops), "ended early")
 
 
 @case
@@ -470,13 +465,5 @@ def mistakes_are_told_with_what_to_do():
             check(done.returncode == status and text in done.stdout, arguments, done.returncode, done.stdout)
 
 
-def main():
-    global PROXY
-    with temporary_directory() as directory:
-        # A copy, because the unprivileged user may have no way into the source tree.
-        PROXY = shutil.copy(sys.argv[1], directory)
-        return run_cases("proxy_test", sys.argv[2:])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cases()

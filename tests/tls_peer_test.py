@@ -13,14 +13,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import threading
-from pathlib import Path
 
-from native import (LIMIT, case, check, free_port, read_all, run, run_cases, server, temporary_directory, tool)
+from native import (DIRECTORY, LIMIT, case, check, free_port, programs, read_all, run, run_cases, server,
+                    temporary_directory, tool)
 
-PEER = ""
-DIRECTORY = Path()
+PEER, = programs(1)
 WHOLE_FLIGHT = 65536
 
 
@@ -583,13 +581,6 @@ def our_client_upgrades_by_starttls_and_takes_nothing_slipped_in_before():
                 peer.expect("line encrypted")
 
 
-def main():
-    global PEER, DIRECTORY
-    PEER = os.path.abspath(sys.argv[1])
-    with temporary_directory() as DIRECTORY:
-        make_certificates()
-        return run_cases("tls_peer_test", sys.argv[2:])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    make_certificates()
+    run_cases()

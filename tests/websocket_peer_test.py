@@ -10,11 +10,10 @@ import os
 import ssl
 import struct
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
-from native import LIMIT, Skipped, case, check, run, run_cases, temporary_directory, tool, unprivileged
+from native import DIRECTORY, LIMIT, Skipped, case, check, make_certificate, programs, run_cases, tool, unprivileged
 
 try:
     import websockets
@@ -22,8 +21,7 @@ try:
 except ImportError:
     websockets = None
 
-PEER = ""
-DIRECTORY = Path()
+PEER, = programs(1)
 MEBIBYTE = 1 << 20
 TEXT, BINARY, CLOSE, PING = 0x81, 0x82, 0x88, 0x89
 DEFLATED = 0x40
@@ -70,13 +68,6 @@ class Server:
         trusting = ssl.create_default_context(cafile=DIRECTORY / "cert.pem") if self.is_tls else None
         return websockets.connect(self.url, host="127.0.0.1", ssl=trusting, open_timeout=LIMIT, close_timeout=LIMIT,
                                   ping_interval=None, max_size=None, **options)
-
-
-def make_certificate():
-    run(tool("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2",
-        "-out", DIRECTORY / "cert.pem", "-keyout", DIRECTORY / "key.pem")
-    (DIRECTORY / "key.pem").chmod(0o644)
 
 
 def talk(*options):
@@ -326,13 +317,6 @@ def node_talks_to_our_server():
             check(done.returncode == 0, done.stdout)
 
 
-def main():
-    global PEER, DIRECTORY
-    PEER = os.path.abspath(sys.argv[1])
-    with temporary_directory() as DIRECTORY:
-        make_certificate()
-        return run_cases("websocket_peer_test", sys.argv[2:])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    make_certificate()
+    run_cases()

@@ -9,14 +9,12 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 
-from native import (LIMIT, Skipped, case, check, free_port, is_refused, run_cases, temporary_directory, tool,
+from native import (LIMIT, Skipped, case, check, free_port, is_refused, programs, run_cases, temporary_directory, tool,
                     unprivileged, wait_until)
 
 try:
@@ -24,7 +22,7 @@ try:
 except ImportError:
     websockets = None
 
-WSCHAT = ""
+WSCHAT, = programs(1)
 SAY, READ = "#text", "#lines"
 ENTER = "\ue007"
 MEMBERS = 200
@@ -228,11 +226,5 @@ def two_windows_of_a_browser_chat():
         browser.await_text("#state", "connecting")
 
 
-def main():
-    global WSCHAT
-    WSCHAT = os.path.abspath(sys.argv[1])
-    return run_cases("wschat_test", sys.argv[2:])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cases()
