@@ -1,18 +1,10 @@
 /* Decodes the input, whole and in pieces: both have to come to the same. Then encodes it and decodes that. The first
  * byte chooses the codings, the second one the pieces. */
+#include "fuzz.h"
+
 #include "http/coding.h"
 
 #include <errno.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static int decode(const struct rota__codings *codings, rota_str coded, size_t piece, size_t room,
                   struct rota__out *told)
@@ -40,11 +32,6 @@ static int decode(const struct rota__codings *codings, rota_str coded, size_t pi
     return (int)n;
 }
 
-static bool is_same(const struct rota__out *out, const char *bytes, size_t len)
-{
-    return out->len == len && (!len || memcmp(out->ptr, bytes, len) == 0);
-}
-
 static void encode_and_decode(enum rota__coding coding, rota_str plain, size_t piece)
 {
     struct rota__codings codings = {{coding}, 1};
@@ -56,8 +43,8 @@ static void encode_and_decode(enum rota__coding coding, rota_str plain, size_t p
         require(rota__encoder_write(e, bytes, (at / piece) & 1, &out) == 0);
     }
     require(rota__encoder_write(e, (rota_str){NULL, 0}, ROTA__ENCODER_END, &out) == 0);
-    require(decode(&codings, (rota_str){out.ptr, out.len}, piece, piece, &told) == 0);
-    require(is_same(&told, plain.ptr, plain.len));
+    require(decode(&codings, written(&out), piece, piece, &told) == 0);
+    require(is_same(written(&told), plain));
     rota__encoder_free(e);
     rota__out_fini(&out);
     rota__out_fini(&told);
@@ -76,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int other = decode(&codings, input, data[1] + 1u, data[1] % 16 + 1u, &split);
     if (one != ROTA_ELIMIT && other != ROTA_ELIMIT) {
         require(one == other);
-        require(one < 0 || is_same(&whole, split.ptr, split.len));
+        require(one < 0 || is_same(written(&whole), written(&split)));
     }
     encode_and_decode(codings.list[0], input, data[1] + 1u);
     rota__out_fini(&whole);

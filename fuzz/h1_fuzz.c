@@ -1,27 +1,19 @@
 /* Reads the input as HTTP/1.1, whole and in pieces: both have to be told the same. A head that was understood
  * is written by our writer, and has to be understood again. The first byte chooses role and pieces. */
+#include "../tests/pieces.h"
+#include "fuzz.h"
+
 #include "http/h1.h"
 #include "http/h1_write.h"
 
 #include <errno.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* What was told, as text to compare. Pieces of a body that follow one another are one. */
 struct reader {
     struct rota__h1 h1;
     rota_http_field fields[ROTA__H1_FIELDS];
     struct rota__out told;
-    bool in_data;
+    bool is_server, in_data;
 };
 
 static void tell(struct reader *r, char kind, rota_str s)
@@ -78,31 +70,24 @@ static void tell_event(struct reader *r, int event, const struct rota__h1_item *
     rota__out_add_number(&r->told, (uint64_t)item->head.body, 10);
 }
 
-static void read_all(struct reader *r, bool is_server, const uint8_t *data, size_t size,
-                     size_t piece)
+static int take(void *arg, rota_str bytes, size_t *ret_used)
+{
+    struct reader *r = arg;
+    struct rota__h1_item item;
+    int event = rota__h1_next(&r->h1, bytes, ret_used, &item);
+    if (event > 0)
+        tell_event(r, event, &item);
+    if (event == ROTA__H1_HEAD && r->is_server)
+        write_again(&item.head);
+    return event;
+}
+
+static void read_all(struct reader *r, bool is_server, rota_str messages, size_t piece)
 {
     memset(r, 0, sizeof *r);
+    r->is_server = is_server;
     rota__h1_init(&r->h1, is_server, NULL, r->fields);
-    struct rota__h1_item item;
-    int event = 0;
-    for (size_t at = 0, end = 0; event >= 0 && end < size;) {
-        end = size - end < piece ? size : end + piece;
-        char *exact = malloc(end - at + 1);
-        memcpy(exact, data + at, end - at);
-        size_t unread = end - at, used;
-        do {
-            event = rota__h1_next(&r->h1, (rota_str){exact + (end - at - unread), unread}, &used,
-                                  &item);
-            require(used <= unread);
-            unread -= used;
-            if (event > 0)
-                tell_event(r, event, &item);
-            if (event == ROTA__H1_HEAD && is_server)
-                write_again(&item.head);
-        } while (event > 0);
-        free(exact);
-        at = end - unread;
-    }
+    int event = read_in_pieces(messages, 0, piece, take, r);
     if (event >= 0)
         event = rota__h1_finish(&r->h1);
     tell(r, event < 0 ? '!' : '.', (rota_str){"", 0});
@@ -114,15 +99,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     static struct reader whole, split;
     bool is_server = data[0] & 1;
-    size_t piece = (size_t)(data[0] >> 1) + 1;
-    read_all(&whole, is_server, data + 1, size - 1, size);
-    read_all(&split, is_server, data + 1, size - 1, piece);
+    rota_str messages = {(const char *)data + 1, size - 1};
+    read_all(&whole, is_server, messages, size);
+    read_all(&split, is_server, messages, (size_t)(data[0] >> 1) + 1);
     /* In pieces a refusal may come before or after what precedes it in the same bytes. */
-    size_t common = whole.told.len < split.told.len ? whole.told.len : split.told.len;
     bool refused = whole.h1.state == ROTA__H1_BROKEN;
     require(refused == (split.h1.state == ROTA__H1_BROKEN));
-    require(refused || (whole.told.len == split.told.len &&
-                        memcmp(whole.told.ptr, split.told.ptr, common) == 0));
+    require(refused || is_same(written(&whole.told), written(&split.told)));
     rota__out_fini(&whole.told);
     rota__out_fini(&split.told);
     return 0;

@@ -1,20 +1,12 @@
 /* Reads the input as HTTP/2, whole and in pieces: both have to be told the same, and break for the same reason. What
  * is told has to be in order, stream by stream, and what we send has to be whole frames. The first byte chooses role
  * and pieces; the preface of a client is put before the rest. */
+#include "../tests/pieces.h"
+#include "fuzz.h"
+
 #include "http/h2.h"
 
 #include <errno.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 enum { STREAMS = 32 };
 
@@ -175,45 +167,29 @@ static void check_frames(const struct rota__out *out, bool is_server)
     require(at == out->len);
 }
 
-/* Feeds bytes in pieces. Returns 0 or what broke the connection. */
-static int feed(struct reader *r, const uint8_t *data, size_t size, size_t piece)
+static int take_event(void *arg, rota_str bytes, size_t *ret_used)
 {
+    struct reader *r = arg;
     struct rota__h2_item item;
-    int event = 0;
-    for (size_t at = 0, end = 0; event >= 0 && end < size;) {
-        end = size - end < piece ? size : end + piece;
-        char *exact = malloc(end - at + 1);
-        memcpy(exact, data + at, end - at);
-        size_t unread = end - at, used;
-        do {
-            event = rota__h2_next(&r->h2, 0, (rota_str){exact + (end - at - unread), unread}, &used,
-                                  &item);
-            require(used <= unread);
-            unread -= used;
-            if (event > 0) {
-                check_order(r, event, &item);
-                tell(r, event, &item);
-                act(r, event, &item);
-            }
-        } while (event > 0);
-        require(event < 0 || unread == 0);
-        free(exact);
-        at = end - unread;
+    int event = rota__h2_next(&r->h2, 0, bytes, ret_used, &item);
+    if (event > 0) {
+        check_order(r, event, &item);
+        tell(r, event, &item);
+        act(r, event, &item);
     }
+    require(event != 0 || *ret_used == bytes.len);
     return event;
 }
 
-static void read_all(struct reader *r, bool is_server, const uint8_t *data, size_t size,
-                     size_t piece)
+static void read_all(struct reader *r, bool is_server, rota_str frames, size_t piece)
 {
-    static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     memset(r, 0, sizeof *r);
     require(rota__h2_init(&r->h2, is_server, NULL) == 0);
     if (is_server)
-        require(feed(r, preface, 24, 24) == 0);
+        require(read_in_pieces(S("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, 24, take_event, r) == 0);
     else
         begin(r);
-    int err = feed(r, data, size, piece);
+    int err = read_in_pieces(frames, 0, piece, take_event, r);
     require(err == r->h2.err && err != -ENOMEM && r->h2.open < 1000);
     for (unsigned i = 0; i < r->used; i++)
         rota__h2_drop(&r->h2, &r->owners[i].stream, ROTA__H2_CANCEL);
@@ -227,13 +203,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     static struct reader whole, split;
     bool is_server = data[0] & 1;
-    read_all(&whole, is_server, data + 1, size - 1, size);
-    read_all(&split, is_server, data + 1, size - 1, (size_t)(data[0] >> 1) + 1);
+    rota_str frames = {(const char *)data + 1, size - 1};
+    read_all(&whole, is_server, frames, size);
+    read_all(&split, is_server, frames, (size_t)(data[0] >> 1) + 1);
     require(whole.h2.err == split.h2.err && whole.h2.code == split.h2.code);
     /* Before a stream is reset, more or less of its body may have been told. */
     if (!whole.had_reset && !split.had_reset && whole.h2.err == 0)
-        require(whole.told.len == split.told.len &&
-                (!whole.told.len || memcmp(whole.told.ptr, split.told.ptr, whole.told.len) == 0));
+        require(is_same(written(&whole.told), written(&split.told)));
     rota__out_fini(&whole.told);
     rota__out_fini(&split.told);
     rota__h2_fini(&whole.h2);

@@ -1,17 +1,8 @@
 /* Reads the input as server-sent events, whole and in pieces: both have to be told the same. What was told is written
  * and read again. The first byte chooses the pieces. */
+#include "fuzz.h"
+
 #include "http/sse.h"
-
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* Every event is written as it would be sent. */
 static int read_all(rota_str stream, size_t piece, size_t limit, struct rota__out *told)
@@ -35,11 +26,6 @@ static int read_all(rota_str stream, size_t piece, size_t limit, struct rota__ou
     return done;
 }
 
-static void require_same(const struct rota__out *a, const struct rota__out *b)
-{
-    require(a->len == b->len && (a->len == 0 || memcmp(a->ptr, b->ptr, a->len) == 0));
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
@@ -48,10 +34,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rota_str stream = {(const char *)data + 1, size - 1};
     int done = read_all(stream, size, 100, &whole);
     require(read_all(stream, data[0] + 1u, 100, &split) == done);
-    require_same(&whole, &split);
+    require(is_same(written(&whole), written(&split)));
     if (whole.len) {
-        require(read_all((rota_str){whole.ptr, whole.len}, whole.len, 1000, &again) == 0);
-        require_same(&whole, &again);
+        require(read_all(written(&whole), whole.len, 1000, &again) == 0);
+        require(is_same(written(&whole), written(&again)));
     }
     rota__out_fini(&whole);
     rota__out_fini(&split);

@@ -1,11 +1,8 @@
 /* Sends the input through a pair of streams in pieces and reads it by lines, separators, peeks and exact
  * counts, as its first bytes say: what comes out is what went in, in order, nothing lost at an error. */
+#include "fuzz.h"
+
 #include <rota.h>
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct job {
     rota_stream *in, *out;
@@ -14,12 +11,6 @@ struct job {
     const uint8_t *data;
     size_t size;
 };
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static int produce(void *arg)
 {

@@ -1,26 +1,17 @@
 /* Arms, cancels and lets time pass as the input says, and compares the wheel with a plain table: due
  * timers come out in the order (deadline, arming), none early, none late, and the next deadline is
  * never announced too late. */
+#include "fuzz.h"
+
 #include "loop/timer.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #define TIMERS 16
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct model {
     struct rota__timers timers;
     struct rota__timer timer[TIMERS];
     rota_time now;
 };
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* The first by deadline, then by arming; NULL if none is armed. */
 static struct rota__timer *model_first(struct model *m)

@@ -1,19 +1,10 @@
 /* Inflates the input as messages, whole and in pieces: both have to come to the same. Then deflates it and inflates that.
  * The first byte chooses what was agreed on, the second one the pieces. */
+#include "fuzz.h"
+
 #include "http/ws_deflate.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define LIMIT 20000
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static int inflate_message(struct rota__ws_deflate *d, rota_str message, size_t piece, size_t room,
                            struct rota__out *told)
@@ -52,11 +43,6 @@ static int inflate_both(const struct rota__ws_deflate_terms *terms, rota_str inp
     return err;
 }
 
-static void require_same(const struct rota__out *out, const char *bytes, size_t len)
-{
-    require(out->len == len && (!len || memcmp(out->ptr, bytes, len) == 0));
-}
-
 static void deflate_and_inflate(const struct rota__ws_deflate_terms *terms, rota_str input,
                                 size_t piece)
 {
@@ -71,8 +57,8 @@ static void deflate_and_inflate(const struct rota__ws_deflate_terms *terms, rota
                     0);
         }
         require(rota__ws_deflate_write(from, (rota_str){NULL, 0}, true, &out) == 0);
-        require(inflate_message(to, (rota_str){out.ptr, out.len}, piece, piece, &told) == 0);
-        require_same(&told, input.ptr, input.len);
+        require(inflate_message(to, written(&out), piece, piece, &told) == 0);
+        require(is_same(written(&told), input));
         rota__out_fini(&told);
         rota__out_fini(&out);
     }
@@ -93,8 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int one = inflate_both(&terms, input, size, 4096, &whole);
     int other = inflate_both(&terms, input, data[1] + 1u, data[1] % 16 + 1u, &split);
     require((one < 0) == (other < 0));
-    if (one == 0)
-        require_same(&whole, split.ptr, split.len);
+    require(one < 0 || is_same(written(&whole), written(&split)));
     deflate_and_inflate(&terms, input, data[1] + 1u);
     rota__out_fini(&whole);
     rota__out_fini(&split);

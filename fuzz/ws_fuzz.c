@@ -1,66 +1,44 @@
 /* Reads the input as WebSocket frames, whole and in pieces: both have to be told the same, and are refused
  * with the same code. The first byte chooses the role and the pieces. */
+#include "../tests/pieces.h"
+#include "fuzz.h"
+
 #include "http/ws.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-static void tell(struct rota__out *told, const struct rota__ws_item *item, int event)
-{
-    rota__out_add_str(told, item->data);
-    if (item->last) {
-        rota__out_add_number(told, (unsigned)event, 10);
-        rota__out_add_number(told, (unsigned)item->opcode, 10);
-        rota__out_add_number(told, (unsigned)item->close_code, 10);
-    }
-    require(told->err == 0);
-}
-
-static struct rota__ws read_all(uint8_t how, const uint8_t *data, size_t size, size_t piece,
-                                struct rota__out *told)
-{
+struct reader {
     struct rota__ws ws;
+    struct rota__out told;
+};
+
+static int take(void *arg, rota_str bytes, size_t *ret_used)
+{
+    struct reader *r = arg;
     struct rota__ws_item item;
-    rota__ws_init(&ws, how & 1, how & 2, 1000);
-    int event = 0;
-    for (size_t at = 0, end = 0; event >= 0 && end < size;) {
-        end = size - end < piece ? size : end + piece;
-        char *exact = malloc(end - at + 1);
-        memcpy(exact, data + at, end - at);
-        size_t unread = end - at, used;
-        do {
-            event = rota__ws_next(&ws, exact + (end - at - unread), unread, &used, &item);
-            require(used <= unread);
-            unread -= used;
-            if (event > 0)
-                tell(told, &item, event);
-        } while (event > 0);
-        free(exact);
-        at = end - unread;
+    int event = rota__ws_next(&r->ws, bytes.ptr, bytes.len, ret_used, &item);
+    if (event > 0)
+        rota__out_add_str(&r->told, item.data);
+    if (event > 0 && item.last) {
+        rota__out_add_number(&r->told, (unsigned)event, 10);
+        rota__out_add_number(&r->told, (unsigned)item.opcode, 10);
+        rota__out_add_number(&r->told, (unsigned)item.close_code, 10);
     }
-    return ws;
+    return event;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
         return 0;
-    struct rota__out told[2] = {{0}, {0}};
-    struct rota__ws whole = read_all(data[0], data + 1, size - 1, size, &told[0]);
-    struct rota__ws split = read_all(data[0], data + 1, size - 1, (data[0] >> 2) + 1u, &told[1]);
-    require(whole.state == split.state && whole.close_code == split.close_code);
-    require(whole.state == ROTA__WS_BROKEN ||
-            (told[0].len == told[1].len &&
-             (told[0].len == 0 || memcmp(told[0].ptr, told[1].ptr, told[0].len) == 0)));
-    rota__out_fini(&told[0]);
-    rota__out_fini(&told[1]);
+    struct reader whole = {.told = {0}}, split = {.told = {0}};
+    rota_str frames = {(const char *)data + 1, size - 1};
+    rota__ws_init(&whole.ws, data[0] & 1, data[0] & 2, 1000);
+    rota__ws_init(&split.ws, data[0] & 1, data[0] & 2, 1000);
+    read_in_pieces(frames, 0, size, take, &whole);
+    read_in_pieces(frames, 0, (data[0] >> 2) + 1u, take, &split);
+    require(whole.ws.state == split.ws.state && whole.ws.close_code == split.ws.close_code);
+    require(whole.ws.state == ROTA__WS_BROKEN ||
+            is_same(written(&whole.told), written(&split.told)));
+    rota__out_fini(&whole.told);
+    rota__out_fini(&split.told);
     return 0;
 }
