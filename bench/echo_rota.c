@@ -1,7 +1,5 @@
 /* rota's side of the echo table: a task a connection, as any server would be written. */
-#include <rota.h>
-
-#include <stdio.h>
+#include "serving.h"
 
 static int echo(rota_stream *stream, void *arg)
 {
@@ -19,20 +17,12 @@ static int echo(rota_stream *stream, void *arg)
 static int serve(void *arg)
 {
     ROTA_AUTO(rota_listener) listener = NULL;
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &listener);
+    int err = listen_and_announce(&listener);
 
-    if (err < 0)
-        return err;
-    printf("port %d\n", rota_listener_port(listener));
-    fflush(stdout);
-    return rota_serve(listener, echo, NULL, NULL);
+    return err < 0 ? err : rota_serve(listener, echo, NULL, NULL);
 }
 
 int main(void)
 {
-    int err = rota_run(serve, NULL);
-
-    if (err < 0)
-        fprintf(stderr, "echo: %s\n", rota_strerror(err));
-    return err < 0;
+    return exit_status(rota_run(serve, NULL));
 }

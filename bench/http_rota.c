@@ -1,10 +1,9 @@
 /* rota's side of the HTTP rows: 25 bytes for /hello, else the files of a directory.
  *
  *     http_rota DIRECTORY [CERTIFICATE KEY]     with them over TLS, by HTTP/1.1 and HTTP/2 */
-#include <rota.h>
-#include <rota/http_server.h>
+#include "serving.h"
 
-#include <stdio.h>
+#include <rota/http_server.h>
 
 struct site {
     rota_http_root *root;
@@ -26,13 +25,9 @@ static int serve(void *arg)
     const struct site *site = arg;
     ROTA_AUTO(rota_listener) listener = NULL;
     rota_http_serve_options options = {.tls = site->tls};
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &listener);
+    int err = listen_and_announce(&listener);
 
-    if (err < 0)
-        return err;
-    printf("port %d\n", rota_listener_port(listener));
-    fflush(stdout);
-    return rota_http_serve(&listener, 1, answer, arg, &options);
+    return err < 0 ? err : rota_http_serve(&listener, 1, answer, arg, &options);
 }
 
 int main(int argc, char **argv)
@@ -54,7 +49,5 @@ int main(int argc, char **argv)
         struct site site = {root, tls};
         err = rota_run(serve, &site);
     }
-    if (err < 0)
-        fprintf(stderr, "http: %s\n", rota_strerror(err));
-    return err < 0;
+    return exit_status(err);
 }

@@ -3,43 +3,22 @@
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from measure import LOAD_CORE, SERVER_CORE, Failed, Process, cpu_ns, free_port, run, wait_for_port
-from proxy import sbin, unprivileged
+from measure import LOAD_CORE, Failed, free_port, run, wrk
+from nginx import nginx
 from runtime import micro
 from row import Program, Row, Target
-from servers import certificate
+from servers import certificate, under_requests
 
-NGINX = """
-daemon off;
-master_process off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    sendfile on;
-    tcp_nopush on;
-    keepalive_requests 100000000;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    default_type text/plain;
-    server {{
-        listen 127.0.0.1:{port};
+OPTIONS = "sendfile on; tcp_nopush on; default_type text/plain;"
+SITE = """
         listen 127.0.0.1:{tls_port} ssl http2;
         ssl_certificate {directory}/certificate.pem;
         ssl_certificate_key {directory}/key.pem;
         location = /hello {{ return 200 "Hello from the benchmark\\n"; }}
         location / {{ root {directory}; }}
-    }}
-}}
 """
 
 # What is measured: its load, the path, whether over TLS, and what it has to be.
@@ -51,18 +30,10 @@ ROWS = [("HTTP, 25 bytes, keep-alive, 50 connections, CPU a request", "wrk", "he
         ("HTTP, file of 1 MiB, 50 connections, CPU a request", "wrk", "1m", False, [Target(1, "nginx")])]
 
 
-
 def http_head(bench):
     row = Row("HTTP, a browser's head of 703 bytes parsed", "ns", [Target(250)])
     peers = {"http_parser": bench.program("http_parser_head", needs="libhttp-parser-dev")}
     return micro(bench, row, bench.program("http_head"), 5000, peers, repeats=200)
-
-
-def wrk(url):
-    text = run(["wrk", "-t1", "-c50", "-d2s", url], LOAD_CORE)
-    if "Socket errors" in text or "Non-2xx" in text:
-        raise Failed(f"wrk: {text.strip()}")
-    return int(re.search(r"(\d+) requests in", text).group(1))
 
 
 def h2load(url):
@@ -76,29 +47,20 @@ def h2load(url):
 def server_row(bench, directory, files, work, tool, path, tls, targets):
     row = Row(work, "us", targets, limit="raw epoll")
     port, tls_port = free_port(), free_port()
-    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port, tls_port=tls_port))
+    site = SITE.format(directory=directory, tls_port=tls_port)
     secure = files if tls else []
     programs = {
         **bench.rota("http_rota", directory, *secure),
-        "nginx": Program([sbin("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"],
-                         needs="nginx-light", unprivileged=True),
+        "nginx": Program(nginx(directory, port, site, OPTIONS), needs="nginx-light", unprivileged=True),
         "Go": bench.go("http", directory, *secure, threads=1),
     }
     if path == "hello" and not tls:
         programs["raw epoll"] = bench.program("raw_epoll_http")
 
-    def once(program):
-        user = unprivileged() if program.unprivileged else {}
-        with Process(program.argv, SERVER_CORE, program.env,
-                     stdout=subprocess.DEVNULL if user or program.unprivileged else subprocess.PIPE,
-                     stderr=subprocess.DEVNULL, **user) as server:
-            at = (tls_port if tls else port) if program.unprivileged else int(server.line().split()[1])
-            wait_for_port(at)
-            before = cpu_ns(server.pid)
-            answered = (wrk if tool == "wrk" else h2load)(f"http{'s' if tls else ''}://127.0.0.1:{at}/{path}")
-            return (cpu_ns(server.pid) - before) / answered / 1000
-
-    return bench.fill(row, programs, once)
+    load = wrk if tool == "wrk" else h2load
+    make = under_requests(lambda at: load(f"http{'s' if tls else ''}://127.0.0.1:{at}/{path}"),
+                          tls_port if tls else port)
+    return bench.fill(row, programs, make)
 
 
 def http(bench):

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import shutil
 import signal
 import socket
@@ -97,6 +98,14 @@ def run(argv, core=None, env=None, timeout=120):
     if done.returncode != 0:
         raise Failed(f"{' '.join(full)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
+
+
+def wrk(url):
+    """Returns how many requests wrk had answered; fails if one of them went wrong."""
+    text = run(["wrk", "-t1", "-c50", "-d2s", url], LOAD_CORE)
+    if "Socket errors" in text or "Non-2xx" in text:
+        raise Failed(f"wrk: {text.strip()}")
+    return int(re.search(r"(\d+) requests in", text).group(1))
 
 
 def interleave(title, programs, rounds, measure):

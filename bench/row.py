@@ -36,8 +36,7 @@ class Program:
     argv: list
     env: dict = field(default_factory=dict)
     needs: str = ""  # what to install when it is not there
-    announces: bool = False  # prints `port N` for the port it took
-    unprivileged: bool = False  # runs as nobody when root starts it
+    unprivileged: bool = False  # runs as nobody when root starts it, and does not print `port N`
 
 
 def python(script, *args, module, env=None):

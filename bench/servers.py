@@ -6,7 +6,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import LOAD_CORE, SERVER_CORE, Process, cpu_ns, run
+from measure import LOAD_CORE, SERVER_CORE, Process, cpu_ns, run, wait_for_port
+from nginx import unprivileged
 from row import Row, Target, python
 
 
@@ -42,6 +43,22 @@ def under_load(load):
                 client.child.stdin.flush()
                 answered = int(client.line())
                 return (cpu_ns(server.pid) - before) / answered / 1000
+    return once
+
+
+def under_requests(make, port):
+    """The same where `make(port)` makes requests and returns how many were answered. Who runs as nobody, nginx
+    and HAProxy, announces no port: it is `port`."""
+    def once(program):
+        announces = not program.unprivileged
+        user = {} if announces else unprivileged()
+        with Process(program.argv, SERVER_CORE, program.env, stderr=subprocess.DEVNULL,
+                     stdout=subprocess.PIPE if announces else subprocess.DEVNULL, **user) as server:
+            at = int(server.line().split()[1]) if announces else port
+            wait_for_port(at)
+            before = cpu_ns(server.pid)
+            answered = make(at)
+            return (cpu_ns(server.pid) - before) / answered / 1000
     return once
 
 

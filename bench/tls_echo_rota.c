@@ -1,10 +1,9 @@
 /* rota's side of the TLS rows: a task a connection, as any server would be written.
  *
  *     tls_echo_rota CERTIFICATE KEY */
-#include <rota.h>
-#include <rota/tls.h>
+#include "serving.h"
 
-#include <stdio.h>
+#include <rota/tls.h>
 
 static int echo(rota_stream *stream, void *tls)
 {
@@ -19,13 +18,9 @@ static int echo(rota_stream *stream, void *tls)
 static int serve(void *tls)
 {
     ROTA_AUTO(rota_listener) listener = NULL;
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &listener);
+    int err = listen_and_announce(&listener);
 
-    if (err < 0)
-        return err;
-    printf("port %d\n", rota_listener_port(listener));
-    fflush(stdout);
-    return rota_serve(listener, echo, tls, NULL);
+    return err < 0 ? err : rota_serve(listener, echo, tls, NULL);
 }
 
 int main(int argc, char **argv)
@@ -42,8 +37,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "tls_echo: %s\n", rota_tls_error());
         return 1;
     }
-    err = rota_run(serve, tls);
-    if (err < 0)
-        fprintf(stderr, "tls_echo: %s\n", rota_strerror(err));
-    return err < 0;
+    return exit_status(rota_run(serve, tls));
 }

@@ -1,7 +1,6 @@
 /* rota's side of the UDP echo table: what is there is received in one call, and goes back in one. */
-#include <rota.h>
+#include "serving.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { BATCH = 64, SIZE = 2048 };
@@ -15,8 +14,7 @@ static int echo(void *arg)
 
     if (n < 0)
         return n;
-    printf("port %d\n", rota_dgram_port(s));
-    fflush(stdout);
+    announce(rota_dgram_port(s));
     for (int i = 0; i < BATCH; i++)
         packets[i] = (rota_packet){.data = room[i], .size = SIZE};
     while (n >= 0) {
@@ -30,9 +28,5 @@ static int echo(void *arg)
 int main(int argc, char **argv)
 {
     int port = argc > 1 ? atoi(argv[1]) : 0;
-    int err = rota_run(echo, &port);
-
-    if (err < 0)
-        fprintf(stderr, "udp_echo: %s\n", rota_strerror(err));
-    return err < 0;
+    return exit_status(rota_run(echo, &port));
 }

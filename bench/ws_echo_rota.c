@@ -1,8 +1,7 @@
 /* rota's side of the WebSocket row: a handler that sends every message back. */
-#include <rota.h>
-#include <rota/websocket.h>
+#include "serving.h"
 
-#include <stdio.h>
+#include <rota/websocket.h>
 
 static int echo(rota_http_request *r, void *arg)
 {
@@ -23,20 +22,12 @@ static int echo(rota_http_request *r, void *arg)
 static int serve(void *arg)
 {
     ROTA_AUTO(rota_listener) listener = NULL;
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &listener);
+    int err = listen_and_announce(&listener);
 
-    if (err < 0)
-        return err;
-    printf("port %d\n", rota_listener_port(listener));
-    fflush(stdout);
-    return rota_http_serve(&listener, 1, echo, NULL, NULL);
+    return err < 0 ? err : rota_http_serve(&listener, 1, echo, NULL, NULL);
 }
 
 int main(void)
 {
-    int err = rota_run(serve, NULL);
-
-    if (err < 0)
-        fprintf(stderr, "ws_echo: %s\n", rota_strerror(err));
-    return err < 0;
+    return exit_status(rota_run(serve, NULL));
 }
