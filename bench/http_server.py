@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from measure import LOAD_CORE, Failed, free_port, run, wrk
@@ -44,16 +45,19 @@ def h2load(url):
     return done
 
 
-def server_row(bench, directory, files, work, tool, path, tls, targets):
-    row = Row(work, "us", targets, limit="raw epoll")
-    port, tls_port = free_port(), free_port()
+def peers(bench, directory, secure, port, tls_port):
     site = SITE.format(directory=directory, tls_port=tls_port)
-    secure = files if tls else []
-    programs = {
-        **bench.rota("http_rota", directory, *secure),
+    return {
         "nginx": Program(nginx(directory, port, site, OPTIONS), needs="nginx-light", unprivileged=True),
         "Go": bench.go("http", directory, *secure, threads=1),
     }
+
+
+def server_row(bench, directory, files, work, tool, path, tls, targets):
+    row = Row(work, "us", targets, limit="raw epoll")
+    port, tls_port = free_port(), free_port()
+    secure = files if tls else []
+    programs = {**bench.rota("http_rota", directory, *secure), **peers(bench, directory, secure, port, tls_port)}
     if path == "hello" and not tls:
         programs["raw epoll"] = bench.program("raw_epoll_http")
 
@@ -63,19 +67,26 @@ def server_row(bench, directory, files, work, tool, path, tls, targets):
     return bench.fill(row, programs, make)
 
 
-def http(bench):
-    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client"), ("openssl", "openssl")):
-        if not shutil.which(tool):
-            return [Row(work, "us", targets, missing={"all of it": f"needs {package}"})
-                    for work, *_, targets in ROWS]
+@contextmanager
+def site():
+    """A directory that all servers can read, and the certificate with its key."""
     with certificate() as files, tempfile.TemporaryDirectory(prefix="rota-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        (directory / "4k").write_bytes(os.urandom(4096))
-        (directory / "1m").write_bytes(os.urandom(1 << 20))
         for source, target in zip(files, ("certificate.pem", "key.pem")):
             shutil.copy(source, directory / target)
             (directory / target).chmod(0o644)
         if os.geteuid() == 0:
             shutil.chown(directory, "nobody", "nogroup")
+        yield directory, files
+
+
+def http(bench):
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client"), ("openssl", "openssl")):
+        if not shutil.which(tool):
+            return [Row(work, "us", targets, missing={"all of it": f"needs {package}"})
+                    for work, *_, targets in ROWS]
+    with site() as (directory, files):
+        (directory / "4k").write_bytes(os.urandom(4096))
+        (directory / "1m").write_bytes(os.urandom(1 << 20))
         return [server_row(bench, directory, files, *what) for what in ROWS]

@@ -165,7 +165,8 @@ programs run in turn, {rounds} rounds, and the median counts. Loads are plain ep
 every byte: `bench/load.c`, `bench/tls_load.c`, `bench/udp_load.c`. The proxy stands between wrk and
 nginx, which serves a page of 4 KB. HTTP rows: wrk, and h2load for HTTP/2; nginx with `return 200` and sendfile;
 the raw program answers each read with the same bytes and parses nothing. WebSocket has both of Go's
-packages that are in use, message by message: golang.org/x/net (the target) and gorilla.
+packages that are in use, message by message: golang.org/x/net (the target) and gorilla. Idle connections: resident
+memory and page tables of the server (`/proc/PID/status`), between the hundredth connection and the last.
 
 TLS is 1.3 with AES-128-GCM, X25519 and an ECDSA certificate on P-256. A connection of the handshake rows
 is accepted, makes its handshake, echoes a byte and is closed by close_notify on both sides; 1.05 of the

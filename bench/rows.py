@@ -2,6 +2,7 @@
 
 from client import http_client
 from http_server import http, http_head
+from idle import idle
 from proxy import proxy
 from runtime import parked, pool, queue, spawn, switch, timer, yield_
 from servers import echo, tls, udp, websocket
@@ -12,7 +13,7 @@ TOPICS = {
               "parked": parked},
     "Threads": {"pool": pool, "message": message},
     "Network": {"echo": echo, "proxy": proxy, "tls": tls, "udp": udp},
-    "HTTP": {"http_head": http_head, "http": http, "http_client": http_client, "websocket": websocket},
+    "HTTP": {"http_head": http_head, "http": http, "idle": idle, "http_client": http_client, "websocket": websocket},
     "Files and processes": {"files": files, "cold": cold, "process": process},
 }
 ROWS = {name: fill for rows in TOPICS.values() for name, fill in rows.items()}

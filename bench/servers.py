@@ -46,16 +46,22 @@ def under_load(load):
     return once
 
 
+@contextmanager
+def serving(program, port):
+    """A server, and where it listens: who runs as nobody, nginx and HAProxy, announces no port: it is `port`."""
+    announces = not program.unprivileged
+    user = {} if announces else unprivileged()
+    with Process(program.argv, SERVER_CORE, program.env, stderr=subprocess.DEVNULL,
+                 stdout=subprocess.PIPE if announces else subprocess.DEVNULL, **user) as server:
+        at = int(server.line().split()[1]) if announces else port
+        wait_for_port(at)
+        yield server, at
+
+
 def under_requests(make, port):
-    """The same where `make(port)` makes requests and returns how many were answered. Who runs as nobody, nginx
-    and HAProxy, announces no port: it is `port`."""
+    """The same where `make(port)` makes requests and returns how many were answered."""
     def once(program):
-        announces = not program.unprivileged
-        user = {} if announces else unprivileged()
-        with Process(program.argv, SERVER_CORE, program.env, stderr=subprocess.DEVNULL,
-                     stdout=subprocess.PIPE if announces else subprocess.DEVNULL, **user) as server:
-            at = int(server.line().split()[1]) if announces else port
-            wait_for_port(at)
+        with serving(program, port) as (server, at):
             before = cpu_ns(server.pid)
             answered = make(at)
             return (cpu_ns(server.pid) - before) / answered / 1000
