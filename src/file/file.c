@@ -200,11 +200,9 @@ static void file_emptied_freed(struct rota__gate *gate)
 
 int rota_file_close(rota_file *file)
 {
-    if (file->gate.closed)
-        return 0;
-    if (rota__gate_is_foreign(&file->gate))
-        return rota__loop_refuse(__func__);
-    file->gate.closed = true;
+    int err = rota__gate_close(&file->gate);
+    if (err <= 0)
+        return err;
     return rota__gate_wait(&file->gate, file_emptied_closed) ? file_shut(file) : 0;
 }
 

@@ -200,11 +200,9 @@ rota_path_watch *rota_path_watch_free(rota_path_watch *watch)
 {
     if (!watch)
         return NULL;
-    if (rota__gate_is_foreign(&watch->gate)) {
-        rota__loop_refuse(__func__);
+    if (rota__gate_close(&watch->gate) <= 0)
         return NULL;
-    }
-    watch->gate.closed = watch->interrupted = true;
+    watch->interrupted = true;
     if (watch->fd.pending[0])
         rota__op_withdraw(watch->fd.pending[0]);
     if (rota__gate_wait(&watch->gate, watch_release))

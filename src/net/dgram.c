@@ -385,13 +385,8 @@ static void interrupt_all(rota_dgram *s)
 
 void rota_dgram_close(rota_dgram *s)
 {
-    if (s->gate.closed)
+    if (rota__gate_close(&s->gate) <= 0)
         return;
-    if (rota__gate_is_foreign(&s->gate)) {
-        rota__loop_refuse(__func__);
-        return;
-    }
-    s->gate.closed = true;
     interrupt_all(s);
     if (rota__gate_wait(&s->gate, emptied_closed))
         dgram_shut(s);

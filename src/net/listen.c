@@ -334,13 +334,8 @@ static void emptied_freed(struct rota__gate *gate)
 
 void rota_listener_close(rota_listener *listener)
 {
-    if (listener->gate.closed)
+    if (rota__gate_close(&listener->gate) <= 0)
         return;
-    if (rota__gate_is_foreign(&listener->gate)) {
-        rota__loop_refuse(__func__);
-        return;
-    }
-    listener->gate.closed = true;
     rota__race_interrupt(&listener->race, ROTA_ECLOSED);
     if (listener->count == 1 && listener->doors[0].fd.pending[0])
         rota__op_withdraw(listener->doors[0].fd.pending[0]);

@@ -50,6 +50,19 @@ static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char wh
     return 0;
 }
 
+#define rota__gate_close(gate) rota__gate_close_for(gate, __func__)
+
+/* Nobody enters any more. Returns 1, 0 where it was closed before, or ROTA_ETHREAD. */
+static inline int rota__gate_close_for(struct rota__gate *gate, const char *call)
+{
+    if (gate->closed)
+        return 0;
+    if (rota__gate_is_foreign(gate))
+        return rota__loop_refuse(call);
+    gate->closed = true;
+    return 1;
+}
+
 void rota__gate_left_closed(struct rota__gate *gate);
 
 static inline void rota__gate_leave(struct rota__gate *gate, unsigned char who)

@@ -108,11 +108,10 @@ static void stream_closed(rota_stream *s)
 
 int rota_stream_close(rota_stream *s)
 {
-    if (s->gate.closed)
-        return 0;
-    if (rota__gate_is_foreign(&s->gate))
-        return rota__loop_refuse(__func__);
-    s->gate.closed = s->closing = true;
+    int closing = rota__gate_close(&s->gate);
+    if (closing <= 0)
+        return closing;
+    s->closing = true;
     int err = rota__task_here() ? stream_finish(s) : 0;
     if (s->gate.inside)
         stream_interrupt(s);
