@@ -42,8 +42,7 @@ static bool is_token68(rota_str s)
         len--;
     for (size_t i = 0; i < len; i++) {
         char c = s.ptr[i];
-        bool alphanumeric = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-        if (!alphanumeric && !memchr("-._~+/", c, 6))
+        if (!rota__char_is_letter(c) && !rota__char_is_digit(c) && !memchr("-._~+/", c, 6))
             return false;
     }
     return len > 0;

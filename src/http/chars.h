@@ -24,6 +24,16 @@ static inline bool rota__char_is(char c, int classes)
     return rota__char_classes[(unsigned char)c] & classes;
 }
 
+static inline bool rota__char_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline bool rota__char_is_letter(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
 /* Whether all of it is of these classes. */
 static inline bool rota__chars_are(rota_str s, int classes)
 {

@@ -254,15 +254,13 @@ static int jar_add(struct rota__cookie_jar *jar, const struct draft *draft, int6
 static void read_max_age(struct draft *d, rota_str value, int64_t now)
 {
     bool negative = value.len && *value.ptr == '-';
-    int64_t seconds = 0;
-    for (size_t i = negative; i < value.len; i++) {
-        if (value.ptr[i] < '0' || value.ptr[i] > '9')
-            return;
-        if (seconds < INT64_MAX / 100)
-            seconds = seconds * 10 + (value.ptr[i] - '0');
-    }
-    if (value.len > (size_t)negative)
-        d->expires = negative || !seconds ? INT64_MIN : now + seconds;
+    uint64_t seconds;
+    value = (rota_str){value.ptr + negative, value.len - negative};
+    if (!rota__take_number(&value, &seconds) || value.len)
+        return;
+    if (seconds > INT64_MAX / 10)
+        seconds = INT64_MAX / 10;
+    d->expires = negative || !seconds ? INT64_MIN : now + (int64_t)seconds;
 }
 
 struct attributes {
@@ -417,14 +415,11 @@ void rota__cookie_save(const struct rota__cookie_jar *jar, struct rota__out *out
 
 static bool read_number(rota_str s, int64_t *ret_number)
 {
-    int64_t n = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9' || n > INT64_MAX / 100)
-            return false;
-        n = n * 10 + (s.ptr[i] - '0');
-    }
-    *ret_number = n;
-    return s.len > 0;
+    uint64_t n;
+    if (!rota__take_number(&s, &n) || s.len || n > INT64_MAX / 10)
+        return false;
+    *ret_number = (int64_t)n;
+    return true;
 }
 
 /* 1, 0 (not understood), -ENOMEM. */

@@ -5,9 +5,7 @@
 /* The application/x-www-form-urlencoded percent-encode set leaves these as they are. */
 static bool is_plain(char c)
 {
-    char low = (char)(c | 0x20);
-    return (c >= '0' && c <= '9') || (low >= 'a' && low <= 'z') || c == '*' || c == '-' ||
-           c == '.' || c == '_';
+    return rota__char_is_letter(c) || rota__char_is_digit(c) || memchr("*-._", c, 4);
 }
 
 static void add_encoded(struct rota__out *out, rota_str text)

@@ -1,6 +1,7 @@
 /* Heads of HTTP/1.1: the first line, the fields, and what they say about the body and the connection. */
 #include "http/chars.h"
 #include "http/h1.h"
+#include "http/params.h"
 #include "http/url.h"
 
 #include <errno.h>
@@ -247,17 +248,13 @@ static bool is(rota_str method, const char *name)
 
 static int content_length(struct rota__h1 *h1, rota_str digits, uint64_t *ret_length)
 {
-    uint64_t length = 0;
+    uint64_t length;
     if (digits.len == 0)
         return rota__h1_refuse(h1, 400, "an empty Content-Length");
-    for (size_t i = 0; i < digits.len; i++) {
-        char c = digits.ptr[i];
-        if (c < '0' || c > '9')
-            return rota__h1_refuse(h1, 400, "a Content-Length that is no number");
-        if (length > (INT64_MAX - 9) / 10)
-            return rota__h1_refuse(h1, 400, "a Content-Length beyond all measure");
-        length = length * 10 + (uint64_t)(c - '0');
-    }
+    if (!rota__take_number(&digits, &length) || digits.len)
+        return rota__h1_refuse(h1, 400, "a Content-Length that is no number");
+    if (length > INT64_MAX)
+        return rota__h1_refuse(h1, 400, "a Content-Length beyond all measure");
     *ret_length = length;
     return DONE;
 }

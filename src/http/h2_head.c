@@ -4,6 +4,7 @@
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"
+#include "http/params.h"
 #include "http/url.h"
 
 #include <errno.h>
@@ -136,10 +137,7 @@ static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_st
     for (size_t i = 0; i < head->count; i++) {
         rota_str name = head->fields[i].name, value = head->fields[i].value;
         if (rota_str_equal(name, "content-length")) {
-            head->has_length = true;
-            head->length = 0;
-            for (size_t k = 0; k < value.len; k++)
-                head->length = head->length * 10 + (uint64_t)(value.ptr[k] - '0');
+            head->has_length = rota__take_number(&value, &head->length);
         } else if (rota_str_equal(name, "host")) {
             *host = value;
         } else if (rota_str_equal(name, "expect")) {

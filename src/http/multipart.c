@@ -11,9 +11,8 @@
 static bool is_boundary(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i], low = (char)(c | 0x20);
-        bool alphanumeric = (c >= '0' && c <= '9') || (low >= 'a' && low <= 'z');
-        if (!alphanumeric && !memchr("'()+_,-./:=? ", c, 13))
+        char c = s.ptr[i];
+        if (!rota__char_is_letter(c) && !rota__char_is_digit(c) && !memchr("'()+_,-./:=? ", c, 13))
             return false;
     }
     return s.len >= 1 && s.len <= ROTA__BOUNDARY_MAX && s.ptr[s.len - 1] != ' ';

@@ -65,6 +65,21 @@ static bool take_quoted(rota_str *s, rota_str *ret_value)
     return rota__chars_are(*ret_value, ROTA__CHAR_VALUE);
 }
 
+bool rota__take_number(rota_str *rest, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+    size_t count = 0;
+    for (; count < rest->len && rota__char_is_digit(rest->ptr[count]); count++) {
+        unsigned digit = (unsigned)(rest->ptr[count] - '0');
+        number = number < UINT64_MAX / 10 ? number * 10 + digit : UINT64_MAX;
+    }
+    if (count == 0)
+        return false;
+    *rest = (rota_str){rest->ptr + count, rest->len - count};
+    *ret_number = number;
+    return true;
+}
+
 int rota__param_next(rota_str *rest, struct rota__param *ret_param)
 {
     struct rota__param param = {.quoted = false};

@@ -22,4 +22,8 @@ rota_str rota__trim(rota_str s);
 /* Takes what stands before the separator off `rest`, and the separator with it. */
 rota_str rota__cut(rota_str *rest, char separator);
 
+/* Takes the decimal digits at the front off `rest`. What 64 bits cannot hold, or hardly, is UINT64_MAX. False: there is
+ * no digit. */
+bool rota__take_number(rota_str *rest, uint64_t *ret_number);
+
 #endif

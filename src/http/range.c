@@ -8,30 +8,11 @@
 /* A gap of fewer bytes costs less than the head of a part. */
 #define GAP 80
 
-static bool is_digit(rota_str s)
-{
-    return s.len && *s.ptr >= '0' && *s.ptr <= '9';
-}
-
 static bool take(rota_str *s, char c)
 {
     if (!s->len || *s->ptr != c)
         return false;
     *s = (rota_str){s->ptr + 1, s->len - 1};
-    return true;
-}
-
-/* Numbers beyond 64 bits are as good as the greatest. */
-static bool take_number(rota_str *s, uint64_t *ret_number)
-{
-    uint64_t number = 0;
-    if (!is_digit(*s))
-        return false;
-    for (; is_digit(*s); *s = (rota_str){s->ptr + 1, s->len - 1}) {
-        unsigned digit = (unsigned)(*s->ptr - '0');
-        number = number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : number * 10 + digit;
-    }
-    *ret_number = number;
     return true;
 }
 
@@ -42,14 +23,14 @@ static int read_spec(rota_str s, uint64_t size, struct rota__range *range)
 {
     uint64_t from = 0, to = UINT64_MAX, tail;
     if (take(&s, '-')) {
-        if (!take_number(&s, &tail) || s.len)
+        if (!rota__take_number(&s, &tail) || s.len)
             return -EINVAL;
         *range =
             tail < size ? (struct rota__range){size - tail, tail} : (struct rota__range){0, size};
         return tail > 0;
     }
-    if (!take_number(&s, &from) || !take(&s, '-') || (s.len && !take_number(&s, &to)) || s.len ||
-        to < from)
+    if (!rota__take_number(&s, &from) || !take(&s, '-') || (s.len && !rota__take_number(&s, &to)) ||
+        s.len || to < from)
         return -EINVAL;
     if (from >= size)
         return 0;
@@ -136,7 +117,7 @@ static bool read_part(rota_str *s, struct rota__range *range)
         *range = (struct rota__range){0, 0};
         return true;
     }
-    if (!take_number(s, &range->from) || !take(s, '-') || !take_number(s, &to) ||
+    if (!rota__take_number(s, &range->from) || !take(s, '-') || !rota__take_number(s, &to) ||
         to < range->from || to >= INT64_MAX)
         return false;
     range->len = to - range->from + 1;
@@ -151,7 +132,7 @@ int rota__content_range_parse(rota_str field, struct rota__content_range *ret_ra
         !take(&field, '/'))
         return -EINVAL;
     bool unknown = take(&field, '*');
-    if ((!unknown && !take_number(&field, &r.size)) || field.len)
+    if ((!unknown && !rota__take_number(&field, &r.size)) || field.len)
         return -EINVAL;
     if (r.range.len ? r.range.from + r.range.len > r.size : unknown)
         return -EINVAL;

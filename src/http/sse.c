@@ -1,9 +1,13 @@
 #include "http/sse.h"
 #include "http/chars.h"
+#include "http/params.h"
 
 #include <errno.h>
 
 #define DEFAULT_LIMIT (1024 * 1024)
+
+/* What is waited at the most, in milliseconds: some three years. */
+#define RETRY_MOST UINT64_C(99999999999)
 
 /* The byte order mark. */
 #define MARK "\xef\xbb\xbf"
@@ -38,15 +42,12 @@ static void set(struct rota__out *out, rota_str text)
 
 static void read_retry(struct rota__sse *sse, rota_str value)
 {
-    uint64_t retry = 0;
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.ptr[i] < '0' || value.ptr[i] > '9')
-            return;
-        if (retry < INT64_MAX / 1000000 / 100)
-            retry = retry * 10 + (uint64_t)(value.ptr[i] - '0');
-    }
-    if (value.len)
-        sse->retry = retry ? retry : 1; /* 0 is that nothing was said */
+    uint64_t retry;
+    if (!rota__take_number(&value, &retry) || value.len)
+        return;
+    if (retry > RETRY_MOST)
+        retry = RETRY_MOST;
+    sse->retry = retry ? retry : 1; /* 0 is that nothing was said */
 }
 
 static bool name_is(rota_str name, const char *expected)

@@ -20,23 +20,14 @@ static inline const char *find_any(const char *at, const char *end, uint64_t sto
     return at;
 }
 
-static bool is_alpha(char c)
-{
-    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." ) */
 bool rota__url_is_scheme(rota_str s)
 {
-    if (!s.len || !is_alpha(*s.ptr))
+    if (!s.len || !rota__char_is_letter(*s.ptr))
         return false;
     for (size_t i = 1; i < s.len; i++) {
-        if (!is_alpha(s.ptr[i]) && !is_digit(s.ptr[i]) && !memchr("+-.", s.ptr[i], 3))
+        if (!rota__char_is_letter(s.ptr[i]) && !rota__char_is_digit(s.ptr[i]) &&
+            !memchr("+-.", s.ptr[i], 3))
             return false;
     }
     return true;
@@ -73,7 +64,7 @@ static int parse_port(rota_str text, int *ret_number)
 {
     int number = 0;
     for (size_t i = 0; i < text.len; i++) {
-        if (!is_digit(text.ptr[i]))
+        if (!rota__char_is_digit(text.ptr[i]))
             return -EINVAL;
         number = number * 10 + (text.ptr[i] - '0');
         if (number > 65535)
@@ -331,7 +322,7 @@ void rota__url_mend(struct rota__out *out, rota_str text)
 
 bool rota__url_is_unreserved(char c)
 {
-    return is_alpha(c) || is_digit(c) || memchr("-._~", c, 4);
+    return rota__char_is_letter(c) || rota__char_is_digit(c) || memchr("-._~", c, 4);
 }
 
 void rota__url_encode(struct rota__out *out, rota_str text)
