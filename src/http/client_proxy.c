@@ -3,7 +3,6 @@
 #include "http/chars.h"
 #include "http/client.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,17 +86,6 @@ int rota__http_proxies_init(rota_http_session *session)
 
 /* ---- NO_PROXY */
 
-static bool is_address(rota_str host)
-{
-    char text[64];
-    unsigned char address[16];
-    if (host.len >= sizeof text)
-        return false;
-    memcpy(text, host.ptr, host.len);
-    text[host.len] = '\0';
-    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
-}
-
 /* "example.org" and ".example.org" are the host and all below it. */
 static bool is_within(rota_str host, rota_str name)
 {
@@ -105,10 +93,7 @@ static bool is_within(rota_str host, rota_str name)
         name = (rota_str){name.ptr + 1, name.len - 1};
     if (rota__str_same(host, name))
         return true;
-    if (!name.len || host.len <= name.len || is_address(host))
-        return false;
-    rota_str tail = {host.ptr + host.len - name.len, name.len};
-    return tail.ptr[-1] == '.' && rota__str_same(tail, name);
+    return name.len && rota__host_is_below(host, name) && !rota__host_is_address(host);
 }
 
 static bool matches(rota_str entry, rota_str host, int port)

@@ -3,7 +3,6 @@
 #include "http/client.h"
 #include "http/fields.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 #include <time.h>
 
@@ -180,23 +179,12 @@ static int add_callers(struct rota__http_call *call)
     return 0;
 }
 
-static bool is_address(rota_str host)
-{
-    char text[64];
-    unsigned char address[sizeof(struct in6_addr)];
-    if (host.len >= sizeof text)
-        return false;
-    memcpy(text, host.ptr, host.len);
-    text[host.len] = '\0';
-    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
-}
-
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call)
 {
     rota_str host = without_brackets(call->url.host);
     return (struct rota__cookie_target){.host = host,
                                         .path = call->url.path,
-                                        .is_address = is_address(host),
+                                        .is_address = rota__host_is_address(host),
                                         .secure = call->secure};
 }
 

@@ -2,6 +2,7 @@
 #include "http/chars.h"
 #include "http/date.h"
 #include "http/params.h"
+#include "http/url.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -90,14 +91,9 @@ bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
 static bool domain_matches(const struct rota__cookie_target *target, const char *domain,
                            bool host_only)
 {
-    size_t len = strlen(domain);
-    rota_str host = target->host;
-    if (rota__str_is(host, domain))
-        return true;
-    if (host_only || target->is_address || host.len < len + 1)
-        return false;
-    rota_str tail = {host.ptr + host.len - len, len};
-    return rota__str_is(tail, domain) && tail.ptr[-1] == '.';
+    return rota__str_is(target->host, domain) ||
+           (!host_only && !target->is_address &&
+            rota__host_is_below(target->host, rota__str_of(domain)));
 }
 
 /* Section 5.1.4. */

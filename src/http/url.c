@@ -1,6 +1,7 @@
 #include "http/url.h"
 #include "http/chars.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 
 /* ---- Taking apart */
@@ -113,6 +114,25 @@ bool rota_url_same_origin(const rota_url *a, const rota_url *b)
 bool rota__url_same_authority(rota_str a, rota_str b, const char *port)
 {
     return rota__str_same(without_port(a, port), without_port(b, port));
+}
+
+bool rota__host_is_address(rota_str host)
+{
+    char text[64];
+    unsigned char address[sizeof(struct in6_addr)];
+    if (host.len >= sizeof text)
+        return false;
+    memcpy(text, host.ptr, host.len);
+    text[host.len] = '\0';
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+}
+
+bool rota__host_is_below(rota_str host, rota_str domain)
+{
+    if (host.len <= domain.len)
+        return false;
+    rota_str tail = {host.ptr + host.len - domain.len, domain.len};
+    return tail.ptr[-1] == '.' && rota__str_same(tail, domain);
 }
 
 /* authority = [ userinfo "@" ] host [ ":" port ] */

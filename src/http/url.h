@@ -12,6 +12,11 @@ bool rota__url_is_authority(rota_str s);
 /* Whether two of them name the same, of which either may have the port `port` (":80") or leave it out. */
 bool rota__url_same_authority(rota_str a, rota_str b, const char *port);
 
+/* Whether it is an IP address, which stands without brackets here. */
+bool rota__host_is_address(rota_str host);
+/* Whether the host is below the domain: "a.example.org" is below "example.org". */
+bool rota__host_is_below(rota_str host, rota_str domain);
+
 bool rota__url_is_scheme(rota_str s);
 /* 0: it has none. */
 int rota__url_default_port(rota_str scheme);
