@@ -141,6 +141,9 @@ static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
     h2->item = (struct rota__h2_item){.id = 0};
     h2->why = NULL;
     h2->why_code = 0;
+    if (piece.len && !h2->is_server && h2->frame[3] == NGHTTP2_PUSH_PROMISE)
+        return rota__h2_fail(h2, -EBADMSG, ROTA__H2_PROTOCOL_ERROR,
+                             "the server pushes, which our settings forbid");
     ssize_t n = piece.len
                     ? nghttp2_session_mem_recv(h2->session, (const uint8_t *)piece.ptr, piece.len)
                     : 0;
@@ -258,6 +261,11 @@ void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code
 }
 
 /* ---- The connection */
+
+const char *rota__h2_code_name(uint32_t code)
+{
+    return nghttp2_http2_strerror(code);
+}
 
 int rota__h2_ping(struct rota__h2 *h2)
 {

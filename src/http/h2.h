@@ -244,6 +244,8 @@ int rota__h2_ping(struct rota__h2 *h2);
  * peer knew is still taken, until it has answered a ping. Then `is_going`, and once nothing is `open`, the connection can be
  * closed. */
 int rota__h2_shut_down(struct rota__h2 *h2);
+/* "REFUSED_STREAM" */
+const char *rota__h2_code_name(uint32_t code);
 /* Ends the connection at once: `out` tells the peer why. */
 void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
 
