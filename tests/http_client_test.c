@@ -860,6 +860,47 @@ static void foreign(struct setting *t)
 {
     expect_body(t, "/", "hello"); /* with more behind it */
     expect_body(t, "/", "hello");
+static void patient(struct setting *t)
+{
+    for (int i = 0; i < 3; i++) { /* it waits for 5 s, and nobody asks in the last one of them */
+        expect_body(t, "/", "hello");
+        CHECK_OK(rota_sleep(3900 * ROTA_MILLISECOND));
+    }
+    CHECK_INT(t->script.connections, ==, 1);
+    CHECK_OK(rota_sleep(200 * ROTA_MILLISECOND));
+    CHECK_INT(t->script.open, ==, 0);
+    t->script.replies[0] =
+        "HTTP/1.1 200 OK\r\nKeep-Alive: max=2, timeout=1\r\nContent-Length: 5\r\n\r\nhello";
+    t->script.replies[1] = OK;
+    t->script.next = 0;
+    for (int i = 0; i < 3; i++)
+        expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 2);
+    CHECK_OK(rota_sleep(100 * ROTA_MILLISECOND));
+    CHECK_INT(t->script.open, ==, 0); /* two more, it had said */
+    t->script.replies[0] =
+        "HTTP/1.1 200 OK\r\nkeep-alive: timeout=0\r\nContent-Length: 5\r\n\r\nhello";
+    t->script.next = 0;
+    expect_body(t, "/", "hello");
+    t->script.replies[0] =
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=x,y,max=, timeout=99999999999999999999\r\n"
+        "Content-Length: 5\r\n\r\nhello";
+    t->script.replies[1] = NULL;
+    t->script.next = 0;
+    expect_body(t, "/", "hello");
+    CHECK_OK(rota_sleep(14 * ROTA_SECOND));
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.connections, ==, 4);
+}
+
+TEST(a_connection_is_not_used_for_longer_than_its_server_says)
+{
+    struct setting t = {
+        .script.replies = {
+            "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=100\r\nContent-Length: 5\r\n\r\nhello"}};
+    run(&t, patient);
+}
+
     CHECK_INT(t->script.connections, ==, 2);
 }
 

@@ -108,7 +108,7 @@ typedef struct rota_http_session_options {
 
     size_t connections;      /* in all; 100 */
     size_t connections_host; /* to one host, port and scheme; as many as in all */
-    rota_time keep_alive;    /* how long an idle connection is kept; 15 s */
+    rota_time keep_alive;    /* how long an idle one is kept, unless its server says less; 15 s */
     rota_time dns_cache;     /* how long addresses are; 10 s */
 
     rota_time total;      /* for a request, redirects and body included; 5 min */

@@ -184,6 +184,9 @@ struct rota__http_conn {
 
     struct rota__http_progress *starter; /* whose phases these are while it connects */
     rota_http_phase failed_in;
+    rota_time patience;   /* how long the server may be kept waiting; ROTA_NEVER: it has not said */
+    rota_handle expiry;   /* of its patience, while the connection is idle */
+    uint64_t left;        /* requests that the server takes on it; UINT64_MAX: it has not said */
     int err;
     char why[ROTA__HTTP_WHY];
 

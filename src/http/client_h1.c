@@ -2,10 +2,13 @@
  *
  * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been passed as data.
  * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent whole, the peer lets it
- *    live, and nothing has come behind the answer. Else it is over.
+ *    live (by Connection, and by Keep-Alive if it says more), and nothing has come behind the answer. Else it is over.
  * 3. A connection that is over is not read from: somebody else may have closed it. */
+#include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 #include "http/h1_write.h"
+#include "http/params.h"
 #include "http/peek.h"
 
 #include <string.h>
@@ -164,12 +167,40 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
     return consent;
 }
 
+/* ---- Keep-Alive: how long the server waits for the next request, and how many more it takes on this connection. RFC
+ * 9112, appendix C.2.2, names the field; what it says is in RFC 2068, section 19.7.1.1. */
+
+/* Before the server closes it, the connection is not used any more: what is sent then would cross with that. */
+static rota_time patience_of(uint64_t seconds)
+{
+    rota_time time = seconds < 1000000 ? (rota_time)seconds * ROTA_SECOND : ROTA_NEVER;
+    return time > 2 * ROTA_SECOND ? time - ROTA_SECOND : time / 2;
+}
+
+static void note_keep_alive(struct rota__http_conn *conn, const struct rota__h1_head *head)
+{
+    rota_str list = rota__fields_find(head->fields, head->count, "Keep-Alive"), value;
+    uint64_t number;
+    if (conn->left < UINT64_MAX && conn->left > 0)
+        conn->left--;
+    while (rota__h1_list_next(&list, &value)) {
+        rota_str name = rota__trim(rota__cut(&value, '='));
+        value = rota__trim(value);
+        if (!rota__take_number(&value, &number) || value.len)
+            continue;
+        if (rota__str_is(name, "timeout"))
+            conn->patience = patience_of(number);
+        else if (rota__str_is(name, "max"))
+            conn->left = number;
+    }
+}
+
 /* ---- The end of an answer */
 
 static bool may_go_on(struct rota__http_conn *conn, bool keep_alive)
 {
     return !conn->is_over && keep_alive && conn->sent && !conn->session->once &&
-           rota_stream_skip(conn->stream, SIZE_MAX) == 0;
+           conn->patience > 0 && conn->left > 0 && rota_stream_skip(conn->stream, SIZE_MAX) == 0;
 }
 
 static void at_end(rota_http_response *r, bool keep_alive)
@@ -224,6 +255,7 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
     if (upgraded && !call->options->upgrade)
         return rota__http_say(&call->progress, ROTA_EPROTOCOL,
                               "another protocol, which nobody asked for");
+    note_keep_alive(conn, &item.head);
     call->progress.status = item.head.status;
     rota__http_enter(&call->progress, ROTA_HTTP_READING);
     struct rota__http_head head = {

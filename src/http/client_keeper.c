@@ -120,6 +120,8 @@ int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *or
     rota__list_init(&conn->idle);
     rota__list_init(&conn->aged);
     int err = rota_spawn(keeper, conn, NULL);
+    conn->patience = ROTA_NEVER;
+    conn->left = UINT64_MAX;
     if (err < 0) {
         rota_free(conn);
         return err;

@@ -12,7 +12,7 @@
  *    serves the next.
  * 4. Where all places are taken, and some of them by idle connections to other origins, the one idle longest goes.
  * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive, or when it has
- *    been idle for `keep_alive`. */
+ *    been idle for `keep_alive`, or for as long as the server said that it waits. */
 #include "http/chars.h"
 #include "http/client.h"
 
@@ -154,6 +154,11 @@ static void await_expiry(rota_http_session *session)
                       oldest->idle_since + session->options.keep_alive, expire_idle, session);
 }
 
+static void lose_patience(rota_handle *handle, void *arg)
+{
+    rota__http_conn_end(arg);
+}
+
 static void watch_idle(rota_handle *handle, void *arg)
 {
     rota_http_session *session = arg;
@@ -163,6 +168,9 @@ static void watch_idle(rota_handle *handle, void *arg)
         if (conn->idle_since)
             break;
         conn->idle_since = now ? now : 1;
+        if (conn->patience < session->options.keep_alive)
+            rota_loop_call_at(rota_loop_current(), &conn->expiry, now + conn->patience,
+                              lose_patience, conn);
         if (!conn->watching)
             rota_event_set(&conn->turn);
     }
@@ -196,6 +204,7 @@ static void set_idle(struct rota__http_conn *conn)
 static void unset_idle(struct rota__http_conn *conn)
 {
     conn->is_idle = false;
+    rota_handle_cancel(&conn->expiry);
     rota__list_remove(&conn->idle);
     rota__list_remove(&conn->aged);
 }
