@@ -856,10 +856,6 @@ TEST(idle_connections_end_after_15_seconds)
     run(&t, stale);
 }
 
-static void foreign(struct setting *t)
-{
-    expect_body(t, "/", "hello"); /* with more behind it */
-    expect_body(t, "/", "hello");
 static void patient(struct setting *t)
 {
     for (int i = 0; i < 3; i++) { /* it waits for 5 s, and nobody asks in the last one of them */
@@ -901,6 +897,10 @@ TEST(a_connection_is_not_used_for_longer_than_its_server_says)
     run(&t, patient);
 }
 
+static void foreign(struct setting *t)
+{
+    expect_body(t, "/", "hello"); /* with more behind it */
+    expect_body(t, "/", "hello");
     CHECK_INT(t->script.connections, ==, 2);
 }
 
@@ -1146,7 +1146,7 @@ static void trust(struct setting *t)
     authority_free(&authority);
 }
 
-TEST_WITH(servers_are_known_by_their_authority_or_their_fingerprint, .without_faults = true)
+TEST(servers_are_known_by_their_authority_or_their_fingerprint)
 {
     struct setting t = {.script.replies = {OK}};
     run(&t, trust);
@@ -1281,7 +1281,7 @@ static void proxied(struct setting *t)
     authority_free(&authority);
 }
 
-TEST_WITH(proxies_forward_and_tunnel, .without_faults = true)
+TEST(proxies_forward_and_tunnel)
 {
     struct setting t = {.script.replies = {OK}};
     run(&t, proxied);
@@ -1491,6 +1491,7 @@ struct h2_server {
     rota_task *task;
     rota_tls_context *tls;
     int port, connections, requests, most, busy, refused;
+    size_t length; /* of the last body */
 };
 
 struct h2_request {
@@ -1514,6 +1515,12 @@ static void h2_answer(struct h2_connection *c, struct h2_request *r)
     if (strcmp(r->path, "/never") == 0)
         return;
     if (strcmp(r->path, "/refused") == 0 && c->server->refused++ == 0) {
+        c->server->busy--;
+        rota__h2_drop(&c->h2, &r->s, ROTA__H2_REFUSED_STREAM);
+        return;
+    }
+    if (strcmp(r->path, "/full") == 0 ||
+        (strcmp(r->path, "/busy") == 0 && c->server->refused++ < 5)) {
         c->server->busy--;
         rota__h2_drop(&c->h2, &r->s, ROTA__H2_REFUSED_STREAM);
         return;
@@ -1571,10 +1578,15 @@ static void h2_event(struct h2_connection *c, int event, const struct rota__h2_i
             c->server->most = c->server->busy;
         if (strcmp(r->path, "/leave") == 0)
             rota__h2_shut_down(&c->h2);
+        if (strcmp(r->path, "/consent") == 0)
+            rota__h2_respond(&c->h2, &r->s, &(struct rota__h2_head){.status = 100});
+        if (strcmp(r->path, "/no") == 0)
+            h2_answer(c, r);
     } else if (event == ROTA__H2_DATA) {
         r->length += item->data.len;
         rota__h2_consumed(&c->h2, &r->s, item->data.len);
     } else if (event == ROTA__H2_END) {
+        c->server->length = r->length;
         h2_answer(c, r);
     } else if (event == ROTA__H2_RESET) {
         c->server->busy--;
@@ -1699,17 +1711,22 @@ static void multiplexed(struct setting *t)
     CHECK_INT(server.requests, ==, N);
     CHECK_INT(server.most, >, 1);
     CHECK_INT(server.most, <=, 20);
-    rota_sleep(16 * ROTA_SECOND);
-    struct h2_ask late = {.t = t, .url = url};
-    h2_fetch(&late);
-    CHECK_INT(late.result, ==, 0);
-    CHECK_INT(server.connections, ==, 2); /* the first one had been idle for too long */
+    rota_sleep(16 * ROTA_SECOND); /* for so long it must not be idle */
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        for (int i = 0; i < N; i++)
+            rota_group_spawn(&g, h2_fetch, &asks[i]);
+        CHECK_OK(rota_group_wait(&g));
+    }
+    for (int i = 0; i < N; i++)
+        CHECK_INT(asks[i].result, ==, 0);
+    CHECK_INT(server.connections, ==, 2);
     h2_stop(&server);
 }
 
 TEST(requests_share_a_connection_of_HTTP_2_as_far_as_the_server_lets_them)
 {
-    struct setting t = {.options = {.version = ROTA_HTTP_2_DIRECTLY, .connections = 1}};
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
     run(&t, multiplexed);
 }
 
@@ -1766,6 +1783,75 @@ TEST(streams_of_HTTP_2_end_without_each_other)
     run(&t, h2_bodies);
 }
 
+static void h2_refusals(struct setting *t)
+{
+    struct h2_server server = {0};
+    char busy[80], full[80];
+    rota_http_response *r = NULL;
+    h2_start(&server);
+    h2_url(&server, "/busy", busy, sizeof busy);
+    h2_url(&server, "/full", full, sizeof full);
+    rota_time start = rota_now();
+    CHECK_OK(rota_http_fetch(t->session, busy, &(rota_http_fetch_options){.method = "POST"}, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    r = rota_http_response_free(r);
+    CHECK_INT(server.refused, ==, 6);
+    CHECK_INT(rota_now() - start, >=, 50 + 100 + 200 + 400);
+    CHECK_INT(rota_http_fetch(t->session, full, NULL, &r), ==, ROTA_ETRUNCATED);
+    CHECK(strstr(rota_http_error(), "the server refused to work on it"));
+    CHECK_INT(server.requests, ==, 6 + 11);
+    CHECK_INT(
+        rota_http_fetch(t->session, full, &(rota_http_fetch_options){.total = ROTA_SECOND}, &r), ==,
+        -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "not complete within 1 s"));
+    CHECK_INT(server.connections, ==, 1);
+    h2_stop(&server);
+}
+
+TEST(what_a_server_of_HTTP_2_refuses_is_sent_again_less_and_less_often)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_refusals);
+}
+
+static void h2_expected(struct setting *t)
+{
+    struct h2_server server = {0};
+    char consent[80], later[80], no[80];
+    rota_http_fetch_options options = {.body.bytes = {"body", 4}, .expect = true};
+    rota_http_response *r = NULL;
+    h2_start(&server);
+    h2_url(&server, "/consent", consent, sizeof consent);
+    h2_url(&server, "/later", later, sizeof later);
+    h2_url(&server, "/no", no, sizeof no);
+    rota_time start = rota_now();
+    CHECK_OK(rota_http_fetch(t->session, consent, &options, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(server.length, ==, 4);
+    CHECK_INT(rota_now() - start, <, ROTA_SECOND);
+    CHECK_OK(rota_http_fetch(t->session, no, &options, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    r = rota_http_response_free(r);
+    CHECK_INT(rota_now() - start, <, ROTA_SECOND);
+    server.length = 0;
+    CHECK_OK(rota_http_fetch(t->session, later, &options, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(server.length, ==, 4);
+    CHECK_INT(rota_now() - start, >=, ROTA_SECOND);
+    CHECK_INT(server.connections, ==, 1);
+    const char *bad[] = {"Connection", "close", NULL};
+    CHECK_INT(rota_http_fetch(t->session, no, &(rota_http_fetch_options){.headers = bad}, &r), ==,
+              -EINVAL);
+    CHECK(strstr(rota_http_error(), "is not the caller's"));
+    h2_stop(&server);
+}
+
+TEST(over_HTTP_2_too_a_body_waits_for_consent)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_expected);
+}
+
 static void agreed(struct setting *t)
 {
     struct authority authority = authority_new("Test Authority");
@@ -1806,7 +1892,7 @@ static void agreed(struct setting *t)
     authority_free(&authority);
 }
 
-TEST_WITH(HTTP_2_is_spoken_where_ALPN_agrees_on_it, .without_faults = true)
+TEST(HTTP_2_is_spoken_where_ALPN_agrees_on_it)
 {
     struct setting t = {0};
     run(&t, agreed);

@@ -27,6 +27,7 @@
 #define ROTA__HTTP_PHASES (ROTA_HTTP_DONE + 1)
 #define ROTA__HTTP_ORIGINS 64 /* buckets */
 #define ROTA__HTTP_ADDRESSES 16
+#define ROTA__HTTP_CONSENT ROTA_SECOND /* how long 100 (Continue) is waited for */
 
 struct rota__http_conn;
 struct rota__http_call;
@@ -98,7 +99,8 @@ struct rota__http_origin {
     struct rota__list line;         /* who waits, the first first */
     struct rota__list hungry;       /* in the session's, while somebody waits */
     struct rota__http_conn *shared; /* of HTTP/2, which takes several requests at once */
-    bool undecided; /* the first connection will tell whether there is one that can be shared */
+    size_t making;                  /* connections that are being made */
+    bool may_share; /* of those, the first will tell whether it can be shared: one is enough */
 
     rota_mutex lookup; /* one looks up, the others wait for what it finds */
     rota_address addresses[ROTA__HTTP_ADDRESSES];
@@ -176,17 +178,18 @@ struct rota__http_conn {
 
     const struct rota__http_kind *kind; /* NULL: not connected yet */
     bool is_idle, is_over;
+    bool is_made; /* or will never be */
     bool reused;
     bool watching;        /* the keeper is inside a read */
     rota_event turn;      /* the keeper's */
     rota_event news;      /* connected, or failed, or bytes have come */
     rota_time idle_since; /* 0: since this turn */
-
-    struct rota__http_progress *starter; /* whose phases these are while it connects */
-    rota_http_phase failed_in;
     rota_time patience;   /* how long the server may be kept waiting; ROTA_NEVER: it has not said */
     rota_handle expiry;   /* of its patience, while the connection is idle */
     uint64_t left;        /* requests that the server takes on it; UINT64_MAX: it has not said */
+
+    struct rota__http_progress *starter; /* whose phases these are while it connects */
+    rota_http_phase failed_in;
     int err;
     char why[ROTA__HTTP_WHY];
 
@@ -204,9 +207,10 @@ struct rota__http_conn {
     bool keep_alive;
 };
 
-/* Makes a connection to the origin, which counts from now on. It is busy, for who asked. Returns 0 or -ENOMEM. */
+/* Makes a connection to the origin, which counts from now on. It is busy, for the call of that progress. Returns 0 or
+ * -ENOMEM. */
 int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
-                        struct rota__http_conn **ret_conn);
+                        struct rota__http_progress *starter, struct rota__http_conn **ret_conn);
 /* Waits until it is connected. */
 int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call);
 /* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is free. Does not suspend. */
@@ -217,6 +221,8 @@ void rota__http_conn_unref(struct rota__http_conn *conn);
 
 /* The keeper has opened it: who waits for it may go on. */
 void rota__http_conn_opened(struct rota__http_conn *conn);
+/* Whether it is HTTP/2 that is spoken there, once it is connected. */
+bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__http_origin *origin);
 /* A keeper that watches while the connection is idle. */
 void rota__http_keep_watching(struct rota__http_conn *conn);
 /* Requests that a shared connection may take now. */
@@ -245,6 +251,8 @@ void rota__http_pool_unshare(struct rota__http_conn *conn);
 void rota__http_pool_serve(rota_http_session *session);
 /* A shared connection takes more requests: who waits for it is served. */
 void rota__http_pool_serve_shared(struct rota__http_conn *conn);
+/* It is not being made any more. */
+void rota__http_pool_made(struct rota__http_conn *conn);
 /* Takes the connection out of the pool. */
 void rota__http_pool_forget(struct rota__http_conn *conn);
 /* Sends away all who wait, ends all connections. */
@@ -303,9 +311,11 @@ struct rota__http_call {
     struct rota__http_source source;
     bool has_body;
 
-    bool moved;   /* to another origin: what was meant for the first one is not sent */
-    bool began;   /* bytes of an answer have come */
-    bool refused; /* the server has said that it did nothing */
+    bool moved;      /* to another origin: what was meant for the first one is not sent */
+    bool began;      /* bytes of an answer have come */
+    bool refused;    /* the server has said that it did nothing */
+    bool is_busy;    /* ... and that it could not; else it has moved on to another connection */
+    uint64_t ticket; /* in the line; 0: it has not been there */
     int redirects;
     struct rota__http_hop *hops, *last_hop;
 };

@@ -195,11 +195,21 @@ static int connect_somewhere(struct rota__http_conn *conn)
     return err < 0 ? fail(conn, err, NULL) : 0;
 }
 
+/* A proxy that is not gone through but asked is spoken to by HTTP/1.1. */
+bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__http_origin *o)
+{
+    rota_http_version version = session->options.version;
+    if (o->only_h1 || version == ROTA_HTTP_1_1)
+        return false;
+    return o->secure || (version == ROTA_HTTP_2_DIRECTLY && !o->proxy);
+}
+
 static bool speaks_h2(const struct rota__http_conn *conn)
 {
+    const struct rota__http_origin *o = conn->origin;
     bool directly = conn->session->options.version == ROTA_HTTP_2_DIRECTLY;
-    return (directly && !conn->origin->only_h1) ||
-           (conn->origin->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
+    return (directly && rota__http_may_be_h2(conn->session, o)) ||
+           (o->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
 }
 
 int rota__http_connect(struct rota__http_conn *conn)

@@ -6,8 +6,8 @@
  *
  * 1. One deadline holds for all of it.
  * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
- *    the method allows it (RFC 9110, section 9.2.2); or if the server has said that it did nothing (RFC 9113, section
- *    8.7). */
+ *    the method allows it (RFC 9110, section 9.2.2), and then once; or if the server has said that it did nothing (RFC
+ *    9113, section 8.7), and then until it has said so REFUSALS times. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define REFUSALS 10
+#define PAUSE \
+    (50 * ROTA_MILLISECOND) /* after the second refusal; twice as long after each further one */
 
 /* Whether the connection may just have been closed for its idleness. */
 static bool may_be_stale(int err)
@@ -44,7 +48,7 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     if (!conn->kind)
         err = rota__http_conn_ready(conn, call);
     *ret_reused = call->progress.reused = conn->reused;
-    call->began = call->refused = false;
+    call->began = call->refused = call->is_busy = false;
     if (err < 0) {
         rota__http_pool_give_up(conn, false);
         return err;
@@ -53,24 +57,48 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     err = conn->kind == &rota__http_h2 && call->options->upgrade
               ? refuse_h2(call)
               : conn->kind->exchange(conn, call, ret_response);
-    if (err < 0)
+    if (err < 0) {
+        *ret_reused = conn->reused;
         rota__http_pool_give_up(conn, true);
+    }
     return err;
+}
+
+static bool may_be_repeated(const struct rota__http_call *call, int err, bool reused)
+{
+    return may_be_stale(err) && !call->began &&
+           (call->refused || (reused && rota__http_is_idempotent(call->method)));
+}
+
+/* The server is left alone for a while, unless it has only moved on. */
+static int pause(struct rota__http_call *call, int refusals)
+{
+    if (!call->is_busy || refusals < 2)
+        return 0;
+    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_QUEUE, ROTA_NEVER);
+    return rota_sleep(PAUSE << (refusals - 2));
 }
 
 static int exchange(struct rota__http_call *call, rota_http_response **ret_response)
 {
-    bool reused = false;
-    int err = rota__http_call_write(call);
+    bool reused = false, fresh = false;
+    int refusals = 0, err = rota__http_call_write(call);
     if (err < 0)
         return err;
-    err = attempt(call, false, &reused, ret_response);
-    bool again = may_be_stale(err) && !call->began &&
-                 (call->refused || (reused && rota__http_is_idempotent(call->method)));
-    if (!again || (call->has_body && rota__http_source_rewind(&call->source) < 0))
-        return err;
-    call->progress.why[0] = '\0';
-    return attempt(call, !call->refused, &reused, ret_response);
+    call->ticket = 0;
+    for (;;) {
+        err = attempt(call, fresh, &reused, ret_response);
+        refusals += call->refused;
+        if (!may_be_repeated(call, err, reused) || refusals > REFUSALS || (fresh && !call->refused))
+            return err;
+        if (call->has_body && rota__http_source_rewind(&call->source) < 0)
+            return err;
+        fresh |= !call->refused;
+        err = pause(call, refusals);
+        if (err < 0)
+            return err;
+        call->progress.why[0] = '\0';
+    }
 }
 
 static int take_cookies(struct rota__http_call *call, const rota_http_response *r)

@@ -148,7 +148,7 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
 {
     struct rota__h1 before = conn->h1;
     int consent = 0;
-    ROTA_TIMEOUT (ROTA_SECOND) {
+    ROTA_TIMEOUT (ROTA__HTTP_CONSENT) {
         while (consent == 0) {
             struct rota__h1_item item;
             rota_str bytes;

@@ -22,9 +22,11 @@ struct stream {
     struct rota__http_call *call; /* while it waits for the head */
     rota_http_response *response; /* from the head on */
     rota_event news;
-    bool ended, sending;
+    bool ended;
+    bool consents; /* 100 (Continue) has come */
     int err;
     const char *why;
+    const char *code;      /* of the server's reset */
     struct rota__out data; /* told, not read; from `at` on */
     size_t at;
 };
@@ -33,6 +35,7 @@ struct rota__http_shared {
     struct rota__h2 h2;
     struct rota__list streams;
     rota_event dirty; /* there is something to send */
+    bool is_cut;      /* something was not sent, or not whole: nothing may come behind it */
 };
 
 static struct stream *stream_of(struct rota__h2_stream *s)
@@ -40,9 +43,12 @@ static struct stream *stream_of(struct rota__h2_stream *s)
     return (struct stream *)s;
 }
 
+/* It ends the connection, too, where memory has run out in an exchange. */
 static void wake_sender(struct rota__http_conn *conn)
 {
     struct rota__http_shared *shared = conn->shared;
+    if (shared->h2.err < 0 && !conn->is_leaving)
+        rota__http_pool_unshare(conn);
     if (shared->h2.out.len || shared->h2.out.err < 0 || shared->h2.err < 0)
         rota_event_set(&shared->dirty);
 }
@@ -99,6 +105,12 @@ static void on_data(struct rota__http_shared *shared, struct stream *st, rota_st
     tell(st, st->data.err, NULL);
 }
 
+static void on_interim(struct stream *st, const struct rota__h2_head *head)
+{
+    st->consents |= head->status == 100;
+    tell(st, 0, NULL);
+}
+
 static void on_trailers(struct stream *st, const struct rota__h2_head *head)
 {
     if (st->response)
@@ -110,8 +122,11 @@ static void on_reset(struct stream *st, const struct rota__h2_item *item)
     bool refused = item->code == ROTA__H2_REFUSED_STREAM;
     if (st->call) {
         st->call->refused = refused;
+        st->call->is_busy = !st->conn->is_leaving;
         st->call->began = !refused; /* the server has seen it */
     }
+    if (!item->reason)
+        st->code = rota__h2_code_name(item->code);
     tell(st, item->reason ? ROTA_EPROTOCOL : ROTA_ETRUNCATED,
          item->reason ? item->reason
          : refused    ? "the server refused to work on it"
@@ -124,6 +139,9 @@ static void on_event(struct rota__http_conn *conn, int event, const struct rota_
     switch (event) {
     case ROTA__H2_HEAD:
         on_head(st, &item->head);
+        break;
+    case ROTA__H2_INTERIM:
+        on_interim(st, &item->head);
         break;
     case ROTA__H2_DATA:
         on_data(conn->shared, st, item->data);
@@ -204,7 +222,11 @@ static int send_all(void *arg)
         err = rota_event_wait(&shared->dirty);
         rota_event_clear(&shared->dirty);
         if (err == 0)
+            err = rota_check(); /* else the keeper's last words would be lost here */
+        if (err == 0)
             err = h2->out.err; /* something is missing in it */
+        if (err == 0 && !h2->out.len)
+            err = h2->err;
         if (err < 0 || !h2->out.len)
             continue;
         struct rota__out spare = out;
@@ -213,11 +235,17 @@ static int send_all(void *arg)
         h2->out.len = 0;
         err = rota_stream_write(conn->stream, out.ptr, out.len);
         out.len = 0;
+        shared->is_cut = err < 0;
+        if (err == -EPIPE ||
+            err == -ECONNRESET) { /* what the server has said before still counts */
+            rota__http_pool_unshare(conn);
+            break;
+        }
         tell_all(conn, 0, NULL); /* who found too much waiting may go on */
         wake_sender(conn);
     }
     rota__out_fini(&out);
-    return err;
+    return err == -EPIPE || err == -ECONNRESET ? 0 : err;
 }
 
 /* ---- The connection */
@@ -257,6 +285,7 @@ static void say_goodbye(struct rota__http_conn *conn)
 static void keep_shared(struct rota__http_conn *conn)
 {
     struct rota__http_shared shared = {0};
+    bool lost = true;
     int err = rota__h2_init(&shared.h2, false, NULL);
     rota__list_init(&shared.streams);
     conn->shared = &shared;
@@ -267,13 +296,14 @@ static void keep_shared(struct rota__http_conn *conn)
         wake_sender(conn);
         rota__http_conn_opened(conn);
         err = read_all(conn);
+        lost = !conn->is_over;
+        rota__http_conn_end(conn); /* before anybody else runs, and begins a request on it */
         rota_group_cancel(&g);
         rota_group_wait(&g);
     }
-    bool lost = !conn->is_over;
-    rota__http_conn_close(conn);
+    rota__http_conn_end(conn);
     fail_all(conn, err);
-    if (!lost || shared.h2.err < 0)
+    if ((!lost || shared.h2.err < 0) && !shared.is_cut)
         say_goodbye(conn);
     conn->shared = NULL;
     rota__h2_fini(&shared.h2);
@@ -284,6 +314,8 @@ static void keep_shared(struct rota__http_conn *conn)
 
 static int failed(struct stream *st, struct rota__http_progress *p)
 {
+    if (st->code)
+        return rota__http_say(p, st->err, "%s (%s)", st->why, st->code);
     return st->why ? rota__http_say(p, st->err, "%s", st->why) : st->err;
 }
 
@@ -306,6 +338,13 @@ static void stream_free(struct stream *st)
     rota_free(st);
 }
 
+/* Nothing of the request has been sent. */
+static int not_sent(struct rota__http_call *call, const char *why)
+{
+    call->refused = true;
+    return rota__http_say(&call->progress, ROTA_ETRUNCATED, "%s", why);
+}
+
 static int request(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_conn *conn = st->conn;
@@ -320,16 +359,15 @@ static int request(struct stream *st, struct rota__http_call *call)
                                  .end = !call->has_body,
                                  .has_length = has_length,
                                  .length = has_length ? call->source.length : 0};
-    if (!conn->shared)
-        return ROTA_ETRUNCATED;
+    if (!conn->shared || conn->is_over || conn->shared->h2.err < 0)
+        return not_sent(call, "the connection was lost");
     int err = rota__h2_request(&conn->shared->h2, &st->s, &head);
     if (err == 0)
         rota__list_append(&conn->shared->streams, &st->node);
-    if (err == -EAGAIN || err == -ESHUTDOWN) {
-        call->refused = true;
-        return rota__http_say(&call->progress, ROTA_ETRUNCATED,
-                              "the server takes no more requests");
-    }
+    if (err == -EAGAIN || err == -ESHUTDOWN)
+        return not_sent(call, "the server takes no more requests");
+    if (err == -EINVAL)
+        rota__http_say(&call->progress, err, "a header field is none, or is not the caller's");
     wake_sender(conn);
     return err;
 }
@@ -381,6 +419,17 @@ static int send_body(struct stream *st, struct rota__http_call *call)
     }
 }
 
+/* Waits for the server's consent, or an answer that comes instead. */
+static int await_consent(struct stream *st)
+{
+    int err = 0;
+    ROTA_TIMEOUT (ROTA__HTTP_CONSENT) {
+        while (err == 0 && !st->consents && !st->response && st->err == 0)
+            err = await_news(st);
+    }
+    return err == -ETIMEDOUT && rota_check() == 0 ? 0 : err;
+}
+
 static int receive(struct stream *st, struct rota__http_call *call)
 {
     rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
@@ -413,7 +462,9 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     rota__list_init(&st->node);
     rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
     int err = request(st, call);
-    if (err == 0 && call->has_body)
+    if (err == 0 && call->has_body && call->options->expect)
+        err = await_consent(st);
+    if (err == 0 && call->has_body && !st->response)
         err = send_body(st, call);
     if (err == 0)
         err = receive(st, call);
@@ -465,6 +516,7 @@ static ssize_t read_body(rota_http_response *r, void *buf, size_t len)
         if (st->data.len > st->at)
             return give(st, buf, len);
         if (st->ended) {
+            st->conn->reused = true;
             let_go(r);
             rota__http_response_ended(r);
             return 0;

@@ -69,7 +69,8 @@ void rota__http_keep_watching(struct rota__http_conn *conn)
 void rota__http_conn_opened(struct rota__http_conn *conn)
 {
     struct rota__http_origin *origin = conn->origin;
-    origin->undecided = false;
+    rota__http_pool_made(conn);
+    origin->may_share = conn->shared != NULL;
     if (conn->shared)
         origin->shared = conn;
     rota_event_set(&conn->news);
@@ -81,6 +82,8 @@ static void keep(struct rota__http_conn *conn)
 {
     conn->err = rota__http_connect(conn);
     conn->starter = NULL;
+    if (conn->err < 0 && conn->err != -ECANCELED)
+        conn->origin->may_share = false; /* nobody waits for others to fail one after another */
     if (conn->err == 0 && !conn->is_over)
         conn->kind->keep(conn);
 }
@@ -108,20 +111,21 @@ static int keeper(void *arg)
 }
 
 int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
-                        struct rota__http_conn **ret_conn)
+                        struct rota__http_progress *starter, struct rota__http_conn **ret_conn)
 {
     struct rota__http_conn *conn = rota_zalloc(sizeof *conn);
     if (!conn)
         return -ENOMEM;
     conn->session = session;
     conn->origin = origin;
+    conn->starter = starter;
     conn->refs = 2;
+    conn->patience = ROTA_NEVER;
+    conn->left = UINT64_MAX;
     conn->users = conn->reserved = 1;
     rota__list_init(&conn->idle);
     rota__list_init(&conn->aged);
     int err = rota_spawn(keeper, conn, NULL);
-    conn->patience = ROTA_NEVER;
-    conn->left = UINT64_MAX;
     if (err < 0) {
         rota_free(conn);
         return err;
@@ -131,6 +135,7 @@ int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *or
     rota_event_clear(&session->gone);
     session->open++;
     origin->open++;
+    origin->making++;
     origin->uses++;
     *ret_conn = conn;
     return 0;
@@ -140,7 +145,6 @@ int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *
 {
     struct rota__http_progress *p = &call->progress;
     rota__http_limit(p, ROTA__HTTP_LIMIT_CONNECT, call->session->options.connect);
-    conn->starter = p;
     int err = rota_event_wait(&conn->news);
     conn->starter = NULL;
     rota_event_clear(&conn->news);

@@ -29,6 +29,7 @@ struct waiter {
     struct rota__list node; /* in the origin's line */
     uint64_t ticket;
     bool fresh;
+    struct rota__http_progress *progress;
     rota_event served;
     int err;
     struct rota__http_conn *conn;
@@ -69,8 +70,6 @@ static int origin_new(rota_http_session *session, bool secure, bool only_h1, rot
     o->port = port;
     o->host = (rota_str){name, host.len};
     o->authority = (rota_str){authority, (size_t)len};
-    o->undecided = !only_h1 && (session->options.version == ROTA_HTTP_2_DIRECTLY ||
-                                (secure && session->options.version == ROTA_HTTP_ANY));
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
     rota__list_init(&o->hungry);
@@ -134,6 +133,7 @@ int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
     if (err < 0)
         return err;
     o->proxy = rota__http_proxy_for(session, secure, o->host, port);
+    o->may_share = rota__http_may_be_h2(session, o);
     rota__list_append(bucket, &o->node);
     session->origin_count++;
     *ret_origin = session->last = o;
@@ -209,9 +209,17 @@ static void unset_idle(struct rota__http_conn *conn)
     rota__list_remove(&conn->aged);
 }
 
+void rota__http_pool_made(struct rota__http_conn *conn)
+{
+    if (!conn->is_made)
+        conn->origin->making--;
+    conn->is_made = true;
+}
+
 void rota__http_pool_forget(struct rota__http_conn *conn)
 {
     struct rota__http_origin *origin = conn->origin;
+    rota__http_pool_made(conn);
     if (conn->is_idle)
         unset_idle(conn);
     if (origin->shared == conn)
@@ -222,30 +230,30 @@ void rota__http_pool_forget(struct rota__http_conn *conn)
 
 /* ---- Taking */
 
-/* Where a connection is shared, or may be, there is one; but who found it wanting gets another one. */
-static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin,
-                     bool fresh)
+/* Where a connection is shared, or may be, there is one. */
+static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin)
 {
     const rota_http_session_options *o = &session->options;
-    if (!fresh && ((origin->undecided && origin->open > 0) || origin->shared))
+    if (origin->shared || (origin->may_share && origin->making > 0))
         return false;
     return origin->open < o->connections_host &&
            (session->open < o->connections || !rota__list_empty(&session->idle));
 }
 
-static struct rota__http_conn *find_open(struct rota__http_origin *origin)
+/* One that is shared now was made after any other that was: it is fresh for who found that wanting. */
+static struct rota__http_conn *find_open(struct rota__http_origin *origin, bool fresh)
 {
-    if (origin->shared && rota__http_h2_free(origin->shared) > 0)
-        return origin->shared;
-    struct rota__list *idle = rota__list_first(&origin->idle);
+    if (origin->shared)
+        return rota__http_h2_free(origin->shared) > 0 ? origin->shared : NULL;
+    struct rota__list *idle = fresh ? NULL : rota__list_first(&origin->idle);
     return idle ? conn_of(idle, idle) : NULL;
 }
 
 /* Returns 1, 0 (there is none now), -ENOMEM. */
 static int try_take(rota_http_session *session, struct rota__http_origin *origin, bool fresh,
-                    struct rota__http_conn **ret_conn)
+                    struct rota__http_progress *progress, struct rota__http_conn **ret_conn)
 {
-    struct rota__http_conn *conn = fresh ? NULL : find_open(origin);
+    struct rota__http_conn *conn = find_open(origin, fresh);
     if (conn) {
         if (conn->is_idle)
             unset_idle(conn);
@@ -258,11 +266,11 @@ static int try_take(rota_http_session *session, struct rota__http_origin *origin
     if (fresh && origin->open >= session->options.connections_host &&
         !rota__list_empty(&origin->idle))
         rota__http_conn_close(conn_of(origin->idle.prev, idle));
-    if (!has_room(session, origin, fresh))
+    if (!has_room(session, origin))
         return 0;
     if (session->open >= session->options.connections)
         rota__http_conn_close(conn_of(session->idle.prev, aged));
-    int err = rota__http_conn_new(session, origin, ret_conn);
+    int err = rota__http_conn_new(session, origin, progress, ret_conn);
     return err < 0 ? err : 1;
 }
 
@@ -297,7 +305,7 @@ static void leave_line(rota_http_session *session, struct rota__http_origin *o, 
 static bool serve_first(rota_http_session *session, struct rota__http_origin *o)
 {
     struct waiter *w = waiter_of(o->line.next);
-    int got = try_take(session, o, w->fresh, &w->conn);
+    int got = try_take(session, o, w->fresh, w->progress, &w->conn);
     if (got == 0)
         return false;
     w->err = got < 0 ? got : 0;
@@ -325,14 +333,25 @@ void rota__http_pool_serve_shared(struct rota__http_conn *conn)
         serve_first(conn->session, origin);
 }
 
+/* Who comes back, because the server did nothing for him, has kept his ticket. */
+static void enter_line(rota_http_session *session, struct rota__http_origin *o, struct waiter *w)
+{
+    struct rota__list *before = &o->line;
+    while (before->prev != &o->line && waiter_of(before->prev)->ticket > w->ticket)
+        before = before->prev;
+    rota__list_append(before, &w->node);
+    if (o->line.next == &w->node)
+        reorder(session, o);
+}
+
 static int wait_in_line(struct rota__http_call *call, bool fresh, struct rota__http_conn **ret_conn)
 {
     rota_http_session *session = call->session;
     struct rota__http_origin *origin = call->origin;
-    struct waiter w = {.ticket = ++session->ticket, .fresh = fresh};
-    rota__list_append(&origin->line, &w.node);
-    if (rota__list_empty(&origin->hungry))
-        rota__list_append(&session->hungry, &origin->hungry); /* the last ticket */
+    if (!call->ticket)
+        call->ticket = ++session->ticket;
+    struct waiter w = {.ticket = call->ticket, .fresh = fresh, .progress = &call->progress};
+    enter_line(session, origin, &w);
     rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_QUEUE, session->options.queue_time);
     int err = rota_event_wait(&w.served);
     if (err == 0)
@@ -351,7 +370,7 @@ int rota__http_pool_take(struct rota__http_call *call, bool fresh,
 {
     if (call->session->closed)
         return ROTA_ECLOSED;
-    int got = try_take(call->session, call->origin, fresh, ret_conn);
+    int got = try_take(call->session, call->origin, fresh, &call->progress, ret_conn);
     if (got == 0)
         got = wait_in_line(call, fresh, ret_conn);
     return got < 0 ? got : 0;
