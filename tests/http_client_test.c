@@ -707,6 +707,143 @@ TEST(credentials_and_cookies_do_not_go_to_another_origin)
     struct setting t = {0};
     run(&t, other_origin);
 }
+    t.options.headers = headers; /* those of the session go as little */
+    run(&t, other_origin);
+}
+
+static void same_origin(struct setting *t)
+{
+    char url[100];
+    rota_http_response *r;
+    snprintf(url, sizeof url, "http://u:p@127.0.0.1:%d/", t->script.port);
+    CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+    CHECK_STR(rota_http_response_url(r), url_of(&t->script, "/2%20x"));
+    rota_http_response_free(r);
+    const char *second = strstr(t->script.seen, "GET /2%20x ");
+    CHECK(second);
+    CHECK(strstr(second, "\r\nAuthorization: Basic dTpw\r\n"));
+    CHECK(strstr(second, "\r\nCookie: a=1\r\n"));
+}
+
+TEST(credentials_of_a_URL_hold_for_redirects_of_its_origin)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 301 X\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n"
+                           "Location: /2 x#there\r\n\r\n",
+                           OK}};
+    run(&t, same_origin);
+}
+
+/* What other clients have stumbled over. */
+struct odd {
+    const char *method, *reply;
+    int expected; /* a status, or an error */
+    const char *body;
+    bool ends; /* the connection is not used again */
+};
+
+#define HEAD "HTTP/1.1 200 OK\r\n"
+#define CHUNKED HEAD "Transfer-Encoding: chunked\r\n\r\n"
+
+static const struct odd odds[] = {
+    /* Without a body, whatever they say */
+    {"GET", "HTTP/1.1 204 X\r\n\r\n", 204, "", false},
+    {"GET", "HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\nhello", 204, "", true},
+    {"GET", "HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", 304, "", false},
+    {"GET", "HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\nhello", 304, "", true},
+    {"GET", "HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n", 304, "", false},
+    {"HEAD", HEAD "Content-Length: 5\r\n\r\n", 200, "", false},
+    {"HEAD", HEAD "\r\n", 200, "", false},
+    {"HEAD", CHUNKED, 200, "", false},
+    {"HEAD", HEAD "Content-Length: 5\r\n\r\nhello", 200, "", true},
+    {"HEAD", CHUNKED "5\r\nhello\r\n0\r\n\r\n", 200, "", true},
+    {"GET", "HTTP/1.1 205 X\r\nContent-Length: 0\r\n\r\n", 205, "", false},
+    /* Interim */
+    {"GET",
+     "HTTP/1.1 103 X\r\nLink: <a>\r\n\r\nHTTP/1.1 103 X\r\nLink: <b>\r\n\r\nHTTP/1.1 102 "
+     "X\r\n\r\n" OK,
+     200, "hello", false},
+    {"GET", "HTTP/1.1 100 Continue\r\n\r\n" OK, 200, "hello", false},
+    {"GET", "HTTP/1.1 103 X\r\nContent-Length: 5\r\n\r\n" OK, 200, "hello", false},
+    {"GET", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+     ROTA_EPROTOCOL, NULL, true},
+    /* Ends */
+    {"GET", "!" HEAD "\r\nabc", 200, "abc", true},
+    {"GET", "!" HEAD "Connection: keep-alive\r\n\r\nabc", 200, "abc", true},
+    {"GET", "!HTTP/1.0 200 OK\r\n\r\n", 200, "", true},
+    {"GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nab", 200, "ab",
+     false},
+    {"GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab", 200, "ab", true},
+    {"GET", HEAD "Connection: close\r\nContent-Length: 2\r\n\r\nab", 200, "ab", true},
+    {"GET", HEAD "connection: x, CLOSE\r\nContent-Length: 2\r\n\r\nab", 200, "ab", true},
+    {"GET", HEAD "Content-Length: 2\r\n\r\nabc", 200, "ab", true},
+    {"GET", CHUNKED "2\r\nab\r\n0\r\n\r\nc", 200, "ab", true},
+    {"GET", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nab", 200, "ab", false},
+    {"GET", "HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\nab", 299, "ab", false},
+    /* What could be understood in more than one way */
+    {"GET", HEAD "X: a\r\n b\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD " X: a\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "X : a\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "X: a\rb\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: 2, 2\r\n\r\nab", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: +2\r\n\r\nab", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: 0x2\r\n\r\nab", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: -1\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: 99999999999999999999\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length:\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ROTA_EPROTOCOL,
+     NULL, true},
+    {"GET", HEAD "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     ROTA_EPROTOCOL, NULL, true},
+    {"GET", HEAD "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", CHUNKED "0x2\r\nab\r\n0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", CHUNKED "2\nab\n0\n\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", CHUNKED "2\r\nabc0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", CHUNKED "10000000000000000\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", CHUNKED "0\r\nX: a\r\n b\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", "HTTP/1.1 99 X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", "HTTP/1.1 2000 X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    {"GET", "HTTP/1.1 +20 X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
+    /* Cut short */
+    {"GET", "!" HEAD "Content-Length: 5\r\n\r\nhell", ROTA_ETRUNCATED, NULL, true},
+    {"GET", "!" CHUNKED "5\r\nhello\r\n", ROTA_ETRUNCATED, NULL, true},
+    {"GET", "!" CHUNKED "5\r\nhello\r\n0\r\n", ROTA_ETRUNCATED, NULL, true},
+    {"GET", "!HTTP/1.1 200 OK\r\nX: y\r\n", ROTA_ETRUNCATED, NULL, true},
+};
+
+static void odd_answers(struct setting *t)
+{
+    for (size_t i = 0; i < sizeof odds / sizeof *odds; i++) {
+        const struct odd *o = &odds[i];
+        rota_http_response *r = NULL;
+        t->script.replies[0] = o->reply;
+        t->script.next = 0;
+        int before = t->script.connections;
+        int err = rota_http_fetch(t->session, url_of(&t->script, "/"),
+                                  &(rota_http_fetch_options){.method = o->method}, &r);
+        if ((err < 0 ? err : rota_http_status(r)) != o->expected)
+            FAIL("%s: %s", o->reply, err < 0 ? rota_http_error() : "was taken");
+        if (err == 0)
+            CHECK_STR(rota_http_body(r).ptr, o->body);
+        rota_http_response_free(r);
+        t->script.next = 1;
+        expect_body(t, "/", "next");
+        if (t->script.connections - before != 1 + o->ends)
+            FAIL("%s: %d connections", o->reply, t->script.connections - before);
+        rota_sleep(20 * ROTA_SECOND);
+        CHECK_INT(t->script.open, ==, 0);
+    }
+}
+
+TEST_WITH(odd_answers_are_read_in_one_way_or_not_at_all, .without_faults = true)
+{
+    struct setting t = {.script.replies = {"", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"}};
+    run(&t, odd_answers);
 
 /* ---- Credentials, base URLs, cookies */
 

@@ -80,10 +80,13 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     call->text = call->progress.url = text;
     call->url = url;
     call->secure = !is_http;
-    call->authorization = said                           ? said
-                          : is_base(call->session, &url) ? call->session->authorization
-                                                         : NULL;
-    return set_origin(call);
+    const struct rota__http_origin *before = call->origin;
+    err = set_origin(call);
+    if (said)
+        call->authorization = said;
+    else if (call->origin != before) /* else what the first URL said holds for its redirects */
+        call->authorization = is_base(call->session, &url) ? call->session->authorization : NULL;
+    return err;
 }
 
 static int adopt_resolved(struct rota__http_call *call, const rota_url *base,
@@ -258,10 +261,12 @@ static int write_fields(struct rota__http_call *call)
     if (!call->fields)
         return -ENOMEM;
     int err = add_callers(call);
-    for (size_t i = 0; i < session->field_count && err == 0; i++)
-        add_missing(call, session->fields[i].name, session->fields[i].value);
     if (err < 0)
         return err;
+    for (size_t i = 0; i < session->field_count; i++) {
+        if (!is_left_behind(call, session->fields[i].name))
+            add_missing(call, session->fields[i].name, session->fields[i].value);
+    }
     add_standard(call);
     add_upgrade(call);
     add_type(call);
