@@ -97,6 +97,54 @@ TEST(public_suffixes_have_no_cookies_of_others)
     rota__cookie_jar_fini(&jar);
 }
 
+#ifdef ROTA__HAS_PSL
+static const struct {
+    const char *host, *domain;
+    bool kept, by_others; /* by_others: sent to a host below `domain`, too */
+} suffixes[] = {
+    {"a.example.co.uk", "co.uk", false, false},
+    {"a.example.co.uk", ".CO.UK", false, false},
+    {"a.example.co.uk.", "co.uk.", false, false},
+    {"a.example.co.uk", "example.co.uk", true, true},
+    {"example.com", "com", false, false},
+    {"example.com", "example.com", true, true},
+    {"me.github.io", "github.io", false, false},
+    {"me.github.io", "me.github.io", true, true},
+    {"github.io", "github.io", true, false},                /* itself it may */
+    {"x.city.kawasaki.jp", "city.kawasaki.jp", true, true}, /* an exception to a rule */
+    {"x.other.kawasaki.jp", "other.kawasaki.jp", false, false},
+    {"a.intranet", "intranet", false, false}, /* on no list */
+    {"localhost", "localhost", true, false},
+};
+
+TEST(cookies_are_not_for_all_hosts_of_a_public_suffix)
+{
+    for (size_t i = 0; i < COUNT(suffixes); i++) {
+        struct rota__cookie_jar jar = {.is_public_suffix = rota__cookie_is_public_suffix};
+        char field[64], other[64];
+        snprintf(field, sizeof field, "n=v; Domain=%s", suffixes[i].domain);
+        snprintf(other, sizeof other, "other.%s", suffixes[i].domain);
+        if (set(&jar, suffixes[i].host, "/", field) != suffixes[i].kept)
+            FAIL("%s, %s", suffixes[i].host, suffixes[i].domain);
+        check_sent(&jar, at(suffixes[i].host, "/", false), suffixes[i].kept ? "n=v" : "", NOW);
+        check_sent(&jar, at(other, "/", false), suffixes[i].by_others ? "n=v" : "", NOW);
+        rota__cookie_jar_fini(&jar);
+    }
+}
+
+TEST(a_loaded_jar_has_no_cookies_of_public_suffixes_either)
+{
+    struct rota__cookie_jar jar = {.is_public_suffix = rota__cookie_is_public_suffix};
+    CHECK_INT(rota__cookie_load(&jar,
+                                str(".co.uk\tTRUE\t/\tFALSE\t9999999999\tn\tv\n"
+                                    ".a.co.uk\tTRUE\t/\tFALSE\t9999999999\tm\tw\n"),
+                                NOW),
+              ==, 0);
+    check_sent(&jar, at("a.co.uk", "/", false), "m=w", NOW);
+    rota__cookie_jar_fini(&jar);
+}
+#endif
+
 TEST(secure_cookies_stay_on_secure_ways)
 {
     struct rota__cookie_jar jar = {0};

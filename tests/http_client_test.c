@@ -704,9 +704,9 @@ static void other_origin(struct setting *t)
 
 TEST(credentials_and_cookies_do_not_go_to_another_origin)
 {
+    const char *headers[] = {"Authorization", "Bearer y", "Cookie", "c=d", "X-Session", "2", NULL};
     struct setting t = {0};
     run(&t, other_origin);
-}
     t.options.headers = headers; /* those of the session go as little */
     run(&t, other_origin);
 }
@@ -844,6 +844,7 @@ TEST_WITH(odd_answers_are_read_in_one_way_or_not_at_all, .without_faults = true)
 {
     struct setting t = {.script.replies = {"", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"}};
     run(&t, odd_answers);
+}
 
 /* ---- Credentials, base URLs, cookies */
 
@@ -2068,6 +2069,50 @@ static void named(struct setting *t)
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_RESOLVING);
     CHECK_INT(rota_http_fetch(t->session, "http://later.example/", NULL, &r), ==, ROTA_EDNS);
     rota__lookup = before;
+}
+
+static void suffixes(struct setting *t)
+{
+    static const struct {
+        const char *host, *domain, *sent; /* sent: from what was set before */
+    } hosts[] = {
+        {"a.example.co.uk", "example.co.uk", NULL},
+        {"b.example.co.uk", "co.uk", "n0=v"},
+        {"example2.co.uk", "co.uk", NULL},
+        {"localhost", "localhost", NULL},
+        {"localhost", "co.uk", "n3=v"},
+        {"127.0.0.1", "127.0.0.1", NULL},
+        {"127.0.0.1", "0.0.1", "n5=v"},
+    };
+    int (*before)(const char *, rota_address *, size_t) = rota__lookup;
+    rota__lookup = look_up_here;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        char url[80], reply[200], expected[80];
+        rota_http_response *r = NULL;
+        snprintf(url, sizeof url, "http://%s:%d/", hosts[i].host, t->script.port);
+        snprintf(reply, sizeof reply, "HTTP/1.1 204 X\r\nSet-Cookie: n%zu=v; Domain=%s\r\n\r\n", i,
+                 hosts[i].domain);
+        snprintf(expected, sizeof expected, "\r\nCookie: %s\r\n",
+                 hosts[i].sent ? hosts[i].sent : "");
+        t->script.replies[0] = reply;
+        t->script.seen[0] = '\0';
+        CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+        rota_http_response_free(r);
+        if (hosts[i].sent)
+            check_seen(t, expected);
+        else
+            check_not_seen(t, "Cookie");
+    }
+    rota__lookup = before;
+}
+
+TEST(no_cookie_is_for_all_hosts_of_a_public_suffix)
+{
+#ifndef ROTA__HAS_PSL
+    SKIP("built without libpsl");
+#endif
+    struct setting t = {0};
+    run(&t, suffixes);
 }
 
 TEST(addresses_are_kept_for_a_while)

@@ -185,6 +185,9 @@ int rota_http_session_new(const rota_http_session_options *options, rota_http_se
     if (!session)
         return -ENOMEM;
     session->uses = 1;
+#ifdef ROTA__HAS_PSL
+    session->jar.is_public_suffix = rota__cookie_is_public_suffix;
+#endif
     if (options)
         session->options = *options;
     for (size_t i = 0; i < ROTA__HTTP_ORIGINS; i++)

@@ -288,6 +288,8 @@ static void read_attribute(struct draft *d, struct attributes *a, rota_str name,
 static bool is_public(const struct rota__cookie_jar *jar, rota_str domain)
 {
     char text[256];
+    while (domain.len && domain.ptr[domain.len - 1] == '.')
+        domain.len--;
     if (domain.len >= sizeof text)
         return true;
     char *at = text;
@@ -442,7 +444,9 @@ static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
     if (!dated || !d.domain.len || !d.path.len || *d.path.ptr != '/' || !d.name.len ||
         !rota__chars_are(d.name, ROTA__CHAR_VALUE) || !rota__chars_are(d.value, ROTA__CHAR_VALUE))
         return 0;
-    return d.expires <= now ? 1 : jar_add(jar, &d, now);
+    if (d.expires <= now || (!d.host_only && is_public(jar, d.domain)))
+        return 1; /* such a jar was filled without a list, or with an older one */
+    return jar_add(jar, &d, now);
 }
 
 int rota__cookie_load(struct rota__cookie_jar *jar, rota_str text, int64_t now)

@@ -36,6 +36,9 @@ struct rota__cookie_target {
     bool secure;
 };
 
+/* For jars: what the list says. Where rota was built without one there is no such function. */
+bool rota__cookie_is_public_suffix(const char *domain);
+
 void rota__cookie_jar_fini(struct rota__cookie_jar *jar);
 
 /* Takes the value of a Set-Cookie field of an answer from `target` (sections 5.2 and 5.3). Returns 1 (kept, or

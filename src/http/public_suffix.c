@@ -1,0 +1,12 @@
+/* Domains below which anybody may register a name: the list of publicsuffix.org, as libpsl was built with it. A newer one
+ * on the disk is not looked for, because reading it would block. */
+#include "http/cookie.h"
+
+#include <libpsl.h>
+#include <string.h>
+
+bool rota__cookie_is_public_suffix(const char *domain)
+{
+    const psl_ctx_t *list = psl_builtin();
+    return list ? psl_is_public_suffix(list, domain) : !strchr(domain, '.');
+}
