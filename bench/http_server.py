@@ -9,8 +9,8 @@ from pathlib import Path
 
 from measure import LOAD_CORE, Failed, free_port, run, wrk
 from nginx import nginx
-from runtime import micro
 from row import Program, Row, Target
+from runtime import micro
 from servers import certificate, under_requests
 
 OPTIONS = "sendfile on; tcp_nopush on; default_type text/plain;"

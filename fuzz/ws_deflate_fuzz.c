@@ -1,32 +1,9 @@
 /* Inflates the input as messages, whole and in pieces: both have to come to the same. Then deflates it and inflates that.
  * The first byte chooses what was agreed on, the second one the pieces. */
+#include "../tests/inflate.h"
 #include "fuzz.h"
 
-#include "http/ws_deflate.h"
-
 #define LIMIT 20000
-
-static int inflate_message(struct rota__ws_deflate *d, rota_str message, size_t piece, size_t room,
-                           struct rota__out *told)
-{
-    char *to = malloc(room);
-    ssize_t n = 0;
-    bool last = false;
-    for (size_t at = 0; n == 0 && !last; at += piece) {
-        size_t len = message.len - at < piece ? message.len - at : piece;
-        last = at + len == message.len;
-        char *exact = malloc(len + 1);
-        if (len)
-            memcpy(exact, message.ptr + at, len);
-        rota_str in = {exact, len};
-        while ((n = rota__ws_inflate(d, &in, last, to, room)) > 0)
-            rota__out_add(told, to, (size_t)n);
-        require(n < 0 || in.len == 0);
-        free(exact);
-    }
-    free(to);
-    return (int)n;
-}
 
 /* The first half as a message, then the second one. */
 static int inflate_both(const struct rota__ws_deflate_terms *terms, rota_str input, size_t piece,

@@ -14,7 +14,7 @@ static int take(void *arg, rota_str bytes, size_t *ret_used)
 {
     struct reader *r = arg;
     struct rota__ws_item item;
-    int event = rota__ws_next(&r->ws, bytes.ptr, bytes.len, ret_used, &item);
+    int event = rota__ws_next(&r->ws, (char *)bytes.ptr, bytes.len, ret_used, &item);
     if (event > 0)
         rota__out_add_str(&r->told, item.data);
     if (event > 0 && item.last) {

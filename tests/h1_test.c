@@ -5,11 +5,11 @@
 #include "http/h1.h"
 #include "http/h1_write.h"
 
-#include "harness.h"
+#include "pieces.h"
 #include "refusals.h"
+#include "told.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,19 +18,9 @@
 struct reader {
     struct rota__h1 h1;
     rota_http_field fields[ROTA__H1_FIELDS];
-    char told[4096];
-    size_t len;
+    struct told told;
     bool in_data;
 };
-
-__attribute__((format(printf, 2, 3))) static void tell(struct reader *r, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    r->len += (size_t)vsnprintf(r->told + r->len, sizeof r->told - r->len, format, args);
-    va_end(args);
-    CHECK(r->len < sizeof r->told);
-}
 
 #define STR(s_) (int)(s_).len, (s_).ptr
 
@@ -38,99 +28,75 @@ static void tell_head(struct reader *r, const struct rota__h1_head *head)
 {
     static const char *const bodies[] = {"", " length", " chunked", " until-end", " tunnel"};
     if (head->status)
-        tell(r, "<%d %.*s 1.%d", head->status, STR(head->reason), head->minor);
+        tell(&r->told, "<%d %.*s 1.%d", head->status, STR(head->reason), head->minor);
     else
-        tell(r, "<%.*s %.*s 1.%d @%.*s", STR(head->method), STR(head->target), head->minor,
+        tell(&r->told, "<%.*s %.*s 1.%d @%.*s", STR(head->method), STR(head->target), head->minor,
              STR(head->authority));
     for (size_t i = 0; i < head->count; i++)
-        tell(r, " %.*s=%.*s", STR(head->fields[i].name), STR(head->fields[i].value));
-    tell(r, "%s%s%s%s>", bodies[head->body], head->keep_alive ? " keep" : "",
+        tell(&r->told, " %.*s=%.*s", STR(head->fields[i].name), STR(head->fields[i].value));
+    tell(&r->told, "%s%s%s%s>", bodies[head->body], head->keep_alive ? " keep" : "",
          head->expect_continue ? " expect" : "", head->upgrade ? " upgrade" : "");
 }
 
 static void tell_event(struct reader *r, int event, const struct rota__h1_item *item)
 {
     if (event == ROTA__H1_DATA) {
-        tell(r, "%s%.*s", r->in_data ? "" : "[", STR(item->data));
+        tell(&r->told, "%s%.*s", r->in_data ? "" : "[", STR(item->data));
         r->in_data = true;
         return;
     }
     if (r->in_data)
-        tell(r, "]");
+        tell(&r->told, "]");
     r->in_data = false;
     if (event == ROTA__H1_HEAD)
         tell_head(r, &item->head);
     else if (event == ROTA__H1_TRAILER)
         for (size_t i = 0; i < item->head.count; i++)
-            tell(r, " +%.*s=%.*s", STR(item->head.fields[i].name), STR(item->head.fields[i].value));
+            tell(&r->told, " +%.*s=%.*s", STR(item->head.fields[i].name),
+                 STR(item->head.fields[i].value));
     else if (event == ROTA__H1_END)
-        tell(r, "$");
+        tell(&r->told, "$");
 }
 
-/* Takes events until it needs more; returns what stays unread. The bytes are in memory of just that size,
- * so that a look behind them is found. */
-static size_t take(struct reader *r, const char *bytes, size_t len)
+static int take(void *arg, rota_str bytes, size_t *ret_used)
 {
-    char *exact = malloc(len ? len : 1);
-    memcpy(exact, bytes, len);
-    size_t at = 0, used;
-    int event;
+    struct reader *r = arg;
     struct rota__h1_item item;
-    while ((event = rota__h1_next(&r->h1, (rota_str){exact + at, len - at}, &used, &item)) > 0) {
+    int event = rota__h1_next(&r->h1, bytes, ret_used, &item);
+    if (event > 0)
         tell_event(r, event, &item);
-        at += used;
-        CHECK_INT(at, <=, len);
-    }
-    at += used;
-    free(exact);
+    return event;
+}
+
+static void read_all(struct reader *r, rota_str bytes, size_t split, size_t piece)
+{
+    int event = read_in_pieces(bytes, split, piece, take, r);
     if (event < 0) {
         CHECK_INT(event, ==, -EBADMSG);
-        tell(r, "%s!%d %s", r->in_data ? "]" : "", r->h1.status, r->h1.error);
-        return 0;
+        tell(&r->told, "%s!%d %s", r->in_data ? "]" : "", r->h1.status, r->h1.error);
+        return;
     }
-    return len - at;
-}
-
-static void finish(struct reader *r)
-{
-    int event = rota__h1_finish(&r->h1);
+    event = rota__h1_finish(&r->h1);
     if (event == ROTA__H1_END)
         tell_event(r, event, NULL);
     else if (event < 0)
-        tell(r, "%s!%s", r->in_data ? "]" : "", r->h1.error);
-}
-
-/* Reads `bytes` in pieces that end at each multiple of `piece` and at `split`. */
-static void read_in_pieces(struct reader *r, const char *bytes, size_t len, size_t split,
-                           size_t piece)
-{
-    size_t unread = 0;
-    for (size_t at = 0; at < len && r->h1.state != ROTA__H1_BROKEN;) {
-        size_t to = at + piece < len ? at + piece : len;
-        if (at < split && to > split)
-            to = split;
-        unread = take(r, bytes + at - unread, to - at + unread);
-        at = to;
-    }
-    if (r->h1.state != ROTA__H1_BROKEN)
-        finish(r);
+        tell(&r->told, "%s!%s", r->in_data ? "]" : "", r->h1.error);
 }
 
 enum { SERVER = 1, HEAD_ANSWER = 2, CONNECT_ANSWER = 4 };
 
 static void check_reading(const char *name, int role, const struct rota__h1_limits *limits,
-                          const char *bytes, size_t len, size_t split, size_t piece,
-                          const char *expected)
+                          rota_str bytes, size_t split, size_t piece, const char *expected)
 {
     struct reader *r = calloc(1, sizeof *r);
     rota__h1_init(&r->h1, role & SERVER, limits, r->fields);
     r->h1.answers_head = role & HEAD_ANSWER;
     r->h1.answers_connect = role & CONNECT_ANSWER;
-    read_in_pieces(r, bytes, len, split, piece);
-    if (strncmp(r->told, expected, strlen(expected)) != 0 ||
-        (!strchr(expected, '!') && strcmp(r->told, expected) != 0))
+    read_all(r, bytes, split, piece);
+    if (strncmp(r->told.text, expected, strlen(expected)) != 0 ||
+        (!strchr(expected, '!') && strcmp(r->told.text, expected) != 0))
         FAIL("%s, split at %zu, in pieces of %zu:\n  is   %s\n  want %s", name, split, piece,
-             r->told, expected);
+             r->told.text, expected);
     free(r);
 }
 
@@ -138,9 +104,9 @@ static void check_every_way(const char *name, int role, const struct rota__h1_li
                             rota_str bytes, const char *expected)
 {
     for (size_t split = 0; split <= bytes.len; split++)
-        check_reading(name, role, limits, bytes.ptr, bytes.len, split, bytes.len + 1, expected);
-    check_reading(name, role, limits, bytes.ptr, bytes.len, 0, 1, expected);
-    check_reading(name, role, limits, bytes.ptr, bytes.len, 0, 7, expected);
+        check_reading(name, role, limits, bytes, split, bytes.len + 1, expected);
+    check_reading(name, role, limits, bytes, 0, 1, expected);
+    check_reading(name, role, limits, bytes, 0, 7, expected);
 }
 
 /* ---- Messages that are understood */

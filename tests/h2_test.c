@@ -2,10 +2,10 @@
  * hand. What is sent is read whole, split at every byte, and byte by byte: it has to mean the same. */
 #include "http/h2.h"
 
-#include "harness.h"
+#include "pieces.h"
+#include "told.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,44 +26,34 @@ struct side {
     unsigned used;
     bool refuses; /* takes no request */
     bool keeps;   /* data is not consumed */
-    char told[8192];
-    size_t len;
+    struct told told;
     bool in_data;
     struct rota__out unread;
     rota_time now;
 };
 
-__attribute__((format(printf, 2, 3))) static void tell(struct side *e, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    e->len += (size_t)vsnprintf(e->told + e->len, sizeof e->told - e->len, format, args);
-    va_end(args);
-    CHECK(e->len < sizeof e->told);
-}
-
 static void tell_head(struct side *e, int32_t id, const struct rota__h2_head *head)
 {
     if (head->status)
-        tell(e, "<%d %d", id, head->status);
+        tell(&e->told, "<%d %d", id, head->status);
     else if (!head->method.len)
-        tell(e, "+");
+        tell(&e->told, "+");
     else
-        tell(e, "<%d %.*s %.*s://%.*s%.*s", id, STR(head->method), STR(head->scheme),
+        tell(&e->told, "<%d %.*s %.*s://%.*s%.*s", id, STR(head->method), STR(head->scheme),
              STR(head->authority), STR(head->target));
     for (size_t i = 0; i < head->count; i++)
-        tell(e, " %.*s=%.*s", STR(head->fields[i].name), STR(head->fields[i].value));
+        tell(&e->told, " %.*s=%.*s", STR(head->fields[i].name), STR(head->fields[i].value));
     if (head->has_length)
-        tell(e, " (%llu)", (unsigned long long)head->length);
-    tell(e, "%s>", head->expect_continue ? " expect" : "");
+        tell(&e->told, " (%llu)", (unsigned long long)head->length);
+    tell(&e->told, "%s>", head->expect_continue ? " expect" : "");
 }
 
 static void tell_event(struct side *e, int event, const struct rota__h2_item *item)
 {
     if (event != ROTA__H2_DATA && e->in_data)
-        tell(e, "]");
+        tell(&e->told, "]");
     if (event == ROTA__H2_DATA)
-        tell(e, "%s%.*s", e->in_data ? "" : "[", STR(item->data));
+        tell(&e->told, "%s%.*s", e->in_data ? "" : "[", STR(item->data));
     e->in_data = event == ROTA__H2_DATA;
     switch (event) {
     case ROTA__H2_HEAD:
@@ -74,20 +64,20 @@ static void tell_event(struct side *e, int event, const struct rota__h2_item *it
         tell_head(e, item->id, &item->head);
         break;
     case ROTA__H2_END:
-        tell(e, "$%d", item->id);
+        tell(&e->told, "$%d", item->id);
         break;
     case ROTA__H2_RESET:
-        tell(e, "!%d:%u%s%s ", item->id, item->code, item->reason ? " " : "",
+        tell(&e->told, "!%d:%u%s%s ", item->id, item->code, item->reason ? " " : "",
              item->reason ? item->reason : "");
         break;
     case ROTA__H2_PONG:
-        tell(e, "pong");
+        tell(&e->told, "pong");
         break;
     case ROTA__H2_GOAWAY:
-        tell(e, "goaway:%u", item->code);
+        tell(&e->told, "goaway:%u", item->code);
         break;
     case ROTA__H2_REFUSED:
-        tell(e, "refused:%d %s", item->head.status, item->reason);
+        tell(&e->told, "refused:%d %s", item->head.status, item->reason);
         break;
     default:
         break;
@@ -104,25 +94,28 @@ static void act(struct side *e, int event, const struct rota__h2_item *item)
         CHECK(!item->stream->is_open);
 }
 
-/* Reads; returns 0 or what broke the connection. The bytes are in memory of just that size. */
-static int feed(struct side *e, const char *bytes, size_t len)
+static int take(void *arg, rota_str bytes, size_t *ret_used)
 {
-    char *exact = malloc(len ? len : 1);
-    memcpy(exact, bytes, len);
-    size_t at = 0, used;
+    struct side *e = arg;
     struct rota__h2_item item;
-    int event;
-    while ((event = rota__h2_next(&e->h2, e->now, (rota_str){exact + at, len - at}, &used, &item)) >
-           0) {
-        at += used;
+    int event = rota__h2_next(&e->h2, e->now, bytes, ret_used, &item);
+    if (event > 0) {
         tell_event(e, event, &item);
         act(e, event, &item);
     }
-    at += used;
-    CHECK_INT(at, <=, len);
-    CHECK(event < 0 || at == len);
-    free(exact);
+    CHECK(event != 0 || *ret_used == bytes.len);
     return event;
+}
+
+/* Reads; returns 0 or what broke the connection. */
+static int feed(struct side *e, const char *bytes, size_t len)
+{
+    return read_in_pieces((rota_str){bytes, len}, 0, len, take, e);
+}
+
+static int feed_in_pieces(struct side *e, const struct rota__out *out, size_t split, size_t piece)
+{
+    return read_in_pieces((rota_str){out->ptr, out->len}, split, piece, take, e);
 }
 
 /* Moves what `from` has to send, in pieces of at most `piece` bytes. */
@@ -130,9 +123,7 @@ static int carry(struct side *from, struct side *to, size_t piece)
 {
     struct rota__out out = from->h2.out;
     from->h2.out = (struct rota__out){0};
-    int err = 0;
-    for (size_t at = 0; at < out.len && err >= 0; at += piece)
-        err = feed(to, out.ptr + at, out.len - at < piece ? out.len - at : piece);
+    int err = feed_in_pieces(to, &out, 0, piece);
     rota__out_fini(&out);
     return err;
 }
@@ -272,8 +263,8 @@ TEST(a_message_arrives_as_it_was_sent)
         err = settle(&p);
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0) {
-        CHECK_STR(p.server.told, told_to_server);
-        CHECK_STR(p.client.told, told_to_client);
+        CHECK_STR(p.server.told.text, told_to_server);
+        CHECK_STR(p.client.told.text, told_to_client);
         CHECK_INT(p.client.h2.open, ==, 0);
         CHECK_INT(p.server.h2.open, ==, 0);
     }
@@ -313,17 +304,12 @@ static void check_replay(const struct rota__out *bytes, bool is_server, size_t s
         if (err == 0)
             rota__out_fini(&e.h2.out);
     }
-    for (size_t at = 0; err == 0 && at < bytes->len;) {
-        size_t to = bytes->len - at < piece ? bytes->len : at + piece;
-        if (at < split && to > split)
-            to = split;
-        err = feed(&e, bytes->ptr + at, to - at);
-        at = to;
-    }
+    if (err == 0)
+        err = feed_in_pieces(&e, bytes, split, piece);
     CHECK(err == 0 || err == -ENOMEM);
     const char *expected = is_server ? told_to_server : told_to_client;
-    if (err == 0 && strcmp(e.told, expected) != 0)
-        FAIL("split at %zu, in pieces of %zu:\n  is   %s\n  want %s", split, piece, e.told,
+    if (err == 0 && strcmp(e.told.text, expected) != 0)
+        FAIL("split at %zu, in pieces of %zu:\n  is   %s\n  want %s", split, piece, e.told.text,
              expected);
     close_side(&e);
 }
@@ -356,7 +342,7 @@ TEST(an_answer_to_head_says_a_length_and_has_no_body)
     if (err == 0)
         err = rota__h2_respond(&p.server.h2, &p.server.streams[0], &answer);
     if (err == 0 && settle(&p) == 0) {
-        CHECK_STR(p.client.told, "<1 200 content-length=1000 (1000)>$1");
+        CHECK_STR(p.client.told.text, "<1 200 content-length=1000 (1000)>$1");
         CHECK_INT(p.client.h2.open, ==, 0);
     }
     close_pair(&p);
@@ -376,7 +362,7 @@ TEST(crumbs_of_a_cookie_are_joined)
                                  .end = true};
     request(&p, &head);
     if (settle(&p) == 0)
-        CHECK_STR(p.server.told, "<1 GET http://a/ x=y cookie=a=1; b=2; c=3>$1");
+        CHECK_STR(p.server.told.text, "<1 GET http://a/ x=y cookie=a=1; b=2; c=3>$1");
     close_pair(&p);
 }
 
@@ -581,9 +567,10 @@ static void check_bad_head(const struct bad_head *bad)
     put_fields(&out, END_STREAM, 3, S(REQUEST));
     int err = feed_out(&e, &out);
     CHECK(err == 0 || err == -ENOMEM);
-    if (err == 0 && (sent_code(&e, 1) != bad->code || strcmp(e.told, "<3 GET http://a/>$3") != 0))
+    if (err == 0 &&
+        (sent_code(&e, 1) != bad->code || strcmp(e.told.text, "<3 GET http://a/>$3") != 0))
         FAIL("section %s: %.*s: reset with %lld, told %s", bad->section, STR(bad->fields),
-             (long long)sent_code(&e, 1), e.told);
+             (long long)sent_code(&e, 1), e.told.text);
     close_side(&e);
     rota__out_fini(&out);
 }
@@ -622,7 +609,7 @@ TEST(what_is_unusual_but_right_is_understood)
         if (feed_out(&e, &out) == 0) {
             char expected[200];
             snprintf(expected, sizeof expected, "<1 %.*s>$1", STR(good_requests[i][1]));
-            CHECK_STR(e.told, expected);
+            CHECK_STR(e.told.text, expected);
         }
         close_side(&e);
         rota__out_fini(&out);
@@ -673,10 +660,10 @@ TEST(a_malformed_response_is_refused_alone)
         put_fields(&out, END_STREAM, 1, bad->fields);
         int err = feed_out(&e, &out);
         CHECK(err == 0 || err == -ENOMEM);
-        if (err == 0 && (sent_code(&e, 1) != bad->code || !strstr(e.told, "!1:1") ||
-                         strstr(e.told, "$") || strstr(e.told, "<1 200")))
+        if (err == 0 && (sent_code(&e, 1) != bad->code || !strstr(e.told.text, "!1:1") ||
+                         strstr(e.told.text, "$") || strstr(e.told.text, "<1 200")))
             FAIL("section %s: %.*s: reset with %lld, told %s", bad->section, STR(bad->fields),
-                 (long long)sent_code(&e, 1), e.told);
+                 (long long)sent_code(&e, 1), e.told.text);
         close_side(&e);
         rota__out_fini(&out);
     }
@@ -744,10 +731,10 @@ static void check_bad_frame(const struct bad_frame *bad)
     bool breaks = bad->code >= 0 && !bad->resets;
     if (err != -ENOMEM &&
         (sent_code(&e, bad->resets) != bad->code || err != (breaks ? -EBADMSG : 0) ||
-         (bad->resets && !strstr(e.told, "!1:")) ||
+         (bad->resets && !strstr(e.told.text, "!1:")) ||
          (breaks && (e.h2.code != bad->code || !*e.h2.error || sent_code(&e, 1) >= 0))))
         FAIL("section %s, type %d: code %lld, error %d %s, told %s", bad->section, bad->type,
-             (long long)sent_code(&e, bad->resets), err, e.h2.error, e.told);
+             (long long)sent_code(&e, bad->resets), err, e.h2.error, e.told.text);
     close_side(&e);
     rota__out_fini(&out);
 }
@@ -802,9 +789,9 @@ TEST(a_broken_answer_ends_the_stream_or_the_connection)
             err = feed_out(&e, &out);
         if (err != -ENOMEM &&
             (sent_code(&e, bad->resets) != bad->code || err != (bad->resets ? 0 : -EBADMSG) ||
-             (bad->resets && !strstr(e.told, ":1 ")) || strstr(e.told, "$")))
+             (bad->resets && !strstr(e.told.text, ":1 ")) || strstr(e.told.text, "$")))
             FAIL("section %s, %zu: code %lld, error %d, told %s", bad_answers[i].section, i,
-                 (long long)sent_code(&e, bad->resets), err, e.told);
+                 (long long)sent_code(&e, bad->resets), err, e.told.text);
         close_side(&e);
         rota__out_fini(&out);
     }
@@ -825,7 +812,7 @@ TEST(a_push_that_comes_early_is_refused)
     if (rota__h2_request(&e.h2, &e.streams[0], &head) == 0 && feed_out(&e, &out) == 0) {
         CHECK_INT(sent_code(&e, 2), !=, -1);
         CHECK_INT(e.h2.open, ==, 1);
-        CHECK_STR(e.told, "");
+        CHECK_STR(e.told.text, "");
     }
     close_side(&e);
     rota__out_fini(&out);
@@ -908,8 +895,8 @@ static void check_big_head(size_t count, size_t size, int flags, const char *exp
     put_big_head(&out, 1, count, size, flags);
     put_fields(&out, END_STREAM, 3, S(REQUEST));
     if (feed_out(&e, &out) == 0) {
-        if (strncmp(e.told, expected, strlen(expected)) != 0 || !strstr(e.told, "<3 GET"))
-            FAIL("%zu fields of %zu: told %s", count, size, e.told);
+        if (strncmp(e.told.text, expected, strlen(expected)) != 0 || !strstr(e.told.text, "<3 GET"))
+            FAIL("%zu fields of %zu: told %s", count, size, e.told.text);
         bool refused = *expected == 'r';
         CHECK_INT(sent_code(&e, 1), ==, refused && !flags ? ROTA__H2_NO_ERROR : -1);
         CHECK_INT(e.h2.open, ==, refused ? 1 : 2);
@@ -937,12 +924,11 @@ TEST(a_large_head_may_come_in_pieces)
             return;
         put_preface(&out, true);
         put_big_head(&out, 1, 90, 50, END_STREAM);
-        int err = out.err;
-        for (size_t at = 0; err == 0 && at < out.len; at += piece)
-            err = feed(&e, out.ptr + at, out.len - at < piece ? out.len - at : piece);
+        int err = out.err ? out.err : feed_in_pieces(&e, &out, 0, piece);
         CHECK(err == 0 || err == -ENOMEM);
         if (err == 0) {
-            CHECK(strncmp(e.told, "<1 GET http://a/ x=vvv", 22) == 0 && strstr(e.told, "v>$1"));
+            CHECK(strncmp(e.told.text, "<1 GET http://a/ x=vvv", 22) == 0 &&
+                  strstr(e.told.text, "v>$1"));
             CHECK_INT(e.h2.block.room, ==, 0); /* given back */
         }
         close_side(&e);
@@ -963,12 +949,10 @@ TEST(a_continuation_may_come_byte_by_byte)
     put(&out, CONTINUATION, END_HEADERS, 1,
         S("\x84\x86\x41\x01"
           "a"));
-    int err = out.err;
-    for (size_t at = 0; err == 0 && at < out.len; at++)
-        err = feed(&e, out.ptr + at, 1);
+    int err = out.err ? out.err : feed_in_pieces(&e, &out, 0, 1);
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0)
-        CHECK_STR(e.told, "<1 GET http://a/>$1");
+        CHECK_STR(e.told.text, "<1 GET http://a/>$1");
     close_side(&e);
     rota__out_fini(&out);
 }
@@ -1014,7 +998,7 @@ TEST(a_bomb_of_hpack_takes_neither_memory_nor_time)
         S("\x82\x84\x86\x41\x01"
           "b\xbf"));
     if (first.err == 0 && feed_out(&e, &out) == 0) {
-        const char *next = strstr(e.told, "$1<5 GET http://b/ x=vvv");
+        const char *next = strstr(e.told.text, "$1<5 GET http://b/ x=vvv");
         CHECK(next != NULL);
         CHECK_INT(sent_code(&e, 3), ==, ROTA__H2_ENHANCE_YOUR_CALM);
         CHECK_INT(e.h2.open, ==, 2);
@@ -1041,7 +1025,7 @@ TEST(a_response_over_the_limit_is_reset)
     if (err == 0)
         err = rota__h2_respond(&p.server.h2, &p.server.streams[0], &answer);
     if (err == 0 && settle(&p) == 0)
-        CHECK_STR(p.client.told, "!1:11 a head over the limit ");
+        CHECK_STR(p.client.told.text, "!1:11 a head over the limit ");
     close_pair(&p);
 }
 
@@ -1079,7 +1063,7 @@ TEST(a_stream_over_the_limit_is_refused)
     put_fields(&out, 0, 1, S(REQUEST));
     put_fields(&out, 0, 3, S(REQUEST));
     if (feed_out(&e, &out) == 0) {
-        CHECK_STR(e.told, "<1 GET http://a/>");
+        CHECK_STR(e.told.text, "<1 GET http://a/>");
         CHECK_INT(sent_code(&e, 3), ==, ROTA__H2_REFUSED_STREAM);
         CHECK_INT(e.h2.open, ==, 1);
     }
@@ -1099,7 +1083,7 @@ TEST(a_request_that_nobody_takes_is_refused)
     put_fields(&out, 0, 3, S(REQUEST));
     put(&out, DATA, 0, 3, S("hello"));
     if (feed_out(&e, &out) == 0) {
-        CHECK_STR(e.told, "<1 GET http://a/><3 GET http://a/>");
+        CHECK_STR(e.told.text, "<1 GET http://a/><3 GET http://a/>");
         CHECK_INT(sent_code(&e, 1), ==, ROTA__H2_REFUSED_STREAM);
         CHECK_INT(sent_code(&e, 3), ==, ROTA__H2_REFUSED_STREAM);
         CHECK_INT(e.h2.open, ==, 0);
@@ -1121,7 +1105,7 @@ static int flood(struct side *e, struct rota__out *frames, int times, bool reads
             return i;
         if (reads)
             e->h2.out.len = 0;
-        e->len = 0;
+        e->told.len = 0;
     }
     return 0;
 }
@@ -1208,7 +1192,7 @@ static int flood_resets(bool by_peer, rota_time each)
             e.used = 0;
         }
         e.h2.out.len = e.h2.err ? e.h2.out.len : 0;
-        e.len = 0;
+        e.told.len = 0;
     }
     int err = e.h2.err;
     if (err == -EBADMSG) {
@@ -1326,7 +1310,7 @@ TEST(a_slow_reader_does_not_stop_other_streams)
         if (p.client.h2.err == 0 && p.server.h2.err == 0) {
             CHECK_INT(rota__h2_window(&p.client.h2, other), >, 50000);
             CHECK_INT(rota__h2_data(&p.client.h2, c, 1, false), ==, -ECONNRESET);
-            CHECK(strstr(p.client.told, "!1:8") != NULL);
+            CHECK(strstr(p.client.told.text, "!1:8") != NULL);
         }
     }
     close_pair(&p);
@@ -1354,7 +1338,7 @@ TEST(data_behind_a_reset_gives_its_window_back)
         rota__h2_drop(&p.server.h2, s, ROTA__H2_CANCEL);
         err = settle(&p);
         rota__h2_drop(&p.client.h2, c, ROTA__H2_CANCEL);
-        p.client.len = p.server.len = 0;
+        p.client.told.len = p.server.told.len = 0;
     }
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0)
@@ -1377,7 +1361,7 @@ static void check_ignored_window(uint32_t stream_window, uint32_t window, int32_
     for (int i = 0; i < 5 && err == 0; i++) {
         put(&out, DATA, 0, 1, (rota_str){body_bytes, 16384});
         err = feed_out(&e, &out);
-        e.len = 0;
+        e.told.len = 0;
     }
     if (err != -ENOMEM) {
         CHECK_INT(err, ==, resets ? 0 : -EBADMSG);
@@ -1447,7 +1431,7 @@ TEST(a_body_is_as_long_as_was_said)
             CHECK_INT(rota__h2_data(&p.client.h2, c, 0, true), ==, -EINVAL);
         }
         if (n == 2 && settle(&p) == 0)
-            CHECK(strstr(p.server.told, "(5)>[hello]$1") != NULL);
+            CHECK(strstr(p.server.told.text, "(5)>[hello]$1") != NULL);
     }
     close_pair(&p);
 }
@@ -1463,7 +1447,7 @@ TEST(an_end_may_come_alone)
         n = write_body(&p.client, c, "", 0, true);
     CHECK(n == 0 || n == -ENOMEM);
     if (n == 0 && settle(&p) == 0)
-        CHECK_STR(p.server.told, "<1 POST https://example.org/>[hello]$1");
+        CHECK_STR(p.server.told.text, "<1 POST https://example.org/>[hello]$1");
     close_pair(&p);
 }
 
@@ -1481,7 +1465,7 @@ TEST(trailers_need_no_window)
     if (n == 10)
         n = rota__h2_trailers(&p.client.h2, c, &field, 1);
     if (n == 0 && settle(&p) == 0) {
-        CHECK(strstr(p.server.told, "]+ sum=42>$1") != NULL);
+        CHECK(strstr(p.server.told.text, "]+ sum=42>$1") != NULL);
         CHECK_INT(rota__h2_trailers(&p.client.h2, c, &field, 1), ==, -EINVAL);
     }
     close_pair(&p);
@@ -1601,7 +1585,7 @@ TEST(a_head_that_is_too_large_to_be_sent_says_so)
     fields[0].value = (rota_str){value, 65300};
     int err = rota__h2_request(&p.client.h2, &p.client.streams[0], &head);
     if (err == 0 && settle(&p) == 0)
-        CHECK_STR(p.server.told, "refused:431 a head over the limit");
+        CHECK_STR(p.server.told.text, "refused:431 a head over the limit");
     CHECK(err == 0 || err == -ENOMEM);
     close_pair(&p);
 }
@@ -1622,7 +1606,7 @@ TEST(a_server_that_has_answered_early_lets_the_client_stop)
     }
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0) {
-        CHECK_STR(p.client.told, "<1 413>$1!1:0 ");
+        CHECK_STR(p.client.told.text, "<1 413>$1!1:0 ");
         CHECK_INT(rota__h2_data(&p.client.h2, c, 1, true), ==, -ECONNRESET);
     }
     close_pair(&p);
@@ -1644,7 +1628,7 @@ TEST(a_server_says_twice_that_it_goes)
         err = settle(&p);
     if (err == 0) {
         CHECK(p.server.h2.is_going);
-        CHECK_STR(p.client.told, "goaway:0goaway:0");
+        CHECK_STR(p.client.told.text, "goaway:0goaway:0");
         CHECK_INT(rota__h2_free(&p.client.h2), ==, 0);
         CHECK_INT(rota__h2_request(&p.client.h2, &p.client.streams[5], &head), ==, -ESHUTDOWN);
         CHECK_INT(p.server.used, ==, 2);
@@ -1657,7 +1641,7 @@ TEST(a_server_says_twice_that_it_goes)
         err = settle(&p);
     }
     if (err == 0) {
-        CHECK(strstr(p.client.told, "<3 200>$3<1 200>$1") != NULL);
+        CHECK(strstr(p.client.told.text, "<3 200>$3<1 200>$1") != NULL);
         CHECK_INT(p.server.h2.open, ==, 0);
         CHECK_INT(p.client.h2.open, ==, 0);
     }
@@ -1683,7 +1667,7 @@ TEST(streams_behind_a_goaway_are_refused)
         err = feed_out(&e, &out);
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0) {
-        CHECK_STR(e.told, "goaway:11!3:7 !5:7 ");
+        CHECK_STR(e.told.text, "goaway:11!3:7 !5:7 ");
         CHECK_INT(e.h2.open, ==, 1);
     }
     close_side(&e);
@@ -1700,7 +1684,7 @@ TEST(a_client_may_say_that_it_goes)
         CHECK_INT(rota__h2_request(&p.client.h2, &p.client.streams[1], &head), ==, -ESHUTDOWN);
         ssize_t n = write_body(&p.client, &p.client.streams[0], "hello", 5, true);
         if (n == 5 && settle(&p) == 0)
-            CHECK(strstr(p.server.told, "goaway:0[hello]$1") != NULL);
+            CHECK(strstr(p.server.told.text, "goaway:0[hello]$1") != NULL);
     }
     close_pair(&p);
 }
@@ -1718,7 +1702,7 @@ TEST(a_connection_that_is_closed_says_why)
         CHECK_INT(rota__h2_respond(&p.server.h2, &p.server.streams[0], &answer), ==, -ESHUTDOWN);
         CHECK_INT(feed(&p.server, "x", 1), ==, -ESHUTDOWN);
         if (carry(&p.server, &p.client, 1000) == 0)
-            CHECK_STR(p.client.told, "goaway:4");
+            CHECK_STR(p.client.told.text, "goaway:4");
     }
     close_pair(&p);
 }
@@ -1729,7 +1713,7 @@ TEST(a_ping_is_answered)
     if (!open_pair(&p))
         return;
     if (rota__h2_ping(&p.client.h2) == 0 && settle(&p) == 0)
-        CHECK_STR(p.client.told, "pong");
+        CHECK_STR(p.client.told.text, "pong");
     close_pair(&p);
 }
 
@@ -1753,9 +1737,9 @@ TEST(streams_may_be_dropped_in_any_state)
             err = (int)write_body(&p.server, s, "hello", 5, state >= 5);
         rota__h2_drop(&p.server.h2, s, ROTA__H2_INTERNAL_ERROR);
         if (err >= 0 && settle(&p) == 0) {
-            bool complete = strstr(p.client.told, "[hello]$1") != NULL;
+            bool complete = strstr(p.client.told.text, "[hello]$1") != NULL;
             CHECK_INT(complete, ==, state == 5);
-            CHECK_INT(strstr(p.client.told, "!1:2") != NULL, ==, state < 5);
+            CHECK_INT(strstr(p.client.told.text, "!1:2") != NULL, ==, state < 5);
             CHECK_INT(p.client.h2.open + p.server.h2.open, ==, 0);
         }
         close_pair(&p);
@@ -1781,7 +1765,7 @@ TEST(a_stream_behind_the_last_goaway_is_not_told)
     }
     CHECK(err == 0 || err == -ENOMEM);
     if (err == 0) {
-        CHECK_STR(e.told, "<1 GET http://a/>$1<3 GET http://a/>$3");
+        CHECK_STR(e.told.text, "<1 GET http://a/>$1<3 GET http://a/>$3");
         CHECK_INT(e.h2.open, ==, 2);
         CHECK(e.h2.is_going);
     }

@@ -4,6 +4,7 @@
 #include "http/multipart.h"
 
 #include "out_check.h"
+#include "pieces.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,52 +32,41 @@ static void tell(struct rota__out *told, int event, const struct rota__multipart
     }
 }
 
-/* Returns how many of the bytes stay unread; they lie in memory of just that size. */
-static size_t take(struct rota__multipart *m, const char *bytes, size_t len, struct rota__out *told)
+struct reader {
+    struct rota__multipart m;
+    struct rota__out told;
+};
+
+static int take(void *arg, rota_str bytes, size_t *ret_used)
 {
-    char *exact = malloc(len ? len : 1);
-    memcpy(exact, bytes, len);
-    size_t at = 0, used;
+    struct reader *r = arg;
     struct rota__multipart_item item;
-    int event;
-    while ((event = rota__multipart_next(m, (rota_str){exact + at, len - at}, &used, &item)) > 0) {
-        tell(told, event, &item);
-        at += used;
-    }
-    at += used;
-    CHECK_INT(at, <=, len);
-    free(exact);
-    return event < 0 ? 0 : len - at;
+    int event = rota__multipart_next(&r->m, bytes, ret_used, &item);
+    if (event > 0)
+        tell(&r->told, event, &item);
+    return event;
 }
 
 static void check_reading(rota_str body, size_t split, size_t piece, const char *expected)
 {
     static const struct rota__multipart_limits limits = {.head = 120, .parts = 3};
-    struct rota__multipart m;
-    struct rota__out told = {0};
-    CHECK_OK(rota__multipart_init(&m, str("multipart/form-data; boundary=b-1"), &limits));
-    size_t unread = 0;
-    for (size_t at = 0; at < body.len && m.state != ROTA__MULTIPART_BROKEN;) {
-        size_t to = at + piece < body.len ? at + piece : body.len;
-        if (at < split && to > split)
-            to = split;
-        unread = take(&m, body.ptr + at - unread, to - at + unread, &told);
-        at = to;
+    struct reader r = {.told = {0}};
+    CHECK_OK(rota__multipart_init(&r.m, str("multipart/form-data; boundary=b-1"), &limits));
+    read_in_pieces(body, split, piece, take, &r);
+    if (rota__multipart_finish(&r.m) < 0) {
+        r.told.len = *expected == '!' ? 0 : r.told.len; /* more or less was told before */
+        rota__out_add_literal(&r.told, "!");
+        rota__out_add_number(&r.told, (unsigned)r.m.status, 10);
+        rota__out_add_literal(&r.told, " ");
+        rota__out_add(&r.told, r.m.error, strlen(r.m.error));
     }
-    if (rota__multipart_finish(&m) < 0) {
-        told.len = *expected == '!' ? 0 : told.len; /* more or less was told before */
-        rota__out_add_literal(&told, "!");
-        rota__out_add_number(&told, (unsigned)m.status, 10);
-        rota__out_add_literal(&told, " ");
-        rota__out_add(&told, m.error, strlen(m.error));
-    }
-    rota__out_add(&told, "", 1);
-    CHECK_OK(told.err);
-    if (*expected == '!' ? strncmp(told.ptr, expected, strlen(expected)) != 0
-                         : strcmp(told.ptr, expected) != 0)
+    rota__out_add(&r.told, "", 1);
+    CHECK_OK(r.told.err);
+    if (*expected == '!' ? strncmp(r.told.ptr, expected, strlen(expected)) != 0
+                         : strcmp(r.told.ptr, expected) != 0)
         FAIL("%.*s\nsplit at %zu, in pieces of %zu:\n  is   %s\n  want %s", (int)body.len, body.ptr,
-             split, piece, told.ptr, expected);
-    rota__out_fini(&told);
+             split, piece, r.told.ptr, expected);
+    rota__out_fini(&r.told);
 }
 
 static void check_every_way(rota_str body, const char *expected)
@@ -297,8 +287,8 @@ TEST(a_form_is_as_long_as_announced_and_read_as_it_was)
         {.name = BYTES("c"), .filename = BYTES("g"), .type = BYTES("text/plain"), .length = 0},
     };
     for (size_t count = 0; count <= COUNT(parts); count++) {
-        struct rota__out out = {0}, type = {0}, told = {0};
-        struct rota__multipart m;
+        struct rota__out out = {0}, type = {0};
+        struct reader r = {.told = {0}};
         char boundary[ROTA__BOUNDARY_SIZE];
         uint64_t length = 0;
         CHECK_OK(rota__boundary_new(boundary));
@@ -308,14 +298,14 @@ TEST(a_form_is_as_long_as_announced_and_read_as_it_was)
 
         rota__multipart_write_type(&type, boundary);
         CHECK_OK(type.err);
-        CHECK_OK(rota__multipart_init(&m, (rota_str){type.ptr, type.len}, NULL));
-        CHECK_INT(take(&m, out.ptr, out.len, &told), ==, 0);
-        CHECK_OK(rota__multipart_finish(&m));
-        CHECK_INT(m.count, ==, count);
+        CHECK_OK(rota__multipart_init(&r.m, (rota_str){type.ptr, type.len}, NULL));
+        CHECK_INT(read_in_pieces((rota_str){out.ptr, out.len}, 0, out.len, take, &r), ==, 0);
+        CHECK_OK(rota__multipart_finish(&r.m));
+        CHECK_INT(r.m.count, ==, count);
         if (count == 3)
-            check_out(&told, "a(\r\n--bytes )b%22%0D%0A/f.bin:application/octet-stream("
-                             "\r\n--bytes of a file,)c/g:text/plain()");
-        rota__out_fini(&told);
+            check_out(&r.told, "a(\r\n--bytes )b%22%0D%0A/f.bin:application/octet-stream("
+                               "\r\n--bytes of a file,)c/g:text/plain()");
+        rota__out_fini(&r.told);
         rota__out_fini(&type);
         rota__out_fini(&out);
     }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* What a reader does with bytes: it returns an event (above 0) or an error, or 0 when it needs more, and sets in any
- * case how many bytes it used. */
+ * case how many bytes it used. It may change them. */
 typedef int take_fn(void *reader, rota_str bytes, size_t *ret_used);
 
 /* Gives the reader pieces of `piece` bytes, cut at `split` too, until it returns an error. Each piece lies, behind

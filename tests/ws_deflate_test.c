@@ -2,6 +2,7 @@
 #include "http/ws.h"
 #include "http/ws_deflate.h"
 
+#include "inflate.h"
 #include "out_check.h"
 
 #include <errno.h>
@@ -162,30 +163,6 @@ TEST(an_answer_that_was_not_offered_is_refused)
 }
 
 /* ---- Inflating */
-
-/* Inflates a message that comes in pieces, into rooms of that size; each lies in memory of just its size. */
-static int inflate_message(struct rota__ws_deflate *d, rota_str message, size_t piece, size_t room,
-                           struct rota__out *told)
-{
-    char *to = malloc(room);
-    ssize_t n = 0;
-    bool last = false;
-    for (size_t at = 0; n == 0 && !last; at += piece) {
-        size_t len = message.len - at < piece ? message.len - at : piece;
-        last = at + len == message.len;
-        char *exact = malloc(len ? len : 1);
-        memcpy(exact, message.ptr + at, len);
-        rota_str in = {exact, len};
-        while ((n = rota__ws_inflate(d, &in, last, to, room)) > 0) {
-            CHECK_INT(n, <=, room);
-            rota__out_add(told, to, (size_t)n);
-        }
-        CHECK(n < 0 || in.len == 0);
-        free(exact);
-    }
-    free(to);
-    return (int)n;
-}
 
 static int inflate_one(const struct rota__ws_deflate_terms *terms, rota_str message)
 {

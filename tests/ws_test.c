@@ -1,10 +1,10 @@
 /* WebSocket frames. Each sequence of the tables is read whole, split at every byte, and byte by byte. */
 #include "http/ws.h"
 
-#include "harness.h"
+#include "pieces.h"
+#include "told.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,92 +14,68 @@
 
 struct reader {
     struct rota__ws ws;
-    char told[2048];
-    size_t len;
+    struct told told;
 };
-
-__attribute__((format(printf, 2, 3))) static void tell(struct reader *r, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    r->len += (size_t)vsnprintf(r->told + r->len, sizeof r->told - r->len, format, args);
-    va_end(args);
-    CHECK(r->len < sizeof r->told);
-}
 
 static void tell_event(struct reader *r, int event, const struct rota__ws_item *item)
 {
     static const char *const names[] = {"", "text:", "binary:"};
     if (event == ROTA__WS_DATA) {
-        if (r->len == 0 || r->told[r->len - 1] == '|')
-            tell(r, "%s%s", item->compressed ? "deflated " : "", names[item->opcode]);
-        tell(r, "%.*s%s", (int)item->data.len, item->data.ptr, item->last ? "|" : "");
+        if (r->told.len == 0 || r->told.text[r->told.len - 1] == '|')
+            tell(&r->told, "%s%s", item->compressed ? "deflated " : "", names[item->opcode]);
+        tell(&r->told, "%.*s%s", (int)item->data.len, item->data.ptr, item->last ? "|" : "");
     } else if (item->opcode == ROTA__WS_CLOSE) {
-        tell(r, "close %d %.*s|", item->close_code, (int)item->data.len, item->data.ptr);
+        tell(&r->told, "close %d %.*s|", item->close_code, (int)item->data.len, item->data.ptr);
     } else {
-        tell(r, "(%s %.*s)", item->opcode == ROTA__WS_PING ? "ping" : "pong", (int)item->data.len,
-             item->data.ptr);
+        tell(&r->told, "(%s %.*s)", item->opcode == ROTA__WS_PING ? "ping" : "pong",
+             (int)item->data.len, item->data.ptr);
     }
 }
 
-/* Returns how many of the bytes stay unread; the bytes are in memory of just that size. */
-static size_t take(struct reader *r, const char *bytes, size_t len)
+static int take(void *arg, rota_str bytes, size_t *ret_used)
 {
-    char *exact = malloc(len ? len : 1);
-    memcpy(exact, bytes, len);
-    size_t at = 0, used;
+    struct reader *r = arg;
     struct rota__ws_item item;
-    int event;
-    while ((event = rota__ws_next(&r->ws, exact + at, len - at, &used, &item)) > 0) {
+    int event = rota__ws_next(&r->ws, (char *)bytes.ptr, bytes.len, ret_used, &item);
+    if (event > 0)
         tell_event(r, event, &item);
-        at += used;
-    }
-    at += used;
-    CHECK_INT(at, <=, len);
-    free(exact);
-    if (event < 0)
-        tell(r, "!%d %s", r->ws.close_code, r->ws.error);
-    return event < 0 ? 0 : len - at;
+    return event;
 }
 
 enum { CLIENT = 1, COMPRESSES = 2 };
 
-static void check_reading(const char *bytes, size_t len, int role, size_t split, size_t piece,
+static void check_reading(rota_str bytes, int role, size_t split, size_t piece,
                           const char *expected)
 {
-    struct reader r = {.len = 0};
+    struct reader r = {.told = {.len = 0}};
     rota__ws_init(&r.ws, !(role & CLIENT), role & COMPRESSES, 100000);
-    size_t unread = 0;
-    for (size_t at = 0; at < len && r.ws.state != ROTA__WS_BROKEN;) {
-        size_t to = at + piece < len ? at + piece : len;
-        if (at < split && to > split)
-            to = split;
-        unread = take(&r, bytes + at - unread, to - at + unread);
-        at = to;
-    }
+    if (read_in_pieces(bytes, split, piece, take, &r) < 0)
+        tell(&r.told, "!%d %s", r.ws.close_code, r.ws.error);
     /* Of a text that turns out to be none, more or less was told before. */
     const char *mark = strchr(expected, '!');
-    bool same = mark ? strstr(r.told, mark) != NULL : strcmp(r.told, expected) == 0;
+    bool same = mark ? strstr(r.told.text, mark) != NULL : strcmp(r.told.text, expected) == 0;
     if (!same)
-        FAIL("split at %zu, in pieces of %zu:\n  is   %s\n  want %s", split, piece, r.told,
+        FAIL("split at %zu, in pieces of %zu:\n  is   %s\n  want %s", split, piece, r.told.text,
              expected);
 }
 
-static void check_every_way(const char *bytes, size_t len, int role, const char *expected)
+static void check_every_way(rota_str bytes, int role, const char *expected)
 {
-    for (size_t split = 0; split <= len; split++)
-        check_reading(bytes, len, role, split, len + 1, expected);
-    check_reading(bytes, len, role, 0, 1, expected);
+    for (size_t split = 0; split <= bytes.len; split++)
+        check_reading(bytes, role, split, bytes.len + 1, expected);
+    check_reading(bytes, role, 0, 1, expected);
 }
 
 struct frames {
-    const char *bytes;
-    size_t len;
+    rota_str bytes;
     const char *expected;
     int role;
 };
 
-#define B(literal_) literal_, sizeof(literal_) - 1
+#define B(literal_)                    \
+    {                                  \
+        literal_, sizeof(literal_) - 1 \
+    }
 /* A mask of four zeros leaves the payload readable. */
 #define M "\0\0\0\0"
 
@@ -124,8 +100,7 @@ static const struct frames understood[] = {
 TEST(frames_are_read_alike_however_they_are_split)
 {
     for (size_t i = 0; i < COUNT(understood); i++)
-        check_every_way(understood[i].bytes, understood[i].len, understood[i].role,
-                        understood[i].expected);
+        check_every_way(understood[i].bytes, understood[i].role, understood[i].expected);
 }
 
 static const struct frames refused[] = {
@@ -161,7 +136,7 @@ static const struct frames refused[] = {
 TEST(what_breaks_the_protocol_is_refused_with_the_code_for_it)
 {
     for (size_t i = 0; i < COUNT(refused); i++)
-        check_every_way(refused[i].bytes, refused[i].len, refused[i].role, refused[i].expected);
+        check_every_way(refused[i].bytes, refused[i].role, refused[i].expected);
 }
 
 TEST(many_small_frames_of_a_message_meet_its_limit)
