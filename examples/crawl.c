@@ -1,5 +1,6 @@
 /* crawl: finds the broken links of a site. See `crawl --help`. */
 #include "crawl_site.h"
+#include "links.h"
 #include "robots.h"
 
 #include <rota.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define AGENT "rota-crawl"
@@ -24,7 +26,8 @@
 
 static const char usage[] =
     "usage: crawl [OPTION]... URL\n\n"
-    "Follows all links of the site from URL on, without leaving it and as its robots.txt allows.\n"
+    "Follows all links of the site from URL on, those of its style sheets too, without leaving it\n"
+    "and as its robots.txt allows.\n"
     "Reports those that are broken: with no page behind them, or no such place in the page.\n"
     "Ctrl-C ends it early, with a report of what was seen.\n\n"
     "  --connections N    so many requests at once (default 8)\n"
@@ -32,8 +35,8 @@ static const char usage[] =
     "  --timeout SECONDS  give an address up that takes longer (default 30)\n"
     "  --all              name all pages that have a broken link, not only the first three\n"
     "  --quiet            print broken links only: no progress, no summary\n\n"
-    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin, and\n"
-    "130 when it was interrupted.\n";
+    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin or print,\n"
+    "and 130 when it was interrupted.\n";
 
 static struct {
     long connections, limit, timeout;
@@ -45,7 +48,7 @@ static struct {
     rota_http_session *session;
     rota_queue *queue; /* of struct page *: to be visited */
     struct robots *robots;
-    size_t queued, done, html, failed, forbidden, over_limit;
+    size_t queued, done, html, failed, redirects, forbidden, over_limit;
     rota_time start;
 } crawler;
 
@@ -75,33 +78,77 @@ static int fail(struct page *page, const char *why)
 struct reader {
     struct page *page;
     rota_bytes base; /* empty: the page's address */
+    char *style;     /* of the element that is open */
+    size_t style_len;
 };
+
+static void add_link(void *arg, const char *address)
+{
+    const struct reader *reader = arg;
+    site_add_link(reader->page, reader->base.ptr ? reader->base.ptr : reader->page->url, address);
+}
+
+static const char *attribute(const xmlChar **attributes, const char *key)
+{
+    for (; attributes && attributes[0]; attributes += 2) {
+        if (strcmp((const char *)attributes[0], key) == 0)
+            return (const char *)attributes[1];
+    }
+    return NULL;
+}
+
+static void see_attribute(struct reader *reader, const char *element, const char *key,
+                          const char *value)
+{
+    bool is_href = strcmp(key, "href") == 0;
+    if (strcmp(key, "id") == 0 || (strcmp(key, "name") == 0 && strcmp(element, "a") == 0)) {
+        site_add_anchor(reader->page, value);
+    } else if (is_href && strcmp(element, "base") == 0) {
+        if (!reader->base.ptr) /* the first one counts */
+            rota_url_resolve(str_of(reader->page->url), str_of(value), &reader->base);
+    } else if (is_href || strcmp(key, "src") == 0) {
+        add_link(reader, value);
+    } else if (strcmp(key, "srcset") == 0) {
+        links_in_srcset(value, add_link, reader);
+    } else if (strcmp(key, "style") == 0) {
+        links_in_css(value, strlen(value), add_link, reader);
+    }
+}
 
 /* libxml2 tells of each element as soon as it has come. */
 static void see_element(void *arg, const xmlChar *name, const xmlChar **attributes)
 {
-    struct reader *reader = arg;
-    const char *element = (const char *)name;
-    for (; attributes && attributes[0]; attributes += 2) {
-        const char *key = (const char *)attributes[0], *value = (const char *)attributes[1];
-        if (!value)
-            continue;
-        const char *base = reader->base.ptr ? reader->base.ptr : reader->page->url;
-        bool is_href = strcmp(key, "href") == 0;
-        if (strcmp(key, "id") == 0 || (strcmp(key, "name") == 0 && strcmp(element, "a") == 0)) {
-            site_add_anchor(reader->page, value);
-        } else if (is_href && strcmp(element, "base") == 0) {
-            if (!reader->base.ptr) /* the first one counts */
-                rota_url_resolve(str_of(base), str_of(value), &reader->base);
-        } else if (is_href || strcmp(key, "src") == 0) {
-            site_add_link(reader->page, base, value);
-        }
+    const char *element = (const char *)name, *refresh = attribute(attributes, "http-equiv");
+    for (const xmlChar **at = attributes; at && at[0]; at += 2) {
+        if (at[1])
+            see_attribute(arg, element, (const char *)at[0], (const char *)at[1]);
     }
+    const char *content = attribute(attributes, "content");
+    if (strcmp(element, "meta") == 0 && refresh && content && strcasecmp(refresh, "refresh") == 0)
+        links_in_refresh(content, add_link, arg);
+}
+
+/* What stands in style elements, and in scripts, comes as it is. */
+static void see_style(void *arg, const xmlChar *text, int len)
+{
+    struct reader *reader = arg;
+    reader->style = must(realloc(reader->style, reader->style_len + (size_t)len));
+    memcpy(reader->style + reader->style_len, text, (size_t)len);
+    reader->style_len += (size_t)len;
+}
+
+static void see_end(void *arg, const xmlChar *name)
+{
+    struct reader *reader = arg;
+    if (reader->style_len && strcmp((const char *)name, "style") == 0)
+        links_in_css(reader->style, reader->style_len, add_link, reader);
+    reader->style_len = 0;
 }
 
 static htmlParserCtxtPtr new_parser(struct reader *reader, const char *type)
 {
-    htmlSAXHandler sax = {.startElement = see_element};
+    htmlSAXHandler sax = {
+        .startElement = see_element, .endElement = see_end, .cdataBlock = see_style};
     htmlParserCtxtPtr parser =
         must(htmlCreatePushParserCtxt(&sax, reader, NULL, 0, NULL, XML_CHAR_ENCODING_NONE));
     const char *charset = strcasestr(type, "charset=");
@@ -119,7 +166,7 @@ static htmlParserCtxtPtr new_parser(struct reader *reader, const char *type)
 
 static int read_page(struct page *page, rota_http_response *r, const char *type)
 {
-    struct reader reader = {page, ROTA_BYTES_INIT};
+    struct reader reader = {.page = page};
     htmlParserCtxtPtr parser = new_parser(&reader, type);
     char buf[16384];
     ssize_t n;
@@ -134,7 +181,21 @@ static int read_page(struct page *page, rota_http_response *r, const char *type)
     htmlParseChunk(parser, NULL, 0, 1);
     htmlFreeParserCtxt(parser);
     rota_bytes_fini(&reader.base);
+    free(reader.style);
     page->is_html = true;
+    return n < 0 ? (int)n : 0;
+}
+
+static int read_style(struct page *page, rota_http_response *r)
+{
+    struct reader reader = {.page = page};
+    char buf[16384];
+    ssize_t n;
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0 && reader.style_len < PAGE_MOST)
+        see_style(&reader, (const xmlChar *)buf, (int)n);
+    if (reader.style_len)
+        links_in_css(reader.style, reader.style_len, add_link, &reader);
+    free(reader.style);
     return n < 0 ? (int)n : 0;
 }
 
@@ -164,11 +225,14 @@ static int visit(struct page *page)
     if (status >= 300 && status < 400 && said.len) {
         snprintf(text, sizeof text, "%.*s", (int)said.len, said.ptr);
         page->redirect = site_add_link(NULL, page->url, text);
+        crawler.redirects++;
     } else if (status < 200 || status >= 300) {
         snprintf(text, sizeof text, "%d %s", status, rota_http_reason(status));
         fail(page, text);
     } else if (strcasestr(type, "text/html") || strcasestr(type, "application/xhtml+xml")) {
         err = read_page(page, r, type);
+    } else if (strcasestr(type, "text/css")) {
+        err = read_style(page, r);
     }
     if (!page->is_html && err == 0)
         err = read_other(r);
@@ -196,17 +260,27 @@ static int work(void *arg)
     return err;
 }
 
+/* A line that is as long as the terminal is wide would begin another one. */
+static int terminal_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
 static int show_progress(void *arg)
 {
+    char line[160];
     bool on_terminal = isatty(STDERR_FILENO);
     int err = 0;
     while (err == 0) {
         err = rota_sleep(on_terminal ? 200 * ROTA_MILLISECOND : 5 * ROTA_SECOND);
         double seconds = (double)(rota_now() - crawler.start) / (double)ROTA_SECOND;
-        if (err == 0)
-            fprintf(stderr, "%s%zu of %zu pages, %.0f a second, %zu failed%s",
-                    on_terminal ? "\r\033[K" : "", crawler.done, crawler.queued,
-                    (double)crawler.done / seconds, crawler.failed, on_terminal ? "" : "\n");
+        snprintf(line, sizeof line, "%zu of %zu pages, %.0f a second, %zu failed", crawler.done,
+                 crawler.queued, (double)crawler.done / seconds, crawler.failed);
+        if (err == 0 && on_terminal)
+            fprintf(stderr, "\r\033[K%.*s", terminal_columns() - 1, line);
+        else if (err == 0)
+            fprintf(stderr, "%s\n", line);
     }
     if (on_terminal)
         fputs("\r\033[K", stderr);
@@ -237,6 +311,9 @@ static int ask_robots(void)
     while (status == 200 && len < ROBOTS_MOST &&
            (n = rota_http_read(r, text + len, ROBOTS_MOST - len)) > 0)
         len += (size_t)n;
+    bool is_cut = len == ROBOTS_MOST;
+    while (is_cut && len && !strchr("\r\n", text[len - 1])) /* half a rule is another rule */
+        len--;
     if (n >= 0)
         crawler.robots = must(robots_parse(text, len, AGENT));
     else if (n != -ECANCELED)
@@ -307,12 +384,19 @@ static int report(bool interrupted)
                "%zu over the limit\n",
                crawler.html, crawler.done - crawler.html, seconds, n.links, n.broken, n.outside,
                crawler.forbidden, crawler.over_limit);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        warnx("standard output: what was found could not be written");
+        return 2;
+    }
     if (interrupted) {
         warnx("interrupted; %zu known addresses were not visited", crawler.queued - crawler.done);
         return 130;
     }
     if (!crawler.html && !n.broken) {
-        warnx("%s leads to no page of its own site; begin where it redirects to", opts.url);
+        warnx(crawler.redirects
+                  ? "%s leads to no page of its own site; begin where it redirects to"
+                  : "%s is no page of HTML, so it leads nowhere; begin with one",
+              opts.url);
         return 2;
     }
     return n.broken > 0;

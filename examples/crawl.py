@@ -8,6 +8,7 @@ Pages are parsed by lxml, which is libxml2 as in crawl.c, or by html.parser wher
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from html.parser import HTMLParser
@@ -23,23 +24,67 @@ except ImportError:
 
 AGENT = "rota-crawl"
 
+# Style sheets: comments, then imports and urls, quoted or not, then strings and names that are none of these.
+CSS = re.compile(r"""/\*.*?(?:\*/|$) | @namespace[^;]* | \\. |
+                     (?:@import(?:\s|/\*.*?\*/)*|url\(\s*)(?:"((?:\\.|[^"\\\n])*)" | '((?:\\.|[^'\\\n])*)') |
+                     url\(\s*((?:\\.|[^\s()"'\\])*)\s*(?:\)|$) |
+                     "(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'? | [\w-]+(?<!url)\(?""", re.X | re.S | re.I)
+ESCAPE = re.compile(r"\\(?:([0-9a-f]{1,6})\s?|(.))", re.S | re.I)
+SRCSET = re.compile(r"[\s,]*(\S*[^\s,])(?:,|[^,(]*(?:\([^)]*\)[^,(]*)*)")
+REFRESH = re.compile(r"\s*[0-9.]+\s*(?:[;,]\s*|(?<=\s))(?:url\s*=\s*)?(?:\"([^\"]+)|'([^']+)|([^\"'].*))", re.I | re.S)
+
+
+def links_of_css(text):
+    for found in CSS.finditer(text):
+        link = ESCAPE.sub(lambda e: e[2] if e[2] else chr(int(e[1], 16)), found[1] or found[2] or found[3] or "")
+        if link and not link.startswith("#"):
+            yield link
+
 
 class Reader:
     """Takes elements as they come, from either parser."""
 
     def __init__(self, url):
         self.base, self.links, self.anchors = url, set(), set()
+        self.based, self.style = False, None
+
+    def add(self, link):
+        self.links.add(urljoin(self.base, link.strip().replace(" ", "%20")))
 
     def start(self, tag, attributes):
+        self.style = "" if tag == "style" else None
+        if tag == "meta" and (attributes.get("http-equiv") or "").lower() == "refresh":
+            found = REFRESH.match(attributes.get("content") or "")
+            if found:
+                self.add(found[1] or found[2] or found[3])
         for key, value in attributes.items():
             if value is None:
                 continue
             if key == "id" or (key == "name" and tag == "a"):
                 self.anchors.add(value)
             elif key == "href" and tag == "base":
-                self.base = urljoin(self.base, value)
+                self.base = self.base if self.based else urljoin(self.base, value)
+                self.based = True
             elif key in ("href", "src"):
-                self.links.add(urljoin(self.base, value.strip().replace(" ", "%20")))
+                self.add(value)
+            elif key == "srcset":
+                for found in SRCSET.finditer(value):
+                    self.add(found[1])
+            elif key == "style":
+                self.read_style(value)
+
+    def data(self, text):
+        if self.style is not None:
+            self.style += text
+
+    def end(self, tag):
+        if tag == "style":
+            self.read_style(self.style)
+        self.style = None
+
+    def read_style(self, text):
+        for link in links_of_css(text):
+            self.add(link)
 
     def close(self):
         pass
@@ -52,6 +97,12 @@ class PlainParser(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.reader.start(tag, dict(attrs))
+
+    def handle_data(self, data):
+        self.reader.data(data)
+
+    def handle_endtag(self, tag):
+        self.reader.end(tag)
 
 
 def read_page(url, body, charset):
@@ -105,6 +156,11 @@ class Crawler:
                     for link in reader.links:
                         self.add_link(url, link)
                     return
+                elif r.content_type == "text/css":
+                    reader = Reader(url)
+                    reader.read_style((await r.read()).decode("utf-8", "replace"))
+                    for link in reader.links:
+                        self.add_link(url, link)
                 else:
                     await r.read()
         except (aiohttp.ClientError, asyncio.TimeoutError) as e:

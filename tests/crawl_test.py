@@ -7,6 +7,7 @@ See native.py.
 """
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ import signal
 import socket
 import struct
 import subprocess
+import termios
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -226,6 +228,45 @@ def base_of_a_page_counts():
              "", status=0)
 
 
+SVG = (200, "image/svg+xml", "<svg/>")
+CSS = "text/css; charset=utf-8"
+
+
+@case
+def images_for_several_screens_are_found():
+    crawl_is({"/": '<img src=a srcset="a 1x, b 2x, dir/c,"><picture><source srcset="d 100w,gone 200w"></picture>',
+              **{path: SVG for path in ("/a", "/b", "/dir/c", "/d")}}, "/gone: 404 Not Found\n    in /\n")
+
+
+@case
+def refresh_leads_on():
+    crawl_is({"/": '<meta http-equiv="Refresh" content="5; URL=\'next\'"><meta name="x" content="0; url=none">'
+                   '<meta http-equiv="refresh" content="30">', "/next": page("gone")},
+             "/gone: 404 Not Found\n    in /next\n")
+
+
+@case
+def style_sheets_are_read():
+    sheet = '@charset "utf-8"; @import "more.css"; /* url(none) */ a { background: url( "../a.svg" ) } ' \
+            "b::before { content: 'url(none)' } c { src: url(gone.woff#x), url(#none) }"
+    with Site({"/": page(more='<link rel="stylesheet" href="css/all.css"><style>@import url(css/more.css);'
+                              '<!-- p { background: url(a.svg) } --></style><script>"url(none)"</script>'
+                              '<p style="background: url(&quot;b.svg&quot;)">'),
+               "/css/all.css": (200, CSS, sheet), "/css/more.css": (200, CSS, "d { e: url(/c.svg)"),
+               "/a.svg": SVG, "/b.svg": SVG, "/c.svg": SVG}) as site:
+        out, _ = site.crawl()
+        check(out.startswith("/css/gone.woff#x: 404 Not Found\n    in /css/all.css\n1 pages and 6 other files"), out)
+        check(numbers(out)[2:4] == (9, 1), out)
+        check(max(site.asked.values()) == 1 and "/none" not in site.asked, site.asked)
+
+
+@case
+def base_counts_for_styles_and_images_but_not_in_style_sheets():
+    crawl_is({"/": '<base href="/dir/"><img srcset="a"><style>b { c: url(b) }</style><link href="c.css">'
+                   '<meta http-equiv="refresh" content="0;d">', "/dir/a": SVG, "/dir/b": SVG, "/dir/d": page(),
+              "/dir/c.css": (200, CSS, "d { e: url(e) }"), "/dir/e": SVG}, "", status=0)
+
+
 @case
 def encodings_are_those_of_server_or_page():
     text = page("ä")
@@ -316,6 +357,33 @@ def robots_that_cannot_be_had_forbids_and_none_allows():
     check(not site.asked["/a"], site.asked)
 
 
+@case
+def robots_of_any_length_is_obeyed_as_far_as_it_is_read():
+    line = "Disallow: /no\n"
+    head = "User-agent: *\n"
+    rest = (512 << 10) - len(head) - len("Disallow: /")
+    filling = line * (rest // len(line)) + "#" * (rest % len(line) - 1) + "\n"
+    for name, asked in (("later", 1), ("no", 0)):
+        site = crawl_is({"/robots.txt": (200, "text/plain", head + filling + f"Disallow: /{name}\n"),
+                         "/": page(name), "/later": page()}, "", status=0)
+        check(site.asked[f"/{name}"] == asked, name, site.asked)
+
+
+@case
+def robots_that_is_not_there_allows_all():
+    for status in (400, 401, 403, 404, 410, 429):
+        crawl_is({"/robots.txt": (status, "text/plain", "User-agent: *\nDisallow: /"), "/": page()}, "", status=0)
+
+
+@case
+def robots_is_found_behind_five_redirects_and_no_more():
+    for count, status in ((5, 2), (6, 0)):
+        moved = {f"/r{i}": (302, f"/r{i + 1}", "") for i in range(1, count)}
+        with Site({"/robots.txt": (302, "/r1", ""), **moved, "/": page(),
+                   f"/r{count}": (200, "text/plain", "User-agent: *\nDisallow: /")}) as site:
+            site.crawl(status=status)
+
+
 # ---- Servers that fail
 
 def stall(handler):
@@ -381,9 +449,9 @@ def server_that_is_not_there_is_told():
 @case
 def start_that_leads_elsewhere_is_told():
     with Site({}) as other, Site({"/": (302, other.url, ""), "/f": (200, "text/plain", "f")}) as site:
-        for start in ("/", "/f"):
+        for start, why in (("/", "leads to no page of its own site"), ("/f", "is no page of HTML")):
             _, err = site.crawl(status=2, start=start)
-            check("leads to no page of its own site" in err, err)
+            check(why in err, err)
 
 
 # ---- Limits
@@ -451,6 +519,31 @@ def terminal_shows_a_line_that_is_rewritten():
 
 
 @case
+def line_is_no_longer_than_the_terminal_is_wide():
+    with Site({"/": page("next"), "/next": stall}) as site:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 12, 0, 0))
+        process = subprocess.Popen([CRAWL, site.url], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while shown.count(b"\r\x1b[K") < 2:
+            shown += os.read(ours, 1000)
+        process.terminate()
+        process.communicate(timeout=LIMIT)
+        os.close(ours)
+        lines = shown.split(b"\r\x1b[K")
+        check(lines[1] == b"1 of 2 page"[:11], lines)
+
+
+@case
+def report_that_cannot_be_written_is_a_failure():
+    with Site({"/": page("gone")}) as site, open("/dev/full", "w") as full:
+        done = subprocess.run([CRAWL, site.url], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=LIMIT, check=False)
+        check(done.returncode == 2 and "standard output" in done.stderr, done.returncode, done.stderr)
+
+
+@case
 def mistakes_are_told_with_what_to_do():
     for arguments, status, text in (
             ([], 2, "no URL\nTry crawl --help."),
@@ -490,7 +583,12 @@ def manual_is_seen_as_aiohttp_sees_it():
         raise Skipped("no documentation package: ./dev test downloads one")
     with temporary_directory() as directory:
         shutil.copytree(PAGES, directory / "html", ignore_dangling_symlinks=True)
-        (directory / "html/license.html").write_text(page("gone"))
+        (directory / "html/license.html").write_text(
+            page("gone", more='<base href="_static/"><img srcset="a 1x, b.png 2x,c"><style>/*url(no)*/@import "x.css";'
+                              'a{b:url( d )} c{d:"url(no)"}</style><p style="e:url(\'e f\')"><base href="no/">'
+                              '<meta http-equiv="refresh" content="9; url=g">'))
+        (directory / "html/_static/x.css").write_text(
+            "@import url('y.css'); @namespace url(no); a{b:url(\\68)url(#no)curl(no)} /* url(no)")
         with httpd(directory / "html") as url:
             done = subprocess.run([CRAWL, "--connections", "16", url], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   text=True, timeout=LIMIT * 2, check=False)
