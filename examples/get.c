@@ -5,9 +5,11 @@
 #include <openssl/evp.h>
 
 #include <err.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,13 +17,16 @@ static const char usage[] =
     "usage: get [OPTION]... URL...\n\n"
     "Downloads each URL to a file, many at once. A file has the URL's last component as its name, "
     "with\n"
-    "\".part\" behind it until it is complete; what was interrupted is continued by the same "
-    "command.\n\n"
+    "\".part\" behind it until it is complete, and then replaces an older one. Of several with the "
+    "same\n"
+    "name the later ones get a number. What was interrupted is continued by the same command.\n\n"
     "  --directory DIR  where the files go (default: here)\n"
     "  --jobs N         so many at once (default 8)\n"
     "  --sha256         print each file's SHA-256, as sha256sum does\n"
     "  --quiet          no progress\n\n"
-    "Exits with 0 when all files are there, 1 when some are not, 2 when it was called wrongly.\n";
+    "Exits with 0 when all files are there, 1 when some are not, 2 when it was called wrongly, "
+    "and\n"
+    "130 when it was interrupted.\n";
 
 static struct {
     const char *directory;
@@ -53,16 +58,24 @@ static void clear_line(void)
         fputs("\r\033[K", stderr);
 }
 
+/* A line that is as long as the terminal is wide would begin another one. */
+static int terminal_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
 static int show_progress(void *arg)
 {
+    char line[120];
     rota_time start = rota_now();
     int err = 0;
     while (err == 0) {
         double seconds = (double)(rota_now() - start) / (double)ROTA_SECOND;
         double megabytes = (double)all.bytes / 1e6;
-        clear_line();
-        fprintf(stderr, "%zu of %zu files, %.1f MB, %.1f MB/s", all.done, all.count, megabytes,
-                seconds > 0 ? megabytes / seconds : 0);
+        snprintf(line, sizeof line, "%zu of %zu files, %.1f MB, %.1f MB/s", all.done, all.count,
+                 megabytes, seconds > 0 ? megabytes / seconds : 0);
+        fprintf(stderr, "\r\033[K%.*s", terminal_columns() - 1, line);
         err = rota_sleep(200 * ROTA_MILLISECOND);
     }
     clear_line();
@@ -173,7 +186,13 @@ static int save(struct job *job, rota_http_response *r, int64_t have)
 static int download(struct job *job)
 {
     ROTA_AUTO(rota_http_response) r = NULL;
-    char date[64], why[64];
+    char date[64], why[sizeof job->part + 64];
+    struct stat about;
+    if (rota_path_stat(job->path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        snprintf(why, sizeof why, "%s is a directory", job->path);
+        complain(job, why);
+        return -EISDIR;
+    }
     int64_t have = find_part(job, date, sizeof date);
     int err = ask(job, have, date, &r);
     if (err == 0 && have > 0 && rota_http_status(r) == 416) { /* there is no more, or less */
@@ -195,9 +214,10 @@ static int download(struct job *job)
         return -ENOENT;
     }
     err = save(job, r, have);
-    if (err < 0 && err != -ECANCELED)
-        complain(job,
-                 *rota_http_response_error(r) ? rota_http_response_error(r) : rota_strerror(err));
+    if (err < 0 && err != -ECANCELED) {
+        snprintf(why, sizeof why, "%s: %s", job->part, rota_strerror(err));
+        complain(job, *rota_http_response_error(r) ? rota_http_response_error(r) : why);
+    }
     return err;
 }
 
@@ -207,8 +227,11 @@ static int work(void *arg)
     while (all.next < all.count) {
         struct job *job = &all.jobs[all.next++];
         int err = download(job);
-        if (err == 0 && opts.sha256)
+        if (err == 0 && opts.sha256) {
             err = rota_to_thread(hash, job);
+            if (err < 0 && err != -ECANCELED)
+                complain(job, "it is there, but cannot be read again for its checksum");
+        }
         if (err == -ECANCELED)
             return err;
         if (err < 0)
@@ -252,6 +275,41 @@ static _Noreturn void fail(const char *why, const char *what)
     exit(2);
 }
 
+/* What files are called, in a tree of search.h, whose elements begin with a text. */
+struct name {
+    char *text;
+    bool taken;
+    int next; /* the number behind this name that was not tried yet */
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static struct name *find_name(const char *text, const char *ending)
+{
+    static void *names;
+    struct name *name = calloc(1, sizeof *name), **found;
+    if (!name || asprintf(&name->text, "%s%s", text, ending) < 0 ||
+        !(found = tsearch(name, &names, by_text)))
+        err(1, NULL);
+    if (*found != name) {
+        free(name->text);
+        free(name);
+    }
+    return *found;
+}
+
+/* Whether neither the file nor its part is another one's. */
+static bool take_name(const char *text)
+{
+    struct name *whole = find_name(text, ""), *part = find_name(text, ".part");
+    if (whole->taken || part->taken)
+        return false;
+    return whole->taken = part->taken = true;
+}
+
 /* The last component of the URL's path; of several with the same name the later ones get a number. */
 static void set_name(struct job *job)
 {
@@ -264,13 +322,10 @@ static void set_name(struct job *job)
     bool usable = len > 0 && len < 180 && !(len <= 2 && strspn(name, ".") >= len);
     snprintf(job->name, sizeof job->name, "%.*s", usable ? (int)len : 10,
              usable ? name : "index.html");
-    int same = 0;
-    for (struct job *other = all.jobs; other < job; other++)
-        same += strncmp(other->name, job->name, strlen(job->name)) == 0 &&
-                (other->name[strlen(job->name)] == '\0' || other->name[strlen(job->name)] == '.');
     size_t used = strlen(job->name);
-    if (same)
-        snprintf(job->name + used, sizeof job->name - used, ".%d", same);
+    struct name *first = find_name(job->name, "");
+    for (; !take_name(job->name); first->next++)
+        snprintf(job->name + used, sizeof job->name - used, ".%d", first->next + 1);
     snprintf(job->path, sizeof job->path, "%s/%s", opts.directory, job->name);
     snprintf(job->part, sizeof job->part, "%s.part", job->path);
 }
@@ -309,19 +364,33 @@ static void read_options(int argc, char **argv)
         fail("no URL", "");
 }
 
+/* Returns the status that the program ends with. */
+static int report(bool interrupted)
+{
+    size_t missing = all.count - all.done;
+    if (missing && all.count > 1)
+        warnx("%zu of %zu files are missing", missing, all.count);
+    if (interrupted)
+        warnx("interrupted: the same command goes on with what is missing");
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        warnx("standard output: checksums could not be written");
+        missing = 1;
+    }
+    return interrupted ? 130 : missing > 0;
+}
+
 int main(int argc, char **argv)
 {
     all.jobs = calloc((size_t)argc, sizeof *all.jobs);
     if (!all.jobs)
         err(1, NULL);
     read_options(argc, argv);
+    if (access(opts.directory, W_OK | X_OK) < 0)
+        err(2, "%s", opts.directory);
     for (size_t i = 0; i < all.count; i++)
         set_name(&all.jobs[i]);
     on_terminal = !opts.quiet && isatty(STDERR_FILENO);
-    rota_run(get, NULL);
-    size_t missing = all.count - all.done;
-    if (missing > all.failed)
-        warnx("interrupted: the same command goes on with what is missing");
+    bool interrupted = rota_run(get, NULL) == -ECANCELED;
     free(all.jobs);
-    return missing > 0;
+    return report(interrupted);
 }

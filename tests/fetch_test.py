@@ -6,12 +6,18 @@ usage: fetch_test.py GET [WORD...]     cases whose names contain one of the word
 See native.py.
 """
 
+import fcntl
 import hashlib
 import os
+import pty
 import random
+import signal
+import struct
 import subprocess
+import termios
 
-from native import LIMIT, case, check, free_port, nginx, programs, run_cases, server, temporary_directory, tool
+from native import (LIMIT, case, check, free_port, nginx, programs, run_cases, server, temporary_directory, tool,
+                    wait_until)
 
 GET, = programs(1)
 COMPRESSION = "gzip on; gzip_min_length 100;"
@@ -82,6 +88,94 @@ def get_continues_where_it_was_interrupted_unless_the_file_is_another_one():
             os.utime(part, (1e9 - age, 1e9 - age))
         with nginx(directory, site, COMPRESSION) as port:
             download(directory, port, out, 2)
+
+
+@case
+def get_goes_on_after_an_interrupt():
+    slow = COMPRESSION + " map $arg_slow $rate { default 0; 1 100k; } limit_rate $rate;"
+    with temporary_directory() as directory:
+        site, out = make_files(directory, 1, 1_000_000), directory / "out"
+        part = out / "file0.part"
+        out.mkdir()
+        with nginx(directory, site, slow) as port:
+            process = subprocess.Popen([str(GET), "--directory", str(out), f"http://127.0.0.1:{port}/file0?slow=1"],
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            wait_until(lambda: part.exists() and part.stat().st_size > 0, "nothing comes")
+            process.send_signal(signal.SIGINT)
+            check("the same command goes on" in process.communicate(timeout=LIMIT)[1], "no advice")
+            check(process.returncode == 130, process.returncode)
+            size, there = part.stat().st_size, (site / "file0").read_bytes()
+            check(part.read_bytes() == there[:size] and size < len(there), "the part is no part")
+            check(int(part.stat().st_mtime) == int((site / "file0").stat().st_mtime), "the part has another time")
+            download(directory, port, out, 1)
+
+
+@case
+def get_keeps_what_could_be_written():
+    with temporary_directory() as directory:
+        site, out = make_files(directory, 1, 500000), directory / "out"
+        out.mkdir()
+        with nginx(directory, site, COMPRESSION) as port:
+            limit = ["prlimit", "--fsize=200000"]  # as on a disk that is full
+            done = call(*limit, GET, "--directory", out, f"http://127.0.0.1:{port}/file0", expect=1)
+            check(f"{out}/file0.part: File too large" in done.stderr, done.stderr)
+            check((out / "file0.part").stat().st_size == 200000, "not all that there was room for")
+            download(directory, port, out, 1)
+
+
+@case
+def names_are_never_used_twice():
+    with temporary_directory() as directory:
+        site, out = make_files(directory, 0, 0), directory / "out"
+        names = ["x.1", "x", "sub/x", "x.part", "sub/x.part", "sub/x.1"]
+        expected = ["x.1", "x", "x.2", "x.part.1", "x.part.2", "x.1.1"]
+        out.mkdir()
+        (site / "sub").mkdir()
+        for name in names:
+            (site / name).write_text(name)
+        with nginx(directory, site, COMPRESSION) as port:
+            call(GET, "--directory", out, *[f"http://127.0.0.1:{port}/{name}" for name in names])
+            found = {path.name: path.read_text() for path in out.iterdir()}
+            check(found == dict(zip(expected, names)), found)
+            (out / "file").mkdir()
+            done = call(GET, "--directory", out, f"http://127.0.0.1:{port}/file", expect=1)
+            check(f"{out}/file is a directory" in done.stderr, done.stderr)
+
+
+@case
+def get_tells_what_it_cannot_do():
+    with temporary_directory() as directory:
+        site = make_files(directory, 1, 10)
+        with nginx(directory, site, COMPRESSION) as port, open("/dev/full", "w") as full:
+            url = f"http://127.0.0.1:{port}/file0"
+            done = subprocess.run([str(GET), "--directory", str(directory), "--sha256", url], stdin=subprocess.DEVNULL,
+                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+            check(done.returncode == 1 and "standard output" in done.stderr, done.returncode, done.stderr)
+        done = call(GET, "--directory", directory / "none", url, expect=2)
+        check(f"{directory}/none: No such file or directory" in done.stderr, done.stderr)
+        done = call(GET, "--directory", directory, "file0", "http://no-such-host.invalid/", f"https://127.0.0.1:{port}/",
+                    expect=1)
+        for text in ('file0: "file0" is no URL of http or https\n', "unknown host", "3 of 3 files are missing"):
+            check(text in done.stderr, text, "is not in", done.stderr)
+
+
+@case
+def progress_is_no_longer_than_the_terminal_is_wide():
+    slow = COMPRESSION + " limit_rate 100k;"
+    with temporary_directory() as directory:
+        site, (ours, theirs) = make_files(directory, 1, 300_000), pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 12, 0, 0))
+        with nginx(directory, site, slow) as port:
+            process = subprocess.Popen([str(GET), "--directory", str(directory), f"http://127.0.0.1:{port}/file0"],
+                                       stdin=subprocess.DEVNULL, stderr=theirs)
+            os.close(theirs)
+            shown = b""
+            while shown.count(b"\r\x1b[K") < 3:
+                shown += os.read(ours, 1000)
+            process.terminate()
+            process.wait(LIMIT)
+            os.close(ours)
+            check(shown.split(b"\r\x1b[K")[1] == b"0 of 1 file", shown)
 
 
 @case
