@@ -2,10 +2,15 @@
 #include <rota.h>
 #include <rota/http_server.h>
 
+#include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: httpd [OPTION]... [DIRECTORY]\n\n"
@@ -19,14 +24,27 @@ static const char usage[] =
     "  -k, --key FILE          and this key\n"
     "  -w, --workers N         so many threads (default 1); 0: as many as processors\n"
     "  -g, --grace SECONDS     how long requests may go on after Ctrl-C (default 5)\n"
+    "  -m, --connections N     at most so many at once, others wait (default 10000); fewer where "
+    "files\n"
+    "                          that may be open (ulimit -Hn) are\n"
+    "  -i, --idle SECONDS      closes connections without a request (default 75)\n"
+    "  -s, --stall SECONDS     gives up clients that take nothing of a reply (default 30)\n"
     "  -n, --no-list           directories without an index.html are not listed\n"
-    "  -q, --quiet             requests are not printed\n";
+    "  -q, --quiet             requests are not printed\n\n"
+    "Exits with 0 after Ctrl-C or SIGTERM, 1 when it cannot serve, 2 when it was called wrongly.\n";
 
 static struct {
     const char *host, *cert, *key, *directory;
-    int port, workers, grace;
+    int port, workers, grace, connections, idle, stall;
     bool no_list, quiet;
-} args = {.host = "localhost", .port = 8080, .workers = 1, .grace = 5, .directory = "."};
+} args = {.host = "localhost",
+          .port = 8080,
+          .workers = 1,
+          .grace = 5,
+          .connections = 10000,
+          .idle = 75,
+          .stall = 30,
+          .directory = "."};
 
 struct httpd {
     rota_http_root *root;
@@ -55,25 +73,42 @@ static void print(void *arg, const rota_http_access *a)
            a->err ? rota_strerror(a->err) : "");
 }
 
+static const char *what_to_do(int err)
+{
+    if (err == -EADDRINUSE)
+        return "; another program has it: name another port by --listen, 0 takes a free one";
+    return err == -EACCES ? "; ports below 1024 are root's: name another one by --listen" : "";
+}
+
 static int serve(void *arg)
 {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
     struct httpd *httpd = arg;
     ROTA_AUTO(rota_listener) l = NULL;
     int err = rota_worker_listen(args.host, args.port, NULL, &l);
     if (err == -ECANCELED)
         return err; /* stopped before it began */
     if (err < 0) {
-        fprintf(stderr, "httpd: cannot listen on %s:%d: %s\n", args.host, args.port,
-                rota_strerror(err));
+        if (!atomic_flag_test_and_set(&told)) /* one worker tells */
+            fprintf(stderr, "httpd: cannot listen on %s:%d: %s%s\n", args.host, args.port,
+                    rota_strerror(err), what_to_do(err));
         return err;
     }
     if (rota_worker_index() <= 0) {
-        printf("serving %s on http%s://%s:%d/\n", args.directory, httpd->tls ? "s" : "", args.host,
+        bool is_v6 = strchr(args.host, ':');
+        printf("serving %s on http%s://%s%s%s:%d/\n", args.directory, httpd->tls ? "s" : "",
+               is_v6 ? "[" : "", *args.host ? args.host : "localhost", is_v6 ? "]" : "",
                rota_listener_port(l));
         fflush(stdout);
     }
-    rota_http_serve_options options = {
-        .tls = httpd->tls, .grace = args.grace * ROTA_SECOND, .access = args.quiet ? NULL : print};
+    unsigned workers = rota_worker_index() < 0 ? 1 : rota_worker_count();
+    rota_http_serve_options options = {.tls = httpd->tls,
+                                       .grace = args.grace * ROTA_SECOND,
+                                       .connections =
+                                           ((size_t)args.connections + workers - 1) / workers,
+                                       .idle = args.idle * ROTA_SECOND,
+                                       .write_stall = args.stall * ROTA_SECOND,
+                                       .access = args.quiet ? NULL : print};
     return rota_http_serve(&l, 1, handle, httpd, &options);
 }
 
@@ -87,25 +122,32 @@ static int serve_until_stop(void *arg)
     return err;
 }
 
-static int number(const char *text, int most, const char *what)
+static _Noreturn void refuse(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    fputs("httpd: ", stderr);
+    vfprintf(stderr, format, list);
+    fputs("\nTry httpd --help.\n", stderr);
+    exit(2);
+}
+
+static int number(const char *text, int least, int most, const char *what)
 {
     char *end;
     long n = strtol(text, &end, 10);
-    if (end != text && !*end && n >= 0 && n <= most)
-        return (int)n;
-    fprintf(stderr, "httpd: %s must be 0 to %d: %s\n", what, most, text);
-    exit(2);
+    if (end == text || *end || n < least || n > most)
+        refuse("%s must be %d to %d: %s", what, least, most, text);
+    return (int)n;
 }
 
 /* "localhost:8080", "[::1]:8080", ":8080" for all addresses */
 static void parse_address(char *text)
 {
     char *colon = strrchr(text, ':');
-    if (!colon) {
-        fprintf(stderr, "httpd: not HOST:PORT: %s\n", text);
-        exit(2);
-    }
-    args.port = number(colon + 1, 65535, "the port");
+    if (!colon)
+        refuse("not HOST:PORT: %s", text);
+    args.port = number(colon + 1, 0, 65535, "the port");
     *colon = '\0';
     if (*text == '[' && colon > text && colon[-1] == ']') {
         colon[-1] = '\0';
@@ -116,16 +158,14 @@ static void parse_address(char *text)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option options[] = {{"listen", required_argument, NULL, 'l'},
-                                            {"cert", required_argument, NULL, 'c'},
-                                            {"key", required_argument, NULL, 'k'},
-                                            {"workers", required_argument, NULL, 'w'},
-                                            {"grace", required_argument, NULL, 'g'},
-                                            {"no-list", no_argument, NULL, 'n'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "l:c:k:w:g:nqh", options, NULL)) != -1;) {
+    static const struct option options[] = {
+        {"listen", required_argument, NULL, 'l'}, {"cert", required_argument, NULL, 'c'},
+        {"key", required_argument, NULL, 'k'},    {"workers", required_argument, NULL, 'w'},
+        {"grace", required_argument, NULL, 'g'},  {"connections", required_argument, NULL, 'm'},
+        {"idle", required_argument, NULL, 'i'},   {"stall", required_argument, NULL, 's'},
+        {"no-list", no_argument, NULL, 'n'},      {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "l:c:k:w:g:m:i:s:nqh", options, NULL)) != -1;) {
         switch (c) {
         case 'l':
             parse_address(optarg);
@@ -137,10 +177,19 @@ static void parse(int argc, char **argv)
             args.key = optarg;
             break;
         case 'w':
-            args.workers = number(optarg, 4096, "the number of workers");
+            args.workers = number(optarg, 0, 4096, "the number of workers");
             break;
         case 'g':
-            args.grace = number(optarg, 86400, "the grace");
+            args.grace = number(optarg, 0, 86400, "the grace");
+            break;
+        case 'm':
+            args.connections = number(optarg, 1, 1000000, "the number of connections");
+            break;
+        case 'i':
+            args.idle = number(optarg, 1, 86400, "the idle time");
+            break;
+        case 's':
+            args.stall = number(optarg, 1, 86400, "the stall time");
             break;
         case 'n':
             args.no_list = true;
@@ -151,16 +200,26 @@ static void parse(int argc, char **argv)
         case 'h':
             fputs(usage, stdout);
             exit(0);
-        default:
-            fputs(usage, stderr);
+        default: /* getopt has said what is wrong */
+            fputs("Try httpd --help.\n", stderr);
             exit(2);
         }
     }
     if (optind < argc)
         args.directory = argv[optind++];
-    if (optind < argc || !args.cert != !args.key) {
-        fputs(usage, stderr);
-        exit(2);
+    if (optind < argc)
+        refuse("one directory is enough: %s", argv[optind]);
+    if (!args.cert != !args.key)
+        refuse("--cert and --key need each other");
+}
+
+/* Programs begin with few descriptors, lest they use select(2). */
+static void raise_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
     }
 }
 
@@ -169,8 +228,11 @@ int main(int argc, char **argv)
     ROTA_AUTO(rota_http_root) root = NULL;
     ROTA_AUTO(rota_tls_context) tls = NULL;
     parse(argc, argv);
+    raise_limit();
     rota_http_root_options options = {.list = !args.no_list};
-    int err = rota_http_root_open(args.directory, &options, &root);
+    int err = access(args.directory, X_OK) < 0 ? -errno : 0;
+    if (err == 0)
+        err = rota_http_root_open(args.directory, &options, &root);
     if (err < 0) {
         fprintf(stderr, "httpd: %s: %s\n", args.directory, rota_strerror(err));
         return 1;

@@ -151,7 +151,9 @@ static int serve(void *arg)
     ROTA_AUTO(rota_listener) listener = NULL;
     int err = rota_tcp_listen("localhost", *port, NULL, &listener);
     if (err < 0) {
-        fprintf(stderr, "wschat: cannot listen on port %d: %s\n", *port, rota_strerror(err));
+        fprintf(stderr,
+                "wschat: cannot listen on port %d: %s; try another one, 0 takes a free one\n",
+                *port, rota_strerror(err));
         return err;
     }
     printf("http://localhost:%d/\n", rota_listener_port(listener));
@@ -169,7 +171,9 @@ static int usage(FILE *out)
     fprintf(out, "usage: wschat PORT\n"
                  "A chat room at http://localhost:PORT/ for browsers, until SIGINT or SIGTERM. "
                  "With 0 it takes\n"
-                 "a free port; the first line that it prints is the address.\n");
+                 "a free port; the first line that it prints is the address.\n\n"
+                 "Exits with 0 after these signals, 1 when it cannot serve, 2 when it was called "
+                 "wrongly.\n");
     return out == stderr ? 2 : 0;
 }
 

@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 from native import (DIRECTORY, LIMIT, case, check, is_refused, make_certificate, programs, read_all, run, run_cases,
                     temporary_directory, tool, unprivileged, wait_until)
@@ -203,9 +204,61 @@ def requests_are_printed():
 
 
 @case
+def limits_are_those_of_the_options():
+    (DIRECTORY / "site/huge").touch()
+    os.truncate(DIRECTORY / "site/huge", 1 << 26)
+    with httpd("-q", "--idle", "1", "--connections", "1") as h:
+        idle, next_one = connect(h), connect(h)  # which is accepted by the kernel only
+        next_one.sendall(b"GET /4k HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        check(read_all(next_one).endswith(FILES["4k"]), "the next one is not served when the first has gone")
+        check(idle.recv(1) == b"", "an idle connection is kept")
+    with httpd("-q", "--stall", "1") as h:
+        descriptors = Path(f"/proc/{h.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        slow = connect(h)
+        slow.sendall(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
+        check(slow.recv(8) == b"HTTP/1.1", "no reply")
+        wait_until(lambda: len(list(descriptors.iterdir())) == before, "a reader that takes nothing is kept")
+
+
+@case
+def port_that_is_taken_is_told_with_what_to_do():
+    with httpd("-q") as h:
+        for workers in (1, 2):
+            done = subprocess.run([str(HTTPD), "-l", f"127.0.0.1:{h.port}", "-w", str(workers), str(DIRECTORY)], text=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT,
+                                  check=False)
+            check(done.returncode == 1 and done.stderr.count("\n") == 1, done.returncode, done.stderr)
+            check("already in use; another program has it: name another port" in done.stderr, done.stderr)
+
+
+@case
+def address_that_is_printed_can_be_used():
+    for listen in ("[::1]:0", ":0"):
+        process = subprocess.Popen([str(HTTPD), "-q", "-l", listen, str(DIRECTORY / "site")], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True, **unprivileged())
+        try:
+            url = process.stdout.readline().split()[-1]
+            check(curl("--globoff", url + "4k") == FILES["4k"], url)
+        finally:
+            process.terminate()
+            process.communicate(timeout=LIMIT)
+
+
+@case
+def directory_that_cannot_be_entered_is_told():
+    (DIRECTORY / "closed").mkdir(mode=0, exist_ok=True)
+    done = subprocess.run([str(HTTPD), "-l", "127.0.0.1:0", str(DIRECTORY / "closed")], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT, check=False, **unprivileged())
+    check(done.returncode == 1 and "closed: Permission denied" in done.stderr, done.returncode, done.stderr)
+
+
+@case
 def wrong_usage_is_told():
     for arguments, status, text in (([DIRECTORY / "nowhere"], 1, "No such file"), (["--listen", "x"], 2, "not HOST:PORT"),
-                                    (["--cert", "x"], 2, "usage: httpd"), (["--help"], 0, "usage: httpd"),
+                                    (["--cert", "x"], 2, "need each other"), (["--help"], 0, "usage: httpd"),
+                                    (["a", "b"], 2, "one directory is enough: b"), (["--idle", "0"], 2, "must be 1 to"),
+                                    (["--what"], 2, "Try httpd --help"),
                                     (["--cert", "/x", "--key", "/y", DIRECTORY], 1, "/x"),
                                     (["-l", "127.0.0.1:99999"], 2, "the port must be")):
         done = subprocess.run([HTTPD, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
