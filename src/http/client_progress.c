@@ -151,6 +151,10 @@ void rota__http_words(const struct rota__http_progress *p, int err, char *ret_wo
         [ROTA_HTTP_REDIRECTED] = "following a redirect of",
         [ROTA_HTTP_DONE] = "after the answer of",
     };
-    snprintf(ret_words, size, "%s %.*s: %s", doing[p->phase], (int)p->where.len,
-             p->where.len ? p->where.ptr : "", *p->why ? p->why : rota_strerror(err));
+    const char *why = *p->why ? p->why : rota_strerror(err);
+    if (p->where.len)
+        snprintf(ret_words, size, "%s %.*s: %s", doing[p->phase], (int)p->where.len, p->where.ptr,
+                 why);
+    else
+        snprintf(ret_words, size, "%s", why); /* it has not come so far as to know a server */
 }
