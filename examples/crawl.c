@@ -35,8 +35,9 @@ static const char usage[] =
     "  --timeout SECONDS  give an address up that takes longer (default 30)\n"
     "  --all              name all pages that have a broken link, not only the first three\n"
     "  --quiet            print broken links only: no progress, no summary\n\n"
-    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin or print,\n"
-    "and 130 when it was interrupted.\n";
+    "With SSL_CERT_FILE in the environment, that file's certificates are trusted.\n"
+    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin or\n"
+    "print, and 130 when it was interrupted.\n";
 
 static struct {
     long connections, limit, timeout;
@@ -393,9 +394,8 @@ static int report(bool interrupted)
         return 130;
     }
     if (!crawler.html && !n.broken) {
-        warnx(crawler.redirects
-                  ? "%s leads to no page of its own site; begin where it redirects to"
-                  : "%s is no page of HTML, so it leads nowhere; begin with one",
+        warnx(crawler.redirects ? "%s leads to no page of its own site; begin where it redirects to"
+                                : "%s is no page of HTML, so it leads nowhere; begin with one",
               opts.url);
         return 2;
     }

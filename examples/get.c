@@ -24,9 +24,9 @@ static const char usage[] =
     "  --jobs N         so many at once (default 8)\n"
     "  --sha256         print each file's SHA-256, as sha256sum does\n"
     "  --quiet          no progress\n\n"
-    "Exits with 0 when all files are there, 1 when some are not, 2 when it was called wrongly, "
-    "and\n"
-    "130 when it was interrupted.\n";
+    "With SSL_CERT_FILE in the environment, that file's certificates are trusted.\n"
+    "Exits with 0 when all files are there, 1 when some are not, 2 when it was called\n"
+    "wrongly, and 130 when it was interrupted.\n";
 
 static struct {
     const char *directory;
