@@ -1035,3 +1035,16 @@ TASK_TEST(a_hang_up_is_seen_without_reading)
     hang_up(sockets());
     hang_up(tcp());
 }
+
+TASK_TEST(a_reset_is_a_hang_up_whatever_is_unread)
+{
+    struct ends e = tcp();
+    rota_str bytes;
+    put(e.b, "abc");
+    CHECK_INT(rota_stream_peek(e.a, 3, &bytes), ==, 3);
+    CHECK(!rota_stream_hung_up(e.a, 1));
+    set_linger_zero(e.b);
+    rota_stream_close(e.b);
+    CHECK(rota_stream_hung_up(e.a, 1));
+    free_ends(&e);
+}

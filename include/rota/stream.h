@@ -95,8 +95,9 @@ ROTA_SUSPENDS ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret
 ROTA_API size_t rota_stream_skip(rota_stream *s, size_t len);
 
 /* Whether the next `seen` bytes (at most what a peek has shown) are the last ones that will ever be read: the
- * other side has ended, or is gone. Reads nothing and does not suspend, so a task that computes, or waits
- * for something else, can be told in time that nobody is left to wait for it. */
+ * other side has ended, or is gone. A connection that was reset is over, whatever else was received before.
+ * Reads nothing and does not suspend, so a task that computes, or waits for something else, can be told in time
+ * that nobody is left to wait for it. */
 ROTA_API bool rota_stream_hung_up(rota_stream *s, size_t seen);
 
 /* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores

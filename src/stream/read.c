@@ -269,10 +269,12 @@ bool rota_stream_hung_up(rota_stream *s, size_t seen)
 {
     if (s->read_error || s->reset)
         return true;
-    if (!s->top || rota__buffer_count(&s->in) > seen)
+    if (!s->top)
         return false;
+    bool more = rota__buffer_count(&s->in) > seen;
     struct rota__socket *socket = rota__stream_socket(s);
     rota_filter *bottom = rota__stream_bottom(s);
     bool unread = s->top != bottom;
-    return socket ? rota__socket_hung_up(socket, unread) : rota__pair_hung_up(bottom, unread);
+    return socket ? rota__socket_hung_up(socket, unread, more)
+                  : !more && rota__pair_hung_up(bottom, unread);
 }

@@ -207,7 +207,7 @@ struct rota__socket *rota__stream_socket(rota_stream *s)
 }
 
 /* A descriptor that is registered for events has told of its end. */
-bool rota__socket_hung_up(struct rota__socket *socket, bool unread)
+bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more)
 {
     struct rota__fd *fd = &socket->fd;
     char next;
@@ -215,6 +215,11 @@ bool rota__socket_hung_up(struct rota__socket *socket, bool unread)
         return false;
     struct pollfd ask = {.fd = fd->fd, .events = POLLRDHUP};
     if (poll(&ask, 1, 0) <= 0 || !(ask.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+        return false;
+    if (fd->is_socket &&
+        (ask.revents & POLLERR)) /* a reset: nothing can be sent any more, either */
+        return true;
+    if (more)
         return false;
     if (unread || !fd->is_socket)
         return true;

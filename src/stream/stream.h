@@ -92,9 +92,10 @@ ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len);
 
 /* The socket or other descriptor at the bottom; NULL if the stream has none. */
 struct rota__socket *rota__stream_socket(rota_stream *s);
-/* Whether the end, or an error, is all that can be read; with `unread` also where something stands before it. */
-bool rota__socket_hung_up(struct rota__socket *socket, bool unread);
-/* The same of an end of a pair; false of all other filters. */
+/* Whether the end is all that can be read, with `unread` also where something stands before it; with `more` bytes above
+ * it is not. A reset counts in any case. */
+bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more);
+/* The same of an end of a pair, which knows no reset; false of all other filters. */
 bool rota__pair_hung_up(rota_filter *filter, bool unread);
 
 /* "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@abstract", "unix". */
