@@ -39,7 +39,8 @@ struct talk {
     rota_time reads;       /* it begins to read after so long */
     char reply[32 * 1024]; /* all of it, without Date fields */
     size_t len;
-    rota_time first, took; /* until there was something to read, and until the server had closed */
+    rota_time first, took; /* until there was something to read, and until the client saw the end */
+    rota_time served;      /* until the server had ended */
     rota_stream *client, *server;
 };
 
@@ -76,6 +77,7 @@ static int talk_serve(void *arg)
 {
     struct talk *t = arg;
     int err = rota_http_serve_stream(t->server, t->handler, t->arg, &t->options);
+    t->served = rota_now();
     rota_stream_close(t->server);
     return err;
 }
@@ -408,6 +410,33 @@ TEST(a_reader_that_stalls_is_cut_off)
     struct sink sink = {.nap = 5 * ROTA_MINUTE};
     CHECK_OK(run_virtual(download, &sink));
     CHECK_INT(sink.got, <, 100000);
+}
+
+/* Many requests at once, and then nobody reads what is held back for all of them. */
+static void stall_behind(const char *last)
+{
+    static struct talk t;
+    static char requests[60 * 27 + 100];
+    char *end = requests;
+    for (size_t i = 0; i < 60; i++)
+        end = stpcpy(end, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    strcpy(end, last);
+    t = (struct talk){.handler = reply_to,
+                      .capacity = 4096,
+                      .stays = true,
+                      .reads = 60 * ROTA_MINUTE,
+                      .request = text(requests)};
+    talk(&t);
+    CHECK_INT(t.served / ROTA_SECOND, >=, 30);
+    CHECK_INT(t.served / ROTA_SECOND, <=, 40);
+}
+
+TEST_ALREADY(replies_that_are_held_back_stall_as_well)
+{
+    stall_behind("");
+    stall_behind("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stall_behind("GET / HTTP/1.1\r\nHost: a");
+    stall_behind("GET  / HTTP/1.1\r\n\r\n");
 }
 
 /* ---- Bodies of requests */

@@ -24,6 +24,8 @@
 #include <time.h>
 
 #define ROTA__SERVER_DATE_LEN 29
+/* What a client has to take within write_stall. */
+#define ROTA__SERVER_PIECE ((size_t)128 * 1024)
 
 struct rota__server {
     rota_http_handler *handler;

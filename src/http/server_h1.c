@@ -31,8 +31,8 @@
 /* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to gather. */
 #define OUT_ROOM 1536
 #define JOINED 1024
-/* Output of a size for which write_stall is counted anew. */
-#define PIECE ((size_t)128 * 1024)
+/* Output of a size for which write_stall is counted anew; of files, more where the client is fast. */
+#define PIECE ROTA__SERVER_PIECE
 #define PIECE_MOST ((size_t)512 * 1024)
 
 struct exchange;
@@ -71,11 +71,14 @@ static struct exchange *exchange_of(rota_http_request *r)
 
 /* ---- Output */
 
-static int flush_run(void *arg)
+static int flush(void *arg)
 {
     struct connection *c = arg;
     c->corked = false;
-    return rota_stream_flush(c->stream);
+    c->common.writing = c->server->ticks + 1;
+    int err = rota_stream_flush(c->stream);
+    c->common.writing = 0;
+    return err;
 }
 
 /* The handler of the next request has not replied in the turn in which it began. */
@@ -83,7 +86,7 @@ static void flush_begin(rota_handle *handle, void *arg)
 {
     (void)handle;
     struct connection *c = arg;
-    if (c->corked && !c->flusher && rota_spawn(flush_run, c, &c->flusher) < 0)
+    if (c->corked && !c->flusher && rota_spawn(flush, c, &c->flusher) < 0)
         c->flusher = NULL; /* then it goes with the reply */
 }
 
@@ -118,15 +121,6 @@ static int write_long(struct connection *c, struct iovec *iov, int count)
     return write_pieces(c, iov, count);
 }
 
-static int flush(struct connection *c)
-{
-    c->corked = false;
-    c->common.writing = c->server->ticks + 1;
-    int err = rota_stream_flush(c->stream);
-    c->common.writing = 0;
-    return err;
-}
-
 static int failed(struct connection *c, int err)
 {
     c->broken = c->closing = true;
@@ -155,12 +149,15 @@ static int output(struct connection *c, struct iovec *iov, int count, bool hold)
     return err < 0 ? failed(c, err) : 0;
 }
 
-/* Sends what is held back, before a wait for the client. */
+/* Sends what is held back, before a wait for the client. No request runs, so the sweep does not look. */
 static int settle(struct connection *c)
 {
-    int err = await_flusher(c);
-    if (err == 0 && c->corked)
-        err = flush(c);
+    int err = 0;
+    ROTA_TIMEOUT (c->server->options.write_stall) {
+        err = await_flusher(c);
+        if (err == 0 && c->corked)
+            err = flush(c);
+    }
     return err < 0 ? failed(c, err) : 0;
 }
 
@@ -591,7 +588,9 @@ static __attribute__((noinline)) void refuse(struct exchange *x, int status, con
     x->head.minor = 1;
     x->body_over = true;
     x->request.version = (rota_str){"HTTP/1.1", 8};
-    rota__request_refuse(&x->request, status, why);
+    ROTA_TIMEOUT (x->c->server->options.write_stall) {
+        rota__request_refuse(&x->request, status, why);
+    }
 }
 
 /* ---- The connection */
