@@ -349,6 +349,86 @@ TEST(a_client_that_opens_no_window_is_given_up)
     CHECK_INT(t.took, >=, 30 * ROTA_SECOND);
 }
 
+/* A client that opens a window by a byte again and again, while another task reads what comes. */
+struct drip {
+    rota_str window; /* the frame that does it */
+    uint32_t begin;  /* of the stream's windows */
+    rota_stream *client, *server;
+    rota_time took;
+};
+
+static int drip_write(void *arg)
+{
+    struct drip *d = arg;
+    struct rota__h2 h2;
+    struct rota__h2_stream streams[9] = {0};
+    struct rota__h2_limits limits = {.stream_window = d->begin};
+    struct rota__h2_head head = {.method = text("GET"),
+                                 .scheme = text("http"),
+                                 .authority = text("host"),
+                                 .target = text("/"),
+                                 .end = true};
+    int err = rota__h2_init(&h2, false, &limits);
+    if (err < 0)
+        return err;
+    for (size_t i = 0; err == 0 && i < COUNT(streams); i++)
+        err = rota__h2_request(&h2, &streams[i], &head);
+    if (err == 0)
+        err = rota_stream_write(d->client, h2.out.ptr, h2.out.len);
+    for (size_t i = 0; i < COUNT(streams); i++)
+        rota__h2_drop(&h2, &streams[i], ROTA__H2_NO_ERROR);
+    rota__h2_fini(&h2);
+    while (err == 0) {
+        err = rota_sleep(ROTA_SECOND);
+        if (err == 0)
+            err = rota_stream_write(d->client, d->window.ptr, d->window.len);
+    }
+    rota_stream_close(d->client);
+    return err;
+}
+
+static int drip_read(void *arg)
+{
+    struct drip *d = arg;
+    char buf[4096];
+    while (rota_stream_read(d->client, buf, sizeof buf) > 0)
+        ;
+    return 0;
+}
+
+static int drip_run(void *arg)
+{
+    struct drip *d = arg;
+    size_t len = 3000000;
+    rota_http_serve_options options = {.idle = ROTA_SECOND};
+    int err = rota_stream_pair(0, &d->client, &d->server);
+    if (err < 0)
+        return err;
+    {
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        rota_group_spawn(&g, drip_write, d);
+        rota_group_spawn(&g, drip_read, d);
+        err = rota_http_serve_stream(d->server, much, &len, &options);
+        d->took = rota_now();
+        rota_stream_close(d->server);
+    }
+    rota_stream_free(d->client);
+    rota_stream_free(d->server);
+    return err;
+}
+
+TEST(a_client_that_opens_windows_byte_by_byte_is_given_up)
+{
+    struct drip drips[] = {{.window = {"\0\0\4\x08\0\0\0\0\1\0\0\0\1", 13}, .begin = 1},
+                           {.window = {"\0\0\4\x08\0\0\0\0\0\0\0\0\1", 13}}};
+    for (size_t i = 0; i < COUNT(drips); i++) {
+        rota_loop_options options = {.virtual_clock = true};
+        CHECK_OK(rota_run_with(drip_run, &drips[i], &options));
+        CHECK_INT(drips[i].took / ROTA_SECOND, >=, 30);
+        CHECK_INT(drips[i].took / ROTA_SECOND, <=, 70);
+    }
+}
+
 TEST(long_bodies_are_read_by_their_handlers_only)
 {
     struct ask asks[2] = {{.path = "/1", .method = "POST", .length = 3000000}, {.path = "/2"}};

@@ -35,6 +35,7 @@ struct connection {
     size_t running;
     rota_group tasks;
     rota_timeout idle; /* of the reader */
+    uint64_t moved;    /* bytes of replies' bodies */
     bool writing;      /* there is a writer */
     bool closing;      /* no further requests */
     bool broken;       /* nothing can be sent any more */
@@ -141,6 +142,22 @@ static int await_news(struct exchange *x, rota_time most)
     return err;
 }
 
+/* How long the client may take to open windows for ROTA__SERVER_PIECE, on all streams: who opens them byte by byte
+ * takes as little as who does not at all. */
+struct patience {
+    bool is_tried;
+    rota_time since;
+    uint64_t moved;
+};
+
+static int await_window(struct exchange *x, struct patience *p)
+{
+    rota_time now = rota_now();
+    if (!p->is_tried || x->c->moved - p->moved >= ROTA__SERVER_PIECE)
+        *p = (struct patience){true, now, x->c->moved};
+    return await_news(x, x->c->server->options.write_stall - (now - p->since));
+}
+
 /* Why nothing can be written to the stream. */
 static int check_alive(const struct exchange *x)
 {
@@ -213,6 +230,7 @@ static int write_piece(struct exchange *x, rota_str *piece, bool last)
     if (n < 0)
         return (int)n;
     rota__out_add(&h2->out, piece->ptr, (size_t)n);
+    x->c->moved += (size_t)n;
     piece->ptr += n;
     piece->len -= (size_t)n;
     return h2->out.err;
@@ -221,12 +239,13 @@ static int write_piece(struct exchange *x, rota_str *piece, bool last)
 /* As far as the client's windows allow, and the rest as they open. */
 static int write_body(struct exchange *x, rota_str piece, bool last)
 {
+    struct patience patience = {0};
     int err = 0;
     do {
         err = write_piece(x, &piece, last);
         put_out(x->c);
         if (err == -EAGAIN)
-            err = await_news(x, x->c->server->options.write_stall);
+            err = await_window(x, &patience);
         if (err == 0)
             err = check_alive(x);
         if (err == 0)
