@@ -582,7 +582,8 @@ static void leave(struct connection *c)
                 ;
         }
     }
-    if (c->lingers && !c->broken)
+    bool floods = c->h2.code == ROTA__H2_ENHANCE_YOUR_CALM; /* it need not be heard out */
+    if (c->lingers && !c->broken && !floods)
         rota__server_linger(c->stream);
 }
 
