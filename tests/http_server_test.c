@@ -232,6 +232,19 @@ TEST(a_slow_head_is_refused)
     CHECK_INT(t.took / ROTA_SECOND, ==, 10);
 }
 
+TEST(a_preface_of_http_2_that_is_cut_short_is_refused)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n";
+    for (size_t len = 1; len < sizeof preface; len++) {
+        struct talk t = {.handler = reply_to, .request = {preface, len}};
+        talk(&t);
+        check_has(&t, len < 14 ? "HTTP/1.1 400 " : "HTTP/1.1 505 ");
+        t.stays = true;
+        talk(&t);
+        check_has(&t, len < 14 ? "HTTP/1.1 408 " : "HTTP/1.1 505 ");
+    }
+}
+
 static int second_is_slow(rota_http_request *r, void *arg)
 {
     bool is_first = rota_str_equal(rota_http_request_path(r), "/1");

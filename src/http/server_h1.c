@@ -666,8 +666,9 @@ static __attribute__((noinline)) void serve_request(struct connection *c, rota_s
     exchange_free(x);
 }
 
-/* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). */
-static __attribute__((noinline)) bool is_h2(struct connection *c, rota_str *bytes)
+/* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). Where they
+ * stop before that is known, HTTP/1.1 is what they are. Returns 1, 0, or an error: there is no connection any more. */
+static __attribute__((noinline)) int is_h2(struct connection *c, rota_str *bytes)
 {
     int is = rota__h2_is_preface(*bytes), err = 0;
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
@@ -678,7 +679,9 @@ static __attribute__((noinline)) bool is_h2(struct connection *c, rota_str *byte
             is = rota__h2_is_preface(*bytes);
     }
     rota_timeout_end(&deadline);
-    return is > 0;
+    if (err == 0)
+        return is > 0;
+    return rota__peek_more(c->stream, 0, bytes); /* what was shown may have been moved by a look that failed */
 }
 
 /* Returns whether the client speaks HTTP/2. */
@@ -693,8 +696,9 @@ static bool serve_all(struct connection *c)
         rota_timeout_end(&idle);
         if (err < 0)
             return false;
-        if (is_first && *bytes.ptr == 'P' && is_h2(c, &bytes))
-            return true;
+        int is = is_first && *bytes.ptr == 'P' ? is_h2(c, &bytes) : 0;
+        if (is != 0)
+            return is > 0;
         is_first = false;
         serve_request(c, bytes);
     }
