@@ -126,12 +126,15 @@ static int64_t find_part(const struct job *job, char *ret_date, size_t size)
     return about.st_size;
 }
 
-static void keep_date(rota_file *file, const rota_http_response *r)
+/* `old` is the date of the part; who sends the rest need not repeat it (RFC 9110, section 15.3.7). */
+static void keep_date(rota_file *file, const rota_http_response *r, const char *old)
 {
     char date[64];
     struct tm tm = {0};
     rota_str said = rota_http_response_header(r, "Last-Modified");
     snprintf(date, sizeof date, "%.*s", (int)said.len, said.len ? said.ptr : "");
+    if (!said.len)
+        snprintf(date, sizeof date, "%s", old);
     bool known = strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm) != NULL;
     struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = known ? timegm(&tm) : 0}};
     futimens(rota_file_fd(file), times); /* without a date it begins anew the next time */
@@ -170,14 +173,14 @@ static bool continues_at(const rota_http_response *r, int64_t have)
            strncasecmp(said.ptr, expected, (size_t)len) == 0;
 }
 
-static int save(struct job *job, rota_http_response *r, int64_t have)
+static int save(struct job *job, rota_http_response *r, int64_t have, const char *date)
 {
     ROTA_AUTO(rota_file) file = NULL;
     int err = rota_file_open(job->part, O_WRONLY | O_CREAT | (have ? O_APPEND : O_TRUNC), 0, &file);
     if (err == 0)
         err = copy(r, file);
     if (file)
-        keep_date(file, r); /* also of a part */
+        keep_date(file, r, have > 0 ? date : ""); /* also of a part */
     if (err == 0)
         err = rota_file_sync(file);
     return err == 0 ? rota_path_rename(job->part, job->path) : err;
@@ -213,7 +216,7 @@ static int download(struct job *job)
         complain(job, why);
         return -ENOENT;
     }
-    err = save(job, r, have);
+    err = save(job, r, have, date);
     if (err < 0 && err != -ECANCELED) {
         snprintf(why, sizeof why, "%s: %s", job->part, rota_strerror(err));
         complain(job, *rota_http_response_error(r) ? rota_http_response_error(r) : why);

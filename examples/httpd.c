@@ -12,6 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { OTHER_FILES = 32 }; /* that may be open beside those of connections */
+
 static const char usage[] =
     "usage: httpd [OPTION]... [DIRECTORY]\n\n"
     "Serves the files of DIRECTORY (default: this one) until Ctrl-C; then takes no more requests, "
@@ -24,9 +26,10 @@ static const char usage[] =
     "  -k, --key FILE          and this key\n"
     "  -w, --workers N         so many threads (default 1); 0: as many as processors\n"
     "  -g, --grace SECONDS     how long requests may go on after Ctrl-C (default 5)\n"
-    "  -m, --connections N     at most so many at once, others wait (default 10000); fewer where "
-    "files\n"
-    "                          that may be open (ulimit -Hn) are\n"
+    "  -m, --connections N     at most so many at once, others wait (default 10000; never more "
+    "than "
+    "half of\n"
+    "                          the files that may be open, see ulimit -Hn)\n"
     "  -i, --idle SECONDS      closes connections without a request (default 75)\n"
     "  -s, --stall SECONDS     gives up clients that take nothing of a reply (default 30)\n"
     "  -n, --no-list           directories without an index.html are not listed\n"
@@ -213,14 +216,17 @@ static void parse(int argc, char **argv)
         refuse("--cert and --key need each other");
 }
 
-/* Programs begin with few descriptors, lest they use select(2). */
+/* Programs begin with few descriptors, lest they use select(2). Each connection may need one more, for its file. */
 static void raise_limit(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t room = limit.rlim_max > OTHER_FILES ? (limit.rlim_max - OTHER_FILES) / 2 : 0;
+    if (room < (rlim_t)args.connections)
+        args.connections = room ? (int)room : 1;
 }
 
 int main(int argc, char **argv)

@@ -15,6 +15,8 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from native import (LIMIT, case, check, free_port, nginx, programs, run_cases, server, temporary_directory, tool,
                     wait_until)
@@ -108,6 +110,30 @@ def get_goes_on_after_an_interrupt():
             check(part.read_bytes() == there[:size] and size < len(there), "the part is no part")
             check(int(part.stat().st_mtime) == int((site / "file0").stat().st_mtime), "the part has another time")
             download(directory, port, out, 1)
+
+
+@case
+def get_keeps_the_date_that_the_rest_comes_without():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            check(self.headers["If-Range"] == "Sun, 09 Sep 2001 01:46:40 GMT", self.headers)
+            self.send_response(206)
+            self.send_header("Content-Range", "bytes 3-5/6")
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"def")
+
+        def log_message(self, *_):
+            pass
+
+    with temporary_directory() as directory, ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        (directory / "file.part").write_text("abc")
+        os.utime(directory / "file.part", (1e9, 1e9))
+        call(GET, "--directory", directory, f"http://127.0.0.1:{http.server_port}/file")
+        http.shutdown()
+        file = directory / "file"
+        check(file.read_text() == "abcdef" and file.stat().st_mtime == 1e9, file.read_text(), file.stat())
 
 
 @case

@@ -24,10 +24,11 @@ FILES = {"small.html": b"<p>hello\n", "empty": b"", "text.txt": b"some words " *
 
 
 class Httpd:
-    def __init__(self, *options, tls=False):
+    def __init__(self, *options, tls=False, limit=None):
         secure = ["--cert", DIRECTORY / "cert.pem", "--key", DIRECTORY / "key.pem"] if tls else []
+        files = ["prlimit", f"--nofile={limit}"] if limit else []
         self.process = subprocess.Popen(
-            [str(a) for a in [HTTPD, "--listen", "127.0.0.1:0", *secure, *options, DIRECTORY / "site"]],
+            [str(a) for a in [*files, HTTPD, "--listen", "127.0.0.1:0", *secure, *options, DIRECTORY / "site"]],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **unprivileged())
         line = self.process.stdout.readline()
         found = re.search(r"on (https?://127\.0\.0\.1:(\d+)/)$", line)
@@ -49,8 +50,8 @@ class Httpd:
 
 
 @contextlib.contextmanager
-def httpd(*options, tls=False):
-    h = Httpd(*options, tls=tls)
+def httpd(*options, tls=False, limit=None):
+    h = Httpd(*options, tls=tls, limit=limit)
     try:
         yield h
     finally:
@@ -219,6 +220,16 @@ def limits_are_those_of_the_options():
         slow.sendall(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
         check(slow.recv(8) == b"HTTP/1.1", "no reply")
         wait_until(lambda: len(list(descriptors.iterdir())) == before, "a reader that takes nothing is kept")
+
+
+@case
+def connections_leave_descriptors_for_files():
+    with httpd("-q", "-i", "1", limit=40) as h:
+        crowd = [connect(h) for _ in range(60)]
+        for s in crowd:
+            s.sendall(b"GET /4k HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for s in crowd:
+            check(read_all(s).endswith(FILES["4k"]), "a reply without the file")
 
 
 @case
