@@ -125,7 +125,7 @@ static int serve_until_stop(void *arg)
     return err;
 }
 
-static _Noreturn void refuse(const char *format, ...)
+static _Noreturn __attribute__((format(printf, 1, 2))) void refuse(const char *format, ...)
 {
     va_list list;
     va_start(list, format);
