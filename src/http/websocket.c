@@ -284,29 +284,34 @@ static int send_close(rota_websocket *ws, int code, rota_str reason)
     return err;
 }
 
-/* Tells the peer, as far as it still listens, whatever the caller's deadlines. */
+/* Tells the peer, as far as it still listens. */
 static int say_close(rota_websocket *ws, int code, rota_str reason)
 {
-    int err = 0;
+    int err = rota_mutex_lock(&ws->lock);
+    if (err < 0)
+        return err;
+    if (!ws->silent)
+        err = send_close(ws, code, reason);
+    rota_mutex_unlock(&ws->lock);
+    return err;
+}
+
+/* The same, whatever the caller's deadlines. */
+static void say_close_anyway(rota_websocket *ws, int code, rota_str reason)
+{
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (ws->close_within) {
-            err = rota_mutex_lock(&ws->lock);
-            if (err == 0) {
-                if (!ws->silent)
-                    err = send_close(ws, code, reason);
-                rota_mutex_unlock(&ws->lock);
-            }
+            say_close(ws, code, reason);
         }
     }
-    return err;
 }
 
 static int fail(rota_websocket *ws, int code, const char *why, int result)
 {
     rota_str reason = {why, strlen(why)};
     finish(ws, code, reason, result);
-    say_close(ws, code, reason);
+    say_close_anyway(ws, code, reason);
     return result;
 }
 
@@ -420,7 +425,7 @@ static int on_control(rota_websocket *ws, const struct rota__ws_item *item)
 {
     if (item->opcode == ROTA__WS_CLOSE) {
         finish(ws, item->close_code, item->data, 0);
-        say_close(ws, item->close_code, (rota_str){"", 0});
+        say_close_anyway(ws, item->close_code, (rota_str){"", 0});
     } else if (item->opcode == ROTA__WS_PING) {
         memcpy(ws->pong, item->data.ptr, item->data.len);
         ws->pong_len = item->data.len;
@@ -517,12 +522,7 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (ws->close_within) {
-            err = rota_mutex_lock(&ws->lock);
-            if (err == 0) {
-                if (!ws->silent)
-                    err = send_close(ws, code ? code : ROTA__WS_NORMAL, why);
-                rota_mutex_unlock(&ws->lock);
-            }
+            err = say_close(ws, code ? code : ROTA__WS_NORMAL, why);
             if (err == 0)
                 err = drain(ws);
         }
