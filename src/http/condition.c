@@ -105,8 +105,7 @@ static bool find_date(const rota_http_field *fields, size_t count, const char *n
 
 static bool is_reading(rota_str method)
 {
-    return (method.len == 3 && memcmp(method.ptr, "GET", 3) == 0) ||
-           (method.len == 4 && memcmp(method.ptr, "HEAD", 4) == 0);
+    return rota_str_equal(method, "GET") || rota_str_equal(method, "HEAD");
 }
 
 /* Steps 1 and 2. */

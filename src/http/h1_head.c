@@ -238,12 +238,6 @@ static void note(struct said *said, const rota_http_field *field)
     }
 }
 
-/* Methods are compared with case. */
-static bool is(rota_str method, const char *name)
-{
-    return method.len == strlen(name) && memcmp(method.ptr, name, method.len) == 0;
-}
-
 /* ---- The body (RFC 9112, section 6.3) */
 
 static int content_length(struct rota__h1 *h1, rota_str digits, uint64_t *ret_length)
@@ -300,7 +294,7 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
     if (h1->is_server) {
         if (head->length > h1->limits.body)
             return rota__h1_refuse(h1, 413, "a body over the limit");
-        if (is(head->method, "CONNECT") && head->body != ROTA__H1_NO_BODY)
+        if (rota_str_equal(head->method, "CONNECT") && head->body != ROTA__H1_NO_BODY)
             return rota__h1_refuse(h1, 400, "CONNECT with a body");
         return DONE;
     }
@@ -340,12 +334,12 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
 
     rota_str target = head->target, stated;
     const char *port = "";
-    if (is(head->method, "CONNECT"))
+    if (rota_str_equal(head->method, "CONNECT"))
         stated = target;
     else if (*target.ptr == '/')
         return DONE;
     else if (target.len == 1 && *target.ptr == '*')
-        return is(head->method, "OPTIONS")
+        return rota_str_equal(head->method, "OPTIONS")
                    ? DONE
                    : rota__h1_refuse(h1, 400, "the target * without OPTIONS");
     else if (!absolute_form(target, &stated, &port))

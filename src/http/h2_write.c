@@ -3,6 +3,7 @@
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"
+#include "http/params.h"
 #include "http/url.h"
 
 #include <errno.h>
@@ -28,15 +29,6 @@ static void add(struct entries *e, rota_str name, rota_str value)
 }
 
 #define add_literal(e_, name_, value_) add((e_), (rota_str){name_, sizeof(name_) - 1}, (value_))
-
-static rota_str trim(rota_str s)
-{
-    while (s.len && (*s.ptr == ' ' || *s.ptr == '\t'))
-        s = (rota_str){s.ptr + 1, s.len - 1};
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
 
 /* What frames a message, or is of a connection of HTTP/1.1 (section 8.2.2). */
 static bool is_refused(rota_str name, rota_str value)
@@ -67,7 +59,7 @@ static int add_fields(struct entries *e, const rota_http_field *fields, size_t c
     if (count > ENTRIES - e->count)
         return -EMSGSIZE;
     for (size_t i = 0; i < count; i++) {
-        rota_str name = fields[i].name, value = trim(fields[i].value);
+        rota_str name = fields[i].name, value = rota__trim(fields[i].value);
         const char *end = value.len ? value.ptr + value.len : NULL;
         if (!name.len || !rota__chars_are(name, ROTA__CHAR_TOKEN) || is_refused(name, value) ||
             (value.len && rota__scan_value(value.ptr, end) != end))

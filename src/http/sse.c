@@ -50,22 +50,17 @@ static void read_retry(struct rota__sse *sse, rota_str value)
     sse->retry = retry ? retry : 1; /* 0 is that nothing was said */
 }
 
-static bool name_is(rota_str name, const char *expected)
-{
-    return name.len == strlen(expected) && memcmp(name.ptr, expected, name.len) == 0;
-}
-
 static void read_field(struct rota__sse *sse, rota_str name, rota_str value)
 {
-    if (name_is(name, "data")) {
+    if (rota_str_equal(name, "data")) {
         rota__out_add_str(&sse->data, value);
         rota__out_add_literal(&sse->data, "\n");
-    } else if (name_is(name, "event")) {
+    } else if (rota_str_equal(name, "event")) {
         set(&sse->type, value);
-    } else if (name_is(name, "id")) {
+    } else if (rota_str_equal(name, "id")) {
         if (!value.len || !memchr(value.ptr, '\0', value.len))
             set(&sse->id, value);
-    } else if (name_is(name, "retry")) {
+    } else if (rota_str_equal(name, "retry")) {
         read_retry(sse, value);
     }
 }
