@@ -204,7 +204,6 @@ struct rota__http_conn {
     struct rota__out out;
     size_t pending; /* bytes at the stream's front that the parser has passed as data */
     bool sent;      /* the request went out whole */
-    bool keep_alive;
 };
 
 /* Makes a connection to the origin, which counts from now on. It is busy, for the call of that progress. Returns 0 or
@@ -353,7 +352,6 @@ struct rota_http_response {
     uint64_t length;
     bool is_here;   /* all of the body has come */
     uint64_t limit; /* of a body that is read whole */
-    unsigned ratio;
     rota_time gap;
     int err;           /* reading has failed: for good */
     const char *words; /* for why it has */
