@@ -7,16 +7,13 @@
 #include "http/root.h"
 #include "http/url.h"
 
-#include <rota/exec.h>
+#include <rota/file.h>
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)32 * 1024)
@@ -26,6 +23,7 @@ struct serving {
     rota_http_root *root;
     char *name; /* below the root, decoded */
     int fd;
+    rota_file *file; /* that has taken `fd` over, where pieces of it are read */
     uint64_t size;
     int64_t modified;
     char etag[64];
@@ -35,36 +33,17 @@ struct serving {
 
 /* ---- The bytes */
 
-struct piece {
-    int fd;
-    char *buf;
-    size_t len;
-    uint64_t offset;
-};
-
-static int read_waiting(void *arg)
+/* Which the kernel has in memory, mostly: then the loop's thread reads it. */
+static int send_by_pieces(struct serving *f, uint64_t offset, uint64_t len)
 {
-    const struct piece *p = arg;
-    ssize_t n = pread(p->fd, p->buf, p->len, (off_t)p->offset);
-    return n < 0 ? -errno : (int)n;
-}
-
-/* At once where the page cache has it, else by a thread. */
-static ssize_t read_piece(const struct piece *p)
-{
-    struct iovec iov = {p->buf, p->len};
-    long n = syscall(SYS_preadv2, p->fd, &iov, 1L, (long)p->offset, 0L, (long)RWF_NOWAIT);
-    return n >= 0 ? n : rota_to_thread(read_waiting, (void *)p);
-}
-
-static int send_by_pieces(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
-{
+    int err = f->file ? 0 : rota_file_from_fd(f->fd, &f->file);
     char *buf = rota_alloc(PIECE);
-    int err = buf ? 0 : -ENOMEM;
+    if (!buf)
+        err = -ENOMEM;
     while (err == 0 && len > 0) {
-        struct piece p = {fd, buf, len < PIECE ? (size_t)len : PIECE, offset};
-        ssize_t n = read_piece(&p);
-        err = n < 0 ? (int)n : n == 0 ? ROTA_EOF : rota_http_write(r, buf, (size_t)n);
+        size_t most = len < PIECE ? (size_t)len : PIECE;
+        ssize_t n = rota_file_pread(f->file, buf, most, (int64_t)offset);
+        err = n < 0 ? (int)n : n == 0 ? ROTA_EOF : rota_http_write(f->r, buf, (size_t)n);
         offset += n > 0 ? (uint64_t)n : 0;
         len -= n > 0 ? (uint64_t)n : 0;
     }
@@ -72,13 +51,13 @@ static int send_by_pieces(rota_http_request *r, int fd, uint64_t offset, uint64_
     return err;
 }
 
-static int send_range(const struct serving *f, uint64_t from, uint64_t len)
+static int send_range(struct serving *f, uint64_t from, uint64_t len)
 {
     rota_http_request *r = f->r;
     if (r->has_no_body || len == 0)
         return 0;
     if (!r->kind->send_file || r->encoder)
-        return send_by_pieces(r, f->fd, from, len);
+        return send_by_pieces(f, from, len);
     return rota__reply_send_file(r, f->fd, from, len);
 }
 
@@ -104,7 +83,7 @@ static void add_fields(const struct serving *f)
 
 /* ---- Ranges */
 
-static int send_whole(const struct serving *f)
+static int send_whole(struct serving *f)
 {
     rota_http_add_header(f->r, "Accept-Ranges", "bytes");
     int err = rota_http_start(f->r, 200, f->type, f->size);
@@ -124,7 +103,7 @@ static int add_content_range(const struct serving *f, const struct rota__range *
     return err;
 }
 
-static int send_one(const struct serving *f, const struct rota__range *range)
+static int send_one(struct serving *f, const struct rota__range *range)
 {
     int err = add_content_range(f, range);
     if (err == 0)
@@ -141,7 +120,7 @@ static void make_boundary(char text[17])
     snprintf(text, 17, "%016llx", (unsigned long long)random);
 }
 
-static int send_part(const struct serving *f, const char *boundary, const struct rota__range *range,
+static int send_part(struct serving *f, const char *boundary, const struct rota__range *range,
                      bool first)
 {
     struct rota__out out = {0};
@@ -152,7 +131,7 @@ static int send_part(const struct serving *f, const char *boundary, const struct
     return err < 0 ? err : send_range(f, range->from, range->len);
 }
 
-static int send_several(const struct serving *f, const struct rota__range *ranges, size_t count)
+static int send_several(struct serving *f, const struct rota__range *ranges, size_t count)
 {
     char boundary[17], type[64];
     uint64_t length;
@@ -173,7 +152,7 @@ static int send_several(const struct serving *f, const struct rota__range *range
     return err;
 }
 
-static int send_file(const struct serving *f, bool may_be_part)
+static int send_file(struct serving *f, bool may_be_part)
 {
     struct rota__range ranges[ROTA__RANGES];
     rota_str asked = rota_http_request_header(f->r, "range");
@@ -425,7 +404,9 @@ int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str pa
     if (err == -ECANCELED || err == -ETIMEDOUT)
         return err;
     err = err < 0 ? rota_http_reply_status(r, status_of(err)) : reply_found(&f, &st);
-    if (f.fd >= 0)
+    if (f.file)
+        rota_file_free(f.file);
+    else if (f.fd >= 0)
         close(f.fd);
     return err;
 }
