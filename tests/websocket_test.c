@@ -795,7 +795,8 @@ static rota_stream *ask(struct host *host, const char *method, const char *field
 
 #define HELLO                                         \
     "Upgrade: h2c, WebSocket\r\n"                     \
-    "Connection: keep-alive, Upgrade\r\n"             \
+    "Connection: keep-alive\r\n"                      \
+    "Connection: Upgrade\r\n"                         \
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" \
     "Sec-WebSocket-Version: 13\r\n"
 
@@ -820,6 +821,12 @@ static void handshakes(struct host *host)
     s = ask(host, "GET", HELLO "Sec-WebSocket-Protocol: third, second, first\r\n",
             "HTTP/1.1 101 \0Sec-WebSocket-Protocol: first\r\n\0");
     check_frame(s, TEXT, "first", 5);
+    rota_stream_free(s);
+
+    /* A list may come in several fields. */
+    s = ask(host, "GET",
+            HELLO "Sec-WebSocket-Protocol: third\r\nSec-WebSocket-Protocol: fourth, second\r\n",
+            "HTTP/1.1 101 \0Sec-WebSocket-Protocol: second\r\n\0");
     rota_stream_free(s);
 
     s = ask(host, "GET", HELLO "Sec-WebSocket-Extensions: permessage-deflate\r\n",

@@ -11,6 +11,16 @@ const rota_http_field *rota__fields_next(const rota_http_field *fields, size_t c
 /* The value of the first field of that name; its `ptr` is NULL where there is none. */
 rota_str rota__fields_find(const rota_http_field *fields, size_t count, const char *name);
 
+/* A list: what all fields of a name say together (RFC 9110, section 5.3). All zeros is before its first element. */
+struct rota__fields_list {
+    size_t from;
+    rota_str rest; /* of the value of the field before `from` */
+};
+
+/* Takes the next element. False: there is no further one. */
+bool rota__fields_list_next(const rota_http_field *fields, size_t count, rota_str name,
+                            struct rota__fields_list *list, rota_str *ret_element);
+
 /* The bytes of all names and values. */
 size_t rota__fields_text(const rota_http_field *fields, size_t count);
 

@@ -1,6 +1,7 @@
 /* Replies: their states and what holds for both protocols. */
 #include "http/reply.h"
 #include "http/chars.h"
+#include "http/fields.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -232,11 +233,12 @@ int rota_http_finish(rota_http_request *r)
 
 /* ---- Another protocol */
 
-/* Whether an element of the list that the field has is `lower`. */
+/* Whether an element of the list in the fields of that name is `lower`. */
 static bool lists(const rota_http_request *r, const char *name, const char *lower)
 {
-    rota_str list = rota_http_request_header(r, name), element;
-    while (rota__h1_list_next(&list, &element)) {
+    struct rota__fields_list list = {0};
+    rota_str named = rota__str_of(name), element;
+    while (rota__fields_list_next(r->fields, r->count, named, &list, &element)) {
         if (rota__str_is(element, lower))
             return true;
     }

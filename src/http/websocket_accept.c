@@ -1,6 +1,6 @@
 /* The handshake of a WebSocket, the server's part (RFC 6455, section 4.2). */
 #include "http/chars.h"
-#include "http/h1.h"
+#include "http/fields.h"
 #include "http/url.h"
 #include "http/websocket.h"
 #include "http/ws_key.h"
@@ -18,9 +18,12 @@ static int refuse(rota_http_request *r, int status)
 
 static const char *chosen_protocol(rota_http_request *r, const char *const *ours)
 {
+    size_t count;
+    const rota_http_field *fields = rota_http_request_fields(r, &count);
+    rota_str name = rota__str_of("sec-websocket-protocol"), one;
     for (; ours && *ours; ours++) {
-        rota_str theirs = rota_http_request_header(r, "sec-websocket-protocol"), one;
-        while (rota__h1_list_next(&theirs, &one)) {
+        struct rota__fields_list theirs = {0};
+        while (rota__fields_list_next(fields, count, name, &theirs, &one)) {
             if (rota_str_equal(one, *ours))
                 return *ours;
         }
