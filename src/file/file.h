@@ -107,9 +107,6 @@ void rota__file_leave(rota_file *file, unsigned char how);
 
 /* Reads until `iov` is full or the file ends. Returns how much, or an error if there was nothing. */
 ssize_t rota__file_read_at(rota_file *file, const struct iovec *iov, int count, int64_t offset);
-/* Writes all of `iov`; `ret_done` is how much was written in any case. 0 or an error. */
-int rota__file_write_at(rota_file *file, const struct iovec *iov, int count, int64_t offset,
-                        size_t *ret_done);
 
 /* Reads what was read ahead, and the rest. */
 ssize_t rota__file_read_ahead(rota_file *file, const struct iovec *iov, int count);

@@ -269,8 +269,9 @@ ssize_t rota__file_read_at(rota_file *file, const struct iovec *iov, int count, 
     return t.done > 0 ? (ssize_t)t.done : err;
 }
 
-int rota__file_write_at(rota_file *file, const struct iovec *iov, int count, int64_t offset,
-                        size_t *ret_done)
+/* Writes all of `iov`; `ret_done` is how much was written in any case. 0 or an error. */
+static int write_at(rota_file *file, const struct iovec *iov, int count, int64_t offset,
+                    size_t *ret_done)
 {
     struct transfer t = prepare(file, true, iov, count, file->append ? -1 : offset);
     file->written = true;
@@ -315,7 +316,7 @@ int rota_file_writev(rota_file *file, const struct iovec *iov, int count)
     if (err < 0)
         return err;
     rota__file_drop_ahead(file);
-    err = rota__file_write_at(file, iov, count, file->position, &done);
+    err = write_at(file, iov, count, file->position, &done);
     file->progress = done;
     move_position(file, done);
     rota__file_leave(file, ROTA__FILE_AT_POSITION);
@@ -352,7 +353,7 @@ int rota_file_pwritev(rota_file *file, const struct iovec *iov, int count, int64
     int err = offset < 0 || count < 0 ? -EINVAL : rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
         return err;
-    err = rota__file_write_at(file, iov, count, offset, &done);
+    err = write_at(file, iov, count, offset, &done);
     file->progress = done;
     rota__file_leave(file, ROTA__FILE_ELSEWHERE);
     return err;

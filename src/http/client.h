@@ -57,7 +57,6 @@ struct rota__http_progress {
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };
 
-rota_time rota__http_clock(struct rota__http_progress *p);
 void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
 /* The request has ended, with `err`; the phase stays the one that failed. */
 void rota__http_done(struct rota__http_progress *p, int err);
@@ -399,7 +398,5 @@ void rota__http_response_ended(rota_http_response *r);
 int rota__http_read_whole(rota_http_response *r, uint64_t limit);
 /* From the body as it came; 0 at its end. */
 ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len);
-/* Decoded. */
-ssize_t rota__http_read_some(rota_http_response *r, void *buf, size_t len);
 
 #endif

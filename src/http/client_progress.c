@@ -46,7 +46,7 @@ static void tell(const struct rota__http_progress *p, int err)
     o->trace(o->trace_arg, &trace);
 }
 
-rota_time rota__http_clock(struct rota__http_progress *p)
+static rota_time clock_of(struct rota__http_progress *p)
 {
     if (!p->is_now)
         p->now = rota_now();
@@ -63,7 +63,7 @@ static bool is_wait(rota_http_phase phase)
 static void begin(struct rota__http_progress *p, rota_http_phase phase, int err)
 {
     p->phase = phase;
-    p->times[phase] = rota__http_clock(p) - p->began;
+    p->times[phase] = clock_of(p) - p->began;
     p->is_now = !is_wait(phase);
     if (p->session && p->session->options.trace)
         tell(p, err);
@@ -86,7 +86,7 @@ void rota__http_done(struct rota__http_progress *p, int err)
 
 void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit, rota_time time)
 {
-    rota_time now = rota__http_clock(p), left = p->ends == ROTA_NEVER ? ROTA_NEVER : p->ends - now;
+    rota_time now = clock_of(p), left = p->ends == ROTA_NEVER ? ROTA_NEVER : p->ends - now;
     p->is_total = left <= time && left != ROTA_NEVER;
     p->limit = limit;
     p->limit_time = time;

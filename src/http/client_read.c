@@ -78,7 +78,8 @@ static void give_up(rota_http_response *r, int err)
         r->conn->kind->drop(r);
 }
 
-ssize_t rota__http_read_some(rota_http_response *r, void *buf, size_t len)
+/* Decoded. */
+static ssize_t read_some(rota_http_response *r, void *buf, size_t len)
 {
     if (r->err < 0)
         return r->err;
@@ -117,7 +118,7 @@ ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
         return -EINVAL;
     if (r->is_whole)
         return r->given < r->body.len ? give(r, buf, len) : 0;
-    return waited(r, rota__http_read_some(r, buf, len));
+    return waited(r, read_some(r, buf, len));
 }
 
 /* ---- Whole */
@@ -155,7 +156,7 @@ static int read_rest(rota_http_response *r, uint64_t limit)
         int err = make_room(r);
         if (err < 0)
             return err;
-        ssize_t n = rota__http_read_some(r, body->ptr + body->len, body->room - body->len - 1);
+        ssize_t n = read_some(r, body->ptr + body->len, body->room - body->len - 1);
         if (n < 0)
             return (int)n;
         body->len += (size_t)n;

@@ -39,7 +39,8 @@ static void print_task(const rota_task *task, FILE *out)
     fprintf(out, ", spawned at %s:%d", task->site->file, task->site->line);
 }
 
-char *rota__task_table(rota_loop *loop, const char *headline)
+/* The text of rota_dump, under a headline. */
+static char *task_table(rota_loop *loop, const char *headline)
 {
     char *text = NULL;
     size_t size;
@@ -63,14 +64,14 @@ char *rota_dump(rota_loop *loop)
         n++;
     char headline[64];
     snprintf(headline, sizeof headline, "%zu task%s", n, n == 1 ? "" : "s");
-    return rota__task_table(loop, headline);
+    return task_table(loop, headline);
 }
 
 int rota__loop_stuck(rota_loop *loop)
 {
     if (!rota__log_wanted())
         return -EDEADLK;
-    char *text = rota__task_table(loop, "deadlock: no task can go on, and nothing is pending:");
+    char *text = task_table(loop, "deadlock: no task can go on, and nothing is pending:");
     rota__log_text(ROTA_LOG_ERROR,
                    text ? text : "deadlock: no task can go on, and nothing is pending");
     free(text);

@@ -181,7 +181,5 @@ int rota__loop_stuck(rota_loop *loop);
 void rota__loop_finish(rota_loop *loop);
 /* If this is the signal that cancels main, somebody else has used it: the next one ends the process. */
 void rota__interrupt_spend(int number);
-/* The text of rota_dump, under a headline. */
-char *rota__task_table(rota_loop *loop, const char *headline);
 
 #endif
