@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "clean_run.h"
+#include "ends.h"
 
 #include <rota.h>
 
@@ -55,35 +56,6 @@ static int veil_push(rota_stream *s, unsigned char key)
 }
 
 /* ---- Setting */
-
-struct ends {
-    rota_stream *a, *b;
-};
-
-static struct ends pair_of(size_t capacity)
-{
-    struct ends e;
-    CHECK_OK(rota_stream_pair(capacity, &e.a, &e.b));
-    return e;
-}
-
-static void free_ends(struct ends *e)
-{
-    rota_stream_free(e->a);
-    rota_stream_free(e->b);
-}
-
-static void put(rota_stream *s, const char *text)
-{
-    CHECK_INT(rota_stream_write(s, text, strlen(text)), ==, 0);
-}
-
-static void expect(rota_stream *s, const char *text)
-{
-    char got[64] = "";
-    CHECK_INT(rota_stream_read_exact(s, got, strlen(text)), ==, 0);
-    CHECK_STR(got, text);
-}
 
 /* ---- A filter that notes what happens to it: says hello at its start and bye at the end */
 

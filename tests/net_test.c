@@ -4,6 +4,7 @@
 #include "net/race.h"
 
 #include "clean_run.h"
+#include "ends.h"
 
 #include <rota/net.h>
 
@@ -43,17 +44,6 @@ static int count_reports(const char *what)
     for (const char *p = reports; (p = strstr(p, what)); p++)
         n++;
     return n;
-}
-
-static int fd_of(rota_stream *s)
-{
-    return ((struct rota__socket *)rota__stream_bottom(s))->fd.fd;
-}
-
-static void set_linger_zero(rota_stream *s)
-{
-    struct linger none = {.l_onoff = 1, .l_linger = 0};
-    CHECK_OK(setsockopt(fd_of(s), SOL_SOCKET, SO_LINGER, &none, sizeof none));
 }
 
 static rota_listener *listen_on(const char *host)

@@ -1,6 +1,7 @@
 #include "stream/stream.h"
 
 #include "clean_run.h"
+#include "ends.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -55,10 +56,6 @@ static void check_file(int fd, int64_t offset, size_t from, size_t len)
 /* The ways in which bytes go from one stream to another. */
 enum way { TCP, UNIX, PIPE, MEMORY, FILTERED, WAYS };
 
-struct ends {
-    rota_stream *out, *in;
-};
-
 /* A filter that changes nothing. */
 static ssize_t glass_read(rota_filter *f, void *buf, size_t len)
 {
@@ -86,52 +83,24 @@ static void push_glass(rota_stream *s)
     CHECK_INT(rota_stream_push(s, glass), ==, 0);
 }
 
-static struct ends tcp(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_OK(bind(listener, (struct sockaddr *)&address, len));
-    CHECK_OK(listen(listener, 1));
-    CHECK_OK(getsockname(listener, (struct sockaddr *)&address, &len));
-    int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_OK(connect(one, (struct sockaddr *)&address, len));
-    int other = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    close(listener);
-    struct ends e;
-    CHECK_OK(rota_stream_from_fd(one, &e.out));
-    CHECK_OK(rota_stream_from_fd(other, &e.in));
-    return e;
-}
-
+/* What is written to `a` is read from `b`. */
 static struct ends ends_of(enum way way)
 {
-    struct ends e;
-    int fds[2];
     if (way == TCP)
         return tcp();
+    if (way == MEMORY)
+        return pair_of(0);
+    struct ends e;
     if (way == PIPE) {
-        CHECK_OK(rota_pipe(&e.in, &e.out));
+        CHECK_OK(rota_pipe(&e.b, &e.a));
         return e;
     }
-    if (way == MEMORY) {
-        CHECK_OK(rota_stream_pair(0, &e.in, &e.out));
-        return e;
-    }
-    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
-    CHECK_OK(rota_stream_from_fd(fds[0], &e.out));
-    CHECK_OK(rota_stream_from_fd(fds[1], &e.in));
+    e = sockets();
     if (way == FILTERED) {
-        push_glass(e.out);
-        push_glass(e.in);
+        push_glass(e.a);
+        push_glass(e.b);
     }
     return e;
-}
-
-static void free_ends(struct ends *e)
-{
-    rota_stream_free(e->out);
-    rota_stream_free(e->in);
 }
 
 /* A task that sends a file, and one that reads all there is. */
@@ -202,9 +171,9 @@ TASK_TEST(whole_file_arrives_whatever_carries_it)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job j = {.s = e.out, .fd = new_file(SIZE), .len = ROTA_TO_END};
+        struct job j = {.s = e.a, .fd = new_file(SIZE), .len = ROTA_TO_END};
         start(&j, send_run);
-        CHECK_INT(read_all(e.in, 0), ==, SIZE);
+        CHECK_INT(read_all(e.b, 0), ==, SIZE);
         finish(&j);
         CHECK_INT(j.result, ==, 0);
         CHECK_INT(j.done, ==, SIZE);
@@ -218,9 +187,9 @@ TASK_TEST(range_of_a_file_arrives)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job j = {.s = e.out, .fd = new_file(SIZE), .offset = 12345, .len = 300001};
+        struct job j = {.s = e.a, .fd = new_file(SIZE), .offset = 12345, .len = 300001};
         start(&j, send_run);
-        CHECK_INT(read_all(e.in, 12345), ==, 300001);
+        CHECK_INT(read_all(e.b, 12345), ==, 300001);
         finish(&j);
         CHECK_INT(j.result, ==, 0);
         CHECK_INT(j.done, ==, 300001);
@@ -232,11 +201,11 @@ TASK_TEST(range_of_a_file_arrives)
 TASK_TEST(what_is_not_in_the_page_cache_is_read_first)
 {
     struct ends e = ends_of(TCP);
-    struct job j = {.s = e.out, .fd = new_file(SIZE), .len = SIZE};
+    struct job j = {.s = e.a, .fd = new_file(SIZE), .len = SIZE};
     CHECK_OK(fdatasync(j.fd));
     CHECK_INT(posix_fadvise(j.fd, 0, 0, POSIX_FADV_DONTNEED), ==, 0);
     start(&j, send_run);
-    CHECK_INT(read_all(e.in, 0), ==, SIZE);
+    CHECK_INT(read_all(e.b, 0), ==, SIZE);
     finish(&j);
     CHECK_INT(j.result, ==, 0);
     close(j.fd);
@@ -249,14 +218,14 @@ TASK_TEST(held_back_output_goes_before_the_file)
     int fd = new_file(1000);
     char head[7];
     int64_t sent = -1;
-    rota_stream_cork(e.out);
-    CHECK_INT(rota_stream_write(e.out, "header:", 7), ==, 0);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, 1000, &sent), ==, 0);
+    rota_stream_cork(e.a);
+    CHECK_INT(rota_stream_write(e.a, "header:", 7), ==, 0);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, 1000, &sent), ==, 0);
     CHECK_INT(sent, ==, 1000);
-    CHECK_INT(rota_stream_shutdown(e.out), ==, 0);
-    CHECK_INT(rota_stream_read_exact(e.in, head, 7), ==, 0);
+    CHECK_INT(rota_stream_shutdown(e.a), ==, 0);
+    CHECK_INT(rota_stream_read_exact(e.b, head, 7), ==, 0);
     CHECK_MEM(head, "header:", 7);
-    CHECK_INT(read_all(e.in, 0), ==, 1000);
+    CHECK_INT(read_all(e.b, 0), ==, 1000);
     close(fd);
     free_ends(&e);
 }
@@ -291,9 +260,9 @@ TASK_TEST(file_larger_than_what_is_looked_ahead_arrives)
 {
     for (int64_t len = 3 * SIZE; len < ROTA_TO_END; len += ROTA_TO_END - 3 * SIZE) {
         struct ends e = tcp();
-        struct job j = {.s = e.out, .fd = new_file(3 * SIZE), .len = len};
+        struct job j = {.s = e.a, .fd = new_file(3 * SIZE), .len = len};
         start(&j, send_run);
-        CHECK_INT(read_all(e.in, 0), ==, 3 * SIZE);
+        CHECK_INT(read_all(e.b, 0), ==, 3 * SIZE);
         finish(&j);
         CHECK_INT(j.result, ==, 0);
         CHECK_INT(j.done, ==, 3 * SIZE);
@@ -309,9 +278,9 @@ TASK_TEST(file_that_tells_no_size_is_sent_to_its_end)
     char text[1024], got[1024];
     ssize_t len = pread(fd, text, sizeof text, 0);
     int64_t sent = 0;
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, ROTA_TO_END, &sent), ==, 0);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, ROTA_TO_END, &sent), ==, 0);
     CHECK_INT(sent, ==, len);
-    CHECK_INT(rota_stream_read_exact(e.in, got, (size_t)len), ==, 0);
+    CHECK_INT(rota_stream_read_exact(e.b, got, (size_t)len), ==, 0);
     CHECK_MEM(got, text, (size_t)len);
     close(fd);
     free_ends(&e);
@@ -332,12 +301,12 @@ TASK_TEST(terminal_takes_a_file)
     CHECK_OK(tcgetattr(slave, &mode));
     cfmakeraw(&mode);
     CHECK_OK(tcsetattr(slave, TCSANOW, &mode));
-    CHECK_OK(rota_stream_from_fd(slave, &e.out));
-    CHECK_OK(rota_stream_from_fd(master, &e.in));
-    struct job j = {.s = e.out, .fd = new_file(SIZE), .len = 70000};
+    CHECK_OK(rota_stream_from_fd(slave, &e.a));
+    CHECK_OK(rota_stream_from_fd(master, &e.b));
+    struct job j = {.s = e.a, .fd = new_file(SIZE), .len = 70000};
     start(&j, send_run);
     static char got[70000];
-    CHECK_INT(rota_stream_read_exact(e.in, got, sizeof got), ==, 0);
+    CHECK_INT(rota_stream_read_exact(e.b, got, sizeof got), ==, 0);
     CHECK(memcmp(got, pattern(), sizeof got) == 0);
     finish(&j);
     CHECK_INT(j.done, ==, 70000);
@@ -349,11 +318,11 @@ TASK_TEST(file_that_ends_early_is_told_with_how_much_went_out)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job j = {.s = e.out, .fd = new_file(SIZE), .len = SIZE};
+        struct job j = {.s = e.a, .fd = new_file(SIZE), .len = SIZE};
         start(&j, send_run);
         CHECK_INT(rota_yield(), ==, 0);
-        CHECK_OK(ftruncate(j.fd, SIZE / 2));   /* too late, if all is in large buffers */
-        size_t got = read_all(e.in, ANYTHING); /* what was on its way may have been cleared */
+        CHECK_OK(ftruncate(j.fd, SIZE / 2));  /* too late, if all is in large buffers */
+        size_t got = read_all(e.b, ANYTHING); /* what was on its way may have been cleared */
         finish(&j);
         CHECK_INT(got, ==, j.done);
         CHECK_INT(j.result, ==, j.done == SIZE ? 0 : ROTA_EOF);
@@ -361,9 +330,9 @@ TASK_TEST(file_that_ends_early_is_told_with_how_much_went_out)
 
         e = ends_of(way);
         CHECK_OK(ftruncate(j.fd, 70000));
-        j = (struct job){.s = e.out, .fd = j.fd, .len = 100000};
+        j = (struct job){.s = e.a, .fd = j.fd, .len = 100000};
         start(&j, send_run);
-        CHECK_INT(read_all(e.in, 0), ==, 70000);
+        CHECK_INT(read_all(e.b, 0), ==, 70000);
         finish(&j);
         CHECK_INT(j.result, ==, ROTA_EOF);
         CHECK_INT(j.done, ==, 70000);
@@ -376,18 +345,18 @@ TASK_TEST(cancelled_sending_knows_how_much_went_out)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job j = {.s = e.out, .fd = new_file(20 * SIZE), .len = ROTA_TO_END};
+        struct job j = {.s = e.a, .fd = new_file(20 * SIZE), .len = ROTA_TO_END};
         start(&j, send_run);
         CHECK_INT(rota_sleep(3 * ROTA_MILLISECOND), ==, 0);
-        CHECK_INT(rota_stream_write(e.out, "x", 1), ==, -EBUSY);
+        CHECK_INT(rota_stream_write(e.a, "x", 1), ==, -EBUSY);
         rota_task_cancel(j.task);
         finish(&j);
         CHECK_INT(j.result, ==, -ECANCELED);
         CHECK_INT(j.done, <, 20 * SIZE);
-        CHECK_INT(rota_stream_write(e.out, "x", 1), ==, j.done ? -EPIPE : 0);
-        rota_stream_close(e.out);
+        CHECK_INT(rota_stream_write(e.a, "x", 1), ==, j.done ? -EPIPE : 0);
+        rota_stream_close(e.a);
         if (j.done)
-            CHECK_INT(read_all(e.in, 0), ==, j.done);
+            CHECK_INT(read_all(e.b, 0), ==, j.done);
         close(j.fd);
         free_ends(&e);
     }
@@ -398,24 +367,24 @@ TASK_TEST(sending_ends_with_the_connection)
     struct ends e = ends_of(UNIX);
     int fd = new_file(SIZE);
     int64_t sent = -1;
-    rota_stream_free(e.in);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, &sent), ==, -EPIPE);
+    rota_stream_free(e.b);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, SIZE, &sent), ==, -EPIPE);
     CHECK_INT(sent, ==, 0);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, NULL), ==, -EPIPE);
-    rota_stream_free(e.out);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, SIZE, NULL), ==, -EPIPE);
+    rota_stream_free(e.a);
     e = ends_of(PIPE);
-    rota_stream_free(e.in);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, &sent), ==, -EPIPE); /* and no SIGPIPE */
+    rota_stream_free(e.b);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, SIZE, &sent), ==, -EPIPE); /* and no SIGPIPE */
     CHECK_INT(sent, ==, 0);
-    rota_stream_free(e.out);
+    rota_stream_free(e.a);
     e = ends_of(TCP);
-    struct job j = {.s = e.out, .fd = fd, .len = SIZE};
+    struct job j = {.s = e.a, .fd = fd, .len = SIZE};
     start(&j, send_run);
     CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
-    CHECK_INT(rota_stream_close(e.out), ==, 0);
+    CHECK_INT(rota_stream_close(e.a), ==, 0);
     finish(&j);
     CHECK(j.result == ROTA_ECLOSED || j.done == SIZE);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, SIZE, NULL), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, SIZE, NULL), ==, ROTA_ECLOSED);
     close(fd);
     free_ends(&e);
 }
@@ -423,16 +392,16 @@ TASK_TEST(sending_ends_with_the_connection)
 TASK_TEST(peer_that_goes_away_in_the_middle_is_an_error)
 {
     struct ends e = tcp();
-    struct job j = {.s = e.out, .fd = new_file(20 * SIZE), .len = ROTA_TO_END};
+    struct job j = {.s = e.a, .fd = new_file(20 * SIZE), .len = ROTA_TO_END};
     char some[1000];
     start(&j, send_run);
-    CHECK_INT(rota_stream_read_exact(e.in, some, sizeof some), ==, 0);
-    rota_stream_free(e.in); /* with more unread: that resets */
+    CHECK_INT(rota_stream_read_exact(e.b, some, sizeof some), ==, 0);
+    rota_stream_free(e.b); /* with more unread: that resets */
     finish(&j);
     CHECK(j.result == -ECONNRESET || j.result == -EPIPE);
     CHECK_INT(j.done, <, 20 * SIZE);
     close(j.fd);
-    rota_stream_free(e.out);
+    rota_stream_free(e.a);
 }
 
 TASK_TEST(what_is_no_file_is_refused)
@@ -444,22 +413,22 @@ TASK_TEST(what_is_no_file_is_refused)
     int read_only = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     int64_t done = -1;
     for (int64_t len = 1; len < 100000; len += 90000) {
-        CHECK_INT(rota_stream_send_file(e.out, pipe[0], 0, len, &done), ==, -ESPIPE);
-        CHECK_INT(rota_stream_send_file(e.out, directory, 0, len, &done), ==, -EISDIR);
-        CHECK_INT(rota_stream_send_file(e.out, null, 0, len, &done), ==, ROTA_EOF);
-        CHECK_INT(rota_stream_send_file(e.out, -1, 0, len, &done), ==, -EBADF);
+        CHECK_INT(rota_stream_send_file(e.a, pipe[0], 0, len, &done), ==, -ESPIPE);
+        CHECK_INT(rota_stream_send_file(e.a, directory, 0, len, &done), ==, -EISDIR);
+        CHECK_INT(rota_stream_send_file(e.a, null, 0, len, &done), ==, ROTA_EOF);
+        CHECK_INT(rota_stream_send_file(e.a, -1, 0, len, &done), ==, -EBADF);
         CHECK_INT(done, ==, 0);
     }
-    CHECK_INT(rota_stream_send_file(e.out, fd, -1, 1, NULL), ==, -EINVAL);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, -1, NULL), ==, -EINVAL);
-    CHECK_INT(rota_stream_receive_file(e.in, null, 0, 1, &done), ==, -EINVAL);
-    CHECK_INT(rota_stream_receive_file(e.in, read_only, 0, 1, NULL), ==, -EBADF);
-    CHECK_INT(rota_stream_receive_file(e.in, -1, 0, 1, NULL), ==, -EBADF);
-    CHECK_INT(rota_stream_receive_file(e.in, fd, -1, 1, NULL), ==, -EINVAL);
+    CHECK_INT(rota_stream_send_file(e.a, fd, -1, 1, NULL), ==, -EINVAL);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, -1, NULL), ==, -EINVAL);
+    CHECK_INT(rota_stream_receive_file(e.b, null, 0, 1, &done), ==, -EINVAL);
+    CHECK_INT(rota_stream_receive_file(e.b, read_only, 0, 1, NULL), ==, -EBADF);
+    CHECK_INT(rota_stream_receive_file(e.b, -1, 0, 1, NULL), ==, -EBADF);
+    CHECK_INT(rota_stream_receive_file(e.b, fd, -1, 1, NULL), ==, -EINVAL);
     CHECK_OK(fcntl(fd, F_SETFL, O_APPEND));
-    CHECK_INT(rota_stream_receive_file(e.in, fd, 0, 1, NULL), ==, -EINVAL);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, 0, &done), ==, 0);
-    CHECK_INT(rota_stream_send_file(e.out, fd, 0, 10, &done), ==, 0);
+    CHECK_INT(rota_stream_receive_file(e.b, fd, 0, 1, NULL), ==, -EINVAL);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, 0, &done), ==, 0);
+    CHECK_INT(rota_stream_send_file(e.a, fd, 0, 10, &done), ==, 0);
     CHECK_INT(done, ==, 10);
     close(fd);
     close(null);
@@ -476,8 +445,8 @@ TASK_TEST(stream_goes_into_a_file_whatever_carries_it)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job out = {.s = e.out, .fd = new_file(SIZE), .len = ROTA_TO_END};
-        struct job in = {.s = e.in, .fd = new_file(0), .offset = 77, .len = ROTA_TO_END};
+        struct job out = {.s = e.a, .fd = new_file(SIZE), .len = ROTA_TO_END};
+        struct job in = {.s = e.b, .fd = new_file(0), .offset = 77, .len = ROTA_TO_END};
         start(&out, send_run);
         start(&in, receive_run);
         finish(&out);
@@ -495,19 +464,19 @@ TASK_TEST(only_what_was_asked_for_is_taken)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job out = {.s = e.out, .fd = new_file(SIZE), .len = ROTA_TO_END};
-        struct job in = {.s = e.in, .fd = new_file(0), .len = 300000};
+        struct job out = {.s = e.a, .fd = new_file(SIZE), .len = ROTA_TO_END};
+        struct job in = {.s = e.b, .fd = new_file(0), .len = 300000};
         rota_str ahead;
         start(&out, send_run);
-        CHECK_INT(rota_stream_peek(e.in, 100, &ahead), >=, 100);
+        CHECK_INT(rota_stream_peek(e.b, 100, &ahead), >=, 100);
         start(&in, receive_run);
         finish(&in);
         CHECK_INT(in.result, ==, 0);
         CHECK_INT(in.done, ==, 300000);
         check_file(in.fd, 0, 0, 300000);
-        CHECK_INT(read_all(e.in, 300000), ==, SIZE - 300000);
+        CHECK_INT(read_all(e.b, 300000), ==, SIZE - 300000);
         finish(&out);
-        CHECK_INT(rota_stream_receive_file(e.in, in.fd, 0, 1, &in.done), ==, ROTA_EOF);
+        CHECK_INT(rota_stream_receive_file(e.b, in.fd, 0, 1, &in.done), ==, ROTA_EOF);
         CHECK_INT(in.done, ==, 0);
         close(out.fd);
         close(in.fd);
@@ -523,8 +492,8 @@ TASK_TEST(what_the_file_does_not_take_stays_readable)
     CHECK_OK(getrlimit(RLIMIT_FSIZE, &before));
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job out = {.s = e.out, .fd = new_file(SIZE), .len = ROTA_TO_END};
-        struct job in = {.s = e.in, .fd = new_file(0), .len = ROTA_TO_END};
+        struct job out = {.s = e.a, .fd = new_file(SIZE), .len = ROTA_TO_END};
+        struct job in = {.s = e.b, .fd = new_file(0), .len = ROTA_TO_END};
         limit = before;
         limit.rlim_cur = 400000;
         CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
@@ -535,7 +504,7 @@ TASK_TEST(what_the_file_does_not_take_stays_readable)
         CHECK_INT(in.result, ==, -EFBIG);
         CHECK_INT(in.done, ==, 400000);
         check_file(in.fd, 0, 0, 400000);
-        CHECK_INT(read_all(e.in, 400000), ==, SIZE - 400000);
+        CHECK_INT(read_all(e.b, 400000), ==, SIZE - 400000);
         finish(&out);
         close(out.fd);
         close(in.fd);
@@ -550,12 +519,12 @@ TASK_TEST(file_that_cannot_be_spliced_to_is_written)
     int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     char text[32] = "";
     int64_t received = 0;
-    CHECK_INT(rota_stream_write(e.out, "500 and more", 12), ==, 0);
-    CHECK_INT(rota_stream_receive_file(e.in, fd, 0, 3, &received), ==, 0);
+    CHECK_INT(rota_stream_write(e.a, "500 and more", 12), ==, 0);
+    CHECK_INT(rota_stream_receive_file(e.b, fd, 0, 3, &received), ==, 0);
     CHECK_INT(received, ==, 3);
     CHECK_INT(pread(fd, text, sizeof text, 0), ==, 4);
     CHECK_STR(text, "500\n");
-    CHECK_INT(rota_stream_read_exact(e.in, text, 9), ==, 0);
+    CHECK_INT(rota_stream_read_exact(e.b, text, 9), ==, 0);
     CHECK_MEM(text, " and more", 9);
     close(fd);
     free_ends(&e);
@@ -565,18 +534,18 @@ TASK_TEST(cancelled_receiving_knows_what_is_in_the_file)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job in = {.s = e.in, .fd = new_file(0), .len = ROTA_TO_END};
+        struct job in = {.s = e.b, .fd = new_file(0), .len = ROTA_TO_END};
         const char *some = pattern();
         start(&in, receive_run);
-        CHECK_INT(rota_stream_write(e.out, some, 600), ==, 0);
+        CHECK_INT(rota_stream_write(e.a, some, 600), ==, 0);
         CHECK_INT(rota_sleep(3 * ROTA_MILLISECOND), ==, 0);
-        CHECK_INT(rota_stream_write(e.out, some + 600, 400), ==, 0);
+        CHECK_INT(rota_stream_write(e.a, some + 600, 400), ==, 0);
         rota_task_cancel(in.task);
         finish(&in);
         CHECK_INT(in.result, ==, -ECANCELED);
         check_file(in.fd, 0, 0, (size_t)in.done);
-        CHECK_INT(rota_stream_shutdown(e.out), ==, 0);
-        CHECK_INT(read_all(e.in, in.done), ==, 1000 - in.done);
+        CHECK_INT(rota_stream_shutdown(e.a), ==, 0);
+        CHECK_INT(read_all(e.b, in.done), ==, 1000 - in.done);
         close(in.fd);
         free_ends(&e);
     }
@@ -586,11 +555,11 @@ TASK_TEST(closing_ends_receiving)
 {
     for (enum way way = 0; way < WAYS; way++) {
         struct ends e = ends_of(way);
-        struct job in = {.s = e.in, .fd = new_file(0), .len = ROTA_TO_END};
+        struct job in = {.s = e.b, .fd = new_file(0), .len = ROTA_TO_END};
         start(&in, receive_run);
-        CHECK_INT(rota_stream_write(e.out, "abc", 3), ==, 0);
+        CHECK_INT(rota_stream_write(e.a, "abc", 3), ==, 0);
         CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
-        CHECK_OK(rota_stream_close(e.in));
+        CHECK_OK(rota_stream_close(e.b));
         finish(&in);
         CHECK_INT(in.result, ==, ROTA_ECLOSED);
         close(in.fd);

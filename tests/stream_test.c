@@ -2,6 +2,7 @@
 #include "stream/stream.h"
 
 #include "clean_run.h"
+#include "ends.h"
 
 #include <rota/stream.h>
 
@@ -15,69 +16,6 @@
 TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
-
-/* Two ends: of a pair in memory, or of sockets. */
-struct ends {
-    rota_stream *a, *b;
-};
-
-static struct ends pair_of(size_t capacity)
-{
-    struct ends e;
-    CHECK_OK(rota_stream_pair(capacity, &e.a, &e.b));
-    return e;
-}
-
-static struct ends sockets(void)
-{
-    int fds[2];
-    struct ends e;
-    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
-    CHECK_OK(rota_stream_from_fd(fds[0], &e.a));
-    CHECK_OK(rota_stream_from_fd(fds[1], &e.b));
-    return e;
-}
-
-static struct ends tcp(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_OK(bind(listener, (struct sockaddr *)&address, len));
-    CHECK_OK(listen(listener, 1));
-    CHECK_OK(getsockname(listener, (struct sockaddr *)&address, &len));
-    int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_OK(connect(one, (struct sockaddr *)&address, len));
-    int other = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    close(listener);
-    struct ends e;
-    CHECK_OK(rota_stream_from_fd(one, &e.a));
-    CHECK_OK(rota_stream_from_fd(other, &e.b));
-    return e;
-}
-
-static void free_ends(struct ends *e)
-{
-    rota_stream_free(e->a);
-    rota_stream_free(e->b);
-}
-
-static int number_of(rota_stream *s)
-{
-    return ((struct rota__socket *)rota__stream_bottom(s))->fd.fd;
-}
-
-/* Closing it now sends a reset. */
-static void set_linger_zero(rota_stream *s)
-{
-    struct linger none = {.l_onoff = 1, .l_linger = 0};
-    CHECK_OK(setsockopt(number_of(s), SOL_SOCKET, SO_LINGER, &none, sizeof none));
-}
-
-static void put(rota_stream *s, const char *text)
-{
-    CHECK_INT(rota_stream_write(s, text, strlen(text)), ==, 0);
-}
 
 static void check_str(rota_str s, const char *expected)
 {
@@ -602,24 +540,24 @@ TASK_TEST(corked_output_goes_at_flush_over_the_limit_and_at_close)
     CHECK_INT(rota_stream_writev(e.a, (struct iovec[]){{(void *)"two", 3}, {(void *)" ", 1}}, 2),
               ==, 0);
     put(e.a, "three");
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, -1);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, -1);
     CHECK_INT(rota_stream_flush(e.a), ==, 0);
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 13);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 13);
     CHECK_MEM(buf, "one two three", 13);
     put(e.a, "at once");
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 7);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 7);
 
     rota_stream_set_limit(e.a, 10);
     rota_stream_cork(e.a);
     put(e.a, "12345678");
     put(e.a, "abcd"); /* over the limit: the first part goes */
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 8);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 8);
     put(e.a, "0123456789x"); /* alone over the limit: all of it goes */
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 15);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 15);
     CHECK_MEM(buf, "abcd0123456789x", 15);
     put(e.a, "the end");
     CHECK_INT(rota_stream_close(e.a), ==, 0);
-    CHECK_INT(recv(number_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 7);
+    CHECK_INT(recv(fd_of(e.b), buf, sizeof buf, MSG_DONTWAIT), ==, 7);
     free_ends(&e);
 }
 
@@ -835,7 +773,7 @@ VIRTUAL_TASK_TEST(a_reused_descriptor_number_gets_nothing_of_its_predecessor)
     for (int i = 0; i < 50; i++) {
         struct ends e = tcp();
         rota_task *reader;
-        int number = number_of(e.b);
+        int number = fd_of(e.b);
         CHECK_OK(rota_spawn(read_one, e.b, &reader));
         CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
         put(e.a, "old"); /* in the same turn as the close: data, then nobody */
@@ -866,11 +804,6 @@ static rota_time cpu_time(void)
     struct timespec now;
     CHECK_OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now));
     return now.tv_sec * ROTA_SECOND + now.tv_nsec;
-}
-
-static int fd_of(rota_stream *s)
-{
-    return rota__stream_socket(s)->fd.fd;
 }
 
 static void send_urgent(rota_stream *s)

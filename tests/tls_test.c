@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 #include "certificates.h"
-#include "harness.h"
+#include "clean_run.h"
+#include "ends.h"
 #include "tls/tls.h"
 
 #include <rota.h>
@@ -22,24 +23,23 @@
 static struct authority authority;
 static struct identity server_identity;
 
-static void run(rota_fn *fn, void *arg)
-{
-    rota_loop_options options = {.virtual_clock = true};
-    CHECK_OK(rota_run_with(fn, arg, &options));
-}
-
-/* An authority, and a server that it vouches for. */
+/* An authority, and a server that it vouches for; they stay until the case ends. */
 static void make_authority(void)
 {
+    if (authority.key)
+        return;
     authority = authority_new("Test Authority");
     server_identity = identity_new(&authority, &(struct wanted){0});
 }
 
-static void free_authority(void)
+static void run_tls(rota_fn *fn, void *arg)
 {
-    identity_free(&server_identity);
-    authority_free(&authority);
+    make_authority();
+    run_virtual(fn, arg);
 }
+
+/* A case that is a task. */
+#define TLS_TEST(name_, ...) TASK_TEST_BY(run_tls, name_, __VA_ARGS__)
 
 static rota_tls_context *context_with(rota_tls_options options)
 {
@@ -151,18 +151,6 @@ static void free_link(struct link *l)
     rota_tls_context_free(l->server_tls);
 }
 
-static void put(rota_stream *s, const char *text)
-{
-    CHECK_INT(rota_stream_write(s, text, strlen(text)), ==, 0);
-}
-
-static void expect(rota_stream *s, const char *text)
-{
-    char got[64] = "";
-    CHECK_INT(rota_stream_read_exact(s, got, strlen(text)), ==, 0);
-    CHECK_STR(got, text);
-}
-
 static void expect_end(rota_stream *s)
 {
     char c;
@@ -217,7 +205,7 @@ static int serve_site(void *arg)
     return rota_serve(site->listener, handle, site->tls, NULL);
 }
 
-static int snippet_main(void *arg)
+TLS_TEST(the_snippet_of_the_header_works, .both_backends = true)
 {
     ROTA_AUTO(rota_tls_context) client = client_with((rota_tls_options){0});
     ROTA_AUTO(rota_tls_context) server = server_with((rota_tls_options){0});
@@ -237,14 +225,6 @@ static int snippet_main(void *arg)
     rota_listener_free(site.listener);
     CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, -ECONNREFUSED);
     check_contains(rota_tls_error(), "Connection refused");
-    return 0;
-}
-
-TEST_BOTH(the_snippet_of_the_header_works)
-{
-    make_authority();
-    run(snippet_main, NULL);
-    free_authority();
 }
 
 /* ---- Words */
@@ -279,12 +259,10 @@ static int plain_client_main(void *arg)
 
 TEST_ALREADY(a_server_reports_in_words_why_a_handshake_failed)
 {
-    make_authority();
     rota_log_set(keep_report, NULL);
-    run(plain_client_main, NULL);
+    run_tls(plain_client_main, NULL);
     check_contains(reports, "connection from 127.0.0.1:");
     check_contains(reports, ": peer speaks no TLS, but HTTP\n");
-    free_authority();
 }
 
 /* In the place of OpenSSL's, which fails only without memory; the linker sees to it (--wrap). */
@@ -300,7 +278,7 @@ int __wrap_SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
     return no_system ? 0 : __real_SSL_CTX_set_default_verify_paths(ctx);
 }
 
-static int no_system_main(void *arg)
+TLS_TEST(connecting_says_that_the_system_has_no_authorities, .without_faults = true)
 {
     ROTA_AUTO(rota_tls_context) both = server_with((rota_tls_options){0});
     rota_listener *l;
@@ -311,14 +289,6 @@ static int no_system_main(void *arg)
     check_contains(rota_tls_error(), "the system's authorities: ");
     CHECK_PTR(s, ==, NULL);
     rota_listener_free(l);
-    return 0;
-}
-
-TEST_ALREADY(connecting_says_that_the_system_has_no_authorities)
-{
-    make_authority();
-    run(no_system_main, NULL);
-    free_authority();
 }
 
 /* ---- Data */
@@ -397,15 +367,13 @@ static int both_ways_main(void *arg)
 
 TEST(much_goes_both_ways_at_once_however_it_is_cut)
 {
-    make_authority();
-    run(both_ways_main, &(struct size){0, 4096, 4096});
-    run(both_ways_main, &(struct size){0, 200000, 100000});
-    run(both_ways_main, &(struct size){1000, 16384, 17});
-    run(both_ways_main, &(struct size){1, 700, 512});
-    free_authority();
+    run_tls(both_ways_main, &(struct size){0, 4096, 4096});
+    run_tls(both_ways_main, &(struct size){0, 200000, 100000});
+    run_tls(both_ways_main, &(struct size){1000, 16384, 17});
+    run_tls(both_ways_main, &(struct size){1, 700, 512});
 }
 
-static int lines_main(void *arg)
+TLS_TEST(lines_and_held_back_output_work_as_on_any_stream, .without_faults = true)
 {
     struct link l = open_link(0);
     rota_str line;
@@ -420,14 +388,6 @@ static int lines_main(void *arg)
     CHECK_STR(line.ptr, "two pieces");
     expect(l.server, "rest");
     free_link(&l);
-    return 0;
-}
-
-TEST_ALREADY(lines_and_held_back_output_work_as_on_any_stream)
-{
-    make_authority();
-    run(lines_main, NULL);
-    free_authority();
 }
 
 static SSL *ssl_of(rota_stream *s)
@@ -435,7 +395,7 @@ static SSL *ssl_of(rota_stream *s)
     return rota__tls_of(rota_stream_filter(s, &rota__tls_kind))->ssl;
 }
 
-static int key_update_main(void *arg)
+TLS_TEST(keys_are_updated_on_the_way, .without_faults = true)
 {
     struct link l = open_link(0);
     greet(&l);
@@ -443,14 +403,6 @@ static int key_update_main(void *arg)
     greet(&l);
     greet(&l);
     free_link(&l);
-    return 0;
-}
-
-TEST_ALREADY(keys_are_updated_on_the_way)
-{
-    make_authority();
-    run(key_update_main, NULL);
-    free_authority();
 }
 
 /* ---- What was agreed on */
@@ -487,10 +439,8 @@ static int agreed_main(void *arg)
 
 TEST_ALREADY(both_sides_know_what_was_agreed_on)
 {
-    make_authority();
-    run(agreed_main, &(bool){false});
-    run(agreed_main, &(bool){true});
-    free_authority();
+    run_tls(agreed_main, &(bool){false});
+    run_tls(agreed_main, &(bool){true});
 }
 
 /* ---- Certificates that are not good */
@@ -575,10 +525,8 @@ TEST(a_certificate_that_is_not_good_is_refused_with_the_reason_in_words)
          .peer_says = "peer says: certificate revoked"},
         {.no_list = true, .says = "no revocation list", .peer_says = "peer says: unknown CA"},
     };
-    make_authority();
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        run(refusal_main, &refusals[i]);
-    free_authority();
+        run_tls(refusal_main, &refusals[i]);
 }
 
 struct acceptance {
@@ -614,13 +562,11 @@ TEST_ALREADY(names_are_matched_as_certificates_mean_them)
         {.names = "DNS:other.example", .host = "localhost", .insecure = true},
         {.names = "DNS:other.example", .host = NULL, .insecure = true},
     };
-    make_authority();
     for (size_t i = 0; i < sizeof acceptances / sizeof *acceptances; i++)
-        run(acceptance_main, &acceptances[i]);
-    free_authority();
+        run_tls(acceptance_main, &acceptances[i]);
 }
 
-static int partial_wildcard_main(void *arg)
+TLS_TEST(a_wildcard_stands_for_a_whole_label_only, .without_faults = true)
 {
     struct identity id =
         identity_new(&authority, &(struct wanted){.names = "DNS:*.*.example,DNS:w*.org"});
@@ -632,17 +578,9 @@ static int partial_wildcard_main(void *arg)
     CHECK_INT(l.client_result, ==, ROTA_ECERT);
     free_link(&l);
     identity_free(&id);
-    return 0;
 }
 
-TEST_ALREADY(a_wildcard_stands_for_a_whole_label_only)
-{
-    make_authority();
-    run(partial_wildcard_main, NULL);
-    free_authority();
-}
-
-static int no_host_main(void *arg)
+TLS_TEST(without_a_host_or_a_certificate_nothing_is_started, .without_faults = true)
 {
     struct link l = link_of(0);
     CHECK_INT(rota_tls_start_client(l.client, l.client_tls, NULL), ==, -EINVAL);
@@ -651,14 +589,6 @@ static int no_host_main(void *arg)
     put(l.client, "plain");
     expect(l.server, "plain");
     free_link(&l);
-    return 0;
-}
-
-TEST_ALREADY(without_a_host_or_a_certificate_nothing_is_started)
-{
-    make_authority();
-    run(no_host_main, NULL);
-    free_authority();
 }
 
 /* ---- Peers that do not fit */
@@ -677,7 +607,7 @@ static int plain_server(void *arg)
     return 0;
 }
 
-static int plain_peer_main(void *arg)
+TLS_TEST(a_peer_that_speaks_no_TLS_is_named, .without_faults = true)
 {
     struct link l = link_of(0), m = link_of(0);
     plain_client(&l);
@@ -690,17 +620,9 @@ static int plain_peer_main(void *arg)
     check_contains(rota_stream_error(m.client), "peer speaks no TLS");
     free_link(&l);
     free_link(&m);
-    return 0;
 }
 
-TEST_ALREADY(a_peer_that_speaks_no_TLS_is_named)
-{
-    make_authority();
-    run(plain_peer_main, NULL);
-    free_authority();
-}
-
-static int version_main(void *arg)
+TLS_TEST(without_a_version_or_cipher_in_common_both_sides_say_so, .without_faults = true)
 {
     struct link l = link_with(client_with((rota_tls_options){.min_version = ROTA_TLS_1_3}),
                               server_with((rota_tls_options){.max_version = ROTA_TLS_1_2}));
@@ -718,17 +640,9 @@ static int version_main(void *arg)
     check_contains(rota_stream_error(m.server), "no cipher in common");
     check_contains(rota_stream_error(m.client), "peer says: handshake failure");
     free_link(&m);
-    return 0;
 }
 
-TEST_ALREADY(without_a_version_or_cipher_in_common_both_sides_say_so)
-{
-    make_authority();
-    run(version_main, NULL);
-    free_authority();
-}
-
-static int ciphersuites_main(void *arg)
+TLS_TEST(ciphersuites_are_those_that_are_allowed, .without_faults = true)
 {
     static const char two[] = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
     struct link l =
@@ -745,17 +659,9 @@ static int ciphersuites_main(void *arg)
     CHECK_INT(m.server_result, ==, ROTA_ETLS);
     check_contains(rota_stream_error(m.server), "no cipher in common");
     free_link(&m);
-    return 0;
 }
 
-TEST_ALREADY(ciphersuites_are_those_that_are_allowed)
-{
-    make_authority();
-    run(ciphersuites_main, NULL);
-    free_authority();
-}
-
-static int closed_main(void *arg)
+TLS_TEST(a_peer_that_closes_during_the_handshake_is_named, .without_faults = true)
 {
     struct link l = link_of(0);
     rota_stream_close(l.server);
@@ -768,17 +674,9 @@ static int closed_main(void *arg)
     CHECK_INT(m.server_result, ==, ROTA_ETRUNCATED);
     check_contains(rota_stream_error(m.server), "closed the connection during the TLS handshake");
     free_link(&m);
-    return 0;
 }
 
-TEST_ALREADY(a_peer_that_closes_during_the_handshake_is_named)
-{
-    make_authority();
-    run(closed_main, NULL);
-    free_authority();
-}
-
-static int stall_main(void *arg)
+TLS_TEST(a_peer_that_stalls_in_the_handshake_costs_ten_seconds)
 {
     struct link l = link_of(0), m = link_of(0);
     rota_time began = rota_now();
@@ -797,14 +695,6 @@ static int stall_main(void *arg)
     free_link(&l);
     free_link(&m);
     CHECK_INT(rota_now() - began, ==, 0);
-    return 0;
-}
-
-TEST(a_peer_that_stalls_in_the_handshake_costs_ten_seconds)
-{
-    make_authority();
-    run(stall_main, NULL);
-    free_authority();
 }
 
 /* ---- A man in the middle */
@@ -863,7 +753,7 @@ static void untap(struct tapped *t)
     rota_stream_free(t->right);
 }
 
-static int truncation_main(void *arg)
+TLS_TEST(a_connection_cut_off_is_reported_and_not_taken_for_the_end)
 {
     struct tapped t;
     tap(&t);
@@ -880,17 +770,9 @@ static int truncation_main(void *arg)
     CHECK_STR(rota_stream_error(t.link.server),
               "read from pair: connection was cut off before its end");
     untap(&t);
-    return 0;
 }
 
-TEST(a_connection_cut_off_is_reported_and_not_taken_for_the_end)
-{
-    make_authority();
-    run(truncation_main, NULL);
-    free_authority();
-}
-
-static int forgery_main(void *arg)
+TLS_TEST(a_forged_record_is_named_on_both_sides, .without_faults = true)
 {
     struct tapped t;
     tap(&t);
@@ -906,19 +788,11 @@ static int forgery_main(void *arg)
     CHECK_INT(rota_stream_read(t.link.client, &c, 1), ==, ROTA_ETLS);
     check_contains(rota_stream_error(t.link.client), "peer says: bad record mac");
     untap(&t);
-    return 0;
-}
-
-TEST_ALREADY(a_forged_record_is_named_on_both_sides)
-{
-    make_authority();
-    run(forgery_main, NULL);
-    free_authority();
 }
 
 /* ---- The end */
 
-static int half_close_main(void *arg)
+TLS_TEST(after_close_notify_the_other_direction_goes_on)
 {
     struct link l = open_link(0);
     put(l.client, "question");
@@ -933,14 +807,6 @@ static int half_close_main(void *arg)
     CHECK_INT(rota_stream_close(l.server), ==, 0);
     expect_end(l.client);
     free_link(&l);
-    return 0;
-}
-
-TEST(after_close_notify_the_other_direction_goes_on)
-{
-    make_authority();
-    run(half_close_main, NULL);
-    free_authority();
 }
 
 static int read_end(void *arg)
@@ -956,7 +822,7 @@ static int read_closed(void *arg)
     return 0;
 }
 
-static int close_main(void *arg)
+TLS_TEST(closing_says_so_and_waits_a_second_at_most_for_the_peer)
 {
     struct link l = open_link(0);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -987,14 +853,6 @@ static int close_main(void *arg)
     CHECK_INT(rota_now() - began, ==, 0);
     rota_group_wait(&g);
     free_link(&n);
-    return 0;
-}
-
-TEST(closing_says_so_and_waits_a_second_at_most_for_the_peer)
-{
-    make_authority();
-    run(close_main, NULL);
-    free_authority();
 }
 
 /* ---- Cancelling */
@@ -1014,7 +872,7 @@ static int write_slowly(void *arg)
     return rota_stream_shutdown(s);
 }
 
-static int impatient_reader_main(void *arg)
+TLS_TEST(a_read_that_times_out_loses_nothing)
 {
     struct link l = open_link(7);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -1034,17 +892,9 @@ static int impatient_reader_main(void *arg)
     CHECK_INT(expected, ==, 40);
     CHECK_OK(rota_group_wait(&g));
     free_link(&l);
-    return 0;
 }
 
-TEST(a_read_that_times_out_loses_nothing)
-{
-    make_authority();
-    run(impatient_reader_main, NULL);
-    free_authority();
-}
-
-static int cut_write_main(void *arg)
+TLS_TEST(a_write_that_is_cut_short_ends_the_write_side_alone)
 {
     struct link l = open_link(1000);
     char bytes[5000] = "";
@@ -1062,17 +912,9 @@ static int cut_write_main(void *arg)
         ;
     CHECK_INT(n, ==, ROTA_ETRUNCATED);
     free_link(&l);
-    return 0;
 }
 
-TEST(a_write_that_is_cut_short_ends_the_write_side_alone)
-{
-    make_authority();
-    run(cut_write_main, NULL);
-    free_authority();
-}
-
-static int cancelled_before_main(void *arg)
+TLS_TEST(a_call_that_was_over_before_it_began_changes_nothing)
 {
     struct link l = open_link(0);
     ROTA_TIMEOUT (0) {
@@ -1084,19 +926,11 @@ static int cancelled_before_main(void *arg)
     }
     greet(&l);
     free_link(&l);
-    return 0;
-}
-
-TEST(a_call_that_was_over_before_it_began_changes_nothing)
-{
-    make_authority();
-    run(cancelled_before_main, NULL);
-    free_authority();
 }
 
 /* ---- Starting on a stream in use */
 
-static int starttls_main(void *arg)
+TLS_TEST(a_stream_in_use_is_upgraded)
 {
     struct link l = link_of(0);
     rota_str line;
@@ -1107,17 +941,9 @@ static int starttls_main(void *arg)
     start_well(&l);
     greet(&l);
     free_link(&l);
-    return 0;
 }
 
-TEST(a_stream_in_use_is_upgraded)
-{
-    make_authority();
-    run(starttls_main, NULL);
-    free_authority();
-}
-
-static int injection_main(void *arg)
+TLS_TEST(what_was_slipped_in_before_the_upgrade_is_never_read_as_encrypted)
 {
     struct link l = link_of(0);
     rota_str line;
@@ -1130,14 +956,6 @@ static int injection_main(void *arg)
     check_contains(rota_stream_error(l.server), "peer speaks no TLS");
     CHECK_INT(rota_stream_read_line(l.server, &line), ==, ROTA_ETLS);
     free_link(&l);
-    return 0;
-}
-
-TEST(what_was_slipped_in_before_the_upgrade_is_never_read_as_encrypted)
-{
-    make_authority();
-    run(injection_main, NULL);
-    free_authority();
 }
 
 static int greeting_ahead(void *arg)
@@ -1150,7 +968,7 @@ static int greeting_ahead(void *arg)
     return start_server(l);
 }
 
-static int proxy_line_main(void *arg)
+TLS_TEST(a_handshake_that_came_with_the_line_before_it_is_read)
 {
     struct link l = link_of(0);
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
@@ -1162,14 +980,6 @@ static int proxy_line_main(void *arg)
     CHECK_OK(l.server_result);
     greet(&l);
     free_link(&l);
-    return 0;
-}
-
-TEST(a_handshake_that_came_with_the_line_before_it_is_read)
-{
-    make_authority();
-    run(proxy_line_main, NULL);
-    free_authority();
 }
 
 /* ---- A peer that wants to renegotiate */
@@ -1223,14 +1033,12 @@ static int renegotiate_main(void *arg)
 
 TEST_ALREADY(a_peer_that_wants_to_renegotiate_is_refused_and_not_left_waiting)
 {
-    make_authority();
-    run(renegotiate_main, (char[]){""});
-    run(renegotiate_main, (char[]){"and more"});
-    free_authority();
+    run_tls(renegotiate_main, (char[]){""});
+    run_tls(renegotiate_main, (char[]){"and more"});
 }
 
 /* The client's write waits while its reader makes OpenSSL add to what is to be sent. */
-static int answering_main(void *arg)
+TLS_TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
 {
     struct link l = old_link(1000);
     struct transfer up = {l.client, 1, MUCH, MUCH};
@@ -1250,14 +1058,6 @@ static int answering_main(void *arg)
     rota_group_cancel(&g);
     rota_group_wait(&g);
     free_link(&l);
-    return 0;
-}
-
-TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
-{
-    make_authority();
-    run(answering_main, NULL);
-    free_authority();
 }
 
 /* ---- Protocols, names, clients */
@@ -1266,7 +1066,7 @@ static const char *const modern[] = {"h2", "http/1.1", NULL};
 static const char *const classic[] = {"http/1.1", NULL};
 static const char *const other[] = {"imap", NULL};
 
-static int alpn_main(void *arg)
+TLS_TEST(protocols_are_agreed_on_as_the_server_prefers, .without_faults = true)
 {
     struct link l = link_with(client_with((rota_tls_options){.alpn = modern}),
                               server_with((rota_tls_options){.alpn = classic}));
@@ -1283,14 +1083,6 @@ static int alpn_main(void *arg)
     check_contains(rota_stream_error(m.client), "no application protocol in common");
     check_contains(rota_stream_error(m.server), "no application protocol in common");
     free_link(&m);
-    return 0;
-}
-
-TEST_ALREADY(protocols_are_agreed_on_as_the_server_prefers)
-{
-    make_authority();
-    run(alpn_main, NULL);
-    free_authority();
 }
 
 static rota_tls_context *choose_site(void *arg, const char *name)
@@ -1301,7 +1093,7 @@ static rota_tls_context *choose_site(void *arg, const char *name)
     return sites[name && strcmp(name, "b.example") == 0];
 }
 
-static int sites_main(void *arg)
+TLS_TEST(a_server_shows_the_certificate_of_the_name_that_is_asked_for, .without_faults = true)
 {
     struct identity a = identity_new(&authority, &(struct wanted){"a", "DNS:a.example", 0});
     struct identity b = identity_new(&authority, &(struct wanted){"b", "DNS:b.example", 0});
@@ -1330,18 +1122,10 @@ static int sites_main(void *arg)
         rota_tls_context_free(sites[i]);
     identity_free(&a);
     identity_free(&b);
-    return 0;
-}
-
-TEST_ALREADY(a_server_shows_the_certificate_of_the_name_that_is_asked_for)
-{
-    make_authority();
-    run(sites_main, NULL);
-    free_authority();
 }
 
 /* One site trusts strangers, the other anybody; neither knows a protocol. */
-static int choosing_main(void *arg)
+TLS_TEST(a_chosen_context_lends_its_certificate_and_nothing_else, .without_faults = true)
 {
     struct authority stranger = authority_new("Stranger");
     struct wanted alice = {.subject = "alice", .names = "DNS:alice"};
@@ -1384,17 +1168,9 @@ static int choosing_main(void *arg)
     identity_free(&good);
     identity_free(&bad);
     authority_free(&stranger);
-    return 0;
 }
 
-TEST_ALREADY(a_chosen_context_lends_its_certificate_and_nothing_else)
-{
-    make_authority();
-    run(choosing_main, NULL);
-    free_authority();
-}
-
-static int identify_main(void *arg)
+TLS_TEST(clients_identify_where_the_server_wants_it)
 {
     struct authority stranger = authority_new("Stranger");
     struct wanted alice = {.subject = "alice", .names = "DNS:alice"};
@@ -1435,14 +1211,6 @@ static int identify_main(void *arg)
     identity_free(&good);
     identity_free(&bad);
     authority_free(&stranger);
-    return 0;
-}
-
-TEST(clients_identify_where_the_server_wants_it)
-{
-    make_authority();
-    run(identify_main, NULL);
-    free_authority();
 }
 
 /* ---- Resumption */
@@ -1477,16 +1245,14 @@ static int visits_main(void *arg)
 TEST(sessions_are_resumed_with_the_same_host_only)
 {
     rota_tls_options old = {.max_version = ROTA_TLS_1_2}, none = {.no_resumption = true};
-    make_authority();
-    run(visits_main, &(struct visits){.resumed = 2});
-    run(visits_main, &(struct visits){.client = old, .resumed = 2});
-    run(visits_main, &(struct visits){.client = none, .resumed = 0});
-    run(visits_main, &(struct visits){.server = none, .resumed = 0});
-    run(visits_main, &(struct visits){.client = old, .server = none, .resumed = 0});
-    free_authority();
+    run_tls(visits_main, &(struct visits){.resumed = 2});
+    run_tls(visits_main, &(struct visits){.client = old, .resumed = 2});
+    run_tls(visits_main, &(struct visits){.client = none, .resumed = 0});
+    run_tls(visits_main, &(struct visits){.server = none, .resumed = 0});
+    run_tls(visits_main, &(struct visits){.client = old, .server = none, .resumed = 0});
 }
 
-static int many_hosts_main(void *arg)
+TLS_TEST(the_oldest_sessions_make_room, .without_faults = true)
 {
     struct identity id = identity_new(&authority, &(struct wanted){.names = "DNS:*.test.example"});
     rota_tls_context *client = client_with((rota_tls_options){.sessions = 4});
@@ -1506,14 +1272,6 @@ static int many_hosts_main(void *arg)
     rota_tls_context_free(client);
     rota_tls_context_free(server);
     identity_free(&id);
-    return 0;
-}
-
-TEST_ALREADY(the_oldest_sessions_make_room)
-{
-    make_authority();
-    run(many_hosts_main, NULL);
-    free_authority();
 }
 
 /* ---- Contexts */
@@ -1550,10 +1308,9 @@ TEST_ALREADY(settings_that_make_no_sense_are_refused_in_words)
     check_refused((rota_tls_options){.ciphers = "nonsense"}, ROTA_ETLS, "ciphers: ");
     check_refused((rota_tls_options){.ciphersuites = "nonsense"}, ROTA_ETLS, "ciphersuites: ");
     identity_free(&another);
-    free_authority();
 }
 
-static int files_main(void *arg)
+TLS_TEST(certificates_and_keys_come_from_files_too, .without_faults = true)
 {
     const char *cert = file_with(server_identity.cert_pem.ptr),
                *key = file_with(server_identity.key_pem.ptr);
@@ -1577,31 +1334,15 @@ static int files_main(void *arg)
     unlink(ca);
     unlink(one);
     free(both);
-    return 0;
 }
 
-TEST_ALREADY(certificates_and_keys_come_from_files_too)
-{
-    make_authority();
-    run(files_main, NULL);
-    free_authority();
-}
-
-static int outlive_main(void *arg)
+TLS_TEST(streams_outlive_the_handle_of_their_context, .without_faults = true)
 {
     struct link l = open_link(0);
     rota_tls_context_free(l.client_tls);
     rota_tls_context_free(l.server_tls);
     greet(&l);
     free_streams(&l);
-    return 0;
-}
-
-TEST_ALREADY(streams_outlive_the_handle_of_their_context)
-{
-    make_authority();
-    run(outlive_main, NULL);
-    free_authority();
 }
 
 /* ---- Threads */
@@ -1624,7 +1365,7 @@ static int visit_main(void *arg)
 
 static void *visit_thread(void *arg)
 {
-    run(visit_main, arg);
+    CHECK_OK(rota_test_run(visit_main, arg));
     return NULL;
 }
 
@@ -1639,12 +1380,11 @@ TEST_ALREADY(threads_share_a_context)
         pthread_join(threads[i], NULL);
     rota_tls_context_free(shared.client);
     rota_tls_context_free(shared.server);
-    free_authority();
 }
 
 /* ---- Resources */
 
-static int request_main(void *arg)
+TLS_TEST(memory_returns_to_where_it_was, .without_faults = true)
 {
     struct link l = open_link(0);
     greet(&l);
@@ -1653,21 +1393,6 @@ static int request_main(void *arg)
     greet(&l);
     CHECK_INT(rota__alloc_live(), ==, before);
     free_link(&l);
-    return 0;
-}
-
-TEST_ALREADY(memory_returns_to_where_it_was)
-{
-    make_authority();
-    run(request_main, NULL);
-    long live = rota__alloc_live();
-    int fds = test_open_fds();
-    run(request_main, NULL);
-    run(refusal_main, &(struct refusal){.by_stranger = true, .says = "", .peer_says = ""});
-    run(stall_main, NULL);
-    CHECK_INT(rota__alloc_live(), ==, live);
-    CHECK_INT(test_open_fds(), ==, fds);
-    free_authority();
 }
 
 /* ---- Files */
@@ -1726,19 +1451,11 @@ static void send_a_file(struct link *l)
     close(u.fd);
 }
 
-static int file_main(void *arg)
+TLS_TEST(file_is_sent_and_received_encrypted)
 {
     struct link l = open_link(0);
     send_a_file(&l);
     free_link(&l);
-    return 0;
-}
-
-TEST(file_is_sent_and_received_encrypted)
-{
-    make_authority();
-    run(file_main, NULL);
-    free_authority();
 }
 
 /* ---- The kernel encrypts */
@@ -1799,10 +1516,8 @@ static int in_kernel_main(void *arg)
 
 TEST_BOTH(the_kernel_encrypts_where_it_can)
 {
-    make_authority();
-    run(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_2});
-    run(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_3});
-    free_authority();
+    run_tls(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_2});
+    run_tls(in_kernel_main, &(rota_tls_version){ROTA_TLS_1_3});
 }
 
 static int shut_down(void *arg)
@@ -1851,10 +1566,9 @@ TEST_WITH(closing_ends_the_wait_for_room_in_the_kernel, .both_backends = true,
 {
     make_authority();
     CHECK_OK(rota_run(no_room_main, NULL));
-    free_authority();
 }
 
-static int kernel_keys_main(void *arg)
+TLS_TEST(new_keys_are_not_for_the_kernel, .without_faults = true)
 {
     struct link l = tcp_link(ROTA_TLS_1_3, false);
     greet(&l);
@@ -1871,12 +1585,4 @@ static int kernel_keys_main(void *arg)
         greet(&l);
     }
     free_link(&l);
-    return 0;
-}
-
-TEST_ALREADY(new_keys_are_not_for_the_kernel)
-{
-    make_authority();
-    run(kernel_keys_main, NULL);
-    free_authority();
 }

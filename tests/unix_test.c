@@ -2,6 +2,7 @@
 
 #include "clean_run.h"
 #include "directory.h"
+#include "ends.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,27 +37,6 @@ static int refusal(const char *path)
     int err = rota_unix_listen(path, NULL, &l);
     CHECK_INT(err, <, 0);
     return err;
-}
-
-/* Two ends of a connection. */
-struct ends {
-    rota_stream *a, *b;
-};
-
-static struct ends sockets(void)
-{
-    int fds[2];
-    struct ends e;
-    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
-    CHECK_OK(rota_stream_from_fd(fds[0], &e.a));
-    CHECK_OK(rota_stream_from_fd(fds[1], &e.b));
-    return e;
-}
-
-static void free_ends(struct ends *e)
-{
-    rota_stream_free(e->a);
-    rota_stream_free(e->b);
 }
 
 /* ---- The snippets of the header */
