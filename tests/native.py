@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -158,6 +159,31 @@ def nginx(directory, root, options=""):
     config.write_text(NGINX.format(directory=directory, root=root, port=port, options=options))
     with server([tool("nginx"), "-e", "stderr", "-p", directory, "-c", config], port):
         yield port
+
+
+class Program:
+    """A program that runs, for a limited time, until the `with` block ends; and the lines that it prints."""
+
+    def __init__(self, *command, seconds=2 * LIMIT, errors=subprocess.STDOUT, **popen):
+        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=errors, text=True, **popen)
+        self.watchdog = threading.Timer(seconds, self.process.kill)
+        self.watchdog.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.watchdog.cancel()
+        self.process.kill()
+        self.process.communicate()
+
+    def line(self):
+        return self.process.stdout.readline()
+
+    def announced(self):
+        """The port that it announces in its next line."""
+        return int(self.line().split()[1])
 
 
 def run_case(function, backend):

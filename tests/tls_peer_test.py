@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import threading
 
-from native import (DIRECTORY, LIMIT, case, check, free_port, programs, read_all, run, run_cases, server,
+from native import (DIRECTORY, LIMIT, Program, case, check, free_port, programs, read_all, run, run_cases, server,
                     temporary_directory, tool)
 
 PEER, = programs(1)
@@ -96,26 +96,14 @@ def identity(name):
 
 # ---- Our side
 
-class Peer:
-    """tls_peer, and the lines that it prints."""
+class Peer(Program):
+    """tls_peer."""
 
     def __init__(self, *arguments, variables=None):
-        self.process = subprocess.Popen([PEER, *map(str, arguments)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        env={**os.environ, **(variables or {})})
-        self.watchdog = threading.Timer(LIMIT, self.process.kill)
-        self.watchdog.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.watchdog.cancel()
-        self.process.kill()
-        self.process.communicate()
+        super().__init__(PEER, *arguments, env={**os.environ, **(variables or {})})
 
     def expect(self, *parts):
-        line = self.process.stdout.readline()
+        line = self.line()
         for part in parts:
             check(part in line, "no", repr(part), "in", repr(line))
         return line
@@ -124,7 +112,7 @@ class Peer:
 class Server(Peer):
     def __init__(self, *options, who="good"):
         super().__init__("server", *identity(who), *options)
-        self.port = int(self.expect("port ").split()[1])
+        self.port = self.announced()
 
     def connect(self):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT)

@@ -10,10 +10,10 @@ import os
 import ssl
 import struct
 import subprocess
-import threading
 from pathlib import Path
 
-from native import DIRECTORY, LIMIT, Skipped, case, check, make_certificate, programs, run_cases, tool, unprivileged
+from native import (DIRECTORY, LIMIT, Program, Skipped, case, check, make_certificate, programs, run_cases, tool,
+                    unprivileged)
 
 try:
     import websockets
@@ -30,29 +30,15 @@ NOT_LAST = -0x80
 
 # ---- Our side
 
-class Server:
-    """websocket_peer, and the lines that it prints."""
+class Server(Program):
+    """websocket_peer."""
 
     def __init__(self, *options, tls=False):
         self.is_tls = tls
         if tls:
             options += "--cert", DIRECTORY / "cert.pem", "--key", DIRECTORY / "key.pem"
-        self.process = subprocess.Popen([PEER, *map(str, options)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, **unprivileged())
-        self.watchdog = threading.Timer(2 * LIMIT, self.process.kill)
-        self.watchdog.start()
-        self.port = int(self.line().split()[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.watchdog.cancel()
-        self.process.kill()
-        self.process.communicate()
-
-    def line(self):
-        return self.process.stdout.readline()
+        super().__init__(PEER, *options, **unprivileged())
+        self.port = self.announced()
 
     def expect(self, beginning):
         line = self.line()

@@ -11,11 +11,10 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import urllib.request
 
-from native import (LIMIT, Skipped, case, check, free_port, is_refused, programs, run_cases, temporary_directory, tool,
-                    unprivileged, wait_until)
+from native import (LIMIT, Program, Skipped, case, check, free_port, is_refused, programs, run_cases,
+                    temporary_directory, tool, unprivileged, wait_until)
 
 try:
     import websockets
@@ -28,21 +27,12 @@ ENTER = "\ue007"
 MEMBERS = 200
 
 
-class Room:
+class Room(Program):
     """wschat, and its address."""
 
-    def __enter__(self):
-        self.process = subprocess.Popen([WSCHAT, "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, **unprivileged())
-        self.watchdog = threading.Timer(4 * LIMIT, self.process.kill)
-        self.watchdog.start()
-        self.page = self.process.stdout.readline().strip()
-        return self
-
-    def __exit__(self, *_):
-        self.watchdog.cancel()
-        self.process.kill()
-        self.process.communicate()
+    def __init__(self):
+        super().__init__(WSCHAT, "0", seconds=4 * LIMIT, errors=subprocess.PIPE, **unprivileged())
+        self.page = self.line().strip()
 
     def enter(self, **options):
         if not websockets:
