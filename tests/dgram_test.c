@@ -519,15 +519,20 @@ static void check_all_arrive(struct crowd *c, rota_dgram *receiver, rota_group *
 
 enum { CROWD = 600 }; /* more than net.unix.max_dgram_qlen */
 
+/* Who sends to a receiver that it is connected to waits for room; for another one's room no event comes. */
+static struct crowd crowd_of(rota_dgram *sender, rota_dgram *receiver, bool connected)
+{
+    const rota_address *to = rota_dgram_local(receiver);
+    if (connected)
+        CHECK_OK(connect(sender->fd.fd, &to->any, to->len));
+    return (struct crowd){.s = sender, .to = connected ? NULL : to};
+}
+
 static int crowd_main(void *arg)
 {
-    bool connected = *(bool *)arg;
     ROTA_AUTO(rota_dgram) receiver = open_unix(NULL);
     ROTA_AUTO(rota_dgram) sender = open_unix(NULL);
-    struct crowd c = {.s = sender, .to = connected ? NULL : rota_dgram_local(receiver)};
-    if (connected)
-        CHECK_OK(connect(sender->fd.fd, &rota_dgram_local(receiver)->any,
-                         rota_dgram_local(receiver)->len));
+    struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
     ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
     fill(&c, &group, CROWD);
     check_all_arrive(&c, receiver, &group, CROWD);
@@ -536,26 +541,20 @@ static int crowd_main(void *arg)
 
 TEST(senders_take_turns_while_the_peer_has_no_room)
 {
-    bool connected = true;
-    run_virtual(crowd_main, &connected);
+    run_virtual(crowd_main, &(bool){true});
 }
 
 /* For that no event comes. */
 TEST(senders_take_turns_while_another_receiver_has_no_room)
 {
-    bool connected = false;
-    run_virtual(crowd_main, &connected);
+    run_virtual(crowd_main, &(bool){false});
 }
 
 static int crowd_closed_main(void *arg)
 {
-    bool connected = *(bool *)arg;
     ROTA_AUTO(rota_dgram) receiver = open_unix(NULL);
     rota_dgram *sender = open_unix(NULL);
-    struct crowd c = {.s = sender, .to = connected ? NULL : rota_dgram_local(receiver)};
-    if (connected)
-        CHECK_OK(connect(sender->fd.fd, &rota_dgram_local(receiver)->any,
-                         rota_dgram_local(receiver)->len));
+    struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
     ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
     fill(&c, &group, CROWD);
     rota_dgram_free(sender);
@@ -566,25 +565,19 @@ static int crowd_closed_main(void *arg)
 
 TEST(closing_ends_all_who_wait_to_send)
 {
-    bool connected = true;
-    run_virtual(crowd_closed_main, &connected);
+    run_virtual(crowd_closed_main, &(bool){true});
 }
 
 TEST(closing_ends_all_who_wait_for_a_receiver)
 {
-    bool connected = false;
-    run_virtual(crowd_closed_main, &connected);
+    run_virtual(crowd_closed_main, &(bool){false});
 }
 
 static int crowd_cancelled_main(void *arg)
 {
-    bool connected = *(bool *)arg;
     ROTA_AUTO(rota_dgram) receiver = open_unix(NULL);
     ROTA_AUTO(rota_dgram) sender = open_unix(NULL);
-    struct crowd c = {.s = sender, .to = connected ? NULL : rota_dgram_local(receiver)};
-    if (connected)
-        CHECK_OK(connect(sender->fd.fd, &rota_dgram_local(receiver)->any,
-                         rota_dgram_local(receiver)->len));
+    struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
     {
         ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
         fill(&c, &group, CROWD);
@@ -601,14 +594,12 @@ static int crowd_cancelled_main(void *arg)
 
 TEST(cancelled_senders_leave_the_turn_to_others)
 {
-    bool connected = true;
-    run_virtual(crowd_cancelled_main, &connected);
+    run_virtual(crowd_cancelled_main, &(bool){true});
 }
 
 TEST(cancelled_pauses_leave_the_turn_to_others)
 {
-    bool connected = false;
-    run_virtual(crowd_cancelled_main, &connected);
+    run_virtual(crowd_cancelled_main, &(bool){false});
 }
 
 TEST(outside_a_task_nothing_is_sent)
