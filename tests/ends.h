@@ -72,6 +72,19 @@ static inline void expect(rota_stream *s, const char *text)
     CHECK_STR(got, text);
 }
 
+/* For rota_serve: sends back what comes. */
+static inline int echo(rota_stream *s, void *arg)
+{
+    char buf[16384];
+    ssize_t n;
+    while ((n = rota_stream_read(s, buf, sizeof buf)) > 0) {
+        int err = rota_stream_write(s, buf, (size_t)n);
+        if (err < 0)
+            return err;
+    }
+    return (int)n;
+}
+
 static inline int fd_of(rota_stream *s)
 {
     return ((struct rota__socket *)rota__stream_bottom(s))->fd.fd;

@@ -41,18 +41,6 @@ static int refusal(const char *path)
 
 /* ---- The snippets of the header */
 
-static int echo(rota_stream *s, void *arg)
-{
-    char buf[100];
-    ssize_t n;
-    while ((n = rota_stream_read(s, buf, sizeof buf)) > 0) {
-        int err = rota_stream_write(s, buf, (size_t)n);
-        if (err < 0)
-            return err;
-    }
-    return (int)n;
-}
-
 static int serve(void *arg)
 {
     ROTA_AUTO(rota_listener) l = NULL;
