@@ -2,11 +2,10 @@
 #include "http/websocket.h"
 #include "http/ws.h"
 
-#include "harness.h"
+#include "clean_run.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
-#include <rota/test.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,21 +20,6 @@ TEST_ALL_ON_BOTH_BACKENDS;
 #define PATIENCE (2 * ROTA_SECOND)
 
 /* ---- Setting */
-
-static void run(rota_fn *fn)
-{
-    long live = rota_test_allocations();
-    CHECK_OK(rota_test_run(fn, NULL));
-    CHECK_INT(rota_test_allocations(), ==, live);
-}
-
-#define TASK_TEST(name_)                   \
-    static int name_##_in_task(void *arg); \
-    TEST(name_)                            \
-    {                                      \
-        run(name_##_in_task);              \
-    }                                      \
-    static int name_##_in_task(__attribute__((unused)) void *arg)
 
 static void free_stream(void *stream)
 {
@@ -203,28 +187,25 @@ static void echo_all_sizes(size_t capacity, const struct rota__ws_deflate_terms 
     free_pair(&s);
 }
 
-TASK_TEST(messages_of_all_sizes_come_back_as_they_were)
+VIRTUAL_TASK_TEST(messages_of_all_sizes_come_back_as_they_were)
 {
     echo_all_sizes(0, NULL);
-    return 0;
 }
 
-TASK_TEST(deflated_messages_do_too)
+VIRTUAL_TASK_TEST(deflated_messages_do_too)
 {
     echo_all_sizes(0, &(struct rota__ws_deflate_terms){0});
     echo_all_sizes(0, &(struct rota__ws_deflate_terms){
                           .server_no_context = true, .client_no_context = true, .client_bits = 10});
-    return 0;
 }
 
-TASK_TEST(messages_that_come_in_small_pieces_are_whole)
+VIRTUAL_TASK_TEST(messages_that_come_in_small_pieces_are_whole)
 {
     echo_all_sizes(97, NULL);
     echo_all_sizes(97, &(struct rota__ws_deflate_terms){0});
-    return 0;
 }
 
-TASK_TEST(fragments_make_one_message_with_pings_between_them)
+VIRTUAL_TASK_TEST(fragments_make_one_message_with_pings_between_them)
 {
     struct scene scene = scene_with(NULL, NULL);
     put_text(scene.peer, TEXT + NOT_LAST, "one ");
@@ -238,7 +219,6 @@ TASK_TEST(fragments_make_one_message_with_pings_between_them)
     check_message(scene.ws, ROTA_WEBSOCKET_BINARY, "", 0);
     put_text(scene.peer, CLOSE, "");
     free_scene(&scene);
-    return 0;
 }
 
 struct burst {
@@ -259,7 +239,7 @@ static int write_burst(void *arg)
     return 0;
 }
 
-TASK_TEST(messages_of_many_writers_do_not_mix)
+VIRTUAL_TASK_TEST(messages_of_many_writers_do_not_mix)
 {
     struct sockets s = pair_with(100, NULL, NULL);
     rota_group g = ROTA_GROUP_INIT;
@@ -277,7 +257,6 @@ TASK_TEST(messages_of_many_writers_do_not_mix)
     }
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_pair(&s);
-    return 0;
 }
 
 static int write_large(void *arg)
@@ -286,7 +265,7 @@ static int write_large(void *arg)
     return rota_websocket_write(arg, ROTA_WEBSOCKET_BINARY, large, sizeof large);
 }
 
-TASK_TEST(peers_that_write_to_each_other_at_once_and_ping_do_not_wait_for_ever)
+VIRTUAL_TASK_TEST(peers_that_write_to_each_other_at_once_and_ping_do_not_wait_for_ever)
 {
     struct sockets s = pair_with(1000, NULL, NULL);
     rota_group g = ROTA_GROUP_INIT;
@@ -297,10 +276,9 @@ TASK_TEST(peers_that_write_to_each_other_at_once_and_ping_do_not_wait_for_ever)
     CHECK_INT(rota_websocket_read(s.server, &m), ==, 1);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(a_read_that_is_timed_out_in_the_middle_of_a_message_loses_nothing)
+VIRTUAL_TASK_TEST(a_read_that_is_timed_out_in_the_middle_of_a_message_loses_nothing)
 {
     struct scene scene = scene_with(NULL, NULL);
     rota_websocket_message m;
@@ -316,10 +294,9 @@ TASK_TEST(a_read_that_is_timed_out_in_the_middle_of_a_message_loses_nothing)
     check_text(scene.ws, "first more more more last");
     put_text(scene.peer, CLOSE, "");
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(text_that_is_not_utf8_is_not_sent)
+VIRTUAL_TASK_TEST(text_that_is_not_utf8_is_not_sent)
 {
     struct sockets s = pair_with(0, NULL, NULL);
     CHECK_INT(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "\xff", 1), ==, -EINVAL);
@@ -328,12 +305,11 @@ TASK_TEST(text_that_is_not_utf8_is_not_sent)
     CHECK_OK(rota_websocket_write(s.client, ROTA_WEBSOCKET_BINARY, "\xff", 1));
     check_message(s.server, ROTA_WEBSOCKET_BINARY, "\xff", 1);
     free_pair(&s);
-    return 0;
 }
 
 /* ---- Signs of life */
 
-TASK_TEST(a_silent_peer_is_asked_and_then_given_up)
+VIRTUAL_TASK_TEST(a_silent_peer_is_asked_and_then_given_up)
 {
     rota_websocket_options options = {.ping = 30 * ROTA_SECOND, .pong = 10 * ROTA_SECOND};
     struct scene scene = scene_with(NULL, &options);
@@ -346,10 +322,9 @@ TASK_TEST(a_silent_peer_is_asked_and_then_given_up)
     check_frame(scene.peer, PING, "", 0);
     check_told(scene.peer, ROTA__WS_POLICY);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(a_peer_that_reads_shows_that_it_lives)
+VIRTUAL_TASK_TEST(a_peer_that_reads_shows_that_it_lives)
 {
     struct sockets s = pair_with(0, NULL, NULL);
     rota_group g = ROTA_GROUP_INIT;
@@ -364,10 +339,9 @@ TASK_TEST(a_peer_that_reads_shows_that_it_lives)
     CHECK_INT(rota_websocket_close(s.client, 0, NULL), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(a_flood_of_pings_to_one_who_cannot_answer_takes_no_memory)
+VIRTUAL_TASK_TEST(a_flood_of_pings_to_one_who_cannot_answer_takes_no_memory)
 {
     rota_stream *peer, *s;
     CHECK_OK(rota_stream_pair(64, &peer, &s));
@@ -381,7 +355,6 @@ TASK_TEST(a_flood_of_pings_to_one_who_cannot_answer_takes_no_memory)
     rota_group_cancel(&g);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_scene(&scene);
-    return 0;
 }
 
 /* ---- Peers that take nothing */
@@ -434,7 +407,7 @@ static void check_cut_off(rota_websocket *ws, rota_time after)
     CHECK_INT(rota_websocket_close(ws, 0, NULL), ==, -ETIMEDOUT);
 }
 
-TASK_TEST(a_peer_that_takes_nothing_is_cut_off)
+VIRTUAL_TASK_TEST(a_peer_that_takes_nothing_is_cut_off)
 {
     for (int is_server = 0; is_server < 2; is_server++) {
         rota_websocket_options options = {.ping = ROTA_NEVER};
@@ -445,10 +418,9 @@ TASK_TEST(a_peer_that_takes_nothing_is_cut_off)
         rota_websocket_free(ws);
         rota_stream_free(peer);
     }
-    return 0;
 }
 
-TASK_TEST(a_peer_behind_a_socket_that_takes_nothing_is_cut_off)
+VIRTUAL_TASK_TEST(a_peer_behind_a_socket_that_takes_nothing_is_cut_off)
 {
     rota_websocket_options options = {.write_stall = 3 * ROTA_SECOND};
     int ends[2];
@@ -466,10 +438,9 @@ TASK_TEST(a_peer_behind_a_socket_that_takes_nothing_is_cut_off)
     CHECK_INT(rota_now() - before, <, 4 * ROTA_SECOND);
     rota_websocket_free(ws);
     close(ends[1]);
-    return 0;
 }
 
-TASK_TEST(a_peer_that_takes_slowly_has_neither_stalled_nor_fallen_silent)
+VIRTUAL_TASK_TEST(a_peer_that_takes_slowly_has_neither_stalled_nor_fallen_silent)
 {
     struct scene scene;
     rota_stream *s;
@@ -493,10 +464,9 @@ TASK_TEST(a_peer_that_takes_slowly_has_neither_stalled_nor_fallen_silent)
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, 0);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(an_idle_connection_has_not_stalled)
+VIRTUAL_TASK_TEST(an_idle_connection_has_not_stalled)
 {
     rota_websocket_options options = {.ping = ROTA_NEVER, .write_stall = ROTA_SECOND};
     struct sockets s = pair_with(0, NULL, &options);
@@ -506,10 +476,9 @@ TASK_TEST(an_idle_connection_has_not_stalled)
         check_text(s.server, "x");
     }
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(a_pong_that_is_not_taken_holds_up_no_reader_and_ends_the_connection)
+VIRTUAL_TASK_TEST(a_pong_that_is_not_taken_holds_up_no_reader_and_ends_the_connection)
 {
     rota_stream *peer, *s;
     CHECK_OK(rota_stream_pair(2000, &peer, &s));
@@ -528,10 +497,9 @@ TASK_TEST(a_pong_that_is_not_taken_holds_up_no_reader_and_ends_the_connection)
     CHECK_INT(rota_websocket_close_code(scene.ws), ==, 1006);
     CHECK_INT(rota_now() - before, <=, 30 * ROTA_SECOND / 4 * 5);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(the_deadline_of_a_reader_does_not_tear_its_pong)
+VIRTUAL_TASK_TEST(the_deadline_of_a_reader_does_not_tear_its_pong)
 {
     rota_stream *peer, *s;
     CHECK_OK(rota_stream_pair(64, &peer, &s));
@@ -548,12 +516,11 @@ TASK_TEST(the_deadline_of_a_reader_does_not_tear_its_pong)
     check_frame(peer, TEXT, "whole", 5);
     put_text(peer, CLOSE, "");
     free_scene(&scene);
-    return 0;
 }
 
 /* ---- The end */
 
-TASK_TEST(either_side_closes_with_a_code_and_a_reason)
+VIRTUAL_TASK_TEST(either_side_closes_with_a_code_and_a_reason)
 {
     for (int i = 0; i < 2; i++) {
         struct sockets s = pair_with(0, NULL, NULL);
@@ -570,10 +537,9 @@ TASK_TEST(either_side_closes_with_a_code_and_a_reason)
         CHECK_INT(rota_websocket_close(one, 0, NULL), ==, 0);
         free_pair(&s);
     }
-    return 0;
 }
 
-TASK_TEST(closing_while_another_task_reads_ends_that_read)
+VIRTUAL_TASK_TEST(closing_while_another_task_reads_ends_that_read)
 {
     struct sockets s = pair_with(0, NULL, NULL);
     rota_group g = ROTA_GROUP_INIT;
@@ -583,10 +549,9 @@ TASK_TEST(closing_while_another_task_reads_ends_that_read)
     CHECK_INT(rota_websocket_close(s.client, 0, NULL), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(bad_codes_and_reasons_are_refused)
+VIRTUAL_TASK_TEST(bad_codes_and_reasons_are_refused)
 {
     struct sockets s = pair_with(0, NULL, NULL);
     char longest[125] = "";
@@ -598,10 +563,9 @@ TASK_TEST(bad_codes_and_reasons_are_refused)
     CHECK_OK(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "still open", 10));
     check_text(s.server, "still open");
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(closing_gives_up_a_peer_that_does_not_close)
+VIRTUAL_TASK_TEST(closing_gives_up_a_peer_that_does_not_close)
 {
     rota_websocket_options options = {.closing = 3 * ROTA_SECOND};
     struct scene scene = scene_with(NULL, &options);
@@ -610,10 +574,9 @@ TASK_TEST(closing_gives_up_a_peer_that_does_not_close)
     CHECK_INT(rota_websocket_close(scene.ws, 0, NULL), ==, -ETIMEDOUT);
     CHECK_INT(rota_now() - before, >=, 3 * ROTA_SECOND);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(a_connection_that_just_ends_is_cut_off)
+VIRTUAL_TASK_TEST(a_connection_that_just_ends_is_cut_off)
 {
     struct scene scene = scene_with(NULL, NULL);
     rota_websocket_message m;
@@ -624,10 +587,9 @@ TASK_TEST(a_connection_that_just_ends_is_cut_off)
     CHECK_INT(rota_websocket_close_code(scene.ws), ==, 1006);
     CHECK_INT(rota_websocket_close(scene.ws, 0, NULL), ==, ROTA_ETRUNCATED);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(a_connection_that_is_reset_is_cut_off)
+VIRTUAL_TASK_TEST(a_connection_that_is_reset_is_cut_off)
 {
     int ends[2];
     rota_stream *s;
@@ -642,7 +604,6 @@ TASK_TEST(a_connection_that_is_reset_is_cut_off)
     CHECK_INT(rota_websocket_close_code(ws), ==, 1006);
     CHECK_INT(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
     rota_websocket_free(ws);
-    return 0;
 }
 
 /* ---- Peers that break the protocol, or limits */
@@ -662,7 +623,7 @@ static void check_refused(const struct rota__ws_deflate_terms *terms, unsigned f
     free_scene(&scene);
 }
 
-TASK_TEST(what_breaks_the_protocol_is_refused_and_the_peer_told_why)
+VIRTUAL_TASK_TEST(what_breaks_the_protocol_is_refused_and_the_peer_told_why)
 {
     static const char zeroes[1001];
     struct rota__ws_deflate_terms terms = {0};
@@ -676,10 +637,9 @@ TASK_TEST(what_breaks_the_protocol_is_refused_and_the_peer_told_why)
     check_refused(NULL, CLOSE, "\x01", 1, ROTA_EPROTOCOL, 1002); /* half a code */
     check_refused(NULL, BINARY, zeroes, 1001, ROTA_ELIMIT, 1009);
     check_refused(&terms, 0xc2, "\xff\xff\xff", 3, ROTA_EPROTOCOL, 1007); /* not deflated */
-    return 0;
 }
 
-TASK_TEST(deflated_messages_are_limited_by_what_they_become)
+VIRTUAL_TASK_TEST(deflated_messages_are_limited_by_what_they_become)
 {
     struct rota__ws_deflate_terms terms = {0};
     rota_websocket_options options = {.message = 100000};
@@ -698,10 +658,9 @@ TASK_TEST(deflated_messages_are_limited_by_what_they_become)
     rota__ws_deflate_free(deflate);
     free(zeroes);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longer)
+VIRTUAL_TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longer)
 {
     rota_websocket_options options = {.message = 100000};
     struct sockets s = pair_with(0, &(struct rota__ws_deflate_terms){0}, &options);
@@ -712,10 +671,9 @@ TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longer)
     CHECK_INT(m.bytes.len, ==, 100000);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free_pair(&s);
-    return 0;
 }
 
-TASK_TEST(deflated_text_has_to_be_utf8_too)
+VIRTUAL_TASK_TEST(deflated_text_has_to_be_utf8_too)
 {
     struct rota__ws_deflate_terms terms = {0};
     struct scene scene = scene_with(&terms, NULL);
@@ -730,10 +688,9 @@ TASK_TEST(deflated_text_has_to_be_utf8_too)
     rota__out_fini(&frame);
     rota__ws_deflate_free(deflate);
     free_scene(&scene);
-    return 0;
 }
 
-TASK_TEST(endless_fragments_are_refused)
+VIRTUAL_TASK_TEST(endless_fragments_are_refused)
 {
     rota_websocket_options options = {.fragments = 10};
     struct scene scene = scene_with(NULL, &options);
@@ -744,7 +701,6 @@ TASK_TEST(endless_fragments_are_refused)
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, ROTA_ELIMIT);
     check_told(scene.peer, ROTA__WS_POLICY);
     free_scene(&scene);
-    return 0;
 }
 
 /* ---- Handshakes */
