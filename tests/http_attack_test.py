@@ -22,7 +22,7 @@ import time
 import zlib
 
 import http_wire as wire
-from http_target import Peer, read_until_end, reset
+from http_target import Peer, connect, read_until_end, reset
 from native import (DIRECTORY, LIMIT, SCALE, case, check, make_certificate, programs, run_cases, tool, unprivileged,
                     wait_until)
 
@@ -173,10 +173,7 @@ def answers_that_nobody_reads_do_not_pile_up():
         for i in range(1, 1_000_000, 100):
             yield b"".join(wire.open_stream(k, "/a", "HEAD") + ping * 3 for k in range(i, i + 100, 2))
     ping = wire.frame(wire.PING, 0, 0, b"anything")
-    with Peer(*SHORT) as peer, Others(peer), socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        s.settimeout(LIMIT)
-        s.connect(("127.0.0.1", peer.port))
+    with Peer(*SHORT) as peer, Others(peer), connect(peer.port, receives=4096) as s:
         s.sendall(SETTINGS)
         with contextlib.suppress(ConnectionError):
             for batch in batches():
@@ -195,6 +192,7 @@ RESETS = {
     "by a window of 0": lambda i: wire.window(i, 0),
     "by a window too large": lambda i: wire.window(i, 0x7fffffff),
     "by trailers that do not end": lambda i: wire.frame(wire.HEADERS, wire.END_HEADERS, i, wire.literal("x", "y")),
+    "by being too many": lambda i: b"",
     "by trailers that are none":
         lambda i: wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, i, wire.literal(":path", "/")),
 }
@@ -240,6 +238,17 @@ def streams_without_a_window_are_given_up():
             s = stack.enter_context(peer.connect())
             s.sendall(closed + b"".join(wire.open_stream(i, "/big") for i in range(1, 200, 2)))
         wait_until(lambda: peer.stats()["alive"] > 400, "they were not begun")
+        peer.wait_for(alive=1)
+
+
+@case
+def open_windows_of_who_does_not_read_take_no_memory():
+    opened = wire.PREFACE + wire.frame(wire.SETTINGS, 0, 0, wire.setting(4, 0x7fffffff)) + wire.window(0, 0x7fff0000 - 65535)
+    with Peer(*SHORT) as peer, Others(peer), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            s = stack.enter_context(connect(peer.port, receives=4096))
+            s.sendall(opened + b"".join(wire.open_stream(i, "/big") for i in range(1, 200, 2)))
+        wait_until(lambda: peer.stats()["alive"] > 200, "they were not begun")
         peer.wait_for(alive=1)
 
 
@@ -331,17 +340,22 @@ def bombs_of_websockets_are_stopped_at_the_limit():
 
 
 @case
-def pings_whose_pongs_nobody_reads_do_not_pile_up():
-    with Peer() as peer, Others(peer), contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(handshake(peer)) for _ in range(5)]
-        ping = message(0x89, bytes(100)) * 1000
-        for s in silent:
+def websockets_whose_clients_do_not_read_are_cut_off():
+    floods = [message(0x89, bytes(100)) * 1000, message(0x82, bytes(60000))]
+    with Peer(*SHORT) as peer, Others(peer), contextlib.ExitStack() as stack:
+        clients = {stack.enter_context(handshake(peer, extension="none")): floods[i % 2] for i in range(6)}
+        for s in clients:
             s.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    s.send(ping)
-        check(peer.ask("/a") == b"GET /a 0\n")
-        for s in silent:
+        # A ping whose pong cannot be sent is forgotten, so those go on for as long as they like.
+        deadline = time.monotonic() + LIMIT
+        while floods[1] in clients.values():
+            check(time.monotonic() < deadline, "messages that cannot be sent back are no stall")
+            for s in select.select([], clients, [], 0.1)[1]:
+                try:
+                    s.send(clients[s])
+                except ConnectionError:
+                    del clients[s]
+        for s in clients:
             reset(s)
 
 

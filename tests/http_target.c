@@ -61,6 +61,8 @@ static void set_option(const char *name, const char *value)
         {"--cert", .text = &identity.cert_file},
         {"--key", .text = &identity.key_file},
     };
+    if (strcmp(name, "--write-stall") == 0)
+        ws_settings.write_stall = seconds(value);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (strcmp(options[i].name, name) != 0)
             continue;

@@ -64,8 +64,13 @@ class Peer:
             return int(re.search(rf"{which}:\s+(\d+) kB", status.read())[1]) / 1024
 
 
-def connect(port):
-    s = socket.create_connection(("127.0.0.1", port), timeout=LIMIT)
+def connect(port, receives=None):
+    """With `receives`, the kernel takes little more than so many bytes that are not read."""
+    s = socket.socket()
+    s.settimeout(LIMIT)
+    if receives:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
+    s.connect(("127.0.0.1", port))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
