@@ -1991,6 +1991,35 @@ TEST(over_HTTP_2_too_a_body_waits_for_consent)
 }
 
 static void agreed(struct setting *t)
+static void h2_unread(struct setting *t)
+{
+    struct h2_server server = {0};
+    rota_http_response *held[10], *r = NULL;
+    char big[80], small[80];
+    h2_start(&server);
+    h2_url(&server, "/big", big, sizeof big);
+    h2_url(&server, "/", small, sizeof small);
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(
+            rota_http_fetch(t->session, big, &(rota_http_fetch_options){.stream = true}, &held[i]));
+    CHECK_OK(rota_http_fetch(t->session, small, NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    rota_http_response_free(r);
+    for (int i = 9; i >= 0; i--) {
+        CHECK_OK(rota_http_read_all(held[i], 0));
+        CHECK_INT(rota_http_body(held[i]).len, ==, 500000);
+        rota_http_response_free(held[i]);
+    }
+    CHECK_INT(server.connections, ==, 1);
+    h2_stop(&server);
+}
+
+TEST(bodies_that_are_not_read_hold_up_no_others_of_their_connection)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_unread);
+}
+
 {
     struct authority authority = authority_new("Test Authority");
     struct identity identity = identity_new(&authority, &(struct wanted){0});

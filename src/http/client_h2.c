@@ -15,6 +15,10 @@
 
 #include <string.h>
 
+/* A connection's window is as good as endless: each stream has its own, and those that are not read must not hold up the
+ * others. */
+#define WINDOW (1 << 30)
+
 struct stream {
     struct rota__h2_stream s; /* first: events name it */
     struct rota__list node;   /* in the connection's */
@@ -286,7 +290,8 @@ static void keep_shared(struct rota__http_conn *conn)
 {
     struct rota__http_shared shared = {0};
     bool lost = true;
-    int err = rota__h2_init(&shared.h2, false, NULL);
+    struct rota__h2_limits limits = {.window = WINDOW};
+    int err = rota__h2_init(&shared.h2, false, &limits);
     rota__list_init(&shared.streams);
     conn->shared = &shared;
     conn->watching = true;
