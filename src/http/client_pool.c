@@ -287,9 +287,10 @@ static void reorder(rota_http_session *session, struct rota__http_origin *o)
     rota__list_remove(&o->hungry);
     if (rota__list_empty(&o->line))
         return;
-    struct rota__list *before = session->hungry.next;
-    while (before != &session->hungry && first_ticket(origin_of(before, hungry)) < first_ticket(o))
-        before = before->next;
+    struct rota__list *before = &session->hungry;
+    while (before->prev != &session->hungry &&
+           first_ticket(origin_of(before->prev, hungry)) > first_ticket(o))
+        before = before->prev;
     rota__list_append(before, &o->hungry);
 }
 
