@@ -652,6 +652,45 @@ TEST(redirects_are_followed_as_RFC_9110_section_15_4_says)
     run(&t, redirected);
 }
 
+/* What was seen is a request with its body, redirected, and the same again. */
+static void check_sent_twice(struct setting *t, const rota_http_body_source *body)
+{
+    rota_http_fetch_options options = {.body = *body};
+    rota_http_response_free(fetch(t, "/from", &options));
+    const char *first = strstr(t->script.seen, "\r\n\r\n");
+    const char *second = strstr(t->script.seen, "POST /to ");
+    CHECK(first && second && first < second);
+    const char *again = strstr(second, "\r\n\r\n");
+    CHECK(again);
+    size_t len = (size_t)(second - first);
+    CHECK_INT(len, >, 4 + 3);
+    CHECK_INT(strlen(again), ==, len);
+    CHECK_MEM(first, again, len);
+}
+
+static void sent_again(struct setting *t)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/file.txt", test_directory());
+    CHECK_OK(rota_file_save(path, "of a file", 9, &(rota_file_save_options){.unsynced = true}));
+    const char *form[] = {"a", "1 2", NULL};
+    rota_http_part parts[] = {{.name = "one", .bytes = {"1", 1}}, {.name = "two", .path = path}};
+    const rota_http_body_source bodies[] = {
+        {.bytes = {"bytes", 5}}, {.form = form}, {.path = path}, {.parts = parts, .count = 2}};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        t->script.next = 0;
+        memset(t->script.seen, 0, sizeof t->script.seen);
+        check_sent_twice(t, &bodies[i]);
+    }
+}
+
+TEST(a_body_is_sent_again_whole_when_307_asks_for_it)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: /to\r\n\r\n", OK}};
+    run(&t, sent_again);
+}
+
 static void redirect_limits(struct setting *t)
 {
     expect_error(t, "/", NULL, ROTA_EREDIRECTS, "more than 3 redirects");
@@ -1952,6 +1991,35 @@ TEST(what_a_server_of_HTTP_2_refuses_is_sent_again_less_and_less_often)
     run(&t, h2_refusals);
 }
 
+static void h2_unread(struct setting *t)
+{
+    struct h2_server server = {0};
+    rota_http_response *held[10], *r = NULL;
+    char big[80], small[80];
+    h2_start(&server);
+    h2_url(&server, "/big", big, sizeof big);
+    h2_url(&server, "/", small, sizeof small);
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(
+            rota_http_fetch(t->session, big, &(rota_http_fetch_options){.stream = true}, &held[i]));
+    CHECK_OK(rota_http_fetch(t->session, small, NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, "hello");
+    rota_http_response_free(r);
+    for (int i = 9; i >= 0; i--) {
+        CHECK_OK(rota_http_read_all(held[i], 0));
+        CHECK_INT(rota_http_body(held[i]).len, ==, 500000);
+        rota_http_response_free(held[i]);
+    }
+    CHECK_INT(server.connections, ==, 1);
+    h2_stop(&server);
+}
+
+TEST(bodies_that_are_not_read_hold_up_no_others_of_their_connection)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_unread);
+}
+
 static void h2_expected(struct setting *t)
 {
     struct h2_server server = {0};
@@ -1991,35 +2059,6 @@ TEST(over_HTTP_2_too_a_body_waits_for_consent)
 }
 
 static void agreed(struct setting *t)
-static void h2_unread(struct setting *t)
-{
-    struct h2_server server = {0};
-    rota_http_response *held[10], *r = NULL;
-    char big[80], small[80];
-    h2_start(&server);
-    h2_url(&server, "/big", big, sizeof big);
-    h2_url(&server, "/", small, sizeof small);
-    for (int i = 0; i < 10; i++)
-        CHECK_OK(
-            rota_http_fetch(t->session, big, &(rota_http_fetch_options){.stream = true}, &held[i]));
-    CHECK_OK(rota_http_fetch(t->session, small, NULL, &r));
-    CHECK_STR(rota_http_body(r).ptr, "hello");
-    rota_http_response_free(r);
-    for (int i = 9; i >= 0; i--) {
-        CHECK_OK(rota_http_read_all(held[i], 0));
-        CHECK_INT(rota_http_body(held[i]).len, ==, 500000);
-        rota_http_response_free(held[i]);
-    }
-    CHECK_INT(server.connections, ==, 1);
-    h2_stop(&server);
-}
-
-TEST(bodies_that_are_not_read_hold_up_no_others_of_their_connection)
-{
-    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
-    run(&t, h2_unread);
-}
-
 {
     struct authority authority = authority_new("Test Authority");
     struct identity identity = identity_new(&authority, &(struct wanted){0});

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import random
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -470,6 +471,35 @@ def an_answer_before_the_connection_ends_counts_though_the_upload_could_not_be_s
         s.sendall(frame(RST_STREAM, 0, ids[0], struct.pack(">I", 0)))
     answers = play(refuse, "--upload", BIG, how="+post")
     check(not answers.failed and answers.good[0][1] == "404", answers.good, *answers.failed)
+
+
+# ---- HTTP/1.1 over TLS
+
+@case
+def without_a_length_only_an_end_that_TLS_vouches_for_ends_a_body():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(DIRECTORY / "cert.pem", DIRECTORY / "key.pem")
+
+    def talk(listener, vouch):
+        with listener.accept()[0] as s, context.wrap_socket(s, server_side=True) as tls:
+            while b"\r\n\r\n" not in tls.recv(65536):
+                pass
+            tls.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+            if vouch:
+                with contextlib.suppress(OSError):
+                    tls.unwrap()
+
+    for vouch in (True, False):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(LIMIT)
+            thread = threading.Thread(target=talk, args=(listener, vouch))
+            thread.start()
+            answers = ask(f"https://localhost:{listener.getsockname()[1]}/")
+            thread.join()
+        if vouch:
+            check(answers.good[0][1:4] == ["200", "HTTP/1.1", "4"], answers.good, *answers.failed)
+        else:
+            check(len(answers.failed) == 1 and "cut off" in answers.failed[0], answers.good, *answers.failed)
 
 
 if __name__ == "__main__":
