@@ -339,10 +339,9 @@ static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_by
             return n;
         if (ws->asked && !ws->ping_due && patience(ws) <= 0)
             return fail(ws, ROTA__WS_POLICY, "no pong in time", -ETIMEDOUT);
-        if (ws->asked)
-            continue;
-        ws->asked = ws->ping_due = true;
-        int err = write_due(ws);
+        if (!ws->asked)
+            ws->asked = ws->ping_due = true;
+        int err = ws->ping_due ? write_due(ws) : 0;
         if (err < 0)
             return err;
     }
