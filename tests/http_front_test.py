@@ -12,6 +12,7 @@ native.py.
 import contextlib
 import random
 import re
+import resource
 import selectors
 import subprocess
 import threading
@@ -56,7 +57,7 @@ http {{
 """
 HAPROXY = """
 global
-    maxconn 2000
+    maxconn 1500
 defaults
     mode http
     timeout connect 5s
@@ -374,4 +375,6 @@ def malformed_requests_of_http2_reach_no_handler():
             check("/smuggled" not in line and "stolen" not in line, "seen:", line)
 
 
+# There are more connections at once than a process often has descriptors.
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
 run_cases()
