@@ -1682,6 +1682,7 @@ struct h2_request {
 struct h2_connection {
     struct h2_server *server;
     struct rota__h2 h2;
+    bool says_bye; /* when it has been idle for a second; it does not close */
     struct h2_request requests[64];
 };
 
@@ -1755,6 +1756,7 @@ static void h2_event(struct h2_connection *c, int event, const struct rota__h2_i
             c->server->most = c->server->busy;
         if (strcmp(r->path, "/leave") == 0)
             rota__h2_shut_down(&c->h2);
+        c->says_bye |= strcmp(r->path, "/bye") == 0;
         if (strcmp(r->path, "/consent") == 0)
             rota__h2_respond(&c->h2, &r->s, &(struct rota__h2_head){.status = 100});
         if (strcmp(r->path, "/no") == 0)
@@ -1782,6 +1784,12 @@ static int h2_converse(struct h2_connection *c, rota_stream *s)
         if (err == 0 && c->h2.out.len)
             err = rota_stream_write(s, c->h2.out.ptr, c->h2.out.len);
         c->h2.out.len = 0;
+        if (err == 0 && c->says_bye && !c->server->busy) {
+            c->says_bye = false;
+            rota_sleep(ROTA_SECOND);
+            rota__h2_shut_down(&c->h2);
+            continue;
+        }
         if (err < 0 || rota_stream_peek(s, 1, &bytes) <= 0)
             return err;
         int event;
@@ -1989,6 +1997,30 @@ TEST(what_a_server_of_HTTP_2_refuses_is_sent_again_less_and_less_often)
 {
     struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
     run(&t, h2_refusals);
+}
+
+static void h2_bye(struct setting *t)
+{
+    struct h2_server server = {0};
+    rota_http_response *r = NULL;
+    char bye[80];
+    h2_start(&server);
+    h2_url(&server, "/bye", bye, sizeof bye);
+    CHECK_OK(rota_http_fetch(t->session, bye, NULL, &r));
+    rota_http_response_free(r);
+    rota_sleep(500 * ROTA_MILLISECOND);
+    CHECK_INT(t->session->open, ==, 1);
+    rota_sleep(ROTA_SECOND);
+    CHECK_INT(t->session->open, ==, 0);
+    CHECK_INT(t->session->keepers, ==, 0);
+    t->session = rota_http_session_free(t->session);
+    h2_stop(&server);
+}
+
+TEST(an_idle_connection_that_its_server_takes_leave_of_is_closed)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_bye);
 }
 
 static void h2_unread(struct setting *t)

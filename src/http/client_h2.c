@@ -208,6 +208,8 @@ static int read_all(struct rota__http_conn *conn)
             err = take_in(conn, bytes, &used);
         if (err < 0)
             return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
+        if (conn->is_over) /* the server has taken leave, and nobody needs it any more */
+            return -ECANCELED;
         rota_stream_skip(conn->stream, used);
         have = bytes.len - used;
     }
