@@ -1,7 +1,7 @@
 /* Connections of HTTP/1.1.
  *
- *     IDLE -> HEAD -> REQUEST -> IDLE ...     await_head; run; end_request
- *     any  -> CLOSING                         `closing`: after this reply, or at once
+ *     IDLE -> HEAD -> REQUEST -> IDLE ...     parse; run; end_request
+ *     any  -> the end                         `afterwards`: after this reply, or at once
  *
  * The bytes of a request stay in the stream's buffer:
  *
@@ -37,14 +37,20 @@
 
 struct exchange;
 
+/* What comes after the present request, or reply. It only gets worse. */
+enum afterwards {
+    GO_ON,  /* the next request */
+    CLOSE,  /* the end */
+    LINGER, /* the same, but the client may still be sending */
+    BREAK   /* nor is there anything to be sent */
+};
+
 struct connection {
     struct rota__server_connection common;
     struct rota__server *server;
     rota_stream *stream;
     struct rota__h1 parser;
-    bool closing; /* no further request */
-    bool broken;  /* nor is there anything to be sent */
-    bool lingers; /* the client may still be sending */
+    enum afterwards afterwards;
     bool corked;
     rota_handle flush_soon;
     rota_task *flusher;
@@ -67,6 +73,12 @@ struct exchange {
 static struct exchange *exchange_of(rota_http_request *r)
 {
     return rota__container_of(r, struct exchange, request);
+}
+
+static void end_with(struct connection *c, enum afterwards how)
+{
+    if (c->afterwards < how)
+        c->afterwards = how;
 }
 
 /* ---- Output */
@@ -123,7 +135,7 @@ static int write_long(struct connection *c, struct iovec *iov, int count)
 
 static int failed(struct connection *c, int err)
 {
-    c->broken = c->closing = true;
+    end_with(c, BREAK);
     return err == -ECANCELED && c->common.stalled ? -ETIMEDOUT : err;
 }
 
@@ -165,7 +177,7 @@ static int settle(struct connection *c)
 static bool more_follows(const struct exchange *x)
 {
     size_t rest = x->head_kept ? 0 : x->shown.len - x->head_len;
-    return rest && x->head.body == ROTA__H1_NO_BODY && !x->c->closing &&
+    return rest && x->head.body == ROTA__H1_NO_BODY && x->c->afterwards == GO_ON &&
            memmem(x->shown.ptr + x->head_len, rest, "\r\n\r\n", 4);
 }
 
@@ -241,19 +253,13 @@ static int hand_over(struct connection *c, int fd, uint64_t offset, uint64_t len
 }
 
 /* The head is held back, so that it goes out in one piece with the first bytes. */
-static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
+static int send_file(struct connection *c, rota_str head, int fd, uint64_t offset, uint64_t len)
 {
-    struct exchange *x = exchange_of(r);
-    struct connection *c = x->c;
-    int some = rota__h1_write_data(&x->writer, len);
-    if (some <= 0)
-        return some;
-    int err = x->out.err < 0 ? x->out.err : await_flusher(c);
+    int err = await_flusher(c);
     c->corked = true;
     rota_stream_cork(c->stream);
     if (err == 0)
-        err = rota_stream_write(c->stream, x->out.ptr, x->out.len);
-    x->out.len = 0;
+        err = rota_stream_write(c->stream, head.ptr, head.len);
     if (err == 0)
         err = hand_over(c, fd, offset, len);
     if (err == 0)
@@ -261,10 +267,22 @@ static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uin
     return err < 0 ? failed(c, err) : 0;
 }
 
+static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
+{
+    struct exchange *x = exchange_of(r);
+    int some = rota__h1_write_data(&x->writer, len);
+    if (some <= 0)
+        return some;
+    if (x->out.err < 0)
+        return x->out.err;
+    rota_str head = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    return send_file(x->c, head, fd, offset, len);
+}
+
 static void exchange_cut(rota_http_request *r)
 {
-    struct connection *c = exchange_of(r)->c;
-    c->broken = c->closing = true;
+    end_with(exchange_of(r)->c, BREAK);
 }
 
 /* ---- The head of a reply */
@@ -282,8 +300,8 @@ static void write_connection(struct exchange *x, struct rota__out *out)
 {
     struct connection *c = x->c;
     if (!x->head.keep_alive || c->server->stopping || x->request.is_connect || !is_drainable(x))
-        c->closing = true;
-    if (c->closing)
+        end_with(c, CLOSE);
+    if (c->afterwards != GO_ON)
         rota__out_add_literal(out, "Connection: close\r\n");
     else if (x->head.minor == 0)
         rota__out_add_literal(out, "Connection: keep-alive\r\n");
@@ -315,7 +333,7 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
     enum rota__h1_body body = head->body;
     if (body == ROTA__H1_CHUNKED && x->head.minor == 0) { /* HTTP/1.0 knows no chunks */
         body = ROTA__H1_UNTIL_END;
-        x->c->closing = true;
+        end_with(x->c, CLOSE);
     }
     rota__h1_write_response(w, &x->out, head->status, (rota_str){NULL, 0}, r->is_head);
     rota__out_add_literal(&x->out, "Date: ");
@@ -468,7 +486,7 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
         n = read_body(x, buf, len);
     rota_timeout_end(&gap);
     if (n < 0)
-        x->c->closing = true;
+        end_with(x->c, CLOSE);
     return n;
 }
 
@@ -489,7 +507,8 @@ static int exchange_upgrade(rota_http_request *r, const char *protocol)
         return err;
     struct iovec iov = {x->out.ptr, x->out.len};
     x->out.len = 0;
-    x->c->closing = x->body_over = true;
+    x->body_over = true;
+    end_with(x->c, CLOSE);
     /* Who reads it from now on sees himself when the client goes away. */
     rota__list_remove(&x->c->common.node);
     rota__list_init(&x->c->common.node);
@@ -560,14 +579,10 @@ static void end_request(struct exchange *x)
     struct connection *c = x->c;
     if (!x->head_kept)
         rota_stream_skip(c->stream, x->head_len);
-    if (c->closing) {
-        c->lingers = !x->body_over;
-        return;
-    }
-    if (c->parser.state == ROTA__H1_AT_END)
+    if (c->afterwards == GO_ON && c->parser.state == ROTA__H1_AT_END)
         next_of_body(x);
-    else if (!x->body_over && !drain(x))
-        c->closing = c->lingers = true;
+    else if (!x->body_over && (c->afterwards != GO_ON || !drain(x)))
+        end_with(c, LINGER);
 }
 
 /* Not to be inlined: what a handler needs of the stack is not what a waiting connection keeps. */
@@ -584,7 +599,7 @@ static __attribute__((noinline)) void run(struct exchange *x)
 
 static __attribute__((noinline)) void refuse(struct exchange *x, int status, const char *why)
 {
-    x->c->closing = x->c->lingers = true;
+    end_with(x->c, LINGER);
     x->head.minor = 1;
     x->body_over = true;
     x->request.version = (rota_str){"HTTP/1.1", 8};
@@ -655,14 +670,14 @@ static __attribute__((noinline)) void serve_request(struct connection *c, rota_s
 {
     struct exchange *x = exchange_new(c);
     if (!x) {
-        c->closing = c->broken = true;
+        end_with(c, BREAK);
         return;
     }
     x->shown = bytes;
     if (parse(x))
         run(x);
     else
-        c->closing = true;
+        end_with(c, CLOSE);
     exchange_free(x);
 }
 
@@ -681,7 +696,8 @@ static __attribute__((noinline)) int is_h2(struct connection *c, rota_str *bytes
     rota_timeout_end(&deadline);
     if (err == 0)
         return is > 0;
-    return rota__peek_more(c->stream, 0, bytes); /* what was shown may have been moved by a look that failed */
+    return rota__peek_more(c->stream, 0,
+                           bytes); /* what was shown may have been moved by a look that failed */
 }
 
 /* Returns whether the client speaks HTTP/2. */
@@ -689,7 +705,7 @@ static bool serve_all(struct connection *c)
 {
     rota_str bytes;
     bool is_first = !c->server->options.tls;
-    while (!c->closing && !c->server->stopping) {
+    while (c->afterwards == GO_ON && !c->server->stopping) {
         rota_timeout idle = ROTA_TIMEOUT_INIT;
         rota_timeout_begin(&idle, c->server->options.idle);
         int err = await_first(c, &bytes);
@@ -702,7 +718,7 @@ static bool serve_all(struct connection *c)
         is_first = false;
         serve_request(c, bytes);
     }
-    if (settle(c) == 0 && c->lingers && !c->broken)
+    if (settle(c) == 0 && c->afterwards == LINGER)
         rota__server_linger(c->stream);
     return false;
 }
