@@ -1,7 +1,7 @@
 /* The server, inside.
  *
  *     server        listeners, limits, counters, the sweep                              server.c
- *     connection    a stream and its task, of HTTP/1.1 or HTTP/2                        server_h1.c, server_h2.c
+ *     connection    a stream and its task, of HTTP/1.1 or HTTP/2                        server_h1*.c, server_h2*.c
  *     request       what a handler sees: the same for both, above a small vtable        request.c
  *     reply         what RFC 9110 demands of any; compressed; of events                 reply.c, _coding.c, _events.c
  *     files         what a path names, conditions, ranges; below a directory            reply_file.c, root.c, listing.c

@@ -1,0 +1,422 @@
+/* Requests of HTTP/1.1 and their replies. */
+#include "http/peek.h"
+#include "http/reply.h"
+#include "http/server_h1.h"
+
+#include <string.h>
+
+/* What is read of a body that nobody wanted, to keep the connection; and how long for that. */
+#define DRAIN_MOST ((uint64_t)64 * 1024)
+#define DRAIN_TIME (5 * ROTA_SECOND)
+
+/* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to gather. */
+#define OUT_ROOM 1536
+#define JOINED 1024
+
+static struct rota__h1_exchange *exchange_of(rota_http_request *r)
+{
+    return rota__container_of(r, struct rota__h1_exchange, request);
+}
+
+/* ---- The head of a reply */
+
+static bool is_drainable(const struct rota__h1_exchange *x)
+{
+    if (x->body_over)
+        return true;
+    if (x->may_continue) /* nobody knows whether it will come */
+        return false;
+    return x->head.body != ROTA__H1_LENGTH || x->c->parser.left <= DRAIN_MOST;
+}
+
+static void write_connection(struct rota__h1_exchange *x, struct rota__out *out)
+{
+    struct rota__h1_connection *c = x->c;
+    if (!x->head.keep_alive || c->server->stopping || x->request.is_connect || !is_drainable(x))
+        rota__h1_connection_end(c, ROTA__H1_CLOSE);
+    if (c->afterwards != ROTA__H1_GO_ON)
+        rota__out_add_literal(out, "Connection: close\r\n");
+    else if (x->head.minor == 0)
+        rota__out_add_literal(out, "Connection: keep-alive\r\n");
+}
+
+/* They were checked when they were added. */
+static void write_added(struct rota__out *out, const struct rota__added *added)
+{
+    for (; added; added = added->next) {
+        rota__out_add_str(out, added->field.name);
+        rota__out_add_literal(out, ": ");
+        rota__out_add_str(out, added->field.value);
+        rota__out_add_literal(out, "\r\n");
+    }
+}
+
+static void write_field(struct rota__out *out, const char *name, const char *value)
+{
+    rota__out_add(out, name, strlen(name));
+    rota__out_add(out, value, strlen(value));
+    rota__out_add_literal(out, "\r\n");
+}
+
+static int exchange_head(rota_http_request *r, const struct rota__reply_head *head)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    struct rota__server *server = r->server;
+    struct rota__h1_writer *w = &x->writer;
+    enum rota__h1_body body = head->body;
+    if (body == ROTA__H1_CHUNKED && x->head.minor == 0) { /* HTTP/1.0 knows no chunks */
+        body = ROTA__H1_UNTIL_END;
+        rota__h1_connection_end(x->c, ROTA__H1_CLOSE);
+    }
+    rota__h1_write_response(w, &x->out, head->status, (rota_str){NULL, 0}, r->is_head);
+    rota__out_add_literal(&x->out, "Date: ");
+    rota__out_add(&x->out, rota__server_date(server), ROTA__SERVER_DATE_LEN);
+    rota__out_add_literal(&x->out, "\r\n");
+    if (server->options.server)
+        write_field(&x->out, "Server: ", server->options.server);
+    if (head->type)
+        write_field(&x->out, "Content-Type: ", head->type);
+    write_added(&x->out, r->added);
+    write_connection(x, &x->out);
+    return rota__h1_write_body(w, body, head->length);
+}
+
+static int exchange_interim(rota_http_request *r, int status)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    if (x->head.minor == 0)
+        return 0;
+    rota__h1_write_response(&x->writer, &x->out, status, (rota_str){NULL, 0}, false);
+    write_added(&x->out, r->added);
+    int err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
+    if (err < 0)
+        return err;
+    struct iovec iov = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    return rota__h1_connection_send(x->c, &iov, 1, false);
+}
+
+/* ---- The body of a reply */
+
+/* Whether the buffer has another head behind this request, which was one without a body. */
+static bool more_follows(const struct rota__h1_exchange *x)
+{
+    size_t rest = x->head_kept ? 0 : x->shown.len - x->head_len;
+    return rest && x->head.body == ROTA__H1_NO_BODY && x->c->afterwards == ROTA__H1_GO_ON &&
+           memmem(x->shown.ptr + x->head_len, rest, "\r\n\r\n", 4);
+}
+
+static int write_end(struct rota__h1_exchange *x)
+{
+    for (const struct rota__added *t = x->request.trailing; t; t = t->next) {
+        int err = rota__h1_write_trailer(&x->writer, t->field.name, t->field.value);
+        if (err < 0)
+            return err;
+    }
+    return rota__h1_write_end(&x->writer);
+}
+
+/* `piece` behind what `out` has, and the end behind that. */
+static int send_joined(struct rota__h1_exchange *x, rota_str piece, bool last)
+{
+    rota__out_add_str(&x->out, piece);
+    int end = last ? write_end(x) : 0;
+    if (x->out.err < 0)
+        return x->out.err;
+    struct iovec iov = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    int err = rota__h1_connection_send(x->c, &iov, 1, last && end == 0 && more_follows(x));
+    return err < 0 ? err : end;
+}
+
+static int send_apart(struct rota__h1_exchange *x, rota_str piece, bool last)
+{
+    size_t before = x->out.len;
+    int end = last ? write_end(x) : 0;
+    if (x->out.err < 0)
+        return x->out.err;
+    struct iovec iov[] = {{x->out.ptr, before},
+                          {(void *)piece.ptr, piece.len},
+                          {x->out.ptr + before, x->out.len - before}};
+    x->out.len = 0;
+    int err = rota__h1_connection_send(x->c, iov, 3, last && end == 0 && more_follows(x));
+    return err < 0 ? err : end;
+}
+
+static int exchange_send(rota_http_request *r, rota_str piece, bool last)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    int some = rota__h1_write_data(&x->writer, piece.len);
+    if (some < 0)
+        return some;
+    if (!some)
+        piece.len = 0;
+    if (piece.len > JOINED)
+        return send_apart(x, piece, last);
+    return send_joined(x, piece, last);
+}
+
+static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    int some = rota__h1_write_data(&x->writer, len);
+    if (some <= 0)
+        return some;
+    if (x->out.err < 0)
+        return x->out.err;
+    rota_str head = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    return rota__h1_connection_send_file(x->c, head, fd, offset, len);
+}
+
+static void exchange_cut(rota_http_request *r)
+{
+    rota__h1_connection_end(exchange_of(r)->c, ROTA__H1_BREAK);
+}
+
+/* ---- The body of a request */
+
+/* Of a slice of the head, the same of its copy. */
+static rota_str moved(const struct rota__h1_exchange *x, rota_str s, const char *to)
+{
+    const char *from = x->shown.ptr;
+    bool is_of_it = s.ptr >= from && s.ptr < from + x->head_len;
+    return is_of_it ? (rota_str){to + (s.ptr - from), s.len} : s;
+}
+
+static int keep_head(struct rota__h1_exchange *x)
+{
+    rota_http_request *r = &x->request;
+    if (x->head_kept)
+        return 0;
+    char *to = rota__arena_copy(&r->arena, (rota_str){x->shown.ptr, x->head_len});
+    rota_http_field *fields =
+        to ? rota__arena_alloc(&r->arena, (r->count + 1) * sizeof *fields) : NULL;
+    if (!fields)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->count; i++)
+        fields[i] =
+            (rota_http_field){moved(x, r->fields[i].name, to), moved(x, r->fields[i].value, to)};
+    r->fields = fields;
+    rota_str *const slices[] = {&r->method, &r->target, &r->path, &r->query, &r->authority};
+    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+        *slices[i] = moved(x, *slices[i], to);
+    x->head_kept = true;
+    x->c->common.seen = 0;
+    rota_stream_skip(x->c->stream, x->head_len);
+    return 0;
+}
+
+static int send_continue(struct rota__h1_exchange *x)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec iov = {(void *)text, sizeof text - 1};
+    x->may_continue = false;
+    if (x->request.state != ROTA__REPLY_NONE)
+        return 0;
+    return rota__h1_connection_send(x->c, &iov, 1, false);
+}
+
+static int keep_trailers(struct rota__h1_exchange *x, const struct rota__h1_head *head)
+{
+    rota_http_request *r = &x->request;
+    r->trailers = rota__arena_copy_fields(&r->arena, head->fields, head->count);
+    r->trailer_count = r->trailers ? head->count : 0;
+    return r->trailers ? 0 : -ENOMEM;
+}
+
+/* The next event of the body. Its data stay in the stream's buffer: `ahead` says how many. */
+static int next_of_body(struct rota__h1_exchange *x)
+{
+    struct rota__h1_connection *c = x->c;
+    struct rota__h1_item item;
+    rota_str bytes = {"", 0};
+    int event = ROTA__H1_MORE;
+    size_t used = 0;
+    int err = 0;
+    if (c->parser.state != ROTA__H1_AT_END)
+        err = rota__peek_more(c->stream, 0, &bytes);
+    while (err == 0 && event == ROTA__H1_MORE) {
+        event = rota__h1_next(&c->parser, bytes, &used, &item);
+        x->ahead = event == ROTA__H1_DATA ? item.data.len : 0;
+        if (event == ROTA__H1_TRAILER && keep_trailers(x, &item.head) < 0)
+            err = -ENOMEM;
+        rota_stream_skip(c->stream, used - x->ahead);
+        if (event == ROTA__H1_MORE)
+            err = rota__peek_more(c->stream, bytes.len - used, &bytes);
+    }
+    return err < 0 ? err : event;
+}
+
+static ssize_t read_here(struct rota__h1_exchange *x, void *buf, size_t len)
+{
+    struct rota__h1_connection *c = x->c;
+    uint64_t direct = rota__h1_direct(&c->parser);
+    bool is_ahead = x->ahead > 0;
+    uint64_t most = is_ahead ? x->ahead : direct;
+    ssize_t n = rota_stream_read(c->stream, buf, len < most ? len : (size_t)most);
+    if (n <= 0)
+        return n == 0 ? ROTA_EOF : n;
+    if (is_ahead)
+        x->ahead -= (size_t)n;
+    else
+        rota__h1_took(&c->parser, (uint64_t)n);
+    return n;
+}
+
+static ssize_t read_body(struct rota__h1_exchange *x, void *buf, size_t len)
+{
+    while (!x->body_over) {
+        if (x->ahead || rota__h1_direct(&x->c->parser))
+            return read_here(x, buf, len);
+        int event = next_of_body(x);
+        if (event == -EBADMSG) {
+            x->request.body_status = x->c->parser.status;
+            return x->c->parser.status == 413 ? ROTA_ELIMIT : ROTA_EPROTOCOL;
+        }
+        if (event < 0)
+            return event;
+        x->body_over = event == ROTA__H1_END;
+    }
+    return 0;
+}
+
+static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    ssize_t n = rota_check();
+    if (x->body_over || n < 0)
+        return n;
+    n = keep_head(x);
+    if (n < 0)
+        return n;
+    rota_timeout gap = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&gap, r->server->options.body_gap);
+    n = x->may_continue ? send_continue(x) : 0;
+    if (n == 0)
+        n = read_body(x, buf, len);
+    rota_timeout_end(&gap);
+    if (n < 0)
+        rota__h1_connection_end(x->c, ROTA__H1_CLOSE);
+    return n;
+}
+
+/* ---- Another protocol */
+
+static int exchange_upgrade(rota_http_request *r, const char *protocol)
+{
+    struct rota__h1_exchange *x = exchange_of(r);
+    int err = keep_head(x);
+    if (err < 0)
+        return err;
+    rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
+    write_field(&x->out, "Connection: ", "Upgrade");
+    write_field(&x->out, "Upgrade: ", protocol);
+    write_added(&x->out, r->added);
+    err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
+    if (err < 0)
+        return err;
+    struct iovec iov = {x->out.ptr, x->out.len};
+    x->out.len = 0;
+    x->body_over = true;
+    rota__h1_connection_end(x->c, ROTA__H1_CLOSE);
+    /* Who reads it from now on sees himself when the client goes away. */
+    rota__list_remove(&x->c->common.node);
+    rota__list_init(&x->c->common.node);
+    return rota__h1_connection_send(x->c, &iov, 1, false);
+}
+
+static const struct rota__request_kind exchange_kind = {
+    .read = exchange_read,
+    .head = exchange_head,
+    .send = exchange_send,
+    .send_file = exchange_send_file,
+    .interim = exchange_interim,
+    .upgrade = exchange_upgrade,
+    .cut = exchange_cut,
+};
+
+/* ---- From beginning to end */
+
+struct rota__h1_exchange *rota__h1_exchange_new(struct rota__h1_connection *c)
+{
+    struct rota__h1_exchange *x =
+        rota__request_new(c->server, &exchange_kind, c->stream, sizeof *x);
+    if (!x)
+        return NULL;
+    x->c = c;
+    x->out = (struct rota__out){
+        .ptr = rota__arena_alloc(&x->request.arena, OUT_ROOM), .room = OUT_ROOM, .lent = true};
+    c->parser.fields =
+        rota__arena_alloc(&x->request.arena, c->parser.limits.fields * sizeof(rota_http_field));
+    return x;
+}
+
+void rota__h1_exchange_free(struct rota__h1_exchange *x)
+{
+    rota__out_fini(&x->out);
+    rota__request_free(&x->request);
+}
+
+static void begin_request(struct rota__h1_exchange *x)
+{
+    const struct rota__h1_head *head = &x->head;
+    rota_str version = {head->minor ? "HTTP/1.1" : "HTTP/1.0", 8};
+    rota__request_set(&x->request, head->method, head->target, head->authority, head->fields,
+                      head->count);
+    x->request.version = version;
+    x->body_over =
+        head->body == ROTA__H1_NO_BODY || (head->body == ROTA__H1_LENGTH && head->length == 0);
+    /* Who has begun to send does not wait to be asked (RFC 9110, section 10.1.1). */
+    x->may_continue = head->expect_continue && !x->body_over && x->shown.len == x->head_len;
+}
+
+/* Passes over what nobody has read. Returns whether the connection can go on. */
+static bool drain(struct rota__h1_exchange *x)
+{
+    uint64_t most = x->c->parser.total + DRAIN_MOST;
+    int event = ROTA__H1_MORE;
+    ROTA_TIMEOUT (DRAIN_TIME) {
+        while (event >= 0 && event != ROTA__H1_END && x->c->parser.total <= most) {
+            rota_stream_skip(x->c->stream, x->ahead);
+            x->ahead = 0;
+            event = next_of_body(x);
+        }
+    }
+    return event == ROTA__H1_END;
+}
+
+static void end_request(struct rota__h1_exchange *x)
+{
+    struct rota__h1_connection *c = x->c;
+    if (!x->head_kept)
+        rota_stream_skip(c->stream, x->head_len);
+    if (c->afterwards == ROTA__H1_GO_ON && c->parser.state == ROTA__H1_AT_END)
+        next_of_body(x);
+    else if (!x->body_over && (c->afterwards != ROTA__H1_GO_ON || !drain(x)))
+        rota__h1_connection_end(c, ROTA__H1_LINGER);
+}
+
+/* Not to be inlined: what a handler needs of the stack is not what a waiting connection keeps. */
+__attribute__((noinline)) void rota__h1_exchange_run(struct rota__h1_exchange *x)
+{
+    struct rota__h1_connection *c = x->c;
+    begin_request(x);
+    c->common.seen = x->head_len;
+    rota__server_run(&c->common, c->server);
+    rota__request_run(&x->request);
+    rota__list_remove(&c->common.node);
+    end_request(x);
+}
+
+__attribute__((noinline)) void rota__h1_exchange_refuse(struct rota__h1_exchange *x, int status,
+                                                        const char *why)
+{
+    rota__h1_connection_end(x->c, ROTA__H1_LINGER);
+    x->head.minor = 1;
+    x->body_over = true;
+    x->request.version = (rota_str){"HTTP/1.1", 8};
+    ROTA_TIMEOUT (x->c->server->options.write_stall) {
+        rota__request_refuse(&x->request, status, why);
+    }
+}
