@@ -1,0 +1,72 @@
+/* Connections of HTTP/2.
+ *
+ *     connection    the reader, the writer, the end                                     server_h2.c
+ *     exchange      a request, its task, its reply                                      server_h2_exchange.c
+ *
+ *     reader     the connection's task: bytes into the engine; a task for each request
+ *     handlers   read what the reader has put by, write into the engine's output
+ *     writer     a task, while there is output: sends it
+ *
+ * 1. Nobody but the writer writes to the stream, so a handler that is cancelled leaves no frame unfinished. It runs
+ *    in the turn after the first output came, and so takes what all handlers of that turn have put out.
+ * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the output. Whoever
+ *    changes one of these sets it, and the handler looks again.
+ * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a window is put by.
+ * 4. An exchange ends with its task. The connection does not before its tasks have. */
+#ifndef ROTA__HTTP_SERVER_H2_H
+#define ROTA__HTTP_SERVER_H2_H
+
+#include "http/h2.h"
+#include "http/server.h"
+
+#include <rota/sync.h>
+
+struct rota__h2_connection {
+    struct rota__server_connection common;
+    struct rota__server *server;
+    rota_stream *stream;
+    struct rota__h2 h2;
+    struct rota__list exchanges;
+    size_t running;
+    rota_group tasks;
+    rota_timeout idle; /* of the reader */
+    uint64_t moved;    /* bytes of replies' bodies */
+    bool writing;      /* there is a writer */
+    bool closing;      /* no further requests */
+    bool broken;       /* nothing can be sent any more */
+    bool lingers;      /* the client may still be reading, and sends as it does */
+    rota_event silent; /* the writer has ended */
+    struct rota__out spare;
+};
+
+struct rota__h2_exchange {
+    rota_http_request request;
+    struct rota__h2_connection *c;
+    struct rota__h2_stream stream;
+    struct rota__list node;
+    rota_task *task;
+    rota_event news;
+    struct rota__out body; /* put by, from `taken` on */
+    size_t taken;
+    uint64_t came;
+    int body_end; /* 0: more comes; 1: complete; or why not */
+    bool may_continue;
+    bool was_reset;
+};
+
+/* What the engine has put out is to be sent. */
+void rota__h2_connection_put_out(struct rota__h2_connection *c);
+
+/* ---- What the reader tells an exchange */
+
+/* Takes a request and begins its task. Whoever is not taken is refused by the engine. */
+void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h2_item *item);
+/* A piece of the body. */
+void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data);
+void rota__h2_exchange_set_trailers(struct rota__h2_exchange *x, const struct rota__h2_head *head);
+/* 1: the body is complete; or why no more of it comes. */
+void rota__h2_exchange_end_body(struct rota__h2_exchange *x, int how);
+/* Its stream is. */
+void rota__h2_exchange_be_reset(struct rota__h2_exchange *x);
+
+#endif
