@@ -50,8 +50,9 @@ int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, in
     return out->err;
 }
 
-static void add_field(struct rota__out *out, rota_str name, rota_str value)
+void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, rota_str value)
 {
+    struct rota__out *out = w->out;
     char *to = rota__out_reserve(out, name.len + value.len + 4);
     if (!to)
         return;
@@ -74,7 +75,7 @@ int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str valu
 {
     if (!is_field(name, value))
         return -EINVAL;
-    add_field(w->out, name, value);
+    rota__h1_write_own(w, name, value);
     return w->out->err;
 }
 
@@ -129,7 +130,7 @@ int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str va
     if (!w->in_trailers)
         write_last_chunk(w);
     w->in_trailers = true;
-    add_field(w->out, name, value);
+    rota__h1_write_own(w, name, value);
     return w->out->err;
 }
 

@@ -34,6 +34,9 @@ int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, in
  * -ENOMEM. */
 int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value);
 
+/* One of ours, or one that was checked before. */
+void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, rota_str value);
+
 /* Ends the head, saying how the body is framed. `length` counts with LENGTH. Returns 0, -ENOMEM. */
 int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint64_t length);
 

@@ -1,4 +1,5 @@
 /* Requests of HTTP/1.1 and their replies. */
+#include "http/chars.h"
 #include "http/peek.h"
 #include "http/reply.h"
 #include "http/server_h1.h"
@@ -29,33 +30,27 @@ static bool is_drainable(const struct rota__h1_exchange *x)
     return x->head.body != ROTA__H1_LENGTH || x->c->parser.left <= DRAIN_MOST;
 }
 
-static void write_connection(struct rota__h1_exchange *x, struct rota__out *out)
+static void write_text(struct rota__h1_writer *w, const char *name, const char *value)
+{
+    rota__h1_write_own(w, rota__str_of(name), rota__str_of(value));
+}
+
+static void write_connection(struct rota__h1_exchange *x)
 {
     struct rota__h1_connection *c = x->c;
     if (!x->head.keep_alive || c->server->stopping || x->request.is_connect || !is_drainable(x))
         rota__h1_connection_end(c, ROTA__H1_CLOSE);
     if (c->afterwards != ROTA__H1_GO_ON)
-        rota__out_add_literal(out, "Connection: close\r\n");
+        write_text(&x->writer, "Connection", "close");
     else if (x->head.minor == 0)
-        rota__out_add_literal(out, "Connection: keep-alive\r\n");
+        write_text(&x->writer, "Connection", "keep-alive");
 }
 
 /* They were checked when they were added. */
-static void write_added(struct rota__out *out, const struct rota__added *added)
+static void write_added(struct rota__h1_writer *w, const struct rota__added *added)
 {
-    for (; added; added = added->next) {
-        rota__out_add_str(out, added->field.name);
-        rota__out_add_literal(out, ": ");
-        rota__out_add_str(out, added->field.value);
-        rota__out_add_literal(out, "\r\n");
-    }
-}
-
-static void write_field(struct rota__out *out, const char *name, const char *value)
-{
-    rota__out_add(out, name, strlen(name));
-    rota__out_add(out, value, strlen(value));
-    rota__out_add_literal(out, "\r\n");
+    for (; added; added = added->next)
+        rota__h1_write_own(w, added->field.name, added->field.value);
 }
 
 static int exchange_head(rota_http_request *r, const struct rota__reply_head *head)
@@ -69,15 +64,14 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
         rota__h1_connection_end(x->c, ROTA__H1_CLOSE);
     }
     rota__h1_write_response(w, &x->out, head->status, (rota_str){NULL, 0}, r->is_head);
-    rota__out_add_literal(&x->out, "Date: ");
-    rota__out_add(&x->out, rota__server_date(server), ROTA__SERVER_DATE_LEN);
-    rota__out_add_literal(&x->out, "\r\n");
+    rota_str date = {rota__server_date(server), ROTA__SERVER_DATE_LEN};
+    rota__h1_write_own(w, (rota_str){"Date", 4}, date);
     if (server->options.server)
-        write_field(&x->out, "Server: ", server->options.server);
+        write_text(w, "Server", server->options.server);
     if (head->type)
-        write_field(&x->out, "Content-Type: ", head->type);
-    write_added(&x->out, r->added);
-    write_connection(x, &x->out);
+        write_text(w, "Content-Type", head->type);
+    write_added(w, r->added);
+    write_connection(x);
     return rota__h1_write_body(w, body, head->length);
 }
 
@@ -87,7 +81,7 @@ static int exchange_interim(rota_http_request *r, int status)
     if (x->head.minor == 0)
         return 0;
     rota__h1_write_response(&x->writer, &x->out, status, (rota_str){NULL, 0}, false);
-    write_added(&x->out, r->added);
+    write_added(&x->writer, r->added);
     int err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
     if (err < 0)
         return err;
@@ -310,9 +304,9 @@ static int exchange_upgrade(rota_http_request *r, const char *protocol)
     if (err < 0)
         return err;
     rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
-    write_field(&x->out, "Connection: ", "Upgrade");
-    write_field(&x->out, "Upgrade: ", protocol);
-    write_added(&x->out, r->added);
+    write_text(&x->writer, "Connection", "Upgrade");
+    write_text(&x->writer, "Upgrade", protocol);
+    write_added(&x->writer, r->added);
     err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
     if (err < 0)
         return err;
