@@ -58,10 +58,8 @@ static int write_run(void *arg)
     return 0;
 }
 
-void rota__h2_connection_put_out(struct rota__h2_connection *c)
+void rota__h2_connection_begin_writer(struct rota__h2_connection *c)
 {
-    if (!c->h2.out.len || c->writing || c->broken)
-        return;
     c->writing = true;
     rota_event_clear(&c->silent);
     if (rota_group_spawn(&c->tasks, write_run, c) == 0)

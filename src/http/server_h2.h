@@ -55,7 +55,13 @@ struct rota__h2_exchange {
 };
 
 /* What the engine has put out is to be sent. */
-void rota__h2_connection_put_out(struct rota__h2_connection *c);
+void rota__h2_connection_begin_writer(struct rota__h2_connection *c);
+
+static inline void rota__h2_connection_put_out(struct rota__h2_connection *c)
+{
+    if (c->h2.out.len && !c->writing && !c->broken)
+        rota__h2_connection_begin_writer(c);
+}
 
 /* ---- What the reader tells an exchange */
 
