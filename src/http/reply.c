@@ -70,11 +70,6 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
 
 /* ---- The beginning */
 
-static bool has_no_body(int status)
-{
-    return status == 204 || status == 304;
-}
-
 static int check(const rota_http_request *r, int status)
 {
     if (r->state != ROTA__REPLY_NONE)
@@ -89,7 +84,7 @@ static int begin_head(rota_http_request *r, int status, const char *type, uint64
     struct rota__reply_head head = {status, type, ROTA__H1_LENGTH, length};
     if (length == ROTA_HTTP_UNKNOWN_LENGTH)
         head.body = ROTA__H1_CHUNKED;
-    if (has_no_body(status))
+    if (rota__reply_is_bodiless(status))
         head.body = ROTA__H1_NO_BODY;
     int err = r->kind->head(r, &head);
     if (err < 0)
@@ -108,7 +103,7 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
         return err;
     if (type && !is_value((rota_str){type, strlen(type)}))
         return -EINVAL;
-    r->has_no_body = r->is_head || has_no_body(status);
+    r->has_no_body = r->is_head || rota__reply_is_bodiless(status);
     err = rota__reply_code(r, status, type, length);
     if (err == 0 && r->encoder && whole)
         err = rota__reply_encode(r, whole, ROTA__ENCODER_END);
@@ -128,6 +123,12 @@ void rota__reply_cut(rota_http_request *r, int err)
     r->kind->cut(r);
 }
 
+static void note_began(rota_http_request *r)
+{
+    if (!r->replied && r->server->options.access)
+        r->replied = rota_now();
+}
+
 static void count_out(rota_http_request *r, uint64_t len)
 {
     if (r->has_no_body)
@@ -138,8 +139,7 @@ static void count_out(rota_http_request *r, uint64_t len)
 
 static int send_piece(rota_http_request *r, rota_str piece, bool last)
 {
-    if (!r->replied && r->server->options.access)
-        r->replied = rota_now();
+    note_began(r);
     int err = r->kind->send(r, piece, last);
     if (err == 0) {
         count_out(r, piece.len);
@@ -153,8 +153,7 @@ static int send_piece(rota_http_request *r, rota_str piece, bool last)
 
 int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
 {
-    if (!r->replied && r->server->options.access)
-        r->replied = rota_now();
+    note_began(r);
     int err = r->kind->send_file(r, fd, offset, len);
     if (err == 0)
         count_out(r, len);
@@ -166,7 +165,7 @@ int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_
 int rota_http_reply(rota_http_request *r, int status, const char *type, const void *body,
                     size_t len)
 {
-    rota_str piece = {body, has_no_body(status) ? 0 : len};
+    rota_str piece = {body, rota__reply_is_bodiless(status) ? 0 : len};
     int err = begin(r, status, type, len, &piece);
     return err < 0 ? err : send_piece(r, piece, true);
 }
@@ -177,7 +176,8 @@ int rota_http_reply_status(rota_http_request *r, int status)
     if (!text)
         return rota_http_reply(r, status, NULL, NULL, 0);
     int len = snprintf(text, 64, "%d %s\n", status, rota_http_reason(status));
-    return rota_http_reply(r, status, has_no_body(status) ? NULL : "text/plain", text, (size_t)len);
+    return rota_http_reply(r, status, rota__reply_is_bodiless(status) ? NULL : "text/plain", text,
+                           (size_t)len);
 }
 
 int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length)
@@ -207,7 +207,8 @@ static int write_piece(rota_http_request *r, rota_str piece, enum rota__encoder_
     int err = check_begun(r);
     if (err < 0)
         return err;
-    if (has_no_body(r->status))
+    if (rota__reply_is_bodiless(
+            r->status)) /* to HEAD it is not sent, but has to be as long as announced */
         piece.len = 0;
     if (r->encoder)
         err = rota__reply_encode(r, &piece, step);

@@ -5,6 +5,12 @@
 #include "http/coding.h"
 #include "http/server.h"
 
+/* Whether replies of that status have no body, and announce none (RFC 9110, sections 15.3.5 and 15.4.5). */
+static inline bool rota__reply_is_bodiless(int status)
+{
+    return status == 204 || status == 304;
+}
+
 /* The client is to see that it does not get the whole reply, because of `err`. */
 void rota__reply_cut(rota_http_request *r, int err);
 

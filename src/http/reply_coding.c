@@ -56,7 +56,7 @@ static void weaken_tag(rota_http_request *r)
 
 int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_t length)
 {
-    if (status == 204 || status == 304 || !rota__reply_may_be_coded(r, type, length) ||
+    if (rota__reply_is_bodiless(status) || !rota__reply_may_be_coded(r, type, length) ||
         is_fixed(r, status))
         return 0;
     int err = find(r, "vary") ? 0 : rota_http_add_header(r, "Vary", "Accept-Encoding");

@@ -97,7 +97,7 @@ struct rota_http_request {
 
     enum rota__reply_state state;
     bool is_head, is_connect; /* the method */
-    bool has_no_body;         /* the reply */
+    bool has_no_body;         /* the reply: by its status, or to HEAD */
     int status;               /* of the reply */
     int error;                /* of adding a field, or why the reply was cut */
     struct rota__added *added, **added_end;
