@@ -386,6 +386,10 @@ static void methods(struct setting *t)
     const char *framing[] = {"content-length", "4", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = framing}, -EINVAL,
                  "not the caller's");
+    const char *lone[] = {"X", NULL};
+    expect_error(t, "/", &(rota_http_fetch_options){.headers = lone}, -EINVAL,
+                 "\"X\" has no value");
+    expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, "");
     expect_error(t, "/", &(rota_http_fetch_options){.method = "G T"}, -EINVAL, "");
     expect_error(t, "/ x", NULL, -EINVAL, "is no URL");
 }
@@ -924,6 +928,10 @@ static void credentials(struct setting *t)
     const char *bad[] = {"a b", "c", NULL};
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.headers = bad}, &session), ==,
               -EINVAL);
+    const char *lone[] = {"Accept", "b", "X", NULL};
+    CHECK_INT(rota_http_session_new(&(rota_http_session_options){.headers = lone}, &session), ==,
+              -EINVAL);
+    CHECK_STR(rota_http_error(), "\"X\" has no value");
 }
 
 TEST(credentials_belong_to_an_origin)

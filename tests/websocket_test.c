@@ -918,6 +918,10 @@ static void talk(struct host *host, const char *url)
     rota_websocket_options foreign = {.headers = headers};
     CHECK_INT(rota_websocket_connect(NULL, url, &foreign, &ws), ==, -EPROTO);
     CHECK(strstr(rota_http_error(), "403"));
+    static const char *const lone[] = {"Origin", NULL};
+    CHECK_INT(rota_websocket_connect(NULL, url, &(rota_websocket_options){.headers = lone}, &ws),
+              ==, -EINVAL);
+    CHECK_STR(rota_http_error(), "\"Origin\" has no value");
     CHECK_INT(rota_websocket_connect(NULL, "ftp://x", NULL, &ws), ==, -EINVAL);
     CHECK_PTR(ws, ==, NULL);
 }

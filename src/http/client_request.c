@@ -243,19 +243,10 @@ static void add_upgrade(struct rota__http_call *call)
     add(call, NAME("Upgrade"), rota__str_of(call->options->upgrade));
 }
 
-static size_t count_callers(const struct rota__http_call *call)
-{
-    const char *const *headers = call->options->headers;
-    size_t count = 0;
-    while (headers && headers[2 * count])
-        count++;
-    return count;
-}
-
 static int write_fields(struct rota__http_call *call)
 {
     const rota_http_session *session = call->session;
-    size_t most = count_callers(call) + session->field_count + 12;
+    size_t most = rota__fields_pairs(call->options->headers) + session->field_count + 12;
     call->count = 0;
     call->fields = rota__arena_alloc(&call->arena, most * sizeof *call->fields);
     if (!call->fields)

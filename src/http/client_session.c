@@ -1,6 +1,7 @@
 #include "http/auth.h"
 #include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 
 #include <rota/file.h>
 
@@ -21,16 +22,18 @@ static int keep(struct rota__arena *arena, const char **text)
 static int keep_fields(rota_http_session *session)
 {
     const char *const *headers = session->options.headers;
-    size_t count = 0;
-    while (headers && headers[2 * count])
-        count++;
+    size_t count = rota__fields_pairs(headers);
+    if (headers && headers[2 * count]) {
+        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" has no value", headers[2 * count]);
+        return -EINVAL;
+    }
     session->fields = rota__arena_alloc(&session->arena, (count + 1) * sizeof *session->fields);
     if (!session->fields)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
         rota_str field = rota__str_of(name);
-        if (!value || !field.len || !rota__chars_are(field, ROTA__CHAR_TOKEN) ||
+        if (!field.len || !rota__chars_are(field, ROTA__CHAR_TOKEN) ||
             !rota__chars_are(rota__str_of(value), ROTA__CHAR_VALUE)) {
             rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no header field", name);
             return -EINVAL;

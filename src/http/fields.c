@@ -31,6 +31,14 @@ bool rota__fields_list_next(const rota_http_field *fields, size_t count, rota_st
     return true;
 }
 
+size_t rota__fields_pairs(const char *const *pairs)
+{
+    size_t count = 0;
+    while (pairs && pairs[2 * count] && pairs[2 * count + 1])
+        count++;
+    return count;
+}
+
 size_t rota__fields_text(const rota_http_field *fields, size_t count)
 {
     size_t len = 0;

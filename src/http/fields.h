@@ -21,6 +21,10 @@ struct rota__fields_list {
 bool rota__fields_list_next(const rota_http_field *fields, size_t count, rota_str name,
                             struct rota__fields_list *list, rota_str *ret_element);
 
+/* How many names with a value there are in a list of a caller: name, value, ..., NULL. One that it ends with and that has no
+ * value is not counted. NULL: none. */
+size_t rota__fields_pairs(const char *const *pairs);
+
 /* The bytes of all names and values. */
 size_t rota__fields_text(const rota_http_field *fields, size_t count);
 

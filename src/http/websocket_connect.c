@@ -27,11 +27,19 @@ static int refused(const char *url, const char *why)
 
 static int add(struct handshake *h, const char *name, const char *value)
 {
-    if (h->count == HEADERS_MOST)
+    if (h->count == HEADERS_MOST) {
+        rota__http_set_error(ROTA_HTTP_QUEUED, "more than %d header fields", HEADERS_MOST);
         return -E2BIG;
+    }
     h->headers[2 * h->count] = name;
     h->headers[2 * h->count++ + 1] = value;
     return 0;
+}
+
+static int no_value(const char *name)
+{
+    rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" has no value", name);
+    return -EINVAL;
 }
 
 /* "ws" and "wss" are "http" and "https" to a session. */
@@ -70,8 +78,11 @@ static int prepare(struct handshake *h, const char *url)
     if (h->url.err < 0 || h->protocols.err < 0 || h->offer.err < 0)
         return -ENOMEM;
     const char *const *more = h->options->headers;
-    for (; more && more[0] && more[1] && err == 0; more += 2)
+    for (; more && more[0] && err == 0; more += 2) {
+        if (!more[1])
+            return no_value(more[0]);
         err = add(h, more[0], more[1]);
+    }
     if (err == 0)
         err = add(h, "Sec-WebSocket-Version", "13");
     if (err == 0)
