@@ -551,6 +551,29 @@ VIRTUAL_TASK_TEST(closing_while_another_task_reads_ends_that_read)
     free_pair(&s);
 }
 
+static int read_one(void *ws)
+{
+    rota_websocket_message m;
+    return rota_websocket_read(ws, &m);
+}
+
+VIRTUAL_TASK_TEST(freeing_ends_the_calls_of_other_tasks_and_waits_for_them)
+{
+    static rota_fn *const calls[] = {write_large, write_large, read_one};
+    rota_websocket_options options = {.closing = ROTA_SECOND};
+    struct sockets s = pair_with(1000, NULL, &options);
+    rota_task *tasks[3] = {NULL};
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(rota_spawn(calls[i], s.client, &tasks[i]));
+    CHECK_OK(rota_yield());
+    s.client = rota_websocket_free(s.client);
+    for (int i = 0; i < 3; i++) {
+        CHECK(rota_task_done(tasks[i]));
+        CHECK_INT(rota_join(tasks[i]), ==, ROTA_ECLOSED);
+    }
+    rota_websocket_free(s.server);
+}
+
 VIRTUAL_TASK_TEST(bad_codes_and_reasons_are_refused)
 {
     struct sockets s = pair_with(0, NULL, NULL);

@@ -106,8 +106,8 @@ ROTA_SUSPENDS int rota_websocket_read(rota_websocket *ws, rota_websocket_message
 ROTA_SUSPENDS int rota_websocket_write(rota_websocket *ws, rota_websocket_type type,
                                        const void *buf, size_t len);
 
-/* Closes: tells the peer, and waits for its part, reading and dropping what still comes. `code` 0 is 1000,
- * `reason` may be NULL. Shields itself.
+/* Closes: tells the peer, and waits for its part, reading and dropping what still comes. `code` 0 is 1000, 1005 sends
+ * none; `reason` may be NULL. Shields itself.
  *
  * Returns 0, also when it was closed before; -EINVAL (a code or reason that may not be sent); or why it was not
  * closed in order, such as -ETIMEDOUT. */
@@ -117,7 +117,8 @@ ROTA_API int rota_websocket_close(rota_websocket *ws, int code, const char *reas
 ROTA_API int rota_websocket_close_code(const rota_websocket *ws);
 ROTA_API const char *rota_websocket_close_reason(const rota_websocket *ws);
 
-/* Closes by 1001 if it is open, and frees. Accepts NULL, returns NULL. */
+/* Closes by 1001 if it is open, and frees. Calls of other tasks that are inside end, with ROTA_ECLOSED at the latest, and are
+ * waited for. Shields itself. Accepts NULL, returns NULL. */
 ROTA_API rota_websocket *rota_websocket_free(rota_websocket *ws);
 ROTA_DEFINE_AUTO(rota_websocket, rota_websocket_free);
 

@@ -11,7 +11,8 @@
  * 2. Only the latest ping is answered (RFC 6455, section 5.5.3), so pings take no room.
  * 3. `end` is set once: by a reader, which is rota_websocket_read or rota_websocket_close, or by the watch over
  *    a write that does not go on, which then closes the stream, so that all calls inside end.
- * 4. The watch is armed by a write, and looks on until it finds none under way: a message costs no timer. */
+ * 4. The watch is armed by a write, and looks on until it finds none under way: a message costs no timer.
+ * 5. `calls` are inside, of any task. Freeing ends them and waits until they have left. */
 #include "http/websocket.h"
 #include "http/ws.h"
 
@@ -53,6 +54,9 @@ struct rota_websocket {
     int code; /* of the close frame that ended it; 0: none yet */
     char reason[ROTA__WS_CONTROL_MAX];
     rota_event ended;
+    size_t calls;
+    bool freed;
+    rota_event left; /* by the last call, of one that is freed */
 
     /* Reading. */
     struct rota__ws in;
@@ -91,6 +95,37 @@ static int finish(rota_websocket *ws, int code, rota_str reason, int result)
     ws->reason[reason.len] = '\0';
     rota_event_set(&ws->ended);
     return result;
+}
+
+/* ---- Who is inside ---- */
+
+static void enter(rota_websocket *ws)
+{
+    ws->calls++;
+}
+
+/* Nothing of the WebSocket is touched after it. */
+static int leave(rota_websocket *ws, int result)
+{
+    if (--ws->calls == 0 && ws->freed)
+        rota_event_set(&ws->left);
+    return result;
+}
+
+static void turn_out(rota_websocket *ws)
+{
+    ws->freed = true;
+    if (!ws->calls)
+        return;
+    ws->silent = true;
+    if (ws->end > 0)
+        finish(ws, ROTA__WS_CUT_OFF, (rota_str){"", 0}, ROTA_ECLOSED);
+    rota_stream_close(ws->stream);
+    ROTA_SHIELD
+    {
+        if (ws->calls)
+            rota_event_wait(&ws->left);
+    }
 }
 
 /* ---- A peer that takes nothing ---- */
@@ -247,13 +282,8 @@ static void stop_answering(rota_websocket *ws)
     rota_task_free(answerer);
 }
 
-int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const void *buf, size_t len)
+static int write_message(rota_websocket *ws, rota_websocket_type type, const void *buf, size_t len)
 {
-    uint32_t utf8 = 0;
-    if (type != ROTA_WEBSOCKET_TEXT && type != ROTA_WEBSOCKET_BINARY)
-        return -EINVAL;
-    if (type == ROTA_WEBSOCKET_TEXT && (!rota__utf8_check(&utf8, buf, len) || utf8))
-        return -EINVAL;
     int err = rota_mutex_lock(&ws->lock);
     if (err < 0)
         return err;
@@ -264,6 +294,17 @@ int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const voi
             send_payload(ws, (int)type, ws->deflate && len >= DEFLATED_FROM, (rota_str){buf, len});
     int later = unlock(ws);
     return err < 0 ? err : later;
+}
+
+int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const void *buf, size_t len)
+{
+    uint32_t utf8 = 0;
+    if (type != ROTA_WEBSOCKET_TEXT && type != ROTA_WEBSOCKET_BINARY)
+        return -EINVAL;
+    if (type == ROTA_WEBSOCKET_TEXT && (!rota__utf8_check(&utf8, buf, len) || utf8))
+        return -EINVAL;
+    enter(ws);
+    return leave(ws, write_message(ws, type, buf, len));
 }
 
 /* ---- Reading ---- */
@@ -481,7 +522,7 @@ static int cut_off(rota_websocket *ws, int err)
     }
 }
 
-int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
+static int read_message(rota_websocket *ws, rota_websocket_message *ret_message)
 {
     size_t wanted = 1;
     while (ws->end > 0) {
@@ -498,6 +539,12 @@ int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
     return ws->end;
 }
 
+int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
+{
+    enter(ws);
+    return leave(ws, read_message(ws, ret_message));
+}
+
 /* ---- The end ---- */
 
 /* Until the peer has closed, too. */
@@ -506,7 +553,7 @@ static int drain(rota_websocket *ws)
     rota_websocket_message message;
     int more = 1;
     while (more > 0)
-        more = rota_websocket_read(ws, &message);
+        more = read_message(ws, &message);
     if (more == -EBUSY && rota_event_wait(&ws->ended) == 0)
         more = ws->end;
     return more;
@@ -518,6 +565,7 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
     int err = 0;
     if (ws->end <= 0)
         return ws->end;
+    enter(ws);
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (ws->close_within) {
@@ -526,7 +574,7 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
                 err = drain(ws);
         }
     }
-    return err;
+    return leave(ws, err);
 }
 
 void rota__websocket_drop(rota_websocket *ws)
@@ -546,6 +594,7 @@ rota_websocket *rota_websocket_free(rota_websocket *ws)
         return NULL;
     if (ws->end > 0 && !ws->silent)
         rota_websocket_close(ws, ROTA__WS_GOING_AWAY, NULL);
+    turn_out(ws);
     stop_answering(ws);
     if (ws->release)
         ws->release(ws->release_arg);
@@ -596,6 +645,7 @@ int rota__websocket_new(const struct rota__websocket_setup *setup,
                            .is_server = setup->is_server,
                            .end = 1,
                            .ended = ROTA_EVENT_INIT,
+                           .left = ROTA_EVENT_INIT,
                            .lock = ROTA_MUTEX_INIT,
                            .complete = true};
     apply(ws, options);
