@@ -7,6 +7,7 @@
 
 #include <rota.h>
 #include <rota/http_client.h>
+#include <rota/http_server.h>
 #include <rota/test.h>
 #include <rota/tls.h>
 
@@ -2142,6 +2143,83 @@ TEST(HTTP_2_is_spoken_where_ALPN_agrees_on_it)
 {
     struct setting t = {0};
     run(&t, agreed);
+}
+
+/* ---- A server that speaks both, and the version that a request needs */
+
+struct both {
+    rota_listener *listener;
+    rota_tls_context *tls;
+};
+
+static int say_version(rota_http_request *r, void *arg)
+{
+    rota_stream *s;
+    rota_str version = rota_http_request_version(r);
+    (void)arg;
+    if (rota_http_request_header(r, "upgrade").ptr)
+        return rota_http_upgrade(r, "other", &s);
+    return rota_http_reply(r, 200, NULL, version.ptr, version.len);
+}
+
+static int serve_both(void *arg)
+{
+    struct both *both = arg;
+    return rota_http_serve(&both->listener, 1, say_version, NULL,
+                           &(rota_http_serve_options){.tls = both->tls});
+}
+
+static void check_versions(const rota_http_session_options *options, const char *url,
+                           const char *expected)
+{
+    ROTA_AUTO(rota_http_session) session = NULL;
+    ROTA_AUTO(rota_http_response) r = NULL, upgraded = NULL;
+    CHECK_OK(rota_http_session_new(options, &session));
+    CHECK_OK(rota_http_fetch(session, url, NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, expected);
+    CHECK_OK(
+        rota_http_fetch(session, url, &(rota_http_fetch_options){.upgrade = "other"}, &upgraded));
+    CHECK_INT(rota_http_status(upgraded), ==, 101);
+}
+
+static int versions_in_task(__attribute__((unused)) void *arg)
+{
+    struct authority authority = authority_new("Test Authority");
+    struct identity identity = identity_new(&authority, &(struct wanted){0});
+    struct both both;
+    rota_tls_context *modern, *silent;
+    rota_task *server;
+    char url[80];
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.cert_pem = identity.cert_pem,
+                                                      .key_pem = identity.key_pem,
+                                                      .alpn = rota_http_alpn},
+                                  &both.tls));
+    CHECK_OK(rota_tls_context_new(
+        &(rota_tls_options){.ca_pem = authority.pem, .alpn = rota_http_alpn}, &modern));
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &silent));
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &both.listener));
+    CHECK_OK(rota_spawn(serve_both, &both, &server));
+    snprintf(url, sizeof url, "https://127.0.0.1:%d/", rota_listener_port(both.listener));
+    for (int i = 0; i < 2; i++) {
+        rota_http_session_options options = {.tls = i ? modern : silent, .proxy = ""};
+        check_versions(&options, url, "HTTP/2");
+        options.version = ROTA_HTTP_1_1;
+        check_versions(&options, url, "HTTP/1.1");
+    }
+    rota_task_free(server);
+    rota_listener_free(both.listener);
+    rota_tls_context_free(silent);
+    rota_tls_context_free(modern);
+    rota_tls_context_free(both.tls);
+    identity_free(&identity);
+    authority_free(&authority);
+    return 0;
+}
+
+TEST_WITH(the_request_decides_what_is_offered_by_ALPN_whatever_the_context_offers,
+          .without_faults = true)
+{
+    CHECK_OK(rota_run(versions_in_task, NULL));
 }
 
 /* ---- Names */

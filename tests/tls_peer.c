@@ -193,7 +193,7 @@ static int connect_by_starttls(rota_stream **ret_stream)
         error = write_text(s, "STARTTLS\r\n");
     if (error >= 0)
         error = rota_stream_read_line(s, &line);
-    return error < 0 ? error : rota_tls_start_client(s, tls, host);
+    return error < 0 ? error : rota_tls_start_client(s, tls, host, NULL);
 }
 
 static int print_answers(rota_stream *s)

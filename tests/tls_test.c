@@ -70,6 +70,7 @@ struct link {
     rota_stream *client, *server;
     rota_tls_context *client_tls, *server_tls;
     const char *host;
+    const char *const *alpn; /* NULL: the context's */
     int client_result, server_result;
 };
 
@@ -93,7 +94,7 @@ static struct link link_with(rota_tls_context *client_tls, rota_tls_context *ser
 static int start_client(void *arg)
 {
     struct link *l = arg;
-    l->client_result = rota_tls_start_client(l->client, l->client_tls, l->host);
+    l->client_result = rota_tls_start_client(l->client, l->client_tls, l->host, l->alpn);
     return 0;
 }
 
@@ -583,8 +584,8 @@ TLS_TEST(a_wildcard_stands_for_a_whole_label_only, .without_faults = true)
 TLS_TEST(without_a_host_or_a_certificate_nothing_is_started, .without_faults = true)
 {
     struct link l = link_of(0);
-    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, NULL), ==, -EINVAL);
-    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, ""), ==, -EINVAL);
+    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, NULL, NULL), ==, -EINVAL);
+    CHECK_INT(rota_tls_start_client(l.client, l.client_tls, "", NULL), ==, -EINVAL);
     CHECK_INT(rota_tls_start_server(l.server, l.client_tls), ==, -EINVAL);
     put(l.client, "plain");
     expect(l.server, "plain");
@@ -1083,6 +1084,20 @@ TLS_TEST(protocols_are_agreed_on_as_the_server_prefers, .without_faults = true)
     check_contains(rota_stream_error(m.client), "no application protocol in common");
     check_contains(rota_stream_error(m.server), "no application protocol in common");
     free_link(&m);
+
+    struct link n = link_with(client_with((rota_tls_options){.alpn = modern}),
+                              server_with((rota_tls_options){.alpn = modern}));
+    n.alpn = classic;
+    start_well(&n);
+    CHECK_INT(rota_tls_alpn(n.client).len, ==, 8);
+    free_link(&n);
+
+    struct link o =
+        link_with(client_with((rota_tls_options){0}), server_with((rota_tls_options){0}));
+    static const char *const bad[] = {"", NULL};
+    CHECK_INT(rota_tls_start_client(o.client, o.client_tls, o.host, bad), ==, -EINVAL);
+    CHECK_INT(rota_tls_start_client(o.client, o.client_tls, o.host, bad + 1), ==, -EINVAL);
+    free_link(&o);
 }
 
 static rota_tls_context *choose_site(void *arg, const char *name)

@@ -28,7 +28,7 @@ typedef struct rota_http_event {
 /* "Not Found"; "Unknown" for what RFC 9110 and its kin do not name. */
 ROTA_API const char *rota_http_reason(int status);
 
-/* What to say by ALPN (rota_tls_options.alpn): HTTP/2, else HTTP/1.1. */
+/* What a server says by ALPN (rota_tls_options.alpn): HTTP/2, else HTTP/1.1. Sessions do so by themselves. */
 extern ROTA_API const char *const rota_http_alpn[];
 
 #ifdef __cplusplus

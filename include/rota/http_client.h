@@ -82,7 +82,7 @@ typedef bool rota_http_allow_fn(void *arg, const char *host, const rota_address 
 /* ---- Sessions ---- */
 
 typedef enum rota_http_version {
-    ROTA_HTTP_ANY, /* HTTP/2 where ALPN agrees on it, else HTTP/1.1 */
+    ROTA_HTTP_ANY, /* HTTP/2 where ALPN agrees on it (https), else HTTP/1.1 */
     ROTA_HTTP_1_1,
     ROTA_HTTP_2_DIRECTLY /* HTTP/2 by prior knowledge, in the clear, too */
 } rota_http_version;
@@ -98,8 +98,8 @@ typedef struct rota_http_session_options {
     const char *user, *password; /* Basic authentication, for the origin of `base_url` only */
     const char *bearer;          /* the same, Bearer */
 
-    /* Whom to trust and who we are, and with rota_http_alpn whether to offer HTTP/2. NULL: the system's authorities, and
-     * HTTP/2 as `version` says. */
+    /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide what is offered by ALPN,
+     * not this. */
     rota_tls_context *tls;
     /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is all that is checked. */
     const char *fingerprint;

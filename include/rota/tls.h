@@ -120,18 +120,19 @@ ROTA_SUSPENDS int rota_tls_connect(const char *host, int port, rota_tls_context 
                                    const rota_connect_options *options, rota_stream **ret_stream);
 
 /* Makes a stream in use an encrypted one, with us as the client. The peer has to have a certificate for
- * `host`, a name or an address; NULL only with insecure_accept_any_certificate. Nobody else may be
- * inside the stream. What is held back is sent before, unencrypted.
+ * `host`, a name or an address; NULL only with insecure_accept_any_certificate. `alpn` are the protocols to
+ * offer instead of the context's; NULL: those. Nobody else may be inside the stream. What is held back is
+ * sent before, unencrypted.
  *
  * When this returns, the handshake is complete. If it fails, the stream is good for nothing but
  * rota_stream_error, which says why, and for being freed.
  *
  * Returns 0; ROTA_ECERT (the peer's certificate is not good), ROTA_ETLS (no TLS, or none in common, or
  * the peer refused), ROTA_ETRUNCATED (the peer closed the connection meanwhile), -ETIMEDOUT (the handshake's
- * deadline, or one around the call), -ECANCELED, -EBUSY, ROTA_ECLOSED, -EINVAL (no host), -ENOMEM, or an
- * error of reading or writing the stream, such as -ECONNRESET. */
-ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *context,
-                                        const char *host);
+ * deadline, or one around the call), -ECANCELED, -EBUSY, ROTA_ECLOSED, -EINVAL (no host; no protocols, or one
+ * that cannot be offered), -ENOMEM, or an error of reading or writing the stream, such as -ECONNRESET. */
+ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
+                                        const char *const *alpn);
 
 /* Makes a stream in use an encrypted one, with us as the server. Returns as rota_tls_start_client; -EINVAL
  * where the context has no certificate and no `choose`. */

@@ -116,10 +116,9 @@ struct rota_http_session {
     rota_url base;
     rota_http_field *fields; /* sent with each request */
     size_t field_count;
-    char *authorization; /* for the origin of `base` */
-    bool once;           /* closes its connection after the first answer */
-    /* Where the user has none; h1: that offers nothing else. */
-    rota_tls_context *own_tls, *own_tls_h1, *proxy_tls;
+    char *authorization;                   /* for the origin of `base` */
+    bool once;                             /* closes its connection after the first answer */
+    rota_tls_context *own_tls, *proxy_tls; /* where the user has none */
     bool pins;
     unsigned char pin[32];
     struct rota__http_proxy *http_proxy, *https_proxy;

@@ -72,38 +72,33 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-/* Who the user trusts, with whom he does not say otherwise. A proxy is spoken to by HTTP/1.1, and the fingerprint is not
- * meant for it. */
-static int own_context(const rota_http_session *session, bool is_proxy, bool only_h1,
-                       rota_tls_context **context)
+/* Who the user trusts, with whom he does not say otherwise. The fingerprint is not meant for the proxy. */
+static int own_context(const rota_http_session *session, bool is_proxy, rota_tls_context **context)
 {
-    only_h1 |= is_proxy || session->options.version == ROTA_HTTP_1_1;
-    rota_tls_options options = {.alpn = rota_http_alpn + only_h1,
-                                .insecure_accept_any_certificate = session->pins && !is_proxy};
+    rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy};
     return *context ? 0 : rota_tls_context_new(&options, context);
 }
 
+/* A proxy is spoken to by HTTP/1.1. */
 static int start_tls(struct rota__http_conn *conn, const char *host, bool is_proxy)
 {
     rota_http_session *session = conn->session;
     rota_tls_context *context = session->options.tls;
-    bool only_h1 = conn->origin->only_h1;
+    bool only_h1 = is_proxy || conn->origin->only_h1 || session->options.version == ROTA_HTTP_1_1;
     int err = 0;
     enter(conn, ROTA_HTTP_ENCRYPTING);
     if (!context) {
-        rota_tls_context **own = is_proxy  ? &session->proxy_tls
-                                 : only_h1 ? &session->own_tls_h1
-                                           : &session->own_tls;
-        err = own_context(session, is_proxy, only_h1, own);
+        rota_tls_context **own = is_proxy ? &session->proxy_tls : &session->own_tls;
+        err = own_context(session, is_proxy, own);
         context = *own;
     }
     if (err < 0)
         return fail(conn, err, rota_tls_error());
-    err = rota_tls_start_client(conn->stream, context, host);
+    err = rota_tls_start_client(conn->stream, context, host, rota_http_alpn + only_h1);
     if (err < 0)
         return fail(conn, err, rota_stream_error(conn->stream));
-    if (is_proxy && rota_str_equal(rota_tls_alpn(conn->stream), "h2"))
-        return fail(conn, ROTA_EPROTOCOL, "the proxy wants HTTP/2, which `tls` offers");
+    if (only_h1 && rota_str_equal(rota_tls_alpn(conn->stream), "h2"))
+        return fail(conn, ROTA_EPROTOCOL, "HTTP/2 was chosen, which was not offered");
     return 0;
 }
 

@@ -26,15 +26,6 @@ static bool may_be_stale(int err)
     return err == ROTA_ETRUNCATED || err == -ECONNRESET || err == -EPIPE;
 }
 
-/* Where the session has a TLS context of the program's own. */
-static int refuse_h2(struct rota__http_call *call)
-{
-    return rota__http_say(
-        &call->progress, ROTA_EPROTOCOL,
-        "the server chose HTTP/2, which has no upgrades: the TLS context should offer "
-        "HTTP/1.1 only");
-}
-
 static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
                    rota_http_response **ret_response)
 {
@@ -54,9 +45,7 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
         return err;
     }
     conn->reserved--;
-    err = conn->kind == &rota__http_h2 && call->options->upgrade
-              ? refuse_h2(call)
-              : conn->kind->exchange(conn, call, ret_response);
+    err = conn->kind->exchange(conn, call, ret_response);
     if (err < 0) {
         *ret_reused = conn->reused;
         rota__http_pool_give_up(conn, true);

@@ -216,7 +216,6 @@ void rota__http_session_unref(rota_http_session *session)
     rota__http_origins_fini(session);
     rota__cookie_jar_fini(&session->jar);
     rota_tls_context_free(session->own_tls);
-    rota_tls_context_free(session->own_tls_h1);
     rota_tls_context_free(session->proxy_tls);
     rota__arena_fini(&session->arena, NULL);
     rota_free(session);

@@ -209,8 +209,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **ret_chosen, unsigned 
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* Each with its length in front (RFC 7301, section 3.1). */
-static int write_protocols(rota_tls_context *context, const char *const *names)
+int rota__tls_write_protocols(const char *const *names, unsigned char **ret_wire, unsigned *ret_len)
 {
     size_t len = 0;
     for (size_t i = 0; names[i]; i++) {
@@ -221,16 +220,17 @@ static int write_protocols(rota_tls_context *context, const char *const *names)
     }
     if (len == 0 || len > UINT16_MAX)
         return contradiction("alpn: no names, or too many");
-    unsigned char *at = context->alpn = rota_alloc(len);
-    if (!at)
+    unsigned char *wire = rota_alloc(len), *at = wire;
+    if (!wire)
         return out_of_memory();
-    context->alpn_len = (unsigned)len;
     for (size_t i = 0; names[i]; i++) {
         size_t n = strlen(names[i]);
         *at++ = (unsigned char)n;
         memcpy(at, names[i], n);
         at += n;
     }
+    *ret_wire = wire;
+    *ret_len = (unsigned)len;
     return 0;
 }
 
@@ -238,7 +238,7 @@ static int use_protocols(rota_tls_context *context, const rota_tls_options *o)
 {
     if (!o->alpn)
         return 0;
-    int err = write_protocols(context, o->alpn);
+    int err = rota__tls_write_protocols(o->alpn, &context->alpn, &context->alpn_len);
     if (err < 0)
         return err;
     if (SSL_CTX_set_alpn_protos(context->ctx, context->alpn, context->alpn_len) != 0)

@@ -122,6 +122,18 @@ static int expect_host(struct rota__tls *t, const char *host)
     return err;
 }
 
+static int offer_protocols(struct rota__tls *t, const char *const *names)
+{
+    unsigned char *wire;
+    unsigned len;
+    int err = rota__tls_write_protocols(names, &wire, &len);
+    if (err < 0)
+        return err;
+    err = SSL_set_alpn_protos(t->ssl, wire, len) == 0 ? 0 : -ENOMEM;
+    rota_free(wire);
+    return err;
+}
+
 /* Sessions are kept by host and port. */
 static int offer_session(struct rota__tls *t, const char *host, const char *peer)
 {
@@ -152,7 +164,8 @@ static int start(rota_stream *s, struct rota__tls *t, int err)
     return rota_stream_push(s, &t->filter);
 }
 
-int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host)
+int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
+                          const char *const *alpn)
 {
     struct rota__tls *t;
     int err = rota__tls_trust_system(context);
@@ -163,6 +176,8 @@ int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char 
     SSL_set_connect_state(t->ssl);
     SSL_set_verify(t->ssl, SSL_VERIFY_PEER, rota__tls_verified);
     err = expect_host(t, host);
+    if (err == 0 && alpn)
+        err = offer_protocols(t, alpn);
     if (err == 0)
         err = offer_session(t, host, rota_stream_peer(s));
     return start(s, t, err);
@@ -180,7 +195,7 @@ int rota_tls_connect(const char *host, int port, rota_tls_context *context,
         rota__tls_set_error("connect to %s, port %d: %s", host, port, rota_strerror(err));
         return err;
     }
-    err = rota_tls_start_client(s, context, host);
+    err = rota_tls_start_client(s, context, host, NULL);
     if (err < 0) {
         const char *why = rota_stream_error(s);
         char text[ROTA__TLS_WHY + 100];

@@ -132,6 +132,10 @@ int rota__tls_verified(int good, X509_STORE_CTX *chain);
 /* ---- context.c */
 
 void rota__tls_context_use(rota_tls_context *context);
+/* As ALPN has them on the wire: each with its length in front (RFC 7301, section 3.1); to be freed. Returns 0, -EINVAL,
+ * -ENOMEM. */
+int rota__tls_write_protocols(const char *const *names, unsigned char **ret_wire,
+                              unsigned *ret_len);
 /* Loads the system's authorities where they are wanted and missing. Blocks. Returns 0, ROTA_ETLS, -ENOMEM. */
 int rota__tls_trust_system(rota_tls_context *context);
 
