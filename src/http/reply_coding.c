@@ -75,7 +75,7 @@ int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_
 /* The length that was announced counts for what the handler writes. */
 static int count(rota_http_request *r, size_t len, bool last)
 {
-    if (r->left == ROTA_HTTP_UNKNOWN_LENGTH)
+    if (r->left == ROTA_HTTP_UNKNOWN_LENGTH || r->has_no_body)
         return 0;
     if (len > r->left || (last && len < r->left))
         return -EMSGSIZE;
