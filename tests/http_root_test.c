@@ -123,10 +123,11 @@ static int ask_in_task(void *arg)
     return 0;
 }
 
+static struct ask ask;
+
 /* The status of the reply, which never has the secret. */
 static int status_of(rota_http_root *root, const char *target)
 {
-    static struct ask ask;
     ask = (struct ask){.root = root};
     snprintf(ask.request, sizeof ask.request,
              "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", target);
@@ -238,6 +239,46 @@ TEST_WITH(nothing_outside_is_reached_where_openat2_is_missing, .without_faults =
 TEST_WITH(nothing_outside_is_reached_where_openat2_is_forbidden, .without_faults = true)
 {
     check_all(EPERM);
+}
+
+static bool is_listed(const char *name)
+{
+    char link[64];
+    snprintf(link, sizeof link, "<a href=\"./%s\">", name);
+    return strstr(ask.reply, link) != NULL;
+}
+
+/* Not even how long a file outside is. */
+static void check_lists(int error)
+{
+    static const char *const out[] = {"escape", "absolute", "absolute_inside", "out/",   "slash/",
+                                      "proc/",  "circle",   "by_link",         "pipe",   "out",
+                                      "slash",  "proc",     "there_and_back",  "circle/"};
+    make_site_and_refuse(error);
+    rota_http_root *root =
+        open_root(path_of("root"), (rota_http_root_options){.list = true, .index = ""});
+    CHECK_INT(status_of(root, "/"), ==, 200);
+    CHECK(is_listed("a.txt") && is_listed("docs/"));
+    CHECK_INT(is_listed("inside"), ==, !error);
+    CHECK_INT(is_listed("inside_dir/"), ==, !error);
+    for (size_t i = 0; i < COUNT(out); i++)
+        if (is_listed(out[i]))
+            FAIL("%s is listed", out[i]);
+    CHECK_INT(status_of(root, "/docs/"), ==, 200);
+    CHECK(is_listed("index.html") && is_listed("deep/"));
+    CHECK_INT(is_listed("up"), ==, !error);
+    CHECK(!is_listed("up_and_out") && !is_listed("out/"));
+    rota_http_root_free(root);
+}
+
+TEST(only_what_is_served_is_listed)
+{
+    check_lists(0);
+}
+
+TEST(only_what_is_served_is_listed_by_hand)
+{
+    check_lists(ENOSYS);
 }
 
 /* With faults. */

@@ -5,6 +5,8 @@
 #include <rota/exec.h>
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +22,9 @@ struct entry {
 };
 
 struct listing {
+    const rota_http_root *root;
+    const char *name;
     int fd; /* -1: closed */
-    bool hidden;
     struct entry *entries;
     size_t count, room;
 };
@@ -55,13 +58,24 @@ static int in_order(const void *one, const void *other)
     return strcmp(a->name, b->name);
 }
 
+/* Of what a link leads to, only what is below the root. */
+static bool follow(const struct listing *l, const char *name, struct stat *ret_st)
+{
+    char whole[PATH_MAX];
+    int len = snprintf(whole, sizeof whole, "%s%s", l->name, name);
+    return len < (int)sizeof whole && rota__root_stat(l->root, whole, ret_st) == 0;
+}
+
 /* Only what could be served is told of. */
 static bool is_served(const struct listing *l, int fd, const char *name, struct stat *ret_st)
 {
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (*name == '.' && !l->hidden))
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (*name == '.' && !l->root->hidden))
         return false;
-    return fstatat(fd, name, ret_st, 0) == 0 &&
-           (S_ISREG(ret_st->st_mode) || S_ISDIR(ret_st->st_mode));
+    if (fstatat(fd, name, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    if (S_ISLNK(ret_st->st_mode) && !follow(l, name, ret_st))
+        return false;
+    return S_ISREG(ret_st->st_mode) || S_ISDIR(ret_st->st_mode);
 }
 
 static int read_all(void *arg)
@@ -168,9 +182,10 @@ static void write_page(struct rota__out *out, const struct listing *l, rota_str 
     rota__out_fini(&plain);
 }
 
-int rota__listing_write(struct rota__out *out, int directory, rota_str path, bool hidden)
+int rota__listing_write(struct rota__out *out, const rota_http_root *root, const char *name, int fd,
+                        rota_str path)
 {
-    struct listing l = {.fd = directory, .hidden = hidden};
+    struct listing l = {.root = root, .name = name, .fd = fd};
     int err;
     ROTA_SHIELD /* the thread has the descriptor */
     {

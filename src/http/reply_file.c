@@ -193,7 +193,7 @@ static int reply_list(struct serving *f)
     struct rota__out page = {0};
     int fd = f->fd;
     f->fd = -1;
-    int err = rota__listing_write(&page, fd, f->r->path, f->root->hidden);
+    int err = rota__listing_write(&page, f->root, f->name, fd, f->r->path);
     if (err == 0)
         err = rota_http_reply(f->r, 200, "text/html; charset=utf-8", page.ptr, page.len);
     rota__out_fini(&page);

@@ -17,9 +17,9 @@
 
 /* ---- Opening */
 
-static int open_beneath(int directory, const char *name, uint64_t resolve)
+static int open_beneath(int directory, const char *name, uint64_t flags, uint64_t resolve)
 {
-    struct open_how how = {.flags = FLAGS,
+    struct open_how how = {.flags = flags,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve};
     long fd = syscall(SYS_openat2, directory, name, &how, sizeof how);
     return fd < 0 ? -errno : (int)fd;
@@ -40,14 +40,14 @@ static int take_part(const char **name, char part[NAME_MAX + 1])
 }
 
 /* `name` has no "..", and does not begin with a slash. */
-static int open_by_hand(int directory, const char *name)
+static int open_by_hand(int directory, const char *name, int flags)
 {
     char part[NAME_MAX + 1];
     int fd, at = directory;
     do {
         fd = take_part(&name, part);
         if (fd == 0)
-            fd = openat(at, part, (*name ? O_PATH | O_DIRECTORY | O_CLOEXEC : FLAGS) | O_NOFOLLOW);
+            fd = openat(at, part, (*name ? O_PATH | O_DIRECTORY | O_CLOEXEC : flags) | O_NOFOLLOW);
         if (fd == -1)
             fd = -errno;
         if (at != directory)
@@ -55,6 +55,12 @@ static int open_by_hand(int directory, const char *name)
         at = fd;
     } while (fd >= 0 && *name);
     return fd;
+}
+
+static int open_either_way(int directory, const char *name, int flags)
+{
+    int fd = open_beneath(directory, name, (uint64_t)flags, 0);
+    return fd == -ENOSYS || fd == -EPERM ? open_by_hand(directory, name, flags) : fd;
 }
 
 struct opening {
@@ -66,9 +72,7 @@ struct opening {
 static int open_waiting(void *arg)
 {
     struct opening *o = arg;
-    o->result = open_beneath(o->directory, o->name, 0);
-    if (o->result == -ENOSYS || o->result == -EPERM)
-        o->result = open_by_hand(o->directory, o->name);
+    o->result = open_either_way(o->directory, o->name, FLAGS);
     return 0;
 }
 
@@ -80,7 +84,7 @@ static bool may_wait(int err)
 
 int rota__root_open(const rota_http_root *root, const char *name)
 {
-    struct opening o = {root->fd, name, open_beneath(root->fd, name, RESOLVE_CACHED)};
+    struct opening o = {root->fd, name, open_beneath(root->fd, name, FLAGS, RESOLVE_CACHED)};
     if (!may_wait(o.result))
         return o.result;
     int err;
@@ -89,6 +93,16 @@ int rota__root_open(const rota_http_root *root, const char *name)
         err = rota_to_thread(open_waiting, &o);
     }
     return err < 0 ? err : o.result;
+}
+
+int rota__root_stat(const rota_http_root *root, const char *name, struct stat *ret_st)
+{
+    int fd = open_either_way(root->fd, name, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        return fd;
+    int err = fstat(fd, ret_st) < 0 ? -errno : 0;
+    close(fd);
+    return err;
 }
 
 /* ---- The root */

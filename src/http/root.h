@@ -6,6 +6,8 @@
 
 #include <rota/http_server.h>
 
+#include <sys/stat.h>
+
 struct rota_http_root {
     int fd;
     char *index; /* NULL: none */
@@ -17,9 +19,13 @@ struct rota_http_root {
  * be waited for, a thread does. Suspends. */
 int rota__root_open(const rota_http_root *root, const char *name);
 
-/* Writes a page that lists the directory, which it closes; `path` is what the client asked for. Suspends. Returns 0 or an
- * error. */
-int rota__listing_write(struct rota__out *out, int directory, rota_str path, bool hidden);
+/* Looks at what rota__root_open would open, which has neither to be readable nor a file. Blocks. Returns 0 or an error. */
+int rota__root_stat(const rota_http_root *root, const char *name, struct stat *ret_st);
+
+/* Writes a page that lists the directory that stands at `name` below the root, "" or with a slash at its end, and is open as
+ * `fd`, which it closes; `path` is what the client asked for. Suspends. Returns 0 or an error. */
+int rota__listing_write(struct rota__out *out, const rota_http_root *root, const char *name, int fd,
+                        rota_str path);
 
 /* "text/html; charset=utf-8", by the name's ending; NULL: nobody knows. */
 const char *rota__type_of(const char *name);
