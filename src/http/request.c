@@ -190,10 +190,12 @@ static int status_for(const rota_http_request *r, int err)
 static void reply_instead(rota_http_request *r, int err)
 {
     int status = status_for(r, err);
+    const char *why = err < 0        ? rota_strerror(err)
+                      : r->error < 0 ? "a header field of the reply was refused"
+                                     : "the handler has not replied";
     if (status == 500)
         rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: %s", (int)r->method.len, r->method.ptr,
-                 (int)r->path.len, r->path.ptr,
-                 err < 0 ? rota_strerror(err) : "the handler has not replied");
+                 (int)r->path.len, r->path.ptr, why);
     r->added = NULL;
     r->added_end = &r->added;
     r->error = 0;
