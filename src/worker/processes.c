@@ -113,6 +113,8 @@ static void report_death(const struct worker *worker, unsigned index, pid_t pid,
     else if (result == ROTA_ECRASHED)
         rota_log(level, "worker %u (process %d) exited with status %d", index, (int)pid,
                  WEXITSTATUS(status));
+    else if (result == -ECANCELED && worker->deadline != ROTA_NEVER)
+        rota_log(ROTA_LOG_INFO, "worker %u (process %d) has stopped", index, (int)pid);
     else if (result < 0)
         rota_log(level, "worker %u (process %d) failed: %s", index, (int)pid,
                  rota_strerror(result));
