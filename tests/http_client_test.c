@@ -393,6 +393,8 @@ static void methods(struct setting *t)
     expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, "");
     expect_error(t, "/", &(rota_http_fetch_options){.method = "G T"}, -EINVAL, "");
     expect_error(t, "/ x", NULL, -EINVAL, "is no URL");
+    CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
+    CHECK_STR(rota_http_error(), "\"ftp://a/\" is no URL of http or https");
 }
 
 TEST(methods_fields_and_types_are_sent_and_what_cannot_be_is_refused)
@@ -1430,6 +1432,12 @@ static void proxied(struct setting *t)
     CHECK(strstr(proxy.seen, expected));
     CHECK_INT(rota_http_fetch(session, "https://x-refuse.example/", NULL, &r), ==, -ECONNREFUSED);
     CHECK(strstr(rota_http_error(), "the proxy refused: 403 Forbidden"));
+    rota_http_session_free(session);
+    CHECK_OK(rota_http_session_new(&(rota_http_session_options){.proxy = "http://127.0.0.1:1"},
+                                   &session));
+    CHECK_INT(rota_http_fetch(session, "http://a.example/", NULL, &r), ==, -ECONNREFUSED);
+    CHECK_STR(rota_http_error(),
+              "connecting to a.example:80: the proxy 127.0.0.1:1: Connection refused");
     rota_http_session_free(session);
 
     proxy.tls = secure.tls; /* encrypted to the proxy, and through it once more */

@@ -15,10 +15,18 @@ static void enter(struct rota__http_conn *conn, rota_http_phase phase)
         rota__http_enter(conn->starter, phase);
 }
 
+/* `proxy`: it is about that one, and not about the host behind it. */
+static int fail_at(struct rota__http_conn *conn, const struct rota__http_proxy *proxy, int err,
+                   const char *why)
+{
+    snprintf(conn->why, sizeof conn->why, "%s%s%s%s", proxy ? "the proxy " : "",
+             proxy ? proxy->where : "", proxy ? ": " : "", why && *why ? why : rota_strerror(err));
+    return err;
+}
+
 static int fail(struct rota__http_conn *conn, int err, const char *why)
 {
-    snprintf(conn->why, sizeof conn->why, "%s", why && *why ? why : rota_strerror(err));
-    return err;
+    return fail_at(conn, NULL, err, why);
 }
 
 /* ---- Addresses */
@@ -50,6 +58,7 @@ static int allowed(struct rota__http_conn *conn, const char *host, rota_address 
 
 static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 {
+    const struct rota__http_proxy *proxy = conn->origin->proxy;
     rota_address addresses[ROTA__HTTP_ADDRESSES];
     enter(conn, ROTA_HTTP_RESOLVING);
     int err;
@@ -57,15 +66,15 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
         err = look_up(conn, host, port);
     }
     if (err < 0)
-        return fail(conn, err, NULL);
+        return fail_at(conn, proxy, err, NULL);
     int count = allowed(conn, host, addresses);
     if (count == 0)
-        return fail(conn, -EACCES, "none of its addresses is allowed");
+        return fail_at(conn, proxy, -EACCES, "none of its addresses is allowed");
     enter(conn, ROTA_HTTP_CONNECTING);
     err = rota_tcp_connect_any(addresses, (size_t)count, NULL, &conn->stream);
     if (err < 0) {
         conn->origin->expires = 0; /* it may have moved */
-        return fail(conn, err, NULL);
+        return fail_at(conn, proxy, err, NULL);
     }
     return 0;
 }
@@ -84,6 +93,7 @@ static int start_tls(struct rota__http_conn *conn, const char *host, bool is_pro
 {
     rota_http_session *session = conn->session;
     rota_tls_context *context = session->options.tls;
+    const struct rota__http_proxy *proxy = is_proxy ? conn->origin->proxy : NULL;
     bool only_h1 = is_proxy || conn->origin->only_h1 || session->options.version == ROTA_HTTP_1_1;
     int err = 0;
     enter(conn, ROTA_HTTP_ENCRYPTING);
@@ -93,12 +103,12 @@ static int start_tls(struct rota__http_conn *conn, const char *host, bool is_pro
         context = *own;
     }
     if (err < 0)
-        return fail(conn, err, rota_tls_error());
+        return fail_at(conn, proxy, err, rota_tls_error());
     err = rota_tls_start_client(conn->stream, context, host, rota_http_alpn + only_h1);
     if (err < 0)
-        return fail(conn, err, rota_stream_error(conn->stream));
+        return fail_at(conn, proxy, err, rota_stream_error(conn->stream));
     if (only_h1 && rota_str_equal(rota_tls_alpn(conn->stream), "h2"))
-        return fail(conn, ROTA_EPROTOCOL, "HTTP/2 was chosen, which was not offered");
+        return fail_at(conn, proxy, ROTA_EPROTOCOL, "HTTP/2 was chosen, which was not offered");
     return 0;
 }
 
