@@ -390,8 +390,11 @@ static void methods(struct setting *t)
     const char *lone[] = {"X", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = lone}, -EINVAL,
                  "\"X\" has no value");
-    expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, "");
-    expect_error(t, "/", &(rota_http_fetch_options){.method = "G T"}, -EINVAL, "");
+    expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, ": X: Invalid");
+    static const char *const methods[] = {"", "G T", "G\r\n", "CONNECT"};
+    for (int i = 0; i < 4; i++)
+        expect_error(t, "/", &(rota_http_fetch_options){.method = methods[i]}, -EINVAL,
+                     "is no method");
     expect_error(t, "/ x", NULL, -EINVAL, "is no URL");
     CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
     CHECK_STR(rota_http_error(), "\"ftp://a/\" is no URL of http or https");
@@ -437,7 +440,7 @@ static void sources(struct setting *t)
         t,
         "name=\"two\"; filename=\"file.txt\"\r\nContent-Type: text/plain\r\n\r\nof a file\r\n--");
     expect_error(t, "/none", &(rota_http_fetch_options){.body.path = "/nowhere/x"}, -ENOENT,
-                 "No such file");
+                 ": /nowhere/x: No such file");
 }
 
 TEST(bodies_come_from_forms_files_streams_and_parts)

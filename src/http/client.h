@@ -259,8 +259,9 @@ void rota__http_pool_close(rota_http_session *session);
 
 struct rota__http_source {
     const rota_http_body_source *from;
-    rota_str type; /* of the content, where its kind says it */
-    bool is_known; /* how long it is: */
+    const char *about; /* what failed: a file, a part, a name; NULL: nothing that has one */
+    rota_str type;     /* of the content, where its kind says it */
+    bool is_known;     /* how long it is: */
     uint64_t length;
     rota_str text; /* of a form; bytes */
     uint64_t at;   /* how much of it was given out */

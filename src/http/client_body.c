@@ -26,6 +26,7 @@ static int form_init(struct rota__http_source *source, struct rota__arena *arena
     struct rota__out out = {0};
     for (const char *const *pair = source->from->form; pair[0]; pair += 2) {
         if (!pair[1]) {
+            source->about = pair[0];
             rota__out_fini(&out);
             return -EINVAL;
         }
@@ -47,14 +48,16 @@ static int form_init(struct rota__http_source *source, struct rota__arena *arena
 
 static int open_file(struct rota__http_source *source, const char *path, uint64_t *ret_size)
 {
-    struct stat about;
+    struct stat st;
     int err = rota_file_open(path, O_RDONLY, 0, &source->file);
     if (err == 0)
-        err = rota_file_stat(source->file, &about);
-    if (err == 0 && S_ISDIR(about.st_mode))
+        err = rota_file_stat(source->file, &st);
+    if (err == 0 && S_ISDIR(st.st_mode))
         err = -EISDIR;
     if (err == 0 && ret_size)
-        *ret_size = (uint64_t)about.st_size;
+        *ret_size = (uint64_t)st.st_size;
+    if (err < 0)
+        source->about = path;
     return err;
 }
 
@@ -86,6 +89,12 @@ static struct rota__part part_of(const rota_http_part *from, uint64_t length)
                                .length = length};
 }
 
+static int part_fails(struct rota__http_source *source, const char *about)
+{
+    source->about = about;
+    return -EINVAL;
+}
+
 /* How long all of it is is known only where the files do not change meanwhile; a part that does makes the request
  * fail, rather than its length a lie. */
 static int parts_length(struct rota__http_source *source)
@@ -96,7 +105,7 @@ static int parts_length(struct rota__http_source *source)
     for (size_t i = 0; i < from->count && err == 0; i++) {
         uint64_t length = from->parts[i].bytes.len;
         if (!from->parts[i].name)
-            err = -EINVAL;
+            err = part_fails(source, "a part without a name");
         else if (from->parts[i].path)
             err = open_file(source, from->parts[i].path, &length);
         source->file = rota_file_free(source->file);
@@ -104,6 +113,8 @@ static int parts_length(struct rota__http_source *source)
     }
     if (err == 0)
         err = rota__multipart_length(source->boundary, parts, from->count, &source->length);
+    if (err == -EINVAL && !source->about)
+        source->about = "a part whose name or type cannot be sent";
     rota_free(parts);
     source->is_known = true;
     return err;

@@ -126,6 +126,25 @@ static int follow_all(struct rota__http_call *call, rota_http_response **ret_res
     }
 }
 
+/* What CONNECT asks for is no response, but a tunnel (RFC 9110, section 9.3.6). */
+static int check_method(struct rota__http_call *call)
+{
+    if (rota__chars_are(call->method, ROTA__CHAR_TOKEN) && call->method.len &&
+        !rota_str_equal(call->method, "CONNECT"))
+        return 0;
+    return rota__http_say(&call->progress, -EINVAL, "\"%s\" is no method of a request",
+                          call->method.ptr);
+}
+
+static int take_body(struct rota__http_call *call, const rota_http_body_source *body)
+{
+    int err = rota__http_source_init(&call->source, body, &call->arena);
+    call->has_body = true;
+    if (err < 0 && call->source.about)
+        rota__http_say(&call->progress, err, "%s: %s", call->source.about, rota_strerror(err));
+    return err;
+}
+
 static int get_ready(struct rota__http_call *call, const char *url)
 {
     const rota_http_fetch_options *options = call->options;
@@ -134,15 +153,15 @@ static int get_ready(struct rota__http_call *call, const char *url)
     call->method = call->progress.method = (rota_str){method, strlen(method)};
     call->progress.url = (rota_str){url, strlen(url)};
     int err = rota__http_call_set_url(call, url);
+    if (err == 0)
+        err = check_method(call);
     if (err == 0 && !empty)
-        err = rota__http_source_init(&call->source, &options->body, &call->arena);
-    call->has_body = !empty;
+        err = take_body(call, &options->body);
     if (err == 0 && empty &&
         (rota_str_equal(call->method, "POST") || rota_str_equal(call->method, "PUT") ||
          rota_str_equal(call->method, "PATCH"))) {
         static const rota_http_body_source nothing = {.bytes = {"", 0}};
-        call->has_body = true; /* of length 0, and that is said */
-        err = rota__http_source_init(&call->source, &nothing, &call->arena);
+        err = take_body(call, &nothing); /* of length 0, and that is said */
     }
     return err;
 }
