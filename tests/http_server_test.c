@@ -6,6 +6,7 @@
 #include <rota.h>
 #include <rota/http_server.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1380,6 +1381,79 @@ TEST_WITH(several_ports_are_served, .both_backends = true)
     struct site site = {.handler = reply_to, .count = 2};
     CHECK_OK(rota_run(two_ports_main, &site));
     CHECK_INT(site.result, ==, -ECANCELED);
+}
+
+/* ---- A client that is gone is nothing to tell of */
+
+struct reset {
+    struct site site;
+    rota_event begun, ended;
+    rota_http_access access;
+    int told;
+};
+
+static int refuse_body(rota_http_request *r, void *arg)
+{
+    struct reset *reset = arg;
+    rota_str body;
+    rota_event_set(&reset->begun);
+    int err = rota_http_request_body(r, 0, &body);
+    return err < 0 ? -ECANCELED : 0; /* as one does whose own group was cancelled by it */
+}
+
+static void note_log(void *arg, rota_log_level level, __attribute__((unused)) const char *message)
+{
+    struct reset *reset = arg;
+    reset->told += level >= ROTA_LOG_WARNING;
+}
+
+static void note_end(void *arg, const rota_http_access *access)
+{
+    struct reset *reset = arg;
+    reset->access = *access;
+    rota_event_set(&reset->ended);
+}
+
+static int reset_in_body(struct reset *reset)
+{
+    static const char half[] = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct linger none = {.l_onoff = 1};
+    to.sin_port = htons((uint16_t)rota_listener_port(reset->site.listeners[0]));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_OK(connect(fd, (struct sockaddr *)&to, sizeof to));
+    CHECK_OK(send(fd, half, sizeof half - 1, MSG_NOSIGNAL));
+    int err = rota_event_wait(&reset->begun);
+    CHECK_OK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none));
+    close(fd);
+    return err < 0 ? err : rota_event_wait(&reset->ended);
+}
+
+static int reset_main(void *arg)
+{
+    struct reset *reset = arg;
+    int err = site_begin(&reset->site);
+    if (err == 0)
+        err = reset_in_body(reset);
+    site_end(&reset->site);
+    return err;
+}
+
+TEST_WITH(a_client_that_resets_its_connection_in_a_body_is_not_told_of, .both_backends = true,
+          .without_faults = true)
+{
+    rota_http_counters counters = {0};
+    struct reset reset = {.begun = ROTA_EVENT_INIT, .ended = ROTA_EVENT_INIT};
+    reset.site.handler = refuse_body;
+    reset.site.arg = &reset;
+    reset.site.options =
+        (rota_http_serve_options){.counters = &counters, .access = note_end, .access_arg = &reset};
+    rota_log_set(note_log, &reset);
+    CHECK_OK(rota_run(reset_main, &reset));
+    rota_log_set(NULL, NULL);
+    CHECK_INT(counters.status[0], ==, 1);
+    CHECK_INT(reset.access.status, ==, 0);
+    CHECK_INT(reset.told, ==, 0);
 }
 
 struct stop {

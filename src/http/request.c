@@ -202,10 +202,20 @@ static void reply_instead(rota_http_request *r, int err)
     rota_http_reply_status(r, status);
 }
 
-/* Whether anybody is there to reply to. */
+/* Whether anybody is there to reply to: what else breaks a body off has ended its connection, or stream. */
 static bool may_reply(const rota_http_request *r)
 {
-    return r->body_error != ROTA_EOF && rota_check() == 0;
+    switch (r->body_error) {
+    case 0:
+    case ROTA_ELIMIT:
+    case ROTA_EPROTOCOL:
+    case -ETIMEDOUT:
+    case -ECANCELED:
+    case -ENOMEM:
+        return rota_check() == 0;
+    default:
+        return false;
+    }
 }
 
 static void conclude(rota_http_request *r, int err)
