@@ -93,10 +93,11 @@ typedef enum rota_http_version {
  * Cookies are kept and sent as RFC 6265 says. None is taken that is for all hosts of a public suffix, such as "co.uk":
  * by the list that libpsl brings along, and where rota was built without it, only of a name without a dot. */
 typedef struct rota_http_session_options {
-    const char *base_url;        /* what relative URLs are relative to */
-    const char *const *headers;  /* sent with each request: name, value, ..., NULL */
-    const char *user, *password; /* Basic authentication, for the origin of `base_url` only */
-    const char *bearer;          /* the same, Bearer */
+    const char *base_url;       /* what relative URLs are relative to */
+    const char *const *headers; /* sent with each request: name, value, ..., NULL */
+    /* Basic authentication (RFC 7617), or Bearer (RFC 6750), for the origin of `base_url` only. */
+    const char *user, *password;
+    const char *bearer;
 
     /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide what is offered by ALPN,
      * not this. */
@@ -122,7 +123,7 @@ typedef struct rota_http_session_options {
     int redirects;    /* that are followed; 10; -1: none */
     uint64_t body;    /* bytes of a body that is read whole, decoded; 64 MiB */
     unsigned ratio;   /* how much larger a body may become by decoding, beyond 1 MiB; 200 */
-    bool no_cookies;  /* neither kept nor sent */
+    bool no_cookies;  /* neither kept nor sent (RFC 6265) */
     bool no_decoding; /* bodies as they come; Accept-Encoding is not sent */
 
     rota_http_trace_fn *trace;
@@ -198,6 +199,7 @@ typedef struct rota_http_fetch_options {
  *
  * Returns 0, or what went wrong, of which rota_http_error has words and rota_http_failed_phase the phase:
  * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
+ * -ECONNRESET, -EPIPE (the server broke the connection off);
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (which one is in the words); ROTA_EPROTOCOL (what came is no HTTP, or leads to
  * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
  * (no URL, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the

@@ -173,7 +173,7 @@ ROTA_API int rota_http_add_header(rota_http_request *r, const char *name, const 
  * around the call), -ECANCELED, -EPIPE, -ECONNRESET. */
 ROTA_SUSPENDS int rota_http_reply(rota_http_request *r, int status, const char *type,
                                   const void *body, size_t len);
-/* Replies with a status and a line of text that names it. */
+/* Replies with a status and a line of text that names it. Returns as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
 
 #define ROTA_HTTP_UNKNOWN_LENGTH UINT64_MAX
@@ -185,7 +185,7 @@ ROTA_SUSPENDS int rota_http_start(rota_http_request *r, int status, const char *
 /* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more than was
  * announced; nothing of it is sent), -EINVAL (no reply was begun), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_write(rota_http_request *r, const void *buf, size_t len);
-/* What was written so far goes out now; what is compressed may else wait for more. */
+/* What was written so far goes out now; what is compressed may else wait for more. Returns as rota_http_write. */
 ROTA_SUSPENDS int rota_http_flush(rota_http_request *r);
 /* A field behind the body, where its length is not announced. Returns as rota_http_add_header. */
 ROTA_API int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value);
@@ -193,8 +193,9 @@ ROTA_API int rota_http_add_trailer(rota_http_request *r, const char *name, const
  * reply is cut off), or as rota_http_write. */
 ROTA_SUSPENDS int rota_http_finish(rota_http_request *r);
 
-/* Sends an interim reply (102, 103) with the header fields that were added, which it uses up. Nothing is
- * sent to HTTP/1.0. */
+/* Sends an interim reply (102, 103; RFC 9110, section 15.2) with the header fields that were added, which it uses up.
+ * Nothing is sent to HTTP/1.0. Returns 0, -EALREADY (the reply has begun), -EINVAL (no interim status, or 100 or 101, which are
+ * not yours to send), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
 
 /* ---- Other protocols ---- */
@@ -221,24 +222,25 @@ typedef struct rota_http_root_options {
     bool precompressed; /* "x.br" or "x.gz" beside "x" is sent to who takes it */
 } rota_http_root_options;
 
-/* Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). Blocks; may be called outside of
- * tasks. */
+/* Opens a directory, which may be moved meanwhile. Blocks; may be called outside of tasks. `options` may be NULL. Returns 0,
+ * -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). */
 ROTA_API int rota_http_root_open(const char *path, const rota_http_root_options *options,
                                  rota_http_root **ret_root);
+/* Frees the root; not while a server serves from it. Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_root) calls. */
 ROTA_API rota_http_root *rota_http_root_free(rota_http_root *root);
 ROTA_DEFINE_AUTO(rota_http_root, rota_http_root_free);
 
 /* Replies with the file that `path` names below the root: percent-encoded, as rota_http_request_path gives it.
- * With ETag and Last-Modified, and so with 304 or 412 where the client has conditions; with ranges (206,
- * 416); directories by their index, a list, or a redirect to the path with "/". GET and HEAD only, else 405. What
- * is not there is 404, what may not be read 403.
+ * With ETag and Last-Modified, and so with 304 or 412 where the client has conditions (RFC 9110, section 13);
+ * with ranges (206, 416; section 14); directories by their index, a list, or a redirect to the path with "/". GET and
+ * HEAD only, else 405. What is not there is 404, what may not be read 403.
  *
  * Returns 0 also for these, or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str path);
 
 /* ---- Server-sent events (WHATWG HTML, section 9.2) ---- */
 
-/* Begins a reply of events: text/event-stream, not to be cached. */
+/* Begins a reply of events: text/event-stream, not to be cached. Returns as rota_http_start. */
 ROTA_SUSPENDS int rota_http_start_events(rota_http_request *r);
 /* Sends an event at once. Returns -EINVAL where `type` or `id` has a line end or a NUL, or as rota_http_write. */
 ROTA_SUSPENDS int rota_http_send_event(rota_http_request *r, const rota_http_event *event);
