@@ -195,6 +195,9 @@ typedef struct rota_http_fetch_options {
  * and 308 as it was. Credentials and cookies of the call do not go to another origin. An idempotent request on a reused
  * connection that dies before a byte of an answer is sent once more, on a fresh one.
  *
+ * The body is sent whole before more of the answer is taken than its connection holds: with a server that answers while it
+ * reads, and waits until that is taken, both wait, until `gap` or the server's patience ends it.
+ *
  * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be NULL.
  *
  * Returns 0, or what went wrong, of which rota_http_error has words and rota_http_failed_phase the phase:
