@@ -391,6 +391,8 @@ static void methods(struct setting *t)
     expect_error(t, "/", &(rota_http_fetch_options){.headers = lone}, -EINVAL,
                  "\"X\" has no value");
     expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, ": X: Invalid");
+    rota_http_body_source two = {.bytes = {"a", 1}, .path = "/etc/passwd"};
+    expect_error(t, "/", &(rota_http_fetch_options){.body = two}, -EINVAL, "more than one body");
     static const char *const methods[] = {"", "G T", "G\r\n", "CONNECT"};
     for (int i = 0; i < 4; i++)
         expect_error(t, "/", &(rota_http_fetch_options){.method = methods[i]}, -EINVAL,
@@ -925,6 +927,10 @@ static void credentials(struct setting *t)
 
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.user = "u"}, &session), ==,
               -EINVAL);
+    CHECK_STR(rota_http_error(), "credentials need a base_url that they are for");
+    rota_http_session_options lone_password = {.base_url = "http://a/", .password = "p"};
+    CHECK_INT(rota_http_session_new(&lone_password, &session), ==, -EINVAL);
+    CHECK_STR(rota_http_error(), "a password without a user");
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.base_url = "x"}, &session), ==,
               -EINVAL);
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.fingerprint = "12"}, &session),

@@ -205,7 +205,7 @@ typedef struct rota_http_fetch_options {
  * -ECONNRESET, -EPIPE (the server broke the connection off);
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (which one is in the words); ROTA_EPROTOCOL (what came is no HTTP, or leads to
  * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
- * (no URL, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the
+ * (no URL, more than one body, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the
  * body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,

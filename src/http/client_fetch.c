@@ -138,6 +138,8 @@ static int check_method(struct rota__http_call *call)
 
 static int take_body(struct rota__http_call *call, const rota_http_body_source *body)
 {
+    if (!!body->bytes.ptr + !!body->path + !!body->stream + !!body->form + !!body->parts > 1)
+        return rota__http_say(&call->progress, -EINVAL, "more than one body");
     int err = rota__http_source_init(&call->source, body, &call->arena);
     call->has_body = true;
     if (err < 0 && call->source.about)

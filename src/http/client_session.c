@@ -75,17 +75,29 @@ static int keep_out(struct rota__arena *arena, struct rota__out *out, int err, c
     return err < 0 ? err : *ret_text ? 0 : -ENOMEM;
 }
 
+/* What is wrong with the credentials; NULL: nothing. */
+static const char *contradiction(const rota_http_session_options *o)
+{
+    if (o->user && o->bearer)
+        return "both a user and a bearer";
+    if (o->password && !o->user)
+        return "a password without a user";
+    if ((o->user || o->bearer) && !o->base_url)
+        return "credentials need a base_url that they are for";
+    return NULL;
+}
+
 static int keep_credentials(rota_http_session *session)
 {
     const rota_http_session_options *o = &session->options;
     struct rota__out out = {0};
-    if (!o->user && !o->bearer)
-        return 0;
-    if (!o->base_url || (o->user && o->bearer)) {
-        rota__http_set_error(ROTA_HTTP_QUEUED,
-                             "credentials of one kind need a base_url that they are for");
+    const char *why = contradiction(o);
+    if (why) {
+        rota__http_set_error(ROTA_HTTP_QUEUED, "%s", why);
         return -EINVAL;
     }
+    if (!o->user && !o->bearer)
+        return 0;
     int err = o->bearer ? rota__auth_write_bearer(&out, rota__str_of(o->bearer))
                         : rota__auth_write_basic(&out, rota__str_of(o->user),
                                                  rota__str_of(o->password ? o->password : ""));
