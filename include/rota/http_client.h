@@ -193,7 +193,8 @@ typedef struct rota_http_fetch_options {
  *
  * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET without a body; 307
  * and 308 as it was. Credentials and cookies of the call do not go to another origin. An idempotent request on a reused
- * connection that dies before a byte of an answer is sent once more, on a fresh one.
+ * connection that dies before a byte of an answer is sent once more, on a fresh one. What a server of HTTP/2 says that it has
+ * not worked on (RFC 9113, section 8.7) is sent again whatever its method, up to ten times.
  *
  * The body is sent whole before more of the answer is taken than its connection holds: with a server that answers while it
  * reads, and waits until that is taken, both wait, until `gap` or the server's patience ends it.
