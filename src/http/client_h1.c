@@ -197,16 +197,17 @@ static void note_keep_alive(struct rota__http_conn *conn, const struct rota__h1_
 
 /* ---- The end of an answer */
 
-static bool may_go_on(struct rota__http_conn *conn, bool keep_alive)
+static bool may_go_on(const rota_http_response *r)
 {
-    return !conn->is_over && keep_alive && conn->sent && !conn->session->once &&
+    const struct rota__http_conn *conn = r->conn;
+    return !conn->is_over && r->keep_alive && conn->sent && !conn->session->once &&
            conn->patience > 0 && conn->left > 0 && rota_stream_skip(conn->stream, SIZE_MAX) == 0;
 }
 
-static void at_end(rota_http_response *r, bool keep_alive)
+static void at_end(rota_http_response *r)
 {
     struct rota__http_conn *conn = r->conn;
-    if (may_go_on(conn, keep_alive)) {
+    if (may_go_on(r)) {
         rota__http_pool_put(conn);
     } else {
         rota__http_conn_end(conn);
@@ -220,7 +221,7 @@ static void at_end(rota_http_response *r, bool keep_alive)
 static void end_early(rota_http_response *r)
 {
     if (r->conn->h1.state == ROTA__H1_AT_END && !r->conn->pending)
-        at_end(r, r->keep_alive);
+        at_end(r);
 }
 
 /* The connection speaks another protocol now, and is no longer the session's. */
@@ -229,7 +230,8 @@ static void give_away(rota_http_response *r)
     struct rota__http_conn *conn = r->conn;
     r->stream = conn->stream;
     conn->stream = NULL;
-    at_end(r, false);
+    r->keep_alive = false;
+    at_end(r);
 }
 
 /* ---- The exchange */
@@ -381,7 +383,7 @@ static int at_connection_end(rota_http_response *r)
 {
     if (rota__h1_finish(&r->conn->h1) != ROTA__H1_END)
         return ROTA_EOF;
-    at_end(r, false);
+    at_end(r);
     return 0;
 }
 
@@ -406,7 +408,7 @@ static ssize_t read_body(rota_http_response *r, void *buf, size_t len)
         if (more < 0)
             return fail(r, more);
         if (more == 0) {
-            at_end(r, r->keep_alive);
+            at_end(r);
             return 0;
         }
     }
