@@ -70,9 +70,6 @@ static void tell_event(struct side *e, int event, const struct rota__h2_item *it
         tell(&e->told, "!%d:%u%s%s ", item->id, item->code, item->reason ? " " : "",
              item->reason ? item->reason : "");
         break;
-    case ROTA__H2_PONG:
-        tell(&e->told, "pong");
-        break;
     case ROTA__H2_GOAWAY:
         tell(&e->told, "goaway:%u", item->code);
         break;
@@ -1704,16 +1701,6 @@ TEST(a_connection_that_is_closed_says_why)
         if (carry(&p.server, &p.client, 1000) == 0)
             CHECK_STR(p.client.told.text, "goaway:4");
     }
-    close_pair(&p);
-}
-
-TEST(a_ping_is_answered)
-{
-    struct pair p;
-    if (!open_pair(&p))
-        return;
-    if (rota__h2_ping(&p.client.h2) == 0 && settle(&p) == 0)
-        CHECK_STR(p.client.told.text, "pong");
     close_pair(&p);
 }
 

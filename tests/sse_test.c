@@ -200,15 +200,3 @@ TEST(an_event_that_would_be_read_as_another_is_refused)
     check_out(&out, "");
     rota__out_fini(&out);
 }
-
-TEST(a_comment_is_passed_over)
-{
-    struct rota__out out = {0}, told = {0};
-    rota__sse_write_comment(&out, str("alive\nstill"));
-    rota__sse_write_comment(&out, (rota_str){NULL, 0});
-    CHECK_OK(read_split((rota_str){out.ptr, out.len}, 0, 1000, 0, &told));
-    check_out(&out, ": alive\n: still\n\n: \n\n");
-    check_out(&told, "");
-    rota__out_fini(&out);
-    rota__out_fini(&told);
-}

@@ -267,15 +267,6 @@ const char *rota__h2_code_name(uint32_t code)
     return nghttp2_http2_strerror(code);
 }
 
-int rota__h2_ping(struct rota__h2 *h2)
-{
-    if (h2->err < 0)
-        return h2->err;
-    if (nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL) < 0)
-        return rota__h2_fail(h2, -ENOMEM, ROTA__H2_INTERNAL_ERROR, "no memory");
-    return rota__h2_pump(h2);
-}
-
 int rota__h2_shut_down(struct rota__h2 *h2)
 {
     if (h2->err < 0 || h2->shuts_down)

@@ -112,7 +112,6 @@ enum rota__h2_event {
     ROTA__H2_WINDOW,   /* `stream`, or any if it is NULL, may have become free to write */
     ROTA__H2_SETTINGS, /* of the peer: as WINDOW for all, and rota__h2_free may say something else */
     ROTA__H2_SETTLED,  /* the peer follows our settings */
-    ROTA__H2_PONG,     /* the answer to rota__h2_ping */
     ROTA__H2_GOAWAY, /* the peer takes no more streams: `code`. What it did not work on is reset: REFUSED_STREAM */
     ROTA__H2_REFUSED /* a request was answered with `head.status` and is over: `reason`. For the log */
 };
@@ -238,8 +237,6 @@ void rota__h2_consumed(struct rota__h2 *h2, struct rota__h2_stream *s, size_t le
  * a server has answered before it has read all). Harmless on one that was never opened. */
 void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code);
 
-/* Asks for PONG. */
-int rota__h2_ping(struct rota__h2 *h2);
 /* No new streams; those that exist go on. A server says so twice (section 6.8): what was under way before the
  * peer knew is still taken, until it has answered a ping. Then `is_going`, and once nothing is `open`, the connection can be
  * closed. */
@@ -251,7 +248,7 @@ void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
 
 /* ---- for the files of h2 ---- */
 
-/* The ping between the two GOAWAYs; rota__h2_ping sends zeros. */
+/* The ping between the two GOAWAYs. */
 #define ROTA__H2_SHUTDOWN_PING ((const uint8_t *)"rota bye")
 
 /* The connection breaks. Returns `err`. */

@@ -301,12 +301,9 @@ static void on_window(struct rota__h2 *h2, int32_t id)
 
 static int on_ping(struct rota__h2 *h2, const nghttp2_ping *ping)
 {
-    if (!(ping->hd.flags & NGHTTP2_FLAG_ACK))
+    if (!(ping->hd.flags & NGHTTP2_FLAG_ACK) ||
+        memcmp(ping->opaque_data, ROTA__H2_SHUTDOWN_PING, 8) != 0)
         return 0;
-    if (memcmp(ping->opaque_data, ROTA__H2_SHUTDOWN_PING, 8) != 0) {
-        note(h2, ROTA__H2_PONG);
-        return 0;
-    }
     if (!h2->shuts_down || h2->is_going)
         return 0;
     h2->is_going = true;

@@ -99,46 +99,7 @@ int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[R
     return count || !asked ? count : -ERANGE;
 }
 
-void rota__range_write(struct rota__out *out, uint64_t from, uint64_t len)
-{
-    rota__out_add_literal(out, "bytes=");
-    rota__out_add_number(out, from, 10);
-    rota__out_add_literal(out, "-");
-    if (len)
-        rota__out_add_number(out, from + len - 1, 10);
-}
-
 /* ---- Content-Range (section 14.4) */
-
-static bool read_part(rota_str *s, struct rota__range *range)
-{
-    uint64_t to;
-    if (take(s, '*')) {
-        *range = (struct rota__range){0, 0};
-        return true;
-    }
-    if (!rota__take_number(s, &range->from) || !take(s, '-') || !rota__take_number(s, &to) ||
-        to < range->from || to >= INT64_MAX)
-        return false;
-    range->len = to - range->from + 1;
-    return true;
-}
-
-int rota__content_range_parse(rota_str field, struct rota__content_range *ret_range)
-{
-    struct rota__content_range r = {.size = UINT64_MAX};
-    field = rota__trim(field);
-    if (!rota__str_is(rota__cut(&field, ' '), "bytes") || !read_part(&field, &r.range) ||
-        !take(&field, '/'))
-        return -EINVAL;
-    bool unknown = take(&field, '*');
-    if ((!unknown && !rota__take_number(&field, &r.size)) || field.len)
-        return -EINVAL;
-    if (r.range.len ? r.range.from + r.range.len > r.size : unknown)
-        return -EINVAL;
-    *ret_range = r;
-    return 0;
-}
 
 void rota__content_range_write(struct rota__out *out, const struct rota__content_range *range)
 {

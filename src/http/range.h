@@ -16,16 +16,11 @@ struct rota__range {
  * sent; -ERANGE: none of them is there (416). */
 int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[ROTA__RANGES]);
 
-/* The value of Range of a client that wants all from `from` on, or `len` bytes; `len` 0: all. */
-void rota__range_write(struct rota__out *out, uint64_t from, uint64_t len);
-
 struct rota__content_range {
     struct rota__range range; /* len 0: no part, but the size of what has none such (416) */
     uint64_t size;            /* of the whole; UINT64_MAX: unknown */
 };
 
-/* Returns 0, -EINVAL. */
-int rota__content_range_parse(rota_str field, struct rota__content_range *ret_range);
 void rota__content_range_write(struct rota__out *out, const struct rota__content_range *range);
 
 /* ---- Several ranges in one answer: multipart/byteranges (section 14.6) ---- */

@@ -213,9 +213,3 @@ int rota__sse_write(struct rota__out *out, const struct rota__sse_event *event)
     rota__out_add_literal(out, "\n");
     return out->err;
 }
-
-void rota__sse_write_comment(struct rota__out *out, rota_str text)
-{
-    write_lines(out, "", text.len ? text : (rota_str){"", 0});
-    rota__out_add_literal(out, "\n");
-}

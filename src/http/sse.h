@@ -37,7 +37,5 @@ void rota__sse_fini(struct rota__sse *sse);
 /* Writes an event. Line ends of all three kinds in `data` begin a line. Returns 0, -EINVAL (a line end in `type` or `id`, a
  * NUL in `id`: nothing was added), -ENOMEM. */
 int rota__sse_write(struct rota__out *out, const struct rota__sse_event *event);
-/* Writes what a reader passes over, to keep a connection alive. */
-void rota__sse_write_comment(struct rota__out *out, rota_str text);
 
 #endif
