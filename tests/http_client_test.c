@@ -989,15 +989,18 @@ static void timeouts(struct setting *t)
     rota_time start = rota_now();
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the answer of 127.0.0.1:");
     CHECK(strstr(rota_http_error(), "nothing came for 20 s"));
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_now() - start, ==, 20 * ROTA_SECOND);
     expect_error(t, "/", &(rota_http_fetch_options){.total = 3 * ROTA_SECOND}, -ETIMEDOUT,
                  "not complete within 3 s");
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
     int err = 0;
     ROTA_TIMEOUT (ROTA_SECOND) {
         err = rota_http_fetch(t->session, url_of(&t->script, "/"), NULL, &r);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK(strstr(rota_http_error(), "the caller's deadline has passed"));
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
     t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
     expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
     CHECK_INT(t->script.connections, ==, 4);
@@ -1228,9 +1231,30 @@ static void queue_time(struct setting *t)
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for a connection to 127.0.0.1:");
     CHECK(strstr(rota_http_error(), "no connection was free for 2 s"));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_QUEUED);
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_QUEUE_TIME);
     rota_http_response_free(held);
     t->script.replies[0] = OK;
     expect_body(t, "/", "hello");
+}
+
+/* The server does not answer the handshake. */
+static void connect_time(struct setting *t)
+{
+    rota_http_response *r = NULL;
+    char url[64];
+    snprintf(url, sizeof url, "https://127.0.0.1:%d/", t->script.port);
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "not connected within 4 s"));
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_CONNECT);
+    CHECK_INT(rota_http_get("http://127.0.0.1:bad/", &r), ==, -EINVAL);
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
+}
+
+TEST(connecting_has_its_own_deadline_which_holds_for_tls_too)
+{
+    struct setting t = {.options.connect = 4 * ROTA_SECOND, .script.replies = {OK}};
+    run(&t, connect_time);
 }
 
 TEST(waiting_for_the_pool_has_its_own_deadline)

@@ -488,6 +488,20 @@ TEST(a_stream_that_is_reset_cancels_its_handler)
     CHECK_INT(t.took, <, ROTA_SECOND);
 }
 
+TEST(more_resets_than_are_allowed_end_the_connection)
+{
+    struct ask asks[] = {{.path = "/"}, {.path = "/"}, {.path = "/"}, {.path = "/"}};
+    struct talk t = {.handler = echo, .asks = asks, .reset_at = 1};
+    t.instead = (rota_str){"\0\0\10\6\0\0\0\0\0ignored!", 17};
+    t.options.resets = 3;
+    t.options.idle = 7 * ROTA_SECOND;
+    for (t.count = 3; t.count <= 4; t.count++) {
+        talk(&t);
+        CHECK(t.went_away);
+        CHECK_INT(t.took / ROTA_SECOND, ==, t.count > 3 ? 0 : 7);
+    }
+}
+
 static int fail(rota_http_request *r, void *arg)
 {
     if (rota_str_equal(rota_http_request_path(r), "/begun")) {

@@ -61,6 +61,15 @@ typedef enum rota_http_phase {
     ROTA_HTTP_DONE
 } rota_http_phase;
 
+/* What takes too long, by the session's options. */
+typedef enum rota_http_limit {
+    ROTA_HTTP_LIMIT_NONE, /* none of them: where the error is -ETIMEDOUT, a deadline of the caller's */
+    ROTA_HTTP_LIMIT_TOTAL,
+    ROTA_HTTP_LIMIT_QUEUE_TIME,
+    ROTA_HTTP_LIMIT_CONNECT,
+    ROTA_HTTP_LIMIT_GAP
+} rota_http_limit;
+
 /* Told at the beginning of each phase. Valid while the hook runs. */
 typedef struct rota_http_trace {
     rota_http_phase phase;
@@ -204,7 +213,7 @@ typedef struct rota_http_fetch_options {
  * Returns 0, or what went wrong, of which rota_http_error has words and rota_http_failed_phase the phase:
  * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
  * -ECONNRESET, -EPIPE (the server broke the connection off);
- * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (which one is in the words); ROTA_EPROTOCOL (what came is no HTTP, or leads to
+ * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (what came is no HTTP, or leads to
  * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
  * (no URL, more than one body, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the
  * body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
@@ -223,6 +232,8 @@ ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str bod
 ROTA_API const char *rota_http_error(void);
 /* In which phase it failed. */
 ROTA_API rota_http_phase rota_http_failed_phase(void);
+/* Which limit had passed, if it was -ETIMEDOUT. */
+ROTA_API rota_http_limit rota_http_failed_limit(void);
 
 /* ---- Responses ---- */
 

@@ -91,6 +91,9 @@ typedef struct rota_http_serve_options {
     size_t fields;  /* header fields of a request; 100: 431 */
     uint64_t body;  /* bytes of a request's body; 16 MiB: 413 */
     size_t streams; /* requests at once on a connection of HTTP/2; 100 */
+    /* Requests of HTTP/2 that their client resets, or makes us reset: so many at once, and a quarter of them a second; 200.
+     * A connection with more is closed with ENHANCE_YOUR_CALM. */
+    size_t resets;
 
     rota_time
         head_time;      /* for a head, from its first byte on; 10 s: 408. TLS: the handshake, too */

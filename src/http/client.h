@@ -34,8 +34,6 @@ struct rota__http_call;
 
 /* ---- Progress: where a request is, until when, and why it failed (client_progress.c) ---- */
 
-enum rota__http_limit { ROTA__HTTP_LIMIT_QUEUE, ROTA__HTTP_LIMIT_CONNECT, ROTA__HTTP_LIMIT_GAP };
-
 struct rota__http_progress {
     const rota_http_session *session; /* NULL: it is gone */
     rota_str method, url, where;      /* where: "localhost:80" */
@@ -51,8 +49,9 @@ struct rota__http_progress {
     bool is_open;
     bool is_late;  /* its deadline had passed when it was closed */
     bool is_total; /* the scope's deadline is `ends` */
-    enum rota__http_limit limit;
+    rota_http_limit limit;
     rota_time limit_time;
+    rota_http_limit passed; /* the one that ended a wait */
 
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };
@@ -61,7 +60,7 @@ void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
 /* The request has ended, with `err`; the phase stays the one that failed. */
 void rota__http_done(struct rota__http_progress *p, int err);
 /* From now on waiting ends after `time`, and at `ends` anyway. */
-void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit, rota_time time);
+void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota_time time);
 /* Closes the scope. Returns `err`, with words for it if it was this deadline that passed. */
 int rota__http_unlimit(struct rota__http_progress *p, int err);
 /* Returns `err` and keeps the words for it. */
@@ -69,7 +68,14 @@ int rota__http_say(struct rota__http_progress *p, int err, const char *format, .
     ROTA_PRINTF(3, 4);
 /* "connecting to localhost:80: Connection refused", into `ret_words`. */
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
-/* What rota_http_error and rota_http_failed_phase return from now on. */
+/* What rota_http_error, rota_http_failed_phase and rota_http_failed_limit of this thread return. */
+struct rota__http_failure {
+    rota_http_phase phase;
+    rota_http_limit limit;
+    char words[512];
+};
+struct rota__http_failure *rota__http_failure(void);
+/* Sets it, with no limit. */
 void rota__http_set_error(rota_http_phase phase, const char *format, ...) ROTA_PRINTF(2, 3);
 
 /* ---- Sessions (client_session.c) ---- */

@@ -64,7 +64,7 @@ static int pause(struct rota__http_call *call, int refusals)
 {
     if (!call->is_busy || refusals < 2)
         return 0;
-    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_QUEUE, ROTA_NEVER);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     return rota_sleep(PAUSE << (refusals - 2));
 }
 
@@ -217,6 +217,8 @@ int rota_http_fetch(rota_http_session *session, const char *url,
         rota__http_words(&call.progress, err, words, sizeof words);
         rota__http_done(&call.progress, err);
         rota__http_set_error(call.progress.phase, "%s", words);
+        if (err == -ETIMEDOUT)
+            rota__http_failure()->limit = call.progress.passed;
     }
     rota__http_source_fini(&call.source);
     rota__arena_fini(&call.arena, NULL);
@@ -232,18 +234,15 @@ int rota_http_fetch(rota_http_session *session, const char *url,
 static int fetch_once(const char *url, const rota_http_fetch_options *options,
                       rota_http_response **ret_response)
 {
-    char words[ROTA__HTTP_WHY + 300];
     rota_http_session *session;
     int err = rota_http_session_new(NULL, &session);
     if (err < 0)
         return err;
     session->once = true;
     err = rota_http_fetch(session, url, options, ret_response);
-    rota_http_phase phase = rota_http_failed_phase();
-    snprintf(words, sizeof words, "%s", rota_http_error());
+    struct rota__http_failure failure = *rota__http_failure();
     rota_http_session_free(session);
-    if (err < 0)
-        rota__http_set_error(phase, "%s", words);
+    *rota__http_failure() = failure;
     return err;
 }
 

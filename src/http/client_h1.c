@@ -62,7 +62,7 @@ static int send_piece(struct rota__http_conn *conn, struct rota__http_call *call
         return rota__http_say(&call->progress, err, "the body is longer than it was said to be");
     if (err < 0)
         return err;
-    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     return flush(conn, piece);
 }
 
@@ -299,7 +299,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     conn->pending = 0;
     conn->sent = false;
     rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
-    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     int err = write_head(conn, call, &w);
     if (err < 0)
         return err;
@@ -318,7 +318,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     int failed = err;
     rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
     if (call->has_body)
-        rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+        rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     err = receive(conn, call, interims, ret_response);
     return err < 0 && failed < 0 && !call->began ? failed : err;
 }

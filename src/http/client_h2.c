@@ -392,7 +392,7 @@ static int send_piece(struct stream *st, struct rota__http_call *call, rota_str 
         ssize_t n =
             h2->out.len > ROTA__H2_HIGH_WATER ? -EAGAIN : rota__h2_data(h2, &st->s, piece.len, end);
         if (n == -EAGAIN) {
-            rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+            rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
             n = await_news(st);
             if (n < 0)
                 return (int)n;
@@ -440,7 +440,7 @@ static int await_consent(struct stream *st)
 static int receive(struct stream *st, struct rota__http_call *call)
 {
     rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
-    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_GAP, call->session->options.gap);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     while (!st->response) {
         if (st->err < 0)
             return failed(st, &call->progress);

@@ -144,7 +144,7 @@ int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *or
 int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call)
 {
     struct rota__http_progress *p = &call->progress;
-    rota__http_limit(p, ROTA__HTTP_LIMIT_CONNECT, call->session->options.connect);
+    rota__http_limit(p, ROTA_HTTP_LIMIT_CONNECT, call->session->options.connect);
     int err = rota_event_wait(&conn->news);
     conn->starter = NULL;
     rota_event_clear(&conn->news);

@@ -353,7 +353,7 @@ static int wait_in_line(struct rota__http_call *call, bool fresh, struct rota__h
         call->ticket = ++session->ticket;
     struct waiter w = {.ticket = call->ticket, .fresh = fresh, .progress = &call->progress};
     enter_line(session, origin, &w);
-    rota__http_limit(&call->progress, ROTA__HTTP_LIMIT_QUEUE, session->options.queue_time);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, session->options.queue_time);
     int err = rota_event_wait(&w.served);
     if (err == 0)
         err = w.err;

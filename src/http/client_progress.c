@@ -7,15 +7,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static _Thread_local struct {
-    rota_http_phase phase;
-    char words[512];
-} failure;
+static _Thread_local struct rota__http_failure failure;
+
+struct rota__http_failure *rota__http_failure(void)
+{
+    return &failure;
+}
 
 void rota__http_set_error(rota_http_phase phase, const char *format, ...)
 {
     va_list args;
     failure.phase = phase;
+    failure.limit = ROTA_HTTP_LIMIT_NONE;
     va_start(args, format);
     vsnprintf(failure.words, sizeof failure.words, format, args);
     va_end(args);
@@ -29,6 +32,11 @@ const char *rota_http_error(void)
 rota_http_phase rota_http_failed_phase(void)
 {
     return failure.phase;
+}
+
+rota_http_limit rota_http_failed_limit(void)
+{
+    return failure.limit;
 }
 
 /* ---- Phases */
@@ -84,7 +92,7 @@ void rota__http_done(struct rota__http_progress *p, int err)
 
 /* ---- Limits */
 
-void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit, rota_time time)
+void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota_time time)
 {
     rota_time now = clock_of(p), left = p->ends == ROTA_NEVER ? ROTA_NEVER : p->ends - now;
     p->is_total = left <= time && left != ROTA_NEVER;
@@ -104,13 +112,14 @@ void rota__http_limit(struct rota__http_progress *p, enum rota__http_limit limit
 static void say_which(struct rota__http_progress *p)
 {
     static const char *const words[] = {
-        [ROTA__HTTP_LIMIT_QUEUE] = "no connection was free for",
-        [ROTA__HTTP_LIMIT_CONNECT] = "not connected within",
-        [ROTA__HTTP_LIMIT_GAP] = "nothing came for",
+        [ROTA_HTTP_LIMIT_TOTAL] = "not complete within",
+        [ROTA_HTTP_LIMIT_QUEUE_TIME] = "no connection was free for",
+        [ROTA_HTTP_LIMIT_CONNECT] = "not connected within",
+        [ROTA_HTTP_LIMIT_GAP] = "nothing came for",
     };
+    p->passed = p->is_total ? ROTA_HTTP_LIMIT_TOTAL : p->limit;
     rota_time time = p->is_total ? p->total : p->limit_time;
-    snprintf(p->why, sizeof p->why, "%s %.3g s",
-             p->is_total ? "not complete within" : words[p->limit],
+    snprintf(p->why, sizeof p->why, "%s %.3g s", words[p->passed],
              (double)time / (double)ROTA_SECOND);
 }
 
@@ -120,10 +129,12 @@ int rota__http_unlimit(struct rota__http_progress *p, int err)
         return err;
     p->is_open = false;
     p->is_late = rota_timeout_end(&p->scope) < 0;
-    if (err == -ETIMEDOUT && p->is_late)
+    if (err == -ETIMEDOUT && p->is_late) {
         say_which(p);
-    else if (err == -ETIMEDOUT)
+    } else if (err == -ETIMEDOUT) {
+        p->passed = ROTA_HTTP_LIMIT_NONE;
         snprintf(p->why, sizeof p->why, "the caller's deadline has passed");
+    }
     return err;
 }
 

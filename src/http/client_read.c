@@ -22,7 +22,7 @@ ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
     if (!r->conn->session)
         r->own.session = NULL; /* it may be gone */
     if (!r->is_here)
-        rota__http_limit(r->progress, ROTA__HTTP_LIMIT_GAP, r->gap);
+        rota__http_limit(r->progress, ROTA_HTTP_LIMIT_GAP, r->gap);
     return r->conn->kind->read(r, buf, len);
 }
 

@@ -164,6 +164,7 @@ static void set_options(struct rota__server *server, const rota_http_serve_optio
     o->fields = o->fields ? o->fields : 100;
     o->body = o->body ? o->body : 16 * 1024 * 1024;
     o->streams = o->streams ? o->streams : 100;
+    o->resets = o->resets ? o->resets : 200;
     o->head_time = o->head_time ? o->head_time : 10 * ROTA_SECOND;
     o->body_gap = o->body_gap ? o->body_gap : 30 * ROTA_SECOND;
     o->idle = o->idle ? o->idle : 75 * ROTA_SECOND;

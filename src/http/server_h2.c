@@ -188,11 +188,19 @@ static void end_all(struct rota__h2_connection *c)
     rota_group_wait(&c->tasks);
 }
 
+static uint32_t count_of(size_t n)
+{
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
 int rota__server_h2(struct rota__server *server, rota_stream *stream)
 {
+    size_t resets = server->options.resets;
     struct rota__h2_limits limits = {.head = server->options.head,
                                      .fields = server->options.fields,
-                                     .streams = (uint32_t)server->options.streams};
+                                     .streams = count_of(server->options.streams),
+                                     .resets = count_of(resets),
+                                     .reset_rate = count_of(resets < 4 ? 1 : resets / 4)};
     struct rota__h2_connection c = {.server = server,
                                     .stream = stream,
                                     .tasks = {.policy = ROTA_GROUP_COLLECT},
