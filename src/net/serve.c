@@ -12,6 +12,9 @@ enum { CONNECTIONS = 65536 };
 
 #define PAUSE_FIRST (10 * ROTA_MILLISECOND)
 #define PAUSE_LONGEST ROTA_SECOND
+/* For so long nothing has to be lacking before it counts as over, and is told: connections that come and go at the
+ * limit are one shortage. */
+#define SHORTAGE_ENDS ROTA_SECOND
 
 struct server {
     rota_listener *listener;
@@ -20,6 +23,8 @@ struct server {
     size_t limit, running;
     struct rota__wait *waiter; /* for a connection to end */
     rota_time pause;           /* not 0: the last attempt to accept lacked something */
+    bool short_of;             /* something, last at: */
+    rota_time lacked;
     rota_group group;
 };
 
@@ -83,9 +88,11 @@ static bool lacks_resources(int err)
 static int pause_for(struct server *server, int why)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (!server->pause && rota__log_wanted())
+    if (!server->short_of && rota__log_wanted())
         rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing",
                  rota__listener_text(server->listener, text), rota_strerror(why));
+    server->short_of = true;
+    server->lacked = rota_now();
     server->pause = server->pause ? 2 * server->pause : PAUSE_FIRST;
     if (server->pause > PAUSE_LONGEST)
         server->pause = PAUSE_LONGEST;
@@ -99,10 +106,13 @@ static int pause_for(struct server *server, int why)
 static void recovered(struct server *server)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (server->pause && rota__log_wanted())
+    server->pause = 0;
+    if (!server->short_of || rota_now() - server->lacked < SHORTAGE_ENDS)
+        return;
+    server->short_of = false;
+    if (rota__log_wanted())
         rota_log(ROTA_LOG_INFO, "accept on %s: goes on",
                  rota__listener_text(server->listener, text));
-    server->pause = 0;
 }
 
 static int serve_one(struct server *server)
