@@ -31,10 +31,10 @@ def sbin(name):
 
 
 def unprivileged():
-    """nginx and HAProxy need no rights; started by root they run as nobody."""
+    """nginx and HAProxy need no rights; started by root they run as nobody, who may have no way to where we are."""
     if os.geteuid() != 0:
         return {}
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []}
+    return {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": "/"}
 
 
 def nginx(directory, port, server=None, options=""):

@@ -76,7 +76,7 @@ def slowhttptest(peer, *arguments):
     return subprocess.Popen([tool("slowhttptest"), "-c", "100", "-r", "200", "-p", str(LIMIT), "-l", str(LIMIT),
                              *map(str, arguments[:-1]), "-u", f"http://127.0.0.1:{peer.port}{arguments[-1]}"],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            cwd=DIRECTORY, **unprivileged())
+                            **unprivileged())
 
 
 @case

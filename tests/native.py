@@ -68,7 +68,9 @@ def read_all(s):
 
 
 def unprivileged():
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    """And in a directory that such a user may enter; HAProxy wants to come back to where it began."""
+    user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    return {"cwd": DIRECTORY, **user}
 
 
 def run(*command):
