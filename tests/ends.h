@@ -85,6 +85,19 @@ static inline int echo(rota_stream *s, void *arg)
     return (int)n;
 }
 
+/* A task that carries what comes out of the first of two streams into the second, until it ends. */
+static inline int pump(void *arg)
+{
+    rota_stream **ends = arg;
+    char buf[4096];
+    ssize_t n;
+    while ((n = rota_stream_read(ends[0], buf, sizeof buf)) > 0 &&
+           rota_stream_write(ends[1], buf, (size_t)n) == 0)
+        ;
+    rota_stream_shutdown(ends[1]);
+    return 0;
+}
+
 static inline int fd_of(rota_stream *s)
 {
     return ((struct rota__socket *)rota__stream_bottom(s))->fd.fd;

@@ -3,6 +3,7 @@
 #include "net/net.h"
 
 #include "certificates.h"
+#include "ends.h"
 #include "harness.h"
 
 #include <rota.h>
@@ -1371,18 +1372,6 @@ TEST(servers_are_known_by_their_authority_or_their_fingerprint)
 {
     struct setting t = {.script.replies = {OK}};
     run(&t, trust);
-}
-
-static int pump(void *arg)
-{
-    rota_stream **ends = arg;
-    char buf[4096];
-    ssize_t n;
-    while ((n = rota_stream_read(ends[0], buf, sizeof buf)) > 0 &&
-           rota_stream_write(ends[1], buf, (size_t)n) == 0)
-        ;
-    rota_stream_shutdown(ends[1]);
-    return 0;
 }
 
 /* A proxy of CONNECT; everything else it answers itself. */

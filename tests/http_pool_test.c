@@ -7,6 +7,7 @@
 #include "net/net.h"
 
 #include "certificates.h"
+#include "ends.h"
 #include "harness.h"
 
 #include <rota.h>
@@ -139,18 +140,6 @@ static int serve(void *arg)
 }
 
 /* ---- A proxy of CONNECT */
-
-static int pump(void *arg)
-{
-    rota_stream **ends = arg;
-    char buf[4096];
-    ssize_t n;
-    while ((n = rota_stream_read(ends[0], buf, sizeof buf)) > 0 &&
-           rota_stream_write(ends[1], buf, (size_t)n) == 0)
-        ;
-    rota_stream_shutdown(ends[1]);
-    return 0;
-}
 
 static int carry(rota_stream *s, void *arg)
 {
