@@ -212,6 +212,22 @@ static void require_backend(const char *backend)
     setenv("ROTA_BACKEND", backend, 1);
 }
 
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
+{
+    (void)about;
+    (void)where;
+    if (kind == FTW_DNR && chmod(path, 0700) == 0)
+        return nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    return remove(path);
+}
+
+static void remove_directory(pid_t pid)
+{
+    char path[64];
+    directory_of(pid, path, sizeof path);
+    nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static _Noreturn void child_run(const struct run *run, int output, const sigset_t *signals)
 {
     signal(SIGINT, SIG_DFL); /* ignored in what a script starts in the background */
@@ -227,6 +243,7 @@ static _Noreturn void child_run(const struct run *run, int output, const sigset_
     dup2(output, STDERR_FILENO);
     close(null);
     close(output);
+    remove_directory(getpid()); /* of a case that had this number, and whose harness was killed */
     require_backend(run->backend);
     if (faults.kind != ROTA__FAULT_KINDS)
         rota__fault_arm(faults.kind, run->fault);
@@ -264,22 +281,6 @@ static bool child_wait(pid_t pid, double deadline, int *ret_status)
     if (!ended)
         waitpid(pid, ret_status, 0);
     return ended;
-}
-
-static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
-{
-    (void)about;
-    (void)where;
-    if (kind == FTW_DNR && chmod(path, 0700) == 0)
-        return nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    return remove(path);
-}
-
-static void remove_directory(pid_t pid)
-{
-    char path[64];
-    directory_of(pid, path, sizeof path);
-    nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* The whole of what a case wrote, to be freed. */
