@@ -42,6 +42,7 @@ enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 struct uring {
     struct io_uring ring;
     unsigned wait_flags;       /* for an enter that may sleep */
+    uint16_t recv_flags;       /* for a receive that has been tried, or need not be */
     struct rota__list unasked; /* withdrawn while the kernel took no more submissions */
     int notify_fd;             /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
@@ -143,6 +144,8 @@ static int uring_open(rota_loop *loop, bool asked_for)
     }
     if (u->ring.features & FEAT_NO_IOWAIT)
         u->wait_flags = ENTER_NO_IOWAIT;
+    if (u->ring.flags & IORING_SETUP_TASKRUN_FLAG) /* both came with 5.19 */
+        u->recv_flags = IORING_RECVSEND_POLL_FIRST;
     loop->backend_state = u;
     return 0;
 }
@@ -178,9 +181,10 @@ static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
     }
     switch ((enum rota__op_kind)op->kind) {
     case ROTA__OP_RECV:
-        if (op->fd->is_socket)
+        if (op->fd->is_socket) {
             io_uring_prep_recv(sqe, fd, op->buf, op->len, 0);
-        else
+            sqe->ioprio = uring_of(op->loop)->recv_flags;
+        } else
             io_uring_prep_read(sqe, fd, op->buf, (unsigned)op->len, (uint64_t)-1);
         break;
     case ROTA__OP_SEND:
