@@ -184,8 +184,9 @@ static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
         if (op->fd->is_socket) {
             io_uring_prep_recv(sqe, fd, op->buf, op->len, 0);
             sqe->ioprio = uring_of(op->loop)->recv_flags;
-        } else
+        } else {
             io_uring_prep_read(sqe, fd, op->buf, (unsigned)op->len, (uint64_t)-1);
+        }
         break;
     case ROTA__OP_SEND:
         if (op->fd->is_socket)
