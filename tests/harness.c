@@ -17,7 +17,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -114,18 +113,21 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
     end_case(STATUS_CHECK_FAILED);
 }
 
-static void print_int(const char *side, long long value)
+static void print_int(const char *side, long long value, int error)
 {
     printf(", %s is %lld", side, value);
-    if (value < 0 && value >= -133)
+    if (value == -1) /* of this library, or of libc */
+        printf(" (%s; errno: %s)", strerror(1), strerror(error));
+    else if (value < 0 && value >= -133)
         printf(" (%s)", strerror((int)-value));
 }
 
 _Noreturn void test_fail_int(const char *file, int line, const char *what, long long a, long long b)
 {
+    int error = errno;
     printf("%s:%d: CHECK_INT(%s)", file, line, what);
-    print_int("left", a);
-    print_int("right", b);
+    print_int("left", a, error);
+    print_int("right", b, error);
     printf("\n");
     end_case(STATUS_CHECK_FAILED);
 }
@@ -212,20 +214,50 @@ static void require_backend(const char *backend)
     setenv("ROTA_BACKEND", backend, 1);
 }
 
-static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
+static bool is_child(const struct dirent *entry)
 {
-    (void)about;
-    (void)where;
-    if (kind == FTW_DNR && chmod(path, 0700) == 0)
-        return nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    return remove(path);
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
-static void remove_directory(pid_t pid)
+/* Moves what is in the directory `name` of `top` up into `top`. */
+static void lift(int top, const char *name)
+{
+    static unsigned lifted;
+    fchmodat(top, name, 0700, 0);
+    DIR *dir = fdopendir(openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char free_name[32];
+        snprintf(free_name, sizeof free_name, "lifted-%u", ++lifted);
+        if (is_child(entry))
+            renameat(dirfd(dir), entry->d_name, top, free_name);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static bool remove_from(int top, const char *name)
+{
+    if (unlinkat(top, name, 0) == 0)
+        return true;
+    lift(top, name);
+    return unlinkat(top, name, AT_REMOVEDIR) == 0;
+}
+
+/* Whatever is in it: trees may be deeper than a path is long, and than a process has descriptors. */
+static bool remove_directory(pid_t pid)
 {
     char path[64];
     directory_of(pid, path, sizeof path);
-    nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    chmod(path, 0700);
+    DIR *dir = opendir(path);
+    for (bool more = dir; more; rewinddir(dir)) {
+        more = false;
+        for (struct dirent *entry; (entry = readdir(dir));)
+            more |= is_child(entry) && remove_from(dirfd(dir), entry->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return rmdir(path) == 0 || errno == ENOENT;
 }
 
 static _Noreturn void child_run(const struct run *run, int output, const sigset_t *signals)
@@ -367,13 +399,15 @@ static void run_forked(struct run *run)
     setpgid(pid, pid); /* both do it, so that it is done whoever comes first */
     bool ended = child_wait(pid, start + run->limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    remove_directory(pid);
+    bool removed = remove_directory(pid);
 
     run->seconds = now() - start;
     run->output = read_output(output);
     close(output);
     run->verdict = FAILED;
-    if (ended)
+    if (!removed)
+        snprintf(run->why, sizeof run->why, "its directory cannot be removed");
+    else if (ended)
         judge(run, status);
     else
         snprintf(run->why, sizeof run->why, "hung: killed after %d s", run->limit);
