@@ -11,9 +11,9 @@
  *
  *     | head | what belongs to it or to the next requests ...
  *
- * 1. A request without a body leaves its head there until it is over, and its fields are slices of it. Whoever
- *    first reads a body moves the head into the request's memory (keep_head), because reading goes on
- *    behind it.
+ * 1. A request without a body leaves its head there until it is over, and its fields are slices of it. Where something
+ *    may be read behind it, the head is moved into the request's memory before the handler runs (keep_head), which
+ *    so may keep what it was given.
  * 2. What is unread of a body when the reply has been sent is passed over, if it is not much; else the connection
  *    closes behind the reply.
  * 3. While another whole head stands in the buffer, what is written is held back, to go out with the

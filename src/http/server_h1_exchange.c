@@ -181,8 +181,6 @@ static rota_str moved(const struct rota__h1_exchange *x, rota_str s, const char 
 static int keep_head(struct rota__h1_exchange *x)
 {
     rota_http_request *r = &x->request;
-    if (x->head_kept)
-        return 0;
     char *to = rota__arena_copy(&r->arena, (rota_str){x->shown.ptr, x->head_len});
     rota_http_field *fields =
         to ? rota__arena_alloc(&r->arena, (r->count + 1) * sizeof *fields) : NULL;
@@ -281,9 +279,6 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
     ssize_t n = rota_check();
     if (x->body_over || n < 0)
         return n;
-    n = keep_head(x);
-    if (n < 0)
-        return n;
     rota_timeout gap = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&gap, r->server->options.body_gap);
     n = x->may_continue ? send_continue(x) : 0;
@@ -300,14 +295,11 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 static int exchange_upgrade(rota_http_request *r, const char *protocol)
 {
     struct rota__h1_exchange *x = exchange_of(r);
-    int err = keep_head(x);
-    if (err < 0)
-        return err;
     rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
     write_text(&x->writer, "Connection", "Upgrade");
     write_text(&x->writer, "Upgrade", protocol);
     write_added(&x->writer, r->added);
-    err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
+    int err = rota__h1_write_body(&x->writer, ROTA__H1_NO_BODY, 0);
     if (err < 0)
         return err;
     struct iovec iov = {x->out.ptr, x->out.len};
@@ -397,6 +389,11 @@ __attribute__((noinline)) void rota__h1_exchange_run(struct rota__h1_exchange *x
     struct rota__h1_connection *c = x->c;
     begin_request(x);
     c->common.seen = x->head_len;
+    bool goes_on = !x->body_over || x->head.upgrade;
+    if (goes_on && keep_head(x) < 0) {
+        rota__h1_connection_end(c, ROTA__H1_BREAK);
+        return;
+    }
     rota__server_run(&c->common, c->server);
     rota__request_run(&x->request);
     rota__list_remove(&c->common.node);
