@@ -36,12 +36,14 @@ struct talk {
     rota_str request;
     size_t capacity;       /* of the connection: 1 splits at every byte */
     bool stays;            /* the client does not end its side */
+    bool drops;            /* it does not keep what it gets */
     rota_time leaves;      /* it closes after so long */
     rota_time reads;       /* it begins to read after so long */
     char reply[32 * 1024]; /* all of it, without Date fields */
     size_t len;
-    rota_time first, took; /* until there was something to read, and until the client saw the end */
-    rota_time served;      /* until the server had ended */
+    size_t received;
+    rota_time first, last, took; /* when it got the first and last bytes, and saw the end */
+    rota_time served;            /* until the server had ended */
     rota_stream *client, *server;
 };
 
@@ -68,7 +70,10 @@ static int talk_receive(void *arg)
         n = rota_stream_read(t->client, t->reply + t->len, room);
         if (t->len == 0)
             t->first = rota_now();
-        t->len += n > 0 ? (size_t)n : 0;
+        if (n > 0)
+            t->last = rota_now();
+        t->received += n > 0 ? (size_t)n : 0;
+        t->len += n > 0 && !t->drops ? (size_t)n : 0;
     }
     t->took = rota_now();
     return 0;
@@ -453,6 +458,35 @@ TEST_ALREADY(replies_that_are_held_back_stall_as_well)
     stall_behind("GET  / HTTP/1.1\r\n\r\n");
 }
 
+static int small_or_long(rota_http_request *r, void *arg)
+{
+    static const char long_body[150000];
+    if (rota_str_equal(rota_http_request_path(r), "/long"))
+        return rota_http_reply(r, 200, NULL, long_body, sizeof long_body);
+    return reply_to(r, arg);
+}
+
+/* It goes out to the end at once, also where the client takes it only turns later, and others wait behind it. */
+TEST(a_long_reply_is_sent_with_what_was_held_back_before_it)
+{
+    static struct talk t;
+    t = (struct talk){.handler = small_or_long,
+                      .capacity = 4096,
+                      .stays = true,
+                      .drops = true,
+                      .reads = ROTA_SECOND};
+    t.request = text("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(&t);
+    CHECK_INT(t.received, >, 150000);
+    CHECK_INT(t.last, <, 2 * ROTA_SECOND);
+    t.request = text("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.1\r\nHost: a\r\n\r\n"
+                     "GET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.1\r\nHost: a\r\n\r\n");
+    t.received = 0;
+    talk(&t);
+    CHECK_INT(t.received, >, 300000);
+    CHECK_INT(t.last, <, 2 * ROTA_SECOND);
+}
+
 /* ---- Bodies of requests */
 
 static int echo(rota_http_request *r, void *arg)
@@ -491,6 +525,30 @@ TEST(bodies_are_read_alike_however_they_are_split)
         talk(&t);
         CHECK_STR(t.reply, post_replies);
     }
+}
+
+static int remember_path(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_str path = rota_http_request_path(r), host = rota_http_request_header(r, "Host"), body;
+    int err = rota_http_request_body(r, 0, &body);
+    CHECK(rota_str_equal(path, "/path"));
+    CHECK(rota_str_equal(host, "name"));
+    return err < 0 ? err : rota_http_reply(r, 200, "text/plain", path.ptr, path.len);
+}
+
+TEST(what_a_request_gave_stays_while_its_body_is_read)
+{
+    static struct talk t;
+    static char request[20000];
+    char *end = stpcpy(request, "POST /path HTTP/1.1\r\nHost: name\r\n"
+                                "Transfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < 1000; i++)
+        end = stpcpy(end, "9\r\n012345678\r\n");
+    strcpy(end, "0\r\n\r\n");
+    t = (struct talk){.handler = remember_path, .request = text(request), .capacity = 100};
+    talk(&t);
+    CHECK_STR(t.reply, OK(5, "") "/path");
 }
 
 static int read_one(rota_http_request *r, void *arg)

@@ -17,12 +17,14 @@ static int flush(void *arg)
     return err;
 }
 
-/* The handler of the next request has not replied in the turn in which it began. */
+/* The handler of the next request has not replied in the turn in which it began. Who is writing at this time sends what
+ * is held back himself, or calls again. */
 static void flush_begin(rota_handle *handle, void *arg)
 {
     (void)handle;
     struct rota__h1_connection *c = arg;
-    if (c->corked && !c->flusher && rota_spawn(flush, c, &c->flusher) < 0)
+    bool is_due = c->corked && !c->flusher && !c->common.writing;
+    if (is_due && rota_spawn(flush, c, &c->flusher) < 0)
         c->flusher = NULL; /* then it goes with the reply */
 }
 
@@ -63,22 +65,22 @@ static int failed(struct rota__h1_connection *c, int err)
     return err == -ECANCELED && c->common.stalled ? -ETIMEDOUT : err;
 }
 
-static void hold_back(struct rota__h1_connection *c)
+static int hold_back(struct rota__h1_connection *c, struct iovec *iov, int count)
 {
-    if (c->corked)
-        return;
+    if (!c->corked)
+        rota_stream_cork(c->stream);
     c->corked = true;
-    rota_stream_cork(c->stream);
-    rota_loop_call_soon(c->server->loop, &c->flush_soon, flush_begin, c);
+    int err = write_long(c, iov, count);
+    if (!rota_handle_pending(&c->flush_soon))
+        rota_loop_call_soon(c->server->loop, &c->flush_soon, flush_begin, c);
+    return err;
 }
 
 int rota__h1_connection_send(struct rota__h1_connection *c, struct iovec *iov, int count, bool hold)
 {
     int err = await_flusher(c);
-    if (hold)
-        hold_back(c);
     if (err == 0)
-        err = write_long(c, iov, count);
+        err = hold ? hold_back(c, iov, count) : write_long(c, iov, count);
     if (err == 0 && c->corked && !hold)
         err = flush(c);
     return err < 0 ? failed(c, err) : 0;
@@ -124,10 +126,11 @@ int rota__h1_connection_send_file(struct rota__h1_connection *c, rota_str head, 
                                   uint64_t offset, uint64_t len)
 {
     int err = await_flusher(c);
+    struct iovec iov = {(void *)head.ptr, head.len};
     c->corked = true;
     rota_stream_cork(c->stream);
     if (err == 0)
-        err = rota_stream_write(c->stream, head.ptr, head.len);
+        err = write_pieces(c, &iov, 1);
     if (err == 0)
         err = hand_over(c, fd, offset, len);
     if (err == 0)
