@@ -227,6 +227,36 @@ TEST(a_saved_jar_is_loaded_as_it_was)
     rota__cookie_jar_fini(&again);
 }
 
+TEST(a_cookie_for_ever_is_saved_and_loaded)
+{
+    struct rota__cookie_jar jar = {0}, again = {0};
+    struct rota__out out = {0};
+    CHECK_INT(set(&jar, "a.example", "/", "n=v; Max-Age=999999999999999999999"), ==, 1);
+    rota__cookie_save(&jar, &out, NOW);
+    CHECK_OK(out.err);
+    CHECK_INT(rota__cookie_load(&again, (rota_str){out.ptr, out.len}, NOW), ==, 0);
+    check_sent(&again, at("a.example", "/", false), "n=v", NOW);
+    rota__out_fini(&out);
+    rota__cookie_jar_fini(&jar);
+    rota__cookie_jar_fini(&again);
+}
+
+TEST(a_cookie_that_would_be_saved_as_another_one_is_refused)
+{
+    static const char *const fields[] = {
+        "a\tb=c; Max-Age=100",
+        "a=b\tc; Max-Age=100",
+        "a=b; Path=/x\tTRUE\t2000000000\tc\td; Max-Age=100",
+    };
+    struct rota__cookie_jar jar = {0};
+    for (size_t i = 0; i < COUNT(fields); i++)
+        CHECK_INT(set(&jar, "a.example", "/", fields[i]), ==, 0);
+    CHECK_PTR(jar.first, ==, NULL);
+    CHECK_INT(set(&jar, "a.example", "/", "a =\tb\t;\tPath=/\t; Max-Age=100"), ==, 1);
+    check_sent(&jar, at("a.example", "/", false), "a=b", NOW);
+    rota__cookie_jar_fini(&jar);
+}
+
 TEST(lines_that_are_no_cookies_are_counted)
 {
     static const char text[] = "# a comment\r\n"

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* When a cookie ends at the latest, so that each can be saved and loaded. */
+#define LATEST (INT64_MAX / 10)
+
 /* ---- Dates (section 5.1.1): numbers and words in any order, between all kinds of separators */
 
 struct date {
@@ -254,8 +257,8 @@ static void read_max_age(struct draft *d, rota_str value, int64_t now)
     value = (rota_str){value.ptr + negative, value.len - negative};
     if (!rota__take_number(&value, &seconds) || value.len)
         return;
-    if (seconds > INT64_MAX / 10)
-        seconds = INT64_MAX / 10;
+    if (seconds > (uint64_t)(LATEST - now))
+        seconds = (uint64_t)(LATEST - now);
     d->expires = negative || !seconds ? INT64_MIN : now + (int64_t)seconds;
 }
 
@@ -320,6 +323,17 @@ static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__co
     return true;
 }
 
+/* A tab separates the fields of a saved jar: what follows one would be read as another field. */
+static bool can_be_saved(const struct draft *d)
+{
+    const rota_str parts[] = {d->name, d->value, d->path};
+    for (size_t i = 0; i < 3; i++) {
+        if (parts[i].len && memchr(parts[i].ptr, '\t', parts[i].len))
+            return false;
+    }
+    return true;
+}
+
 int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
                      rota_str field, int64_t now)
 {
@@ -339,7 +353,8 @@ int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_tar
         rota_str name = rota__trim(rota__cut(&text, '='));
         read_attribute(&draft, &a, name, rota__trim(text), now);
     }
-    if (!find_scope(jar, target, &a, &draft) || (draft.secure && !target->secure))
+    if (!find_scope(jar, target, &a, &draft) || (draft.secure && !target->secure) ||
+        !can_be_saved(&draft))
         return 0;
     return jar_add(jar, &draft, now);
 }
@@ -414,7 +429,7 @@ void rota__cookie_save(const struct rota__cookie_jar *jar, struct rota__out *out
 static bool read_number(rota_str s, int64_t *ret_number)
 {
     uint64_t n;
-    if (!rota__take_number(&s, &n) || s.len || n > INT64_MAX / 10)
+    if (!rota__take_number(&s, &n) || s.len || n > LATEST)
         return false;
     *ret_number = (int64_t)n;
     return true;
