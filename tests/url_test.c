@@ -84,6 +84,7 @@ TEST(what_is_no_url_is_refused)
         "http://a/%2g",   "http://a:65536/", "http://a:8x/",      "http://a b/",  "http://[::1/",
         "http://[]/",     "http://[::1]x/",  "http://a@b@c/",     "1http://a/",   ":x",
         "http://a/?\x01", "http://a/#\x7f",  "http://a/#b#c",     "h\xc3ttp://a", "http://u\x01@a/",
+        "http://a%/",     "//a%2g",
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         rota_url url;
@@ -155,6 +156,19 @@ TEST(references_are_resolved_as_rfc_3986_says)
     check_resolved("http://a/b?q", "?", "http://a/b?");
     check_resolved("http://a/b/", "//c/../d", "http://c/d");
     check_resolved("a", "b", "b");
+}
+
+TEST(dots_of_a_base_go_and_what_they_hid_stays_a_path)
+{
+    check_resolved("http://a/./b/../c", "", "http://a/c");
+    check_resolved("http://a/./b", "#s", "http://a/b#s");
+    check_resolved("http://a/", "/.//b", "http://a//b");
+    check_resolved("", "/.//b", "/.//b");
+    check_resolved("x:/a", "/..//b", "x:/.//b");
+    check_resolved("", "x:/.//b", "x:/.//b");
+    check_resolved("", "./a:b/c", "./a:b/c");
+    check_resolved("x:y/z", "./a:b", "x:y/a:b");
+    check_resolved("", "a/b:c", "a/b:c");
 }
 
 /* ---- Encoding */

@@ -39,19 +39,24 @@ static bool encodes(const char *at, const char *end)
     return end - at >= 3 && rota__char_hex(at[1]) >= 0 && rota__char_hex(at[2]) >= 0;
 }
 
-/* Whether all of it may stand in a URL as it is. */
-static bool is_encoded(rota_str s)
+/* Whether each % in it, which is not empty, encodes something. */
+static bool has_whole_escapes(rota_str s)
 {
-    if (!s.len)
-        return true;
     const char *at = s.ptr, *end = at + s.len;
-    if (rota__scan_target(at, end) != end)
-        return false;
     while ((at = memchr(at, '%', (size_t)(end - at)))) {
         if (!encodes(at++, end))
             return false;
     }
     return true;
+}
+
+/* Whether all of it may stand in a URL as it is. */
+static bool is_encoded(rota_str s)
+{
+    if (!s.len)
+        return true;
+    const char *end = s.ptr + s.len;
+    return rota__scan_target(s.ptr, end) == end && has_whole_escapes(s);
 }
 
 int rota__url_default_port(rota_str scheme)
@@ -94,7 +99,8 @@ bool rota__url_is_authority(rota_str s)
             return false;
     }
     int number;
-    return p == end || (*p == ':' && parse_port(slice(p + 1, end), &number) == 0);
+    return has_whole_escapes(s) &&
+           (p == end || (*p == ':' && parse_port(slice(p + 1, end), &number) == 0));
 }
 
 static rota_str without_port(rota_str authority, const char *port)
@@ -248,7 +254,7 @@ static bool is_rest(const char *at, const char *end, const char *rest)
 /* Section 5.2.4, in place: what was added to `out` behind `from`. */
 static void remove_dots(struct rota__out *out, size_t from)
 {
-    if (out->err < 0)
+    if (out->err < 0 || out->len == from)
         return;
     char *base = out->ptr + from, *to = base;
     const char *at = base, *end = out->ptr + out->len;
@@ -291,6 +297,25 @@ static void merge(struct rota__out *out, const rota_url *base, rota_str path)
     rota__out_add_str(out, path);
 }
 
+/* A path without a host before it that would be read as one, or as a scheme, gets a segment that means nothing
+ * (sections 3.3 and 4.2). */
+static void keep_a_path(struct rota__out *out, size_t from, const rota_url *url)
+{
+    if (out->err < 0 || url->host.ptr || out->len == from)
+        return;
+    const char *path = out->ptr + from, *end = out->ptr + out->len;
+    const char *stop = find_any(path, end, BIT(':') | BIT('/'));
+    bool is_host = starts(path, end, "//");
+    if (!is_host && (url->scheme.ptr || stop == end || *stop == '/'))
+        return;
+    size_t len = out->len - from;
+    if (!rota__out_reserve(out, 2))
+        return;
+    memmove(out->ptr + from + 2, out->ptr + from, len);
+    memcpy(out->ptr + from, is_host ? "/." : "./", 2);
+    out->len += 2;
+}
+
 void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_url *reference)
 {
     rota_url target = *reference;
@@ -311,8 +336,8 @@ void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_u
         merge(out, base, reference->path);
     else
         rota__out_add_str(out, base->path);
-    if (own_root || reference->path.len)
-        remove_dots(out, from);
+    remove_dots(out, from);
+    keep_a_path(out, from, &target);
     bool base_query = !own_root && !reference->path.len && !reference->query.ptr;
     write_tail(out, base_query ? base->query : reference->query, reference->fragment);
 }
