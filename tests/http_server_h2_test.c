@@ -2,6 +2,7 @@
 #include "http/h2.h"
 
 #include "harness.h"
+#include "relay.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -49,6 +50,7 @@ struct talk {
 
     rota_stream *client, *server;
     struct rota__h2 h2;
+    size_t most; /* bytes of bodies on their way, at any time */
     int served, broke;
     bool went_away;
     rota_time took;
@@ -164,6 +166,8 @@ static void send_body(struct talk *t, struct ask *a)
         if (n > 0)
             rota__out_add(&t->h2.out, a->body ? a->body + a->sent : xs, (size_t)n);
         a->sent += n > 0 ? (size_t)n : 0;
+        if (a->sent > a->got && t->most < a->sent - a->got)
+            t->most = a->sent - a->got;
     }
 }
 
@@ -451,6 +455,147 @@ TEST(a_client_that_waits_to_be_told_is_told)
     talk(&t);
     CHECK_INT(a.interim, ==, 100);
     CHECK_STR(a.reply, "HTTP/2 / host [x] ");
+}
+
+/* ---- Two tasks */
+
+static int read_all(void *arg)
+{
+    struct relay *relay = arg;
+    char buf[RELAY_PIECE];
+    ssize_t n;
+    while ((n = rota_http_request_read(relay->request, buf, sizeof buf)) > 0)
+        ;
+    return relay->read = (int)n;
+}
+
+/* More than the client takes. */
+static int write_much(void *arg)
+{
+    struct relay *relay = arg;
+    static const char much[1000000];
+    int err = rota_http_start(relay->request, 200, NULL, sizeof much);
+    return relay->written = err < 0 ? err : rota_http_write(relay->request, much, sizeof much);
+}
+
+static int start_late(void *arg)
+{
+    struct relay *relay = arg;
+    int err = rota_http_start(relay->request, 200, NULL, 3);
+    if (err == 0)
+        err = rota_sleep(ROTA_MINUTE);
+    return relay->written = err < 0 ? err : rota_http_write(relay->request, "abc", 3);
+}
+
+static int be_refused(void *arg)
+{
+    struct relay *relay = arg;
+    char byte;
+    CHECK_INT(rota_http_request_read(relay->request, &byte, 1), ==, -EBUSY);
+    CHECK_INT(rota_http_write(relay->request, "abc", 3), ==, -EBUSY);
+    return 0;
+}
+
+static int three_at_once(rota_http_request *r, void *arg)
+{
+    struct relay *relay = arg;
+    relay->request = r;
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, read_all, relay);
+    rota_group_spawn(&g, write_much, relay);
+    rota_group_spawn(&g, be_refused, relay);
+    return rota_group_wait(&g);
+}
+
+static int reply_much(rota_http_request *r, void *arg)
+{
+    return relay_with(arg, r, read_all, write_much);
+}
+
+static int reply_late(rota_http_request *r, void *arg)
+{
+    return relay_with(arg, r, read_all, start_late);
+}
+
+TEST_WITH(bodies_go_both_ways_at_once, .without_faults = true)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 60 << 20};
+    struct talk t = {.handler = echo_both_ways, .arg = &relay, .asks = &a, .count = 1};
+    t.options.body = (uint64_t)1 << 30;
+    talk(&t);
+    CHECK_INT(a.status, ==, 200);
+    CHECK_INT(a.got, ==, a.length);
+    CHECK_INT(t.most, <, 1000000);
+}
+
+TEST(short_bodies_go_both_ways_however_they_are_split)
+{
+    static const size_t capacities[] = {0, 1, 7};
+    for (size_t i = 0; i < COUNT(capacities); i++) {
+        struct relay relay = {0};
+        struct ask a = {.path = "/", .method = "POST", .body = "hello", .trailer = "5"};
+        a.expect = i % 2;
+        struct talk t = {.handler = echo_both_ways, .arg = &relay, .asks = &a, .count = 1};
+        t.capacity = capacities[i];
+        talk(&t);
+        CHECK_STR(a.reply, "hello");
+        CHECK_INT(a.interim, ==, i % 2 ? 100 : 0);
+        CHECK_INT(relay.length, ==, ROTA_HTTP_UNKNOWN_LENGTH);
+    }
+}
+
+TEST(a_second_reader_and_a_second_writer_are_refused)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 1000000, .endless = true};
+    struct talk t = {.handler = three_at_once, .arg = &relay, .asks = &a, .count = 1, .window = 1};
+    t.options.body_gap = ROTA_SECOND;
+    talk(&t);
+    CHECK_INT(relay.read, ==, -ETIMEDOUT);
+}
+
+/* The reader waits for more of the body, and the writer for a window. */
+TEST(one_that_fails_ends_the_other)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 100000, .endless = true};
+    struct talk t = {.handler = reply_much, .arg = &relay, .asks = &a, .count = 1, .window = 1};
+    t.options.body_gap = ROTA_SECOND;
+    talk(&t);
+    CHECK_INT(relay.read, ==, -ETIMEDOUT);
+    CHECK_INT(relay.written, ==, -ECANCELED);
+    CHECK(a.was_reset);
+    a = (struct ask){.path = "/", .method = "POST", .length = 100000, .endless = true};
+    t.options = (rota_http_serve_options){.write_stall = ROTA_SECOND};
+    talk(&t);
+    CHECK_INT(relay.read, ==, -ECANCELED);
+    CHECK_INT(relay.written, ==, -ETIMEDOUT);
+    CHECK(a.was_reset);
+}
+
+TEST(both_are_cancelled_when_the_client_leaves)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 100000, .endless = true};
+    struct talk t = {.handler = reply_much, .arg = &relay, .asks = &a, .count = 1, .window = 1};
+    t.leaves = ROTA_SECOND;
+    talk(&t);
+    CHECK_INT(relay.read, <, 0);
+    CHECK_INT(relay.written, <, 0);
+    CHECK_INT(t.took, <, 2 * ROTA_SECOND);
+}
+
+TEST(what_is_too_long_is_told_where_nothing_was_said)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 100000};
+    struct talk t = {.handler = reply_late, .arg = &relay, .asks = &a, .count = 1};
+    t.options.body = 90000;
+    talk(&t);
+    CHECK_INT(a.status, ==, 413);
+    CHECK_INT(relay.read, ==, ROTA_ELIMIT);
+    CHECK_INT(relay.written, ==, -ECANCELED);
 }
 
 struct patience {

@@ -23,6 +23,52 @@
  * clear or encrypted, is all the same to it. It replies once: at once (rota_http_reply), piece by piece
  * (rota_http_start, rota_http_write), or from a file (rota_http_reply_file).
  *
+ * A handler that reads the body while it replies does so with two tasks, in a group that it waits for. Here the handler
+ * connects its client with another server:
+ *
+ *     struct relay {
+ *         rota_http_request *request;
+ *         rota_stream *other;
+ *     };
+ *
+ *     static int read_on(void *arg)                       // the reader
+ *     {
+ *         struct relay *relay = arg;
+ *         char buf[16384];
+ *         ssize_t n;
+ *         while ((n = rota_http_request_read(relay->request, buf, sizeof buf)) > 0) {
+ *             int err = rota_stream_write(relay->other, buf, (size_t)n);
+ *             if (err < 0)
+ *                 return err;
+ *         }
+ *         return n < 0 ? (int)n : rota_stream_shutdown(relay->other);
+ *     }
+ *
+ *     static int write_on(void *arg)                      // the writer
+ *     {
+ *         struct relay *relay = arg;
+ *         char buf[16384];
+ *         ssize_t n;
+ *         int err = rota_http_start(relay->request, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+ *         while (err == 0 && (n = rota_stream_read(relay->other, buf, sizeof buf)) != 0)
+ *             err = n < 0 ? (int)n : rota_http_write(relay->request, buf, (size_t)n);
+ *         return err;
+ *     }
+ *
+ *     static int relay(rota_http_request *r, void *arg)
+ *     {
+ *         (void)arg;
+ *         ROTA_AUTO(rota_stream) other = NULL;
+ *         int err = rota_tcp_connect("localhost", 7, NULL, &other);
+ *         if (err < 0)
+ *             return rota_http_reply_status(r, 502);
+ *         struct relay both = {r, other};
+ *         ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+ *         rota_group_spawn(&g, read_on, &both);
+ *         rota_group_spawn(&g, write_on, &both);
+ *         return rota_group_wait(&g);
+ *     }
+ *
  * What the protocol demands is kept for it: bodies are as long as announced, an answer to HEAD has none, nor
  * has 204 or 304; the rest of a body that it did not read is passed over, or the connection closed; a client that
  * waits for "100 Continue" gets it when the body is first read.
@@ -33,8 +79,8 @@
  * notice either.
  *
  * A handler that returns an error before it has replied is answered for: 413 where the body was over the limit,
- * 408 where it did not come in time, else 500; and one that returns 0 without a reply also by 500. After a
- * reply has begun, an error cuts it off, so that the client sees that it is not whole. The log hook is told
+ * 408 where it did not come in time, else 500; and one that returns 0 without a reply also by 500. Once some of a
+ * reply was sent, an error cuts it off, so that the client sees that it is not whole. The log hook is told
  * of what a client cannot have caused. */
 #ifndef ROTA_HTTP_SERVER_H
 #define ROTA_HTTP_SERVER_H
@@ -47,8 +93,12 @@
 extern "C" {
 #endif
 
-/* A request, and the reply to it. Lives as long as the handler runs, and so does everything it gives. One
- * task uses it: the handler's, or one at a time that the handler waits for. */
+/* A request, and the reply to it. Lives as long as the handler runs, and so does everything it gives.
+ *
+ * One task may read the body while another replies; both have ended when the handler returns. The reader's are
+ * rota_http_request_read, _body and _trailer; the writer's is all that adds to the reply, sends it or sends before it; what
+ * tells of the head, and rota_http_alloc, are everybody's. A second task that reads, or replies, while one is inside gets
+ * -EBUSY. */
 typedef struct rota_http_request rota_http_request;
 
 typedef int rota_http_handler(rota_http_request *r, void *arg);
@@ -148,12 +198,17 @@ ROTA_API rota_str rota_http_request_version(const rota_http_request *r);
 /* The connection, to ask it for its peer and of TLS; not to be read or written. */
 ROTA_API rota_stream *rota_http_request_stream(const rota_http_request *r);
 
+#define ROTA_HTTP_UNKNOWN_LENGTH UINT64_MAX
+
+/* How long the body is, as the client has announced it, or ROTA_HTTP_UNKNOWN_LENGTH. 0: there is none. */
+ROTA_API uint64_t rota_http_request_length(const rota_http_request *r);
 /* Reads 1 to `len` bytes of the body; 0 at its end. Suspends until they come; nothing is read ahead of who
  * asks, so a slow handler slows the client.
  *
  * Returns their number; ROTA_ELIMIT (the body is longer than the server takes), ROTA_EPROTOCOL (its framing is
  * broken), ROTA_EOF (the client left in the middle of it), -ETIMEDOUT (the body's gap, or a deadline around
- * the call), -ECANCELED, -EINVAL (`len` is 0). Errors but the last three are final. */
+ * the call), -ECANCELED, -EBUSY (another task is reading), -EINVAL (`len` is 0). Errors but the last four are
+ * final. */
 ROTA_SUSPENDS ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len);
 /* Reads what remains of the body, at most `limit` bytes (0: what the server takes), NUL-terminated, of the
  * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM, or an error of rota_http_request_read. */
@@ -168,23 +223,22 @@ ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
 
 /* Adds a header field; several of a name may be added. Content-Length, Transfer-Encoding, Connection and Date
  * are not yours to set. Returns 0, -EINVAL (not a name, not a value: control characters), -EALREADY (the reply
- * has begun), -ENOMEM; whoever does not look at it finds that the reply fails with it. */
+ * has begun), -EBUSY (another task is replying), -ENOMEM; whoever does not look at the first or last finds that the reply
+ * fails with it. */
 ROTA_API int rota_http_add_header(rota_http_request *r, const char *name, const char *value);
 
 /* Replies. `type` is the Content-Type; NULL: none is sent. Returns 0, -EALREADY, -EINVAL (no final status), what
- * rota_http_add_header had returned, or why it could not be sent: -ETIMEDOUT (write stall, or a deadline
- * around the call), -ECANCELED, -EPIPE, -ECONNRESET. */
+ * rota_http_add_header had returned, -EBUSY (another task is replying), or why it could not be sent: -ETIMEDOUT
+ * (write stall, or a deadline around the call), -ECANCELED, -EPIPE, -ECONNRESET. */
 ROTA_SUSPENDS int rota_http_reply(rota_http_request *r, int status, const char *type,
                                   const void *body, size_t len);
 /* Replies with a status and a line of text that names it. Returns as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
 
-#define ROTA_HTTP_UNKNOWN_LENGTH UINT64_MAX
-
 /* Begins a reply whose body of `length` bytes follows by rota_http_write. It is sent with the first piece, or a
- * flush. Returns as rota_http_reply. */
-ROTA_SUSPENDS int rota_http_start(rota_http_request *r, int status, const char *type,
-                                  uint64_t length);
+ * flush; until then a client that waits for "100 Continue" still gets it when the body is read. Does not suspend. Returns as
+ * rota_http_reply. */
+ROTA_API int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length);
 /* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more than was
  * announced; nothing of it is sent), -EINVAL (no reply was begun), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_write(rota_http_request *r, const void *buf, size_t len);

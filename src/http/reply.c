@@ -50,11 +50,20 @@ static int add(rota_http_request *r, struct rota__added ***end, const char *name
     return 0;
 }
 
+/* Whether nothing was begun, and nobody else is about to. */
+static int check_none(const rota_http_request *r)
+{
+    if (r->writing)
+        return -EBUSY;
+    return r->state == ROTA__REPLY_NONE ? 0 : -EALREADY;
+}
+
 int rota_http_add_header(rota_http_request *r, const char *name, const char *value)
 {
-    if (r->state != ROTA__REPLY_NONE)
-        return -EALREADY;
-    int err = add(r, &r->added_end, name, value);
+    int err = check_none(r);
+    if (err < 0)
+        return err;
+    err = add(r, &r->added_end, name, value);
     if (err < 0)
         r->error = err;
     return err;
@@ -62,6 +71,8 @@ int rota_http_add_header(rota_http_request *r, const char *name, const char *val
 
 int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value)
 {
+    if (r->writing)
+        return -EBUSY;
     if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
         return -EALREADY;
     rota_str trailer = {name, strlen(name)};
@@ -72,29 +83,22 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
 
 static int check(const rota_http_request *r, int status)
 {
-    if (r->state != ROTA__REPLY_NONE)
-        return -EALREADY;
+    int err = check_none(r);
+    if (err < 0)
+        return err;
     if (status < 200 || status > 599 || (r->is_connect && status < 300))
         return -EINVAL;
     return r->error;
 }
 
-static int begin_head(rota_http_request *r, int status, const char *type, uint64_t length)
+static enum rota__h1_body body_of(int status, uint64_t length)
 {
-    struct rota__reply_head head = {status, type, ROTA__H1_LENGTH, length};
-    if (length == ROTA_HTTP_UNKNOWN_LENGTH)
-        head.body = ROTA__H1_CHUNKED;
     if (rota__reply_is_bodiless(status))
-        head.body = ROTA__H1_NO_BODY;
-    int err = r->kind->head(r, &head);
-    if (err < 0)
-        return err;
-    r->state = ROTA__REPLY_BEGUN;
-    r->status = status;
-    return 0;
+        return ROTA__H1_NO_BODY;
+    return length == ROTA_HTTP_UNKNOWN_LENGTH ? ROTA__H1_CHUNKED : ROTA__H1_LENGTH;
 }
 
-/* With the whole body, or NULL. */
+/* With the whole body, or NULL. Its head is not put together yet. */
 static int begin(rota_http_request *r, int status, const char *type, uint64_t length,
                  rota_str *whole)
 {
@@ -109,10 +113,31 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
         err = rota__reply_encode(r, whole, ROTA__ENCODER_END);
     if (r->encoder)
         length = whole && !r->is_head ? whole->len : ROTA_HTTP_UNKNOWN_LENGTH;
-    return err < 0 ? err : begin_head(r, status, type, length);
+    r->head = (struct rota__reply_head){status, type, body_of(status, length), length};
+    return err;
+}
+
+static int begun(rota_http_request *r, int status)
+{
+    r->state = ROTA__REPLY_BEGUN;
+    r->status = status;
+    return 0;
 }
 
 /* ---- The rest */
+
+void rota__reply_withdraw(rota_http_request *r)
+{
+    if (r->encoder)
+        rota__encoder_free(r->encoder);
+    r->encoder = NULL;
+    r->added = r->trailing = NULL;
+    r->added_end = &r->added;
+    r->trailing_end = &r->trailing;
+    r->error = 0;
+    r->head_is_due = false;
+    r->state = ROTA__REPLY_NONE;
+}
 
 void rota__reply_cut(rota_http_request *r, int err)
 {
@@ -137,10 +162,23 @@ static void count_out(rota_http_request *r, uint64_t len)
     r->server->counters->bytes_out += len;
 }
 
+/* What rota_http_start has left for the first piece: until then nothing has been said. */
+static int put_head(rota_http_request *r)
+{
+    if (!r->head_is_due)
+        return 0;
+    r->head_is_due = false;
+    return r->kind->head(r, &r->head);
+}
+
 static int send_piece(rota_http_request *r, rota_str piece, bool last)
 {
     note_began(r);
-    int err = r->kind->send(r, piece, last);
+    int err = put_head(r);
+    r->writing = true;
+    if (err == 0)
+        err = r->kind->send(r, piece, last);
+    r->writing = false;
     if (err == 0) {
         count_out(r, piece.len);
         if (last)
@@ -153,8 +191,14 @@ static int send_piece(rota_http_request *r, rota_str piece, bool last)
 
 int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
 {
+    if (r->writing)
+        return -EBUSY;
     note_began(r);
-    int err = r->kind->send_file(r, fd, offset, len);
+    int err = put_head(r);
+    r->writing = true;
+    if (err == 0)
+        err = r->kind->send_file(r, fd, offset, len);
+    r->writing = false;
     if (err == 0)
         count_out(r, len);
     else
@@ -167,6 +211,10 @@ int rota_http_reply(rota_http_request *r, int status, const char *type, const vo
 {
     rota_str piece = {body, rota__reply_is_bodiless(status) ? 0 : len};
     int err = begin(r, status, type, len, &piece);
+    if (err == 0)
+        err = r->kind->head(r, &r->head);
+    if (err == 0)
+        err = begun(r, status);
     return err < 0 ? err : send_piece(r, piece, true);
 }
 
@@ -182,12 +230,20 @@ int rota_http_reply_status(rota_http_request *r, int status)
 
 int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length)
 {
-    return begin(r, status, type, length, NULL);
+    int err = begin(r, status, type, length, NULL);
+    if (err == 0 && type)
+        r->head.type = rota__arena_copy(&r->arena, (rota_str){type, strlen(type)});
+    if (err == 0 && type && !r->head.type)
+        err = -ENOMEM;
+    r->head_is_due = err == 0;
+    return err < 0 ? err : begun(r, status);
 }
 
 /* Whether the reply can take something more. */
 static int check_begun(const rota_http_request *r)
 {
+    if (r->writing)
+        return -EBUSY;
     switch (r->state) {
     case ROTA__REPLY_BEGUN:
         return 0;
@@ -248,14 +304,17 @@ static bool lists(const rota_http_request *r, const char *name, const char *lowe
 
 int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **ret_stream)
 {
-    if (r->state != ROTA__REPLY_NONE)
-        return -EALREADY;
-    if (r->error < 0)
-        return r->error;
+    int err = check_none(r);
+    if (err == 0)
+        err = r->error;
+    if (err < 0)
+        return err;
     if (!r->kind->upgrade || rota_str_equal(r->version, "HTTP/1.0") ||
         !lists(r, "connection", "upgrade") || !lists(r, "upgrade", protocol))
         return -EPROTO;
-    int err = r->kind->upgrade(r, protocol);
+    r->writing = true;
+    err = r->kind->upgrade(r, protocol);
+    r->writing = false;
     if (err < 0) {
         rota__reply_cut(r, err);
         return err;
@@ -270,13 +329,16 @@ int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **
 
 int rota_http_interim(rota_http_request *r, int status)
 {
-    if (r->state != ROTA__REPLY_NONE)
-        return -EALREADY;
+    int err = check_none(r);
+    if (err < 0)
+        return err;
     if (status < 102 || status > 199)
         return -EINVAL;
-    int err = r->error;
+    err = r->error;
+    r->writing = true;
     if (err == 0)
         err = r->kind->interim(r, status);
+    r->writing = false;
     r->added = NULL;
     r->added_end = &r->added;
     return err;

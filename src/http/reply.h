@@ -11,6 +11,9 @@ static inline bool rota__reply_is_bodiless(int status)
     return status == 204 || status == 304;
 }
 
+/* Nothing of it was sent: another one may take its place. */
+void rota__reply_withdraw(rota_http_request *r);
+
 /* The client is to see that it does not get the whole reply, because of `err`. */
 void rota__reply_cut(rota_http_request *r, int err);
 

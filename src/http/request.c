@@ -111,6 +111,11 @@ rota_str rota_http_request_trailer(const rota_http_request *r, const char *name)
     return rota__fields_find(r->trailers, r->trailer_count, name);
 }
 
+uint64_t rota_http_request_length(const rota_http_request *r)
+{
+    return r->length;
+}
+
 void *rota_http_alloc(rota_http_request *r, size_t size)
 {
     return rota__arena_alloc(&r->arena, size);
@@ -125,11 +130,14 @@ static bool is_final(ssize_t err)
 
 ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
 {
-    if (!len)
-        return -EINVAL;
+    if (!len || r->reading)
+        return len ? -EBUSY : -EINVAL;
     if (r->body_error < 0 && is_final(r->body_error))
         return r->body_error;
+    r->reading = true;
+    r->reader = rota_task_current();
     ssize_t n = r->kind->read(r, buf, len);
+    r->reading = false;
     if (n < 0) {
         r->body_error = (int)n;
         return n;
@@ -196,9 +204,7 @@ static void reply_instead(rota_http_request *r, int err)
     if (status == 500)
         rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: %s", (int)r->method.len, r->method.ptr,
                  (int)r->path.len, r->path.ptr, why);
-    r->added = NULL;
-    r->added_end = &r->added;
-    r->error = 0;
+    rota__reply_withdraw(r);
     rota_http_reply_status(r, status);
 }
 
@@ -220,7 +226,8 @@ static bool may_reply(const rota_http_request *r)
 
 static void conclude(rota_http_request *r, int err)
 {
-    if (r->state == ROTA__REPLY_NONE && may_reply(r))
+    bool is_unsaid = r->state == ROTA__REPLY_NONE || (r->head_is_due && err < 0);
+    if (is_unsaid && may_reply(r))
         reply_instead(r, err);
     else if (r->state == ROTA__REPLY_BEGUN && err >= 0)
         rota_http_finish(r);

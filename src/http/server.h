@@ -10,9 +10,13 @@
  *
  *     NONE -> BEGUN -> ENDED      reply_begin; reply_send with `last`
  *          -> CUT                 from NONE or BEGUN, when the reply cannot be sent as it should
+ *     BEGUN -> NONE               the handler failed before any of it was sent
  *
  * 1. Nothing but reply.c changes the reply's state.
- * 2. What a request has, is in its arena: it lies there itself. */
+ * 2. What a request has, is in its arena: it lies there itself.
+ * 3. One task is inside of what reads the body, and one of what sends (`reading`, `writing`); a second one is refused.
+ *    The reader sends nothing but 100 (Continue), which must not come behind the reply's head, nor into what else
+ *    is being sent. */
 #ifndef ROTA__HTTP_SERVER_H
 #define ROTA__HTTP_SERVER_H
 
@@ -92,14 +96,19 @@ struct rota_http_request {
     size_t count;
     const rota_http_field *trailers;
     size_t trailer_count;
-    int body_error;  /* of reading the body: final */
-    int body_status; /* that says so to the client; 0: the usual one */
+    uint64_t length;         /* of the body, or ROTA_HTTP_UNKNOWN_LENGTH */
+    int body_error;          /* of reading the body: final */
+    int body_status;         /* that says so to the client; 0: the usual one */
+    bool reading, writing;   /* a task is inside */
+    const rota_task *reader; /* who has last read of the body; only to be compared */
 
     enum rota__reply_state state;
-    bool is_head, is_connect; /* the method */
-    bool has_no_body;         /* the reply: by its status, or to HEAD */
-    int status;               /* of the reply */
-    int error;                /* of adding a field, or why the reply was cut */
+    struct rota__reply_head head; /* of the reply */
+    bool head_is_due;             /* it has begun, and its head goes with the first piece */
+    bool is_head, is_connect;     /* the method */
+    bool has_no_body;             /* the reply: by its status, or to HEAD */
+    int status;                   /* of the reply */
+    int error;                    /* of adding a field, or why the reply was cut */
     struct rota__added *added, **added_end;
     struct rota__added *trailing, **trailing_end;
 
@@ -116,6 +125,12 @@ struct rota_http_request {
 void *rota__request_new(struct rota__server *server, const struct rota__request_kind *kind,
                         rota_stream *stream, size_t size);
 void rota__request_free(rota_http_request *r);
+
+/* Whether 100 (Continue) would come before the reply (RFC 9110, section 10.1.1). */
+static inline bool rota__request_may_continue(const rota_http_request *r)
+{
+    return r->state == ROTA__REPLY_NONE || r->head_is_due;
+}
 
 /* Takes `target` apart, and the rest over. */
 void rota__request_set(rota_http_request *r, rota_str method, rota_str target, rota_str authority,

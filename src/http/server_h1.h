@@ -18,12 +18,15 @@
  *    closes behind the reply.
  * 3. While another whole head stands in the buffer, what is written is held back, to go out with the
  *    reply to that; where its handler suspends first, a task sends it (flush_soon).
- * 4. Frames below a waiting connection are few and small: its stack is most of what an idle one costs. */
+ * 4. Where the client waits for 100 (Continue), whoever sends holds `output`: the reader may have to, beside the writer.
+ * 5. Frames below a waiting connection are few and small: its stack is most of what an idle one costs. */
 #ifndef ROTA__HTTP_SERVER_H1_H
 #define ROTA__HTTP_SERVER_H1_H
 
 #include "http/h1_write.h"
 #include "http/server.h"
+
+#include <rota/sync.h>
 
 /* What comes after the present request, or reply. It only gets worse. */
 enum rota__h1_afterwards {
@@ -56,6 +59,7 @@ struct rota__h1_exchange {
     bool may_continue; /* the client waits to be told so */
     struct rota__h1_writer writer;
     struct rota__out out;
+    rota_mutex output; /* where reader and writer may both have something to send */
 };
 
 /* Where nothing worse was noted. */

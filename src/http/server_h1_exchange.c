@@ -21,9 +21,11 @@ static struct rota__h1_exchange *exchange_of(rota_http_request *r)
 
 /* ---- The head of a reply */
 
+/* Whether the rest of the body is to be read: by a task that does so beside this one, which replies; or because it is short. */
 static bool is_drainable(const struct rota__h1_exchange *x)
 {
-    if (x->body_over)
+    const rota_task *reader = x->request.reader;
+    if (x->body_over || (reader && reader != rota_task_current()))
         return true;
     if (x->may_continue) /* nobody knows whether it will come */
         return false;
@@ -75,6 +77,30 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
     return rota__h1_write_body(w, body, head->length);
 }
 
+/* ---- Output */
+
+/* Where the client waits to be told to go on, the reader may have to send that while the writer sends. */
+static int lock_output(struct rota__h1_exchange *x)
+{
+    return x->head.expect_continue ? rota_mutex_lock(&x->output) : 0;
+}
+
+static void unlock_output(struct rota__h1_exchange *x)
+{
+    if (x->head.expect_continue)
+        rota_mutex_unlock(&x->output);
+}
+
+static int send_out(struct rota__h1_exchange *x, struct iovec *iov, int count, bool hold)
+{
+    int err = lock_output(x);
+    if (err < 0)
+        return err;
+    err = rota__h1_connection_send(x->c, iov, count, hold);
+    unlock_output(x);
+    return err;
+}
+
 static int exchange_interim(rota_http_request *r, int status)
 {
     struct rota__h1_exchange *x = exchange_of(r);
@@ -87,7 +113,7 @@ static int exchange_interim(rota_http_request *r, int status)
         return err;
     struct iovec iov = {x->out.ptr, x->out.len};
     x->out.len = 0;
-    return rota__h1_connection_send(x->c, &iov, 1, false);
+    return send_out(x, &iov, 1, false);
 }
 
 /* ---- The body of a reply */
@@ -119,7 +145,7 @@ static int send_joined(struct rota__h1_exchange *x, rota_str piece, bool last)
         return x->out.err;
     struct iovec iov = {x->out.ptr, x->out.len};
     x->out.len = 0;
-    int err = rota__h1_connection_send(x->c, &iov, 1, last && end == 0 && more_follows(x));
+    int err = send_out(x, &iov, 1, last && end == 0 && more_follows(x));
     return err < 0 ? err : end;
 }
 
@@ -133,7 +159,7 @@ static int send_apart(struct rota__h1_exchange *x, rota_str piece, bool last)
                           {(void *)piece.ptr, piece.len},
                           {x->out.ptr + before, x->out.len - before}};
     x->out.len = 0;
-    int err = rota__h1_connection_send(x->c, iov, 3, last && end == 0 && more_follows(x));
+    int err = send_out(x, iov, 3, last && end == 0 && more_follows(x));
     return err < 0 ? err : end;
 }
 
@@ -160,7 +186,12 @@ static int exchange_send_file(rota_http_request *r, int fd, uint64_t offset, uin
         return x->out.err;
     rota_str head = {x->out.ptr, x->out.len};
     x->out.len = 0;
-    return rota__h1_connection_send_file(x->c, head, fd, offset, len);
+    int err = lock_output(x);
+    if (err < 0)
+        return err;
+    err = rota__h1_connection_send_file(x->c, head, fd, offset, len);
+    unlock_output(x);
+    return err;
 }
 
 static void exchange_cut(rota_http_request *r)
@@ -199,14 +230,22 @@ static int keep_head(struct rota__h1_exchange *x)
     return 0;
 }
 
+/* Says nothing behind the reply's head: the client knows then that it is not waited for. */
 static int send_continue(struct rota__h1_exchange *x)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct iovec iov = {(void *)text, sizeof text - 1};
-    x->may_continue = false;
-    if (x->request.state != ROTA__REPLY_NONE)
+    if (!rota__request_may_continue(&x->request))
         return 0;
-    return rota__h1_connection_send(x->c, &iov, 1, false);
+    int err = lock_output(x);
+    if (err < 0)
+        return err;
+    if (rota__request_may_continue(&x->request)) {
+        x->may_continue = false;
+        err = rota__h1_connection_send(x->c, &iov, 1, false);
+    }
+    unlock_output(x);
+    return err;
 }
 
 static int keep_trailers(struct rota__h1_exchange *x, const struct rota__h1_head *head)
@@ -351,6 +390,7 @@ static void begin_request(struct rota__h1_exchange *x)
     rota__request_set(&x->request, head->method, head->target, head->authority, head->fields,
                       head->count);
     x->request.version = version;
+    x->request.length = head->body == ROTA__H1_CHUNKED ? ROTA_HTTP_UNKNOWN_LENGTH : head->length;
     x->body_over =
         head->body == ROTA__H1_NO_BODY || (head->body == ROTA__H1_LENGTH && head->length == 0);
     /* Who has begun to send does not wait to be asked (RFC 9110, section 10.1.1). */

@@ -229,7 +229,7 @@ static void send_continue(struct rota__h2_exchange *x)
 {
     struct rota__h2_head head = {.status = 100};
     x->may_continue = false;
-    if (x->request.state == ROTA__REPLY_NONE)
+    if (rota__request_may_continue(&x->request))
         rota__h2_respond(&x->c->h2, &x->stream, &head);
     rota__h2_connection_put_out(x->c);
 }
@@ -352,6 +352,8 @@ void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h
     rota__h2_take(&c->h2, &x->stream, item);
     x->body_end = item->head.end;
     x->may_continue = item->head.expect_continue && !item->head.end;
+    x->request.length =
+        item->head.has_length || item->head.end ? item->head.length : ROTA_HTTP_UNKNOWN_LENGTH;
     if (item->head.has_length && item->head.length > c->server->options.body)
         x->body_end = ROTA_ELIMIT;
     rota__list_append(&c->exchanges, &x->node);
