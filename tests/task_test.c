@@ -1,6 +1,7 @@
 /* Tasks: spawning, joining, cancelling, names, deferred calls, locals. */
 
 #include "clean_run.h"
+#include "stack_pages.h"
 
 #include "base/alloc.h"
 #include "task/task.h"
@@ -685,6 +686,33 @@ static int input_against_yields(void *arg)
 TEST_BOTH(input_that_is_always_ready_still_yields)
 {
     CHECK_INT(rota_run(input_against_yields, NULL), ==, 0);
+}
+
+/* ---- Stacks */
+
+static int trim_here(void *arg)
+{
+    char kept[20000];
+    (void)arg;
+    memset(kept, 7, sizeof kept);
+    go_deep();
+    long before = stack_bytes(rota_task_current());
+    rota_task_trim();
+    long after = stack_bytes(rota_task_current());
+    for (size_t i = 0; i < sizeof kept; i++)
+        CHECK_INT(kept[i], ==, 7);
+    go_deep(); /* what went back may be used again */
+    if (before < 0)
+        return 0;
+    CHECK_INT(before, >=, DEEP);
+    CHECK_INT(after, <=, before - DEEP + 10000);
+    return 0;
+}
+
+TEST(a_task_gives_back_what_deeper_calls_have_touched)
+{
+    rota_task_trim(); /* not a task: nothing to do */
+    CHECK_OK(rota_run(trim_here, NULL));
 }
 
 /* ---- Seeded order */

@@ -134,6 +134,11 @@ ROTA_API bool rota_task_done(const rota_task *task);
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
 ROTA_API const char *rota_task_name(const rota_task *task);
 
+/* Gives the memory of the running task's stack that only deeper calls have needed, which have returned, back to the
+ * kernel. A stack keeps what was once touched until its task ends, so this is for a task that is going to wait for long as one
+ * of many. Costs a system call; does not suspend. */
+ROTA_API void rota_task_trim(void);
+
 /* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
 ROTA_API const char *rota_task_waits_for(const rota_task *task);
 

@@ -71,6 +71,9 @@ void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
  * Returns when to call again; ROTA_NEVER: there is nothing to give until the next rota__stack_give. */
 rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
 
+/* Gives the pages of the stack that the caller stands on and that lie below it back to the kernel. */
+void rota__stack_trim(const struct rota__stack *stack);
+
 /* Stacks of the calling thread's own pool, where there is no loop: coroutines and generators. take
  * returns 0 or an error; give comes from the same thread. */
 int rota__thread_stack_take(struct rota__stack **ret_stack);

@@ -237,6 +237,16 @@ static void purge_coldest(struct rota__stack_pool *pool)
         slab_drop(pool, slab);
 }
 
+/* Not inlined: what counts is how far this call reaches. What it calls itself has room to stand. */
+__attribute__((noinline)) void rota__stack_trim(const struct rota__stack *stack)
+{
+    const size_t room = 1024;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0) - room;
+    uintptr_t low = (uintptr_t)stack->low, end = here / page_size() * page_size();
+    if (end > low)
+        madvise(stack->low, end - low, MADV_DONTNEED);
+}
+
 void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_t *ret_stride)
 {
     const struct rota__slab *slab = stack->slab;

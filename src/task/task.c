@@ -447,6 +447,13 @@ void rota_task_cancel(rota_task *task)
         rota__scope_cancel(&task->own);
 }
 
+void rota_task_trim(void)
+{
+    const struct rota__stack *stack = rota__coro_current()->stack;
+    if (stack)
+        rota__stack_trim(stack);
+}
+
 rota_task *rota_task_current(void)
 {
     return rota__task_here();
