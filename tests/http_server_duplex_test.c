@@ -206,7 +206,8 @@ static void echo_of(struct talk *t, size_t len)
     struct relay relay = {0};
     char head[200];
     sprintf(head, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", len);
-    t->head = t->chunked ? "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" : head;
+    t->head =
+        t->chunked ? "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" : head;
     t->handler = echo_both_ways;
     t->arg = &relay;
     t->body = len;

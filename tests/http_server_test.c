@@ -2,6 +2,7 @@
 
 #include "harness.h"
 #include "refusals.h"
+#include "stack_pages.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -249,6 +250,74 @@ TEST(a_preface_of_http_2_that_is_cut_short_is_refused)
         talk(&t);
         check_has(&t, len < 14 ? "HTTP/1.1 408 " : "HTTP/1.1 505 ");
     }
+}
+
+struct idler {
+    rota_task *task;           /* the connection's */
+    long begun, deep, settled; /* bytes of its stack: at the request, behind it, after a while */
+    rota_stream *client, *server;
+};
+
+static int reply_deeply(rota_http_request *r, void *arg)
+{
+    struct idler *idler = arg;
+    idler->task = rota_task_current();
+    idler->begun = stack_bytes(idler->task);
+    go_deep();
+    return rota_http_reply(r, 200, NULL, NULL, 0);
+}
+
+static int idler_serve(void *arg)
+{
+    struct idler *idler = arg;
+    return rota_http_serve_stream(idler->server, reply_deeply, idler, NULL);
+}
+
+static int idler_ask(struct idler *idler)
+{
+    rota_str head;
+    int err = rota_stream_write(idler->client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27);
+    if (err == 0)
+        err = rota_stream_read_until(idler->client, text("\r\n\r\n"), 0, &head);
+    if (err == 0)
+        err = rota_sleep(ROTA_SECOND);
+    if (err < 0 || !idler->task)
+        return err;
+    idler->deep = stack_bytes(idler->task);
+    err = rota_sleep(2 * ROTA_SECOND);
+    if (err == 0)
+        idler->settled = stack_bytes(idler->task);
+    return err;
+}
+
+static int idler_run(void *arg)
+{
+    struct idler *idler = arg;
+    int err = rota_stream_pair(0, &idler->client, &idler->server);
+    if (err < 0)
+        return err;
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        rota_group_spawn(&g, idler_serve, idler);
+        err = idler_ask(idler);
+        if (err == 0)
+            err = idler_ask(idler); /* the stack is as good as before */
+        rota_stream_close(idler->client);
+    }
+    rota_stream_free(idler->client);
+    rota_stream_free(idler->server);
+    return err;
+}
+
+TEST(an_idle_connection_keeps_no_stack_of_its_handler)
+{
+    struct idler idler = {0};
+    CHECK_OK(run_virtual(idler_run, &idler));
+    if (idler.begun < 0)
+        SKIP("what stacks take cannot be counted here");
+    CHECK_INT(idler.deep, >=, DEEP);
+    CHECK_INT(idler.settled, <=, idler.begun);
+    CHECK_INT(idler.settled, <=, 2 * sysconf(_SC_PAGESIZE));
 }
 
 static int second_is_slow(rota_http_request *r, void *arg)

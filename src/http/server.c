@@ -111,6 +111,8 @@ static int speak(struct rota__server *server, rota_stream *stream)
     if (err < 0)
         return err;
     bool is_h2 = server->options.tls && rota_str_equal(rota_tls_alpn(stream), "h2");
+    if (is_h2) /* the handshake went deeper than this task does again */
+        rota_task_trim();
     return is_h2 ? rota__server_h2(server, stream) : rota__server_h1(server, stream);
 }
 

@@ -5,6 +5,9 @@
 
 #include <rota/sync.h>
 
+/* A connection that has been idle for so long is likely to stay so. */
+#define SETTLED (2 * ROTA_SECOND)
+
 /* ---- The head */
 
 /* Why no head came, told to the client where it may still listen. */
@@ -70,14 +73,28 @@ static __attribute__((noinline)) void serve_request(struct rota__h1_connection *
     rota__h1_exchange_free(x);
 }
 
-static int await_first(struct rota__h1_connection *c, rota_str *bytes)
+static int await_for(struct rota__h1_connection *c, rota_time most, rota_str *bytes)
 {
+    rota_timeout deadline = ROTA_TIMEOUT_INIT;
+    rota_timeout_begin(&deadline, most);
     rota__list_append(&c->server->idle, &c->common.node);
     c->server->counters->idle++;
     int err = rota__peek_more(c->stream, 0, bytes);
     c->server->counters->idle--;
     rota__list_remove(&c->common.node);
+    rota_timeout_end(&deadline);
     return err;
+}
+
+/* Who waits for longer keeps nothing of what handlers, or a handshake, have needed of the stack. */
+static int await_first(struct rota__h1_connection *c, rota_str *bytes)
+{
+    rota_time idle = c->server->options.idle;
+    int err = await_for(c, idle < SETTLED ? idle : SETTLED, bytes);
+    if (err != -ETIMEDOUT || idle <= SETTLED)
+        return err;
+    rota_task_trim();
+    return await_for(c, idle == ROTA_NEVER ? idle : idle - SETTLED, bytes);
 }
 
 /* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). Where they
@@ -105,11 +122,7 @@ static bool serve_all(struct rota__h1_connection *c)
     rota_str bytes;
     bool is_first = !c->server->options.tls;
     while (c->afterwards == ROTA__H1_GO_ON && !c->server->stopping) {
-        rota_timeout idle = ROTA_TIMEOUT_INIT;
-        rota_timeout_begin(&idle, c->server->options.idle);
-        int err = await_first(c, &bytes);
-        rota_timeout_end(&idle);
-        if (err < 0)
+        if (await_first(c, &bytes) < 0)
             return false;
         int is = is_first && *bytes.ptr == 'P' ? is_h2(c, &bytes) : 0;
         if (is != 0)
