@@ -355,15 +355,11 @@ static int crawl(void *arg)
         .connections = (size_t)opts.connections,
         .total = opts.timeout * ROTA_SECOND};
     int err = rota_http_session_new(&options, &session);
-    if (err < 0) {
-        warnx("%s", rota_http_error());
-        return err;
-    }
+    if (err < 0)
+        errx(2, "%s", rota_http_error());
     err = rota_queue_new((size_t)opts.limit, sizeof(struct page *), &queue);
-    if (err < 0) {
-        warnx("%s", rota_strerror(err));
+    if (err < 0)
         return err;
-    }
     crawler.session = session;
     crawler.queue = queue;
     crawler.start = rota_now();
@@ -459,7 +455,10 @@ int main(int argc, char **argv)
         refuse("not an http:// or https:// address: ", opts.url);
     opts.url = url.ptr;
     int err = rota_run(crawl, NULL);
-    if (err < 0 && err != -ECANCELED)
+    if (err < 0 && err != -ECANCELED) {
+        if (!crawler.session) /* it has not begun; later it is told where it happens */
+            warnx("%s", rota_strerror(err));
         return 2;
+    }
     return report(err == -ECANCELED);
 }

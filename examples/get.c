@@ -43,7 +43,7 @@ struct job {
 
 static struct {
     struct job *jobs;
-    size_t count, next, done, failed;
+    size_t count, next, done;
     uint64_t bytes;
     rota_http_session *session;
 } all;
@@ -86,7 +86,6 @@ static void complain(const struct job *job, const char *why)
 {
     clear_line();
     warnx("%s: %s", job->url, why);
-    all.failed++;
 }
 
 /* ---- Checksums: in a thread, for they take their time */
@@ -249,7 +248,7 @@ static int work(void *arg)
     return 0;
 }
 
-static int get(void *arg)
+static int get_all(void)
 {
     rota_http_session_options options = {.connections = (size_t)opts.jobs,
                                          .total = ROTA_NEVER,
@@ -257,10 +256,8 @@ static int get(void *arg)
     ROTA_AUTO(rota_http_session) session = NULL;
     ROTA_AUTO(rota_task) progress = NULL;
     int err = rota_http_session_new(&options, &session);
-    if (err < 0) {
-        warnx("%s", rota_http_error());
-        return err;
-    }
+    if (err < 0)
+        errx(1, "%s", rota_http_error());
     all.session = session;
     if (on_terminal)
         rota_spawn(show_progress, NULL, &progress);
@@ -268,6 +265,17 @@ static int get(void *arg)
     for (long i = 0; i < opts.jobs && (size_t)i < all.count; i++)
         rota_group_spawn(&g, work, NULL);
     return rota_group_wait(&g);
+}
+
+/* What SIGTERM ends keeps the date that it goes on by, too. */
+static int get(void *arg)
+{
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        err = get_all();
+    }
+    return err;
 }
 
 /* ---- The command line */
@@ -393,7 +401,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < all.count; i++)
         set_name(&all.jobs[i]);
     on_terminal = !opts.quiet && isatty(STDERR_FILENO);
-    bool interrupted = rota_run(get, NULL) == -ECANCELED;
+    int failure = rota_run(get, NULL);
+    if (failure < 0 && failure != -ECANCELED)
+        errx(1, "%s", rota_strerror(failure));
     free(all.jobs);
-    return report(interrupted);
+    return report(failure == -ECANCELED);
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +75,13 @@ static void print(void *arg, const rota_http_access *a)
            a->err ? rota_strerror(a->err) : "");
 }
 
+/* What nobody sees who only talks to it: that descriptors have run out, why a reply is 500. */
+static void complain(void *arg, rota_log_level level, const char *what)
+{
+    if (level >= ROTA_LOG_WARNING)
+        fprintf(stderr, "httpd: %s\n", what);
+}
+
 static const char *what_to_do(int err)
 {
     if (err == -EADDRINUSE)
@@ -85,18 +91,11 @@ static const char *what_to_do(int err)
 
 static int serve(void *arg)
 {
-    static atomic_flag told = ATOMIC_FLAG_INIT;
     struct httpd *httpd = arg;
     ROTA_AUTO(rota_listener) l = NULL;
     int err = rota_worker_listen(args.host, args.port, NULL, &l);
-    if (err == -ECANCELED)
-        return err; /* stopped before it began */
-    if (err < 0) {
-        if (!atomic_flag_test_and_set(&told)) /* one worker tells */
-            fprintf(stderr, "httpd: cannot listen on %s:%d: %s%s\n", args.host, args.port,
-                    rota_strerror(err), what_to_do(err));
+    if (err < 0)
         return err;
-    }
     if (rota_worker_index() <= 0) {
         bool is_v6 = strchr(args.host, ':');
         printf("serving %s on http%s://%s%s%s:%d/\n", args.directory, httpd->tls ? "s" : "",
@@ -235,6 +234,7 @@ int main(int argc, char **argv)
     ROTA_AUTO(rota_tls_context) tls = NULL;
     parse(argc, argv);
     raise_limit();
+    rota_log_set(complain, NULL);
     rota_http_root_options options = {.list = !args.no_list};
     int err = access(args.directory, X_OK) < 0 ? -errno : 0;
     if (err == 0)
@@ -253,5 +253,9 @@ int main(int argc, char **argv)
     }
     struct httpd httpd = {root, tls};
     err = rota_run(serve_until_stop, &httpd);
-    return err < 0 && err != -ECANCELED;
+    if (err == 0 || err == -ECANCELED)
+        return 0;
+    fprintf(stderr, "httpd: cannot serve on %s:%d: %s%s\n", args.host, args.port,
+            rota_strerror(err), what_to_do(err));
+    return 1;
 }

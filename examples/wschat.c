@@ -3,6 +3,7 @@
 #include <rota/http_server.h>
 #include <rota/websocket.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,17 +151,15 @@ static int serve(void *arg)
     const int *port = arg;
     ROTA_AUTO(rota_listener) listener = NULL;
     int err = rota_tcp_listen("localhost", *port, NULL, &listener);
-    if (err < 0) {
-        fprintf(stderr,
-                "wschat: cannot listen on port %d: %s; try another one, 0 takes a free one\n",
-                *port, rota_strerror(err));
+    if (err < 0)
         return err;
-    }
     printf("http://localhost:%d/\n", rota_listener_port(listener));
     fflush(stdout);
     rota_http_serve_options options = {.grace = ROTA_SECOND};
     ROTA_UNTIL_STOP
-    err = rota_http_serve(&listener, 1, handle, NULL, &options);
+    {
+        err = rota_http_serve(&listener, 1, handle, NULL, &options);
+    }
     for (size_t i = 0; i < LATEST; i++)
         unref(room.latest[i]);
     return err == -ECANCELED ? 0 : err;
@@ -189,5 +188,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "wschat: PORT must be 0 to 65535: %s\n", argv[1]);
         return 2;
     }
-    return rota_run(serve, &(int){(int)port}) < 0;
+    int err = rota_run(serve, &(int){(int)port});
+    if (err < 0)
+        fprintf(stderr, "wschat: cannot serve on port %ld: %s%s\n", port, rota_strerror(err),
+                err == -EADDRINUSE ? "; try another one, 0 takes a free one" : "");
+    return err < 0;
 }

@@ -447,6 +447,13 @@ def server_that_is_not_there_is_told():
 
 
 @case
+def want_of_descriptors_is_told():
+    done = subprocess.run(["prlimit", "--nofile=4", CRAWL, "http://localhost/"], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT, check=False)
+    check(done.returncode == 2 and done.stderr == "crawl: Too many open files\n", done.returncode, done.stderr)
+
+
+@case
 def start_that_leads_elsewhere_is_told():
     with Site({}) as other, Site({"/": (302, other.url, ""), "/f": (200, "text/plain", "f")}) as site:
         for start, why in (("/", "leads to no page of its own site"), ("/f", "is no page of HTML")):

@@ -93,7 +93,12 @@ def get_continues_where_it_was_interrupted_unless_the_file_is_another_one():
 
 
 @case
-def get_goes_on_after_an_interrupt():
+def get_goes_on_after_a_signal():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stop_and_go_on(number)
+
+
+def stop_and_go_on(number):
     slow = COMPRESSION + " map $arg_slow $rate { default 0; 1 100k; } limit_rate $rate;"
     with temporary_directory() as directory:
         site, out = make_files(directory, 1, 1_000_000), directory / "out"
@@ -103,7 +108,7 @@ def get_goes_on_after_an_interrupt():
             process = subprocess.Popen([str(GET), "--directory", str(out), f"http://127.0.0.1:{port}/file0?slow=1"],
                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "nothing comes")
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             check("the same command goes on" in process.communicate(timeout=LIMIT)[1], "no advice")
             check(process.returncode == 130, process.returncode)
             size, there = part.stat().st_size, (site / "file0").read_bytes()
@@ -177,6 +182,8 @@ def get_tells_what_it_cannot_do():
             done = subprocess.run([str(GET), "--directory", str(directory), "--sha256", url], stdin=subprocess.DEVNULL,
                                   stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
             check(done.returncode == 1 and "standard output" in done.stderr, done.returncode, done.stderr)
+        done = call("prlimit", "--nofile=4", GET, "--directory", directory, url, expect=1)
+        check("Too many open files" in done.stderr, done.stderr)
         done = call(GET, "--directory", directory / "none", url, expect=2)
         check(f"{directory}/none: No such file or directory" in done.stderr, done.stderr)
         done = call(GET, "--directory", directory, "file0", "http://no-such-host.invalid/", f"https://127.0.0.1:{port}/",

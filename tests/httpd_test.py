@@ -15,8 +15,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from native import (DIRECTORY, LIMIT, case, check, is_refused, make_certificate, programs, read_all, run, run_cases,
-                    temporary_directory, tool, unprivileged, wait_until)
+from native import (DIRECTORY, LIMIT, Program, case, check, is_refused, make_certificate, programs, read_all, run,
+                    run_cases, temporary_directory, tool, unprivileged, wait_until)
 
 HTTPD, = programs(1)
 FILES = {"small.html": b"<p>hello\n", "empty": b"", "text.txt": b"some words " * 500, "4k": os.urandom(4096),
@@ -241,6 +241,19 @@ def port_that_is_taken_is_told_with_what_to_do():
                                   check=False)
             check(done.returncode == 1 and done.stderr.count("\n") == 1, done.returncode, done.stderr)
             check("already in use; another program has it: name another port" in done.stderr, done.stderr)
+
+
+def limited(descriptors):
+    return Program("prlimit", f"--nofile={descriptors}", HTTPD, "-l", "127.0.0.1:0", DIRECTORY)
+
+
+@case
+def want_of_descriptors_is_told():
+    with limited(4) as h:
+        check(h.line() == "httpd: cannot serve on 127.0.0.1:0: Too many open files\n", "not told why it does not serve")
+    with limited(7) as h, socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/$", h.line())[1]))):
+        told = h.line()
+        check(told.endswith(": Too many open files; pausing\n") and told.startswith("httpd: "), told)
 
 
 @case
