@@ -82,26 +82,6 @@ static int write_all(void *arg)
     return err < 0 ? err : rota_stream_shutdown(arg);
 }
 
-static int ask(struct job *job, rota_http_response **ret_response)
-{
-    rota_http_fetch_options options = {.stream = true};
-    if (is(job, "post"))
-        options.body.bytes = (rota_str){bytes, upload};
-    if (!is(job, "stream"))
-        return rota_http_fetch(session, job->url, &options, ret_response);
-    ROTA_AUTO(rota_stream) ours = NULL;
-    ROTA_AUTO(rota_stream) theirs = NULL;
-    int err = rota_stream_pair(0, &ours, &theirs);
-    if (err < 0)
-        return err;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
-    options.body.stream = theirs;
-    rota_group_spawn(&g, write_all, ours);
-    err = rota_http_fetch(session, job->url, &options, ret_response);
-    rota_group_cancel(&g);
-    return err;
-}
-
 static ssize_t read_piece(struct job *job, rota_http_response *r)
 {
     static char quick[1 << 16];
@@ -149,14 +129,11 @@ static void print_answer(struct job *job, rota_http_response *r)
     printf(" %.*s\n", (int)value.len, value.len ? value.ptr : "");
 }
 
-static int run_job(void *arg)
+static int ask(struct job *job, const rota_http_body_source *body)
 {
-    struct job *job = arg;
     ROTA_AUTO(rota_http_response) r = NULL;
-    job->sum = EVP_MD_CTX_new();
-    EVP_DigestInit_ex(job->sum, EVP_sha256(), NULL);
-    job->length = 0;
-    int err = ask(job, &r);
+    rota_http_fetch_options options = {.stream = true, .body = *body};
+    int err = rota_http_fetch(session, job->url, &options, &r);
     if (err < 0) {
         printf("%s failed: %s\n", job->url, rota_http_error());
     } else {
@@ -167,9 +144,35 @@ static int run_job(void *arg)
         else
             print_answer(job, r);
     }
+    fflush(stdout);
+    return err;
+}
+
+static int ask_by_stream(struct job *job)
+{
+    ROTA_AUTO(rota_stream) ours = NULL;
+    ROTA_AUTO(rota_stream) theirs = NULL;
+    int err = rota_stream_pair(0, &ours, &theirs);
+    if (err < 0)
+        return err;
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    rota_group_spawn(&g, write_all, ours);
+    err = ask(job, &(rota_http_body_source){.stream = theirs});
+    rota_group_cancel(&g);
+    return err;
+}
+
+static int run_job(void *arg)
+{
+    struct job *job = arg;
+    job->sum = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(job->sum, EVP_sha256(), NULL);
+    job->length = 0;
+    rota_str body = is(job, "post") ? (rota_str){bytes, upload} : (rota_str){NULL, 0};
+    int err =
+        is(job, "stream") ? ask_by_stream(job) : ask(job, &(rota_http_body_source){.bytes = body});
     done++;
     EVP_MD_CTX_free(job->sum);
-    fflush(stdout);
     return err == -ECANCELED ? err : 0;
 }
 

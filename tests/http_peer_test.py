@@ -266,6 +266,15 @@ def uploads_larger_than_the_windows_go_on_as_they_are_read():
 
 
 @case
+def much_comes_back_while_it_is_sent():
+    size = 60 << 20
+    for secure in (True, False):
+        with nghttpd("--echo-upload", secure=secure) as url:
+            answers = ask(*directly(secure), "--upload", size, f"{url}/echo+post", f"{url}/echo+stream")
+            answers.check_all(2, f"{url}/echo", uploaded(size))
+
+
+@case
 def requests_beyond_what_the_server_takes_at_once_are_served_in_order():
     for limit in (1, 2):
         def check_server(url, how, limit=limit):

@@ -17,6 +17,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -30,7 +31,9 @@ struct way {
     bool leaves;   /* ... and does not any more */
     bool expect;   /* waits for consent */
     size_t upload; /* bytes that are sent */
-    bool by_stream;
+    bool by_stream, by_file;
+    bool fails;    /* the stream, in the middle */
+    bool put;      /* is idempotent */
     bool streamed; /* the answer is read in pieces */
 };
 
@@ -92,6 +95,22 @@ static int reply_to_upload(rota_http_request *r)
     return err < 0 ? err : rota_http_reply(r, 200, "text/plain", "evil", 4);
 }
 
+/* While it comes. */
+static int mirror(rota_http_request *r)
+{
+    char buf[4000];
+    ssize_t n;
+    int err = rota_http_start(r, 200, "text/plain", ROTA_HTTP_UNKNOWN_LENGTH);
+    if (err == 0)
+        err = rota_http_flush(r);
+    while (err == 0 && (n = rota_http_request_read(r, buf, sizeof buf)) != 0) {
+        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
+        if (err == 0)
+            err = rota_http_flush(r);
+    }
+    return err;
+}
+
 static int upgrade(rota_http_request *r)
 {
     rota_stream *s;
@@ -116,6 +135,12 @@ static int answer(rota_http_request *r, void *arg)
         w->hangs_up = false;
         rota_stream_close(rota_http_request_stream(r));
         return -ECONNRESET;
+    }
+    if (is(r, "/mirror"))
+        return mirror(r);
+    if (is(r, "/move")) {
+        rota_http_add_header(r, "Location", "/upload");
+        return rota_http_reply(r, 307, "text/plain", "evil", 4);
     }
     if (is(r, "/refuse"))
         return rota_http_reply(r, 413, "text/plain", "evil", 4);
@@ -196,7 +221,8 @@ static int ask(struct world *w, const rota_http_body_source *body)
     const struct way *way = w->way;
     ROTA_AUTO(rota_http_response) r = NULL;
     char url[100];
-    rota_http_fetch_options options = {.stream = way->streamed,
+    rota_http_fetch_options options = {.method = way->put ? "PUT" : NULL,
+                                       .stream = way->streamed,
                                        .expect = way->expect,
                                        .upgrade = way->upgrades ? "x" : NULL,
                                        .body = *body};
@@ -223,14 +249,18 @@ static int ask_by_stream(struct world *w)
         return err;
     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
     rota_group_spawn(&g, fill, ours);
-    err = ask(w, &(rota_http_body_source){.stream = theirs});
+    err = ask(w, &(rota_http_body_source){.stream = theirs, .length = w->way->fails ? 20001 : 0});
     rota_group_cancel(&g);
-    return err;
+    return err == -EMSGSIZE && w->nth == 0 ? 0 : err;
 }
+
+static char file[300];
 
 static int ask_somehow(struct world *w)
 {
     static char text[200000];
+    if (w->way->by_file)
+        return ask(w, &(rota_http_body_source){.path = file});
     if (w->way->by_stream)
         return ask_by_stream(w);
     return ask(w,
@@ -403,6 +433,9 @@ static void go_safely(const struct way *way)
 {
     int (*before)(const char *, rota_address *, size_t) = rota__lookup;
     rota__lookup = look_up_here;
+    snprintf(file, sizeof file, "%s/file", test_directory());
+    FILE *f = fopen(file, "w");
+    CHECK(f && ftruncate(fileno(f), 100000) == 0 && fclose(f) == 0);
     if (way->secure) {
         authority = authority_new("Test Authority");
         identity = identity_new(&authority, &(struct wanted){0});
@@ -435,6 +468,16 @@ WAY(an_upload, .path = "/upload", .upload = 200000)
 WAY(an_upload_of_a_stream, .path = "/upload", .by_stream = true)
 WAY(an_upload_that_waits_for_consent, .path = "/upload", .upload = 20000, .expect = true)
 WAY(an_upload_that_is_refused, .path = "/refuse", .upload = 200000)
+WAY(an_upload_of_a_file, .path = "/upload", .by_file = true)
+WAY(an_upload_that_comes_back, .path = "/mirror", .upload = 50000)
+WAY(an_upload_that_comes_back_and_is_read_in_pieces, .path = "/mirror", .upload = 50000,
+    .streamed = true)
+WAY(an_upload_of_a_stream_that_comes_back, .path = "/mirror", .by_stream = true, .streamed = true)
+WAY(an_upload_that_fails, .path = "/mirror", .by_stream = true, .fails = true, .streamed = true)
+WAY(an_upload_that_is_sent_again, .path = "/gone", .warm = true, .put = true, .upload = 200000)
+WAY(an_upload_that_is_redirected, .path = "/move", .upload = 200000)
+WAY(an_upload_over_TLS_that_comes_back, .version = ROTA_HTTP_1_1, .secure = true, .path = "/mirror",
+    .upload = 20000)
 WAY(a_request_that_is_sent_again, .path = "/gone", .warm = true)
 WAY(a_redirect, .path = "/redirect")
 WAY(an_upgrade, .path = "/upgrade", .upgrades = true)
@@ -452,6 +495,18 @@ WAY(HTTP_2_with_an_upload_of_a_stream, .version = ROTA_HTTP_2_DIRECTLY, .path = 
     .by_stream = true)
 WAY(HTTP_2_with_an_upload_that_is_refused, .version = ROTA_HTTP_2_DIRECTLY, .path = "/refuse",
     .upload = 200000, .expect = true)
+WAY(HTTP_2_with_an_upload_that_comes_back, .version = ROTA_HTTP_2_DIRECTLY, .path = "/mirror",
+    .upload = 20000, .streamed = true)
+WAY(HTTP_2_with_an_upload_of_a_stream_that_comes_back, .version = ROTA_HTTP_2_DIRECTLY,
+    .path = "/mirror", .by_stream = true)
+WAY(HTTP_2_with_an_upload_that_fails, .version = ROTA_HTTP_2_DIRECTLY, .path = "/mirror",
+    .by_stream = true, .fails = true, .streamed = true)
+WAY(HTTP_2_with_an_upload_that_is_answered_early, .version = ROTA_HTTP_2_DIRECTLY,
+    .path = "/refuse", .upload = 200000)
+WAY(HTTP_2_with_an_upload_that_is_sent_again, .version = ROTA_HTTP_2_DIRECTLY, .path = "/gone",
+    .warm = true, .put = true, .upload = 200000)
+WAY(HTTP_2_with_an_upload_that_is_redirected, .version = ROTA_HTTP_2_DIRECTLY, .path = "/move",
+    .upload = 200000)
 WAY(HTTP_2_with_a_request_that_is_sent_again, .version = ROTA_HTTP_2_DIRECTLY, .path = "/gone",
     .warm = true)
 WAY(HTTP_2_with_a_redirect, .version = ROTA_HTTP_2_DIRECTLY, .path = "/redirect")

@@ -55,7 +55,7 @@ typedef enum rota_http_phase {
     ROTA_HTTP_CONNECTING, /* of the proxy, where there is one */
     ROTA_HTTP_ENCRYPTING, /* the TLS handshake */
     ROTA_HTTP_SENDING,
-    ROTA_HTTP_WAITING, /* for the first byte of the answer */
+    ROTA_HTTP_WAITING, /* for the first byte of the answer; the body is out. None where the answer is quicker */
     ROTA_HTTP_READING, /* the body */
     ROTA_HTTP_REDIRECTED,
     ROTA_HTTP_DONE
@@ -80,8 +80,8 @@ typedef struct rota_http_trace {
     int err;     /* of DONE */
 } rota_http_trace;
 
-/* Called for each phase; must not suspend. It may run in another task than the request's: connections are made by
- * tasks of their own. */
+/* Called for each phase; must not suspend. It may run in another task than the request's: connections are made, and
+ * larger bodies sent, by tasks of their own. */
 typedef void rota_http_trace_fn(void *arg, const rota_http_trace *trace);
 
 /* Whether the session may connect to this address, which `host` has (or the proxy): against requests that somebody
@@ -127,7 +127,7 @@ typedef struct rota_http_session_options {
     rota_time total;      /* for a request, redirects and body included; 5 min */
     rota_time queue_time; /* for a place in the pool; none */
     rota_time connect;    /* to resolve, connect and encrypt; 30 s */
-    rota_time gap;        /* until something comes; 60 s */
+    rota_time gap;        /* in which nothing comes, nor is anything of the body taken; 60 s */
 
     int redirects;    /* that are followed; 10; -1: none */
     uint64_t body;    /* bytes of a body that is read whole, decoded; 64 MiB */
@@ -169,12 +169,16 @@ typedef struct rota_http_part {
     const char *type;
 } rota_http_part;
 
-/* What is sent: one of these. Borrowed until the call returns. */
+/* What is sent: one of these. What the pointers point to is borrowed until the call returns; with `stream` of
+ * rota_http_fetch_options until the answer has been read to its end or has failed, or the response was freed. Then nobody
+ * reads it any more. */
 typedef struct rota_http_body_source {
     rota_str bytes;
     const char *path; /* a file */
-    rota_stream *
-        stream; /* until its end, or `length`; cannot be sent twice: a redirect that would is -ESPIPE */
+    /* Until its end, or `length`. It is read by a task of the client's, which has inherited the caller's locals, and by nobody else
+     * meanwhile; it may suspend as it likes. What is cut short ends the request with that error. Cannot be sent twice: a
+     * redirect that would is -ESPIPE. */
+    rota_stream *stream;
     uint64_t length;             /* of `stream`; 0: unknown */
     const char *const *form;     /* name, value, ..., NULL: application/x-www-form-urlencoded */
     const rota_http_part *parts; /* `count` of them: multipart/form-data */
@@ -205,8 +209,25 @@ typedef struct rota_http_fetch_options {
  * connection that dies before a byte of an answer is sent once more, on a fresh one. What a server of HTTP/2 says that it has
  * not worked on (RFC 9113, section 8.7) is sent again whatever its method, up to ten times.
  *
- * The body is sent whole before more of the answer is taken than its connection holds: with a server that answers while it
- * reads, and waits until that is taken, both wait, until `gap` or the server's patience ends it.
+ * A body of more than 16 KiB, or that is not in memory, is sent by a task of its own while this one reads: so a server may
+ * answer while it reads, and with `stream` this returns when the head is there, though the body is still being sent; that goes
+ * on whatever the caller does meanwhile.
+ *
+ *     static int both_ways(rota_http_session *session, rota_stream *up, rota_stream *down)
+ *     {
+ *         char buf[16384];
+ *         ssize_t n;
+ *         ROTA_AUTO(rota_http_response) r = NULL;
+ *         rota_http_fetch_options options = {.body = {.stream = up}, .stream = true};
+ *         int err = rota_http_fetch(session, "http://localhost/echo", &options, &r);
+ *         while (err == 0 && (n = rota_http_read(r, buf, sizeof buf)) != 0)
+ *             err = n < 0 ? (int)n : rota_stream_write(down, buf, (size_t)n);
+ *         return err;
+ *     }
+ *
+ * Sending ends with the answer: where that is complete before the body was sent, the rest is not sent. It ends, too, where the
+ * answer fails or is freed; and a body that fails makes reading the answer fail, with its error. `gap` does not count while the
+ * body's own source is waited for.
  *
  * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be NULL.
  *
@@ -291,8 +312,9 @@ ROTA_API rota_iter rota_http_events(rota_http_response *r);
  * yours, and no longer the session's. NULL where there is none, or it was taken before. */
 ROTA_API rota_stream *rota_http_take_stream(rota_http_response *r);
 
-/* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. Accepts
- * NULL, returns NULL; what ROTA_AUTO(rota_http_response) calls. */
+/* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. A body that is
+ * still being sent is cut off, and its task waited for. Shields itself. Accepts NULL, returns NULL; what
+ * ROTA_AUTO(rota_http_response) calls. */
 ROTA_API rota_http_response *rota_http_response_free(rota_http_response *r);
 ROTA_DEFINE_AUTO(rota_http_response, rota_http_response_free);
 

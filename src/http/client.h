@@ -5,6 +5,7 @@
  *       pool              a connection for it, or a place for a new one                        client_pool.c
  *       keeper            the connection's own task: connects, watches while idle, closes      client_keeper.c, _connect.c
  *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable          client_h1.c, client_h2.c
+ *       upload            a body that is sent beside the reading, by a task of its own         client_upload.c
  *     rota_http_response  the answer's head, and its body as it is read                        client_response.c, _read.c */
 #ifndef ROTA__HTTP_CLIENT_H
 #define ROTA__HTTP_CLIENT_H
@@ -14,6 +15,7 @@
 #include "http/coding.h"
 #include "http/cookie.h"
 #include "http/h1.h"
+#include "http/h1_write.h"
 #include "http/multipart.h"
 #include "http/out.h"
 #include "http/sse.h"
@@ -52,6 +54,7 @@ struct rota__http_progress {
     rota_http_limit limit;
     rota_time limit_time;
     rota_http_limit passed; /* the one that ended a wait */
+    bool has_failed;        /* the body that was to be sent: `why` says why */
 
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };
@@ -205,9 +208,10 @@ struct rota__http_conn {
 
     /* of HTTP/1.1 */
     struct rota__h1 h1;
-    struct rota__out out;
+    struct rota__out out;             /* the uploader's, while there is one */
+    struct rota__http_upload *upload; /* while its task runs */
     size_t pending; /* bytes at the stream's front that the parser has passed as data */
-    bool sent;      /* the request went out whole */
+    bool sent;      /* the request went out whole, and nobody writes any more */
 };
 
 /* Makes a connection to the origin, which counts from now on. It is busy, for the call of that progress. Returns 0 or
@@ -264,7 +268,7 @@ void rota__http_pool_close(rota_http_session *session);
 /* ---- Bodies to send (client_body.c) ---- */
 
 struct rota__http_source {
-    const rota_http_body_source *from;
+    rota_http_body_source from; /* what it points to is the caller's */
     const char *about; /* what failed: a file, a part, a name; NULL: nothing that has one */
     rota_str type;     /* of the content, where its kind says it */
     bool is_known;     /* how long it is: */
@@ -277,7 +281,7 @@ struct rota__http_source {
     size_t part; /* of a multipart, whose head is next */
     bool in_part;
     char boundary[ROTA__BOUNDARY_SIZE];
-    struct rota__out head;
+    struct rota__out made; /* the form's text; a part's head */
 };
 
 /* Finds out kind, type and length. Suspends for files. */
@@ -285,10 +289,62 @@ int rota__http_source_init(struct rota__http_source *source, const rota_http_bod
                            struct rota__arena *arena);
 void rota__http_source_fini(struct rota__http_source *source);
 bool rota__http_source_is_empty(const rota_http_body_source *from);
+/* Whether it is in memory, and so short that it goes out with the head. */
+bool rota__http_source_is_short(const struct rota__http_source *source);
 /* To the beginning again. Returns 0, -ESPIPE: a stream that has been read. */
 int rota__http_source_rewind(struct rota__http_source *source);
 /* The next piece, valid until the next call; empty at the end. */
 int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece);
+
+/* ---- Uploads: bodies that are sent beside the reading of the answer (client_upload.c) ---- */
+
+struct rota__http_upload {
+    struct rota__http_source source;
+    struct rota__http_conn *conn; /* a reference */
+    struct rota__http_progress
+        *progress; /* of who waits for the answer; NULL: nobody does any more */
+    /* Sends it, in the uploader's task; also when it is stopped before it began. What it does about a failure is its
+     * protocol's. */
+    int (*send)(struct rota__http_upload *upload);
+    void *exchange;                /* of HTTP/2: the stream */
+    struct rota__h1_writer writer; /* of HTTP/1.1 */
+    rota_time gap;
+
+    int refs;
+    rota_task *task; /* while its function runs */
+    rota_event over; /* it has ended */
+    bool is_stopped; /* nobody wants it any more */
+    bool is_ours;    /* the call has left: the source is the uploader's */
+    bool is_asking;  /* the source is waited for, not the server */
+    bool is_gone;    /* the server takes no more; it may have said why */
+    bool is_whole;   /* all was sent */
+    int err;
+};
+
+/* Begins to send the call's body, whose source is the upload's until it is recalled. Returns 0 or -ENOMEM. */
+int rota__http_upload_start(struct rota__http_call *call, const struct rota__http_upload *from);
+/* The next piece, for its `send`. */
+int rota__http_upload_next(struct rota__http_upload *upload, rota_str *ret_piece);
+/* The server has taken something. */
+void rota__http_upload_moved(struct rota__http_upload *upload);
+/* It fails with these words. Returns `err`. */
+int rota__http_upload_say(struct rota__http_upload *upload, int err, const char *words);
+/* Ends it; it may take a while. NULL: there is none. Does not suspend. */
+void rota__http_upload_cancel(struct rota__http_upload *upload);
+/* Ends it, and waits for that, unless this is no task. Shields itself. */
+void rota__http_upload_stop(struct rota__http_upload *upload);
+/* Waits until all has been sent. Returns 0, why it failed, -ECANCELED, -ETIMEDOUT. */
+int rota__http_upload_wait(struct rota__http_upload *upload);
+/* What a failure of the exchange comes from: the upload's own, where that counts. */
+int rota__http_upload_verdict(const struct rota__http_upload *upload, bool began, int err);
+void rota__http_upload_unref(struct rota__http_upload *upload);
+/* Ends the call's upload, if there is one: the source is the call's again. */
+void rota__http_upload_recall(struct rota__http_call *call);
+/* The call is over; its upload goes on, if a response has it. */
+void rota__http_upload_leave(struct rota__http_call *call);
+/* The response's: begins to be; is ended. */
+void rota__http_response_adopt(rota_http_response *r, struct rota__http_call *call);
+void rota__http_response_stop(rota_http_response *r);
 
 /* ---- Calls (client_fetch.c) ---- */
 
@@ -313,6 +369,7 @@ struct rota__http_call {
     rota_http_field *fields;
     size_t count;
     struct rota__http_source source;
+    struct rota__http_upload *upload; /* that has the source */
     bool has_body;
 
     bool moved;      /* to another origin: what was meant for the first one is not sent */
@@ -341,6 +398,7 @@ struct rota_http_response {
     struct rota__arena arena;             /* in which it lies itself */
     struct rota__http_conn *conn;         /* until the body's end */
     void *exchange;                       /* of HTTP/2: the stream */
+    struct rota__http_upload *upload;     /* until its end, or that of the body */
     rota_stream *stream;                  /* after an upgrade */
     struct rota__http_progress *progress; /* the call's, then `own` */
     struct rota__http_progress own;

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define PIECE 65536
+/* What a connection takes with a head, before its server has read anything. */
+#define SHORT 16384
 
 static rota_str str_of(const char *text)
 {
@@ -21,27 +23,21 @@ bool rota__http_source_is_empty(const rota_http_body_source *from)
 
 /* ---- Forms */
 
-static int form_init(struct rota__http_source *source, struct rota__arena *arena)
+static int form_init(struct rota__http_source *source)
 {
-    struct rota__out out = {0};
-    for (const char *const *pair = source->from->form; pair[0]; pair += 2) {
+    struct rota__out *out = &source->made;
+    for (const char *const *pair = source->from.form; pair[0]; pair += 2) {
         if (!pair[1]) {
             source->about = pair[0];
-            rota__out_fini(&out);
             return -EINVAL;
         }
-        rota__form_add(&out, str_of(pair[0]), str_of(pair[1]));
+        rota__form_add(out, str_of(pair[0]), str_of(pair[1]));
     }
-    int err = out.err;
-    if (err == 0) {
-        source->text = (rota_str){rota__arena_copy(arena, (rota_str){out.ptr, out.len}), out.len};
-        err = source->text.ptr ? 0 : -ENOMEM;
-    }
-    rota__out_fini(&out);
+    source->text = (rota_str){out->ptr, out->len};
     source->type = str_of("application/x-www-form-urlencoded");
-    source->length = source->text.len;
+    source->length = out->len;
     source->is_known = true;
-    return err;
+    return out->err;
 }
 
 /* ---- Files */
@@ -72,6 +68,17 @@ static int read_file(struct rota__http_source *source, rota_str *ret_piece)
 
 /* ---- Parts */
 
+/* A piece of bytes, so that what goes on can be seen. */
+static rota_str take_piece(struct rota__http_source *source, rota_str bytes)
+{
+    uint64_t left = bytes.len - source->at;
+    if (!left)
+        return (rota_str){NULL, 0};
+    rota_str piece = {bytes.ptr + source->at, left < PIECE ? (size_t)left : PIECE};
+    source->at += piece.len;
+    return piece;
+}
+
 static const char *last_component(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -99,7 +106,7 @@ static int part_fails(struct rota__http_source *source, const char *about)
  * fail, rather than its length a lie. */
 static int parts_length(struct rota__http_source *source)
 {
-    const rota_http_body_source *from = source->from;
+    const rota_http_body_source *from = &source->from;
     struct rota__part *parts = rota_alloc((from->count + 1) * sizeof *parts);
     int err = parts ? 0 : -ENOMEM;
     for (size_t i = 0; i < from->count && err == 0; i++) {
@@ -136,33 +143,36 @@ static int parts_init(struct rota__http_source *source, struct rota__arena *aren
 /* The next part's head, or what ends the whole. */
 static int next_part(struct rota__http_source *source, rota_str *ret_piece)
 {
-    const rota_http_body_source *from = source->from;
+    const rota_http_body_source *from = &source->from;
     int err = 0;
-    source->head.len = 0;
+    source->made.len = 0;
     if (source->part < from->count) {
         const rota_http_part *part = &from->parts[source->part];
         struct rota__part written = part_of(part, 0);
-        err = rota__multipart_write_part(&source->head, source->boundary, &written,
+        err = rota__multipart_write_part(&source->made, source->boundary, &written,
                                          source->part == 0);
         source->in_part = true;
         source->at = 0;
         if (err == 0 && part->path)
             err = open_file(source, part->path, NULL);
     } else if (source->part == from->count) {
-        err = rota__multipart_write_end(&source->head, source->boundary, from->count == 0);
+        err = rota__multipart_write_end(&source->made, source->boundary, from->count == 0);
     }
     source->part++;
-    *ret_piece = (rota_str){source->head.ptr, source->head.len};
+    *ret_piece = (rota_str){source->made.ptr, source->made.len};
     return err;
 }
 
 static int parts_next(struct rota__http_source *source, rota_str *ret_piece)
 {
     if (source->in_part) {
-        const rota_http_part *part = &source->from->parts[source->part - 1];
-        rota_str piece = source->at ? (rota_str){NULL, 0} : part->bytes;
-        source->at = 1;
-        int err = source->file ? read_file(source, &piece) : 0;
+        const rota_http_part *part = &source->from.parts[source->part - 1];
+        rota_str piece = {NULL, 0};
+        int err = 0;
+        if (source->file)
+            err = read_file(source, &piece);
+        else if (!part->path)
+            piece = take_piece(source, part->bytes);
         if (err < 0 || piece.len) {
             *ret_piece = piece;
             return err;
@@ -177,11 +187,11 @@ static int parts_next(struct rota__http_source *source, rota_str *ret_piece)
 
 static int make(struct rota__http_source *source, struct rota__arena *arena)
 {
-    const rota_http_body_source *from = source->from;
+    const rota_http_body_source *from = &source->from;
     if (from->parts)
         return parts_init(source, arena);
     if (from->form)
-        return form_init(source, arena);
+        return form_init(source);
     if (from->path) {
         source->is_known = true;
         return open_file(source, from->path, &source->length);
@@ -200,7 +210,7 @@ static int make(struct rota__http_source *source, struct rota__arena *arena)
 int rota__http_source_init(struct rota__http_source *source, const rota_http_body_source *from,
                            struct rota__arena *arena)
 {
-    *source = (struct rota__http_source){.from = from};
+    *source = (struct rota__http_source){.from = *from};
     int err = make(source, arena);
     if (err == 0 && (from->parts || from->path || from->stream)) {
         source->buf = rota_alloc(PIECE);
@@ -209,10 +219,16 @@ int rota__http_source_init(struct rota__http_source *source, const rota_http_bod
     return err;
 }
 
+bool rota__http_source_is_short(const struct rota__http_source *source)
+{
+    const rota_http_body_source *from = &source->from;
+    return !from->parts && !from->path && !from->stream && source->text.len <= SHORT;
+}
+
 void rota__http_source_fini(struct rota__http_source *source)
 {
     rota_file_free(source->file);
-    rota__out_fini(&source->head);
+    rota__out_fini(&source->made);
     rota_free(source->buf);
     *source = (struct rota__http_source){0};
 }
@@ -221,11 +237,11 @@ int rota__http_source_rewind(struct rota__http_source *source)
 {
     if (!source->began)
         return 0;
-    if (source->from->stream)
+    if (source->from.stream)
         return -ESPIPE;
     source->began = source->in_part = false;
     source->at = source->part = 0;
-    if (source->from->parts)
+    if (source->from.parts)
         source->file = rota_file_free(source->file);
     if (!source->file)
         return 0;
@@ -238,7 +254,7 @@ static int stream_next(struct rota__http_source *source, rota_str *ret_piece)
     size_t len = PIECE;
     if (source->is_known && source->length - source->at < len)
         len = (size_t)(source->length - source->at);
-    ssize_t n = len ? rota_stream_read(source->from->stream, source->buf, len) : 0;
+    ssize_t n = len ? rota_stream_read(source->from.stream, source->buf, len) : 0;
     if (n < 0)
         return (int)n;
     source->at += (uint64_t)n;
@@ -248,7 +264,7 @@ static int stream_next(struct rota__http_source *source, rota_str *ret_piece)
 
 int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece)
 {
-    const rota_http_body_source *from = source->from;
+    const rota_http_body_source *from = &source->from;
     source->began = true;
     if (from->parts)
         return parts_next(source, ret_piece);
@@ -256,7 +272,6 @@ int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece
         return read_file(source, ret_piece);
     if (from->stream)
         return stream_next(source, ret_piece);
-    *ret_piece = source->at ? (rota_str){NULL, 0} : source->text;
-    source->at = 1;
+    *ret_piece = take_piece(source, source->text);
     return 0;
 }

@@ -220,6 +220,7 @@ int rota_http_fetch(rota_http_session *session, const char *url,
         if (err == -ETIMEDOUT)
             rota__http_failure()->limit = call.progress.passed;
     }
+    rota__http_upload_leave(&call);
     rota__http_source_fini(&call.source);
     rota__arena_fini(&call.arena, NULL);
     if (call.origin)

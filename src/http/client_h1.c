@@ -1,8 +1,9 @@
 /* An exchange over HTTP/1.1: the request in one write where it can be, the answer's head, its body.
  *
  * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been passed as data.
- * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent whole, the peer lets it
- *    live (by Connection, and by Keep-Alive if it says more), and nothing has come behind the answer. Else it is over.
+ * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent whole, its uploader has
+ *    ended, the peer lets it live (by Connection, and by Keep-Alive if it says more), and nothing has come behind the
+ *    answer. Else it is over.
  * 3. A connection that is over is not read from: somebody else may have closed it. */
 #include "http/chars.h"
 #include "http/client.h"
@@ -54,33 +55,76 @@ static int flush(struct rota__http_conn *conn, rota_str piece)
     return err;
 }
 
-static int send_piece(struct rota__http_conn *conn, struct rota__http_call *call,
-                      struct rota__h1_writer *w, rota_str piece)
-{
-    int err = rota__h1_write_data(w, piece.len);
-    if (err == -EMSGSIZE)
-        return rota__http_say(&call->progress, err, "the body is longer than it was said to be");
-    if (err < 0)
-        return err;
-    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
-    return flush(conn, piece);
-}
-
-static int send_body(struct rota__http_conn *conn, struct rota__http_call *call,
-                     struct rota__h1_writer *w)
+/* A body that is short, with the head. */
+static int send_short(struct rota__http_conn *conn, struct rota__http_call *call,
+                      struct rota__h1_writer *w)
 {
     rota_str piece;
     int err = rota__http_source_next(&call->source, &piece);
-    while (err == 0 && piece.len) {
-        err = send_piece(conn, call, w, piece);
-        if (err == 0)
-            err = rota__http_source_next(&call->source, &piece);
+    if (err == 0 && piece.len)
+        err = rota__h1_write_data(w, piece.len);
+    return err < 0 ? err : flush(conn, piece);
+}
+
+static bool is_gone(int err)
+{
+    return err == -EPIPE || err == -ECONNRESET;
+}
+
+static int upload_piece(struct rota__http_upload *upload, rota_str piece)
+{
+    int err = flush(upload->conn, piece);
+    upload->is_gone = is_gone(err);
+    rota__http_upload_moved(upload);
+    return err;
+}
+
+/* What was announced is sent, and no more is asked for. */
+static bool is_complete(const struct rota__h1_writer *w)
+{
+    return w->body == ROTA__H1_LENGTH && w->left == 0;
+}
+
+static int upload_pieces(struct rota__http_upload *upload)
+{
+    struct rota__h1_writer *w = &upload->writer;
+    rota_str piece = {NULL, 0};
+    int err = upload->source.from.stream ? upload_piece(upload, piece) : 0; /* it may come late */
+    while (err == 0 && !is_complete(w)) {
+        err = rota__http_upload_next(upload, &piece);
+        if (err < 0 || !piece.len)
+            break;
+        err = rota__h1_write_data(w, piece.len);
+        if (err == -EMSGSIZE)
+            return rota__http_upload_say(upload, err, "the body is longer than it was said to be");
+        if (err >= 0)
+            err = upload_piece(upload, piece);
     }
     if (err == 0)
         err = rota__h1_write_end(w);
     if (err == -EMSGSIZE)
-        rota__http_say(&call->progress, err, "the body is shorter than it was said to be");
-    return err < 0 ? err : flush(conn, (rota_str){NULL, 0});
+        return rota__http_upload_say(upload, err, "the body is shorter than it was said to be");
+    return err < 0 ? err : upload_piece(upload, (rota_str){NULL, 0});
+}
+
+static int send_upload(struct rota__http_upload *upload)
+{
+    struct rota__http_conn *conn = upload->conn;
+    int err = upload->is_stopped ? -ECANCELED : upload_pieces(upload);
+    conn->sent = err == 0;
+    if (err < 0 && !upload->is_gone)
+        rota__http_conn_end(conn); /* who reads would wait for what does not come any more */
+    return err;
+}
+
+static int start_upload(struct rota__http_conn *conn, struct rota__http_call *call,
+                        const struct rota__h1_writer *w)
+{
+    struct rota__http_upload upload = {.conn = conn, .send = send_upload, .writer = *w};
+    int err = rota__http_upload_start(call, &upload);
+    if (err == 0)
+        conn->upload = call->upload;
+    return err;
 }
 
 /* ---- Receiving the head */
@@ -207,6 +251,7 @@ static bool may_go_on(const rota_http_response *r)
 static void at_end(rota_http_response *r)
 {
     struct rota__http_conn *conn = r->conn;
+    rota__http_response_stop(r);
     if (may_go_on(r)) {
         rota__http_pool_put(conn);
     } else {
@@ -232,6 +277,21 @@ static void give_away(rota_http_response *r)
     conn->stream = NULL;
     r->keep_alive = false;
     at_end(r);
+}
+
+/* Not in the middle of the request (RFC 9110, section 7.8). */
+static int change_protocol(rota_http_response *r)
+{
+    int err = r->upload ? rota__http_upload_wait(r->upload) : 0;
+    if (err == 0 && r->conn->is_over)
+        err = ROTA_ECLOSED;
+    if (err == 0) {
+        give_away(r);
+        return 0;
+    }
+    r->conn = NULL;
+    rota_http_response_free(r);
+    return err;
 }
 
 /* ---- The exchange */
@@ -277,16 +337,31 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
         return err;
     rota_stream_skip(conn->stream, used);
     (*ret_response)->conn = conn;
-    if (upgraded)
-        give_away(*ret_response);
-    else
+    rota__http_response_adopt(*ret_response, call);
+    if (!upgraded)
         end_early(*ret_response);
-    return 0;
+    return upgraded ? change_protocol(*ret_response) : 0;
 }
 
-static bool is_gone(int err)
+static int give_up_upload(struct rota__http_call *call, int err)
 {
-    return err == -EPIPE || err == -ECONNRESET;
+    struct rota__http_upload *upload = call->upload;
+    upload->refs++;
+    rota__http_upload_recall(call);
+    err = rota__http_upload_verdict(upload, call->began, err);
+    rota__http_upload_unref(upload);
+    return err;
+}
+
+/* The body, or what there is without one. Returns how that went, as far as it goes at once. */
+static int send_rest(struct rota__http_conn *conn, struct rota__http_call *call,
+                     struct rota__h1_writer *w)
+{
+    if (call->has_body && !rota__http_source_is_short(&call->source))
+        return start_upload(conn, call, w);
+    int err = call->has_body ? send_short(conn, call, w) : flush(conn, (rota_str){NULL, 0});
+    conn->sent = err == 0;
+    return err;
 }
 
 static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
@@ -311,16 +386,18 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
             err = go_on;
     }
     if (err == 0 && go_on)
-        err = call->has_body ? send_body(conn, call, &w) : flush(conn, (rota_str){NULL, 0});
-    conn->sent = err == 0 && go_on;
+        err = send_rest(conn, call, &w);
     if (err < 0 && !is_gone(err)) /* who has closed may have said why before */
         return err;
     int failed = err;
-    rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
+    if (!call->upload)
+        rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
     if (call->has_body)
         rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     err = receive(conn, call, interims, ret_response);
-    return err < 0 && failed < 0 && !call->began ? failed : err;
+    if (err < 0 && failed < 0 && !call->began)
+        err = failed;
+    return err < 0 && call->upload ? give_up_upload(call, err) : err;
 }
 
 /* ---- The body */
@@ -333,6 +410,9 @@ static int fail(rota_http_response *r, int err)
         return err;
     err = cut_short(r->progress, true, err);
     rota__http_conn_end(conn);
+    if (r->upload)
+        err = rota__http_upload_verdict(r->upload, true, err);
+    rota__http_response_stop(r);
     rota__http_conn_unref(conn);
     r->conn = NULL;
     return err;
@@ -417,6 +497,7 @@ static ssize_t read_body(rota_http_response *r, void *buf, size_t len)
 static void drop(rota_http_response *r)
 {
     rota__http_conn_end(r->conn);
+    rota__http_response_stop(r);
     rota__http_conn_unref(r->conn);
     r->conn = NULL;
 }

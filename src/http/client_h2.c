@@ -7,7 +7,8 @@
  *
  * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for its reader, at most a
  *    window of it, and the peer may send more when it has been read.
- * 2. A stream waits for `news`, looks at its state, and waits again: nothing is handed over that could get lost.
+ * 2. Who reads a stream waits for `news`, looks at its state, and waits again; its uploader does so with `room`: nothing
+ *    is handed over that could get lost.
  * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches `h2`. */
 #include "http/client.h"
 #include "http/h2.h"
@@ -23,9 +24,12 @@ struct stream {
     struct rota__h2_stream s; /* first: events name it */
     struct rota__list node;   /* in the connection's */
     struct rota__http_conn *conn;
-    struct rota__http_call *call; /* while it waits for the head */
-    rota_http_response *response; /* from the head on */
-    rota_event news;
+    struct rota__http_call *call;     /* while it waits for the head */
+    rota_http_response *response;     /* from the head on */
+    int refs;                         /* the exchange's, and its uploader's */
+    struct rota__http_upload *upload; /* while its task runs */
+    rota_event news;                  /* for who reads */
+    rota_event room;                  /* for the uploader */
     bool ended;
     bool consents; /* 100 (Continue) has come */
     int err;
@@ -71,6 +75,8 @@ static void tell(struct stream *st, int err, const char *why)
         st->err = err;
         st->why = why;
     }
+    if (st->err < 0 || st->ended) /* the server takes no more of it */
+        rota__http_upload_cancel(st->upload);
     rota_event_set(&st->news);
 }
 
@@ -78,6 +84,13 @@ static void tell_all(struct rota__http_conn *conn, int err, const char *why)
 {
     rota__list_each (node, &conn->shared->streams)
         tell(rota__container_of(node, struct stream, node), err, why);
+}
+
+/* Who found no window, or too much waiting, may go on. */
+static void tell_uploaders(struct rota__http_conn *conn)
+{
+    rota__list_each (node, &conn->shared->streams)
+        rota_event_set(&rota__container_of(node, struct stream, node)->room);
 }
 
 static void on_head(struct stream *st, const struct rota__h2_head *from)
@@ -162,12 +175,12 @@ static void on_event(struct rota__http_conn *conn, int event, const struct rota_
         break;
     case ROTA__H2_WINDOW:
         if (st)
-            tell(st, 0, NULL);
+            rota_event_set(&st->room);
         else
-            tell_all(conn, 0, NULL);
+            tell_uploaders(conn);
         break;
     case ROTA__H2_SETTINGS:
-        tell_all(conn, 0, NULL);
+        tell_uploaders(conn);
         rota__http_pool_serve_shared(conn);
         break;
     case ROTA__H2_GOAWAY:
@@ -247,7 +260,7 @@ static int send_all(void *arg)
             rota__http_pool_unshare(conn);
             break;
         }
-        tell_all(conn, 0, NULL); /* who found too much waiting may go on */
+        tell_uploaders(conn);
         wake_sender(conn);
     }
     rota__out_fini(&out);
@@ -333,16 +346,29 @@ static int await_news(struct stream *st)
     return err;
 }
 
-static void stream_free(struct stream *st)
+/* The server hears of it: CANCEL, or where its answer is complete without the rest of the request, NO_ERROR. */
+static void leave(struct stream *st)
 {
     struct rota__http_conn *conn = st->conn;
-    if (conn->shared && st->s.is_taken) {
-        rota__list_remove(&st->node);
-        rota__h2_drop(&conn->shared->h2, &st->s, ROTA__H2_CANCEL);
-        wake_sender(conn);
-    }
+    if (!conn->shared || !st->s.is_taken)
+        return;
+    rota__list_remove(&st->node);
+    rota__h2_drop(&conn->shared->h2, &st->s, st->ended ? ROTA__H2_NO_ERROR : ROTA__H2_CANCEL);
+    wake_sender(conn);
+}
+
+static void stream_unref(struct stream *st)
+{
+    if (--st->refs > 0)
+        return;
     rota__out_fini(&st->data);
     rota_free(st);
+}
+
+static void stream_free(struct stream *st)
+{
+    leave(st);
+    stream_unref(st);
 }
 
 /* Nothing of the request has been sent. */
@@ -356,6 +382,7 @@ static int request(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_conn *conn = st->conn;
     bool has_length = call->has_body && call->source.is_known;
+    bool is_empty = !call->has_body || (has_length && !call->source.length);
     struct rota__h2_head head = {.method = call->method,
                                  .scheme =
                                      call->secure ? (rota_str){"https", 5} : (rota_str){"http", 4},
@@ -363,7 +390,7 @@ static int request(struct stream *st, struct rota__http_call *call)
                                  .target = call->target,
                                  .fields = call->fields,
                                  .count = call->count,
-                                 .end = !call->has_body,
+                                 .end = is_empty,
                                  .has_length = has_length,
                                  .length = has_length ? call->source.length : 0};
     if (!conn->shared || conn->is_over || conn->shared->h2.err < 0)
@@ -379,51 +406,103 @@ static int request(struct stream *st, struct rota__http_call *call)
     return err;
 }
 
-/* A piece of the body, as windows allow. Returns 1: the answer is there, and it wants no more. */
-static int send_piece(struct stream *st, struct rota__http_call *call, rota_str piece, bool end)
+/* ---- Bodies to send */
+
+/* A piece, as far as window and output allow now. Returns how much went, -EAGAIN, or an error. */
+static ssize_t put(struct stream *st, rota_str piece, bool end)
 {
-    while (piece.len || end) {
-        struct rota__http_conn *conn = st->conn;
-        if (st->err < 0)
-            return st->response ? 1 : failed(st, &call->progress);
-        if (st->ended)
-            return 1;
-        struct rota__h2 *h2 = &conn->shared->h2;
-        ssize_t n =
-            h2->out.len > ROTA__H2_HIGH_WATER ? -EAGAIN : rota__h2_data(h2, &st->s, piece.len, end);
+    struct rota__h2 *h2 = &st->conn->shared->h2;
+    if (h2->out.len > ROTA__H2_HIGH_WATER)
+        return -EAGAIN;
+    ssize_t n = rota__h2_data(h2, &st->s, piece.len, end);
+    if (n > 0)
+        rota__out_add(&h2->out, piece.ptr, (size_t)n);
+    if (n >= 0 && h2->out.err < 0)
+        n = h2->out.err;
+    wake_sender(st->conn);
+    return n;
+}
+
+static bool is_over(const struct stream *st)
+{
+    return st->err < 0 || st->ended;
+}
+
+static int upload_piece(struct rota__http_upload *upload, struct stream *st, rota_str piece,
+                        bool end)
+{
+    do {
+        if (upload->is_stopped || is_over(st))
+            return -ECANCELED;
+        ssize_t n = put(st, piece, end);
         if (n == -EAGAIN) {
-            rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
-            n = await_news(st);
+            rota_event_clear(&st->room);
+            n = rota_event_wait(&st->room);
             if (n < 0)
                 return (int)n;
             continue;
         }
+        if (n == -EMSGSIZE)
+            return rota__http_upload_say(upload, -EMSGSIZE,
+                                         "the body is not as long as it was said to be");
         if (n < 0)
-            return n == -EMSGSIZE ? rota__http_say(&call->progress, -EMSGSIZE,
-                                                   "the body is not as long as it was said to be")
-                                  : (int)n;
-        if (n > 0) {
-            rota__out_add(&h2->out, piece.ptr, (size_t)n);
-            piece = (rota_str){piece.ptr + n, piece.len - (size_t)n};
-        }
-        if (h2->out.err < 0)
-            return h2->out.err;
-        end = end && piece.len;
-        wake_sender(conn);
-    }
+            return (int)n;
+        rota__http_upload_moved(upload);
+        piece = (rota_str){piece.len ? piece.ptr + n : NULL, piece.len - (size_t)n};
+    } while (!st->s.write_ended && (piece.len || end));
     return 0;
 }
 
+static int upload_pieces(struct rota__http_upload *upload, struct stream *st)
+{
+    int err = 0;
+    while (err == 0 && !st->s.write_ended) {
+        rota_str piece;
+        err = rota__http_upload_next(upload, &piece);
+        bool end = err == 0 && (!piece.len || (st->s.has_length && piece.len == st->s.left));
+        if (err == 0)
+            err = upload_piece(upload, st, piece, end);
+    }
+    return err;
+}
+
+static int send_upload(struct rota__http_upload *upload)
+{
+    struct stream *st = upload->exchange;
+    int err = upload_pieces(upload, st);
+    st->upload = NULL;
+    upload->is_gone = is_over(st);
+    if (err < 0 && !upload->is_stopped && !upload->is_gone) {
+        tell(st, err, NULL);
+        leave(st);
+    }
+    stream_unref(st);
+    return err;
+}
+
+static int start_upload(struct stream *st, struct rota__http_call *call)
+{
+    struct rota__http_upload upload = {.conn = st->conn, .send = send_upload, .exchange = st};
+    int err = rota__http_upload_start(call, &upload);
+    if (err < 0)
+        return err;
+    st->upload = call->upload;
+    st->refs++;
+    return 0;
+}
+
+/* All of it at once, if it is short and there is room; else by an uploader. */
 static int send_body(struct stream *st, struct rota__http_call *call)
 {
-    for (;;) {
-        rota_str piece;
-        int err = rota__http_source_next(&call->source, &piece);
-        if (err == 0)
-            err = send_piece(st, call, piece, !piece.len);
-        if (err != 0 || !piece.len)
-            return err < 0 ? err : 0;
-    }
+    struct rota__http_source *source = &call->source;
+    if (is_over(st) || !rota__http_source_is_short(source))
+        return is_over(st) ? 0 : start_upload(st, call);
+    ssize_t n = put(st, source->text, true);
+    if (n < 0 && n != -EAGAIN)
+        return (int)n;
+    source->began = true;
+    source->at = n > 0 ? (uint64_t)n : 0;
+    return st->s.write_ended ? 0 : start_upload(st, call);
 }
 
 /* Waits for the server's consent, or an answer that comes instead. */
@@ -439,7 +518,8 @@ static int await_consent(struct stream *st)
 
 static int receive(struct stream *st, struct rota__http_call *call)
 {
-    rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
+    if (!call->upload)
+        rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
     rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
     while (!st->response) {
         if (st->err < 0)
@@ -466,17 +546,19 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
         return -ENOMEM;
     st->conn = conn;
     st->call = call;
+    st->refs = 1;
     rota__list_init(&st->node);
     rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
     int err = request(st, call);
-    if (err == 0 && call->has_body && call->options->expect)
+    if (err == 0 && !st->s.write_ended && call->options->expect)
         err = await_consent(st);
-    if (err == 0 && call->has_body && !st->response)
+    if (err == 0 && !st->s.write_ended && !st->response)
         err = send_body(st, call);
     if (err == 0)
         err = receive(st, call);
     st->call = NULL;
     if (err < 0) {
+        rota__http_upload_recall(call);
         if (st->response) {
             st->response->conn = NULL;
             rota_http_response_free(st->response);
@@ -486,6 +568,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     }
     rota__http_enter(&call->progress, ROTA_HTTP_READING);
     *ret_response = st->response;
+    rota__http_response_adopt(st->response, call);
     end_early(st);
     return 0;
 }
@@ -510,6 +593,7 @@ static void let_go(rota_http_response *r)
 {
     struct stream *st = r->exchange;
     struct rota__http_conn *conn = r->conn;
+    rota__http_response_stop(r);
     r->conn = NULL;
     r->exchange = NULL;
     stream_free(st);

@@ -27,6 +27,7 @@ void rota__http_conn_close(struct rota__http_conn *conn)
     conn->is_over = true;
     conn->starter = NULL;
     rota__list_remove(&conn->all);
+    rota__http_upload_cancel(conn->upload);
     if (conn->keeper && conn->keeper != rota_task_current())
         rota_task_cancel(conn->keeper);
     rota_event_set(&conn->news);

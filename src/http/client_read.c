@@ -22,7 +22,8 @@ ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
     if (!r->conn->session)
         r->own.session = NULL; /* it may be gone */
     if (!r->is_here)
-        rota__http_limit(r->progress, ROTA_HTTP_LIMIT_GAP, r->gap);
+        rota__http_limit(r->progress, ROTA_HTTP_LIMIT_GAP,
+                         r->upload && r->upload->is_asking ? ROTA_NEVER : r->gap);
     return r->conn->kind->read(r, buf, len);
 }
 
@@ -70,6 +71,12 @@ static void keep_words(rota_http_response *r, int err)
         r->words = rota_strerror(err);
 }
 
+/* Whether it was only interrupted, and may go on. */
+static bool may_go_on(const rota_http_response *r, ssize_t err)
+{
+    return (err == -ECANCELED || err == -ETIMEDOUT) && (r->conn || r->raw_ended);
+}
+
 /* The reading is over, whatever comes. */
 static void give_up(rota_http_response *r, int err)
 {
@@ -87,7 +94,7 @@ static ssize_t read_some(rota_http_response *r, void *buf, size_t len)
         return 0;
     ssize_t n = r->decoder ? read_decoded(r, buf, len) : rota__http_read_raw(r, buf, len);
     r->ended = n == 0;
-    if (n < 0 && n != -ECANCELED && n != -ETIMEDOUT)
+    if (n < 0 && !may_go_on(r, n))
         give_up(r, (int)n);
     return n;
 }
@@ -171,7 +178,7 @@ int rota__http_read_whole(rota_http_response *r, uint64_t limit)
 {
     int err = read_rest(r, limit);
     if (err < 0) {
-        if (err != -ECANCELED && err != -ETIMEDOUT)
+        if (!may_go_on(r, err))
             give_up(r, err);
         return err;
     }

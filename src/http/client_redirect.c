@@ -33,10 +33,12 @@ static int remember(struct rota__http_call *call, int status)
     return 0;
 }
 
-/* Reads a short answer to its end, so that its connection can be used again. */
+/* Reads a short answer to its end, so that its connection can be used again; not where the request was not sent whole. */
 static void read_off(rota_http_response *r)
 {
     char ignored[2048];
+    if (r->upload && !r->upload->is_whole)
+        return;
     if (r->has_length && r->length > WORTH_READING)
         return;
     for (size_t read = 0; read < WORTH_READING && !r->raw_ended;) {
@@ -65,6 +67,7 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     int most = call->redirects, count = 0;
     for (struct rota__http_hop *hop = call->hops; hop; hop = hop->next)
         count++;
+    rota__http_upload_recall(call);
     rota__http_enter(p, ROTA_HTTP_REDIRECTED);
     if (count >= most)
         return rota__http_say(p, ROTA_EREDIRECTS, "more than %d redirects", most);

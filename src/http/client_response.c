@@ -106,6 +106,11 @@ void rota__http_response_detach(rota_http_response *r)
     own->ends = p->ends;
     memcpy(own->times, p->times, sizeof own->times);
     r->progress = own;
+    if (!r->upload)
+        return;
+    memcpy(own->why, p->why, sizeof own->why);
+    own->has_failed = p->has_failed;
+    r->upload->progress = own;
 }
 
 int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields, size_t count)
@@ -127,6 +132,7 @@ rota_http_response *rota_http_response_free(rota_http_response *r)
         return NULL;
     if (r->conn)
         r->conn->kind->drop(r);
+    rota__http_response_stop(r);
     rota_stream_free(r->stream);
     rota__decoder_free(r->decoder);
     rota_free(r->coded);

@@ -1,0 +1,850 @@
+/* Bodies that are sent while the answer is read: over HTTP/1.1 and HTTP/2, to our server and to peers that play by scripts. */
+#include "http/client.h"
+
+#include "ends.h"
+#include "harness.h"
+
+#include <rota.h>
+#include <rota/http_client.h>
+#include <rota/http_server.h>
+#include <rota/test.h>
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+TEST_ALL_ON_BOTH_BACKENDS;
+
+/* ---- A server, a session, and what the test does with them */
+
+struct world {
+    bool h2;
+    bool local;                                       /* a Unix socket, whose buffers do not grow */
+    int (*handle)(rota_http_request *r, void *world); /* by our server */
+    int (*talk)(rota_stream *s, struct world *w);     /* or, of HTTP/1.1 only, as it likes */
+    void (*body)(struct world *w);
+    rota_http_session_options options;
+
+    rota_listener *listener;
+    rota_task *server;
+    rota_http_session *session;
+    int connections;
+    size_t received;    /* bytes of bodies */
+    rota_event is_over; /* a connection's, of `talk` */
+    char phases[256];
+};
+
+static int talk(rota_stream *s, void *arg)
+{
+    struct world *w = arg;
+    w->connections++;
+    w->talk(s, w);
+    rota_event_set(&w->is_over);
+    return 0;
+}
+
+static int serve(void *arg)
+{
+    struct world *w = arg;
+    if (w->talk)
+        return rota_serve(w->listener, talk, w, NULL);
+    return rota_http_serve(
+        &w->listener, 1, w->handle, w,
+        &(rota_http_serve_options){.body = UINT64_MAX, .body_gap = 60 * ROTA_MINUTE});
+}
+
+static void note_phase(void *arg, const rota_http_trace *trace)
+{
+    static const char *const names[] = {"queued",     "resolving",  "connecting",
+                                        "encrypting", "sending",    "waiting",
+                                        "reading",    "redirected", "done"};
+    struct world *w = arg;
+    if (strlen(w->phases) < sizeof w->phases - 20)
+        strcat(strcat(w->phases, names[trace->phase]), trace->err < 0 ? "! " : " ");
+}
+
+static int world_main(void *arg)
+{
+    struct world *w = arg;
+    w->options.proxy = "";
+    w->options.version = w->h2 ? ROTA_HTTP_2_DIRECTLY : ROTA_HTTP_1_1;
+    w->options.trace = note_phase;
+    w->options.trace_arg = w;
+    char path[100];
+    snprintf(path, sizeof path, "%s/socket", test_directory());
+    w->options.unix_path = w->local ? path : NULL;
+    CHECK_OK(w->local ? rota_unix_listen(path, NULL, &w->listener)
+                      : rota_tcp_listen("127.0.0.1", 0, NULL, &w->listener));
+    CHECK_OK(rota_spawn(serve, w, &w->server));
+    CHECK_OK(rota_http_session_new(&w->options, &w->session));
+    w->body(w);
+    w->session = rota_http_session_free(w->session);
+    rota_task_free(w->server);
+    rota_listener_free(w->listener);
+    return 0;
+}
+
+static void run(struct world *w)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(world_main, w, &options));
+}
+
+/* Over HTTP/1.1, then over HTTP/2. */
+static void run_both(const struct world *w)
+{
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct world mine = *w;
+        mine.h2 = h2;
+        run(&mine);
+    }
+}
+
+static int fetch(struct world *w, const char *path, const rota_http_fetch_options *options,
+                 rota_http_response **ret_response)
+{
+    char url[100];
+    *ret_response = NULL;
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s",
+             w->local ? 80 : rota_listener_port(w->listener), path);
+    return rota_http_fetch(w->session, url, options, ret_response);
+}
+
+static void expect_status(struct world *w, const char *path, const rota_http_fetch_options *options,
+                          int status)
+{
+    rota_http_response *r;
+    if (fetch(w, path, options, &r) < 0)
+        FAIL("%s: %s", path, rota_http_error());
+    CHECK_INT(rota_http_status(r), ==, status);
+    rota_http_response_free(r);
+}
+
+static void expect_error(struct world *w, const rota_http_fetch_options *options, int expected,
+                         const char *words)
+{
+    rota_http_response *r;
+    int err = fetch(w, "/", options, &r);
+    if (err != expected || !strstr(rota_http_error(), words))
+        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
+             rota_http_error());
+}
+
+/* ---- Bytes that come from somewhere and go somewhere */
+
+enum { MEGABYTE = 1 << 20, LARGE = 4 * MEGABYTE };
+
+static char large[LARGE];
+
+static void fill(char *buf, size_t len, uint64_t at)
+{
+    for (size_t i = 0; i < len; i++)
+        buf[i] = (char)('a' + (at + i) % 23);
+}
+
+struct flow {
+    rota_stream *s;
+    uint64_t left, at;
+    int err;
+};
+
+/* A task that writes a body. */
+static int pour(void *arg)
+{
+    struct flow *flow = arg;
+    char buf[10000];
+    while (flow->left) {
+        size_t len = flow->left < sizeof buf ? (size_t)flow->left : sizeof buf;
+        fill(buf, len, flow->at);
+        flow->err = rota_stream_write(flow->s, buf, len);
+        if (flow->err < 0)
+            return flow->err == -EPIPE || flow->err == ROTA_ECLOSED ? 0 : flow->err;
+        flow->at += len;
+        flow->left -= len;
+    }
+    rota_stream_shutdown(flow->s);
+    return 0;
+}
+
+/* Reads what was poured, to its end. */
+static uint64_t drain(rota_http_response *r, size_t *peak)
+{
+    char buf[30000], expected[30000];
+    uint64_t at = 0;
+    ssize_t n;
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0) {
+        fill(expected, (size_t)n, at);
+        CHECK_MEM(buf, expected, (size_t)n);
+        at += (uint64_t)n;
+        struct mallinfo2 now = mallinfo2();
+        if (peak && now.uordblks + now.hblkhd > *peak)
+            *peak = now.uordblks + now.hblkhd;
+    }
+    if (n < 0)
+        FAIL("%s", rota_http_response_error(r));
+    return at;
+}
+
+/* ---- Both ways */
+
+static int echo_body(rota_http_request *r, void *arg)
+{
+    char buf[20000];
+    ssize_t n;
+    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    while (err == 0 && (n = rota_http_request_read(r, buf, sizeof buf)) != 0)
+        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
+    return err;
+}
+
+static void echo_size(struct world *w, uint64_t size)
+{
+    struct ends up = pair_of(0);
+    struct flow flow = {.s = up.a, .left = size};
+    struct mallinfo2 before = mallinfo2();
+    size_t peak = 0;
+    rota_http_response *r;
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        rota_group_spawn(&g, pour, &flow);
+        rota_http_fetch_options options = {.body.stream = up.b, .stream = true};
+        CHECK_OK(fetch(w, "/", &options, &r));
+        CHECK_INT(drain(r, &peak), ==, size);
+        CHECK_OK(rota_group_wait(&g));
+    }
+    CHECK(peak < before.uordblks + before.hblkhd + 8 * MEGABYTE);
+    rota_http_response_free(r);
+    free_ends(&up);
+    expect_status(w, "/", NULL, 200); /* over the same connection */
+    CHECK(!strstr(strstr(w->phases, "connecting") + 1, "connecting"));
+}
+
+static void echo_much(struct world *w)
+{
+    echo_size(w, 60 * MEGABYTE);
+}
+
+TEST_WITH(sixty_megabytes_come_back_while_they_are_sent, .without_faults = true, .seconds = 60)
+{
+    run_both(&(struct world){.handle = echo_body, .body = echo_much});
+}
+
+static void echo_some(struct world *w)
+{
+    echo_size(w, MEGABYTE / 2);
+}
+
+TEST(a_stream_comes_back_while_it_is_sent)
+{
+    run_both(&(struct world){.handle = echo_body, .body = echo_some});
+}
+
+/* In memory, in a file, in parts; and the answer whole. */
+static void echo_others(struct world *w)
+{
+    rota_http_response *r;
+    char path[300];
+    fill(large, sizeof large, 0);
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, &r));
+    CHECK_INT(rota_http_body(r).len, ==, LARGE);
+    CHECK_MEM(rota_http_body(r).ptr, large, LARGE);
+    rota_http_response_free(r);
+
+    snprintf(path, sizeof path, "%s/file", test_directory());
+    CHECK_OK(rota_file_save(path, large, LARGE, &(rota_file_save_options){.unsynced = true}));
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.path = path, .stream = true}, &r));
+    CHECK_INT(drain(r, NULL), ==, LARGE);
+    rota_http_response_free(r);
+
+    rota_http_part parts[] = {{.name = "a", .bytes = {large, LARGE}}, {.name = "b", .path = path}};
+    CHECK_OK(fetch(w, "/",
+                   &(rota_http_fetch_options){.body = {.parts = parts, .count = 2}, .stream = true},
+                   &r));
+    CHECK_OK(rota_http_read_all(r, 0));
+    CHECK_INT(rota_http_body(r).len, >, 2 * LARGE);
+    rota_http_response_free(r);
+}
+
+TEST_WITH(bodies_of_all_kinds_come_back_while_they_are_sent, .without_faults = true, .seconds = 60)
+{
+    run_both(&(struct world){.handle = echo_body, .body = echo_others});
+}
+
+/* Says what comes next only when the answer to the last has come. */
+static void converse(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_response *r;
+    char buf[16] = "";
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(rota_stream_write(up.a, "ping", 4));
+        CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
+        CHECK_STR(buf, "ping");
+    }
+    CHECK_OK(rota_stream_shutdown(up.a));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 0);
+    CHECK(strstr(w->phases, "sending reading done "));
+    rota_http_response_free(r);
+    free_ends(&up);
+    expect_status(w, "/", NULL, 200);
+    CHECK(!strstr(strstr(w->phases, "connecting") + 1, "connecting"));
+}
+
+static int echo_at_once(rota_http_request *r, void *arg)
+{
+    char buf[16];
+    ssize_t n;
+    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    if (err == 0)
+        err = rota_http_flush(r);
+    while (err == 0 && (n = rota_http_request_read(r, buf, sizeof buf)) != 0) {
+        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
+        if (err == 0)
+            err = rota_http_flush(r);
+    }
+    return err;
+}
+
+TEST(a_request_and_its_answer_may_be_a_conversation)
+{
+    run_both(&(struct world){.handle = echo_at_once, .body = converse});
+}
+
+static void upload_large(struct world *w)
+{
+    expect_status(w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, 200);
+    CHECK_INT(w->received, ==, LARGE);
+    CHECK(strstr(w->phases, "sending waiting reading done "));
+}
+
+static int count_body(rota_http_request *r, void *arg)
+{
+    struct world *w = arg;
+    char buf[20000];
+    ssize_t n;
+    while ((n = rota_http_request_read(r, buf, sizeof buf)) > 0)
+        w->received += (size_t)n;
+    return n < 0 ? (int)n : rota_http_reply(r, 200, NULL, "", 0);
+}
+
+TEST(waiting_begins_when_the_body_is_out)
+{
+    run_both(&(struct world){.handle = count_body, .body = upload_large});
+}
+
+/* ---- Through a proxy */
+
+struct copy {
+    rota_http_request *from;
+    rota_stream *to;
+};
+
+static int copy_up(void *arg)
+{
+    struct copy *copy = arg;
+    char buf[16384];
+    ssize_t n;
+    int err = 0;
+    while (err == 0 && (n = rota_http_request_read(copy->from, buf, sizeof buf)) != 0)
+        err = n < 0 ? (int)n : rota_stream_write(copy->to, buf, (size_t)n);
+    return err < 0 ? err : rota_stream_shutdown(copy->to);
+}
+
+static int copy_down(struct world *w, rota_http_request *to, rota_stream *up)
+{
+    char buf[16384];
+    ssize_t n;
+    rota_http_fetch_options options = {.body.stream = up, .stream = true};
+    ROTA_AUTO(rota_http_response) r = NULL;
+    int err = fetch(w, "/behind", &options, &r);
+    if (err == 0)
+        err = rota_http_start(to, rota_http_status(r), NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    if (err == 0)
+        err = rota_http_flush(to);
+    while (err == 0 && (n = rota_http_read(r, buf, sizeof buf)) != 0) {
+        err = n < 0 ? (int)n : rota_http_write(to, buf, (size_t)n);
+        if (err == 0)
+            err = rota_http_flush(to);
+    }
+    return err;
+}
+
+static int pass_on(rota_http_request *r, void *arg)
+{
+    if (rota_str_equal(rota_http_request_path(r), "/behind"))
+        return echo_at_once(r, arg);
+    ROTA_AUTO(rota_stream) ours = NULL;
+    ROTA_AUTO(rota_stream) theirs = NULL;
+    int err = rota_stream_pair(0, &ours, &theirs);
+    if (err < 0)
+        return err;
+    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    struct copy copy = {r, ours};
+    rota_group_spawn(&g, copy_up, &copy);
+    err = copy_down(arg, r, theirs);
+    if (err < 0)
+        rota_group_cancel(&g);
+    int other = rota_group_wait(&g);
+    return err < 0 ? err : other;
+}
+
+static void through_a_proxy(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_response *r;
+    char buf[16] = "";
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(rota_stream_write(up.a, "ping", 4));
+        CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
+        CHECK_STR(buf, "ping");
+    }
+    struct flow flow = {.s = up.a, .left = 300000};
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        rota_group_spawn(&g, pour, &flow);
+        CHECK_INT(drain(r, NULL), ==, 300000);
+        CHECK_OK(rota_group_wait(&g));
+    }
+    rota_http_response_free(r);
+    free_ends(&up);
+}
+
+TEST(a_proxy_streams_both_ways)
+{
+    run_both(&(struct world){.handle = pass_on, .body = through_a_proxy});
+}
+
+/* ---- Answers that come before the body was sent */
+
+static int read_head(rota_stream *s)
+{
+    rota_str head;
+    return rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+}
+
+static int say(rota_stream *s, const char *text)
+{
+    return rota_stream_write(s, text, strlen(text));
+}
+
+/* Reads no more, and does not close either. */
+static int refuse_and_stay(rota_stream *s, struct world *w)
+{
+    int err = read_head(s);
+    if (err == 0)
+        err = say(s, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
+    return err < 0 ? err : rota_sleep(ROTA_NEVER);
+}
+
+static int refuse_and_close(rota_stream *s, struct world *w)
+{
+    int err = read_head(s);
+    if (err == 0)
+        err = say(s, "HTTP/1.1 413 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+    return err;
+}
+
+static int refuse(rota_http_request *r, void *arg)
+{
+    return rota_http_reply(r, 413, "text/plain", "no", 2);
+}
+
+static void be_refused(struct world *w)
+{
+    struct ends up = pair_of(0);
+    struct flow flow = {.s = up.a, .left = UINT64_MAX};
+    rota_time start = rota_now();
+    expect_status(w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, 413);
+    {
+        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        rota_group_spawn(&g, pour, &flow);
+        expect_status(w, "/", &(rota_http_fetch_options){.body.stream = up.b}, 413);
+        uint64_t sent = flow.at;
+        CHECK_OK(rota_sleep(ROTA_SECOND / 2));
+        CHECK_INT(flow.at - sent, <=, 2 * 65536); /* what the pair holds; nobody reads it */
+        rota_group_cancel(&g);
+    }
+    free_ends(&up);
+    CHECK_INT(rota_now() - start, <, 2 * ROTA_SECOND);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(an_answer_before_the_body_was_sent_ends_the_sending)
+{
+    run_both(&(struct world){.handle = refuse, .body = be_refused});
+    run(&(struct world){.talk = refuse_and_stay, .body = be_refused});
+    run(&(struct world){.talk = refuse_and_close, .body = be_refused});
+}
+
+/* The request has no end yet, and its stream has nothing to give. */
+static void answered_while_asking(struct world *w)
+{
+    struct ends up = pair_of(0);
+    expect_status(w, "/", &(rota_http_fetch_options){.body.stream = up.b}, 413);
+    expect_status(w, "/", &(rota_http_fetch_options){.body.stream = up.b}, 413);
+    CHECK_OK(rota_stream_write(up.a, "mine", 4)); /* nobody else reads it */
+    expect(up.b, "mine");
+    free_ends(&up);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(an_answer_is_not_kept_waiting_by_a_body_that_does_not_come)
+{
+    run_both(&(struct world){.handle = refuse, .body = answered_while_asking});
+    run(&(struct world){.talk = refuse_and_stay, .body = answered_while_asking});
+}
+
+static int go_elsewhere(rota_http_request *r, void *arg)
+{
+    if (!rota_str_equal(rota_http_request_path(r), "/"))
+        return count_body(r, arg);
+    rota_http_add_header(r, "Location", "/there");
+    return rota_http_reply(r, 307, "text/plain", "there", 5);
+}
+
+static void be_redirected(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_response *r;
+    expect_status(w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, 200);
+    CHECK_INT(w->received, ==, LARGE);
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_INT(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b}, &r), ==, -ESPIPE);
+    free_ends(&up);
+}
+
+TEST(a_redirect_before_the_body_was_sent_sends_it_whole_to_where_it_leads)
+{
+    run_both(&(struct world){.handle = go_elsewhere, .body = be_redirected});
+}
+
+/* Switches before it has read the request's body, which comes first all the same. */
+static int switch_early(rota_stream *s, struct world *w)
+{
+    char buf[10000], said[4];
+    int err = read_head(s);
+    if (err == 0)
+        err = say(s, "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    for (int i = 0; i < 100 && err == 0; i++)
+        err = rota_stream_read_exact(s, buf, sizeof buf);
+    if (err == 0)
+        err = rota_stream_read_exact(s, said, 4);
+    CHECK(err < 0 || memcmp(said, "mine", 4) == 0);
+    return err < 0 ? err : say(s, "yours");
+}
+
+static void upgrade(struct world *w)
+{
+    rota_http_response *r;
+    CHECK_OK(fetch(w, "/",
+                   &(rota_http_fetch_options){.body.bytes = {large, 1000000}, .upgrade = "x"}, &r));
+    CHECK_INT(rota_http_status(r), ==, 101);
+    rota_stream *s = rota_http_take_stream(r);
+    CHECK_OK(say(s, "mine"));
+    expect(s, "yours");
+    rota_stream_free(s);
+    rota_http_response_free(r);
+}
+
+TEST(a_connection_changes_its_protocol_behind_the_request)
+{
+    run(&(struct world){.talk = switch_early, .body = upgrade});
+}
+
+/* ---- Sources that fail */
+
+/* A stream that will be reset. */
+static void reset(struct ends *e)
+{
+    set_linger_zero(e->a);
+    e->a = rota_stream_free(e->a);
+}
+
+static int reset_later(void *arg)
+{
+    int err = rota_sleep(ROTA_SECOND);
+    reset(arg);
+    return err;
+}
+
+static void fail_before_the_answer(struct world *w)
+{
+    struct ends up = tcp();
+    rota_task *task;
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_OK(rota_spawn(reset_later, &up, &task));
+    expect_error(w, &(rota_http_fetch_options){.body.stream = up.b}, -ECONNRESET, "sending to 127");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_SENDING);
+    rota_join(task);
+    free_ends(&up);
+
+    up = pair_of(0);
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_OK(rota_stream_shutdown(up.a));
+    expect_error(w, &(rota_http_fetch_options){.body = {.stream = up.b, .length = 20000}},
+                 -EMSGSIZE, "it was said to be");
+    free_ends(&up);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(a_body_that_fails_fails_the_request)
+{
+    run_both(&(struct world){.handle = count_body, .body = fail_before_the_answer});
+}
+
+static void fail_behind_the_head(struct world *w)
+{
+    struct ends up = tcp();
+    rota_http_response *r;
+    rota_task *task;
+    char buf[16] = "";
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
+    CHECK_OK(rota_spawn(reset_later, &up, &task));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ECONNRESET);
+    CHECK(strstr(rota_http_response_error(r), "sending to http://127"));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ECONNRESET);
+    rota_http_response_free(r);
+    rota_join(task);
+    free_ends(&up);
+
+    up = tcp();
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    reset(&up);
+    CHECK_OK(rota_sleep(ROTA_SECOND)); /* nobody reads meanwhile */
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ECONNRESET);
+    rota_http_response_free(r);
+    free_ends(&up);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(a_body_that_fails_fails_the_reading_of_its_answer)
+{
+    run_both(&(struct world){.handle = echo_at_once, .body = fail_behind_the_head});
+}
+
+/* ---- Servers that fail */
+
+static int close_in_the_middle(rota_stream *s, struct world *w)
+{
+    char buf[30000];
+    if (read_head(s) == 0 && w->connections % 2 && say(s, "HTTP/1.1 204 X\r\n\r\n") == 0)
+        read_head(s); /* and serves no more */
+    return rota_stream_read_exact(s, buf, sizeof buf);
+}
+
+static void be_left(struct world *w)
+{
+    rota_http_fetch_options options = {.method = "PUT", .body.bytes = {large, LARGE}};
+    rota_http_response *r;
+    CHECK_INT(fetch(w, "/", NULL, &r), ==, 0);
+    rota_http_response_free(r);
+    int err = fetch(w, "/", &options, &r); /* sent again, on another connection, once */
+    CHECK(err == -EPIPE || err == -ECONNRESET || err == ROTA_ETRUNCATED);
+    CHECK_INT(w->connections, ==, 2);
+    CHECK_INT(w->session->open, ==, 0);
+}
+
+TEST(what_dies_while_its_body_is_sent_is_sent_again_once)
+{
+    run(&(struct world){.talk = close_in_the_middle, .body = be_left});
+}
+
+/* ---- Limits */
+
+/* Reads nothing, and says a byte now and then. */
+static int trickle_down(rota_stream *s, struct world *w)
+{
+    int err = read_head(s);
+    if (err == 0)
+        err = say(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+    while (err == 0) {
+        err = rota_sleep(40 * ROTA_SECOND);
+        if (err == 0)
+            err = say(s, "x");
+    }
+    return err;
+}
+
+/* Says nothing, and reads a little now and then; then all, and answers. */
+static int trickle_up(rota_stream *s, struct world *w)
+{
+    static char buf[LARGE / 8];
+    int err = read_head(s);
+    for (int i = 0; i < 8 && err == 0; i++) {
+        err = rota_sleep(40 * ROTA_SECOND);
+        if (err == 0)
+            err = rota_stream_read_exact(s, buf, sizeof buf);
+    }
+    return err < 0 ? err : say(s, "HTTP/1.1 204 X\r\n\r\n");
+}
+
+static int say_nothing(rota_stream *s, struct world *w)
+{
+    return rota_sleep(ROTA_NEVER);
+}
+
+static void stalled_upload(struct world *w)
+{
+    rota_time start = rota_now();
+    expect_error(w, &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, -ETIMEDOUT,
+                 "not complete within 300 s");
+    CHECK_INT(rota_now() - start, ==, 300 * ROTA_SECOND);
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
+}
+
+static void slow_upload(struct world *w)
+{
+    rota_time start = rota_now();
+    expect_status(
+        w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}, .total = 60 * ROTA_MINUTE},
+        204);
+    CHECK_INT(rota_now() - start, ==, 320 * ROTA_SECOND);
+}
+
+static void both_stalled(struct world *w)
+{
+    rota_time start = rota_now();
+    expect_error(w, &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, -ETIMEDOUT,
+                 "sending to 127");
+    CHECK(strstr(rota_http_error(), "nothing came for 60 s"));
+    CHECK_INT(rota_now() - start, ==, 60 * ROTA_SECOND);
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
+}
+
+TEST(the_gap_is_that_of_both_directions)
+{
+    run(&(struct world){.local = true, .talk = trickle_down, .body = stalled_upload});
+    run(&(struct world){.local = true, .talk = trickle_up, .body = slow_upload});
+    run(&(struct world){.local = true, .talk = say_nothing, .body = both_stalled});
+}
+
+static int never_reply(rota_http_request *r, void *arg)
+{
+    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    return err < 0 ? err : rota_sleep(ROTA_NEVER);
+}
+
+static int write_later(void *arg)
+{
+    int err = rota_sleep(20 * ROTA_SECOND);
+    if (err == 0)
+        err = rota_stream_write(arg, "late", 4);
+    return err < 0 ? err : rota_stream_shutdown(arg);
+}
+
+static void slow_source(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_task *task;
+    rota_time start = rota_now();
+    CHECK_OK(rota_spawn(write_later, up.a, &task));
+    expect_error(w, &(rota_http_fetch_options){.body.stream = up.b}, -ETIMEDOUT,
+                 "nothing came for 10 s");
+    CHECK_INT(rota_now() - start, ==, 30 * ROTA_SECOND); /* from the body's end on */
+    rota_join(task);
+    free_ends(&up);
+}
+
+TEST(while_the_body_is_waited_for_there_is_no_gap)
+{
+    run_both(&(struct world){
+        .handle = never_reply, .body = slow_source, .options.gap = 10 * ROTA_SECOND});
+}
+
+/* ---- Callers that are interrupted, and what is left behind */
+
+static void interrupted(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_response *r;
+    char buf[16] = "";
+    ssize_t n = 0;
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        n = rota_http_read(r, buf, sizeof buf);
+    }
+    CHECK_INT(n, ==, -ETIMEDOUT);
+    CHECK_OK(rota_stream_write(up.a, "more", 4)); /* it is still being sent */
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
+    CHECK_STR(buf, "more");
+    rota_http_response_free(r);
+    CHECK_OK(rota_stream_write(up.a, "mine", 4)); /* and is no more */
+    expect(up.b, "mine");
+
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        err = fetch(w, "/silent", &(rota_http_fetch_options){.body.stream = up.b}, &r);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK_OK(rota_stream_write(up.a, "mine", 4));
+    expect(up.b, "mine");
+    free_ends(&up);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(who_is_interrupted_may_go_on_and_who_has_left_is_left_alone)
+{
+    run_both(&(struct world){.handle = echo_at_once, .body = interrupted});
+}
+
+static void session_gone(struct world *w)
+{
+    struct ends up = pair_of(0), full = pair_of(0);
+    rota_http_response *r, *other;
+    char buf[16];
+    struct flow flow = {.s = full.a, .left = LARGE};
+    rota_task *task;
+    CHECK_OK(rota_spawn(pour, &flow, &task));
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    CHECK_OK(
+        fetch(w, "/", &(rota_http_fetch_options){.body.stream = full.b, .stream = true}, &other));
+    CHECK_OK(rota_sleep(ROTA_SECOND)); /* one asks, one writes */
+    w->session = rota_http_session_free(w->session);
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_stream_write(up.a, "mine", 4));
+    expect(up.b, "mine");
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, ROTA_ECLOSED);
+    rota_http_response_free(r);
+    rota_http_response_free(other);
+    rota_task_free(task);
+    free_ends(&up);
+    free_ends(&full);
+}
+
+TEST(a_session_that_is_freed_takes_its_uploads_along)
+{
+    run_both(&(struct world){.handle = echo_at_once, .body = session_gone});
+}
+
+static void free_response(rota_handle *handle, void *arg)
+{
+    rota_http_response_free(arg);
+}
+
+static void free_outside(struct world *w)
+{
+    struct ends up = pair_of(0);
+    struct flow flow = {.s = up.a, .left = LARGE};
+    rota_http_response *r;
+    rota_handle handle = ROTA_HANDLE_INIT;
+    rota_task *task;
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    CHECK_OK(rota_spawn(pour, &flow, &task));
+    CHECK_OK(rota_yield());
+    rota_loop_call_soon(rota_loop_current(), &handle, free_response, r);
+    CHECK_OK(rota_sleep(ROTA_SECOND));
+    rota_task_free(task);
+    free_ends(&up);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+TEST(a_response_may_be_freed_outside_of_tasks)
+{
+    run_both(&(struct world){.handle = echo_at_once, .body = free_outside});
+}
