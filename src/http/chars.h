@@ -147,21 +147,26 @@ static inline const char *rota__scan_target(const char *at, const char *end)
 }
 
 /* Names are short, and the processor foresees where they end: byte after byte is quicker than by sixteen. */
-static inline const char *rota__scan_token(const char *at, const char *end)
+static inline const char *rota__scan_name(const char *at, const char *end, int classes)
 {
     for (; end - at >= 4; at += 4) {
-        if (!rota__char_is(at[0], ROTA__CHAR_TOKEN))
+        if (!rota__char_is(at[0], classes))
             return at;
-        if (!rota__char_is(at[1], ROTA__CHAR_TOKEN))
+        if (!rota__char_is(at[1], classes))
             return at + 1;
-        if (!rota__char_is(at[2], ROTA__CHAR_TOKEN))
+        if (!rota__char_is(at[2], classes))
             return at + 2;
-        if (!rota__char_is(at[3], ROTA__CHAR_TOKEN))
+        if (!rota__char_is(at[3], classes))
             return at + 3;
     }
-    while (at < end && rota__char_is(*at, ROTA__CHAR_TOKEN))
+    while (at < end && rota__char_is(*at, classes))
         at++;
     return at;
+}
+
+static inline const char *rota__scan_token(const char *at, const char *end)
+{
+    return rota__scan_name(at, end, ROTA__CHAR_TOKEN);
 }
 
 #endif

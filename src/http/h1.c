@@ -195,8 +195,7 @@ static int at_trailers(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
 
 static int end_message(struct rota__h1 *h1)
 {
-    h1->state = ROTA__H1_AT_HEAD;
-    h1->passed_line = false;
+    rota__h1_pass_end(h1);
     return ROTA__H1_END;
 }
 

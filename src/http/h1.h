@@ -123,6 +123,16 @@ static inline uint64_t rota__h1_direct(const struct rota__h1 *h1)
 }
 void rota__h1_took(struct rota__h1 *h1, uint64_t count);
 
+/* Goes on to the next message, without the END event, if the present one has come whole. */
+static inline bool rota__h1_pass_end(struct rota__h1 *h1)
+{
+    if (h1->state != ROTA__H1_AT_END)
+        return false;
+    h1->state = ROTA__H1_AT_HEAD;
+    h1->passed_line = false;
+    return true;
+}
+
 /* Takes the next element of a comma-separated list (RFC 9110, section 5.6.1) off `list`. */
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 

@@ -102,6 +102,11 @@ static int version(struct rota__h1 *h1, const char **at, const char *end, int *r
     static const char name[] = "HTTP/";
     const char *p = *at;
     size_t there = (size_t)(end - p), len = sizeof name - 1;
+    if (there >= len + 3 && memcmp(p, "HTTP/1.1", len + 3) == 0) {
+        *ret_minor = 1;
+        *at = p + len + 3;
+        return DONE;
+    }
     if (memcmp(p, name, there < len ? there : len) != 0)
         return rota__h1_refuse(h1, 400, "no HTTP version");
     if (there < len + 3)

@@ -50,20 +50,6 @@ int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, in
     return out->err;
 }
 
-void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, rota_str value)
-{
-    struct rota__out *out = w->out;
-    char *to = rota__out_reserve(out, name.len + value.len + 4);
-    if (!to)
-        return;
-    to = mempcpy(to, name.ptr, name.len);
-    to = mempcpy(to, ": ", 2);
-    if (value.len)
-        to = mempcpy(to, value.ptr, value.len);
-    memcpy(to, "\r\n", 2);
-    out->len += name.len + value.len + 4;
-}
-
 static bool is_field(rota_str name, rota_str value)
 {
     const char *end = value.ptr + value.len;

@@ -35,7 +35,21 @@ int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, in
 int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value);
 
 /* One of ours, or one that was checked before. */
-void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, rota_str value);
+static inline void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, rota_str value)
+{
+    struct rota__out *out = w->out;
+    char *to = rota__out_reserve(out, name.len + value.len + 4);
+    if (!to)
+        return;
+    memcpy(to, name.ptr, name.len);
+    to += name.len;
+    memcpy(to, ": ", 2);
+    to += 2;
+    if (value.len)
+        memcpy(to, value.ptr, value.len);
+    memcpy(to + value.len, "\r\n", 2);
+    out->len += name.len + value.len + 4;
+}
 
 /* Ends the head, saying how the body is framed. `length` counts with LENGTH. Returns 0, -ENOMEM. */
 int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint64_t length);

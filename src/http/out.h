@@ -14,9 +14,16 @@ struct rota__out {
     bool lent; /* `ptr` is somebody else's, and stays so; more room is our own */
 };
 
+/* The same where there is no room yet. */
+char *rota__out_grow(struct rota__out *out, size_t len);
+
 /* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count once `len` is
  * raised. */
-char *rota__out_reserve(struct rota__out *out, size_t len);
+static inline char *rota__out_reserve(struct rota__out *out, size_t len)
+{
+    bool fits = out->room - out->len >= len && out->err == 0;
+    return __builtin_expect(fits, 1) ? out->ptr + out->len : rota__out_grow(out, len);
+}
 
 static inline void rota__out_add(struct rota__out *out, const char *bytes, size_t len)
 {

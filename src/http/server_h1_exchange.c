@@ -417,9 +417,9 @@ static void end_request(struct rota__h1_exchange *x)
     struct rota__h1_connection *c = x->c;
     if (!x->head_kept)
         rota_stream_skip(c->stream, x->head_len);
-    if (c->afterwards == ROTA__H1_GO_ON && c->parser.state == ROTA__H1_AT_END)
-        next_of_body(x);
-    else if (!x->body_over && (c->afterwards != ROTA__H1_GO_ON || !drain(x)))
+    if (rota__h1_pass_end(&c->parser))
+        return;
+    if (!x->body_over && (c->afterwards != ROTA__H1_GO_ON || !drain(x)))
         rota__h1_connection_end(c, ROTA__H1_LINGER);
 }
 

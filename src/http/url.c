@@ -93,8 +93,7 @@ bool rota__url_is_authority(rota_str s)
             return false;
         p++;
     } else {
-        while (p < end && rota__char_is(*p, ROTA__CHAR_HOST))
-            p++;
+        p = rota__scan_name(p, end, ROTA__CHAR_HOST);
         if (p == s.ptr)
             return false;
     }
