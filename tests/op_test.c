@@ -1010,6 +1010,94 @@ TEST(closed_descriptor_with_a_duplicate_is_heard_of_no_more)
     rota_loop_free(loop);
 }
 
+/* So often that a backend which keeps a table of such sockets has entered it. */
+static void use_much(rota_loop *loop, struct rota__fd *fd, int peer)
+{
+    for (int i = 0; i < 40; i++) {
+        char buf[8];
+        struct job r = job_recv(fd, buf, sizeof buf), s = job_send(fd, "pong", 4);
+        start_pending(&r);
+        turn(loop);
+        put(peer, "ping");
+        run_until_done(loop, &r);
+        CHECK_INT(r.op.result, ==, 4);
+        CHECK_MEM(buf, "ping", 4);
+        CHECK_INT(finish(loop, &s), ==, 4);
+        CHECK_INT(read(peer, buf, sizeof buf), ==, 4);
+    }
+}
+
+/* Also while others wait for long, and where its number is used again. */
+TEST(much_used_socket_ends_at_once_when_it_is_closed)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd idle, fd;
+    int idle_peer, peer, number = -1, again = 0;
+    char buf[8];
+    open_pair(loop, &idle, &idle_peer);
+    use_much(loop, &idle, idle_peer);
+    struct job r = job_recv(&idle, buf, sizeof buf);
+    start_pending(&r);
+    turn(loop);
+    for (int i = 0; i < 5; i++) {
+        open_pair(loop, &fd, &peer);
+        again += fd.fd == number;
+        number = fd.fd;
+        use_much(loop, &fd, peer);
+        rota__fd_close(&fd);
+        CHECK_INT(recv(peer, buf, sizeof buf, MSG_DONTWAIT), ==, 0);
+        close(peer);
+    }
+    CHECK_INT(again, ==, 4);
+    put(idle_peer, "end");
+    run_until_done(loop, &r);
+    CHECK_INT(r.op.result, ==, 3);
+    rota__fd_close(&idle);
+    close(idle_peer);
+    rota_loop_free(loop);
+}
+
+TEST(much_used_socket_is_released_whole)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    int peer;
+    char buf[8];
+    open_pair(loop, &fd, &peer);
+    use_much(loop, &fd, peer);
+    int number = rota__fd_release(&fd);
+    put(number, "mine");
+    CHECK_INT(read(peer, buf, sizeof buf), ==, 4);
+    close(number);
+    CHECK_INT(recv(peer, buf, sizeof buf, MSG_DONTWAIT), ==, 0);
+    close(peer);
+    rota_loop_free(loop);
+}
+
+TEST(much_used_listener_accepts_and_is_closed)
+{
+    rota_loop *loop = new_loop();
+    struct rota__fd fd;
+    struct sockaddr_in address;
+    CHECK_OK(rota__fd_open(&fd, loop, listen_here(&address), true));
+    for (int i = 0; i < 40; i++) {
+        struct job a = {.op = {.kind = ROTA__OP_ACCEPT, .fd = &fd}};
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        start_pending(&a);
+        turn(loop);
+        CHECK_OK(connect(client, (struct sockaddr *)&address, sizeof address));
+        run_until_done(loop, &a);
+        CHECK_OK(a.op.result);
+        close((int)a.op.result);
+        close(client);
+    }
+    rota__fd_close(&fd);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(connect(client, (struct sockaddr *)&address, sizeof address), ==, -1);
+    close(client);
+    rota_loop_free(loop);
+}
+
 /* ---- Readiness of descriptors that are not ours */
 
 static struct job job_poll(rota_loop *loop, int fd, int events)
