@@ -249,6 +249,7 @@ TEST(a_preface_of_http_2_that_is_cut_short_is_refused)
         t.stays = true;
         talk(&t);
         check_has(&t, len < 14 ? "HTTP/1.1 408 " : "HTTP/1.1 505 ");
+        CHECK_INT(t.first / ROTA_SECOND, ==, 10);
     }
 }
 

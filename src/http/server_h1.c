@@ -27,7 +27,8 @@ static int await_rest(struct rota__h1_exchange *x, struct rota__h1_item *item)
 {
     struct rota__h1_connection *c = x->c;
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
-    rota_timeout_begin(&deadline, c->server->options.head_time);
+    rota_time most = c->server->options.head_time;
+    rota_timeout_begin(&deadline, most == ROTA_NEVER ? most : most - c->waited);
     int event = ROTA__H1_MORE, err = rota__h1_connection_settle(c);
     while (err == 0 && event == ROTA__H1_MORE) {
         err = rota__peek_more(c->stream, x->shown.len - rota_stream_skip(c->stream, x->head_len),
@@ -102,6 +103,7 @@ static int await_first(struct rota__h1_connection *c, rota_str *bytes)
 static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_str *bytes)
 {
     int is = rota__h2_is_preface(*bytes), err = 0;
+    rota_time began = rota_now();
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&deadline, c->server->options.head_time);
     while (is == 0 && err == 0) {
@@ -112,6 +114,7 @@ static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_s
     rota_timeout_end(&deadline);
     if (err == 0)
         return is > 0;
+    c->waited = rota_now() - began;
     return rota__peek_more(c->stream, 0,
                            bytes); /* what was shown may have been moved by a look that failed */
 }
@@ -129,6 +132,7 @@ static bool serve_all(struct rota__h1_connection *c)
             return is > 0;
         is_first = false;
         serve_request(c, bytes);
+        c->waited = 0;
     }
     if (rota__h1_connection_settle(c) == 0 && c->afterwards == ROTA__H1_LINGER)
         rota__server_linger(c->stream);
