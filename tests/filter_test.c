@@ -43,7 +43,7 @@ static void veil_close(rota_filter *f)
 }
 
 static const rota_filter_kind veil_kind = {
-    .name = "veil", .read = veil_read, .write = veil_write, .close = veil_close};
+    .read = veil_read, .write = veil_write, .close = veil_close};
 
 static int veil_push(rota_stream *s, unsigned char key)
 {
@@ -103,7 +103,6 @@ static const char *polite_error(rota_filter *f)
 }
 
 static const rota_filter_kind polite_kind = {
-    .name = "polite",
     .start = polite_start,
     .read = polite_read,
     .write = polite_write,

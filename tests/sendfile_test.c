@@ -73,7 +73,7 @@ static void glass_close(rota_filter *f)
 }
 
 static const rota_filter_kind glass_kind = {
-    .name = "glass", .read = glass_read, .write = glass_write, .close = glass_close};
+    .read = glass_read, .write = glass_write, .close = glass_close};
 
 static void push_glass(rota_stream *s)
 {

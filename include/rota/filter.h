@@ -32,7 +32,7 @@
  *     }
  *
  *     static const rota_filter_kind veil_kind = {
- *         .name = "veil", .read = veil_read, .write = veil_write, .close = veil_close};
+ *         .read = veil_read, .write = veil_write, .close = veil_close};
  *
  *     static int veil_push(rota_stream *s, unsigned char key)
  *     {
@@ -64,7 +64,6 @@ typedef struct rota_filter rota_filter;
 
 /* All calls but these may be NULL: `read`, `write`, `close`. */
 typedef struct rota_filter_kind {
-    const char *name;
     /* Called when the filter has been pushed, before anybody reads or writes: a handshake. Suspends.
      * Where it fails, reads and writes have to fail from then on. */
     int (*start)(rota_filter *filter);

@@ -159,7 +159,6 @@ static void pair_describe(rota_filter *filter, bool peer, char *ret_text, size_t
 }
 
 static const rota_filter_kind pair_kind = {
-    .name = "pair",
     .read = pair_read,
     .write = pair_write,
     .shutdown = pair_shutdown,

@@ -58,7 +58,6 @@ static int ahead_tcp_socket(rota_filter *filter)
 }
 
 static const rota_filter_kind ahead_kind = {
-    .name = "read ahead",
     .read = ahead_read,
     .write = ahead_write,
     .close = ahead_close,

@@ -188,7 +188,6 @@ static void socket_describe(rota_filter *filter, bool peer, char *ret_text, size
 }
 
 static const rota_filter_kind socket_kind = {
-    .name = "socket",
     .read = socket_read,
     .write = socket_write,
     .writev = socket_writev,

@@ -252,7 +252,6 @@ static const char *tls_error(rota_filter *filter)
 }
 
 const rota_filter_kind rota__tls_kind = {
-    .name = "TLS",
     .start = rota__tls_start,
     .read = tls_read,
     .write = tls_write,
