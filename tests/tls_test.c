@@ -406,6 +406,56 @@ TLS_TEST(keys_are_updated_on_the_way, .without_faults = true)
     free_link(&l);
 }
 
+static void change_keys(rota_stream *s, int times, int how)
+{
+    SSL *ssl = ssl_of(s);
+    for (int i = 0; i < times; i++) {
+        CHECK_INT(SSL_key_update(ssl, how), ==, 1);
+        CHECK_INT(SSL_do_handshake(ssl), ==, 1);
+    }
+}
+
+TLS_TEST(keys_may_be_changed_often, .without_faults = true)
+{
+    struct link l = open_link(0);
+    for (int i = 0; i < 1000; i++) {
+        change_keys(l.client, 1, SSL_KEY_UPDATE_REQUESTED);
+        greet(&l);
+    }
+    change_keys(l.client, 500, SSL_KEY_UPDATE_REQUESTED);
+    greet(&l);
+    free_link(&l);
+}
+
+TLS_TEST(keys_that_are_changed_without_end_end_the_connection, .without_faults = true)
+{
+    struct link l = open_link(1 << 20);
+    char c;
+    change_keys(l.client, 10000, SSL_KEY_UPDATE_NOT_REQUESTED);
+    put(l.client, "x");
+    CHECK_INT(rota_stream_read(l.server, &c, 1), ==, ROTA_ETLS);
+    check_contains(rota_stream_error(l.server), "without end");
+    free_link(&l);
+}
+
+/* Each is answered, but we only read. */
+TLS_TEST(answers_that_nobody_sends_do_not_grow, .without_faults = true)
+{
+    struct link l = open_link(1 << 20);
+    struct rota__tls *t = rota__tls_of(rota_stream_filter(l.server, &rota__tls_kind));
+    ssize_t n = 1;
+    char c;
+    for (int i = 0; i < 1000 && n == 1; i++) {
+        change_keys(l.client, 100, SSL_KEY_UPDATE_REQUESTED);
+        put(l.client, "x");
+        n = rota_stream_read(l.server, &c, 1);
+        CHECK_INT(rota__tls_count(&t->out), <, 20000);
+    }
+    CHECK_INT(n, ==, ROTA_ETLS);
+    check_contains(rota_stream_error(l.server), "without end");
+    free_link(&l);
+}
+
 /* ---- What was agreed on */
 
 static int agreed_main(void *arg)

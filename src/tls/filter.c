@@ -7,6 +7,10 @@
  * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none. */
 enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048 };
 
+/* New keys cost a peer 27 bytes, and us more, which OpenSSL does not count: so many bytes without any data are read at
+ * once, and so many of answers to them may wait for a writer. */
+enum { BARREN_MOST = 65536, ANSWERS_MOST = 16384 };
+
 int rota__tls_fill(struct rota__tls *t)
 {
     t->in.head = t->in.tail = 0;
@@ -75,6 +79,12 @@ static int truncated(struct rota__tls *t)
     return t->failed = ROTA_ETRUNCATED;
 }
 
+static int endless(struct rota__tls *t)
+{
+    snprintf(t->why, sizeof t->why, "peer changes keys without end");
+    return t->failed = ROTA_ETLS;
+}
+
 /* Before TLS 1.3, what reading makes OpenSSL say is an alert: that it fails, or that it does not
  * renegotiate. The latter would wait for a writer, the peer for it, and more for both. */
 static int check_answers(struct rota__tls *t)
@@ -83,7 +93,9 @@ static int check_answers(struct rota__tls *t)
         snprintf(t->why, sizeof t->why, "peer asks for new keys, which the kernel does not take");
         return t->failed = ROTA_ETLS;
     }
-    if (SSL_version(t->ssl) >= TLS1_3_VERSION || !rota__tls_count(&t->out))
+    if (SSL_version(t->ssl) >= TLS1_3_VERSION)
+        return rota__tls_count(&t->out) > ANSWERS_MOST ? endless(t) : 0;
+    if (!rota__tls_count(&t->out))
         return 0;
     snprintf(t->why, sizeof t->why, "peer wants to renegotiate, which is refused");
     return t->failed = ROTA_ETLS;
@@ -111,6 +123,7 @@ static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
 static ssize_t read_inside(struct rota__tls *t, void *buf, size_t len)
 {
     ssize_t n = -EAGAIN;
+    size_t barren = 0;
     if (rota__tls_count(&t->in) || SSL_has_pending(t->ssl)) {
         int err = rota_filter_check();
         n = err < 0 ? err : read_here(t, buf, len);
@@ -119,7 +132,8 @@ static ssize_t read_inside(struct rota__tls *t, void *buf, size_t len)
         int err = rota__tls_fill(t);
         if (err < 0)
             return err == ROTA_ETRUNCATED ? truncated(t) : err;
-        n = read_here(t, buf, len);
+        barren += rota__tls_count(&t->in);
+        n = barren > BARREN_MOST ? endless(t) : read_here(t, buf, len);
     }
     return n;
 }
