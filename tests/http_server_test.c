@@ -1,4 +1,6 @@
 #include "http/coding.h"
+#include "http/date.h"
+#include "http/server.h"
 
 #include "harness.h"
 #include "refusals.h"
@@ -1067,7 +1069,16 @@ TEST(requests_are_logged_and_counted)
     CHECK_INT(counters.status[2], ==, 2);
     CHECK_INT(counters.status[5], ==, 1);
     CHECK_INT(counters.bytes_in, ==, 5);
+    CHECK_INT(counters.bytes_out, ==, 15 + 56);
     CHECK_INT(counters.open + counters.idle + counters.running, ==, 0);
+}
+
+TEST_ALREADY(the_date_is_that_of_the_reply)
+{
+    static struct rota__server server = {.date_of = 1, .date = "Thu, 01 Jan 1970 00:00:01 GMT"};
+    int64_t seconds, now = time(NULL);
+    CHECK_OK(rota__date_parse(text(rota__server_date(&server)), now, &seconds));
+    CHECK_INT(seconds, >=, now);
 }
 
 /* ---- Files */
