@@ -282,9 +282,9 @@ static int ask_once(struct place *p)
 
 static void forget_proxies(void)
 {
-    static const char *const names[] = {"http_proxy",  "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",
-                                        "all_proxy",   "ALL_PROXY",  "no_proxy",    "NO_PROXY",
-                                        "REQUEST_METHOD"};
+    static const char *const names[] = {"http_proxy",  "HTTP_PROXY", "https_proxy",
+                                        "HTTPS_PROXY", "all_proxy",  "ALL_PROXY",
+                                        "no_proxy",    "NO_PROXY",   "REQUEST_METHOD"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]);
 }
@@ -303,8 +303,8 @@ static int proxy_port(bool secure)
 {
     rota_http_session *session;
     CHECK_OK(rota_http_session_new(NULL, &session));
-    const struct rota__http_proxy *proxy = rota__http_proxy_for(
-        session, secure, (rota_str){"www.example", 11}, secure ? 443 : 80);
+    const struct rota__http_proxy *proxy =
+        rota__http_proxy_for(session, secure, (rota_str){"www.example", 11}, secure ? 443 : 80);
     int port = proxy ? proxy->port : 0;
     rota_http_session_free(session);
     return port;

@@ -1,4 +1,4 @@
-/* A server for the tests that attack one as a whole, http_front_test.py and http_attack_test.py.
+/* A server for the tests that talk to one as a whole: http_front_test.py, http_attack_test.py, http_curl_test.py.
  *
  *     http_target --table                 prints the cases of refusals.h: RFC, what is expected, bytes in hexadecimal
  *     http_target [--OPTION VALUE]...     prints "port N", then serves until it is ended
@@ -13,7 +13,7 @@
  *     /files     a file below the directory of --root
  *     all else   reads the body, and replies with method, target and the body's length
  *
- * With --seen FILE, it writes a line there for each request as it begins: the values of its X-Front fields, joined
+ * With --compress yes, it compresses what is worth it. With --seen FILE, it writes a line there for each request as it begins: the values of its X-Front fields, joined
  * by commas, method and target without its query. */
 #include "refusals.h"
 
@@ -61,6 +61,10 @@ static void set_option(const char *name, const char *value)
         {"--cert", .text = &identity.cert_file},
         {"--key", .text = &identity.key_file},
     };
+    if (strcmp(name, "--compress") == 0) {
+        settings.compress = true;
+        return;
+    }
     if (strcmp(name, "--write-stall") == 0)
         ws_settings.write_stall = seconds(value);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
