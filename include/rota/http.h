@@ -1,5 +1,6 @@
-/* http: what client and server share. <rota/http_client.h>, <rota/http_server.h> and <rota/websocket.h>
- * bring it along.
+/* http: what client and server share.
+ *
+ * <rota/http_client.h>, <rota/http_server.h> and <rota/websocket.h> bring it along.
  *
  * HTTP by RFC 9110, HTTP/1.1 by RFC 9112, HTTP/2 by RFC 9113. What lets two parsers understand a message
  * differently is refused, never repaired, and nothing is written that could be. */
