@@ -304,3 +304,65 @@ TEST(a_stream_may_be_freed_while_another_task_closes_it)
     run_virtual(freed_meanwhile_main, &(bool){false});
     run_virtual(freed_meanwhile_main, &(bool){true});
 }
+
+/* ---- A stream that is a filter and nothing else */
+
+struct count {
+    rota_filter filter;
+    int next, last;
+    bool *closed;
+};
+
+static ssize_t count_read(rota_filter *f, void *buf, size_t len)
+{
+    struct count *c = (struct count *)f;
+    int err = rota_filter_check();
+    if (err < 0)
+        return err;
+    if (c->next > c->last)
+        return rota_filter_read(f->below, buf, len); /* nothing */
+    char line[16];
+    int n = snprintf(line, sizeof line, "%d\n", c->next++);
+    CHECK_INT((size_t)n, <=, len);
+    memcpy(buf, line, (size_t)n);
+    return n;
+}
+
+static ssize_t count_write(rota_filter *f, const void *buf, size_t len)
+{
+    return rota_filter_write(f->below, buf, len);
+}
+
+static void count_close(rota_filter *f)
+{
+    *((struct count *)f)->closed = true;
+}
+
+TEST(a_stream_of_a_filter_needs_a_loop)
+{
+    rota_stream *s = NULL;
+    struct count c = {0};
+    CHECK_INT(rota_stream_from_filter(&c.filter, &s), ==, ROTA_ENOTASK); /* no loop */
+    CHECK_PTR(s, ==, NULL);
+}
+
+VIRTUAL_TASK_TEST(a_stream_of_a_filter_reads_and_ends_as_any_other)
+{
+    static const rota_filter_kind kind = {
+        .read = count_read, .write = count_write, .close = count_close};
+    bool closed = false;
+    struct count c = {{.kind = &kind}, 1, 12, &closed};
+    rota_stream *s;
+    if (rota_stream_from_filter(&c.filter, &s) < 0)
+        return;
+    rota_str line;
+    for (int i = 1; i <= 12 && rota_stream_read_line(s, &line) == 1; i++)
+        CHECK_INT(atoi(line.ptr), ==, i);
+    CHECK_INT(rota_stream_read_line(s, &line), ==, 0);
+    CHECK_INT(rota_stream_write(s, "x", 1), ==, -EPIPE);
+    CHECK(!rota_stream_hung_up(s, 0));
+    CHECK_INT(rota_stream_shutdown(s), ==, 0);
+    CHECK(!closed);
+    rota_stream_free(s);
+    CHECK(closed);
+}

@@ -114,6 +114,10 @@ struct rota_filter {
  * -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, or an error of rota_stream_flush or of an earlier read. */
 ROTA_SUSPENDS int rota_stream_push(rota_stream *s, rota_filter *filter);
 
+/* Makes a stream of a filter that has the bytes itself: nothing is below. `start` is not called. The filter is the stream's if
+ * that succeeds. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop). */
+ROTA_API int rota_stream_from_filter(rota_filter *filter, rota_stream **ret_stream);
+
 /* The topmost filter of that kind, or NULL. */
 ROTA_API rota_filter *rota_stream_filter(const rota_stream *s, const rota_filter_kind *kind);
 
