@@ -6,6 +6,7 @@
 #include "relay.h"
 
 #include <rota.h>
+#include <rota/http_client.h>
 #include <rota/http_server.h>
 
 #include <stdlib.h>
@@ -37,6 +38,7 @@ struct talk {
     bool stays;         /* the client does not end its side */
     bool waits;         /* it sends the body when told to, by 100 */
     rota_time leaves;   /* it closes after so long */
+    size_t enough;      /* or when it has got so much, if not 0 */
     rota_time reads;    /* it begins to read after so long */
 
     rota_stream *client, *server;
@@ -136,6 +138,8 @@ static int client_receive(void *arg)
             bytes = (rota_str){bytes.ptr + used, bytes.len - used};
         }
         have = bytes.len;
+        if (t->enough && t->got >= t->enough)
+            rota_stream_close(t->client);
         n = event < 0 ? event : n;
     }
     t->broke = n < 0 ? (int)n : rota__h1_finish(&t->parser);
@@ -658,4 +662,167 @@ TEST(what_both_leave_of_a_body_is_passed_over_or_ends_the_connection)
     talk(&t);
     check_heads(&t, "200");
     CHECK_INT(t.replies, ==, 1);
+}
+
+/* ---- The body as a stream */
+
+static int number_lines(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_stream) body = NULL;
+    char text[64];
+    size_t n = 0;
+    int err = rota_http_request_body_stream(r, &body);
+    if (err < 0)
+        return err;
+    ROTA_FOREACH (rota_str *, line, rota_stream_lines(body), &err)
+        n += line->len;
+    CHECK_INT(rota_stream_write(body, "x", 1), <, 0);
+    int len = sprintf(text, "%zu", n);
+    return err < 0 ? err : rota_http_reply(r, 202, NULL, text, (size_t)len);
+}
+
+TEST(a_body_is_read_as_any_stream)
+{
+    struct talk t = {.handler = number_lines, .stays = true};
+    t.head =
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\na\nbc\n\ndef";
+    talk(&t);
+    check_heads(&t, "202");
+    t = (struct talk){.handler = number_lines};
+    t.head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\nbx";
+    talk(&t);
+    check_heads(&t, "400");
+}
+
+static int read_stream(void *arg)
+{
+    char byte;
+    return (int)rota_stream_read(arg, &byte, 1);
+}
+
+static int close_while_read(rota_http_request *r, void *arg)
+{
+    rota_stream *body;
+    rota_task *task;
+    int err = rota_http_request_body_stream(r, &body);
+    if (err < 0)
+        return err;
+    err = rota_spawn(read_stream, body, &task);
+    if (err == 0) {
+        rota_yield();
+        rota_stream_close(body);
+        *(int *)arg = rota_join(task);
+    }
+    rota_stream_free(body);
+    return err < 0 ? err : rota_http_reply(r, 200, NULL, NULL, 0);
+}
+
+TEST(closing_the_stream_of_a_body_ends_who_reads_it)
+{
+    int result = 0;
+    struct talk t = {.handler = close_while_read, .arg = &result, .stays = true};
+    t.head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\n";
+    talk(&t);
+    CHECK_INT(result, ==, ROTA_ECLOSED);
+    check_heads(&t, "200");
+    CHECK_INT(t.served, <, 30 * ROTA_SECOND); /* a body's gap */
+}
+
+/* ---- A proxy */
+
+struct proxy {
+    rota_listener *listener;
+    rota_http_session *session;
+    struct relay relay; /* of the server behind it */
+};
+
+/* What comes is sent on while the answer comes back. */
+static int forward(rota_http_request *r, void *arg)
+{
+    struct proxy *proxy = arg;
+    ROTA_AUTO(rota_stream) body = NULL;
+    ROTA_AUTO(rota_http_response) answer = NULL;
+    char url[64], buf[PIECE];
+    uint64_t length = rota_http_request_length(r);
+    sprintf(url, "http://127.0.0.1:%d/", rota_listener_port(proxy->listener));
+    int err = rota_http_request_body_stream(r, &body);
+    if (err < 0)
+        return err;
+    rota_http_fetch_options options = {.method = "POST", .stream = true};
+    if (length)
+        options.body.stream = body;
+    if (length != ROTA_HTTP_UNKNOWN_LENGTH)
+        options.body.length = length;
+    err = rota_http_fetch(proxy->session, url, &options, &answer);
+    if (err == 0)
+        err = rota_http_start(r, rota_http_status(answer), NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    ssize_t n = 1;
+    while (err == 0 && (n = rota_http_read(answer, buf, sizeof buf)) > 0)
+        err = rota_http_write(r, buf, (size_t)n);
+    return err < 0 ? err : (int)n;
+}
+
+static int serve_behind(void *arg)
+{
+    struct proxy *proxy = arg;
+    rota_http_serve_options options = {.body = (uint64_t)1 << 30};
+    return rota_http_serve(&proxy->listener, 1, echo_both_ways, &proxy->relay, &options);
+}
+
+static int proxy_run(void *arg)
+{
+    struct talk *t = arg;
+    struct proxy *proxy = t->arg;
+    rota_http_session_options options = {.proxy = ""};
+    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &proxy->listener);
+    if (err == 0)
+        err = rota_http_session_new(&options, &proxy->session);
+    {
+        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        if (err == 0)
+            rota_group_spawn(&g, serve_behind, proxy);
+        if (err == 0)
+            err = talk_run(t);
+        rota_group_cancel(&g);
+    }
+    rota_http_session_free(proxy->session);
+    rota_listener_free(proxy->listener);
+    return err;
+}
+
+static void talk_through_proxy(struct talk *t, struct proxy *proxy)
+{
+    t->handler = forward;
+    t->arg = proxy;
+    t->options.body = (uint64_t)1 << 30;
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(proxy_run, t, &options));
+    CHECK(!t->is_wrong);
+}
+
+TEST_WITH(a_proxy_streams_both_ways, .both_backends = true)
+{
+    for (int chunked = 0; chunked < 2; chunked++) {
+        struct proxy proxy = {0};
+        struct talk t = {.chunked = chunked, .body = 1000000, .behind = GET};
+        t.head = chunked ? "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                         : "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+        talk_through_proxy(&t, &proxy);
+        CHECK_INT(t.got, ==, 1000000);
+        CHECK_INT(t.replies, ==, 2);
+        check_heads(&t, "200 200");
+    }
+}
+
+TEST_WITH(a_client_that_leaves_a_proxy_leaves_the_server_behind_it, .both_backends = true)
+{
+    struct proxy proxy = {0};
+    struct talk t = {.chunked = true, .endless = true, .body = 300000};
+    t.head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    t.stays = true;
+    t.enough = 100000;
+    talk_through_proxy(&t, &proxy);
+    CHECK_INT(proxy.relay.read, <, 0);
+    CHECK_INT(proxy.relay.written, <, 0);
 }

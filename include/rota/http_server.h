@@ -213,6 +213,10 @@ ROTA_SUSPENDS ssize_t rota_http_request_read(rota_http_request *r, void *buf, si
 /* Reads what remains of the body, at most `limit` bytes (0: what the server takes), NUL-terminated, of the
  * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM, or an error of rota_http_request_read. */
 ROTA_SUSPENDS int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body);
+/* Makes a stream of the body, for what reads streams: by lines, into a file, or to send it on with a request of
+ * rota_http_fetch, while the handler replies. Who reads it reads the body, with the same errors; it cannot be written to. To be
+ * freed before the handler returns. Returns 0, -ENOMEM. */
+ROTA_API int rota_http_request_body_stream(rota_http_request *r, rota_stream **ret_body);
 /* A field behind the body, once that was read to its end. */
 ROTA_API rota_str rota_http_request_trailer(const rota_http_request *r, const char *name);
 
