@@ -3,6 +3,7 @@
 #include "http/client.h"
 #include "net/net.h"
 
+#include "certificates.h"
 #include "harness.h"
 
 #include <rota.h>
@@ -86,6 +87,13 @@ static int send_back(rota_http_request *r)
     return rota_http_reply(r, 200, copy, body.ptr, body.len);
 }
 
+static int say_who(rota_http_request *r)
+{
+    char subject[100];
+    int len = rota_tls_peer_subject(rota_http_request_stream(r), subject, sizeof subject);
+    return rota_http_reply(r, 200, NULL, subject, len < 0 ? 0 : (size_t)len);
+}
+
 static int act(rota_http_request *r, const char *path)
 {
     int more;
@@ -97,6 +105,8 @@ static int act(rota_http_request *r, const char *path)
         return send_zeros(r);
     if (strcmp(path, "/two") == 0)
         return reply_in_two(r);
+    if (strcmp(path, "/who") == 0)
+        return say_who(r);
     if (strcmp(path, "/nap") == 0)
         rota_sleep(1 * ROTA_SECOND);
     return send_back(r);
@@ -127,7 +137,8 @@ static int place_main(void *arg)
     if (!p->listener)
         CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &p->listener));
     CHECK_OK(rota_spawn(serve, p, &p->server));
-    snprintf(p->base, sizeof p->base, "http://127.0.0.1:%d/", rota_listener_port(p->listener));
+    snprintf(p->base, sizeof p->base, "http%s://127.0.0.1:%d/", p->serve.tls ? "s" : "",
+             rota_listener_port(p->listener));
     p->options.base_url = p->base;
     if (!p->options.proxy)
         p->options.proxy = "";
@@ -263,6 +274,130 @@ TEST_TOGETHER(addresses_are_kept_for_ten_seconds)
 {
     struct place p = {.options.keep_alive = ROTA_SECOND};
     run(&p, ask_by_name);
+}
+
+/* ---- Times */
+
+static void note_time(void *arg, const rota_http_trace *trace)
+{
+    ((rota_time *)arg)[trace->phase] = trace->since;
+}
+
+static int ask_slowly(struct place *p)
+{
+    const rota_time *seen = p->options.trace_arg;
+    ROTA_AUTO(rota_http_response) r = NULL;
+    CHECK_OK(rota_http_fetch(p->session, "/two", NULL, &r));
+    for (rota_http_phase phase = ROTA_HTTP_QUEUED; phase <= ROTA_HTTP_DONE; phase++) {
+        rota_time began = rota_http_response_time(r, phase);
+        if (phase == ROTA_HTTP_ENCRYPTING || phase == ROTA_HTTP_REDIRECTED) {
+            CHECK_INT(began, ==, -1);
+            continue;
+        }
+        int second = phase == ROTA_HTTP_DONE ? 3 : phase == ROTA_HTTP_READING ? 1 : 0;
+        CHECK(began >= 0 && began / ROTA_SECOND == second);
+        CHECK_INT(seen[phase] / ROTA_SECOND, ==, second);
+    }
+    return 0;
+}
+
+TEST_TOGETHER(each_phase_has_its_time)
+{
+    rota_time seen[ROTA_HTTP_DONE + 1];
+    struct place p = {.options = {.trace = note_time, .trace_arg = seen}};
+    run(&p, ask_slowly);
+}
+
+/* ---- Who is who */
+
+struct people {
+    struct authority authority;
+    struct identity server, client;
+};
+
+static void people_fini(struct people *people)
+{
+    identity_free(&people->client);
+    identity_free(&people->server);
+    authority_free(&people->authority);
+}
+
+static void people_init(struct people *people)
+{
+    people->authority = authority_new("Test Authority");
+    people->server = identity_new(&people->authority, &(struct wanted){0});
+    people->client = identity_new(&people->authority, &(struct wanted){.subject = "somebody"});
+}
+
+static int ask_as_somebody(struct place *p)
+{
+    ROTA_AUTO(rota_http_response) r = NULL;
+    CHECK_OK(rota_http_fetch(p->session, "/who", NULL, &r));
+    CHECK_STR(rota_http_body(r).ptr, "CN=somebody");
+    return 0;
+}
+
+static int ask_as_nobody(struct place *p)
+{
+    CHECK_INT(get(p, "/who"), <, 0);
+    CHECK_INT(p->most, ==, 0);
+    return 0;
+}
+
+TEST_TOGETHER(clients_show_their_certificate)
+{
+    struct people people;
+    people_init(&people);
+    rota_tls_context *server, *somebody, *nobody;
+    rota_tls_options options = {.ca_pem = people.authority.pem,
+                                .cert_pem = people.server.cert_pem,
+                                .key_pem = people.server.key_pem,
+                                .clients = ROTA_TLS_CLIENTS_MUST_IDENTIFY};
+    CHECK_OK(rota_tls_context_new(&options, &server));
+    options = (rota_tls_options){.ca_pem = people.authority.pem};
+    CHECK_OK(rota_tls_context_new(&options, &nobody));
+    options.cert_pem = people.client.cert_pem;
+    options.key_pem = people.client.key_pem;
+    CHECK_OK(rota_tls_context_new(&options, &somebody));
+    struct place known = {.serve.tls = server, .options.tls = somebody};
+    run(&known, ask_as_somebody);
+    struct place unknown = {.serve.tls = server, .options.tls = nobody};
+    run(&unknown, ask_as_nobody);
+    rota_tls_context_free(somebody);
+    rota_tls_context_free(nobody);
+    rota_tls_context_free(server);
+    people_fini(&people);
+}
+
+/* The place is the proxy here, which has a certificate that nobody has vouched for. */
+static int ask_through(struct place *p)
+{
+    rota_http_session *session;
+    char proxy[64], pin[65] = "";
+    memset(pin, 'a', 64);
+    snprintf(proxy, sizeof proxy, "https://127.0.0.1:%d", rota_listener_port(p->listener));
+    rota_http_session_options options = {.proxy = proxy, .fingerprint = pin};
+    CHECK_OK(rota_http_session_new(&options, &session));
+    ROTA_AUTO(rota_http_response) r = NULL;
+    CHECK_INT(rota_http_fetch(session, "https://example.invalid/", NULL, &r), ==, ROTA_ECERT);
+    CHECK(strstr(rota_http_error(), "the proxy 127.0.0.1:"));
+    rota_http_session_free(session);
+    CHECK_INT(p->most, ==, 0);
+    return 0;
+}
+
+TEST_TOGETHER(a_fingerprint_vouches_for_no_proxy)
+{
+    struct people people;
+    people_init(&people);
+    rota_tls_context *server;
+    rota_tls_options options = {.cert_pem = people.server.cert_pem,
+                                .key_pem = people.server.key_pem};
+    CHECK_OK(rota_tls_context_new(&options, &server));
+    struct place p = {.serve.tls = server};
+    run(&p, ask_through);
+    rota_tls_context_free(server);
+    people_fini(&people);
 }
 
 /* ---- One line */
