@@ -35,6 +35,7 @@ struct way {
     bool fails;    /* the stream, in the middle */
     bool put;      /* is idempotent */
     bool streamed; /* the answer is read in pieces */
+    bool drops;    /* ... of which one is enough */
 };
 
 /* Made once. */
@@ -207,13 +208,13 @@ static const char *url_of(const struct world *w, const char *path, char *buf, si
     return buf;
 }
 
-static int read_pieces(rota_http_response *r)
+static int read_pieces(rota_http_response *r, bool drops)
 {
     char buf[4000];
     ssize_t n;
-    while ((n = rota_http_read(r, buf, sizeof buf)) > 0)
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0 && !drops)
         ;
-    return (int)n;
+    return n < 0 ? (int)n : 0;
 }
 
 static int ask(struct world *w, const rota_http_body_source *body)
@@ -228,7 +229,7 @@ static int ask(struct world *w, const rota_http_body_source *body)
                                        .body = *body};
     const char *path = way->path ? way->path : "/evil";
     int err = rota_http_fetch(w->session, url_of(w, path, url, sizeof url), &options, &r);
-    return err == 0 && way->streamed ? read_pieces(r) : err;
+    return err == 0 && way->streamed ? read_pieces(r, way->drops) : err;
 }
 
 static int fill(void *arg)
@@ -473,6 +474,7 @@ WAY(an_upload_that_comes_back, .path = "/mirror", .upload = 50000)
 WAY(an_upload_that_comes_back_and_is_read_in_pieces, .path = "/mirror", .upload = 50000,
     .streamed = true)
 WAY(an_upload_of_a_stream_that_comes_back, .path = "/mirror", .by_stream = true, .streamed = true)
+WAY(an_upload_that_is_dropped, .path = "/mirror", .upload = 200000, .streamed = true, .drops = true)
 WAY(an_upload_that_fails, .path = "/mirror", .by_stream = true, .fails = true, .streamed = true)
 WAY(an_upload_that_is_sent_again, .path = "/gone", .warm = true, .put = true, .upload = 200000)
 WAY(an_upload_that_is_redirected, .path = "/move", .upload = 200000)
@@ -499,6 +501,8 @@ WAY(HTTP_2_with_an_upload_that_comes_back, .version = ROTA_HTTP_2_DIRECTLY, .pat
     .upload = 20000, .streamed = true)
 WAY(HTTP_2_with_an_upload_of_a_stream_that_comes_back, .version = ROTA_HTTP_2_DIRECTLY,
     .path = "/mirror", .by_stream = true)
+WAY(HTTP_2_with_an_upload_that_is_dropped, .version = ROTA_HTTP_2_DIRECTLY, .path = "/mirror",
+    .upload = 200000, .streamed = true, .drops = true)
 WAY(HTTP_2_with_an_upload_that_fails, .version = ROTA_HTTP_2_DIRECTLY, .path = "/mirror",
     .by_stream = true, .fails = true, .streamed = true)
 WAY(HTTP_2_with_an_upload_that_is_answered_early, .version = ROTA_HTTP_2_DIRECTLY,

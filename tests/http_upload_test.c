@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <rota.h>
+#include <rota/filter.h>
 #include <rota/http_client.h>
 #include <rota/http_server.h>
 #include <rota/test.h>
@@ -820,6 +821,66 @@ static void session_gone(struct world *w)
 TEST(a_session_that_is_freed_takes_its_uploads_along)
 {
     run_both(&(struct world){.handle = echo_at_once, .body = session_gone});
+}
+
+/* A source that does not let go at once. */
+static ssize_t read_on(rota_filter *f, void *buf, size_t len)
+{
+    ROTA_SHIELD
+    {
+        rota_sleep(ROTA_SECOND);
+    }
+    return rota_filter_read(f->below, buf, len);
+}
+
+static ssize_t write_on(rota_filter *f, const void *buf, size_t len)
+{
+    return rota_filter_write(f->below, buf, len);
+}
+
+static void free_filter(rota_filter *f)
+{
+    rota_free(f);
+}
+
+static const rota_filter_kind stubborn = {.read = read_on, .write = write_on, .close = free_filter};
+
+static int free_session(void *arg)
+{
+    struct world *w = arg;
+    int err = rota_sleep(ROTA_SECOND / 2);
+    w->session = rota_http_session_free(w->session);
+    return err;
+}
+
+static void session_gone_meanwhile(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_response *r;
+    rota_task *task;
+    rota_filter *filter = rota_zalloc(sizeof *filter);
+    CHECK(filter);
+    filter->kind = &stubborn;
+    CHECK_OK(rota_stream_push(up.b, filter));
+    CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
+    CHECK_OK(rota_spawn(free_session, w, &task));
+    CHECK_INT(drain(r, NULL), ==, 0); /* waits for the uploader; nobody is told that this is done */
+    rota_http_response_free(r);
+    rota_join(task);
+    free_ends(&up);
+}
+
+static int say_nothing_at_all(rota_http_request *r, void *arg)
+{
+    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    if (err == 0)
+        err = rota_http_flush(r);
+    return err < 0 ? err : rota_sleep(ROTA_MILLISECOND);
+}
+
+TEST(a_session_may_be_freed_while_an_uploader_is_waited_for)
+{
+    run_both(&(struct world){.handle = say_nothing_at_all, .body = session_gone_meanwhile});
 }
 
 static void free_response(rota_handle *handle, void *arg)

@@ -196,6 +196,8 @@ void rota__http_response_stop(rota_http_response *r)
     if (!upload)
         return;
     rota__http_upload_stop(upload);
+    if (!upload->conn->session)
+        r->own.session = NULL; /* it went meanwhile */
     r->upload = NULL;
     rota__http_upload_unref(upload);
 }
