@@ -953,6 +953,44 @@ TEST(credentials_belong_to_an_origin)
     run(&t, credentials);
 }
 
+static void wrong_options(struct setting *t)
+{
+    const char *host[] = {"Host", "x", NULL}, *length[] = {"content-length", "1", NULL},
+               *coding[] = {"Transfer-Encoding", "chunked", NULL};
+    const struct {
+        rota_http_session_options options;
+        const char *words;
+    } wrong[] = {
+        {{.headers = host}, "\"Host\" is no header field, or one that is not the caller's"},
+        {{.headers = length}, "\"content-length\" is"},
+        {{.headers = coding}, "\"Transfer-Encoding\" is"},
+        {{.version = (rota_http_version)3}, "the option `version`"},
+        {{.version = (rota_http_version)-1}, "the option `version`"},
+        {{.keep_alive = -1}, "the option `keep_alive`"},
+        {{.dns_cache = -1}, "the option `dns_cache`"},
+        {{.total = -1}, "the option `total`"},
+        {{.queue_time = -1}, "the option `queue_time`"},
+        {{.connect = -1}, "the option `connect`"},
+        {{.gap = -1}, "the option `gap`"},
+        {{.redirects = -2}, "the option `redirects`"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        rota_http_session *session;
+        CHECK_INT(rota_http_session_new(&wrong[i].options, &session), ==, -EINVAL);
+        if (!strstr(rota_http_error(), wrong[i].words))
+            FAIL("%s instead of %s", rota_http_error(), wrong[i].words);
+    }
+    expect_error(t, "/", &(rota_http_fetch_options){.total = -1}, -EINVAL, "the option `total`");
+    expect_error(t, "/", &(rota_http_fetch_options){.redirects = -2}, -EINVAL,
+                 "the option `redirects`");
+}
+
+TEST(options_that_mean_nothing_are_refused)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, wrong_options);
+}
+
 static void cookies(struct setting *t)
 {
     char path[300];

@@ -142,7 +142,8 @@ typedef struct rota_http_session_options {
 } rota_http_session_options;
 
 /* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (a URL, header, proxy or
- * fingerprint that is none; rota_http_error says which), ROTA_ENOTASK (this thread has no loop). */
+ * fingerprint that is none, Host or a header that frames messages, a negative time, an unknown version; rota_http_error says
+ * which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
 /* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED. Shields itself. Responses
@@ -236,8 +237,8 @@ typedef struct rota_http_fetch_options {
  * -ECONNRESET, -EPIPE (the server broke the connection off);
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (what came is no HTTP, or leads to
  * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
- * (no URL, more than one body, or a header or method that is none); -EMSGSIZE (the body is not as long as was said); an error of the
- * body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
+ * (no URL, more than one body, a header or method that is none, or a negative time); -EMSGSIZE (the body is not as long as was
+ * said); an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
                                   rota_http_response **ret_response);

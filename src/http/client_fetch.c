@@ -157,6 +157,9 @@ static int get_ready(struct rota__http_call *call, const char *url)
     int err = rota__http_call_set_url(call, url);
     if (err == 0)
         err = check_method(call);
+    if (err == 0 && (options->total < 0 || options->redirects < -1))
+        err = rota__http_say(&call->progress, -EINVAL, "the option `%s` cannot have this value",
+                             options->total < 0 ? "total" : "redirects");
     if (err == 0 && !empty)
         err = take_body(call, &options->body);
     if (err == 0 && empty &&

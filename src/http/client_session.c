@@ -33,9 +33,10 @@ static int keep_fields(rota_http_session *session)
     for (size_t i = 0; i < count; i++) {
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
         rota_str field = rota__str_of(name);
-        if (!field.len || !rota__chars_are(field, ROTA__CHAR_TOKEN) ||
-            !rota__chars_are(rota__str_of(value), ROTA__CHAR_VALUE)) {
-            rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no header field", name);
+        if (!rota__h1_is_field(field, rota__str_of(value))) {
+            rota__http_set_error(ROTA_HTTP_QUEUED,
+                                 "\"%s\" is no header field, or one that is not the caller's",
+                                 name);
             return -EINVAL;
         }
         if (keep(&session->arena, &name) < 0 || keep(&session->arena, &value) < 0)
@@ -147,7 +148,7 @@ static int keep_pin(rota_http_session *session)
 
 static void set_time(rota_time *time, rota_time usual)
 {
-    if (*time <= 0)
+    if (!*time)
         *time = usual;
 }
 
@@ -171,12 +172,46 @@ static void set_defaults(rota_http_session_options *o)
         o->ratio = 200;
 }
 
+/* What is no value of its option; NULL: nothing. */
+static const char *bad_option(const rota_http_session_options *o)
+{
+    const struct {
+        const char *name;
+        bool is_bad;
+    } options[] = {
+        {"version", (unsigned)o->version > ROTA_HTTP_2_DIRECTLY},
+        {"keep_alive", o->keep_alive < 0},
+        {"dns_cache", o->dns_cache < 0},
+        {"total", o->total < 0},
+        {"queue_time", o->queue_time < 0},
+        {"connect", o->connect < 0},
+        {"gap", o->gap < 0},
+        {"redirects", o->redirects < -1},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (options[i].is_bad)
+            return options[i].name;
+    }
+    return NULL;
+}
+
+static int check_options(const rota_http_session_options *o)
+{
+    const char *name = bad_option(o);
+    if (!name)
+        return 0;
+    rota__http_set_error(ROTA_HTTP_QUEUED, "the option `%s` cannot have this value", name);
+    return -EINVAL;
+}
+
 /* Everything that the options point to is copied. */
 static int set_up(rota_http_session *session)
 {
     rota_http_session_options *o = &session->options;
+    int err = check_options(o);
     set_defaults(o);
-    int err = keep_base(session);
+    if (err == 0)
+        err = keep_base(session);
     if (err == 0)
         err = keep_fields(session);
     if (err == 0)

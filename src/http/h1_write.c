@@ -50,7 +50,7 @@ int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, in
     return out->err;
 }
 
-static bool is_field(rota_str name, rota_str value)
+bool rota__h1_is_field(rota_str name, rota_str value)
 {
     const char *end = value.ptr + value.len;
     return is_all(name, ROTA__CHAR_TOKEN) && !is_framing(name) &&
@@ -59,7 +59,7 @@ static bool is_field(rota_str name, rota_str value)
 
 int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value)
 {
-    if (!is_field(name, value))
+    if (!rota__h1_is_field(name, value))
         return -EINVAL;
     rota__h1_write_own(w, name, value);
     return w->out->err;
@@ -111,7 +111,7 @@ int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str va
 {
     if (w->body != ROTA__H1_CHUNKED || w->silent)
         return 0;
-    if (rota__h1_is_no_trailer(name) || !is_field(name, value))
+    if (rota__h1_is_no_trailer(name) || !rota__h1_is_field(name, value))
         return -EINVAL;
     if (!w->in_trailers)
         write_last_chunk(w);
