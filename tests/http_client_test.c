@@ -410,6 +410,28 @@ TEST(methods_fields_and_types_are_sent_and_what_cannot_be_is_refused)
     run(&t, methods);
 }
 
+/* RFC 9112, section 3.2.4; RFC 9113, section 8.3.1. */
+static void options_of_all(struct setting *t)
+{
+    rota_http_fetch_options options = {.method = "OPTIONS"};
+    rota_http_response_free(fetch(t, "", &options));
+    check_seen(t, "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:");
+    rota_http_response_free(fetch(t, "#x", &options));
+    check_not_seen(t, "OPTIONS / ");
+    rota_http_response_free(fetch(t, "/", &options));
+    check_seen(t, "OPTIONS / HTTP/1.1\r\n");
+    rota_http_response_free(fetch(t, "?x", &options));
+    check_seen(t, "OPTIONS /?x HTTP/1.1\r\n");
+    expect_body(t, "", "hello");
+    check_seen(t, "GET / HTTP/1.1\r\n");
+}
+
+TEST(OPTIONS_without_a_path_asks_of_the_server_as_a_whole)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, options_of_all);
+}
+
 static void sources(struct setting *t)
 {
     char path[300];
@@ -1489,6 +1511,12 @@ static void proxied(struct setting *t)
     r = rota_http_response_free(r);
     char expected[100];
     snprintf(expected, sizeof expected, "GET %s HTTP/1.1\r\n", url_of(&t->script, "/plain?x"));
+    CHECK(strstr(proxy.seen, expected));
+    CHECK_INT(rota_http_fetch(session, url_of(&t->script, ""),
+                              &(rota_http_fetch_options){.method = "OPTIONS"}, &r),
+              ==, 0);
+    r = rota_http_response_free(r);
+    snprintf(expected, sizeof expected, "OPTIONS %s HTTP/1.1\r\n", url_of(&t->script, ""));
     CHECK(strstr(proxy.seen, expected));
     CHECK_INT(rota_http_fetch(session, "https://x-refuse.example/", NULL, &r), ==, -ECONNREFUSED);
     CHECK(strstr(rota_http_error(), "the proxy refused: 403 Forbidden"));

@@ -188,7 +188,9 @@ typedef struct rota_http_body_source {
 
 /* Zero is the default of each field. */
 typedef struct rota_http_fetch_options {
-    const char *method; /* GET, or POST where there is a body */
+    /* GET, or POST where there is a body. OPTIONS of a URL without path and query asks of the server as a whole: "*" (RFC
+     * 9110, section 9.3.7). */
+    const char *method;
     const char *const
         *headers; /* beside, and instead of, those of the session: name, value, ..., NULL */
     rota_http_body_source body;

@@ -266,13 +266,18 @@ static int write_fields(struct rota__http_call *call)
 
 /* ---- The first line */
 
-/* A part of the URL from its path on; of a proxy, all of it. The path is never empty. */
+/* A part of the URL from its path on; of a proxy, all of it. The path is never empty, but where OPTIONS asks of the server
+ * as a whole (RFC 9112, section 3.2.4). */
 static int write_target(struct rota__http_call *call)
 {
     const rota_url *url = &call->url;
     bool whole = call->origin->proxy && !call->secure;
     const char *from = whole ? call->text.ptr : url->path.ptr;
     const char *end = call->text.ptr + call->text.len;
+    if (url->path.ptr == end && rota_str_equal(call->method, "OPTIONS")) {
+        call->target = whole ? call->text : (rota_str){"*", 1};
+        return 0;
+    }
     if (url->path.len) {
         call->target = (rota_str){from, (size_t)(end - from)};
         return 0;
