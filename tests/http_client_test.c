@@ -1774,6 +1774,7 @@ struct h2_server {
     rota_tls_context *tls;
     int port, connections, requests, most, busy, refused;
     size_t length; /* of the last body */
+    bool leaves;   /* at once, for HTTP/1.1 */
 };
 
 struct h2_request {
@@ -1808,9 +1809,10 @@ static void h2_answer(struct h2_connection *c, struct h2_request *r)
         rota__h2_drop(&c->h2, &r->s, ROTA__H2_REFUSED_STREAM);
         return;
     }
-    if (strcmp(r->path, "/reset") == 0) {
+    bool is_old = strcmp(r->path, "/old") == 0;
+    if (is_old || strcmp(r->path, "/reset") == 0) {
         c->server->busy--;
-        rota__h2_drop(&c->h2, &r->s, ROTA__H2_INTERNAL_ERROR);
+        rota__h2_drop(&c->h2, &r->s, is_old ? ROTA__H2_HTTP_1_1_REQUIRED : ROTA__H2_INTERNAL_ERROR);
         return;
     }
     r->left = big ? 500000 : strcmp(r->path, "/none") == 0 ? 0 : 5;
@@ -1909,12 +1911,25 @@ static int h2_converse(struct h2_connection *c, rota_stream *s)
     }
 }
 
+static int h1_answer(rota_stream *s)
+{
+    struct script script = {.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold"}};
+    return answer_all(&script, s);
+}
+
 static int h2_handle(rota_stream *s, void *arg)
 {
     struct h2_server *server = arg;
+    rota_str first;
     server->connections++;
     if (server->tls && rota_tls_start_server(s, server->tls) < 0)
         return 0;
+    if (rota_stream_peek(s, 3, &first) < 3 || memcmp(first.ptr, "PRI", 3) != 0)
+        return h1_answer(s);
+    if (server->leaves) { /* GOAWAY: HTTP_1_1_REQUIRED */
+        static const char bye[] = "\0\0\0\4\0\0\0\0\0\0\0\10\7\0\0\0\0\0\0\0\0\0\0\0\0\15";
+        return rota_stream_write(s, bye, sizeof bye - 1);
+    }
     struct h2_connection *c = calloc(1, sizeof *c);
     struct rota__h2_limits limits = {.streams = 20};
     c->server = server;
@@ -2102,6 +2117,45 @@ TEST(what_a_server_of_HTTP_2_refuses_is_sent_again_less_and_less_often)
 {
     struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
     run(&t, h2_refusals);
+}
+
+static void h2_old(struct setting *t)
+{
+    struct h2_server server = {0};
+    rota_http_response *r = NULL;
+    struct ends up = pair_of(0);
+    static char large[100000];
+    char old[80];
+    h2_start(&server);
+    h2_url(&server, "/old", old, sizeof old);
+    const rota_http_fetch_options all[] = {
+        {0}, {.body.bytes = {"body", 4}}, {.body.bytes = {large, sizeof large}}};
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(rota_http_fetch(t->session, old, &all[i], &r));
+        CHECK(rota_str_equal(rota_http_response_version(r), "HTTP/1.1"));
+        CHECK_STR(rota_http_body(r).ptr, "old");
+        r = rota_http_response_free(r);
+    }
+    CHECK_INT(server.connections, ==, 2);
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_OK(rota_stream_shutdown(up.a));
+    CHECK_INT(rota_http_fetch(t->session, old, &(rota_http_fetch_options){.body.stream = up.b}, &r),
+              ==, ROTA_ETRUNCATED);
+    CHECK(strstr(rota_http_error(), "HTTP_1_1_REQUIRED"));
+    free_ends(&up);
+    server.leaves = true;
+    t->session = rota_http_session_free(t->session);
+    CHECK_OK(rota_http_session_new(&t->options, &t->session));
+    CHECK_OK(rota_http_fetch(t->session, old, &all[1], &r));
+    CHECK_STR(rota_http_body(r).ptr, "old");
+    r = rota_http_response_free(r);
+    h2_stop(&server);
+}
+
+TEST(who_requires_HTTP_1_1_is_asked_again_by_that)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_old);
 }
 
 static void h2_bye(struct setting *t)

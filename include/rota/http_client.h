@@ -210,7 +210,8 @@ typedef struct rota_http_fetch_options {
  * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET without a body; 307
  * and 308 as it was. Credentials and cookies of the call do not go to another origin. An idempotent request on a reused
  * connection that dies before a byte of an answer is sent once more, on a fresh one. What a server of HTTP/2 says that it has
- * not worked on (RFC 9113, section 8.7) is sent again whatever its method, up to ten times.
+ * not worked on (RFC 9113, section 8.7) is sent again whatever its method, up to ten times; what it requires HTTP/1.1 for, once by
+ * that.
  *
  * A body of more than 16 KiB, or that is not in memory, is sent by a task of its own while this one reads: so a server may
  * answer while it reads, and with `stream` this returns when the head is there, though the body is still being sent; that goes

@@ -375,6 +375,8 @@ struct rota__http_call {
     bool moved;      /* to another origin: what was meant for the first one is not sent */
     bool began;      /* bytes of an answer have come */
     bool refused;    /* the server has said that it did nothing */
+    bool wants_h1;   /* ... and wants to be asked by HTTP/1.1 */
+    bool only_h1;    /* it is, from now on */
     bool is_busy;    /* ... and that it could not; else it has moved on to another connection */
     uint64_t ticket; /* in the line; 0: it has not been there */
     int redirects;
@@ -384,6 +386,8 @@ struct rota__http_call {
 /* (client_request.c) Takes the URL, relative to the session's or, of a redirect, to the call's. */
 int rota__http_call_set_url(struct rota__http_call *call, const char *url);
 int rota__http_call_move(struct rota__http_call *call, rota_str reference);
+/* From now on it is asked by HTTP/1.1. */
+int rota__http_call_downgrade(struct rota__http_call *call);
 /* Puts the request together: target, authority, fields. */
 int rota__http_call_write(struct rota__http_call *call);
 bool rota__http_is_idempotent(rota_str method);

@@ -7,7 +7,7 @@
  * 1. One deadline holds for all of it.
  * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
  *    the method allows it (RFC 9110, section 9.2.2), and then once; or if the server has said that it did nothing (RFC
- *    9113, section 8.7), and then until it has said so REFUSALS times. */
+ *    9113, section 8.7), and then until it has said so REFUSALS times; or if it wants HTTP/1.1, by that, once. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -39,7 +39,7 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     if (!conn->kind)
         err = rota__http_conn_ready(conn, call);
     *ret_reused = call->progress.reused = conn->reused;
-    call->began = call->refused = call->is_busy = false;
+    call->began = call->refused = call->is_busy = call->wants_h1 = false;
     if (err < 0) {
         rota__http_pool_give_up(conn, false);
         return err;
@@ -78,12 +78,14 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
     for (;;) {
         err = attempt(call, fresh, &reused, ret_response);
         refusals += call->refused;
-        if (!may_be_repeated(call, err, reused) || refusals > REFUSALS || (fresh && !call->refused))
+        bool downgrades = err < 0 && call->wants_h1 && !call->only_h1;
+        if (!downgrades && (!may_be_repeated(call, err, reused) || refusals > REFUSALS ||
+                            (fresh && !call->refused)))
             return err;
         if (call->has_body && rota__http_source_rewind(&call->source) < 0)
             return err;
-        fresh |= !call->refused;
-        err = pause(call, refusals);
+        fresh |= !call->refused && !downgrades;
+        err = downgrades ? rota__http_call_downgrade(call) : pause(call, refusals);
         if (err < 0)
             return err;
         call->progress.why[0] = '\0';

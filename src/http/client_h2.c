@@ -43,6 +43,7 @@ struct rota__http_shared {
     struct rota__h2 h2;
     struct rota__list streams;
     rota_event dirty; /* there is something to send */
+    bool wants_h1;    /* the server has left with HTTP_1_1_REQUIRED */
     bool is_cut;      /* something was not sent, or not whole: nothing may come behind it */
 };
 
@@ -138,6 +139,8 @@ static void on_reset(struct stream *st, const struct rota__h2_item *item)
 {
     bool refused = item->code == ROTA__H2_REFUSED_STREAM;
     if (st->call) {
+        st->call->wants_h1 = !st->response && (item->code == ROTA__H2_HTTP_1_1_REQUIRED ||
+                                               (refused && st->conn->shared->wants_h1));
         st->call->refused = refused;
         st->call->is_busy = !st->conn->is_leaving;
         st->call->began = !refused; /* the server has seen it */
@@ -184,6 +187,7 @@ static void on_event(struct rota__http_conn *conn, int event, const struct rota_
         rota__http_pool_serve_shared(conn);
         break;
     case ROTA__H2_GOAWAY:
+        conn->shared->wants_h1 = item->code == ROTA__H2_HTTP_1_1_REQUIRED;
         rota__http_pool_unshare(conn);
         break;
     default:
@@ -372,9 +376,11 @@ static void stream_free(struct stream *st)
 }
 
 /* Nothing of the request has been sent. */
-static int not_sent(struct rota__http_call *call, const char *why)
+static int not_sent(const struct rota__http_conn *conn, struct rota__http_call *call,
+                    const char *why)
 {
     call->refused = true;
+    call->wants_h1 = conn->shared && conn->shared->wants_h1;
     return rota__http_say(&call->progress, ROTA_ETRUNCATED, "%s", why);
 }
 
@@ -394,12 +400,12 @@ static int request(struct stream *st, struct rota__http_call *call)
                                  .has_length = has_length,
                                  .length = has_length ? call->source.length : 0};
     if (!conn->shared || conn->is_over || conn->shared->h2.err < 0)
-        return not_sent(call, "the connection was lost");
+        return not_sent(conn, call, "the connection was lost");
     int err = rota__h2_request(&conn->shared->h2, &st->s, &head);
     if (err == 0)
         rota__list_append(&conn->shared->streams, &st->node);
     if (err == -EAGAIN || err == -ESHUTDOWN)
-        return not_sent(call, "the server takes no more requests");
+        return not_sent(conn, call, "the server takes no more requests");
     if (err == -EINVAL)
         rota__http_say(&call->progress, err, "a header field is none, or is not the caller's");
     wake_sender(conn);

@@ -40,8 +40,9 @@ static int set_origin(struct rota__http_call *call)
 {
     struct rota__http_origin *before = call->origin;
     rota_str host = without_brackets(call->url.host);
-    int err = rota__http_origin_get(call->session, call->secure, call->options->upgrade, host,
-                                    call->url.number, &call->origin);
+    int err =
+        rota__http_origin_get(call->session, call->secure, call->options->upgrade || call->only_h1,
+                              host, call->url.number, &call->origin);
     if (err < 0) {
         call->origin = before;
         return err;
@@ -126,6 +127,13 @@ int rota__http_call_move(struct rota__http_call *call, rota_str reference)
         err = adopt_resolved(call, &base, &url, false);
     rota__out_fini(&mended);
     return err;
+}
+
+int rota__http_call_downgrade(struct rota__http_call *call)
+{
+    call->only_h1 = true;
+    call->ticket = 0; /* it was of another line */
+    return set_origin(call);
 }
 
 /* ---- Fields */
