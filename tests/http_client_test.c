@@ -2158,6 +2158,32 @@ TEST(who_requires_HTTP_1_1_is_asked_again_by_that)
     run(&t, h2_old);
 }
 
+static void h2_fields(struct setting *t)
+{
+    struct h2_server server = {0};
+    rota_http_response *r = NULL;
+    char url[80];
+    h2_start(&server);
+    h2_url(&server, "/", url, sizeof url);
+    const char *bad[][3] = {{"X-Y", "a\nb", NULL}, {"Keep-Alive", "1", NULL}, {"host", "x", NULL}};
+    for (int i = 0; i < 3; i++) {
+        rota_http_fetch_options options = {.headers = bad[i]};
+        CHECK_INT(rota_http_fetch(t->session, url, &options, &r), ==, -EINVAL);
+        CHECK(strstr(rota_http_error(), bad[i][0]));
+        CHECK(strstr(rota_http_error(), "is no header field, or one that is not the caller's"));
+    }
+    CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+    rota_http_response_free(r);
+    CHECK_INT(server.connections, ==, 1);
+    h2_stop(&server);
+}
+
+TEST(over_HTTP_2_too_a_field_that_cannot_be_sent_is_named)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_fields);
+}
+
 static void h2_bye(struct setting *t)
 {
     struct h2_server server = {0};

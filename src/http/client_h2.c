@@ -384,6 +384,19 @@ static int not_sent(const struct rota__http_conn *conn, struct rota__http_call *
     return rota__http_say(&call->progress, ROTA_ETRUNCATED, "%s", why);
 }
 
+static int refuse(struct rota__http_call *call)
+{
+    size_t i = 0;
+    while (i < call->count && rota__h2_is_field(call->fields[i].name, call->fields[i].value))
+        i++;
+    if (i == call->count)
+        return rota__http_say(&call->progress, -EINVAL, "the request cannot be sent");
+    rota_str name = call->fields[i].name;
+    return rota__http_say(&call->progress, -EINVAL,
+                          "\"%.*s\" is no header field, or one that is not the caller's",
+                          (int)name.len, name.ptr);
+}
+
 static int request(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_conn *conn = st->conn;
@@ -406,10 +419,8 @@ static int request(struct stream *st, struct rota__http_call *call)
         rota__list_append(&conn->shared->streams, &st->node);
     if (err == -EAGAIN || err == -ESHUTDOWN)
         return not_sent(conn, call, "the server takes no more requests");
-    if (err == -EINVAL)
-        rota__http_say(&call->progress, err, "a header field is none, or is not the caller's");
     wake_sender(conn);
-    return err;
+    return err == -EINVAL ? refuse(call) : err;
 }
 
 /* ---- Bodies to send */

@@ -209,6 +209,8 @@ int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *re
 void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s,
                    const struct rota__h2_item *item);
 
+/* Whether a head may have this field: not one that frames the message, or belongs to a connection of HTTP/1.1. */
+bool rota__h2_is_field(rota_str name, rota_str value);
 /* How many requests a client may begin now. 0 for good after GOAWAY. */
 uint32_t rota__h2_free(const struct rota__h2 *h2);
 /* Begins a request. Returns 0; -EAGAIN (rota__h2_free says 0 and may change), -EINVAL (a part of the head that must not be

@@ -53,18 +53,23 @@ static bool is_refused(rota_str name, rota_str value)
     }
 }
 
+bool rota__h2_is_field(rota_str name, rota_str value)
+{
+    value = rota__trim(value);
+    const char *end = value.len ? value.ptr + value.len : NULL;
+    return name.len && rota__chars_are(name, ROTA__CHAR_TOKEN) && !is_refused(name, value) &&
+           (!value.len || rota__scan_value(value.ptr, end) == end);
+}
+
 /* libnghttp2 puts names in lower case. */
 static int add_fields(struct entries *e, const rota_http_field *fields, size_t count)
 {
     if (count > ENTRIES - e->count)
         return -EMSGSIZE;
     for (size_t i = 0; i < count; i++) {
-        rota_str name = fields[i].name, value = rota__trim(fields[i].value);
-        const char *end = value.len ? value.ptr + value.len : NULL;
-        if (!name.len || !rota__chars_are(name, ROTA__CHAR_TOKEN) || is_refused(name, value) ||
-            (value.len && rota__scan_value(value.ptr, end) != end))
+        if (!rota__h2_is_field(fields[i].name, fields[i].value))
             return -EINVAL;
-        add(e, name, value);
+        add(e, fields[i].name, rota__trim(fields[i].value));
     }
     return e->size > HEAD_MAX - 12 ? -EMSGSIZE : 0;
 }
