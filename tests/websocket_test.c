@@ -826,7 +826,7 @@ static void handshakes(struct host *host)
     rota_stream_free(ask(host, "GET",
                          "Sec-WebSocket-Version: 13\r\n"
                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-                         "HTTP/1.1 426 \0"));
+                         "HTTP/1.1 426 \0Upgrade: websocket\r\n\0"));
 }
 
 /* Writes to a client that does not read. */
@@ -949,6 +949,26 @@ static void talk(struct host *host, const char *url)
     CHECK_PTR(ws, ==, NULL);
 }
 
+/* HTTP/2 has no upgrade, and no field of that name. */
+static void ask_by_h2(__attribute__((unused)) struct host *host, const char *url)
+{
+    static const char *const fields[] = {"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key",
+                                         "dGhlIHNhbXBsZSBub25jZQ==", NULL};
+    char web[80];
+    snprintf(web, sizeof web, "http%s", url + 2);
+    ROTA_AUTO(rota_http_session) session = NULL;
+    rota_http_session_options options = {.version = ROTA_HTTP_2_DIRECTLY, .proxy = ""};
+    CHECK_OK(rota_http_session_new(&options, &session));
+    for (int with_fields = 0; with_fields < 2; with_fields++) {
+        ROTA_AUTO(rota_http_response) r = NULL;
+        rota_http_fetch_options asked = {.headers = with_fields ? fields : NULL};
+        CHECK_OK(rota_http_fetch(session, web, &asked, &r));
+        CHECK_INT(rota_http_status(r), ==, 426);
+        CHECK(rota_str_equal(rota_http_response_header(r, "sec-websocket-version"), "13"));
+        CHECK_PTR(rota_http_response_header(r, "sec-websocket-accept").ptr, ==, NULL);
+    }
+}
+
 static void be_refused(struct host *host, const char *url)
 {
     (void)host;
@@ -964,6 +984,7 @@ static int clients_in_task(__attribute__((unused)) void *arg)
                                             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", NULL};
     static const char *const none[] = {NULL};
     with_server(serve, &(struct host){0}, talk);
+    with_server(serve, &(struct host){0}, ask_by_h2);
     with_server(serve_elsewhere, &(struct host){0}, be_refused);
     with_server(serve_oddly, &(struct host){.options.headers = other_key}, be_refused);
     with_server(serve_oddly, &(struct host){.options.headers = none}, be_refused);

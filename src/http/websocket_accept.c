@@ -16,6 +16,16 @@ static int refuse(rota_http_request *r, int status)
     return err < 0 ? err : -EPROTO;
 }
 
+/* Says what would be taken (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no such field (RFC 9113, section
+ * 8.2.2). */
+static int ask_for_upgrade(rota_http_request *r)
+{
+    rota_http_add_header(r, "Sec-WebSocket-Version", "13");
+    if (!rota_str_equal(rota_http_request_version(r), "HTTP/2"))
+        rota_http_add_header(r, "Upgrade", "websocket");
+    return refuse(r, 426);
+}
+
 static const char *chosen_protocol(rota_http_request *r, const char *const *ours)
 {
     size_t count;
@@ -100,7 +110,7 @@ static int accept_with(rota_http_request *r, const rota_websocket_options *optio
         rota__websocket_drop(ws);
     else
         *ret_ws = ws;
-    return err == -EPROTO ? refuse(r, 426) : err;
+    return err == -EPROTO ? ask_for_upgrade(r) : err;
 }
 
 int rota_websocket_accept(rota_http_request *r, const rota_websocket_options *options,
@@ -113,11 +123,9 @@ int rota_websocket_accept(rota_http_request *r, const rota_websocket_options *op
     if (!rota_str_equal(rota_http_request_method(r), "GET"))
         return refuse(r, 405);
     rota_str version = rota_http_request_header(r, "sec-websocket-version");
-    if (!version.ptr || !rota_str_equal(version, "13")) {
-        rota_http_add_header(r, "Sec-WebSocket-Version", "13");
-        rota_http_add_header(r, "Upgrade", "websocket");
-        return refuse(r, 426);
-    }
+    if (!version.ptr || !rota_str_equal(version, "13") ||
+        rota_str_equal(rota_http_request_version(r), "HTTP/2"))
+        return ask_for_upgrade(r);
     int err = rota__ws_key_accept(rota_http_request_header(r, "sec-websocket-key"), accept);
     if (err < 0)
         return err == -EINVAL ? refuse(r, 400) : err;
