@@ -303,7 +303,7 @@ ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *roo
 
 /* Begins a reply of events: text/event-stream, not to be cached. Returns as rota_http_start. */
 ROTA_SUSPENDS int rota_http_start_events(rota_http_request *r);
-/* Sends an event at once. Returns -EINVAL where `type` or `id` has a line end or a NUL, or as rota_http_write. */
+/* Sends an event at once. Returns -EINVAL where `type` or `id` has a line end, or `id` a NUL; or as rota_http_write. */
 ROTA_SUSPENDS int rota_http_send_event(rota_http_request *r, const rota_http_event *event);
 
 #ifdef __cplusplus
