@@ -69,8 +69,10 @@ static void print(void *arg, const rota_http_access *a)
         target[len] = c > ' ' && c < 127 ? (char)c : '?';
     }
     target[len] = '\0';
-    printf("%s %.*s %s %d %llu bytes %.1f ms%s%s\n", a->peer, (int)a->method.len,
-           a->method.len ? a->method.ptr : "", target, a->status, (unsigned long long)a->bytes_out,
+    rota_str method =
+        a->method.len ? a->method : (rota_str){"-", 1}; /* what was refused has none */
+    printf("%s %.*s %s %d %llu bytes %.1f ms%s%s\n", a->peer, (int)method.len, method.ptr,
+           len ? target : "-", a->status, (unsigned long long)a->bytes_out,
            (double)a->total / (double)ROTA_MILLISECOND, a->err ? ": " : "",
            a->err ? rota_strerror(a->err) : "");
 }

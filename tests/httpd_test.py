@@ -199,9 +199,13 @@ def a_stop_lets_streams_end():
 def requests_are_printed():
     h = Httpd()
     curl(h.url + "4k", h.url + "nothing")
+    with connect(h) as s:
+        s.sendall(b"GET / HTTP/9.9\r\n\r\n")
+        read_all(s)
     lines = h.stop(signal.SIGINT).splitlines()
     check(re.fullmatch(r"127\.0\.0\.1:\d+ GET /4k 200 4096 bytes \d+\.\d ms", lines[0]), lines)
     check(" GET /nothing" in lines[1] and " 404 " in lines[1], lines)
+    check(" - - 505 " in lines[2], lines)
 
 
 @case
