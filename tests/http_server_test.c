@@ -880,6 +880,23 @@ TEST(fields_may_be_added_before_the_reply)
                 "Content-Length: 1\r\n\r\na");
 }
 
+static int set_type(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    bool named = rota_str_equal(rota_http_request_path(r), "/named");
+    CHECK_INT(rota_http_add_header(r, "content-type", "text/html"), ==, 0);
+    CHECK_INT(rota_http_start(r, 200, named ? "text/plain" : NULL, 1), ==, 0);
+    return rota_http_write(r, "a", 1);
+}
+
+TEST(a_reply_has_one_type)
+{
+    check_reply(set_type, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nContent-Length: 1\r\n\r\na");
+    check_reply(set_type, "GET /named HTTP/1.1\r\nHost: a\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\na");
+}
+
 struct header {
     const char *name, *value;
 };

@@ -91,6 +91,19 @@ static int check(const rota_http_request *r, int status)
     return r->error;
 }
 
+/* Of two Content-Types some clients would take the first, and others the last. */
+static void drop_type(rota_http_request *r)
+{
+    struct rota__added **place = &r->added;
+    while (*place) {
+        if (rota__str_is((*place)->field.name, "content-type"))
+            *place = (*place)->next;
+        else
+            place = &(*place)->next;
+    }
+    r->added_end = place;
+}
+
 static enum rota__h1_body body_of(int status, uint64_t length)
 {
     if (rota__reply_is_bodiless(status))
@@ -107,6 +120,8 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
         return err;
     if (type && !is_value((rota_str){type, strlen(type)}))
         return -EINVAL;
+    if (type)
+        drop_type(r);
     r->has_no_body = r->is_head || rota__reply_is_bodiless(status);
     err = rota__reply_code(r, status, type, length);
     if (err == 0 && r->encoder && whole)
