@@ -968,6 +968,52 @@ TEST(interim_replies_come_before_the_reply)
                 "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na");
 }
 
+static int change_protocol(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_stream *s;
+    rota_str body = {"", 0};
+    rota_str path = rota_http_request_path(r);
+    char text[6] = "";
+    int err = 0;
+    if (rota_str_equal(path, "/read"))
+        err = rota_http_request_body(r, 0, &body);
+    if (rota_str_equal(path, "/exactly")) /* its end is known without another call */
+        err = (int)rota_http_request_read(r, text, 3);
+    if (err >= 0)
+        err = rota_http_upgrade(r, "other", &s);
+    if (err == -EPROTO)
+        return rota_http_reply_status(r, 400);
+    if (err == 0)
+        err = rota_stream_read_exact(s, text, 5);
+    return err < 0 ? err : rota_stream_write(s, text, 5);
+}
+
+#define SWITCHED "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"
+
+/* Else what is unread would pass for bytes of the other protocol. */
+TEST(another_protocol_begins_behind_the_body)
+{
+    static struct talk t;
+    static const char *const paths[] = {"/read", "/exactly", "/"};
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        char request[200];
+        sprintf(request,
+                "POST %s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: other\r\n"
+                "Content-Length: 3\r\n\r\nabchello",
+                paths[i]);
+        t = (struct talk){.handler = change_protocol, .request = text(request)};
+        talk(&t);
+        if (i < 2)
+            CHECK_STR(t.reply, SWITCHED "hello");
+        else
+            check_has(&t, "HTTP/1.1 400 Bad Request\r\n");
+    }
+    check_reply(change_protocol,
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nhello",
+                SWITCHED "hello");
+}
+
 /* ---- The client goes away */
 
 struct patience {

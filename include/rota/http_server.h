@@ -265,8 +265,9 @@ ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
  * were added, and from then on the stream is the handler's, until it returns. `protocol` is in lower
  * case. For a WebSocket there is rota_websocket_accept.
  *
- * Returns 0, -EPROTO (the client did not ask for this protocol, or it speaks HTTP/2 or 1.0), -EALREADY (the
- * reply has begun), or as rota_http_reply. */
+ * Returns 0, -EPROTO (the client did not ask for this protocol, or it speaks HTTP/2 or 1.0; or its request has a body
+ * that was not read to the end), -EBUSY (another task is reading that, or replying), -EALREADY (the reply has begun), or as
+ * rota_http_reply. */
 ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
                                     rota_stream **ret_stream);
 

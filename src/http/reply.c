@@ -321,7 +321,7 @@ int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **
 {
     int err = check_none(r);
     if (err == 0)
-        err = r->error;
+        err = r->reading ? -EBUSY : r->error;
     if (err < 0)
         return err;
     if (!r->kind->upgrade || rota_str_equal(r->version, "HTTP/1.0") ||
@@ -330,10 +330,10 @@ int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **
     r->writing = true;
     err = r->kind->upgrade(r, protocol);
     r->writing = false;
-    if (err < 0) {
+    if (err < 0 && err != -EPROTO)
         rota__reply_cut(r, err);
+    if (err < 0)
         return err;
-    }
     r->status = 101;
     r->state = ROTA__REPLY_ENDED;
     *ret_stream = r->stream;

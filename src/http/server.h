@@ -79,7 +79,8 @@ struct rota__request_kind {
     int (*send_file)(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
     /* Sends a head of its own, with the fields that were added. Suspends. */
     int (*interim)(rota_http_request *r, int status);
-    /* Sends 101 and gives the connection away. Suspends. NULL: this version of HTTP has no such thing. */
+    /* Sends 101 and gives the connection away. Suspends. -EPROTO: not yet, a body is unread. NULL: this version of
+     * HTTP has no such thing. */
     int (*upgrade)(rota_http_request *r, const char *protocol);
     /* The reply ends here, and the client has to see that it is not whole. */
     void (*cut)(rota_http_request *r);

@@ -331,9 +331,13 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 
 /* ---- Another protocol */
 
+/* Behind a body only: what is unread of it would pass for the other protocol's bytes (RFC 9110, section 7.8). */
 static int exchange_upgrade(rota_http_request *r, const char *protocol)
 {
     struct rota__h1_exchange *x = exchange_of(r);
+    bool is_read = x->body_over || x->c->parser.state == ROTA__H1_AT_END;
+    if (!is_read || x->ahead)
+        return -EPROTO;
     rota__h1_write_response(&x->writer, &x->out, 101, (rota_str){NULL, 0}, false);
     write_text(&x->writer, "Connection", "Upgrade");
     write_text(&x->writer, "Upgrade", protocol);
@@ -348,7 +352,7 @@ static int exchange_upgrade(rota_http_request *r, const char *protocol)
     /* Who reads it from now on sees himself when the client goes away. */
     rota__list_remove(&x->c->common.node);
     rota__list_init(&x->c->common.node);
-    return rota__h1_connection_send(x->c, &iov, 1, false);
+    return send_out(x, &iov, 1, false);
 }
 
 static const struct rota__request_kind exchange_kind = {
