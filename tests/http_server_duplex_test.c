@@ -609,6 +609,47 @@ TEST(both_are_cancelled_when_the_client_has_left)
     CHECK_INT(t.served, <, 2 * ROTA_SECOND);
 }
 
+/* ---- A handler that does not wait for its tasks */
+
+static int leave_reader(rota_http_request *r, void *arg)
+{
+    struct relay *relay = arg;
+    relay->request = r;
+    rota_task *task;
+    int err = rota_spawn(read_all, relay, &task);
+    if (err < 0)
+        return err;
+    rota_task_detach(task);
+    err = rota_yield();
+    return err < 0 ? err : rota_http_reply(r, 200, NULL, "abc", 3);
+}
+
+static int leave_writer(rota_http_request *r, void *arg)
+{
+    struct relay *relay = arg;
+    relay->request = r;
+    rota_task *task;
+    int err = rota_spawn(write_much, relay, &task);
+    if (err < 0)
+        return err;
+    rota_task_detach(task);
+    return rota_yield();
+}
+
+TEST_WITH(tasks_that_a_handler_leaves_are_ended, .without_faults = true)
+{
+    struct relay relay = {0};
+    struct talk t = {.handler = leave_reader, .arg = &relay, .stays = true};
+    t.head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n";
+    talk(&t);
+    CHECK_INT(relay.read, ==, ROTA_ECLOSED);
+    t = (struct talk){.handler = leave_writer, .arg = &relay, .capacity = 100, .head = GET};
+    t.reads = ROTA_SECOND;
+    talk(&t);
+    CHECK_INT(relay.written, ==, ROTA_ECLOSED);
+    CHECK_INT(t.replies, ==, 0);
+}
+
 /* ---- A reply that is over before the body is */
 
 static int write_three(void *arg)

@@ -459,16 +459,6 @@ TEST(a_client_that_waits_to_be_told_is_told)
 
 /* ---- Two tasks */
 
-static int read_all(void *arg)
-{
-    struct relay *relay = arg;
-    char buf[RELAY_PIECE];
-    ssize_t n;
-    while ((n = rota_http_request_read(relay->request, buf, sizeof buf)) > 0)
-        ;
-    return relay->read = (int)n;
-}
-
 /* More than the client takes. */
 static int write_much(void *arg)
 {
@@ -584,6 +574,32 @@ TEST(both_are_cancelled_when_the_client_leaves)
     CHECK_INT(relay.read, <, 0);
     CHECK_INT(relay.written, <, 0);
     CHECK_INT(t.took, <, 2 * ROTA_SECOND);
+}
+
+static int leave_both(rota_http_request *r, void *arg)
+{
+    struct relay *relay = arg;
+    relay->request = r;
+    rota_fn *const fns[] = {read_all, write_much};
+    for (size_t i = 0; i < COUNT(fns); i++) {
+        rota_task *task;
+        int err = rota_spawn(fns[i], relay, &task);
+        if (err < 0)
+            return err;
+        rota_task_detach(task);
+    }
+    return rota_sleep(ROTA_SECOND);
+}
+
+TEST_WITH(tasks_that_a_handler_leaves_are_ended, .without_faults = true)
+{
+    struct relay relay = {0};
+    struct ask a = {.path = "/", .method = "POST", .length = 100000, .endless = true};
+    struct talk t = {.handler = leave_both, .arg = &relay, .asks = &a, .count = 1, .window = 1};
+    talk(&t);
+    CHECK_INT(relay.read, ==, ROTA_EOF);
+    CHECK_INT(relay.written, ==, -ECONNRESET);
+    CHECK(a.was_reset);
 }
 
 TEST(what_is_too_long_is_told_where_nothing_was_said)

@@ -28,6 +28,16 @@ static inline int read_on(void *arg)
     return relay->read = err;
 }
 
+static inline int read_all(void *arg)
+{
+    struct relay *relay = arg;
+    char buf[RELAY_PIECE];
+    ssize_t n;
+    while ((n = rota_http_request_read(relay->request, buf, sizeof buf)) > 0)
+        ;
+    return relay->read = (int)n;
+}
+
 static inline int write_on(void *arg)
 {
     struct relay *relay = arg;

@@ -95,7 +95,8 @@ extern "C" {
 
 /* A request, and the reply to it. Lives as long as the handler runs, and so does everything it gives.
  *
- * One task may read the body while another replies; both have ended when the handler returns. The reader's are
+ * One task may read the body while another replies; both have ended when the handler returns, else the reply is cut off. The
+ * reader's are
  * rota_http_request_read, _body and _trailer; the writer's is all that adds to the reply, sends it or sends before it; what
  * tells of the head, and rota_http_alloc, are everybody's. A second task that reads, or replies, while one is inside gets
  * -EBUSY. */

@@ -224,8 +224,25 @@ static bool may_reply(const rota_http_request *r)
     }
 }
 
+/* The handler did not wait for a task of its own, which is inside of a request that is about to go. */
+static void end_stragglers(rota_http_request *r)
+{
+    rota_log(ROTA_LOG_ERROR, "http: %.*s %.*s: the handler returned while a task of its was %s",
+             (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
+             r->reading ? "reading" : "replying");
+    ROTA_SHIELD
+    {
+        rota__reply_cut(r, -ECANCELED);
+        r->kind->interrupt(r);
+        while (r->reading || r->writing)
+            rota_yield();
+    }
+}
+
 static void conclude(rota_http_request *r, int err)
 {
+    if (r->reading || r->writing)
+        end_stragglers(r);
     bool is_unsaid = r->state == ROTA__REPLY_NONE || (r->head_is_due && err < 0);
     if (is_unsaid && may_reply(r))
         reply_instead(r, err);

@@ -84,6 +84,8 @@ struct rota__request_kind {
     int (*upgrade)(rota_http_request *r, const char *protocol);
     /* The reply ends here, and the client has to see that it is not whole. */
     void (*cut)(rota_http_request *r);
+    /* Makes the calls that are inside end. May suspend. */
+    void (*interrupt)(rota_http_request *r);
 };
 
 struct rota_http_request {

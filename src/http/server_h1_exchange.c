@@ -199,6 +199,11 @@ static void exchange_cut(rota_http_request *r)
     rota__h1_connection_end(exchange_of(r)->c, ROTA__H1_BREAK);
 }
 
+static void exchange_interrupt(rota_http_request *r)
+{
+    rota_stream_close(r->stream);
+}
+
 /* ---- The body of a request */
 
 /* Of a slice of the head, the same of its copy. */
@@ -363,6 +368,7 @@ static const struct rota__request_kind exchange_kind = {
     .interim = exchange_interim,
     .upgrade = exchange_upgrade,
     .cut = exchange_cut,
+    .interrupt = exchange_interrupt,
 };
 
 /* ---- From beginning to end */

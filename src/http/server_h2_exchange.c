@@ -263,12 +263,21 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
     return err < 0 ? err : (ssize_t)take_body(x, buf, len);
 }
 
+/* The stream has gone with the reply. */
+static void exchange_interrupt(rota_http_request *r)
+{
+    struct rota__h2_exchange *x = exchange_of(r);
+    x->taken = x->body.len;
+    rota__h2_exchange_end_body(x, ROTA_EOF);
+}
+
 static const struct rota__request_kind exchange_kind = {
     .read = exchange_read,
     .head = exchange_head,
     .send = exchange_send,
     .interim = exchange_interim,
     .cut = exchange_cut,
+    .interrupt = exchange_interrupt,
 };
 
 /* ---- A request and its task */
