@@ -7,11 +7,12 @@ usage: http_curl_test.py HTTP_TARGET [WORD...]     cases whose names contain one
 See native.py and http_target.c.
 """
 
+import filecmp
 import os
 import subprocess
 
 from http_target import Peer
-from native import DIRECTORY, LIMIT, case, check, programs, run_cases, tool
+from native import DIRECTORY, LIMIT, SCALE, case, check, make_certificate, programs, run_cases, tool
 
 Peer.program, = programs(1)
 PATIENCE = 10 * LIMIT  # seconds that curl waits for consent: more than it has
@@ -45,6 +46,27 @@ def uploads_that_nobody_reads_are_not_sent():
         check(sent == b"200 0", sent)
 
 
+def send_and_get_back(what, *options):
+    back = DIRECTORY / "back"
+    curl("--noproxy", "*", "--cacert", DIRECTORY / "cert.pem", "-T", what, "-o", back, *options)
+    check(filecmp.cmp(what, back, shallow=False), *options, "differs")
+
+
+@case
+def uploads_come_back_while_they_are_sent():
+    long = DIRECTORY / "long"
+    long.write_bytes(os.urandom(1 << 20) * 60)
+    chunked = "-H", "Transfer-Encoding: chunked"
+    with Peer("--body", 1 << 30) as peer:
+        before, url = peer.memory(), f"http://127.0.0.1:{peer.port}/both"
+        for options in (("--http1.1",), ("--http1.1", *chunked), ("--http2-prior-knowledge",)):
+            send_and_get_back(long, *options, url)
+        check(SCALE > 1 or peer.memory() < before + 8, "it took", peer.memory() - before, "MiB")
+    with Peer("--body", 1 << 30, "--cert", DIRECTORY / "cert.pem", "--key", DIRECTORY / "key.pem") as peer:
+        for version in ("--http1.1", "--http2"):
+            send_and_get_back(long, version, f"https://localhost:{peer.port}/both")
+
+
 @case
 def compressed_replies_are_unpacked():
     with Peer("--compress", "yes", "--root", DIRECTORY) as peer:
@@ -67,4 +89,5 @@ def requests_come_as_a_proxy_gets_them():
 
 if __name__ == "__main__":
     (DIRECTORY / "text.txt").write_bytes(TEXT)
+    make_certificate()
     run_cases()

@@ -9,6 +9,7 @@
  *     /tasks     what its tasks wait for
  *     /big       64 MiB, in pieces
  *     /slow      waits for a minute
+ *     /both      sends the body back while it comes
  *     /ws        a WebSocket that sends back what it gets
  *     /files     a file below the directory of --root
  *     all else   reads the body, and replies with method, target and the body's length
@@ -16,6 +17,7 @@
  * With --compress yes, it compresses what is worth it. With --seen FILE, it writes a line there for each request as it begins: the values of its X-Front fields, joined
  * by commas, method and target without its query. */
 #include "refusals.h"
+#include "relay.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -56,6 +58,7 @@ static void set_option(const char *name, const char *value)
         {"--idle", .time = &settings.idle},
         {"--write-stall", .time = &settings.write_stall},
         {"--connections", .size = &settings.connections},
+        {"--body", .size = &settings.body},
         {"--message", .size = &ws_settings.message},
         {"--root", .text = &directory},
         {"--cert", .text = &identity.cert_file},
@@ -139,6 +142,12 @@ static int wait_long(rota_http_request *r)
     return error < 0 ? error : rota_http_reply_status(r, 200);
 }
 
+static int echo_body(rota_http_request *r)
+{
+    struct relay relay = {0};
+    return echo_both_ways(r, &relay);
+}
+
 static int echo_messages(rota_http_request *r)
 {
     ROTA_AUTO(rota_websocket) ws = NULL;
@@ -184,6 +193,8 @@ static int act(rota_http_request *r)
         return reply_big(r);
     if (begins(path, "/slow"))
         return wait_long(r);
+    if (begins(path, "/both"))
+        return echo_body(r);
     if (begins(path, "/files"))
         return rota_http_reply_file(r, root, (rota_str){path.ptr + 6, path.len - 6});
     if (begins(path, "/ws"))
