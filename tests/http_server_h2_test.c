@@ -1,5 +1,5 @@
 /* The server over HTTP/2: a client made of the protocol's engine, over a pair in memory. */
-#include "http/h2.h"
+#include "http/server_h2.h"
 
 #include "harness.h"
 #include "relay.h"
@@ -150,12 +150,14 @@ static void begin(struct talk *t, struct ask *a)
 /* Sends what the windows allow. */
 static void send_body(struct talk *t, struct ask *a)
 {
-    static const char xs[16384];
+    static char xs[16384 + 251]; /* bytes that tell where they belong */
+    for (size_t i = 0; i < sizeof xs; i++)
+        xs[i] = (char)(i % 251);
     size_t all = a->body ? strlen(a->body) : a->length;
     ssize_t n = 1;
     while (n >= 0 && a->may_send && a->s.is_open && !a->s.write_ended &&
            (a->sent < all || !a->endless)) {
-        size_t left = all - a->sent, len = left < sizeof xs ? left : sizeof xs;
+        size_t left = all - a->sent, len = left < 16384 ? left : 16384;
         bool last = len == left && !a->endless;
         if (len == 0 && a->trailer) {
             rota_http_field trailer = {text("sum"), text(a->trailer)};
@@ -164,7 +166,7 @@ static void send_body(struct talk *t, struct ask *a)
         }
         n = rota__h2_data(&t->h2, &a->s, len, last && !a->trailer);
         if (n > 0)
-            rota__out_add(&t->h2.out, a->body ? a->body + a->sent : xs, (size_t)n);
+            rota__out_add(&t->h2.out, a->body ? a->body + a->sent : xs + a->sent % 251, (size_t)n);
         a->sent += n > 0 ? (size_t)n : 0;
         if (a->sent > a->got && t->most < a->sent - a->got)
             t->most = a->sent - a->got;
@@ -446,6 +448,35 @@ TEST(long_bodies_are_read_by_their_handlers_only)
     talk(&t);
     CHECK_INT(asks[0].status, ==, 413);
     CHECK_INT(asks[1].status, ==, 200);
+}
+
+/* It is always a little behind. */
+static int read_slowly(rota_http_request *r, void *arg)
+{
+    size_t *most = arg;
+    const struct rota__h2_exchange *x =
+        (struct rota__h2_exchange *)((char *)r - offsetof(struct rota__h2_exchange, request));
+    char buf[1000];
+    ssize_t n = 1;
+    int err = rota_sleep(ROTA_SECOND);
+    for (size_t came = 0; err == 0 && n > 0; came += n > 0 ? (size_t)n : 0) {
+        n = rota_http_request_read(r, buf, sizeof buf);
+        for (ssize_t i = 0; i < n; i++)
+            CHECK_INT(buf[i], ==, (char)((came + (size_t)i) % 251));
+        err = rota_yield();
+        *most = *most > x->body.room ? *most : x->body.room;
+    }
+    return err < 0 || n < 0 ? (err < 0 ? err : (int)n) : rota_http_reply(r, 200, NULL, NULL, 0);
+}
+
+TEST(what_is_put_by_of_a_body_is_no_more_than_its_window)
+{
+    size_t most = 0;
+    struct ask a = {.path = "/", .method = "POST", .length = 5000000};
+    struct talk t = {.handler = read_slowly, .arg = &most, .asks = &a, .count = 1};
+    talk(&t);
+    CHECK_INT(a.status, ==, 200);
+    CHECK_INT(most, <=, 1 << 20);
 }
 
 TEST(a_client_that_waits_to_be_told_is_told)
