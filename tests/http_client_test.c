@@ -1241,6 +1241,32 @@ TEST(what_died_on_a_reused_connection_without_an_answer_is_sent_again_once)
     run(&t, retried);
 }
 
+/* RFC 9110, section 9.2.2. */
+static void retried_by_method(struct setting *t)
+{
+    static const struct {
+        const char *method;
+        bool is_repeated;
+    } cases[] = {{"GET", true},     {"HEAD", true},  {"PUT", true},   {"DELETE", true},
+                 {"OPTIONS", true}, {"TRACE", true}, {"POST", false}, {"PATCH", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rota_http_fetch_options options = {.method = cases[i].method};
+        rota_http_response *r = NULL;
+        t->script.next = 0;
+        rota_http_response_free(fetch(t, "/", NULL));
+        int err = rota_http_fetch(t->session, url_of(&t->script, "/"), &options, &r);
+        if (err != (cases[i].is_repeated ? 0 : ROTA_ETRUNCATED))
+            FAIL("%s: %s", cases[i].method, rota_strerror(err));
+        rota_http_response_free(r);
+    }
+}
+
+TEST(only_methods_that_may_be_repeated_are)
+{
+    struct setting t = {.script.replies = {EMPTY, "!", EMPTY}};
+    run(&t, retried_by_method);
+}
+
 struct asker {
     struct setting *t;
     int *order, *count, number, result;
@@ -1316,6 +1342,35 @@ TEST(connecting_has_its_own_deadline_which_holds_for_tls_too)
 {
     struct setting t = {.options.connect = 4 * ROTA_SECOND, .script.replies = {OK}};
     run(&t, connect_time);
+}
+
+/* Longer than a handshake has by itself; and one that the caller has limited says so. */
+static void handshake_time(struct setting *t)
+{
+    rota_http_response *r = NULL;
+    rota_time start = rota_now();
+    char url[64];
+    snprintf(url, sizeof url, "https://127.0.0.1:%d/", t->script.port);
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "not connected within 30 s"));
+    CHECK_INT(rota_now() - start, ==, 30 * ROTA_SECOND);
+
+    ROTA_AUTO(rota_tls_context) tls = NULL;
+    ROTA_AUTO(rota_http_session) session = NULL;
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.handshake_timeout = 2 * ROTA_SECOND}, &tls));
+    CHECK_OK(
+        rota_http_session_new(&(rota_http_session_options){.tls = tls, .proxy = ""}, &session));
+    CHECK_INT(rota_http_fetch(session, url, NULL, &r), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "starting TLS with 127.0.0.1:"));
+    CHECK(strstr(rota_http_error(), "2 s"));
+    CHECK(!strstr(rota_http_error(), "deadline"));
+    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
+}
+
+TEST(a_handshake_has_the_time_that_connecting_has)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, handshake_time);
 }
 
 TEST(waiting_for_the_pool_has_its_own_deadline)
@@ -1695,6 +1750,7 @@ static void coded(struct setting *t)
     CHECK(strstr(rota_http_error(), "the coded body has no end"));
     script_stop(&zip);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not coded as it says");
+    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
     expect_body(t, "/", "hello"); /* in a way nobody knows */
 }
 

@@ -54,7 +54,6 @@ struct rota__http_progress {
     rota_http_limit limit;
     rota_time limit_time;
     rota_http_limit passed; /* the one that ended a wait */
-    bool has_failed;        /* the body that was to be sent: `why` says why */
 
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };

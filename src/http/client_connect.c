@@ -84,7 +84,8 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 /* Who the user trusts, with whom he does not say otherwise. The fingerprint is not meant for the proxy. */
 static int own_context(const rota_http_session *session, bool is_proxy, rota_tls_context **context)
 {
-    rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy};
+    rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy,
+                                .handshake_timeout = ROTA_NEVER}; /* `connect` limits it */
     return *context ? 0 : rota_tls_context_new(&options, context);
 }
 

@@ -131,7 +131,7 @@ int rota__http_unlimit(struct rota__http_progress *p, int err)
     p->is_late = rota_timeout_end(&p->scope) < 0;
     if (err == -ETIMEDOUT && p->is_late) {
         say_which(p);
-    } else if (err == -ETIMEDOUT && !p->has_failed) {
+    } else if (err == -ETIMEDOUT && rota_check() == -ETIMEDOUT) {
         p->passed = ROTA_HTTP_LIMIT_NONE;
         snprintf(p->why, sizeof p->why, "the caller's deadline has passed");
     }

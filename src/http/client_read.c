@@ -81,6 +81,8 @@ static bool may_go_on(const rota_http_response *r, ssize_t err)
 static void give_up(rota_http_response *r, int err)
 {
     r->err = err;
+    if (r->progress->phase == ROTA_HTTP_DONE) /* its bytes are there, but they cannot be had */
+        r->progress->phase = ROTA_HTTP_READING;
     if (r->conn)
         r->conn->kind->drop(r);
 }

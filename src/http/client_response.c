@@ -109,7 +109,6 @@ void rota__http_response_detach(rota_http_response *r)
     if (!r->upload)
         return;
     memcpy(own->why, p->why, sizeof own->why);
-    own->has_failed = p->has_failed;
     r->upload->progress = own;
 }
 

@@ -65,7 +65,6 @@ static void tell_failed(struct rota__http_upload *upload, int err)
     if (upload->is_gone || !upload->progress)
         return;
     upload->progress->phase = ROTA_HTTP_SENDING;
-    upload->progress->has_failed = true;
 }
 
 /* ---- The uploader */
