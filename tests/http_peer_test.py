@@ -52,6 +52,22 @@ NGINX = """
     }}
 """
 
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 20s
+    timeout server 20s
+frontend h1
+    bind 127.0.0.1:{ports[0]}
+    default_backend back
+frontend h2
+    bind 127.0.0.1:{ports[1]} proto h2
+    default_backend back
+backend back
+    server back 127.0.0.1:{back}
+"""
+
 
 @contextlib.contextmanager
 def nginx(settings="", secure=True, back=1):
@@ -123,6 +139,46 @@ def backend():
         finally:
             Back.quiet.set()
             httpd.shutdown()
+            thread.join()
+
+
+def repeat(s):
+    """Answers a chunked request with its own body, while it comes."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += s.recv(65536)
+    head, _, data = head.partition(b"\r\n\r\n")
+    s.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+    end = b""
+    while True:
+        s.sendall(data)
+        end = (end + data)[-7:]
+        if end == b"\r\n0\r\n\r\n":
+            return
+        data = s.recv(65536)
+        if not data:
+            return
+
+
+@contextlib.contextmanager
+def repeater():
+    """Behind HAProxy; the URLs of its two sides, of HTTP/1.1 and HTTP/2."""
+    config, ports = DIRECTORY / "haproxy.conf", (free_port(), free_port())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    with listener.accept()[0] as s, contextlib.suppress(OSError):
+                        repeat(s)
+
+        config.write_text(HAPROXY.format(ports=ports, back=listener.getsockname()[1]))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with server([tool("haproxy"), "-db", "-q", "-f", config], ports[0]):
+                yield [f"http://localhost:{port}" for port in ports]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
@@ -202,12 +258,12 @@ class Answers:
         self.failed = [line for line in lines if " failed: " in line]
         self.good = [line.split(" ") for line in lines if " failed: " not in line and line != "under way"]
 
-    def check_all(self, count, url=None, data=None):
+    def check_all(self, count, url=None, data=None, version="HTTP/2"):
         check(not self.failed, *self.failed[:3])
         mine = [words for words in self.good if url is None or words[0] == url]
         check(len(mine) == count, len(mine), "answers instead of", count)
         for words in mine:
-            check(words[1:3] == ["200", "HTTP/2"], words)
+            check(words[1:3] == ["200", version], words)
             if data is not None:
                 check(words[3:5] == [str(len(data)), sha256(data)], "another body:", words)
 
@@ -272,6 +328,10 @@ def much_comes_back_while_it_is_sent():
         with nghttpd("--echo-upload", secure=secure) as url:
             answers = ask(*directly(secure), "--upload", size, f"{url}/echo+post", f"{url}/echo+stream")
             answers.check_all(2, f"{url}/echo", uploaded(size))
+    with repeater() as urls:
+        for url, version in zip(urls, ("HTTP/1.1", "HTTP/2")):
+            answers = ask(*directly(version == "HTTP/1.1"), "--upload", size, f"{url}/+stream")
+            answers.check_all(1, data=uploaded(size), version=version)
 
 
 @case

@@ -1,6 +1,7 @@
 /* Bodies that are sent while the answer is read: over HTTP/1.1 and HTTP/2, to our server and to peers that play by scripts. */
 #include "http/client.h"
 
+#include "certificates.h"
 #include "ends.h"
 #include "harness.h"
 
@@ -9,6 +10,7 @@
 #include <rota/http_client.h>
 #include <rota/http_server.h>
 #include <rota/test.h>
+#include <rota/tls.h>
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -20,13 +22,15 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 struct world {
     bool h2;
-    bool local;                                       /* a Unix socket, whose buffers do not grow */
+    bool secure;
+    bool local; /* a Unix socket, whose buffers do not grow */
     int (*handle)(rota_http_request *r, void *world); /* by our server */
     int (*talk)(rota_stream *s, struct world *w);     /* or, of HTTP/1.1 only, as it likes */
     void (*body)(struct world *w);
     rota_http_session_options options;
 
     rota_listener *listener;
+    rota_tls_context *tls; /* the server's */
     rota_task *server;
     rota_http_session *session;
     int connections;
@@ -49,9 +53,9 @@ static int serve(void *arg)
     struct world *w = arg;
     if (w->talk)
         return rota_serve(w->listener, talk, w, NULL);
-    return rota_http_serve(
-        &w->listener, 1, w->handle, w,
-        &(rota_http_serve_options){.body = UINT64_MAX, .body_gap = 60 * ROTA_MINUTE});
+    return rota_http_serve(&w->listener, 1, w->handle, w,
+                           &(rota_http_serve_options){
+                               .tls = w->tls, .body = UINT64_MAX, .body_gap = 60 * ROTA_MINUTE});
 }
 
 static void note_phase(void *arg, const rota_http_trace *trace)
@@ -64,9 +68,29 @@ static void note_phase(void *arg, const rota_http_trace *trace)
         strcat(strcat(w->phases, names[trace->phase]), trace->err < 0 ? "! " : " ");
 }
 
+/* The server's, and returns that of the session. */
+static rota_tls_context *make_contexts(struct world *w)
+{
+    rota_tls_context *trust = NULL;
+    struct authority authority = authority_new("Test Authority");
+    struct identity identity = identity_new(&authority, &(struct wanted){0});
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.cert_pem = identity.cert_pem,
+                                                      .key_pem = identity.key_pem,
+                                                      .alpn = rota_http_alpn},
+                                  &w->tls));
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &trust));
+    identity_free(&identity);
+    authority_free(&authority);
+    return trust;
+}
+
 static int world_main(void *arg)
 {
     struct world *w = arg;
+    rota_tls_context *trust = NULL;
+    if (w->secure)
+        trust = make_contexts(w);
+    w->options.tls = trust;
     w->options.proxy = "";
     w->options.version = w->h2 ? ROTA_HTTP_2_DIRECTLY : ROTA_HTTP_1_1;
     w->options.trace = note_phase;
@@ -82,6 +106,8 @@ static int world_main(void *arg)
     w->session = rota_http_session_free(w->session);
     rota_task_free(w->server);
     rota_listener_free(w->listener);
+    rota_tls_context_free(w->tls);
+    rota_tls_context_free(trust);
     return 0;
 }
 
@@ -106,7 +132,7 @@ static int fetch(struct world *w, const char *path, const rota_http_fetch_option
 {
     char url[100];
     *ret_response = NULL;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d%s",
+    snprintf(url, sizeof url, "http%s://127.0.0.1:%d%s", w->secure ? "s" : "",
              w->local ? 80 : rota_listener_port(w->listener), path);
     return rota_http_fetch(w->session, url, options, ret_response);
 }
@@ -230,6 +256,11 @@ TEST_WITH(sixty_megabytes_come_back_while_they_are_sent, .without_faults = true,
     run_both(&(struct world){.handle = echo_body, .body = echo_much});
 }
 
+TEST_WITH(sixty_megabytes_come_back_through_TLS, .without_faults = true, .seconds = 60)
+{
+    run_both(&(struct world){.secure = true, .handle = echo_body, .body = echo_much});
+}
+
 static void echo_some(struct world *w)
 {
     echo_size(w, MEGABYTE / 2);
@@ -310,6 +341,11 @@ static int echo_at_once(rota_http_request *r, void *arg)
 TEST(a_request_and_its_answer_may_be_a_conversation)
 {
     run_both(&(struct world){.handle = echo_at_once, .body = converse});
+}
+
+TEST(a_request_and_its_answer_may_be_a_conversation_through_TLS)
+{
+    run_both(&(struct world){.secure = true, .handle = echo_at_once, .body = converse});
 }
 
 static void upload_large(struct world *w)
