@@ -1003,6 +1003,7 @@ static void wrong_options(struct setting *t)
             FAIL("%s instead of %s", rota_http_error(), wrong[i].words);
     }
     expect_error(t, "/", &(rota_http_fetch_options){.total = -1}, -EINVAL, "the option `total`");
+    expect_error(t, "/", &(rota_http_fetch_options){.gap = -1}, -EINVAL, "the option `gap`");
     expect_error(t, "/", &(rota_http_fetch_options){.redirects = -2}, -EINVAL,
                  "the option `redirects`");
 }
@@ -1055,16 +1056,19 @@ static void timeouts(struct setting *t)
     expect_error(t, "/", &(rota_http_fetch_options){.total = 3 * ROTA_SECOND}, -ETIMEDOUT,
                  "not complete within 3 s");
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
+    rota_http_fetch_options patient = {.gap = 50 * ROTA_SECOND};
+    expect_error(t, "/", &patient, -ETIMEDOUT, "nothing came for 50 s");
+    patient = (rota_http_fetch_options){.gap = ROTA_NEVER, .total = ROTA_NEVER};
     int err = 0;
-    ROTA_TIMEOUT (ROTA_SECOND) {
-        err = rota_http_fetch(t->session, url_of(&t->script, "/"), NULL, &r);
+    ROTA_TIMEOUT (ROTA_MINUTE) {
+        err = rota_http_fetch(t->session, url_of(&t->script, "/"), &patient, &r);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK(strstr(rota_http_error(), "the caller's deadline has passed"));
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
     t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
     expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
-    CHECK_INT(t->script.connections, ==, 4);
+    CHECK_INT(t->script.connections, ==, 5);
     CHECK_OK(rota_yield());
 }
 

@@ -201,8 +201,8 @@ typedef struct rota_http_fetch_options {
     bool stream;      /* return when the head has come; the body is read by rota_http_read */
     bool
         expect; /* wait for the server's consent (100 Continue), a second at most, before sending the body */
-    rota_time total; /* instead of the session's */
-    int redirects;   /* the same */
+    rota_time total, gap; /* instead of the session's; ROTA_NEVER: without */
+    int redirects;        /* the same */
 } rota_http_fetch_options;
 
 /* Sends a request and waits for the response: whole, or with `stream` its head.
@@ -304,8 +304,8 @@ ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
 /* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until the next. A source that
- * may be silent for long needs a session without `gap`, and one that lasts a call without `total`. What is no such
- * response ends with ROTA_EPROTOCOL.
+ * may be silent for long is fetched without `gap`, and one that lasts without `total`. What is no such response ends with
+ * ROTA_EPROTOCOL.
  *
  *     int err;
  *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)

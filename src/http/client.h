@@ -379,6 +379,7 @@ struct rota__http_call {
     bool is_busy;    /* ... and that it could not; else it has moved on to another connection */
     uint64_t ticket; /* in the line; 0: it has not been there */
     int redirects;
+    rota_time gap;
     struct rota__http_hop *hops, *last_hop;
 };
 

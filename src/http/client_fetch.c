@@ -149,6 +149,18 @@ static int take_body(struct rota__http_call *call, const rota_http_body_source *
     return err;
 }
 
+static int check_options(struct rota__http_call *call)
+{
+    const rota_http_fetch_options *o = call->options;
+    const char *wrong = o->total < 0        ? "total"
+                        : o->gap < 0        ? "gap"
+                        : o->redirects < -1 ? "redirects"
+                                            : NULL;
+    return wrong ? rota__http_say(&call->progress, -EINVAL,
+                                  "the option `%s` cannot have this value", wrong)
+                 : 0;
+}
+
 static int get_ready(struct rota__http_call *call, const char *url)
 {
     const rota_http_fetch_options *options = call->options;
@@ -159,9 +171,8 @@ static int get_ready(struct rota__http_call *call, const char *url)
     int err = rota__http_call_set_url(call, url);
     if (err == 0)
         err = check_method(call);
-    if (err == 0 && (options->total < 0 || options->redirects < -1))
-        err = rota__http_say(&call->progress, -EINVAL, "the option `%s` cannot have this value",
-                             options->total < 0 ? "total" : "redirects");
+    if (err == 0)
+        err = check_options(call);
     if (err == 0 && !empty)
         err = take_body(call, &options->body);
     if (err == 0 && empty &&
@@ -214,6 +225,7 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     struct rota__http_call call = {.session = session, .options = options ? options : &defaults};
     call.arena = rota__arena_on(memory, sizeof memory);
     call.redirects = call.options->redirects ? call.options->redirects : session->options.redirects;
+    call.gap = call.options->gap ? call.options->gap : session->options.gap;
     begin(&call.progress, session, call.options);
     session->uses++;
     int err = run(&call, url, ret_response);

@@ -374,7 +374,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     conn->pending = 0;
     conn->sent = false;
     rota__http_enter(&call->progress, ROTA_HTTP_SENDING);
-    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->gap);
     int err = write_head(conn, call, &w);
     if (err < 0)
         return err;
@@ -393,7 +393,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     if (!call->upload)
         rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
     if (call->has_body)
-        rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
+        rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->gap);
     err = receive(conn, call, interims, ret_response);
     if (err < 0 && failed < 0 && !call->began)
         err = failed;

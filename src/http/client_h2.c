@@ -537,7 +537,7 @@ static int receive(struct stream *st, struct rota__http_call *call)
 {
     if (!call->upload)
         rota__http_enter(&call->progress, ROTA_HTTP_WAITING);
-    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->session->options.gap);
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_GAP, call->gap);
     while (!st->response) {
         if (st->err < 0)
             return failed(st, &call->progress);

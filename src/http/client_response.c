@@ -35,7 +35,7 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
         .has_length = head->has_length,
         .length = head->length,
         .is_here = head->bodiless || (head->has_length && head->length <= head->behind),
-        .gap = call->session->options.gap,
+        .gap = call->gap,
     };
     r->fields = rota__arena_copy_fields(&arena, head->fields, head->count);
     r->arena = arena;

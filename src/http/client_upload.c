@@ -98,7 +98,7 @@ int rota__http_upload_start(struct rota__http_call *call, const struct rota__htt
     *upload = *from;
     upload->source = call->source;
     upload->progress = &call->progress;
-    upload->gap = call->session->options.gap;
+    upload->gap = call->gap;
     upload->refs = 2;
     int err = rota_spawn(uploader, upload, NULL);
     if (err < 0) {
