@@ -562,6 +562,26 @@ TEST(a_reader_that_fails_ends_the_writer)
     CHECK_INT(t.broke, <, 0);
 }
 
+/* Who sends on and on, but takes nothing, stalls as well. */
+TEST(a_client_that_only_sends_is_cut_off)
+{
+    struct relay relay = {0};
+    struct talk t = {.handler = echo_both_ways,
+                     .arg = &relay,
+                     .capacity = 4096,
+                     .reads = 60 * ROTA_MINUTE,
+                     .chunked = true,
+                     .body = 1000000,
+                     .stays = true};
+    t.head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    talk(&t);
+    CHECK_INT(relay.read, ==, -ECANCELED);
+    CHECK_INT(relay.written, ==, -ETIMEDOUT);
+    CHECK_INT(t.served / ROTA_SECOND, >=, 30);
+    CHECK_INT(t.served / ROTA_SECOND, <=, 40);
+    CHECK_INT(t.most, <, 100000);
+}
+
 /* The reader waits for more, and the writer until more is taken. */
 TEST(both_end_when_the_client_leaves)
 {
