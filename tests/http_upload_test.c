@@ -36,8 +36,7 @@ struct world {
     rota_task *server;
     rota_http_session *session;
     int connections;
-    size_t received;    /* bytes of bodies */
-    rota_event is_over; /* a connection's, of `talk` */
+    size_t received; /* bytes of bodies; answers in the storm */
     char phases[256];
 };
 
@@ -46,7 +45,6 @@ static int talk(rota_stream *s, void *arg)
     struct world *w = arg;
     w->connections++;
     w->talk(s, w);
-    rota_event_set(&w->is_over);
     return 0;
 }
 
