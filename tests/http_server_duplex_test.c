@@ -1,4 +1,5 @@
 /* Handlers that read the request's body in one task and reply in another. */
+#include "coro/coro.h"
 #include "http/h1.h"
 
 #include "ends.h"
@@ -11,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -889,4 +891,74 @@ TEST_WITH(a_client_that_leaves_a_proxy_leaves_the_server_behind_it, .both_backen
     talk_through_proxy(&t, &proxy);
     CHECK_INT(proxy.relay.read, <, 0);
     CHECK_INT(proxy.relay.written, <, 0);
+}
+
+/* ---- An answer over HTTP/2 that is read slowly */
+
+enum { LONG = 40 << 20 };
+
+static int reply_long(rota_http_request *r, void *arg)
+{
+    static const char piece[65536];
+    (void)arg;
+    int err = rota_http_start(r, 200, NULL, LONG);
+    for (size_t sent = 0; err == 0 && sent < LONG; sent += sizeof piece)
+        err = rota_http_write(r, piece, sizeof piece);
+    return err;
+}
+
+static int serve_long(void *arg)
+{
+    rota_listener *listener = arg;
+    return rota_http_serve(&listener, 1, reply_long, NULL, NULL);
+}
+
+/* Always a little behind what comes. Returns how much it has read. */
+static int read_long(rota_http_session *session, const char *url)
+{
+    ROTA_AUTO(rota_http_response) answer = NULL;
+    char buf[1000];
+    ssize_t n = rota_http_fetch(session, url, &(rota_http_fetch_options){.stream = true}, &answer);
+    size_t got = 0;
+    if (n == 0)
+        n = rota_sleep(ROTA_SECOND);
+    while (n >= 0 && (n = rota_http_read(answer, buf, sizeof buf)) > 0) {
+        got += (size_t)n;
+        n = rota_yield();
+    }
+    return n < 0 ? (int)n : (int)got;
+}
+
+static long most_memory(void)
+{
+    struct rusage used;
+    CHECK_OK(getrusage(RUSAGE_SELF, &used));
+    return used.ru_maxrss;
+}
+
+static int read_long_run(void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_listener) listener = NULL;
+    ROTA_AUTO(rota_http_session) session = NULL;
+    rota_http_session_options options = {.proxy = "", .version = ROTA_HTTP_2_DIRECTLY};
+    rota_task *server;
+    char url[64];
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &listener));
+    CHECK_OK(rota_http_session_new(&options, &session));
+    CHECK_OK(rota_spawn(serve_long, listener, &server));
+    sprintf(url, "http://127.0.0.1:%d/", rota_listener_port(listener));
+    long before = most_memory();
+    CHECK_INT(read_long(session, url), ==, LONG);
+    if (!ROTA__ASAN) /* which keeps what was freed for a while */
+        CHECK_INT(most_memory() - before, <, 16 << 10);
+    rota_task_free(server);
+    return 0;
+}
+
+TEST_WITH(a_long_answer_that_is_read_slowly_takes_little_memory, .both_backends = true,
+          .without_faults = true)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(read_long_run, NULL, &options));
 }

@@ -119,6 +119,7 @@ static void on_head(struct stream *st, const struct rota__h2_head *from)
 
 static void on_data(struct rota__http_shared *shared, struct stream *st, rota_str data)
 {
+    rota__out_drop(&st->data, &st->at);
     rota__out_add_str(&st->data, data);
     tell(st, st->data.err, NULL);
 }

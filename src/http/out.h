@@ -41,6 +41,18 @@ static inline void rota__out_add_str(struct rota__out *out, rota_str s)
 
 #define rota__out_add_literal(out, literal) rota__out_add((out), "" literal, sizeof(literal) - 1)
 
+/* Where it is a queue: drops the first `*at` bytes, which were taken, once that is at least as much as is left to be moved.
+ * Who takes and is always a little behind would else make it as long as all that ever came. */
+static inline void rota__out_drop(struct rota__out *out, size_t *at)
+{
+    size_t left = out->len - *at;
+    if (!*at || *at < left)
+        return;
+    memmove(out->ptr, out->ptr + *at, left);
+    out->len = left;
+    *at = 0;
+}
+
 /* In the given base, 10 or 16. */
 void rota__out_add_number(struct rota__out *out, uint64_t number, unsigned base);
 

@@ -186,21 +186,9 @@ static void exchange_cut(rota_http_request *r)
 
 /* ---- The body of a request */
 
-/* What was taken goes, where it is more than what is left: a handler that never quite catches up would else make this
- * as long as the whole body. */
-static void drop_taken(struct rota__h2_exchange *x)
-{
-    size_t left = x->body.len - x->taken;
-    if (!x->taken || x->taken < left)
-        return;
-    memmove(x->body.ptr, x->body.ptr + x->taken, left);
-    x->body.len = left;
-    x->taken = 0;
-}
-
 void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data)
 {
-    drop_taken(x);
+    rota__out_drop(&x->body, &x->taken);
     x->came += data.len;
     if (x->came > x->c->server->options.body)
         x->body_end = ROTA_ELIMIT;
