@@ -1,13 +1,14 @@
 /* Serving: connections, and when they end.
  *
- *     serving -> stopping -> ended    stop: idle connections are cancelled, those that run a request close after it
+ *     serving -> stopping -> ended    stop: who rests is told to end, those that run a request close after it
  *
  * The sweep. A request that is answered at once must not pay for what only long ones need: to learn that its
  * client has gone, and that it takes nothing of the reply. So nothing is armed for a request; while any run, a
  * timer looks after those that have been running for more than a tick.
  *
- * 1. Connections of HTTP/1.1 are in `idle` or, while a request runs, in `running`, oldest first; or in neither, on
- *    their way in or out. Those of HTTP/2, which always read, are in `idle` all the time.
+ * 1. Connections of HTTP/1.1 are in `running`, oldest first, while a request runs, and in `resting` while they wait for
+ *    anything else: a handshake, a head, the end of what the client sends behind a reply. They are in neither while they send
+ *    what is no request's. Those of HTTP/2, which always read, are in `resting` all the time.
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
@@ -17,6 +18,8 @@
 #define TICK (100 * ROTA_MILLISECOND)
 #define LINGER_GAP (5 * ROTA_SECOND)
 #define LINGER_TIME (30 * ROTA_SECOND)
+/* How long a client has to take its reply, and to notice its end, when the server stops. */
+#define FAREWELL (ROTA_SECOND / 2)
 
 /* ---- The sweep */
 
@@ -63,23 +66,56 @@ void rota__server_run(struct rota__server_connection *c, struct rota__server *se
         rota_loop_call_later(server->loop, &server->sweep, TICK, sweep_run, server);
 }
 
+/* ---- Without a request */
+
+int rota__server_rest(struct rota__server_connection *c, struct rota__server *server)
+{
+    rota__list_append(&server->resting, &c->node);
+    return server->stopping ? -ECANCELED : 0;
+}
+
+void rota__server_cancel(struct rota__server_connection *c)
+{
+    rota_task_cancel(c->task);
+}
+
 /* ---- The end of a connection */
 
-void rota__server_linger(rota_stream *stream)
+static void hurry(struct rota__server_connection *c)
 {
+    struct rota__server_aftermath *a = rota__container_of(c, struct rota__server_aftermath, common);
+    rota_timeout_reset(&a->deadline, FAREWELL);
+}
+
+void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota__server *server,
+                                  rota_time most)
+{
+    *a = (struct rota__server_aftermath){.common = {.stop = hurry}, .deadline = ROTA_TIMEOUT_INIT};
+    if (rota__server_rest(&a->common, server) < 0 && most > FAREWELL)
+        most = FAREWELL;
+    rota_timeout_begin(&a->deadline, most);
+}
+
+void rota__server_aftermath_end(struct rota__server_aftermath *a)
+{
+    rota_timeout_end(&a->deadline);
+    rota__list_remove(&a->common.node);
+}
+
+void rota__server_linger(struct rota__server *server, rota_stream *stream)
+{
+    struct rota__server_aftermath a;
     rota_str bytes;
-    if (rota_stream_shutdown(stream) < 0)
-        return;
-    ROTA_TIMEOUT (LINGER_TIME) {
-        ssize_t n = 1;
-        while (n > 0) {
-            ROTA_TIMEOUT (LINGER_GAP) {
-                n = rota_stream_peek(stream, 1, &bytes);
-            }
-            if (n > 0)
-                rota_stream_skip(stream, (size_t)n);
+    rota__server_aftermath_begin(&a, server, LINGER_TIME);
+    ssize_t n = rota_stream_shutdown(stream) < 0 ? 0 : 1;
+    while (n > 0) {
+        ROTA_TIMEOUT (LINGER_GAP) {
+            n = rota_stream_peek(stream, 1, &bytes);
         }
+        if (n > 0)
+            rota_stream_skip(stream, (size_t)n);
     }
+    rota__server_aftermath_end(&a);
 }
 
 /* ---- The date */
@@ -96,12 +132,16 @@ const char *rota__server_date(struct rota__server *server)
 
 /* ---- Connections */
 
-static int start_tls(struct rota__server *server, rota_stream *stream)
+/* Not to be inlined: none of it is what a waiting connection keeps. */
+static __attribute__((noinline)) int start_tls(struct rota__server *server, rota_stream *stream)
 {
-    int err = 0;
+    struct rota__server_connection c = {.task = rota_task_current(), .stop = rota__server_cancel};
+    int err = rota__server_rest(&c, server);
     ROTA_TIMEOUT (server->options.head_time) {
-        err = rota_tls_start_server(stream, server->options.tls);
+        if (err == 0)
+            err = rota_tls_start_server(stream, server->options.tls);
     }
+    rota__list_remove(&c.node);
     return err;
 }
 
@@ -148,7 +188,7 @@ static int stop_when_cancelled(void *arg)
     struct rota__server *server = arg;
     rota_sleep(ROTA_NEVER);
     server->stopping = true;
-    rota__list_each (node, &server->idle) {
+    rota__list_each (node, &server->resting) {
         struct rota__server_connection *c =
             rota__container_of(node, struct rota__server_connection, node);
         c->stop(c);
@@ -188,7 +228,7 @@ static int init(struct rota__server *server, rota_http_handler *handler, void *a
     if (server->options.fields > SIZE_MAX / 64)
         return -EINVAL;
     server->blocks.size = block_size(&server->options);
-    rota__list_init(&server->idle);
+    rota__list_init(&server->resting);
     rota__list_init(&server->running);
     return server->loop ? 0 : ROTA_ENOTASK;
 }

@@ -42,7 +42,7 @@ struct rota__server {
     rota_loop *loop;
     struct rota__arena_store blocks;
 
-    struct rota__list idle;    /* connections that wait for a request, and all of HTTP/2 */
+    struct rota__list resting; /* who is told when the server stops: see rota__server_rest */
     struct rota__list running; /* those of HTTP/1.1 with one, oldest first */
     rota_handle sweep;
     uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
@@ -145,8 +145,8 @@ void rota__request_run(rota_http_request *r);
 void rota__request_refuse(rota_http_request *r, int status, const char *why);
 
 struct rota__server_connection {
-    struct rota__list node;                          /* in `idle` or `running`, or in neither */
-    void (*stop)(struct rota__server_connection *c); /* for those in `idle`: the server stops */
+    struct rota__list node;                          /* in `resting` or `running`, or in neither */
+    void (*stop)(struct rota__server_connection *c); /* for those in `resting`: the server stops */
     rota_task *task;
     rota_stream *stream;
     uint64_t since;   /* tick at which its request began */
@@ -159,9 +159,24 @@ struct rota__server_connection {
 /* Enters `running`. The caller leaves it. */
 void rota__server_run(struct rota__server_connection *c, struct rota__server *server);
 
+/* Enters `resting`: no request runs, so c->stop(c) is called when the server stops. The caller leaves it. Returns
+ * -ECANCELED where the server has stopped. */
+int rota__server_rest(struct rota__server_connection *c, struct rota__server *server);
+/* Is a `stop`: cancels the task. */
+void rota__server_cancel(struct rota__server_connection *c);
+
+/* What is read behind a reply, so that the client gets it: a scope that ends soon when the server stops. */
+struct rota__server_aftermath {
+    struct rota__server_connection common;
+    rota_timeout deadline;
+};
+void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota__server *server,
+                                  rota_time most);
+void rota__server_aftermath_end(struct rota__server_aftermath *a);
+
 /* Ends our side and reads on until the client has ended its own, so that it gets our last words: what it sends to a
  * closed socket would be answered by a reset, which overtakes them (RFC 9112, section 9.6). */
-void rota__server_linger(rota_stream *stream);
+void rota__server_linger(struct rota__server *server, rota_stream *stream);
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 const char *rota__server_date(struct rota__server *server);

@@ -30,12 +30,15 @@ static int await_rest(struct rota__h1_exchange *x, struct rota__h1_item *item)
     rota_time most = c->server->options.head_time;
     rota_timeout_begin(&deadline, most == ROTA_NEVER ? most : most - c->waited);
     int event = ROTA__H1_MORE, err = rota__h1_connection_settle(c);
+    if (err == 0)
+        err = rota__server_rest(&c->common, c->server);
     while (err == 0 && event == ROTA__H1_MORE) {
         err = rota__peek_more(c->stream, x->shown.len - rota_stream_skip(c->stream, x->head_len),
                               &x->shown);
         if (err == 0)
             event = rota__h1_next(&c->parser, x->shown, &x->head_len, item);
     }
+    rota__list_remove(&c->common.node);
     bool too_late = rota_timeout_end(&deadline) < 0;
     if (err < 0)
         give_up(x, err, too_late);
@@ -78,9 +81,10 @@ static int await_for(struct rota__h1_connection *c, rota_time most, rota_str *by
 {
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&deadline, most);
-    rota__list_append(&c->server->idle, &c->common.node);
+    int err = rota__server_rest(&c->common, c->server);
     c->server->counters->idle++;
-    int err = rota__peek_more(c->stream, 0, bytes);
+    if (err == 0)
+        err = rota__peek_more(c->stream, 0, bytes);
     c->server->counters->idle--;
     rota__list_remove(&c->common.node);
     rota_timeout_end(&deadline);
@@ -102,7 +106,7 @@ static int await_first(struct rota__h1_connection *c, rota_str *bytes)
  * stop before that is known, HTTP/1.1 is what they are. Returns 1, 0, or an error: there is no connection any more. */
 static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_str *bytes)
 {
-    int is = rota__h2_is_preface(*bytes), err = 0;
+    int is = rota__h2_is_preface(*bytes), err = rota__server_rest(&c->common, c->server);
     rota_time began = rota_now();
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
     rota_timeout_begin(&deadline, c->server->options.head_time);
@@ -112,6 +116,7 @@ static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_s
             is = rota__h2_is_preface(*bytes);
     }
     rota_timeout_end(&deadline);
+    rota__list_remove(&c->common.node);
     if (err == 0)
         return is > 0;
     c->waited = rota_now() - began;
@@ -135,13 +140,8 @@ static bool serve_all(struct rota__h1_connection *c)
         c->waited = 0;
     }
     if (rota__h1_connection_settle(c) == 0 && c->afterwards == ROTA__H1_LINGER)
-        rota__server_linger(c->stream);
+        rota__server_linger(c->server, c->stream);
     return false;
-}
-
-static void stop(struct rota__server_connection *c)
-{
-    rota_task_cancel(c->task);
 }
 
 int rota__server_h1(struct rota__server *server, rota_stream *stream)
@@ -153,7 +153,7 @@ int rota__server_h1(struct rota__server *server, rota_stream *stream)
     struct rota__h1_connection c = {.server = server, .stream = stream};
     c.common.task = rota_task_current();
     c.common.stream = stream;
-    c.common.stop = stop;
+    c.common.stop = rota__server_cancel;
     rota__list_init(&c.common.node);
     rota__h1_init(&c.parser, true, &limits, NULL);
     if (serve_all(&c))

@@ -412,13 +412,14 @@ static bool drain(struct rota__h1_exchange *x)
 {
     uint64_t most = x->c->parser.total + DRAIN_MOST;
     int event = ROTA__H1_MORE;
-    ROTA_TIMEOUT (DRAIN_TIME) {
-        while (event >= 0 && event != ROTA__H1_END && x->c->parser.total <= most) {
-            rota_stream_skip(x->c->stream, x->ahead);
-            x->ahead = 0;
-            event = next_of_body(x);
-        }
+    struct rota__server_aftermath a;
+    rota__server_aftermath_begin(&a, x->c->server, DRAIN_TIME);
+    while (event >= 0 && event != ROTA__H1_END && x->c->parser.total <= most) {
+        rota_stream_skip(x->c->stream, x->ahead);
+        x->ahead = 0;
+        event = next_of_body(x);
     }
+    rota__server_aftermath_end(&a);
     return event == ROTA__H1_END;
 }
 

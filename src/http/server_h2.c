@@ -174,7 +174,7 @@ static void leave(struct rota__h2_connection *c)
     }
     bool floods = c->h2.code == ROTA__H2_ENHANCE_YOUR_CALM; /* it need not be heard out */
     if (c->lingers && !c->broken && !floods)
-        rota__server_linger(c->stream);
+        rota__server_linger(c->server, c->stream);
 }
 
 static void end_all(struct rota__h2_connection *c)
@@ -213,11 +213,11 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream)
     int err = rota__h2_init(&c.h2, true, &limits);
     if (err < 0)
         return err;
-    rota__list_append(&server->idle, &c.common.node);
+    int stopped = rota__server_rest(&c.common, server);
     server->counters->idle++;
     rota_timeout_begin(&c.idle, server->options.idle);
     rota__h2_connection_put_out(&c);
-    err = server->stopping ? -ECANCELED : read_all(&c);
+    err = stopped < 0 ? stopped : read_all(&c);
     rota_timeout_end(&c.idle);
     rota__list_remove(&c.common.node);
     if (err == -EBADMSG)

@@ -329,10 +329,13 @@ static void drain(struct rota__h2_exchange *x)
     char ignored[1024];
     uint64_t most = x->came + DRAIN_MOST;
     ssize_t n = x->request.state == ROTA__REPLY_ENDED && !x->was_reset && !x->may_continue;
-    ROTA_TIMEOUT (DRAIN_TIME) {
-        while (n > 0 && x->came < most)
-            n = exchange_read(&x->request, ignored, sizeof ignored);
-    }
+    struct rota__server_aftermath a;
+    if (n <= 0)
+        return;
+    rota__server_aftermath_begin(&a, x->c->server, DRAIN_TIME);
+    while (n > 0 && x->came < most)
+        n = exchange_read(&x->request, ignored, sizeof ignored);
+    rota__server_aftermath_end(&a);
 }
 
 static int exchange_run(void *arg)

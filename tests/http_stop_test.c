@@ -1,0 +1,179 @@
+/* A server that is stopped while a client is at something: what runs no request does not wait for the grace. */
+#include "certificates.h"
+#include "harness.h"
+
+#include <rota.h>
+#include <rota/http_server.h>
+
+#include <string.h>
+
+#define GRACE (10 * ROTA_SECOND)
+#define BYTES(s_)            \
+    {                        \
+        (s_), sizeof(s_) - 1 \
+    }
+
+/* ---- Setting */
+
+/* A client that sends something, and a server that is stopped a while later. */
+struct stop {
+    rota_str sent;
+    bool secure;
+    rota_str reply;     /* part of what the client gets; empty: nothing */
+    rota_time takes;    /* how long the server takes to stop, at most */
+    rota_time handling; /* what a request takes */
+
+    rota_http_serve_options options;
+    rota_listener *listener;
+    rota_time began, ended;
+    char got[4096];
+    size_t len;
+};
+
+static int reply(rota_http_request *r, void *arg)
+{
+    const struct stop *stop = arg;
+    if (stop->handling)
+        rota_sleep(stop->handling);
+    return rota_http_reply(r, 200, NULL, "hello", 5);
+}
+
+static int serve(void *arg)
+{
+    struct stop *stop = arg;
+    return rota_http_serve(&stop->listener, 1, reply, stop, &stop->options);
+}
+
+static int client_run(struct stop *stop, rota_task *server)
+{
+    ROTA_AUTO(rota_stream) s = NULL;
+    ssize_t n = 1;
+    int err = rota_tcp_connect("127.0.0.1", rota_listener_port(stop->listener), NULL, &s);
+    if (err == 0 && stop->sent.len)
+        err = rota_stream_write(s, stop->sent.ptr, stop->sent.len);
+    if (err == 0)
+        err = rota_sleep(100 * ROTA_MILLISECOND);
+    stop->began = rota_now();
+    rota_task_cancel(server);
+    rota_join(server);
+    stop->ended = rota_now();
+    while (err == 0 && n > 0 && stop->len < sizeof stop->got - 1) {
+        n = rota_stream_read(s, stop->got + stop->len, sizeof stop->got - 1 - stop->len);
+        stop->len += n > 0 ? (size_t)n : 0;
+    }
+    return err;
+}
+
+static int stop_main(void *arg)
+{
+    struct stop *stop = arg;
+    rota_task *server;
+    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &stop->listener);
+    if (err == 0)
+        err = rota_spawn(serve, stop, &server);
+    if (err == 0)
+        err = client_run(stop, server);
+    rota_listener_free(stop->listener);
+    return err;
+}
+
+static void stop_while(struct stop stop)
+{
+    rota_loop_options options = {.virtual_clock = true};
+    stop.options.grace = GRACE;
+    CHECK_OK(rota_run_with(stop_main, &stop, &options));
+    CHECK_INT((stop.ended - stop.began) / ROTA_MILLISECOND, <=, stop.takes / ROTA_MILLISECOND);
+    if (stop.reply.len)
+        CHECK(memmem(stop.got, stop.len, stop.reply.ptr, stop.reply.len));
+    else
+        CHECK_INT(stop.len, ==, 0);
+}
+
+/* ---- Before a request */
+
+TEST_BOTH(a_handshake_is_not_waited_for)
+{
+    struct identity identity = identity_new(NULL, &(struct wanted){0});
+    rota_tls_context *tls = NULL;
+    rota_tls_options options = {.cert_pem = identity.cert_pem, .key_pem = identity.key_pem};
+    if (rota_tls_context_new(&options, &tls) == 0) {
+        stop_while((struct stop){.options.tls = tls});
+        stop_while((struct stop){.sent = BYTES("\x16\3\1"), .options.tls = tls});
+    }
+    rota_tls_context_free(tls);
+    identity_free(&identity);
+}
+
+TEST_BOTH(half_a_head_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES("GET / HT")});
+}
+
+TEST_BOTH(half_a_head_behind_a_request_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"),
+                             .reply = BYTES("\r\n\r\nhello")});
+}
+
+TEST_BOTH(half_a_preface_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES("PRI * HTTP/2")});
+}
+
+#define GOAWAY BYTES("\0\0\x08\7\0\0\0\0\0")
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+
+TEST_BOTH(half_a_frame_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES(PREFACE "\0\0\6\1"), .reply = GOAWAY});
+}
+
+/* ---- Behind a reply */
+
+TEST_BOTH(a_body_that_nobody_reads_is_not_waited_for)
+{
+    stop_while((struct stop){
+        .sent = BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"),
+        .reply = BYTES("\r\n\r\nhello"),
+        .takes = ROTA_SECOND});
+}
+
+TEST_BOTH(a_client_that_does_not_close_is_not_waited_for)
+{
+    stop_while((struct stop){
+        .sent = BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf"),
+        .reply = BYTES("\r\n\r\nhello"),
+        .takes = ROTA_SECOND / 2});
+    stop_while((struct stop){
+        .sent = BYTES("BAD\r\n\r\n"), .reply = BYTES("HTTP/1.1 400"), .takes = ROTA_SECOND / 2});
+}
+
+TEST_BOTH(a_reply_after_the_stop_is_not_waited_for_longer)
+{
+    stop_while((struct stop){
+        .sent = BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf"),
+        .reply = BYTES("Connection: close\r\nContent-Length: 5\r\n\r\nhello"),
+        .handling = 2 * ROTA_SECOND,
+        .takes = 2500 * ROTA_MILLISECOND});
+}
+
+/* POST, of which no body comes. */
+#define POST "\0\0\6\1\4\0\0\0\1\x83\x86\x84\x41\1a"
+
+TEST_BOTH(a_stream_that_nobody_reads_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES(PREFACE POST), .reply = GOAWAY, .takes = ROTA_SECOND});
+    stop_while((struct stop){.sent = BYTES(PREFACE POST),
+                             .reply = GOAWAY,
+                             .handling = 2 * ROTA_SECOND,
+                             .takes = 3 * ROTA_SECOND});
+}
+
+/* The stream is over, the connection reads on for the client. */
+TEST_BOTH(a_client_of_http_2_that_does_not_close_is_not_waited_for)
+{
+    stop_while((struct stop){.sent = BYTES(PREFACE "\0\0\6\1\5\0\0\0\1\x83\x86\x84\x41\1a"),
+                             .reply = GOAWAY,
+                             .handling = 2 * ROTA_SECOND,
+                             .takes = 2500 * ROTA_MILLISECOND});
+}
