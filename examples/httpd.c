@@ -70,7 +70,7 @@ static void print(void *arg, const rota_http_access *a)
     }
     target[len] = '\0';
     rota_str method =
-        a->method.len ? a->method : (rota_str){"-", 1}; /* what was refused has none */
+        a->method.len ? a->method : (rota_str){"-", 1}; /* what was refused may have none */
     printf("%s %.*s %s %d %llu bytes %.1f ms%s%s\n", a->peer, (int)method.len, method.ptr,
            len ? target : "-", a->status, (unsigned long long)a->bytes_out,
            (double)a->total / (double)ROTA_MILLISECOND, a->err ? ": " : "",

@@ -1125,7 +1125,7 @@ TEST(requests_are_logged_and_counted)
     talk(&t);
     CHECK_STR(log.lines, "pair POST /a?b HTTP/1.1 200 5/15 0 ok\n"
                          "pair HEAD /b HTTP/1.1 200 0/0 0 ok\n"
-                         "pair   HTTP/1.1 505 0/56 0 ok\n");
+                         "pair GET / HTTP/1.1 505 0/56 0 ok\n");
     CHECK_INT(counters.connections, ==, 1);
     CHECK_INT(counters.requests, ==, 2);
     CHECK_INT(counters.refused, ==, 1);
@@ -1134,6 +1134,33 @@ TEST(requests_are_logged_and_counted)
     CHECK_INT(counters.bytes_in, ==, 5);
     CHECK_INT(counters.bytes_out, ==, 15 + 56);
     CHECK_INT(counters.open + counters.idle + counters.running, ==, 0);
+}
+
+TEST(what_is_refused_is_logged_as_far_as_it_was_understood)
+{
+    static const struct {
+        const char *request, *line;
+    } cases[] = {
+        {"POST /a?b HTTP/1.1\r\nHost: one\r\nContent-Length: 999\r\n\r\n",
+         "POST /a?b HTTP/1.1 413"},
+        {"HEAD /a HTTP/1.1\r\nHost: one\r\nContent-Length: x\r\n\r\n", "HEAD /a HTTP/1.1 400"},
+        {"GET /a HTTP/1.1\r\nHost: one\r\n: x\r\n\r\n", "GET /a HTTP/1.1 400"},
+        {"GET HTTP/1.1\r\nHost: one\r\n\r\n", "GET  HTTP/1.1 400"},
+        {"G@T / HTTP/1.1\r\nHost: one\r\n\r\n", "  HTTP/1.1 400"},
+    };
+    static struct talk t;
+    for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+        struct log log = {0};
+        char line[100];
+        t = (struct talk){.handler = reply_to, .request = text(cases[i / 2].request)};
+        t.capacity = i % 2;
+        t.options = (rota_http_serve_options){.body = 998, .access = note, .access_arg = &log};
+        talk(&t);
+        snprintf(line, sizeof line, "pair %s ", cases[i / 2].line);
+        if (strncmp(log.lines, line, strlen(line)) != 0)
+            FAIL("%zu: %s", i, log.lines);
+        CHECK_INT(!strncmp(line, "pair HEAD", 9), ==, !strstr(t.reply, "\r\n\r\n4"));
+    }
 }
 
 TEST_ALREADY(the_date_is_that_of_the_reply)

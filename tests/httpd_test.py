@@ -202,10 +202,14 @@ def requests_are_printed():
     with connect(h) as s:
         s.sendall(b"GET / HTTP/9.9\r\n\r\n")
         read_all(s)
+    with connect(h) as s:
+        s.sendall(b"\0\r\n\r\n")
+        read_all(s)
     lines = h.stop(signal.SIGINT).splitlines()
     check(re.fullmatch(r"127\.0\.0\.1:\d+ GET /4k 200 4096 bytes \d+\.\d ms", lines[0]), lines)
     check(" GET /nothing" in lines[1] and " 404 " in lines[1], lines)
-    check(" - - 505 " in lines[2], lines)
+    check(" GET / 505 " in lines[2], lines)
+    check(" - - 400 " in lines[3], lines)
 
 
 @case

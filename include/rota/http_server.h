@@ -115,7 +115,8 @@ typedef struct rota_http_counters {
     size_t open, idle, running; /* now: connections, those of them without a request, requests */
 } rota_http_counters;
 
-/* A line of the access log, for a request that is over. Valid during the call. */
+/* A line of the access log, for a request that is over. Valid during the call. What was refused has of its head what was
+ * understood; the rest is empty. */
 typedef struct rota_http_access {
     const char *peer; /* "127.0.0.1:4711" */
     rota_str method, target, version;

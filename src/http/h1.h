@@ -108,7 +108,8 @@ void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_li
 #define ROTA__H1_FIELDS 100
 
 /* The next event in `bytes`; `*ret_used` says how many of them are done with. Returns an event, or -EBADMSG:
- * then `status` and `error` say why, and every later call does the same. */
+ * then `status` and `error` say why, and every later call does the same; of a head that is refused, item->head has what was
+ * understood. */
 int rota__h1_next(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
                   struct rota__h1_item *item);
 

@@ -381,7 +381,6 @@ static int finish_head(struct rota__h1 *h1, struct rota__h1_head *head)
 static int parse(struct rota__h1 *h1, rota_str bytes, size_t *ret_used, struct rota__h1_head *head)
 {
     const char *at = bytes.ptr, *end = at + bytes.len;
-    *head = (struct rota__h1_head){.fields = h1->fields};
     int done = h1->is_server ? request_line(h1, &at, end, head) : status_line(h1, &at, end, head);
     if (done == DONE && (size_t)(at - bytes.ptr) > h1->limits.line)
         return rota__h1_refuse(h1, 414, "a first line over the limit");

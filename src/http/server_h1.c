@@ -53,10 +53,11 @@ static bool parse(struct rota__h1_exchange *x)
     int event = rota__h1_next(parser, x->shown, &x->head_len, &item);
     if (event == ROTA__H1_MORE)
         event = await_rest(x, &item);
-    if (event == -EBADMSG)
-        rota__h1_exchange_refuse(x, parser->status, parser->error);
-    if (event == ROTA__H1_HEAD)
+    bool is_refused = event == -EBADMSG && parser->state == ROTA__H1_BROKEN;
+    if (event == ROTA__H1_HEAD || is_refused)
         x->head = item.head;
+    if (is_refused)
+        rota__h1_exchange_refuse(x, parser->status, parser->error);
     return event == ROTA__H1_HEAD;
 }
 

@@ -454,9 +454,13 @@ __attribute__((noinline)) void rota__h1_exchange_run(struct rota__h1_exchange *x
 __attribute__((noinline)) void rota__h1_exchange_refuse(struct rota__h1_exchange *x, int status,
                                                         const char *why)
 {
+    const struct rota__h1_head *head = &x->head;
     rota__h1_connection_end(x->c, ROTA__H1_LINGER);
     x->head.minor = 1;
     x->body_over = true;
+    if (head->method.len)
+        rota__request_set(&x->request, head->method, head->target, head->authority, head->fields,
+                          head->count);
     x->request.version = (rota_str){"HTTP/1.1", 8};
     ROTA_TIMEOUT (x->c->server->options.write_stall) {
         rota__request_refuse(&x->request, status, why);
