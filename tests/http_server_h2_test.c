@@ -703,6 +703,27 @@ static int fail(rota_http_request *r, void *arg)
     return -EIO;
 }
 
+/* As over HTTP/1.1. */
+static int set_hop_by_hop(rota_http_request *r, void *arg)
+{
+    static const char *const names[] = {"Connection",       "Keep-Alive", "Transfer-Encoding",
+                                        "Proxy-Connection", "TE",         "Upgrade",
+                                        "Content-Length",   "Date",       "Host"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        CHECK_INT(rota_http_add_header(r, names[i], "trailers"), ==, -EINVAL);
+        CHECK_INT(rota_http_add_trailer(r, names[i], "trailers"), ==, -EINVAL);
+    }
+    return rota_http_reply(r, 200, NULL, "a", 1);
+}
+
+TEST(what_is_of_the_connection_is_not_the_handlers_to_set)
+{
+    struct ask ask = {.path = "/"};
+    struct talk t = {.handler = set_hop_by_hop, .asks = &ask, .count = 1};
+    talk(&t);
+    CHECK_INT(ask.status, ==, 500);
+}
+
 TEST(a_handler_that_fails_ends_its_stream_only)
 {
     struct ask asks[] = {{.path = "/begun"}, {.path = "/"}, {.path = "/2"}};

@@ -923,7 +923,11 @@ TEST(what_a_client_could_misread_is_not_sent)
                                   {"Host", "x"},
                                   {"content-length", "1"},
                                   {"Transfer-Encoding", "chunked"},
-                                  {"connection", "x"}};
+                                  {"connection", "x"},
+                                  {"Keep-Alive", "timeout=5"},
+                                  {"Proxy-Connection", "close"},
+                                  {"TE", "trailers"},
+                                  {"Upgrade", "h2c"}};
     for (size_t i = 0; i < COUNT(bad); i++) {
         t = (struct talk){.handler = set_bad_header, .arg = &bad[i]};
         t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -227,8 +227,8 @@ ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
 
 /* ---- The reply ---- */
 
-/* Adds a header field; several of a name may be added. Content-Length, Transfer-Encoding, Connection, Keep-Alive, Host and
- * Date are not yours to set; a Content-Type counts only where the call that replies names none. Returns 0, -EINVAL (not a name, not a value: control characters), -EALREADY (the reply
+/* Adds a header field; several of a name may be added. Content-Length, Transfer-Encoding, Date and Host are not yours to
+ * set, nor is what is said of a connection: Connection, Keep-Alive, Proxy-Connection, TE, Upgrade. A Content-Type counts only where the call that replies names none. Returns 0, -EINVAL (one of these, not a name, not a value: control characters), -EALREADY (the reply
  * has begun), -EBUSY (another task is replying), -ENOMEM; whoever does not look at the first or last finds that the reply
  * fails with it. */
 ROTA_API int rota_http_add_header(rota_http_request *r, const char *name, const char *value);

@@ -8,11 +8,13 @@
 
 /* ---- Fields */
 
-/* These are set by who sends the reply (RFC 9110, sections 6.6.1 and 8.6; RFC 9112, sections 6 and 9.6). */
+/* These are set by who sends the reply, or are of the connection, which only HTTP/1.1 tells of in fields (RFC 9110,
+ * sections 6.6.1, 7.6.1 and 8.6; RFC 9112, sections 6 and 9.6; RFC 9113, section 8.2.2). */
 static bool is_ours(rota_str name)
 {
     static const char *const ours[] = {
-        "content-length", "transfer-encoding", "connection", "keep-alive", "date", "host"};
+        "content-length", "transfer-encoding", "connection", "keep-alive", "date",
+        "host",           "proxy-connection",  "te",         "upgrade"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (rota__str_is(name, ours[i]))
             return true;
@@ -22,7 +24,7 @@ static bool is_ours(rota_str name)
 
 static bool is_name(rota_str s)
 {
-    return s.len && rota__chars_are(s, ROTA__CHAR_TOKEN) && !is_ours(s);
+    return s.len && rota__chars_are(s, ROTA__CHAR_TOKEN);
 }
 
 static bool is_value(rota_str s)
@@ -60,6 +62,14 @@ static int check_none(const rota_http_request *r)
 
 int rota_http_add_header(rota_http_request *r, const char *name, const char *value)
 {
+    if (!is_ours(rota__str_of(name)))
+        return rota__reply_add_header(r, name, value);
+    int err = check_none(r);
+    return err < 0 ? err : (r->error = -EINVAL);
+}
+
+int rota__reply_add_header(rota_http_request *r, const char *name, const char *value)
+{
     int err = check_none(r);
     if (err < 0)
         return err;
@@ -76,7 +86,9 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
     if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
         return -EALREADY;
     rota_str trailer = {name, strlen(name)};
-    return rota__h1_is_no_trailer(trailer) ? -EINVAL : add(r, &r->trailing_end, name, value);
+    if (is_ours(trailer) || rota__h1_is_no_trailer(trailer))
+        return -EINVAL;
+    return add(r, &r->trailing_end, name, value);
 }
 
 /* ---- The beginning */

@@ -11,6 +11,9 @@ static inline bool rota__reply_is_bodiless(int status)
     return status == 204 || status == 304;
 }
 
+/* As rota_http_add_header, also for a field that is not the handler's to set. */
+int rota__reply_add_header(rota_http_request *r, const char *name, const char *value);
+
 /* Nothing of it was sent: another one may take its place. */
 void rota__reply_withdraw(rota_http_request *r);
 

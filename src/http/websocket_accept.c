@@ -1,6 +1,7 @@
 /* The handshake of a WebSocket, the server's part (RFC 6455, section 4.2). */
 #include "http/chars.h"
 #include "http/fields.h"
+#include "http/reply.h"
 #include "http/url.h"
 #include "http/websocket.h"
 #include "http/ws_key.h"
@@ -22,7 +23,7 @@ static int ask_for_upgrade(rota_http_request *r)
 {
     rota_http_add_header(r, "Sec-WebSocket-Version", "13");
     if (!rota_str_equal(rota_http_request_version(r), "HTTP/2"))
-        rota_http_add_header(r, "Upgrade", "websocket");
+        rota__reply_add_header(r, "Upgrade", "websocket");
     return refuse(r, 426);
 }
 
