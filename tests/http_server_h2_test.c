@@ -703,6 +703,20 @@ static int fail(rota_http_request *r, void *arg)
     return -EIO;
 }
 
+TEST(a_client_may_reset_200_requests_at_once)
+{
+    struct ask *asks = calloc(201, sizeof *asks);
+    for (size_t i = 0; i < 201; i++)
+        asks[i].path = "/";
+    struct talk t = {.handler = echo, .asks = asks, .reset_at = 1};
+    t.instead = (rota_str){"\0\0\10\6\0\0\0\0\0ignored!", 17};
+    for (t.count = 200; t.count <= 201; t.count++) {
+        talk(&t);
+        CHECK_INT(t.took / ROTA_SECOND, ==, t.count > 200 ? 0 : 75);
+    }
+    free(asks);
+}
+
 /* As over HTTP/1.1. */
 static int set_hop_by_hop(rota_http_request *r, void *arg)
 {

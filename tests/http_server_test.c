@@ -683,6 +683,45 @@ TEST(bodies_have_a_limit)
     check_has(&t, "Connection: close\r\n");
 }
 
+/* A request with a body of that length, so many fields, and as many bytes of a head. */
+static char *request_of(const char *length, size_t fields, size_t bytes)
+{
+    static const char padding[] = "Padding: ";
+    char *request = malloc(bytes + 100 + fields * 6);
+    size_t len =
+        (size_t)sprintf(request, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n", length);
+    for (size_t i = 2; i < fields; i++)
+        len += (size_t)sprintf(request + len, "a: b\r\n");
+    if (bytes) {
+        len += (size_t)sprintf(request + len, "%s", padding);
+        memset(request + len, 'x', bytes - len - 4);
+        len = bytes - 4;
+        len += (size_t)sprintf(request + len, "\r\n");
+    }
+    strcpy(request + len, "\r\n");
+    return request;
+}
+
+TEST(limits_are_those_of_the_header_where_none_are_given)
+{
+    static const struct {
+        const char *length, *reply;
+        size_t fields, bytes;
+    } cases[] = {
+        {"16777216", "HTTP/1.1 200 ", 0, 0},  {"16777217", "HTTP/1.1 413 ", 0, 0},
+        {"0", "HTTP/1.1 200 ", 100, 0},       {"0", "HTTP/1.1 431 ", 101, 0},
+        {"0", "HTTP/1.1 200 ", 0, 32 * 1024}, {"0", "HTTP/1.1 431 ", 0, 32 * 1024 + 1},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char *request = request_of(cases[i].length, cases[i].fields, cases[i].bytes);
+        static struct talk t;
+        t = (struct talk){.handler = reply_to, .request = text(request)};
+        talk(&t);
+        check_has(&t, cases[i].reply);
+        free(request);
+    }
+}
+
 static int small_limit(rota_http_request *r, void *arg)
 {
     rota_str body;
@@ -1614,6 +1653,39 @@ TEST_WITH(several_ports_are_served, .both_backends = true)
     struct site site = {.handler = reply_to, .count = 2};
     CHECK_OK(rota_run(two_ports_main, &site));
     CHECK_INT(site.result, ==, -ECANCELED);
+}
+
+/* Each of the two has one of the connections, so the second client of a port waits for the first to leave. */
+static int shared_main(void *arg)
+{
+    struct site *site = arg;
+    char reply[1000] = "";
+    ROTA_AUTO(rota_stream) first = NULL, other = NULL, waiting = NULL;
+    rota_stream **const streams[] = {&first, &other, &waiting};
+    int err = site_begin(site), early = 0;
+    for (size_t i = 0; err == 0 && i < COUNT(streams); i++) {
+        int port = rota_listener_port(site->listeners[i % 2]);
+        err = rota_tcp_connect("127.0.0.1", port, NULL, streams[i]);
+        if (err == 0 && streams[i] != &waiting)
+            err = get(*streams[i], "/x", reply);
+    }
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        if (err == 0)
+            early = get(waiting, "/x", reply);
+    }
+    first = rota_stream_free(first);
+    if (err == 0) {
+        CHECK_INT(early, ==, -ETIMEDOUT);
+        err = get(waiting, "/x", reply);
+    }
+    site_end(site);
+    return err;
+}
+
+TEST_WITH(connections_are_shared_out_among_the_ports, .both_backends = true)
+{
+    struct site site = {.handler = reply_to, .count = 2, .options.connections = 2};
+    CHECK_OK(run_virtual(shared_main, &site));
 }
 
 /* ---- A client that is gone is nothing to tell of */
