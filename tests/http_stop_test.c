@@ -19,9 +19,10 @@
 struct stop {
     rota_str sent;
     bool secure;
-    rota_str reply;     /* part of what the client gets; empty: nothing */
-    rota_time takes;    /* how long the server takes to stop, at most */
-    rota_time handling; /* what a request takes */
+    rota_str reply;             /* part of what the client gets; empty: nothing */
+    rota_time takes;            /* how long the server takes to stop, at most */
+    rota_time handling;         /* what a request takes */
+    rota_http_handler *handler; /* NULL: reply */
 
     rota_http_serve_options options;
     rota_listener *listener;
@@ -41,7 +42,8 @@ static int reply(rota_http_request *r, void *arg)
 static int serve(void *arg)
 {
     struct stop *stop = arg;
-    return rota_http_serve(&stop->listener, 1, reply, stop, &stop->options);
+    rota_http_handler *handler = stop->handler ? stop->handler : reply;
+    return rota_http_serve(&stop->listener, 1, handler, stop, &stop->options);
 }
 
 static int client_run(struct stop *stop, rota_task *server)
@@ -176,4 +178,32 @@ TEST_BOTH(a_client_of_http_2_that_does_not_close_is_not_waited_for)
                              .reply = GOAWAY,
                              .handling = 2 * ROTA_SECOND,
                              .takes = 2500 * ROTA_MILLISECOND});
+}
+
+/* ---- What a handler learns */
+
+/* The snippet of the header. */
+static int clock_events(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    rota_event *stopping = rota_http_stopping(r);
+    int err = rota_http_start_events(r);
+    while (err == 0 && !rota_event_is_set(stopping)) {
+        err = rota_http_send_event(r, &(rota_http_event){.data = {"tick", 4}});
+        ROTA_TIMEOUT (5 * ROTA_SECOND) {
+            rota_event_wait(stopping);
+        }
+    }
+    return err;
+}
+
+TEST_BOTH(events_without_an_end_end_with_the_server)
+{
+    stop_while((struct stop){.sent = BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+                             .reply = BYTES("\r\n0\r\n\r\n"),
+                             .handler = clock_events});
+    stop_while((struct stop){.sent = BYTES(PREFACE "\0\0\6\1\5\0\0\0\1\x83\x86\x84\x41\1a"),
+                             .reply = BYTES("\0\0\0\0\1\0\0\0\1"),
+                             .handler = clock_events,
+                             .takes = ROTA_SECOND / 2});
 }

@@ -87,6 +87,7 @@
 
 #include <rota/http.h>
 #include <rota/net.h>
+#include <rota/sync.h>
 #include <rota/tls.h>
 
 #ifdef __cplusplus
@@ -222,6 +223,11 @@ ROTA_API int rota_http_request_body_stream(rota_http_request *r, rota_stream **r
 /* A field behind the body, once that was read to its end. */
 ROTA_API rota_str rota_http_request_trailer(const rota_http_request *r, const char *name);
 
+/* An event that is set once serving is about to end, at the beginning of the grace. A handler that would go on for long has
+ * it to wait for, and returns then; only what is still running when the grace is over is cancelled. To be waited for
+ * and asked, not to be set or cleared. A server of rota_http_serve_stream has no grace, and does not set it. */
+ROTA_API rota_event *rota_http_stopping(rota_http_request *r);
+
 /* Memory that lasts as long as the request and is freed with it, in one go. NULL without memory. */
 ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
 
@@ -302,7 +308,23 @@ ROTA_DEFINE_AUTO(rota_http_root, rota_http_root_free);
  * Returns 0 also for these, or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str path);
 
-/* ---- Server-sent events (WHATWG HTML, section 9.2) ---- */
+/* ---- Server-sent events (WHATWG HTML, section 9.2) ----
+ *
+ * Events without an end should not last the grace when the server stops. Here there is one every five seconds:
+ *
+ *     static int clock_events(rota_http_request *r, void *arg)
+ *     {
+ *         (void)arg;
+ *         rota_event *stopping = rota_http_stopping(r);
+ *         int err = rota_http_start_events(r);
+ *         while (err == 0 && !rota_event_is_set(stopping)) {
+ *             err = rota_http_send_event(r, &(rota_http_event){.data = {"tick", 4}});
+ *             ROTA_TIMEOUT (5 * ROTA_SECOND) {
+ *                 rota_event_wait(stopping);
+ *             }
+ *         }
+ *         return err;
+ *     } */
 
 /* Begins a reply of events: text/event-stream, not to be cached. Returns as rota_http_start. */
 ROTA_SUSPENDS int rota_http_start_events(rota_http_request *r);

@@ -116,6 +116,11 @@ uint64_t rota_http_request_length(const rota_http_request *r)
     return r->length;
 }
 
+rota_event *rota_http_stopping(rota_http_request *r)
+{
+    return &r->server->stopping;
+}
+
 void *rota_http_alloc(rota_http_request *r, size_t size)
 {
     return rota__arena_alloc(&r->arena, size);

@@ -71,7 +71,7 @@ void rota__server_run(struct rota__server_connection *c, struct rota__server *se
 int rota__server_rest(struct rota__server_connection *c, struct rota__server *server)
 {
     rota__list_append(&server->resting, &c->node);
-    return server->stopping ? -ECANCELED : 0;
+    return rota_event_is_set(&server->stopping) ? -ECANCELED : 0;
 }
 
 void rota__server_cancel(struct rota__server_connection *c)
@@ -187,7 +187,7 @@ static int stop_when_cancelled(void *arg)
 {
     struct rota__server *server = arg;
     rota_sleep(ROTA_NEVER);
-    server->stopping = true;
+    rota_event_set(&server->stopping);
     rota__list_each (node, &server->resting) {
         struct rota__server_connection *c =
             rota__container_of(node, struct rota__server_connection, node);
@@ -223,7 +223,8 @@ static size_t block_size(const rota_http_serve_options *options)
 static int init(struct rota__server *server, rota_http_handler *handler, void *arg,
                 const rota_http_serve_options *options)
 {
-    *server = (struct rota__server){.handler = handler, .arg = arg, .loop = rota_loop_current()};
+    *server = (struct rota__server){
+        .handler = handler, .arg = arg, .loop = rota_loop_current(), .stopping = ROTA_EVENT_INIT};
     set_options(server, options);
     if (server->options.fields > SIZE_MAX / 64)
         return -EINVAL;

@@ -26,6 +26,7 @@
 #include "http/out.h"
 
 #include <rota/http_server.h>
+#include <rota/sync.h>
 
 #include <time.h>
 
@@ -46,7 +47,7 @@ struct rota__server {
     struct rota__list running; /* those of HTTP/1.1 with one, oldest first */
     rota_handle sweep;
     uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
-    bool stopping;
+    rota_event stopping;
 
     time_t date_of;
     char date[ROTA__SERVER_DATE_LEN + 1];

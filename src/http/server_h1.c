@@ -130,7 +130,7 @@ static bool serve_all(struct rota__h1_connection *c)
 {
     rota_str bytes;
     bool is_first = !c->server->options.tls;
-    while (c->afterwards == ROTA__H1_GO_ON && !c->server->stopping) {
+    while (c->afterwards == ROTA__H1_GO_ON && !rota_event_is_set(&c->server->stopping)) {
         if (await_first(c, &bytes) < 0)
             return false;
         int is = is_first && *bytes.ptr == 'P' ? is_h2(c, &bytes) : 0;

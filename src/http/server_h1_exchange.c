@@ -40,7 +40,8 @@ static void write_text(struct rota__h1_writer *w, const char *name, const char *
 static void write_connection(struct rota__h1_exchange *x)
 {
     struct rota__h1_connection *c = x->c;
-    if (!x->head.keep_alive || c->server->stopping || x->request.is_connect || !is_drainable(x))
+    if (!x->head.keep_alive || rota_event_is_set(&c->server->stopping) || x->request.is_connect ||
+        !is_drainable(x))
         rota__h1_connection_end(c, ROTA__H1_CLOSE);
     if (c->afterwards != ROTA__H1_GO_ON)
         write_text(&x->writer, "Connection", "close");

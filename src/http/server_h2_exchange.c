@@ -317,7 +317,7 @@ static void exchange_free(struct rota__h2_exchange *x)
     if (--c->running)
         return;
     c->server->counters->idle++;
-    bool is_last = c->closing || c->server->stopping;
+    bool is_last = c->closing || rota_event_is_set(&c->server->stopping);
     rota_timeout_reset(&c->idle, is_last ? 0 : c->server->options.idle); /* 0: the reader ends */
     c->lingers |= is_last;
 }
