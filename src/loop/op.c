@@ -55,9 +55,9 @@ int rota__fd_release(struct rota__fd *fd)
 {
     int number = fd->fd;
     bool outlived_its_loop = rota__loop_here != fd->loop;
-    if (number >= 0 && (fd->registered || fd->in_table) && !outlived_its_loop)
+    if (number >= 0 && fd->registered && !outlived_its_loop)
         fd->loop->backend->forget(fd);
-    fd->registered = fd->in_table = false;
+    fd->registered = false;
     fd->fd = -1;
     return number;
 }

@@ -37,17 +37,15 @@ struct rota__op;
 
 /* A descriptor that the loop owns. Embedded in sockets and the like. */
 struct rota__fd {
-    int fd;             /* -1 after close */
-    bool is_socket;     /* recv and send; else read and write */
-    bool is_tcp;        /* a short read has emptied it: not so with all else */
-    bool unblocked;     /* has O_NONBLOCK */
-    bool is_device;     /* neither a socket nor a pipe: no backend waits for it but by attempts */
-    bool registered;    /* the backend tells of its events */
-    bool in_table;      /* of the ring, which finds it there without counting references */
-    bool read_drained;  /* the last read was short or would have blocked */
-    bool write_full;    /* the last write would have blocked */
-    bool hung_up;       /* the end, an error or urgent data is among the data: never drained */
-    unsigned char uses; /* so far, until it was decided whether it comes into the table */
+    int fd;            /* -1 after close */
+    bool is_socket;    /* recv and send; else read and write */
+    bool is_tcp;       /* a short read has emptied it: not so with all else */
+    bool unblocked;    /* has O_NONBLOCK */
+    bool is_device;    /* neither a socket nor a pipe: no backend waits for it but by attempts */
+    bool registered;   /* the backend knows it */
+    bool read_drained; /* the last read was short or would have blocked */
+    bool write_full;   /* the last write would have blocked */
+    bool hung_up;      /* the end, an error or urgent data is among the data: never drained */
     rota_loop *loop;
     struct rota__op *pending[2]; /* [0] RECV, ACCEPT and CALL_IN, [1] the rest */
 };

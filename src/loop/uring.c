@@ -9,8 +9,7 @@
  * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so a
  *    buffer on a stack is safe: nobody returns before the completion.
  * 2. A submission's user_data is the operation, or one of the small numbers below.
- * 3. The table's entries are descriptors' numbers. One is taken out before it is closed: the ring would keep it open.
- * 4. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
+ * 3. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
  *    and other devices are not, and are only polled here, then attempted: the kernel itself would make
  *    a write as soon as there is some room, and wait for more in the middle of a submission (6.18). */
 #include "base/alloc.h"
@@ -22,17 +21,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #if ROTA__TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
 
 #define ENTRIES 256
 #define COMPLETIONS 4096
-/* A socket is entered into the ring's table once it was used so often: that takes two system calls, which a short
- * connection would not earn. */
-#define MUCH_USED 16
-#define TABLE_MOST 16384
 /* Until withdrawals are asked for again that the kernel did not take. */
 #define UNASKED_PAUSE ROTA_MILLISECOND
 
@@ -52,8 +46,6 @@ struct uring {
     struct rota__list unasked; /* withdrawn while the kernel took no more submissions */
     int notify_fd;             /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
-    bool may_have_table;
-    unsigned table; /* its size; 0: there is none */
 };
 
 static struct uring *uring_of(rota_loop *loop)
@@ -152,8 +144,6 @@ static int uring_open(rota_loop *loop, bool asked_for)
     }
     if (u->ring.features & FEAT_NO_IOWAIT)
         u->wait_flags = ENTER_NO_IOWAIT;
-    /* Before 6.13 a socket that was taken out stayed open until all that had been asked of others was done. */
-    u->may_have_table = u->wait_flags;
     if (u->ring.flags & IORING_SETUP_TASKRUN_FLAG) /* both came with 5.19 */
         u->recv_flags = IORING_RECVSEND_POLL_FIRST;
     loop->backend_state = u;
@@ -238,52 +228,9 @@ static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
     }
 }
 
-/* ---- The table */
-
-static void open_table(struct uring *u)
-{
-    struct rlimit files = {0, 0};
-    u->may_have_table = false;
-    getrlimit(RLIMIT_NOFILE, &files);
-    unsigned size = files.rlim_cur < TABLE_MOST ? (unsigned)files.rlim_cur : TABLE_MOST;
-    if (!rota__fault(ROTA__FAULT_SYSCALL) && io_uring_register_files_sparse(&u->ring, size) == 0)
-        u->table = size;
-}
-
-static bool set_entry(struct uring *u, int index, int number)
-{
-    return io_uring_register_files_update(&u->ring, (unsigned)index, &number, 1) == 1;
-}
-
-/* Each socket has one chance. */
-static void count_use(struct rota__fd *fd)
-{
-    struct uring *u = uring_of(fd->loop);
-    if (fd->uses > MUCH_USED || ++fd->uses <= MUCH_USED)
-        return;
-    if (u->may_have_table)
-        open_table(u);
-    if ((unsigned)fd->fd < u->table && !rota__fault(ROTA__FAULT_SYSCALL))
-        fd->in_table = set_entry(u, fd->fd, fd->fd);
-}
-
-/* Pending operations are withdrawn and awaited before a descriptor is closed: nothing else knows of it. To clear
- * an entry takes no memory, and does not fail. */
-static void uring_forget(struct rota__fd *fd)
-{
-    if (fd->in_table)
-        set_entry(uring_of(fd->loop), fd->fd, -1);
-}
-
-/* ---- Starting */
-
 static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
 {
     fill(op, sqe);
-    if (op->fd && op->fd->is_socket) {
-        count_use(op->fd);
-        sqe->flags |= op->fd->in_table ? IOSQE_FIXED_FILE : 0;
-    }
     sqe->user_data = (uint64_t)(uintptr_t)op;
     rota__list_init(&op->node);
 }
@@ -338,6 +285,12 @@ static bool ask_again(struct uring *u)
         rota__list_remove(node);
     }
     return true;
+}
+
+/* Pending operations are withdrawn and awaited before a descriptor is closed: nothing to forget. */
+static void uring_forget(struct rota__fd *fd)
+{
+    (void)fd;
 }
 
 static ssize_t poll_result(unsigned mask)
