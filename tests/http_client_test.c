@@ -464,6 +464,9 @@ static void sources(struct setting *t)
     check_seen(
         t,
         "name=\"two\"; filename=\"file.txt\"\r\nContent-Type: text/plain\r\n\r\nof a file\r\n--");
+    expect_error(t, "/dir", &(rota_http_fetch_options){.body.path = "/"}, -EISDIR, "/");
+    expect_error(t, "/null", &(rota_http_fetch_options){.body.path = "/dev/null"}, -EINVAL,
+                 "/dev/null");
     expect_error(t, "/none", &(rota_http_fetch_options){.body.path = "/nowhere/x"}, -ENOENT,
                  ": /nowhere/x: No such file");
 }

@@ -313,17 +313,23 @@ TEST_WITH(bodies_of_all_kinds_come_back_while_they_are_sent, .without_faults = t
 }
 
 /* Says what comes next only when the answer to the last has come. */
+static void talk_through(rota_stream *up, rota_http_response *r)
+{
+    char buf[16] = "";
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(rota_stream_write(up, "ping", 4));
+        CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
+        CHECK_STR(buf, "ping");
+    }
+}
+
 static void converse(struct world *w)
 {
     struct ends up = pair_of(0);
     rota_http_response *r;
     char buf[16] = "";
     CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
-    for (int i = 0; i < 3; i++) {
-        CHECK_OK(rota_stream_write(up.a, "ping", 4));
-        CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
-        CHECK_STR(buf, "ping");
-    }
+    talk_through(up.a, r);
     CHECK_OK(rota_stream_shutdown(up.a));
     CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 0);
     CHECK(strstr(w->phases, "sending reading done "));
@@ -440,13 +446,8 @@ static void through_a_proxy(struct world *w)
 {
     struct ends up = pair_of(0);
     rota_http_response *r;
-    char buf[16] = "";
     CHECK_OK(fetch(w, "/", &(rota_http_fetch_options){.body.stream = up.b, .stream = true}, &r));
-    for (int i = 0; i < 3; i++) {
-        CHECK_OK(rota_stream_write(up.a, "ping", 4));
-        CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
-        CHECK_STR(buf, "ping");
-    }
+    talk_through(up.a, r);
     struct flow flow = {.s = up.a, .left = 300000};
     {
         ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;

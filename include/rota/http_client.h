@@ -175,7 +175,7 @@ typedef struct rota_http_part {
  * reads it any more. */
 typedef struct rota_http_body_source {
     rota_str bytes;
-    const char *path; /* a file */
+    const char *path; /* a regular file */
     /* Until its end, or `length`. It is read by a task of the client's, which has inherited the caller's locals, and by nobody else
      * meanwhile; it may suspend as it likes. What is cut short ends the request with that error. Cannot be sent twice: a
      * redirect that would is -ESPIPE. */

@@ -48,8 +48,8 @@ static int open_file(struct rota__http_source *source, const char *path, uint64_
     int err = rota_file_open(path, O_RDONLY, 0, &source->file);
     if (err == 0)
         err = rota_file_stat(source->file, &st);
-    if (err == 0 && S_ISDIR(st.st_mode))
-        err = -EISDIR;
+    if (err == 0 && !S_ISREG(st.st_mode)) /* others do not tell how much they have */
+        err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
     if (err == 0 && ret_size)
         *ret_size = (uint64_t)st.st_size;
     if (err < 0)
