@@ -144,11 +144,10 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
     return err;
 }
 
-static int begun(rota_http_request *r, int status)
+static void begun(rota_http_request *r)
 {
     r->state = ROTA__REPLY_BEGUN;
-    r->status = status;
-    return 0;
+    r->status = r->head.status;
 }
 
 /* ---- The rest */
@@ -240,9 +239,10 @@ int rota_http_reply(rota_http_request *r, int status, const char *type, const vo
     int err = begin(r, status, type, len, &piece);
     if (err == 0)
         err = r->kind->head(r, &r->head);
-    if (err == 0)
-        err = begun(r, status);
-    return err < 0 ? err : send_piece(r, piece, true);
+    if (err < 0)
+        return err;
+    begun(r);
+    return send_piece(r, piece, true);
 }
 
 int rota_http_reply_status(rota_http_request *r, int status)
@@ -262,8 +262,11 @@ int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t
         r->head.type = rota__arena_copy(&r->arena, (rota_str){type, strlen(type)});
     if (err == 0 && type && !r->head.type)
         err = -ENOMEM;
-    r->head_is_due = err == 0;
-    return err < 0 ? err : begun(r, status);
+    if (err < 0)
+        return err;
+    r->head_is_due = true;
+    begun(r);
+    return 0;
 }
 
 /* Whether the reply can take something more. */
