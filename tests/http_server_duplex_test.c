@@ -412,26 +412,32 @@ static int reply_late(rota_http_request *r, void *arg)
     return relay_with(arg, r, read_on, write_late);
 }
 
+/* The client waits to be told to go on, takes little of what it is told until `reads`, and asks once more. */
+static void talk_waiting(rota_http_handler *handler, size_t capacity, rota_time reads,
+                         const char *heads)
+{
+    struct relay relay = {0};
+    struct talk t = {.handler = handler,
+                     .arg = &relay,
+                     .capacity = capacity,
+                     .reads = reads,
+                     .stays = true,
+                     .head = EXPECT(300),
+                     .body = 300,
+                     .waits = true,
+                     .behind = GET};
+    talk(&t);
+    check_heads(&t, heads);
+    CHECK_INT(t.replies, ==, 2);
+    CHECK_INT(relay.read, ==, 0);
+}
+
 /* The reader waits for a client that does not take its 100 when the writer begins. */
 TEST(a_reply_begins_behind_what_tells_the_client_to_go_on)
 {
     rota_http_handler *const handlers[] = {reply_at_once, reply_late};
-    for (size_t i = 0; i < COUNT(handlers); i++) {
-        struct relay relay = {0};
-        struct talk t = {.handler = handlers[i],
-                         .arg = &relay,
-                         .capacity = 10,
-                         .reads = 2 * ROTA_SECOND,
-                         .stays = true,
-                         .head = EXPECT(300),
-                         .body = 300,
-                         .waits = true,
-                         .behind = GET};
-        talk(&t);
-        check_heads(&t, "100 200 200");
-        CHECK_INT(t.replies, ==, 2);
-        CHECK_INT(relay.read, ==, 0);
-    }
+    for (size_t i = 0; i < COUNT(handlers); i++)
+        talk_waiting(handlers[i], 10, 2 * ROTA_SECOND, "100 200 200");
 }
 
 static int read_later(void *arg)
@@ -488,21 +494,9 @@ static int reply_and_hint(rota_http_request *r, void *arg)
 TEST(interim_replies_of_both_tasks_come_one_after_another)
 {
     rota_http_handler *const handlers[] = {hint_and_reply, reply_and_hint};
-    for (size_t i = 0; i < COUNT(handlers); i++) {
-        struct relay relay = {0};
-        struct talk t = {.handler = handlers[i],
-                         .arg = &relay,
-                         .capacity = 5,
-                         .reads = ROTA_SECOND,
-                         .stays = true,
-                         .head = EXPECT(300),
-                         .body = 300,
-                         .waits = true,
-                         .behind = GET};
-        talk(&t);
-        check_heads(&t, i ? "103 100 200 103 200" : "100 103 200 103 200");
-        CHECK_INT(t.replies, ==, 2);
-    }
+    for (size_t i = 0; i < COUNT(handlers); i++)
+        talk_waiting(handlers[i], 5, ROTA_SECOND,
+                     i ? "103 100 200 103 200" : "100 103 200 103 200");
 }
 
 static int too_large(rota_http_request *r, void *arg)
