@@ -9,6 +9,7 @@
 #include "certificates.h"
 #include "ends.h"
 #include "harness.h"
+#include "relay.h"
 
 #include <rota.h>
 #include <rota/http_client.h>
@@ -97,20 +98,6 @@ static int reply_to_upload(rota_http_request *r)
 }
 
 /* While it comes. */
-static int mirror(rota_http_request *r)
-{
-    char buf[4000];
-    ssize_t n;
-    int err = rota_http_start(r, 200, "text/plain", ROTA_HTTP_UNKNOWN_LENGTH);
-    if (err == 0)
-        err = rota_http_flush(r);
-    while (err == 0 && (n = rota_http_request_read(r, buf, sizeof buf)) != 0) {
-        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
-        if (err == 0)
-            err = rota_http_flush(r);
-    }
-    return err;
-}
 
 static int upgrade(rota_http_request *r)
 {
@@ -138,7 +125,7 @@ static int answer(rota_http_request *r, void *arg)
         return -ECONNRESET;
     }
     if (is(r, "/mirror"))
-        return mirror(r);
+        return echo_piece_by_piece(r, 4000);
     if (is(r, "/move")) {
         rota_http_add_header(r, "Location", "/upload");
         return rota_http_reply(r, 307, "text/plain", "evil", 4);

@@ -4,6 +4,7 @@
 #include "certificates.h"
 #include "ends.h"
 #include "harness.h"
+#include "relay.h"
 
 #include <rota.h>
 #include <rota/filter.h>
@@ -341,17 +342,7 @@ static void converse(struct world *w)
 
 static int echo_at_once(rota_http_request *r, void *arg)
 {
-    char buf[16];
-    ssize_t n;
-    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
-    if (err == 0)
-        err = rota_http_flush(r);
-    while (err == 0 && (n = rota_http_request_read(r, buf, sizeof buf)) != 0) {
-        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
-        if (err == 0)
-            err = rota_http_flush(r);
-    }
-    return err;
+    return echo_piece_by_piece(r, 16);
 }
 
 TEST(a_request_and_its_answer_may_be_a_conversation)
@@ -871,7 +862,7 @@ TEST(a_session_that_is_freed_takes_its_uploads_along)
 }
 
 /* A source that does not let go at once. */
-static ssize_t read_on(rota_filter *f, void *buf, size_t len)
+static ssize_t stubborn_read(rota_filter *f, void *buf, size_t len)
 {
     ROTA_SHIELD
     {
@@ -880,7 +871,7 @@ static ssize_t read_on(rota_filter *f, void *buf, size_t len)
     return rota_filter_read(f->below, buf, len);
 }
 
-static ssize_t write_on(rota_filter *f, const void *buf, size_t len)
+static ssize_t stubborn_write(rota_filter *f, const void *buf, size_t len)
 {
     return rota_filter_write(f->below, buf, len);
 }
@@ -890,7 +881,8 @@ static void free_filter(rota_filter *f)
     rota_free(f);
 }
 
-static const rota_filter_kind stubborn = {.read = read_on, .write = write_on, .close = free_filter};
+static const rota_filter_kind stubborn = {
+    .read = stubborn_read, .write = stubborn_write, .close = free_filter};
 
 static int free_session(void *arg)
 {

@@ -73,4 +73,20 @@ static inline int echo_both_ways(rota_http_request *r, void *arg)
     return relay_with(arg, r, read_on, write_on);
 }
 
+/* In one task: each piece of up to `most` bytes is sent back before the next is read. */
+static inline int echo_piece_by_piece(rota_http_request *r, size_t most)
+{
+    char buf[RELAY_PIECE];
+    ssize_t n;
+    int err = rota_http_start(r, 200, "text/plain", ROTA_HTTP_UNKNOWN_LENGTH);
+    if (err == 0)
+        err = rota_http_flush(r);
+    while (err == 0 && (n = rota_http_request_read(r, buf, most)) != 0) {
+        err = n < 0 ? (int)n : rota_http_write(r, buf, (size_t)n);
+        if (err == 0)
+            err = rota_http_flush(r);
+    }
+    return err;
+}
+
 #endif
