@@ -1,6 +1,7 @@
 /* WebSockets over pairs in memory: two of ours, or one and a peer that writes what it likes. */
 #include "http/websocket.h"
 #include "http/ws.h"
+#include "http/ws_key.h"
 
 #include "clean_run.h"
 
@@ -744,7 +745,8 @@ struct host {
     rota_listener *listener;
     rota_websocket_options options;
     rota_event over;
-    int flooded; /* why the handler ended */
+    int flooded;  /* why the handler ended */
+    bool is_good; /* the answer that it gives */
 };
 
 static int serve(void *arg)
@@ -873,6 +875,20 @@ TEST(a_handler_whose_client_takes_nothing_is_told_so)
     CHECK_INT(rota_test_allocations(), ==, live);
 }
 
+/* Its reader may be busy with the message for long. */
+VIRTUAL_TASK_TEST(a_due_pong_leaves_before_the_next_message_is_handed_on)
+{
+    struct scene scene = scene_with(NULL, NULL);
+    static const unsigned char both[] = {PING, 0x81, 0, 0, 0, 0, 'p', TEXT, 0x81, 0, 0, 0, 0, 't'};
+    rota_str pong = {NULL, 0};
+    CHECK_OK(rota_stream_write(scene.peer, both, sizeof both));
+    check_message(scene.ws, ROTA_WEBSOCKET_TEXT, "t", 1);
+    CHECK(!scene.ws->pong_due);
+    CHECK_INT(rota_stream_peek(scene.peer, 3, &pong), ==, 3);
+    CHECK_MEM(pong.ptr, "\x8a\1p", 3);
+    free_scene(&scene);
+}
+
 /* ---- Clients */
 
 static int answer_oddly(rota_http_request *r, void *arg)
@@ -967,6 +983,99 @@ static void ask_by_h2(__attribute__((unused)) struct host *host, const char *url
         CHECK(rota_str_equal(rota_http_response_header(r, "sec-websocket-version"), "13"));
         CHECK_PTR(rota_http_response_header(r, "sec-websocket-accept").ptr, ==, NULL);
     }
+}
+
+/* Answers to a handshake that offers "chat" (RFC 6455, section 4.1; RFC 7692, section 7.1). The accept value replaces
+ * "@". */
+#define UP "Upgrade: websocket\r\n"
+#define CON "Connection: Upgrade\r\n"
+#define ACC "Sec-WebSocket-Accept: @\r\n"
+#define EXT "Sec-WebSocket-Extensions: permessage-deflate"
+#define PROTO "Sec-WebSocket-Protocol: "
+static const struct {
+    const char *fields;
+    bool is_good;
+} answers[] = {
+    {UP CON ACC, true},
+    {"upgrade: WebSocket\r\nCONNECTION: keep-alive, upgrade\r\n" ACC, true},
+    {UP "Connection: keep-alive\r\n" CON ACC, true},
+    {CON ACC, false},
+    {UP ACC, false},
+    {UP "Connection: keep-alive\r\n" ACC, false},
+    {"Upgrade: h2c\r\n" CON ACC, false},
+    {UP CON, false},
+    {UP CON "Sec-WebSocket-Accept: x@\r\n", false},
+    {UP CON ACC "Sec-WebSocket-Accept: x\r\n", false},
+    {UP CON "Sec-WebSocket-Accept: x\r\n" ACC, false},
+    {UP CON ACC PROTO "chat\r\n", true},
+    {UP CON ACC PROTO "Chat\r\n", false},
+    {UP CON ACC PROTO "other\r\n", false},
+    {UP CON ACC PROTO "chat, chat\r\n", false},
+    {UP CON ACC PROTO "chat\r\n" PROTO "chat\r\n", false},
+    {UP CON ACC PROTO "\r\n", false},
+    {UP CON ACC EXT "\r\n", true},
+    {UP CON ACC EXT "; server_no_context_takeover; client_max_window_bits=10\r\n", true},
+    {UP CON ACC EXT "\r\n" EXT "\r\n", false},
+    {UP CON ACC EXT ", permessage-deflate\r\n", false},
+    {UP CON ACC EXT "; x=1\r\n", false},
+    {UP CON ACC EXT "; client_max_window_bits\r\n", false},
+    {UP CON ACC EXT "; client_max_window_bits=16\r\n", false},
+    {UP CON ACC EXT "; server_max_window_bits=7\r\n", false},
+    {UP CON ACC EXT "; server_no_context_takeover=1\r\n", false},
+    {UP CON ACC "Sec-WebSocket-Extensions: x-unknown\r\n", false},
+};
+
+static int answer_handshake(rota_stream *s, void *arg)
+{
+    const char *fields = arg;
+    char text[512], accept[ROTA__WS_ACCEPT_LEN + 1] = "";
+    rota_str head;
+    int err = rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+    if (err < 0)
+        return err;
+    const char *key = memmem(head.ptr, head.len, "Sec-WebSocket-Key: ", 19);
+    CHECK(key);
+    if (rota__ws_key_accept((rota_str){key + 19, ROTA__WS_KEY_LEN}, accept) < 0)
+        return -ENOMEM;
+    size_t before = strcspn(fields, "@");
+    int len =
+        snprintf(text, sizeof text, "HTTP/1.1 101 Switching Protocols\r\n%.*s%s%s\r\n", (int)before,
+                 fields, fields[before] ? accept : "", fields + before + !!fields[before]);
+    err = rota_stream_write(s, text, (size_t)len);
+    while (err == 0 && rota_stream_read(s, text, sizeof text) > 0)
+        ;
+    return err;
+}
+
+static int serve_answer(void *arg)
+{
+    struct host *host = arg;
+    return rota_serve(host->listener, answer_handshake, (void *)host->options.headers, NULL);
+}
+
+static void hear_answer(struct host *host, const char *url)
+{
+    static const char *const protocols[] = {"chat", NULL};
+    rota_websocket_options options = {.protocols = protocols, .closing = ROTA_MILLISECOND};
+    ROTA_AUTO(rota_websocket) ws = NULL;
+    int err = rota_websocket_connect(NULL, url, &options, &ws);
+    if (host->is_good ? err < 0 : err != -EPROTO && err != ROTA_EPROTOCOL)
+        FAIL("%s: %s", (const char *)host->options.headers, rota_strerror(err));
+}
+
+static int answers_in_task(__attribute__((unused)) void *arg)
+{
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        struct host host = {.is_good = answers[i].is_good};
+        host.options.headers = (const void *)answers[i].fields;
+        with_server(serve_answer, &host, hear_answer);
+    }
+    return 0;
+}
+
+TEST(an_answer_to_a_handshake_is_checked)
+{
+    CHECK_OK(rota_run(answers_in_task, NULL));
 }
 
 static void be_refused(struct host *host, const char *url)

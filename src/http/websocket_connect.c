@@ -1,6 +1,7 @@
 /* The handshake of a WebSocket, the client's part (RFC 6455, section 4.1). */
 #include "http/chars.h"
 #include "http/client.h"
+#include "http/fields.h"
 #include "http/websocket.h"
 #include "http/ws_key.h"
 
@@ -105,6 +106,17 @@ static bool is_offered(const struct handshake *h, rota_str protocol)
     return !protocol.ptr;
 }
 
+/* The value of a field that may stand in a response once at most (section 11.3); its `ptr` is NULL where there is none.
+ * Returns whether that holds. */
+static bool take_once(const rota_http_response *r, const char *name, rota_str *ret_value)
+{
+    size_t count, at = 0;
+    const rota_http_field *fields = rota_http_response_fields(r, &count);
+    const rota_http_field *first = rota__fields_next(fields, count, rota__str_of(name), &at);
+    *ret_value = first ? first->value : (rota_str){NULL, 0};
+    return !first || !rota__fields_next(fields, count, rota__str_of(name), &at);
+}
+
 /* Why the answer makes no WebSocket; NULL if it does. `*ret_deflates`: the extension was agreed on. */
 static const char *check(const struct handshake *h, const rota_http_response *r,
                          struct rota__ws_deflate_terms *terms, bool *ret_deflates)
@@ -112,14 +124,17 @@ static const char *check(const struct handshake *h, const rota_http_response *r,
     static const struct rota__ws_deflate_terms ready;
     char accept[ROTA__WS_ACCEPT_LEN + 1] = "";
     rota_str upgrade = rota_http_response_header(r, "upgrade");
-    rota_str accepted = rota_http_response_header(r, "sec-websocket-accept");
-    rota_str extensions = rota_http_response_header(r, "sec-websocket-extensions");
+    rota_str accepted, protocol, extensions;
     if (!upgrade.ptr || !rota__str_is(upgrade, "websocket"))
         return "the server changed to another protocol";
+    if (!take_once(r, "sec-websocket-accept", &accepted) ||
+        !take_once(r, "sec-websocket-protocol", &protocol) ||
+        !take_once(r, "sec-websocket-extensions", &extensions))
+        return "the server repeated a field of the handshake";
     if (rota__ws_key_accept((rota_str){h->key, ROTA__WS_KEY_LEN}, accept) < 0 || !accepted.ptr ||
         !rota_str_equal(accepted, accept))
         return "the server answered to another key";
-    if (!is_offered(h, rota_http_response_header(r, "sec-websocket-protocol")))
+    if (!is_offered(h, protocol))
         return "the server chose a protocol that was not offered";
     *ret_deflates = extensions.ptr && extensions.len;
     if (*ret_deflates && (h->options->no_compression ||
