@@ -15,7 +15,9 @@
  *    at once more at most.
  * 2. What the events give are slices of the caller's bytes.
  * 3. Two parsers must not be able to understand it differently: what RFC 9112 lets a recipient repair,
- *    and others repair otherwise, is refused. */
+ *    and others repair otherwise, is refused.
+ * 4. A folded line is refused in a request. A user agent has to accept it (RFC 9112, section 5.2): in a response the
+ *    parser writes spaces over the line ends in the caller's bytes. */
 #ifndef ROTA__HTTP_H1_H
 #define ROTA__HTTP_H1_H
 
@@ -106,8 +108,9 @@ void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_li
                    rota_http_field *fields);
 
 #define ROTA__H1_FIELDS 100
+#define ROTA__H1_HEAD_LIMIT 32768
 
-/* The next event in `bytes`; `*ret_used` says how many of them are done with. Returns an event, or -EBADMSG:
+/* The next event in `bytes`, which a client's must be able to change; `*ret_used` says how many of them are done with. Returns an event, or -EBADMSG:
  * then `status` and `error` say why, and every later call does the same; of a head that is refused, item->head has what was
  * understood. */
 int rota__h1_next(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,

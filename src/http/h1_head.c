@@ -59,6 +59,16 @@ static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
                            is_blank(*p) ? "space before a colon" : "a field without a proper name");
 }
 
+/* Joins the line that continues this one behind the line end at `p` (RFC 9112, section 5.2): only of responses, whose
+ * bytes are the client's own to change. */
+static bool unfold(const struct rota__h1 *h1, const char *p, const char *next, const char *end)
+{
+    if (h1->is_server || next == end || !is_blank(*next))
+        return false;
+    memset((char *)p, ' ', (size_t)(next - p));
+    return true;
+}
+
 /* field-line = field-name ":" OWS field-value OWS (RFC 9112, section 5) */
 static int field_line(struct rota__h1 *h1, const char **at, const char *end, rota_http_field *field)
 {
@@ -69,12 +79,17 @@ static int field_line(struct rota__h1 *h1, const char **at, const char *end, rot
         return refuse_name(h1, name, p);
     field->name = (rota_str){name, (size_t)(p - name)};
     const char *value = p + 1;
-    *at = p = rota__scan_value(value, end);
+    int done;
+    *at = value;
+    do {
+        *at = p = rota__scan_value(*at, end);
+        done = end_line(h1, at, end, "a control character in a field");
+    } while (done == DONE && unfold(h1, p, *at, end));
     value += value < p && *value == ' '; /* most have one, and no more */
     field->value = p > value && (is_blank(*value) || is_blank(p[-1]))
                        ? trim(value, p)
                        : (rota_str){value, (size_t)(p - value)};
-    return end_line(h1, at, end, "a control character in a field");
+    return done;
 }
 
 int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_t *ret_count)
