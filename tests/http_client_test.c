@@ -326,6 +326,26 @@ TEST(interim_answers_are_passed_over_but_not_for_ever)
     run(&t, interim);
 }
 
+static void limited(struct setting *t)
+{
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "a head over the limit");
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "too many fields");
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "too many fields"); /* trailers */
+    expect_body(t, "/", "hello");
+}
+
+TEST(heads_of_answers_have_limits_that_can_be_set)
+{
+    struct setting t = {
+        .options = {.head = 60, .fields = 2},
+        .script.replies = {
+            "HTTP/1.1 200 OK\r\nX: 012345678901234567\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA:\r\nB:\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\r\nB:\r\nC:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: 01234567890123456\r\nContent-Length: 5\r\n\r\nhello"}};
+    run(&t, limited);
+}
+
 static void streamed(struct setting *t)
 {
     rota_http_fetch_options options = {.stream = true};
@@ -857,8 +877,10 @@ static const struct odd odds[] = {
     {"GET", CHUNKED "2\r\nab\r\n0\r\n\r\nc", 200, "ab", true},
     {"GET", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nab", 200, "ab", false},
     {"GET", "HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\nab", 299, "ab", false},
+    /* Folded lines are unfolded (RFC 9112, section 5.2) */
+    {"GET", HEAD "X: a\r\n b\r\nContent-Length:\r\n\t2\r\n\r\nab", 200, "ab", false},
+    {"GET", CHUNKED "0\r\nX: a\r\n b\r\n\r\n", 200, "", false},
     /* What could be understood in more than one way */
-    {"GET", HEAD "X: a\r\n b\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", HEAD " X: a\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", HEAD "X : a\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", HEAD "X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
@@ -881,7 +903,6 @@ static const struct odd odds[] = {
     {"GET", CHUNKED "2\nab\n0\n\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", CHUNKED "2\r\nabc0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", CHUNKED "10000000000000000\r\n", ROTA_EPROTOCOL, NULL, true},
-    {"GET", CHUNKED "0\r\nX: a\r\n b\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", "HTTP/1.1 99 X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
     {"GET", "HTTP/1.1 2000 X\r\nContent-Length: 0\r\n\r\n", ROTA_EPROTOCOL, NULL, true},
@@ -2096,6 +2117,103 @@ TEST(requests_share_a_connection_of_HTTP_2_as_far_as_the_server_lets_them)
 {
     struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
     run(&t, multiplexed);
+}
+
+/* Frames of a server, on stream 1. */
+#define H2_HEAD(len_, fields_) "\0\0" len_ "\1\4\0\0\0\1" fields_
+#define H2_DATA(len_, flags_, data_) "\0\0" len_ "\0" flags_ "\0\0\0\1" data_
+#define H2_LENGTH_2 \
+    "\x0f\x0d\1"    \
+    "2"
+#define H2_EARLY_HINTS       \
+    H2_HEAD("\5", "\x08\x03" \
+                  "103")
+#define BYTES(text_)             \
+    {                            \
+        text_, sizeof(text_) - 1 \
+    }
+
+static const struct {
+    rota_str frames;
+    int err;
+    const char *words;
+} broken_messages[] = {
+    {BYTES(H2_HEAD("\5", "\x88" H2_LENGTH_2) H2_DATA("\3", "\1", "abc")), ROTA_EPROTOCOL,
+     "the body is not as long as its Content-Length"},
+    {BYTES(H2_HEAD("\5", "\x88" H2_LENGTH_2) H2_DATA("\1", "\1", "a")), ROTA_EPROTOCOL,
+     "the body is not as long as its Content-Length"},
+    {BYTES("\0\0\5\1\5\0\0\0\1\x88" H2_LENGTH_2), ROTA_EPROTOCOL, ""},
+    {BYTES(H2_HEAD("\1", "\x89") H2_DATA("\1", "\1", "a")), ROTA_EPROTOCOL,
+     "a body in a response that has none"},
+    {BYTES(H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
+               H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
+                   H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
+                       H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS),
+     ROTA_EPROTOCOL, "interim answers without end"},
+    {BYTES(H2_HEAD("\x6f", "\x88\x00\1x\x6a"
+                           "1234567890123456789012345678901234567890123456789012345678901234567890"
+                           "123456789012345678901234567890123456")),
+     ROTA_ELIMIT, "a head over the limit"},
+};
+
+/* Answers the first request by the frames, whatever it was. */
+static int break_message(rota_stream *s, void *arg)
+{
+    const rota_str *frames = arg;
+    char request[4096];
+    static const char settings[9] = {0, 0, 0, 4};
+    size_t preface = 24;
+    CHECK_OK(rota_stream_write(s, settings, sizeof settings));
+    CHECK_OK(rota_stream_read_exact(s, request, preface));
+    for (;;) { /* up to the first HEADERS */
+        if (rota_stream_read_exact(s, request, 9) < 0)
+            return 0;
+        size_t len = (size_t)(unsigned char)request[1] << 8 | (unsigned char)request[2];
+        char type = request[3];
+        if (rota_stream_read_exact(s, request, len) < 0)
+            return 0;
+        if (type == 1)
+            break;
+    }
+    CHECK_OK(rota_stream_write(s, frames->ptr, frames->len));
+    while (rota_stream_read(s, request, sizeof request) > 0)
+        ;
+    return 0;
+}
+
+struct breaker {
+    rota_listener *listener;
+    const rota_str *frames;
+};
+
+static int serve_broken(void *arg)
+{
+    struct breaker *b = arg;
+    return rota_serve(b->listener, break_message, (void *)b->frames, NULL);
+}
+
+static void broken_messages_of_h2(struct setting *t)
+{
+    for (size_t i = 0; i < sizeof broken_messages / sizeof *broken_messages; i++) {
+        struct breaker b = {.frames = &broken_messages[i].frames};
+        rota_task *server = NULL;
+        rota_http_response *r = NULL;
+        char url[80];
+        CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &b.listener));
+        snprintf(url, sizeof url, "http://127.0.0.1:%d/", rota_listener_port(b.listener));
+        CHECK_OK(rota_spawn(serve_broken, &b, &server));
+        int err = rota_http_fetch(t->session, url, NULL, &r);
+        if (err != broken_messages[i].err || !strstr(rota_http_error(), broken_messages[i].words))
+            FAIL("%zu: %s: %s", i, rota_strerror(err), rota_http_error());
+        rota_task_free(server);
+        rota_listener_free(b.listener);
+    }
+}
+
+TEST(over_HTTP_2_a_broken_message_is_named)
+{
+    struct setting t = {.options = {.version = ROTA_HTTP_2_DIRECTLY, .head = 100}};
+    run(&t, broken_messages_of_h2);
 }
 
 static void h2_bodies(struct setting *t)

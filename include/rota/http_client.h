@@ -129,8 +129,10 @@ typedef struct rota_http_session_options {
     rota_time connect;    /* to resolve, connect and encrypt; 30 s */
     rota_time gap;        /* in which nothing comes, nor is anything of the body taken; 60 s */
 
-    int redirects;    /* that are followed; 10; -1: none */
-    uint64_t body;    /* bytes of a body that is read whole, decoded; 64 MiB */
+    int redirects; /* that are followed; 10; -1: none */
+    size_t head;   /* bytes of a response's head, and of its trailers; 32 KiB: ROTA_ELIMIT */
+    size_t fields; /* header fields of a response, and trailers, 10,000 at most; 100: ROTA_ELIMIT */
+    uint64_t body; /* bytes of a body that is read whole, decoded; 64 MiB */
     unsigned ratio;   /* how much larger a body may become by decoding, beyond 1 MiB; 200 */
     bool no_cookies;  /* neither kept nor sent (RFC 6265) */
     bool no_decoding; /* bodies as they come; Accept-Encoding is not sent */

@@ -29,6 +29,7 @@
 #define ROTA__HTTP_PHASES (ROTA_HTTP_DONE + 1)
 #define ROTA__HTTP_ORIGINS 64 /* buckets */
 #define ROTA__HTTP_ADDRESSES 16
+#define ROTA__HTTP_INTERIMS 20         /* responses of 1xx before the final one */
 #define ROTA__HTTP_CONSENT ROTA_SECOND /* how long 100 (Continue) is waited for */
 
 struct rota__http_conn;
@@ -143,11 +144,13 @@ struct rota_http_session {
     rota_event gone; /* the last keeper has ended */
     rota_handle watch, expiry;
     struct rota__cookie_jar jar;
-    rota_http_field
-        head[ROTA__H1_FIELDS]; /* of a head that is being read; nobody suspends meanwhile */
+    rota_http_field *head; /* of a head that is being read; nobody suspends meanwhile */
 };
 
 void rota__http_session_unref(rota_http_session *session);
+
+/* Of a response, over HTTP/1.1. */
+struct rota__h1_limits rota__http_head_limits(const rota_http_session *session);
 
 /* Finds out which proxies there are; fills in session->*_proxy. Returns 0, -EINVAL, -ENOMEM. */
 int rota__http_proxies_init(rota_http_session *session);

@@ -152,7 +152,8 @@ static int read_verdict(struct rota__http_conn *conn, int *ret_status)
 {
     struct rota__h1 h1;
     struct rota__h1_item item;
-    rota__h1_init(&h1, false, NULL, conn->session->head);
+    struct rota__h1_limits limits = rota__http_head_limits(conn->session);
+    rota__h1_init(&h1, false, &limits, conn->session->head);
     h1.answers_connect = true;
     for (size_t have = 0;;) {
         rota_str bytes;

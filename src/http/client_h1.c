@@ -14,9 +14,6 @@
 
 #include <string.h>
 
-/* Interim answers (100, 103) before the real one. */
-#define INTERIMS 20
-
 /* ---- Sending */
 
 static int write_head(struct rota__http_conn *conn, struct rota__http_call *call,
@@ -317,6 +314,9 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
     if (upgraded && !call->options->upgrade)
         return rota__http_say(&call->progress, ROTA_EPROTOCOL,
                               "another protocol, which nobody asked for");
+    if (upgraded && !item.head.upgrade) /* RFC 9110, section 7.8 */
+        return rota__http_say(&call->progress, ROTA_EPROTOCOL,
+                              "101 without Connection: upgrade and an Upgrade field");
     note_keep_alive(conn, &item.head);
     call->progress.status = item.head.status;
     rota__http_enter(&call->progress, ROTA_HTTP_READING);
@@ -368,8 +368,9 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
                     rota_http_response **ret_response)
 {
     struct rota__h1_writer w;
-    int interims = INTERIMS, go_on = 1;
-    rota__h1_init(&conn->h1, false, NULL, call->session->head);
+    int interims = ROTA__HTTP_INTERIMS, go_on = 1;
+    struct rota__h1_limits limits = rota__http_head_limits(call->session);
+    rota__h1_init(&conn->h1, false, &limits, call->session->head);
     conn->h1.answers_head = rota_str_equal(call->method, "HEAD");
     conn->pending = 0;
     conn->sent = false;

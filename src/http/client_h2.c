@@ -32,6 +32,7 @@ struct stream {
     rota_event room;                  /* for the uploader */
     bool ended;
     bool consents; /* 100 (Continue) has come */
+    int interims;
     int err;
     const char *why;
     const char *code;      /* of the server's reset */
@@ -127,7 +128,8 @@ static void on_data(struct rota__http_shared *shared, struct stream *st, rota_st
 static void on_interim(struct stream *st, const struct rota__h2_head *head)
 {
     st->consents |= head->status == 100;
-    tell(st, 0, NULL);
+    bool endless = ++st->interims == ROTA__HTTP_INTERIMS;
+    tell(st, endless ? ROTA_EPROTOCOL : 0, "interim answers without end");
 }
 
 static void on_trailers(struct stream *st, const struct rota__h2_head *head)
@@ -148,7 +150,11 @@ static void on_reset(struct stream *st, const struct rota__h2_item *item)
     }
     if (!item->reason)
         st->code = rota__h2_code_name(item->code);
-    tell(st, item->reason ? ROTA_EPROTOCOL : ROTA_ETRUNCATED,
+    bool too_large = item->reason && item->code == ROTA__H2_ENHANCE_YOUR_CALM;
+    tell(st,
+         too_large      ? ROTA_ELIMIT
+         : item->reason ? ROTA_EPROTOCOL
+                        : ROTA_ETRUNCATED,
          item->reason ? item->reason
          : refused    ? "the server refused to work on it"
                       : "the server broke it off");
@@ -310,7 +316,8 @@ static void keep_shared(struct rota__http_conn *conn)
 {
     struct rota__http_shared shared = {0};
     bool lost = true;
-    struct rota__h2_limits limits = {.window = WINDOW};
+    const rota_http_session_options *o = &conn->session->options;
+    struct rota__h2_limits limits = {.window = WINDOW, .head = o->head, .fields = o->fields};
     int err = rota__h2_init(&shared.h2, false, &limits);
     rota__list_init(&shared.streams);
     conn->shared = &shared;

@@ -10,6 +10,9 @@
 
 /* ---- Settings */
 
+/* What the option `fields` may be: there is an array of as many. */
+#define FIELDS_MOST 10000
+
 /* Copies a text that an option points to, unless it is NULL. */
 static int keep(struct rota__arena *arena, const char **text)
 {
@@ -166,6 +169,10 @@ static void set_defaults(rota_http_session_options *o)
     set_time(&o->gap, ROTA_MINUTE);
     if (o->redirects == 0)
         o->redirects = 10;
+    if (!o->head)
+        o->head = ROTA__H1_HEAD_LIMIT;
+    if (!o->fields)
+        o->fields = ROTA__H1_FIELDS;
     if (!o->body)
         o->body = 64 << 20;
     if (!o->ratio)
@@ -187,6 +194,7 @@ static const char *bad_option(const rota_http_session_options *o)
         {"connect", o->connect < 0},
         {"gap", o->gap < 0},
         {"redirects", o->redirects < -1},
+        {"fields", o->fields > FIELDS_MOST},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (options[i].is_bad)
@@ -204,12 +212,21 @@ static int check_options(const rota_http_session_options *o)
     return -EINVAL;
 }
 
+static int make_head(rota_http_session *session)
+{
+    size_t size = session->options.fields * sizeof *session->head;
+    session->head = rota__arena_alloc(&session->arena, size);
+    return session->head ? 0 : -ENOMEM;
+}
+
 /* Everything that the options point to is copied. */
 static int set_up(rota_http_session *session)
 {
     rota_http_session_options *o = &session->options;
     int err = check_options(o);
     set_defaults(o);
+    if (err == 0)
+        err = make_head(session);
     if (err == 0)
         err = keep_base(session);
     if (err == 0)
@@ -252,6 +269,12 @@ int rota_http_session_new(const rota_http_session_options *options, rota_http_se
     }
     *ret_session = session;
     return 0;
+}
+
+struct rota__h1_limits rota__http_head_limits(const rota_http_session *session)
+{
+    return (struct rota__h1_limits){.head = session->options.head,
+                                    .fields = session->options.fields};
 }
 
 void rota__http_session_unref(rota_http_session *session)

@@ -6,7 +6,6 @@
 #include <errno.h>
 
 #define DEFAULT_LINE 8192
-#define DEFAULT_HEAD 32768
 
 /* A chunk's size line, extensions and all. */
 #define CHUNK_LINE 1024
@@ -22,7 +21,7 @@ void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_li
     if (h1->limits.line == 0)
         h1->limits.line = DEFAULT_LINE;
     if (h1->limits.head == 0)
-        h1->limits.head = DEFAULT_HEAD;
+        h1->limits.head = ROTA__H1_HEAD_LIMIT;
     if (h1->limits.fields == 0)
         h1->limits.fields = ROTA__H1_FIELDS;
     if (h1->limits.body == 0)

@@ -91,7 +91,8 @@ struct rota__h2_stream {
     bool read_ended;   /* the peer's side is complete */
     bool write_ended;  /* ours is */
     bool wrote_head;   /* of a response, the final one */
-    bool answers_head; /* server: the request's method was HEAD */
+    bool answers_head; /* the request's method was HEAD */
+    bool reads_none;   /* client: the response has no body, by its status or the method */
     bool has_length;   /* `left` bytes of our body are still to come */
     bool has_news;     /* its RESET was not told yet: it is in the list of those */
     uint64_t left;

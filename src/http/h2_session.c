@@ -259,7 +259,11 @@ static int on_response(struct rota__h2 *h2, const nghttp2_frame *frame)
     int refused = rota__h2_read_response(h2, &h2->item.head);
     if (refused)
         return refuse_stream(h2, frame->hd.stream_id, refused);
-    note(h2, h2->item.head.status < 200 ? ROTA__H2_INTERIM : ROTA__H2_HEAD);
+    int status = h2->item.head.status;
+    if (h2->item.stream && status >= 200)
+        h2->item.stream->reads_none =
+            h2->item.stream->answers_head || status == 204 || status == 304;
+    note(h2, status < 200 ? ROTA__H2_INTERIM : ROTA__H2_HEAD);
     return 0;
 }
 
@@ -364,6 +368,16 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* libnghttp2 resets a stream whose body is not as long as its head says (section 8.1.1), and does not tell why. */
+static const char *miscounted(const struct rota__h2 *h2, const struct rota__h2_stream *s)
+{
+    bool is_message = h2->frame[3] == NGHTTP2_DATA || h2->frame[3] == NGHTTP2_HEADERS;
+    if (!is_message)
+        return NULL;
+    return s->reads_none ? "a body in a response that has none"
+                         : "the body is not as long as its Content-Length";
+}
+
 static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
 {
     struct rota__h2 *h2 = arg;
@@ -373,6 +387,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
     if (!s)
         return 0;
     s->is_open = false;
+    if (code == ROTA__H2_PROTOCOL_ERROR && !h2->why)
+        h2->why = miscounted(h2, s);
     /* One that is being refused may have come to its regular end. */
     if (!s->read_ended || !s->write_ended)
         note_reset(h2, s, h2->why_code ? h2->why_code : code);

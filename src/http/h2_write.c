@@ -248,7 +248,10 @@ int rota__h2_request(struct rota__h2 *h2, struct rota__h2_stream *s,
         nghttp2_submit_request(h2->session, NULL, e.nv, e.count, head->end ? NULL : &body, s);
     if (id < 0)
         return rota__h2_fail(h2, -ENOMEM, ROTA__H2_INTERNAL_ERROR, "no memory");
-    *s = (struct rota__h2_stream){.id = id, .is_open = true, .is_taken = true};
+    *s = (struct rota__h2_stream){.id = id,
+                                  .is_open = true,
+                                  .is_taken = true,
+                                  .answers_head = rota_str_equal(head->method, "HEAD")};
     begin_body(s, head);
     h2->taken++;
     h2->open++;
