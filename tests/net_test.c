@@ -112,6 +112,44 @@ static void ask(rota_stream *s, const char *text)
     CHECK_MEM(reply, text, len);
 }
 
+/* ---- An abrupt end */
+
+static void end_abruptly(bool corked)
+{
+    rota_listener *l = listen_on("127.0.0.1");
+    rota_stream *client = connect_to(l), *server;
+    char byte;
+    CHECK_OK(rota_accept(l, &server));
+    if (corked)
+        rota_stream_cork(server);
+    CHECK_OK(rota_stream_write(server, "x", 1));
+    rota_stream_abort(server);
+    CHECK_INT(rota_stream_write(server, "y", 1), ==, -EPIPE);
+    rota_stream_free(server);
+    if (!corked)
+        CHECK_INT(rota_stream_read(client, &byte, 1), ==, 1);
+    CHECK_INT(rota_stream_read(client, &byte, 1), ==, -ECONNRESET);
+    rota_stream_free(client);
+    rota_listener_free(l);
+}
+
+TASK_TEST(a_stream_that_is_aborted_resets_its_connection)
+{
+    end_abruptly(false);
+    end_abruptly(true);
+}
+
+TASK_TEST(a_stream_may_be_aborted_at_any_time)
+{
+    rota_stream *one, *other;
+    CHECK_OK(rota_stream_pair(0, &one, &other));
+    rota_stream_abort(one);
+    rota_stream_close(one);
+    rota_stream_abort(one);
+    rota_stream_free(one);
+    rota_stream_free(other);
+}
+
 /* ---- The snippet of the header */
 
 static int serve(void *arg)
@@ -693,11 +731,25 @@ static int answer_after(rota_stream *s, void *arg)
     return err < 0 ? err : rota_stream_write(s, "done", 4);
 }
 
+struct told {
+    rota_time at;
+    int err, times;
+};
+
+static void note_stopping(void *arg, int err)
+{
+    *(struct told *)arg = (struct told){rota_now(), err, ((struct told *)arg)->times + 1};
+}
+
 static int grace_main(void *arg)
 {
     rota_time *work = arg;
+    struct told told = {0};
     struct service service = {
-        listen_on("127.0.0.1"), answer_after, work, {.grace = 10 * ROTA_SECOND}};
+        listen_on("127.0.0.1"),
+        answer_after,
+        work,
+        {.grace = 10 * ROTA_SECOND, .stopping = note_stopping, .stopping_arg = &told}};
     int port = rota_listener_port(service.listener);
     rota_stream *late, *client = connect_to(service.listener);
     char reply[4];
@@ -708,6 +760,9 @@ static int grace_main(void *arg)
     CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
     CHECK_INT(rota_tcp_connect("127.0.0.1", port, NULL, &late), ==, -ECONNREFUSED);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
+    CHECK_INT(told.times, ==, 1);
+    CHECK_INT(told.err, ==, -ECANCELED);
+    CHECK_INT(told.at, ==, start);
     if (*work < 10 * ROTA_SECOND) {
         CHECK_INT(rota_now() - start, ==, *work - ROTA_SECOND);
         CHECK_INT(rota_stream_read_exact(client, reply, 4), ==, 0);
@@ -718,6 +773,32 @@ static int grace_main(void *arg)
     CHECK_INT(rota_stream_read(client, reply, 1), ==, 0);
     rota_stream_free(client);
     return 0;
+}
+
+static int closed_main(void *arg)
+{
+    struct told told = {0};
+    struct service service = {
+        listen_on("127.0.0.1"),
+        answer_after,
+        arg,
+        {.grace = 10 * ROTA_SECOND, .stopping = note_stopping, .stopping_arg = &told}};
+    rota_stream *client = connect_to(service.listener);
+    service_start(&service);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    rota_time start = rota_now();
+    rota_listener_close(service.listener);
+    CHECK_INT(service_stop(&service), ==, ROTA_ECLOSED);
+    CHECK_INT(told.err, ==, ROTA_ECLOSED);
+    CHECK_INT(told.at, ==, start);
+    CHECK_INT(rota_now() - start, ==, 10 * ROTA_SECOND);
+    rota_stream_free(client);
+    return 0;
+}
+
+TEST(handlers_can_be_told_when_a_listener_is_closed)
+{
+    run_virtual(closed_main, &(rota_time){60 * ROTA_SECOND});
 }
 
 TEST(a_server_that_stops_lets_connections_finish_until_the_grace_is_over)

@@ -146,6 +146,10 @@ typedef int rota_serve_fn(rota_stream *s, void *arg);
 typedef struct rota_serve_options {
     size_t connections; /* at most so many at once, further ones wait in the backlog; 65536 */
     rota_time grace;    /* how long they may go on when serving ends; 0: cancelled at once */
+    /* Called when serving ends, with the reason that rota_serve is going to return: the listener is closed and `grace`
+     * begins, so handlers can be told. Must not suspend. */
+    void (*stopping)(void *arg, int err);
+    void *stopping_arg;
 } rota_serve_options;
 
 /* Accepts connections and runs handler(stream, arg) for each, until it is cancelled, timed out, or

@@ -135,6 +135,12 @@ ROTA_SUSPENDS int rota_stream_shutdown(rota_stream *s);
  * Returns 0, also when it was closed before, or why held-back output could not be sent. */
 ROTA_API int rota_stream_close(rota_stream *s);
 
+/* Makes the stream's end abrupt, as asyncio's transport.abort() does: nothing more is sent. When the stream is closed, what
+ * was held back and what the kernel has not sent yet is thrown away, and the peer of a TCP connection gets a reset. For
+ * a peer that takes nothing: otherwise the kernel would keep the rest for many minutes. Does not suspend. Writes fail
+ * with -EPIPE afterwards; it does not close the stream. */
+ROTA_API void rota_stream_abort(rota_stream *s);
+
 /* Closes and frees the stream. Accepts NULL, returns NULL; what ROTA_AUTO(rota_stream) calls. */
 ROTA_API rota_stream *rota_stream_free(rota_stream *s);
 ROTA_DEFINE_AUTO(rota_stream, rota_stream_free);

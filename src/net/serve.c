@@ -179,6 +179,8 @@ int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
     err = accept_until_stopped(&server);
     if (err != -EBUSY) /* somebody else accepts, and may go on */
         rota_listener_close(listener);
+    if (options->stopping)
+        options->stopping(options->stopping_arg, err);
     drain(&server, options->grace);
     return err;
 }

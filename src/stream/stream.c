@@ -75,6 +75,15 @@ static int stream_finish(rota_stream *s)
     return err;
 }
 
+void rota_stream_abort(rota_stream *s)
+{
+    struct linger none = {.l_onoff = 1};
+    struct rota__socket *socket = s->top ? rota__stream_socket(s) : NULL;
+    s->torn = true;
+    if (socket && socket->fd.is_socket && socket->fd.fd >= 0)
+        setsockopt(socket->fd.fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 static void stream_release(rota_stream *s)
 {
     if (s->top)
