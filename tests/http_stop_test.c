@@ -23,10 +23,12 @@ struct stop {
     rota_time takes;            /* how long the server takes to stop, at most */
     rota_time handling;         /* what a request takes */
     rota_http_handler *handler; /* NULL: reply */
+    bool closes;                /* the listener is closed; else the server is cancelled */
 
     rota_http_serve_options options;
     rota_listener *listener;
     rota_time began, ended;
+    int result;
     char got[4096];
     size_t len;
 };
@@ -56,8 +58,11 @@ static int client_run(struct stop *stop, rota_task *server)
     if (err == 0)
         err = rota_sleep(100 * ROTA_MILLISECOND);
     stop->began = rota_now();
-    rota_task_cancel(server);
-    rota_join(server);
+    if (stop->closes)
+        rota_listener_close(stop->listener);
+    else
+        rota_task_cancel(server);
+    stop->result = rota_join(server);
     stop->ended = rota_now();
     while (err == 0 && n > 0 && stop->len < sizeof stop->got - 1) {
         n = rota_stream_read(s, stop->got + stop->len, sizeof stop->got - 1 - stop->len);
@@ -84,6 +89,7 @@ static void stop_while(struct stop stop)
     rota_loop_options options = {.virtual_clock = true};
     stop.options.grace = GRACE;
     CHECK_OK(rota_run_with(stop_main, &stop, &options));
+    CHECK_INT(stop.result, ==, stop.closes ? ROTA_ECLOSED : -ECANCELED);
     CHECK_INT((stop.ended - stop.began) / ROTA_MILLISECOND, <=, stop.takes / ROTA_MILLISECOND);
     if (stop.reply.len)
         CHECK(memmem(stop.got, stop.len, stop.reply.ptr, stop.reply.len));
@@ -128,6 +134,16 @@ TEST_BOTH(half_a_preface_is_not_waited_for)
 TEST_BOTH(half_a_frame_is_not_waited_for)
 {
     stop_while((struct stop){.sent = BYTES(PREFACE "\0\0\6\1"), .reply = GOAWAY});
+}
+
+/* ---- By a listener that is closed */
+
+TEST_BOTH(idle_connections_hear_at_once_of_a_listener_that_is_closed)
+{
+    stop_while((struct stop){.sent = BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+                             .reply = BYTES("\r\n\r\nhello"),
+                             .closes = true});
+    stop_while((struct stop){.sent = BYTES(PREFACE), .reply = GOAWAY, .closes = true});
 }
 
 /* ---- Behind a reply */
@@ -202,6 +218,10 @@ TEST_BOTH(events_without_an_end_end_with_the_server)
     stop_while((struct stop){.sent = BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
                              .reply = BYTES("\r\n0\r\n\r\n"),
                              .handler = clock_events});
+    stop_while((struct stop){.sent = BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+                             .reply = BYTES("\r\n0\r\n\r\n"),
+                             .handler = clock_events,
+                             .closes = true});
     stop_while((struct stop){.sent = BYTES(PREFACE "\0\0\6\1\5\0\0\0\1\x83\x86\x84\x41\1a"),
                              .reply = BYTES("\0\0\0\0\1\0\0\0\1"),
                              .handler = clock_events,

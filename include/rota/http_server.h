@@ -112,7 +112,9 @@ typedef struct rota_http_counters {
     uint64_t connections, requests; /* in all */
     uint64_t bytes_in, bytes_out;   /* of bodies */
     uint64_t refused;               /* requests that broke the protocol or a limit */
-    uint64_t status[6];             /* replies by their hundreds; [0]: cut off, or without one */
+    uint64_t evicted;           /* connections without a request, closed to make room for others */
+    uint64_t turned_away;       /* connections closed because their address has too many */
+    uint64_t status[6];         /* replies by their hundreds; [0]: cut off, or without one */
     size_t open, idle, running; /* now: connections, those of them without a request, requests */
 } rota_http_counters;
 
@@ -137,9 +139,12 @@ typedef struct rota_http_serve_options {
         tls; /* NULL: in the clear. HTTP/2 is spoken where its `alpn` has "h2" (rota_http_alpn), and
                               in the clear with clients that begin with it */
 
-    size_t
-        connections; /* at most so many at once, shared out among the listeners; further ones wait in the
-                           backlog; 10000 */
+    /* Connections at once, of all listeners together; 10000. When one more comes, the connection that has been without a
+     * request for longest is closed: idle, in a handshake, or in the middle of a head. Where all have requests, it waits. */
+    size_t connections;
+    /* Connections at once from one IPv4 address, or from one IPv6 network of 64 bits; further ones are reset. Default: no
+     * limit, because behind a proxy all clients have its address. Connections of Unix sockets are not counted. */
+    size_t connections_per_address;
     size_t head;    /* bytes of a request's head; 32 KiB: 431 */
     size_t fields;  /* header fields of a request; 100: 431 */
     uint64_t body;  /* bytes of a request's body; 16 MiB: 413 */
@@ -148,12 +153,13 @@ typedef struct rota_http_serve_options {
      * A connection with more is closed with ENHANCE_YOUR_CALM. */
     size_t resets;
 
-    rota_time
-        head_time;      /* for a head, from its first byte on; 10 s: 408. TLS: the handshake, too */
+    /* For a head. The first one has this time from the connection's first moment on, TLS handshake included; those behind
+     * it, from their first byte on. 10 s; then 408, or, where nothing has come and over HTTP/2, the connection is closed. */
+    rota_time head_time;
     rota_time body_gap; /* between two pieces of a body; 30 s: the read fails with -ETIMEDOUT */
     rota_time idle;     /* between two requests; 75 s */
-    rota_time
-        write_stall; /* while the client takes nothing, or not 128 KiB; 30 s: the connection is cut */
+    /* While the client takes nothing, or less than 128 KiB; 30 s: the connection is reset. */
+    rota_time write_stall;
     rota_time
         grace; /* how long running requests may go on when serving ends; 0: cancelled at once */
 

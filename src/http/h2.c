@@ -35,9 +35,22 @@ static bool is_idle(const struct rota__h2 *h2)
 
 static void begin_frame(struct rota__h2 *h2)
 {
+    bool is_head = h2->frame[3] == NGHTTP2_HEADERS || h2->frame[3] == NGHTTP2_CONTINUATION;
     h2->payload = (uint32_t)h2->frame[0] << 16 | (uint32_t)h2->frame[1] << 8 | h2->frame[2];
+    h2->head_ends = is_head && (h2->frame[4] & NGHTTP2_FLAG_END_HEADERS);
+    if (is_head && !h2->in_head) {
+        h2->in_head = true;
+        h2->head_began = h2->now;
+    }
     if (is_idle(h2))
         rota__h2_spend_idle(h2);
+}
+
+static void end_frame(struct rota__h2 *h2)
+{
+    h2->gathered = 0;
+    h2->in_head &= !h2->head_ends;
+    h2->head_ends = false;
 }
 
 /* What libnghttp2 gets next, of one frame at most: nothing while the head is incomplete, because Debian's 1.52 takes
@@ -62,14 +75,15 @@ static size_t cut_frame(struct rota__h2 *h2, rota_str bytes, rota_str *ret_piece
         begin_frame(h2);
         if (was_begun) {
             *ret_piece = (rota_str){(const char *)h2->frame, 9};
-            h2->gathered = h2->payload ? 9 : 0;
+            if (!h2->payload)
+                end_frame(h2);
             return used;
         }
     }
     size_t payload = h2->payload < bytes.len - used ? h2->payload : bytes.len - used;
     h2->payload -= (uint32_t)payload;
     if (!h2->payload)
-        h2->gathered = 0;
+        end_frame(h2);
     *ret_piece = (rota_str){bytes.ptr, used + payload};
     return used + payload;
 }

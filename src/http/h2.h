@@ -144,6 +144,10 @@ struct rota__h2 {
     bool is_going;  /* GOAWAY was sent, and says which streams are still worked on */
     bool was_told;  /* GOAWAY was received */
 
+    bool
+        in_head; /* some of a head (HEADERS and what continues it) is there, and not all of it... */
+    rota_time head_began; /* ... since then */
+
     int err; /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
     uint32_t code;
     const char *error; /* in words */
@@ -167,6 +171,7 @@ struct rota__h2 {
     unsigned char frame[9]; /* its head */
     unsigned gathered;      /* bytes of it */
     uint32_t payload;       /* bytes to come */
+    bool head_ends;         /* the present frame is a head's last one */
 
     /* Events of the last frame, and what they tell. */
     unsigned char events[4];

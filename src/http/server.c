@@ -1,6 +1,6 @@
 /* Serving: connections, and when they end.
  *
- *     serving -> stopping -> ended    stop: who rests is told to end, those that run a request close after it
+ *     serving -> stopping -> ended    stop: those that rest are told to end, those that run a request close after it
  *
  * The sweep. A request that is answered at once must not pay for what only long ones need: to learn that its
  * client has gone, and that it takes nothing of the reply. So nothing is armed for a request; while any run, a
@@ -8,7 +8,7 @@
  *
  * 1. Connections of HTTP/1.1 are in `running`, oldest first, while a request runs, and in `resting` while they wait for
  *    anything else: a handshake, a head, the end of what the client sends behind a reply. They are in neither while they send
- *    what is no request's. Those of HTTP/2, which always read, are in `resting` all the time.
+ *    what is no request's. Those of HTTP/2, which always read, are in `resting` while no request runs, else in `busy`.
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
@@ -71,6 +71,13 @@ void rota__server_run(struct rota__server_connection *c, struct rota__server *se
 int rota__server_rest(struct rota__server_connection *c, struct rota__server *server)
 {
     rota__list_append(&server->resting, &c->node);
+    rota__server_tell_door(server);
+    return rota_event_is_set(&server->stopping) ? -ECANCELED : 0;
+}
+
+int rota__server_be_busy(struct rota__server_connection *c, struct rota__server *server)
+{
+    rota__list_append(&server->busy, &c->node);
     return rota_event_is_set(&server->stopping) ? -ECANCELED : 0;
 }
 
@@ -88,10 +95,13 @@ static void hurry(struct rota__server_connection *c)
 }
 
 void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota__server *server,
-                                  rota_time most)
+                                  rota_task *task, rota_time most)
 {
-    *a = (struct rota__server_aftermath){.common = {.stop = hurry}, .deadline = ROTA_TIMEOUT_INIT};
-    if (rota__server_rest(&a->common, server) < 0 && most > FAREWELL)
+    *a = (struct rota__server_aftermath){.common = {.stop = hurry, .task = task},
+                                         .deadline = ROTA_TIMEOUT_INIT};
+    int stopped =
+        task ? rota__server_rest(&a->common, server) : rota__server_be_busy(&a->common, server);
+    if (stopped < 0 && most > FAREWELL)
         most = FAREWELL;
     rota_timeout_begin(&a->deadline, most);
 }
@@ -106,7 +116,7 @@ void rota__server_linger(struct rota__server *server, rota_stream *stream)
 {
     struct rota__server_aftermath a;
     rota_str bytes;
-    rota__server_aftermath_begin(&a, server, LINGER_TIME);
+    rota__server_aftermath_begin(&a, server, rota_task_current(), LINGER_TIME);
     ssize_t n = rota_stream_shutdown(stream) < 0 ? 0 : 1;
     while (n > 0) {
         ROTA_TIMEOUT (LINGER_GAP) {
@@ -133,39 +143,48 @@ const char *rota__server_date(struct rota__server *server)
 /* ---- Connections */
 
 /* Not to be inlined: none of it is what a waiting connection keeps. */
-static __attribute__((noinline)) int start_tls(struct rota__server *server, rota_stream *stream)
+static __attribute__((noinline)) int start_tls(struct rota__server *server, rota_stream *stream,
+                                               rota_time head_by)
 {
     struct rota__server_connection c = {.task = rota_task_current(), .stop = rota__server_cancel};
+    rota_timeout deadline = ROTA_TIMEOUT_INIT;
     int err = rota__server_rest(&c, server);
-    ROTA_TIMEOUT (server->options.head_time) {
-        if (err == 0)
-            err = rota_tls_start_server(stream, server->options.tls);
-    }
+    rota_timeout_begin_at(&deadline, head_by);
+    if (err == 0)
+        err = rota_tls_start_server(stream, server->options.tls);
+    rota_timeout_end(&deadline);
     rota__list_remove(&c.node);
     return err;
 }
 
 static int speak(struct rota__server *server, rota_stream *stream)
 {
-    int err = server->options.tls ? start_tls(server, stream) : 0;
+    rota_time head_by = rota__server_head_by(server);
+    int err = server->options.tls ? start_tls(server, stream, head_by) : 0;
     if (err < 0)
         return err;
     bool is_h2 = server->options.tls && rota_str_equal(rota_tls_alpn(stream), "h2");
     if (is_h2) /* the handshake went deeper than this task does again */
         rota_task_trim();
-    return is_h2 ? rota__server_h2(server, stream) : rota__server_h1(server, stream);
+    return is_h2 ? rota__server_h2(server, stream, head_by)
+                 : rota__server_h1(server, stream, head_by);
 }
 
 /* What ends a connection is nobody's failure here; the log hook may want to know it, though. */
 static int connection_run(rota_stream *stream, void *arg)
 {
     struct rota__server *server = arg;
+    struct rota__server_visitor visitor;
     server->counters->connections++;
+    int err = rota__server_admit(server, stream, &visitor);
+    if (err < 0)
+        return 0;
     server->counters->open++;
-    int err = speak(server, stream);
+    err = speak(server, stream);
     if (err < 0 && err != -ECANCELED)
         rota_log(ROTA_LOG_DEBUG, "http: connection ended: %s", rota_stream_error(stream));
     server->counters->open--;
+    rota__server_dismiss(server, &visitor);
     return 0;
 }
 
@@ -174,26 +193,44 @@ static int connection_run(rota_stream *stream, void *arg)
 struct port {
     struct rota__server *server;
     rota_listener *listener;
-    rota_serve_options options;
+    rota_group *ports;
 };
 
-static int port_run(void *arg)
+static void tell_all(struct rota__list *list)
 {
-    const struct port *port = arg;
-    return rota_serve(port->listener, connection_run, port->server, &port->options);
-}
-
-static int stop_when_cancelled(void *arg)
-{
-    struct rota__server *server = arg;
-    rota_sleep(ROTA_NEVER);
-    rota_event_set(&server->stopping);
-    rota__list_each (node, &server->resting) {
+    rota__list_each (node, list) {
         struct rota__server_connection *c =
             rota__container_of(node, struct rota__server_connection, node);
         c->stop(c);
     }
-    return 0;
+}
+
+/* A listener is closed, for whatever reason: so are the others, and no new requests are taken. */
+static void stop(void *arg, int err)
+{
+    const struct port *port = arg;
+    struct rota__server *server = port->server;
+    if (err != -ECANCELED && server->result == 0)
+        server->result = err;
+    if (rota_event_is_set(&server->stopping))
+        return;
+    rota_event_set(&server->stopping);
+    tell_all(&server->resting);
+    tell_all(&server->busy);
+    rota_group_cancel(port->ports);
+}
+
+/* One more connection than there may be is accepted: it waits at the door, where others make room for it. */
+static int port_run(void *arg)
+{
+    struct port *port = arg;
+    const rota_http_serve_options *o = &port->server->options;
+    rota_serve_options options = {.connections = o->connections < SIZE_MAX ? o->connections + 1
+                                                                           : o->connections,
+                                  .grace = o->grace,
+                                  .stopping = stop,
+                                  .stopping_arg = port};
+    return rota_serve(port->listener, connection_run, port->server, &options);
 }
 
 static void set_options(struct rota__server *server, const rota_http_serve_options *given)
@@ -230,29 +267,29 @@ static int init(struct rota__server *server, rota_http_handler *handler, void *a
         return -EINVAL;
     server->blocks.size = block_size(&server->options);
     rota__list_init(&server->resting);
+    rota__list_init(&server->busy);
     rota__list_init(&server->running);
-    return server->loop ? 0 : ROTA_ENOTASK;
+    return server->loop ? rota__server_door_init(server) : ROTA_ENOTASK;
 }
 
 static void fini(struct rota__server *server)
 {
     rota_handle_cancel(&server->sweep);
+    rota__server_door_fini(server);
     rota__arena_store_fini(&server->blocks);
 }
 
 static int serve_ports(struct rota__server *server, rota_listener *const *listeners, size_t count)
 {
     ROTA_SCOPED(rota_group) ports = ROTA_GROUP_INIT;
-    rota_group_spawn(&ports, stop_when_cancelled, server);
     for (size_t i = 0; i < count; i++) {
-        struct port port = {server, listeners[i], {.grace = server->options.grace}};
-        port.options.connections = (server->options.connections + count - 1) / count;
+        struct port port = {server, listeners[i], &ports};
         rota_group_spawn_copy(&ports, port_run, &port, sizeof port);
     }
     int err = rota_group_wait(&ports);
     for (size_t i = 0; i < count && err != -EBUSY; i++) /* also where no task could be started */
         rota_listener_close(listeners[i]);
-    return err;
+    return server->result < 0 ? server->result : err;
 }
 
 int rota_http_serve(rota_listener *const *listeners, size_t count, rota_http_handler *handler,

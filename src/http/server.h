@@ -1,6 +1,7 @@
 /* The server, inside.
  *
- *     server        listeners, limits, counters, the sweep                              server.c
+ *     server        listeners, options, counters, the sweep                             server.c
+ *     door          how many connections there may be, and from one address             server_door.c
  *     connection    a stream and its task, of HTTP/1.1 or HTTP/2                        server_h1*.c, server_h2*.c
  *     request       what a handler sees: the same for both, above a small vtable        request.c
  *     reply         what RFC 9110 demands of any; compressed; of events                 reply.c, _coding.c, _events.c
@@ -34,6 +35,22 @@
 /* What a client has to take within write_stall. */
 #define ROTA__SERVER_PIECE ((size_t)128 * 1024)
 
+/* See server_door.c. */
+struct rota__server_door {
+    size_t inside;   /* connections that were let in */
+    rota_event room; /* one has left, or rests: those at the door look again */
+    struct rota__list
+        *addresses; /* visitors by a hash of their addresses; NULL: nobody counts them */
+    size_t buckets; /* a power of two */
+    uint64_t seed;
+};
+
+/* A connection, for as long as it is inside. */
+struct rota__server_visitor {
+    struct rota__list node; /* in a bucket of `addresses` */
+    unsigned char address[16];
+};
+
 struct rota__server {
     rota_http_handler *handler;
     void *arg;
@@ -43,11 +60,15 @@ struct rota__server {
     rota_loop *loop;
     struct rota__arena_store blocks;
 
-    struct rota__list resting; /* who is told when the server stops: see rota__server_rest */
-    struct rota__list running; /* those of HTTP/1.1 with one, oldest first */
+    struct rota__list
+        resting; /* connections without a request, longest first: see rota__server_rest */
+    struct rota__list busy;    /* the others that are told when the server stops */
+    struct rota__list running; /* those of HTTP/1.1 with a request, oldest first */
     rota_handle sweep;
     uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
     rota_event stopping;
+    int result; /* why a listener ended by itself; 0: none has */
+    struct rota__server_door door;
 
     time_t date_of;
     char date[ROTA__SERVER_DATE_LEN + 1];
@@ -146,7 +167,7 @@ void rota__request_run(rota_http_request *r);
 void rota__request_refuse(rota_http_request *r, int status, const char *why);
 
 struct rota__server_connection {
-    struct rota__list node;                          /* in `resting` or `running`, or in neither */
+    struct rota__list node;                          /* in one of the server's lists, or in none */
     void (*stop)(struct rota__server_connection *c); /* for those in `resting`: the server stops */
     rota_task *task;
     rota_stream *stream;
@@ -160,19 +181,22 @@ struct rota__server_connection {
 /* Enters `running`. The caller leaves it. */
 void rota__server_run(struct rota__server_connection *c, struct rota__server *server);
 
-/* Enters `resting`: no request runs, so c->stop(c) is called when the server stops. The caller leaves it. Returns
- * -ECANCELED where the server has stopped. */
+/* Enters `resting`: no request runs, so c->stop(c) is called when the server stops, and c->task is cancelled where room is
+ * needed. The caller leaves it. Returns -ECANCELED where the server has stopped. */
 int rota__server_rest(struct rota__server_connection *c, struct rota__server *server);
+/* Enters `busy`: c->stop(c) is called when the server stops. The caller leaves it. Returns as rota__server_rest. */
+int rota__server_be_busy(struct rota__server_connection *c, struct rota__server *server);
 /* Is a `stop`: cancels the task. */
 void rota__server_cancel(struct rota__server_connection *c);
 
-/* What is read behind a reply, so that the client gets it: a scope that ends soon when the server stops. */
+/* What is read behind a reply, so that the client gets it: a scope that ends soon when the server stops. `task`: the
+ * connection's, which may be cancelled where room is needed, or NULL. */
 struct rota__server_aftermath {
     struct rota__server_connection common;
     rota_timeout deadline;
 };
 void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota__server *server,
-                                  rota_time most);
+                                  rota_task *task, rota_time most);
 void rota__server_aftermath_end(struct rota__server_aftermath *a);
 
 /* Ends our side and reads on until the client has ended its own, so that it gets our last words: what it sends to a
@@ -182,9 +206,33 @@ void rota__server_linger(struct rota__server *server, rota_stream *stream);
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 const char *rota__server_date(struct rota__server *server);
 
-/* Serves a connection that speaks HTTP/1.1, or what begins like it. */
-int rota__server_h1(struct rota__server *server, rota_stream *stream);
+/* When a head that begins now has to be whole. */
+static inline rota_time rota__server_head_by(const struct rota__server *server)
+{
+    rota_time most = server->options.head_time;
+    return most == ROTA_NEVER ? most : rota_now() + most;
+}
+
+/* Serves a connection that speaks HTTP/1.1, or what begins like it. The first head has to come until `head_by`. */
+int rota__server_h1(struct rota__server *server, rota_stream *stream, rota_time head_by);
 /* Serves one that speaks HTTP/2; nothing was read yet. */
-int rota__server_h2(struct rota__server *server, rota_stream *stream);
+int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time head_by);
+
+/* ---- The door */
+
+/* Returns 0, -ENOMEM. */
+int rota__server_door_init(struct rota__server *server);
+void rota__server_door_fini(struct rota__server *server);
+/* Lets a connection in as soon as there is room, which the one that has rested for longest makes. Suspends. Returns 0,
+ * -ECANCELED, -EUSERS (too many from its address). */
+int rota__server_admit(struct rota__server *server, rota_stream *stream,
+                       struct rota__server_visitor *visitor);
+void rota__server_dismiss(struct rota__server *server, struct rota__server_visitor *visitor);
+/* There may be room. */
+static inline void rota__server_tell_door(struct rota__server *server)
+{
+    if (server->door.inside >= server->options.connections)
+        rota_event_set(&server->door.room);
+}
 
 #endif

@@ -22,13 +22,20 @@ static void give_up(struct rota__h1_exchange *x, int err, bool too_late)
         rota__h1_exchange_refuse(x, 431, "a head over the limit");
 }
 
+/* When the present head has to be whole. */
+static rota_time head_by(struct rota__h1_connection *c)
+{
+    if (!c->head_by)
+        c->head_by = rota__server_head_by(c->server);
+    return c->head_by;
+}
+
 /* The head did not arrive whole: waits for the rest, which has its time. */
 static int await_rest(struct rota__h1_exchange *x, struct rota__h1_item *item)
 {
     struct rota__h1_connection *c = x->c;
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
-    rota_time most = c->server->options.head_time;
-    rota_timeout_begin(&deadline, most == ROTA_NEVER ? most : most - c->waited);
+    rota_timeout_begin_at(&deadline, head_by(c));
     int event = ROTA__H1_MORE, err = rota__h1_connection_settle(c);
     if (err == 0)
         err = rota__server_rest(&c->common, c->server);
@@ -78,29 +85,40 @@ static __attribute__((noinline)) void serve_request(struct rota__h1_connection *
     rota__h1_exchange_free(x);
 }
 
-static int await_for(struct rota__h1_connection *c, rota_time most, rota_str *bytes)
+static int await_until(struct rota__h1_connection *c, rota_time when, rota_str *bytes)
 {
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
-    rota_timeout_begin(&deadline, most);
-    int err = rota__server_rest(&c->common, c->server);
-    c->server->counters->idle++;
-    if (err == 0)
-        err = rota__peek_more(c->stream, 0, bytes);
-    c->server->counters->idle--;
-    rota__list_remove(&c->common.node);
+    rota_timeout_begin_at(&deadline, when);
+    int err = rota__peek_more(c->stream, 0, bytes);
     rota_timeout_end(&deadline);
     return err;
 }
 
-/* Who waits for longer keeps nothing of what handlers, or a handshake, have needed of the stack. */
+/* A connection that waits for longer keeps nothing of what handlers, or a handshake, have needed of the stack. */
+static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str *bytes)
+{
+    rota_time settled = rota_now() + SETTLED;
+    int err = await_until(c, when < settled ? when : settled, bytes);
+    if (err != -ETIMEDOUT || when <= settled)
+        return err;
+    rota_task_trim();
+    return await_until(c, when, bytes);
+}
+
+/* The first head has its time from the connection's beginning on; those behind it, from their first bytes on. */
 static int await_first(struct rota__h1_connection *c, rota_str *bytes)
 {
     rota_time idle = c->server->options.idle;
-    int err = await_for(c, idle < SETTLED ? idle : SETTLED, bytes);
-    if (err != -ETIMEDOUT || idle <= SETTLED)
-        return err;
-    rota_task_trim();
-    return await_for(c, idle == ROTA_NEVER ? idle : idle - SETTLED, bytes);
+    bool is_first = c->head_by && c->head_by != ROTA_NEVER;
+    int err = rota__server_rest(&c->common, c->server);
+    c->server->counters->idle++;
+    if (err == 0 && is_first)
+        err = await_settled(c, c->head_by, bytes);
+    else if (err == 0)
+        err = await_settled(c, idle == ROTA_NEVER ? idle : rota_now() + idle, bytes);
+    c->server->counters->idle--;
+    rota__list_remove(&c->common.node);
+    return err;
 }
 
 /* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). Where they
@@ -108,9 +126,8 @@ static int await_first(struct rota__h1_connection *c, rota_str *bytes)
 static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_str *bytes)
 {
     int is = rota__h2_is_preface(*bytes), err = rota__server_rest(&c->common, c->server);
-    rota_time began = rota_now();
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
-    rota_timeout_begin(&deadline, c->server->options.head_time);
+    rota_timeout_begin_at(&deadline, head_by(c));
     while (is == 0 && err == 0) {
         err = rota__peek_more(c->stream, bytes->len, bytes);
         if (err == 0)
@@ -120,7 +137,6 @@ static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_s
     rota__list_remove(&c->common.node);
     if (err == 0)
         return is > 0;
-    c->waited = rota_now() - began;
     return rota__peek_more(c->stream, 0,
                            bytes); /* what was shown may have been moved by a look that failed */
 }
@@ -138,27 +154,27 @@ static bool serve_all(struct rota__h1_connection *c)
             return is > 0;
         is_first = false;
         serve_request(c, bytes);
-        c->waited = 0;
+        c->head_by = 0;
     }
     if (rota__h1_connection_settle(c) == 0 && c->afterwards == ROTA__H1_LINGER)
         rota__server_linger(c->server, c->stream);
     return false;
 }
 
-int rota__server_h1(struct rota__server *server, rota_stream *stream)
+int rota__server_h1(struct rota__server *server, rota_stream *stream, rota_time head_by)
 {
     struct rota__h1_limits limits = {.line = server->options.head < 8192 ? server->options.head : 0,
                                      .head = server->options.head,
                                      .fields = server->options.fields,
                                      .body = server->options.body};
-    struct rota__h1_connection c = {.server = server, .stream = stream};
+    struct rota__h1_connection c = {.server = server, .stream = stream, .head_by = head_by};
     c.common.task = rota_task_current();
     c.common.stream = stream;
     c.common.stop = rota__server_cancel;
     rota__list_init(&c.common.node);
     rota__h1_init(&c.parser, true, &limits, NULL);
     if (serve_all(&c))
-        return rota__server_h2(server, stream);
+        return rota__server_h2(server, stream, head_by);
     rota_handle_cancel(&c.flush_soon);
     rota_task_free(c.flusher);
     return 0;

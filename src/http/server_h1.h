@@ -42,7 +42,7 @@ struct rota__h1_connection {
     rota_stream *stream;
     struct rota__h1 parser;
     enum rota__h1_afterwards afterwards;
-    rota_time waited; /* for the rest of this head, while it could have been a preface of HTTP/2 */
+    rota_time head_by; /* when the present head has to be whole; 0: it has not begun */
     bool corked;
     rota_handle flush_soon;
     rota_task *flusher;

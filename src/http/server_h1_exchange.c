@@ -414,7 +414,7 @@ static bool drain(struct rota__h1_exchange *x)
     uint64_t most = x->c->parser.total + DRAIN_MOST;
     int event = ROTA__H1_MORE;
     struct rota__server_aftermath a;
-    rota__server_aftermath_begin(&a, x->c->server, DRAIN_TIME);
+    rota__server_aftermath_begin(&a, x->c->server, x->c->common.task, DRAIN_TIME);
     while (event >= 0 && event != ROTA__H1_END && x->c->parser.total <= most) {
         rota_stream_skip(x->c->stream, x->ahead);
         x->ahead = 0;
@@ -465,5 +465,7 @@ __attribute__((noinline)) void rota__h1_exchange_refuse(struct rota__h1_exchange
     x->request.version = (rota_str){"HTTP/1.1", 8};
     ROTA_TIMEOUT (x->c->server->options.write_stall) {
         rota__request_refuse(&x->request, status, why);
+        if (rota_check() == -ETIMEDOUT)
+            rota_stream_abort(x->c->stream);
     }
 }

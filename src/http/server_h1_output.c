@@ -62,7 +62,10 @@ static int write_long(struct rota__h1_connection *c, struct iovec *iov, int coun
 static int failed(struct rota__h1_connection *c, int err)
 {
     rota__h1_connection_end(c, ROTA__H1_BREAK);
-    return err == -ECANCELED && c->common.stalled ? -ETIMEDOUT : err;
+    if (err != -ECANCELED || !c->common.stalled)
+        return err;
+    rota_stream_abort(c->stream);
+    return -ETIMEDOUT;
 }
 
 static int hold_back(struct rota__h1_connection *c, struct iovec *iov, int count)
@@ -95,6 +98,8 @@ int rota__h1_connection_settle(struct rota__h1_connection *c)
         if (err == 0 && c->corked)
             err = flush(c);
     }
+    if (err == -ETIMEDOUT)
+        rota_stream_abort(c->stream);
     return err < 0 ? failed(c, err) : 0;
 }
 

@@ -53,6 +53,8 @@ static int write_run(void *arg)
     }
     c->writing = false;
     rota_event_set(&c->silent);
+    if (err == -ETIMEDOUT) /* it takes nothing */
+        rota_stream_abort(c->stream);
     if (err < 0)
         break_off(c);
     return 0;
@@ -134,6 +136,17 @@ static int feed(struct rota__h2_connection *c, rota_str bytes)
     return event;
 }
 
+/* A head has its time from its first byte on. */
+static void watch_head(struct rota__h2_connection *c)
+{
+    rota_time most = c->server->options.head_time;
+    rota_time began = c->h2.in_head ? c->h2.head_began : ROTA_NEVER;
+    if (began == c->head_began || most == ROTA_NEVER)
+        return;
+    c->head_began = began;
+    rota_timeout_reset(&c->head, began == ROTA_NEVER ? ROTA_NEVER : began + most - rota_now());
+}
+
 static int read_all(struct rota__h2_connection *c)
 {
     int err = 0;
@@ -144,7 +157,22 @@ static int read_all(struct rota__h2_connection *c)
             return err;
         err = feed(c, bytes);
         rota_stream_skip(c->stream, bytes.len);
+        watch_head(c);
     }
+    return err;
+}
+
+static int read_in_time(struct rota__h2_connection *c, rota_time first_by)
+{
+    if (first_by == ROTA_NEVER)
+        rota_timeout_begin(&c->idle, c->server->options.idle);
+    else
+        rota_timeout_begin_at(&c->idle, first_by);
+    rota_timeout_begin(&c->head, ROTA_NEVER);
+    int err = read_all(c);
+    if (rota_timeout_end(&c->head) < 0)
+        rota__h2_close(&c->h2, ROTA__H2_ENHANCE_YOUR_CALM, "the head did not come in time");
+    rota_timeout_end(&c->idle);
     return err;
 }
 
@@ -172,6 +200,8 @@ static void leave(struct rota__h2_connection *c)
                 ;
         }
     }
+    if (c->writing && !c->broken) /* nor does it take that */
+        rota_stream_abort(c->stream);
     bool floods = c->h2.code == ROTA__H2_ENHANCE_YOUR_CALM; /* it need not be heard out */
     if (c->lingers && !c->broken && !floods)
         rota__server_linger(c->server, c->stream);
@@ -193,7 +223,7 @@ static uint32_t count_of(size_t n)
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
-int rota__server_h2(struct rota__server *server, rota_stream *stream)
+int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time head_by)
 {
     size_t resets = server->options.resets;
     struct rota__h2_limits limits = {.head = server->options.head,
@@ -205,7 +235,9 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream)
                                     .stream = stream,
                                     .tasks = {.policy = ROTA_GROUP_COLLECT},
                                     .silent = ROTA_EVENT_INIT,
-                                    .idle = ROTA_TIMEOUT_INIT};
+                                    .idle = ROTA_TIMEOUT_INIT,
+                                    .head = ROTA_TIMEOUT_INIT,
+                                    .head_began = ROTA_NEVER};
     c.common.task = rota_task_current();
     c.common.stream = stream;
     c.common.stop = stop;
@@ -215,10 +247,9 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream)
         return err;
     int stopped = rota__server_rest(&c.common, server);
     server->counters->idle++;
-    rota_timeout_begin(&c.idle, server->options.idle);
     rota__h2_connection_put_out(&c);
-    err = stopped < 0 ? stopped : read_all(&c);
-    rota_timeout_end(&c.idle);
+    err = stopped < 0 ? stopped : read_in_time(&c, head_by);
+    c.left = true;
     rota__list_remove(&c.common.node);
     if (err == -EBADMSG)
         rota_log(ROTA_LOG_DEBUG, "http: %s: %s", rota_stream_peer(stream), c.h2.error);

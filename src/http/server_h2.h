@@ -12,7 +12,8 @@
  * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the output. Whoever
  *    changes one of these sets it, and the handler looks again.
  * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a window is put by.
- * 4. An exchange ends with its task. The connection does not before its tasks have. */
+ * 4. The connection is in the server's list `busy` while it has exchanges, else in `resting`.
+ * 5. An exchange ends with its task. The connection does not before its tasks have. */
 #ifndef ROTA__HTTP_SERVER_H2_H
 #define ROTA__HTTP_SERVER_H2_H
 
@@ -30,11 +31,14 @@ struct rota__h2_connection {
     size_t running;
     rota_group tasks;
     rota_timeout idle; /* of the reader */
+    rota_timeout head; /* the same: for the head that has begun to come at `head_began` */
+    rota_time head_began;
     uint64_t moved;    /* bytes of replies' bodies */
     bool writing;      /* there is a writer */
     bool closing;      /* no further requests */
     bool broken;       /* nothing can be sent any more */
     bool lingers;      /* the client may still be reading, and sends as it does */
+    bool left;         /* the reader has ended */
     rota_event silent; /* the writer has ended */
     struct rota__out spare;
 };

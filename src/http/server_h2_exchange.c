@@ -317,6 +317,10 @@ static void exchange_free(struct rota__h2_exchange *x)
     if (--c->running)
         return;
     c->server->counters->idle++;
+    if (!c->left) {
+        rota__list_remove(&c->common.node);
+        rota__server_rest(&c->common, c->server);
+    }
     bool is_last = c->closing || rota_event_is_set(&c->server->stopping);
     rota_timeout_reset(&c->idle, is_last ? 0 : c->server->options.idle); /* 0: the reader ends */
     c->lingers |= is_last;
@@ -332,7 +336,7 @@ static void drain(struct rota__h2_exchange *x)
     struct rota__server_aftermath a;
     if (n <= 0)
         return;
-    rota__server_aftermath_begin(&a, x->c->server, DRAIN_TIME);
+    rota__server_aftermath_begin(&a, x->c->server, NULL, DRAIN_TIME);
     while (n > 0 && x->came < most)
         n = exchange_read(&x->request, ignored, sizeof ignored);
     rota__server_aftermath_end(&a);
@@ -373,6 +377,8 @@ void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h
     if (c->running++ == 0) {
         c->server->counters->idle--;
         rota_timeout_reset(&c->idle, ROTA_NEVER);
+        rota__list_remove(&c->common.node);
+        rota__server_be_busy(&c->common, c->server);
     }
     if (rota_group_spawn(&c->tasks, exchange_run, x) < 0)
         exchange_free(x);

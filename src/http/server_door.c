@@ -1,0 +1,152 @@
+/* The door: how many connections there may be, and how many from one address.
+ *
+ *     accepted -> inside     rota__server_admit, once there is room
+ *              -> closed     its address has too many, or the server stops
+ *
+ * 1. No more than options.connections are inside. A listener accepts one more, which waits at the door.
+ * 2. While one waits, the connection that has rested for longest is told to leave; where none rests, it waits until one
+ *    does or leaves. So clients that say nothing, or say it slowly, keep nobody out.
+ * 3. An IPv6 client usually has a whole /64, so that is what counts as its address. */
+#include "http/server.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* Until one that was told to leave has done so, the next one is not told. */
+#define LEAVING (100 * ROTA_MILLISECOND)
+#define BUCKETS_MOST 16384
+
+int rota__server_door_init(struct rota__server *server)
+{
+    struct rota__server_door *door = &server->door;
+    door->room = (rota_event)ROTA_EVENT_INIT;
+    if (!server->options.connections_per_address)
+        return 0;
+    door->buckets = 64;
+    while (door->buckets < server->options.connections && door->buckets < BUCKETS_MOST)
+        door->buckets *= 2;
+    door->addresses = rota_alloc(door->buckets * sizeof *door->addresses);
+    if (!door->addresses)
+        return -ENOMEM;
+    for (size_t i = 0; i < door->buckets; i++)
+        rota__list_init(&door->addresses[i]);
+    if (getrandom(&door->seed, sizeof door->seed, GRND_NONBLOCK) < 0)
+        door->seed = (uintptr_t)door->addresses;
+    return 0;
+}
+
+void rota__server_door_fini(struct rota__server *server)
+{
+    rota_free(server->door.addresses);
+    server->door.addresses = NULL;
+}
+
+/* ---- Addresses */
+
+/* Of "127.0.0.1:80" or "[::1]:80". False: it has no such address, as a Unix socket. */
+static bool read_address(const char *text, unsigned char ret_address[16])
+{
+    char host[INET6_ADDRSTRLEN];
+    bool is_v6 = *text == '[';
+    const char *end = strrchr(text, is_v6 ? ']' : ':');
+    size_t len = end ? (size_t)(end - text) - is_v6 : sizeof host;
+    if (len >= sizeof host)
+        return false;
+    memcpy(host, text + is_v6, len);
+    host[len] = '\0';
+    memset(ret_address, 0, 16);
+    if (!is_v6)
+        return inet_pton(AF_INET, host, ret_address + 12) == 1;
+    if (inet_pton(AF_INET6, host, ret_address) != 1)
+        return false;
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(ret_address, mapped, sizeof mapped) == 0) /* a client of IPv4 */
+        memset(ret_address, 0, sizeof mapped);
+    else
+        memset(ret_address + 8, 0, 8);
+    return true;
+}
+
+static struct rota__list *bucket_of(const struct rota__server_door *door,
+                                    const unsigned char address[16])
+{
+    uint64_t hash = door->seed;
+    for (size_t i = 0; i < 16; i++)
+        hash = (hash ^ address[i]) * 0x9e3779b97f4a7c15u;
+    return &door->addresses[(hash >> 40) & (door->buckets - 1)];
+}
+
+/* Whether the address may have this connection, which then counts. */
+static bool enter_address(struct rota__server *server, rota_stream *stream,
+                          struct rota__server_visitor *visitor)
+{
+    struct rota__server_door *door = &server->door;
+    size_t count = 0;
+    if (!door->addresses || !read_address(rota_stream_peer(stream), visitor->address))
+        return true;
+    struct rota__list *bucket = bucket_of(door, visitor->address);
+    rota__list_each (node, bucket) {
+        const struct rota__server_visitor *other =
+            rota__container_of(node, struct rota__server_visitor, node);
+        count += memcmp(other->address, visitor->address, sizeof visitor->address) == 0;
+    }
+    if (count >= server->options.connections_per_address)
+        return false;
+    rota__list_append(bucket, &visitor->node);
+    return true;
+}
+
+/* ---- Room */
+
+/* Returns whether there was one that can leave. */
+static bool evict(struct rota__server *server)
+{
+    struct rota__list *node = rota__list_take_first(&server->resting);
+    if (!node)
+        return false;
+    server->counters->evicted++;
+    rota__server_cancel(rota__container_of(node, struct rota__server_connection, node));
+    return true;
+}
+
+static int await_room(struct rota__server *server)
+{
+    /* It rests, but makes no room for others. */
+    struct rota__server_connection c = {.task = rota_task_current(), .stop = rota__server_cancel};
+    int err = rota__server_be_busy(&c, server);
+    while (err == 0 && server->door.inside >= server->options.connections) {
+        rota_event_clear(&server->door.room);
+        ROTA_TIMEOUT (evict(server) ? LEAVING : ROTA_NEVER) {
+            err = rota_event_wait(&server->door.room);
+        }
+        if (err == -ETIMEDOUT)
+            err = 0;
+    }
+    rota__list_remove(&c.node);
+    return err;
+}
+
+int rota__server_admit(struct rota__server *server, rota_stream *stream,
+                       struct rota__server_visitor *visitor)
+{
+    rota__list_init(&visitor->node);
+    if (!enter_address(server, stream, visitor)) {
+        server->counters->turned_away++;
+        rota_stream_abort(stream); /* so that it leaves nothing behind */
+        return -EUSERS;
+    }
+    int err = server->door.inside < server->options.connections ? 0 : await_room(server);
+    if (err < 0)
+        rota__list_remove(&visitor->node);
+    else
+        server->door.inside++;
+    return err;
+}
+
+void rota__server_dismiss(struct rota__server *server, struct rota__server_visitor *visitor)
+{
+    rota__server_tell_door(server);
+    server->door.inside--;
+    rota__list_remove(&visitor->node);
+}
