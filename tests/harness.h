@@ -34,6 +34,10 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct test_case {
     const char *name;
     const char *file;
@@ -142,17 +146,21 @@ extern bool test_all_on_both_backends;
 extern const char *test_place_of_directories;
 
 void test_register(struct test_case *test);
-_Noreturn void test_fail(const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-_Noreturn void test_fail_int(const char *file, int line, const char *what, long long a,
-                             long long b);
+__attribute__((noreturn, format(printf, 3, 4))) void test_fail(const char *file, int line,
+                                                               const char *format, ...);
+__attribute__((noreturn)) void test_fail_int(const char *file, int line, const char *what,
+                                             long long a, long long b);
 void test_check_str(const char *file, int line, const char *what, const char *a, const char *b);
 void test_check_mem(const char *file, int line, const char *what, const void *a, const void *b,
                     size_t len);
-_Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+__attribute__((noreturn, format(printf, 1, 2))) void test_skip(const char *format, ...);
 
 /* Runs the cases of a list as a program of that name would, reporting to `out`; returns its exit
  * status. The harness tests itself through this. */
 int test_run(struct test_case *first, int argc, char **argv, FILE *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -134,6 +134,9 @@ def fetch_packages(sysroot, packages):
     return True
 
 
+# The C++ compiler that goes with each. It builds tests only, and is not needed.
+CXX = {"gcc": "g++", "clang": "clang++"}
+
 ASAN = {
     "compiler": "clang",
     "options": ["-Db_lundef=false", "-Db_sanitize=address,undefined"],

@@ -101,10 +101,10 @@ def run_program(tally, suite, program, words):
 def build(suite):
     """Configures and builds a suite's directory; returns None, or what went wrong."""
     directory = ROOT / suite.directory
-    env = {"CC": suite.compiler} if suite.compiler else {}
+    env = {"CC": suite.compiler, "CXX": matrix.CXX[suite.compiler]} if suite.compiler else {}
     made_with = directory / "made-with.txt"
     parts = sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("*/meson.build"), *ROOT.glob("*/*/meson.build"),
-                                                      *ROOT.glob("tests/*.c")])
+                                                      *ROOT.glob("tests/*.c*")])
     options = "\n".join([suite.compiler, *suite.options, *parts])
     if not made_with.exists() or made_with.read_text() != options:
         shutil.rmtree(directory, ignore_errors=True)

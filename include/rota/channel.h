@@ -108,8 +108,20 @@ static inline int rota__channel_next(void *reader, void **ret_item)
 }
 
 /* Iterates over the items until the channel is closed and empty, as rota_queue_iter does over a queue. */
+#ifdef __cplusplus
+#define rota_channel_iter(receiver, slot) (rota__channel_iter{{(receiver), (slot)}})
+
+struct rota__channel_iter {
+    struct rota__channel_reader reader;
+    operator rota_iter()
+    {
+        return {rota__channel_next, &reader};
+    }
+};
+#else
 #define rota_channel_iter(receiver, slot) \
     ((rota_iter){rota__channel_next, &(struct rota__channel_reader){(receiver), (slot)}})
+#endif
 
 #ifdef __cplusplus
 }

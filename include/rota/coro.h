@@ -33,6 +33,10 @@
  * function returns, its parent continues, as if it had been switched to with the function's result.
  * When a parent ends before its child, the child goes to the parent's parent.
  *
+ * C++. Exceptions belong to the stack: a coroutine may switch, and a task may wait, inside `try` and
+ * `catch`, rethrow afterwards, and be unwound through ROTA_AUTO. An exception that leaves the function of
+ * a coroutine, task or generator, or a callback, ends the program by std::terminate.
+ *
  * Threads. A coroutine stays on the thread that made it. Free all coroutines before their thread
  * ends: the stacks of those that are left stay mapped. */
 #ifndef ROTA_CORO_H
@@ -94,7 +98,29 @@ ROTA_API rota_coro *rota_coro_free(rota_coro *coro);
 
 ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);
 
+/* Names the C++ runtime whose exceptions are kept apart by stacks: `get_globals` is its
+ * `__cxa_get_globals`. NULL is ignored. In C++ this header calls it when your code is loaded, and the
+ * second one when it is unloaded, so there is nothing to do.
+ *
+ * There is one runtime a program. Others are reported; tasks must not wait while they handle their
+ * exceptions. */
+ROTA_API void rota_coro_attach_exceptions(void *(*get_globals)(void));
+ROTA_API void rota_coro_detach_exceptions(void *(*get_globals)(void));
+
 #ifdef __cplusplus
+/* A name of our own, so that it does not matter how the runtime's header declares it. */
+void *rota__get_globals(void) __asm__("__cxa_get_globals") __attribute__((weak));
+
+__attribute__((constructor)) static void rota__attach_exceptions(void)
+{
+    rota_coro_attach_exceptions(rota__get_globals);
+}
+
+__attribute__((destructor)) static void rota__detach_exceptions(void)
+{
+    rota_coro_detach_exceptions(rota__get_globals);
+}
+
 }
 #endif
 

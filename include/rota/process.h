@@ -49,9 +49,33 @@ extern "C" {
 typedef struct rota_process rota_process;
 
 /* Arguments on the spot, the program's name first. The second is a command for the shell; never put
- * together one of what others have typed. */
+ * together one of what others have typed.
+ *
+ * They live as long as the block in which they are written; in C++ as long as the expression, which is
+ * enough for a call. */
+#ifdef __cplusplus
+#define ROTA_ARGV(...) rota__argv_of(__VA_ARGS__)
+#else
 #define ROTA_ARGV(...) ((const char *[]){__VA_ARGS__, NULL})
+#endif
 #define ROTA_SHELL(command) ROTA_ARGV("/bin/sh", "-c", (command))
+
+#ifdef __cplusplus
+extern "C++" {
+template <size_t n> struct rota__argv {
+    const char *words[n];
+    operator const char *const *() const
+    {
+        return words;
+    }
+};
+
+template <class... word> rota__argv<sizeof...(word) + 1> rota__argv_of(word... words)
+{
+    return {{words..., NULL}};
+}
+}
+#endif
 
 /* For `in`, `out` and `err`. Any number from 1 on is a descriptor of yours, which stays yours. */
 enum {

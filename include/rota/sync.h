@@ -334,9 +334,21 @@ static inline int rota__queue_next(void *reader, void **ret_item)
 
 /* Iterates over the items until the queue is closed and empty. Each is copied to *slot, which is
  * yours, so several tasks may iterate over one queue. The iterator lives as long as the block in
- * which it is written; not for C++, which ends it with the expression. */
+ * which it is written; in C++ as long as ROTA_FOREACH or the call that it is written in. */
+#ifdef __cplusplus
+#define rota_queue_iter(queue, slot) (rota__queue_iter{{(queue), (slot)}})
+
+struct rota__queue_iter {
+    struct rota__queue_reader reader;
+    operator rota_iter()
+    {
+        return {rota__queue_next, &reader};
+    }
+};
+#else
 #define rota_queue_iter(queue, slot) \
     ((rota_iter){rota__queue_next, &(struct rota__queue_reader){(queue), (slot)}})
+#endif
 
 /* ---- Select: the first of several queues ---- */
 

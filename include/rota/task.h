@@ -34,6 +34,7 @@
 #ifndef ROTA_TASK_H
 #define ROTA_TASK_H
 
+#include <rota/coro.h>
 #include <rota/loop.h>
 
 #ifdef __cplusplus
@@ -477,9 +478,32 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
  *         puts(line); */
 #define ROTA_FOREACH(type, name, iterator, err) \
     ROTA__FOREACH(type, name, iterator, err, ROTA__UNIQUE(rota__each))
+#ifdef __cplusplus
+#define ROTA__FOREACH(type, name, iterator, err, each)                                            \
+    for (auto each = rota__foreach_of(iterator); rota__foreach_more(&each, (err));)               \
+        for (type name = (type)each.value; each.inside; each.inside = false)
+
+extern "C++" {
+/* Keeps what the iterator is made of for as long as the loop. */
+template <class source> struct rota__foreach_kept : rota__foreach {
+    source kept;
+
+    explicit rota__foreach_kept(source s) : rota__foreach(), kept(s)
+    {
+        iter = kept;
+    }
+};
+
+template <class source> rota__foreach_kept<source> rota__foreach_of(source s)
+{
+    return rota__foreach_kept<source>(s);
+}
+}
+#else
 #define ROTA__FOREACH(type, name, iterator, err, each)                                             \
     for (struct rota__foreach each = {(iterator), NULL, false}; rota__foreach_more(&each, (err));) \
         for (type name = (type)each.value; each.inside; each.inside = false)
+#endif
 
 typedef struct rota_gen rota_gen;
 

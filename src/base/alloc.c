@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "base/fault.h"
+#include "base/noexcept.h"
 
 #include <rota/base.h>
 
@@ -33,6 +34,7 @@ void *rota_resize(void *ptr, size_t size)
     if (rota__fault(ROTA__FAULT_ALLOC))
         return NULL;
     void *p = allocator.resize(allocator.ctx, ptr, size);
+    ROTA__NOEXCEPT();
     if (p && !ptr)
         atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
     return p;
@@ -65,6 +67,7 @@ void rota_free(void *ptr)
         return;
     atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
     allocator.release(allocator.ctx, ptr);
+    ROTA__NOEXCEPT();
 }
 
 void rota_bytes_fini(rota_bytes *bytes)

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/noexcept.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -42,10 +43,12 @@ bool rota__log_wanted(void)
 
 void rota__log_text(rota_log_level level, const char *text)
 {
-    if (hook)
+    if (hook) {
         hook(hook_arg, level, text);
-    else if (rota__debug())
+        ROTA__NOEXCEPT();
+    } else if (rota__debug()) {
         rota_log_stderr(NULL, level, text);
+    }
 }
 
 void rota_log(rota_log_level level, const char *format, ...)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifndef ROTA__VALGRIND
 #define ROTA__VALGRIND 0
@@ -90,11 +91,19 @@ enum rota__guard {
 };
 extern enum rota__guard rota__guard;
 
+/* What a C++ runtime knows of a thread's exceptions: __cxa_eh_globals of the Itanium C++ ABI (2.2.2), which
+ * libstdc++ and libc++abi share. The count is an `unsigned int`, padded. */
+struct rota__exceptions {
+    void *caught; /* those whose handlers are running, innermost first */
+    uintptr_t uncaught;
+};
+
 struct rota__coro {
     void *sp;                  /* where it stopped; meaningless while it runs */
     struct rota__stack *stack; /* NULL: the thread's own stack */
-    const char *name;          /* for the overflow report; borrowed; may be NULL */
-    struct rota_coro *handle;  /* of a public coroutine, else NULL */
+    struct rota__exceptions exceptions;
+    const char *name;         /* for the overflow report; borrowed; may be NULL */
+    struct rota_coro *handle; /* of a public coroutine, else NULL */
 #if ROTA__CORO_WATCHED
     void (*entry)(void *);
     void *arg;
@@ -142,6 +151,34 @@ static inline struct rota__coro *rota__coro_current(void)
     return __builtin_expect(coro != NULL, true) ? coro : rota__coro_adopt_thread();
 }
 
+/* The C++ runtime that is attached, by a number that no other one has had; 0: none. */
+ROTA__HIDDEN extern unsigned rota__exceptions_runtime;
+/* Where that runtime keeps the state of this thread, and the number of the runtime that was asked. */
+struct rota__exceptions_here {
+    struct rota__exceptions *state;
+    unsigned runtime;
+};
+ROTA__HIDDEN extern __thread struct rota__exceptions_here rota__exceptions_here
+    __attribute__((tls_model("initial-exec")));
+/* Asks the runtime. NULL: it was detached meanwhile. */
+ROTA__HIDDEN struct rota__exceptions *rota__exceptions_ask(void);
+
+/* Exceptions belong to the stack on which they are thrown and handled, but a C++ runtime keeps them by
+ * thread: a switch takes along those of the stack that stops and brings back the other's. */
+static inline void rota__exceptions_exchange(struct rota__coro *from, const struct rota__coro *to)
+{
+    unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
+    if (runtime == 0)
+        return;
+    struct rota__exceptions *state = rota__exceptions_here.state;
+    if (__builtin_expect(rota__exceptions_here.runtime != runtime, false))
+        state = rota__exceptions_ask();
+    if (!state)
+        return;
+    from->exceptions = *state;
+    *state = to->exceptions;
+}
+
 /* Stops the running coroutine and continues `to`, which must be another one of this thread; `value` is
  * what the call returns there. Returns when somebody switches back. rota__coro_current() must have
  * been called once on this thread.
@@ -155,6 +192,7 @@ static inline int rota__coro_switch(struct rota__coro *to, int value)
 #else
     struct rota__coro *from = rota__coro_running;
     rota__coro_running = to;
+    rota__exceptions_exchange(from, to);
     return rota__coro_jump(&from->sp, to->sp, value);
 #endif
 }

@@ -1,6 +1,7 @@
 /* The switch for architectures without an assembly one. Some fifty times slower, because swapcontext
  * saves the signal mask with a system call. A "stack pointer" is here the context that lies on the
  * stack which stopped. */
+#include "base/noexcept.h"
 #include "coro/coro.h"
 
 #include <stdint.h>
@@ -24,6 +25,7 @@ static void begin(unsigned entry_high, unsigned entry_low, unsigned arg_high, un
     uintptr_t entry = (uintptr_t)((uint64_t)entry_high << 32 | entry_low);
     uintptr_t arg = (uintptr_t)((uint64_t)arg_high << 32 | arg_low);
     ((void (*)(void *))entry)((void *)arg);
+    ROTA__NOEXCEPT();
 }
 
 void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg)

@@ -1,4 +1,5 @@
 /* Connecting: which address, by which way, encrypted or not. In the keeper's task. */
+#include "base/noexcept.h"
 #include "http/client.h"
 #include "http/h1_write.h"
 #include "http/peek.h"
@@ -50,7 +51,9 @@ static int allowed(struct rota__http_conn *conn, const char *host, rota_address 
     struct rota__http_origin *origin = conn->origin;
     int count = 0;
     for (int i = 0; i < origin->count; i++) {
-        if (!o->allow || o->allow(o->allow_arg, host, &origin->addresses[i]))
+        bool allow = !o->allow || o->allow(o->allow_arg, host, &origin->addresses[i]);
+        ROTA__NOEXCEPT();
+        if (allow)
             ret_addresses[count++] = origin->addresses[i];
     }
     return count;

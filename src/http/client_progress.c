@@ -3,6 +3,7 @@
  * There is one scope with a deadline, and what it stands for is known: the whole, or the phase. So a timeout can say
  * which one it was, and that of a caller is not taken for it. */
 #include "http/client.h"
+#include "base/noexcept.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ static void tell(const struct rota__http_progress *p, int err)
                              .status = p->status,
                              .err = err};
     o->trace(o->trace_arg, &trace);
+    ROTA__NOEXCEPT();
 }
 
 static rota_time clock_of(struct rota__http_progress *p)

@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/noexcept.h"
 #include "base/sys.h"
 
 #include <sched.h>
@@ -233,6 +234,7 @@ rota_loop *rota_loop_free(rota_loop *loop)
     rota__loop_delist(loop);
     do {
         take_posts(loop);
+        ROTA__NOEXCEPT();
         if (loop->finish)
             loop->finish(loop);
         rota__loop_free_watches(loop);
@@ -416,6 +418,7 @@ int rota__loop_turn(rota_loop *loop, rota_time timeout)
         struct rota__item *item = rota__container_of(node, struct rota__item, node);
         rota__loop_count_resume(loop);
         item->run(item);
+        ROTA__NOEXCEPT();
         if (rota__loop_here != loop)
             return ROTA_ETHREAD; /* a callback has forked, and this is the child */
     }

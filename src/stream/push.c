@@ -5,6 +5,7 @@
  * bytes that somebody slipped in before a STARTTLS would be taken for the peer's encrypted words
  * (CVE-2011-0411). */
 #include "base/alloc.h"
+#include "base/noexcept.h"
 #include "stream/stream.h"
 
 #include <string.h>
@@ -100,8 +101,10 @@ int rota_stream_push(rota_stream *s, rota_filter *filter)
     if (err < 0) {
         filter->below = NULL;
         filter->kind->close(filter);
+        ROTA__NOEXCEPT();
     } else if (filter->kind->start) {
         err = filter->kind->start(filter);
+        ROTA__NOEXCEPT();
         if (err < 0)
             rota__stream_failed(s, err, false);
     }

@@ -3,6 +3,7 @@
  * 1. Bytes leave the buffer only when the call that takes them succeeds. read_exact, which fills
  *    the caller's memory as it goes, puts them back when it fails.
  * 2. Once a read has failed for good (read_error), the buffer is still served, then the error. */
+#include "base/noexcept.h"
 #include "stream/stream.h"
 
 #include <string.h>
@@ -44,6 +45,7 @@ inline ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len)
     if (__builtin_expect(s->read_error, 0))
         return s->read_error;
     ssize_t n = s->top->kind->read(s->top, buf, len);
+    ROTA__NOEXCEPT();
     return __builtin_expect(n > 0, 1) ? n : rota__stream_read_failed(s, n);
 }
 

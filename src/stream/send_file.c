@@ -11,6 +11,7 @@
  *    sendfile(2) itself cannot be told not to wait for a disk.
  * 3. `sent` counts what the stream has taken. What a failed write left of it in the held-back output is
  *    taken back out and not counted; what was there before stays. */
+#include "base/noexcept.h"
 #include "base/sys.h"
 #include "file/file.h"
 #include "stream/stream.h"
@@ -151,6 +152,7 @@ static ssize_t hand_over(struct transfer *t)
         return err;
     rota_filter *top = t->s->top;
     ssize_t n = top->kind->send_file(top, t->fd, t->at, (size_t)(t->warm - t->at));
+    ROTA__NOEXCEPT();
     if (n == -EOPNOTSUPP) {
         t->no_handing_over = true;
         return copy(t);

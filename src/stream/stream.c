@@ -2,6 +2,7 @@
 #include "stream/stream.h"
 #include "base/alloc.h"
 #include "base/list.h"
+#include "base/noexcept.h"
 
 #include <stdio.h>
 
@@ -29,6 +30,7 @@ static void stream_interrupt(rota_stream *s)
     for (rota_filter *f = s->top; f; f = f->below) {
         if (f->kind->interrupt)
             f->kind->interrupt(f);
+        ROTA__NOEXCEPT();
     }
 }
 
@@ -39,6 +41,7 @@ static void stream_close_filters(rota_stream *s)
     while (f) {
         rota_filter *below = f->below;
         f->kind->close(f);
+        ROTA__NOEXCEPT();
         f = below;
     }
 }
@@ -53,6 +56,7 @@ static void say_farewell(rota_stream *s)
     for (rota_filter *f = s->top; f; f = f->below) {
         if (f->kind->farewell)
             f->kind->farewell(f);
+        ROTA__NOEXCEPT();
     }
 }
 
@@ -188,6 +192,7 @@ static void stream_describe(rota_stream *s, bool peer, char *ret_text)
         f = f->below;
     if (f)
         f->kind->describe(f, peer, ret_text, ROTA__ADDRESS_TEXT);
+    ROTA__NOEXCEPT();
 }
 
 const char *rota_stream_peer(rota_stream *s)
@@ -215,6 +220,7 @@ static const char *stream_detail(const rota_stream *s)
     const char *detail = NULL;
     for (rota_filter *f = s->top; f && !detail; f = f->below)
         detail = f->kind->error ? f->kind->error(f) : NULL;
+    ROTA__NOEXCEPT();
     if (!detail && s->error == -EPIPE && s->torn)
         detail = "an earlier write was cut short";
     return detail ? detail : rota_strerror(s->error);

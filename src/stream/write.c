@@ -3,6 +3,7 @@
  * 1. What is held back leaves the buffer as it is sent, so a flush that fails can be repeated.
  * 2. A write that sent a part of the caller's bytes and then failed tears the stream: no write
  *    follows. */
+#include "base/noexcept.h"
 #include "stream/stream.h"
 
 enum { PIECES = 16, KEPT_MEMORY = 4096 };
@@ -18,6 +19,7 @@ int rota__stream_send(rota_stream *s, const char *bytes, size_t len, bool partly
 {
     while (len > 0) {
         ssize_t n = s->top->kind->write(s->top, bytes, len);
+        ROTA__NOEXCEPT();
         if (__builtin_expect(n < 0, 0))
             return rota__stream_send_failed(s, n, partly);
         bytes += n;
@@ -32,6 +34,7 @@ int rota__stream_send_held(rota_stream *s)
     while (rota__buffer_count(&s->out)) {
         ssize_t n =
             s->top->kind->write(s->top, rota__buffer_front(&s->out), rota__buffer_count(&s->out));
+        ROTA__NOEXCEPT();
         if (n < 0)
             return rota__stream_send_failed(s, n, false);
         rota__buffer_take(&s->out, (size_t)n);
@@ -113,6 +116,7 @@ static int push_pieces(rota_stream *s, const struct iovec *iov, int count)
     int n;
     for (bool partly = false; (n = cursor_window(&at, pieces)) > 0; partly = true) {
         ssize_t sent = s->top->kind->writev(s->top, pieces, n);
+        ROTA__NOEXCEPT();
         if (sent < 0)
             return rota__stream_send_failed(s, sent, partly);
         cursor_advance(&at, (size_t)sent);

@@ -10,6 +10,7 @@
  *    would put it around code that it was not written around. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/noexcept.h"
 #include "task/task.h"
 
 enum { NEW, SUSPENDED, RUNNING, ENDED };
@@ -113,11 +114,18 @@ int rota_gen_yield(rota_gen *gen, void *item)
     return gen->closing ? -ECANCELED : 0;
 }
 
+static int next_of(rota_iter iter, void **ret_item)
+{
+    int more = iter.next(iter.self, ret_item);
+    ROTA__NOEXCEPT();
+    return more;
+}
+
 int rota_gen_yield_from(rota_gen *gen, rota_iter inner)
 {
     void *item;
     int more;
-    while ((more = inner.next(inner.self, &item)) > 0) {
+    while ((more = next_of(inner, &item)) > 0) {
         int err = rota_gen_yield(gen, item);
         if (err < 0)
             return err;

@@ -15,6 +15,7 @@
 #include "task/task.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/noexcept.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -504,4 +505,5 @@ void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), voi
         return;
     rota__list_each (node, &loop->tasks)
         fn(rota__container_of(node, rota_task, all), arg);
+    ROTA__NOEXCEPT();
 }

@@ -1,5 +1,6 @@
 /* From options to an SSL_CTX. */
 #include "tls/tls.h"
+#include "base/noexcept.h"
 
 #include <limits.h>
 #include <openssl/pem.h>
@@ -190,6 +191,7 @@ static int choose_certificate(SSL *ssl, int *alert, void *arg)
     rota_tls_context *context = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     rota_tls_context *chosen = context->choose(context->choose_arg, name);
+    ROTA__NOEXCEPT();
     if (chosen && (chosen == context || lend_certificate(ssl, chosen->ctx)))
         return SSL_TLSEXT_ERR_OK;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
