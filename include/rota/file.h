@@ -3,7 +3,7 @@
  *     static int shout(void *arg)
  *     {
  *         ROTA_AUTO(rota_file) in = NULL;
- *         int err = rota_file_open("/etc/hosts", O_RDONLY, 0, &in);
+ *         int err = rota_file_open("/etc/passwd", O_RDONLY, 0, &in);
  *         if (err < 0)
  *             return err;
  *         ROTA_FOREACH(rota_str *, line, rota_file_lines(in), &err)
