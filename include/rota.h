@@ -2,6 +2,7 @@
 #ifndef ROTA_H
 #define ROTA_H
 
+#include <rota/backoff.h>
 #include <rota/base.h>
 #include <rota/channel.h>
 #include <rota/coro.h>

@@ -173,6 +173,10 @@ ROTA_SUSPENDS int rota_yield(void);
  * For long computations: it looks at the clock itself. Does not suspend. */
 ROTA_API int rota_check(void);
 
+/* The earliest deadline of the scopes around the caller, on the loop's clock; those outside a shield do not count. It may
+ * have passed. ROTA_NEVER without a deadline, and outside a task. */
+ROTA_API rota_time rota_deadline(void);
+
 /* ---- Scopes ---- */
 
 struct rota__scope {

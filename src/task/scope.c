@@ -129,6 +129,26 @@ int rota_check(void)
     return task ? task->interrupt : 0;
 }
 
+rota_time rota_deadline(void)
+{
+    rota_task *task = rota__task_here();
+    rota_time earliest = ROTA_NEVER;
+    if (!task)
+        return earliest;
+    rota__list_each (node, &task->scopes) {
+        const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
+        if (scope->kind == ROTA__SCOPE_SHIELD)
+            break;
+        if (scope->kind != ROTA__SCOPE_TIMEOUT)
+            continue;
+        const rota_timeout *timeout = rota__container_of(scope, rota_timeout, _scope);
+        bool counts = scope->expired || rota__timer_armed(&timeout->_timer);
+        if (counts && timeout->_timer.deadline < earliest)
+            earliest = timeout->_timer.deadline;
+    }
+    return earliest;
+}
+
 /* ROTA_NEVER from now is never, whatever the clock says. */
 static rota_time from_now(const rota_loop *loop, rota_time duration)
 {
