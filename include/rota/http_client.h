@@ -35,6 +35,7 @@
 #ifndef ROTA_HTTP_CLIENT_H
 #define ROTA_HTTP_CLIENT_H
 
+#include <rota/backoff.h>
 #include <rota/http.h>
 #include <rota/net.h>
 #include <rota/tls.h>
@@ -137,6 +138,15 @@ typedef struct rota_http_session_options {
     bool no_cookies;  /* neither kept nor sent (RFC 6265) */
     bool no_decoding; /* bodies as they come; Accept-Encoding is not sent */
 
+    /* How often, and after which pauses, to try again what may pass. NULL: never.
+     *
+     * Tried again are a failure to resolve (ROTA_EDNS), connect or encrypt; and, of idempotent methods (RFC 9110, section
+     * 9.2.2), a connection that breaks off, or falls silent for `gap`, before the response's head, and the statuses 408,
+     * 429, 502, 503 and 504. A body must be one that can be sent twice. Retry-After is obeyed. `total` and the caller's
+     * deadline bound all tries together: a pause that would not end in time is not begun. The call returns what the last
+     * try brought. */
+    const rota_backoff *retry;
+
     rota_http_trace_fn *trace;
     void *trace_arg;
     rota_http_allow_fn *allow;
@@ -203,8 +213,9 @@ typedef struct rota_http_fetch_options {
     bool stream;      /* return when the head has come; the body is read by rota_http_read */
     bool
         expect; /* wait for the server's consent (100 Continue), a second at most, before sending the body */
-    rota_time total, gap; /* instead of the session's; ROTA_NEVER: without */
-    int redirects;        /* the same */
+    rota_time total, gap;      /* instead of the session's; ROTA_NEVER: without */
+    int redirects;             /* the same */
+    const rota_backoff *retry; /* the same; one with `tries` = 1 never tries again */
 } rota_http_fetch_options;
 
 /* Sends a request and waits for the response: whole, or with `stream` its head.

@@ -21,6 +21,7 @@
 #include "http/sse.h"
 #include "http/url.h"
 
+#include <rota/backoff.h>
 #include <rota/file.h>
 #include <rota/http_client.h>
 #include <rota/sync.h>
@@ -382,6 +383,8 @@ struct rota__http_call {
     bool is_busy;    /* ... and that it could not; else it has moved on to another connection */
     uint64_t ticket; /* in the line; 0: it has not been there */
     int redirects;
+    bool retries; /* by this policy: */
+    rota_backoff backoff;
     rota_time gap;
     struct rota__http_hop *hops, *last_hop;
 };
@@ -395,6 +398,10 @@ int rota__http_call_downgrade(struct rota__http_call *call);
 int rota__http_call_write(struct rota__http_call *call);
 bool rota__http_is_idempotent(rota_str method);
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call);
+
+/* (client_retry.c) An exchange has failed, with `err`, or brought `*r`. Returns 1 after a pause: ask again, and `*r` is freed;
+ * or `err`; or what ended the pause. */
+int rota__http_retry(struct rota__http_call *call, int err, rota_http_response **r);
 
 /* (client_redirect.c) Whether the answer leads on: 1, and the call has its next URL and method; 0; or an error. */
 int rota__http_follow(struct rota__http_call *call, rota_http_response *r);
@@ -465,6 +472,8 @@ int rota__http_response_trailers(rota_http_response *r, const rota_http_field *f
                                  size_t count);
 /* The body's end has come; the connection has been given back. */
 void rota__http_response_ended(rota_http_response *r);
+/* Reads a short answer to its end, so that its connection can be used again; not where the request was not sent whole. */
+void rota__http_response_read_off(rota_http_response *r);
 /* Reads all of it that is left. */
 int rota__http_read_whole(rota_http_response *r, uint64_t limit);
 /* From the body as it came; 0 at its end. */

@@ -5,7 +5,7 @@
  *                  +------------------------- redirected ------------------------+
  *
  * 1. One deadline holds for all of it.
- * 2. A request is sent a second time only if the connection had served before, died without a byte of an answer, and
+ * 2. Without a retry policy a request is sent a second time only if the connection had served before, died without a byte of an answer, and
  *    the method allows it (RFC 9110, section 9.2.2), and then once; or if the server has said that it did nothing (RFC
  *    9113, section 8.7), and then until it has said so REFUSALS times; or if it wants HTTP/1.1, by that, once. */
 #include "http/chars.h"
@@ -17,8 +17,7 @@
 #include <time.h>
 
 #define REFUSALS 10
-#define PAUSE \
-    (50 * ROTA_MILLISECOND) /* after the second refusal; twice as long after each further one */
+#define PAUSE (50 * ROTA_MILLISECOND) /* after the second refusal, about */
 
 /* Whether the connection may just have been closed for its idleness. */
 static bool may_be_stale(int err)
@@ -59,18 +58,19 @@ static bool may_be_repeated(const struct rota__http_call *call, int err, bool re
            (call->refused || (reused && rota__http_is_idempotent(call->method)));
 }
 
-/* The server is left alone for a while, unless it has only moved on. */
-static int pause(struct rota__http_call *call, int refusals)
+/* The server is left alone for a while, unless it has only moved on. Returns `err` where that would take too long. */
+static int pause(struct rota__http_call *call, rota_backoff *backoff, int refusals, int err)
 {
     if (!call->is_busy || refusals < 2)
         return 0;
     rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
-    return rota_sleep(PAUSE << (refusals - 2));
+    return rota_backoff_wait(backoff, err);
 }
 
 static int exchange(struct rota__http_call *call, rota_http_response **ret_response)
 {
     bool reused = false, fresh = false;
+    rota_backoff backoff = {.first = PAUSE};
     int refusals = 0, err = rota__http_call_write(call);
     if (err < 0)
         return err;
@@ -85,7 +85,7 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
         if (call->has_body && rota__http_source_rewind(&call->source) < 0)
             return err;
         fresh |= !call->refused && !downgrades;
-        err = downgrades ? rota__http_call_downgrade(call) : pause(call, refusals);
+        err = downgrades ? rota__http_call_downgrade(call) : pause(call, &backoff, refusals, err);
         if (err < 0)
             return err;
         call->progress.why[0] = '\0';
@@ -111,8 +111,11 @@ static int take_cookies(struct rota__http_call *call, const rota_http_response *
 static int follow_all(struct rota__http_call *call, rota_http_response **ret_response)
 {
     for (;;) {
-        rota_http_response *r;
+        rota_http_response *r = NULL;
         int more = exchange(call, &r);
+        more = rota__http_retry(call, more, &r);
+        if (more > 0)
+            continue;
         if (more < 0)
             return more;
         more = take_cookies(call, r);
@@ -225,6 +228,9 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     struct rota__http_call call = {.session = session, .options = options ? options : &defaults};
     call.arena = rota__arena_on(memory, sizeof memory);
     call.redirects = call.options->redirects ? call.options->redirects : session->options.redirects;
+    const rota_backoff *retry = call.options->retry ? call.options->retry : session->options.retry;
+    call.retries = retry != NULL;
+    call.backoff = retry ? *retry : (rota_backoff){0};
     call.gap = call.options->gap ? call.options->gap : session->options.gap;
     begin(&call.progress, session, call.options);
     session->uses++;

@@ -33,8 +33,7 @@ static int remember(struct rota__http_call *call, int status)
     return 0;
 }
 
-/* Reads a short answer to its end, so that its connection can be used again; not where the request was not sent whole. */
-static void read_off(rota_http_response *r)
+void rota__http_response_read_off(rota_http_response *r)
 {
     char ignored[2048];
     if (r->upload && !r->upload->is_whole)
@@ -85,6 +84,6 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     if (err < 0)
         return err;
     call->moved |= call->origin != before;
-    read_off(r);
+    rota__http_response_read_off(r);
     return 1;
 }

@@ -212,6 +212,19 @@ static int check_options(const rota_http_session_options *o)
     return -EINVAL;
 }
 
+static int keep_retry(rota_http_session *session)
+{
+    const rota_backoff **retry = &session->options.retry;
+    if (!*retry)
+        return 0;
+    rota_backoff *kept = rota__arena_alloc(&session->arena, sizeof *kept);
+    if (!kept)
+        return -ENOMEM;
+    *kept = **retry;
+    *retry = kept;
+    return 0;
+}
+
 static int make_head(rota_http_session *session)
 {
     size_t size = session->options.fields * sizeof *session->head;
@@ -227,6 +240,8 @@ static int set_up(rota_http_session *session)
     set_defaults(o);
     if (err == 0)
         err = make_head(session);
+    if (err == 0)
+        err = keep_retry(session);
     if (err == 0)
         err = keep_base(session);
     if (err == 0)

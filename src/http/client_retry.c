@@ -1,0 +1,116 @@
+/* The retry policy: requests that are sent again because what kept them from being answered may pass.
+ *
+ * Beside it a request is sent again where the protocol says that nothing was done (client_fetch.c), policy or not. */
+#include "http/chars.h"
+#include "http/client.h"
+#include "http/date.h"
+#include "http/params.h"
+
+#include <time.h>
+
+static bool passes_status(int status)
+{
+    return status == 408 || status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+static bool is_broken_off(int err)
+{
+    return err == ROTA_ETRUNCATED || err == -ECONNRESET || err == -EPIPE;
+}
+
+/* Of a deadline, only that of a phase may be followed by another try. */
+static bool passes_timeout(const struct rota__http_progress *p)
+{
+    return rota_check() == 0 && !(p->is_late && p->is_total);
+}
+
+/* Up to here nothing was sent, so the method does not matter. */
+static bool passes_connecting(const struct rota__http_progress *p, int err)
+{
+    switch (err) {
+    case -ETIMEDOUT:
+        return passes_timeout(p);
+    case ROTA_EDNS:
+    case -ECONNREFUSED:
+    case -ECONNABORTED:
+    case -EHOSTUNREACH:
+    case -EHOSTDOWN:
+    case -ENETUNREACH:
+    case -ENETDOWN:
+        return true;
+    default:
+        return is_broken_off(err);
+    }
+}
+
+static bool may_pass(const struct rota__http_call *call, int err, const rota_http_response *r)
+{
+    const struct rota__http_progress *p = &call->progress;
+    bool repeatable = rota__http_is_idempotent(call->method);
+    if (err == 0)
+        return repeatable && passes_status(r->status);
+    switch (p->phase) {
+    case ROTA_HTTP_RESOLVING:
+    case ROTA_HTTP_CONNECTING:
+    case ROTA_HTTP_ENCRYPTING:
+        return passes_connecting(p, err);
+    case ROTA_HTTP_SENDING:
+    case ROTA_HTTP_WAITING:
+        return repeatable && (is_broken_off(err) || (err == -ETIMEDOUT && passes_timeout(p)));
+    default:
+        return false;
+    }
+}
+
+/* Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: it does not say. */
+static rota_time asked_for(const rota_http_response *r)
+{
+    rota_str value = rota_http_response_header(r, "retry-after"), rest = value;
+    uint64_t number;
+    int64_t seconds, now = time(NULL);
+    if (!value.len)
+        return 0;
+    if (rota__take_number(&rest, &number) && !rest.len)
+        seconds = number < INT32_MAX ? (int64_t)number : INT32_MAX;
+    else if (rota__date_parse(value, now, &seconds) == 0)
+        seconds -= now;
+    else
+        return 0;
+    return seconds > 0 && seconds <= INT32_MAX ? seconds * ROTA_SECOND : 0;
+}
+
+/* The pause before the next try; ROTA_NEVER: there is none, or not in time. The limit of the phase is not that of the
+ * pause. */
+static rota_time pause_for(struct rota__http_call *call, const rota_http_response *r)
+{
+    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
+    rota_time ends = rota_deadline();
+    call->backoff.at_least = r ? asked_for(r) : 0;
+    rota_time pause = rota_backoff_next(&call->backoff);
+    return ends == ROTA_NEVER || pause < ends - rota_now() ? pause : ROTA_NEVER;
+}
+
+int rota__http_retry(struct rota__http_call *call, int err, rota_http_response **r)
+{
+    struct rota__http_progress *p = &call->progress;
+    if (!call->retries)
+        return err;
+    if (err < 0)
+        err = rota__http_unlimit(p, err);
+    if (!may_pass(call, err, *r))
+        return err;
+    rota__http_upload_recall(call);
+    if (call->has_body && rota__http_source_rewind(&call->source) < 0)
+        return err;
+    rota_time pause = pause_for(call, *r);
+    if (pause == ROTA_NEVER) {
+        rota__http_limit(p, ROTA_HTTP_LIMIT_GAP, call->gap); /* to read what there is */
+        return err;
+    }
+    if (*r)
+        rota__http_response_read_off(*r);
+    *r = rota_http_response_free(*r);
+    p->why[0] = '\0';
+    err = rota_sleep(pause);
+    return err < 0 ? err : 1;
+}
