@@ -42,7 +42,7 @@ static int read_files(void *arg)
 
 static int read_all(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
 
     for (unsigned i = 0; i < work.tasks; i++)
         rota_group_spawn(&group, read_files, NULL);

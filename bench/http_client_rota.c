@@ -45,7 +45,7 @@ static int get_all(void *arg)
         return err;
     uint64_t cpu = clock_cpu_ns(), wall = clock_ns();
     struct work work = {a->url, session, a->requests};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (long i = 0; i < a->tasks; i++)
         rota_group_spawn(&g, get, &work);
     err = rota_group_wait(&g);

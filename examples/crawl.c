@@ -326,7 +326,7 @@ static int ask_robots(void)
 static int crawl_site(void)
 {
     ROTA_AUTO(rota_task) progress = NULL;
-    ROTA_SCOPED(rota_group) workers = ROTA_GROUP_INIT;
+    ROTA_GROUP(workers);
     int err = ask_robots();
     if (err < 0)
         return err;

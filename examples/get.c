@@ -261,7 +261,7 @@ static int get_all(void)
     all.session = session;
     if (on_terminal)
         rota_spawn(show_progress, NULL, &progress);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (long i = 0; i < opts.jobs && (size_t)i < all.count; i++)
         rota_group_spawn(&g, work, NULL);
     return rota_group_wait(&g);

@@ -75,7 +75,7 @@ static int serve(rota_stream *client, void *arg)
     rota_timeout_begin(&idle, seconds(IDLE_TIMEOUT));
     struct flow up = {client, target, &idle, &stats.sent};
     struct flow down = {target, client, &idle, &stats.received};
-    rota_group group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, forward, &up);
     rota_group_spawn(&group, forward, &down);
     err = rota_group_wait(&group); /* one that fails ends the other */

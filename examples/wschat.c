@@ -122,16 +122,18 @@ static int chat(rota_http_request *r)
     int err = rota_websocket_accept(r, &options, &ws);
     if (err < 0)
         return err == -EPROTO ? 0 : err; /* it has been answered */
-    struct member member = {.ws = ws, .tasks = ROTA_GROUP_INIT};
+    struct member member = {.ws = ws};
     snprintf(member.name, sizeof member.name, "guest %u", ++guests);
     err = rota_queue_new(WAITING, sizeof(struct line *), &member.outbox);
     if (err < 0)
         return err;
+    rota_group_begin(&member.tasks);
     join(&member);
     rota_group_spawn(&member.tasks, hear, &member);
     rota_group_spawn(&member.tasks, tell, &member);
     err = rota_group_wait(&member.tasks);
     leave(&member);
+    rota_group_fini(&member.tasks);
     return err;
 }
 

@@ -79,7 +79,7 @@ static int both(void *arg)
     struct job *j = arg;
     int err = rota_stream_pair(j->plan[0] % 13 + 1u, &j->in, &j->out);
     require(err == 0);
-    err = rota_gather(((rota_call[]){{produce, j, 0}, {consume, j, 0}}), 2);
+    err = rota_gather((rota_gather_call[]){{produce, j, 0}, {consume, j, 0}}, 2);
     rota_stream_free(j->in);
     rota_stream_free(j->out);
     return err;

@@ -261,7 +261,7 @@ static rota_task *spawn_one(rota_fn *fn, struct served *s, int index)
 TASK_TEST(receivers_are_served_first_come_first_served)
 {
     struct served s = {.c = channel_of(1)};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_each(&g, receive_one, &s);
     CHECK_OK(rota_yield());
     for (int i = 1; i <= TASKS; i++)
@@ -279,7 +279,7 @@ TASK_TEST(senders_wait_for_room_in_line)
 {
     struct served s = {.c = channel_of(1)};
     CHECK_INT(try_send_int(s.c.tx, 99), ==, 0);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_each(&g, send_one, &s);
     CHECK_OK(rota_yield());
     CHECK_INT(s.count, ==, 0);
@@ -298,7 +298,7 @@ TASK_TEST(senders_wait_for_room_in_line)
 TASK_TEST(closing_sends_receivers_away)
 {
     struct served s = {.c = channel_of(1)};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     spawn_each(&g, receive_one, &s);
     CHECK_OK(rota_yield());
     CHECK_INT(try_send_int(s.c.tx, 7), ==, 0);
@@ -314,7 +314,7 @@ static int close_on_senders(void *arg)
 {
     struct served s = {.c = channel_of(1)};
     CHECK_INT(try_send_int(s.c.tx, 99), ==, 0);
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     spawn_each(&g, send_one, &s);
     CHECK_OK(rota_yield());
     if (arg)

@@ -84,8 +84,7 @@ static int step_shield(struct actor *a)
 
 static int step_group(struct actor *a)
 {
-    ROTA_SCOPED(rota_group)
-    group = {.policy = (unsigned char)pick(a->chaos, 3), .keep = pick(a->chaos, 2)};
+    ROTA_GROUP(group, .policy = (unsigned char)pick(a->chaos, 3), .keep = pick(a->chaos, 2));
     unsigned n = a->depth < DEPTH ? pick(a->chaos, 4) : 0;
     for (unsigned i = 0; i < n; i++) {
         struct actor child = {a->chaos, a->depth + 1};
@@ -240,7 +239,7 @@ static int chaos_main(void *arg)
     for (int i = 0; i < SOCKETS; i++)
         CHECK_OK(rota__fd_open(&c->sockets[i], rota_loop_current(), ends[i], true));
     {
-        ROTA_SCOPED(rota_group) group = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(group, .policy = ROTA_GROUP_COLLECT);
         for (int i = 0; i < 4; i++) {
             struct actor a = {c, 0};
             rota_group_spawn_copy(&group, act, &a, sizeof a);

@@ -58,7 +58,7 @@ static int wait_and_rethrow(void *arg)
 static int two_of_them(void *)
 {
     part a = {"a", ROTA_MILLISECOND}, b = {"b", 2 * ROTA_MILLISECOND};
-    rota_call calls[] = {{wait_and_rethrow, &a, 0}, {wait_and_rethrow, &b, 0}};
+    rota_gather_call calls[] = {{wait_and_rethrow, &a, 0}, {wait_and_rethrow, &b, 0}};
     return rota_gather(calls, 2);
 }
 
@@ -145,7 +145,7 @@ static int others_meanwhile(void *arg)
 static int unwind_beside_others(void *)
 {
     int seen = 0;
-    rota_call calls[] = {{unwind_and_wait, &seen, 0}, {others_meanwhile, nullptr, 0}};
+    rota_gather_call calls[] = {{unwind_and_wait, &seen, 0}, {others_meanwhile, nullptr, 0}};
     CHECK_OK(rota_gather(calls, 2));
     CHECK_INT(seen, ==, 1);
     return 0;

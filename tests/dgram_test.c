@@ -533,7 +533,7 @@ static int crowd_main(void *arg)
     ROTA_AUTO(rota_dgram) receiver = open_unix(NULL);
     ROTA_AUTO(rota_dgram) sender = open_unix(NULL);
     struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     fill(&c, &group, CROWD);
     check_all_arrive(&c, receiver, &group, CROWD);
     return 0;
@@ -555,7 +555,7 @@ static int crowd_closed_main(void *arg)
     ROTA_AUTO(rota_dgram) receiver = open_unix(NULL);
     rota_dgram *sender = open_unix(NULL);
     struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     fill(&c, &group, CROWD);
     rota_dgram_free(sender);
     CHECK_INT(rota_group_wait(&group), ==, 0);
@@ -579,7 +579,7 @@ static int crowd_cancelled_main(void *arg)
     ROTA_AUTO(rota_dgram) sender = open_unix(NULL);
     struct crowd c = crowd_of(sender, receiver, *(bool *)arg);
     {
-        ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+        ROTA_GROUP(group);
         fill(&c, &group, CROWD);
         rota_group_cancel(&group);
         rota_group_wait(&group);

@@ -311,7 +311,7 @@ static int await_napper(void *arg)
 static int nappers(void *arg)
 {
     struct napper napper[6];
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (unsigned i = 0; i < 6; i++) {
         napper[i] = (struct napper){.seed = i};
         rota_group_spawn(&group, await_napper, &napper[i]);
@@ -774,7 +774,7 @@ static int many_jobs(void *arg)
 
 static int crowd(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < 50; i++)
         rota_group_spawn(&group, many_jobs, NULL);
     return rota_group_wait(&group);
@@ -897,7 +897,7 @@ static int races(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = threads(3, 4);
     struct race race[20];
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (unsigned i = 0; i < 20; i++) {
         race[i] = (struct race){pool, i};
         rota_group_spawn(&group, race_one, &race[i]);
@@ -1073,7 +1073,7 @@ static int double_task(void *arg)
 static int crashes_among_others(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(3);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < 40; i++)
         rota_group_spawn(&group, i % 4 ? double_task : crash_task, pool);
     return rota_group_wait(&group);
@@ -1300,7 +1300,7 @@ static int thousand_calls(void *arg)
 static int process_crowd(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(2);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < 10; i++)
         rota_group_spawn(&group, thousand_calls, pool);
     return rota_group_wait(&group);

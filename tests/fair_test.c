@@ -331,7 +331,7 @@ static int share_generator(void *arg)
 {
     int taken[2] = {0}, err = make_world();
     if (err == 0) {
-        ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+        ROTA_GROUP(group);
         rota_group_spawn(&group, take_some, &taken[0]);
         rota_group_spawn(&group, take_some, &taken[1]);
         err = rota_group_wait(&group);

@@ -30,10 +30,10 @@ static int work(void *arg)
 
 static int groups(void *arg)
 {
-    ROTA_SCOPED(rota_group) outer = ROTA_GROUP_INIT;
+    ROTA_GROUP(outer);
     for (int i = 0; i < 3; i++)
         rota_group_spawn(&outer, work, NULL);
-    ROTA_SCOPED(rota_group) inner = {.policy = ROTA_GROUP_COLLECT, .keep = true};
+    ROTA_GROUP(inner, .policy = ROTA_GROUP_COLLECT, .keep = true);
     for (int i = 0; i < 3; i++)
         rota_group_spawn_copy(&inner, work, &i, sizeof i);
     rota_task *ended;
@@ -74,7 +74,7 @@ static int many_futures(void *arg)
 {
     enum { N = 20 };
     rota_future futures[N], *list[N];
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < N; i++) {
         rota_future_init(&futures[i]);
         list[i] = &futures[i];
@@ -164,7 +164,7 @@ static int sockets(void *arg)
         }
     }
     if (err == 0) {
-        ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+        ROTA_GROUP(group);
         ROTA_TIMEOUT (ROTA_SECOND) {
             rota_group_spawn(&group, echo_five, &fds[0]);
             rota_group_spawn(&group, talk_five, &fds[1]);
@@ -203,7 +203,7 @@ static int watches(void *arg)
 static int gathers(void *arg)
 {
     int unused = 0;
-    rota_call calls[] = {{groups, NULL, 0}, {joins, NULL, 0}, {generators, &unused, 0}};
+    rota_gather_call calls[] = {{groups, NULL, 0}, {joins, NULL, 0}, {generators, &unused, 0}};
     return rota_gather(calls, 3);
 }
 

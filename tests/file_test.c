@@ -337,7 +337,7 @@ TASK_TEST(any_number_reads_elsewhere)
 {
     write_text("text", "0123456789");
     ROTA_AUTO(rota_file) file = opened_slow("text", O_RDONLY);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (int i = 0; i < 100; i++)
         rota_group_spawn(&g, read_elsewhere, file);
     CHECK_OK(rota_group_wait(&g));
@@ -417,7 +417,7 @@ TASK_TEST(closing_waits_for_those_inside)
 {
     write_text("text", "0123456789");
     ROTA_AUTO(rota_file) file = opened_slow("text", O_RDONLY);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (int i = 0; i < 3; i++)
         rota_group_spawn(&g, read_elsewhere, file);
     rota_group_spawn(&g, read_at_position, file);

@@ -180,7 +180,7 @@ static int read_one(void *arg)
 VIRTUAL_TASK_TEST(the_buffer_read_ahead_goes_while_a_writer_is_below_it)
 {
     struct ends e = pair_of(1);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_str seen;
     put(e.a, "x");
     CHECK_INT(rota_stream_peek(e.b, 1, &seen), ==, 1);
@@ -208,7 +208,7 @@ VIRTUAL_TASK_TEST(what_is_held_back_goes_before_the_filter_comes)
 VIRTUAL_TASK_TEST(a_filter_that_cannot_be_pushed_is_closed)
 {
     struct ends e = pair_of(0);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, read_one, e.a);
     rota_yield();
     CHECK_INT(veil_push(e.a, 1), ==, -EBUSY);
@@ -244,7 +244,7 @@ VIRTUAL_TASK_TEST(a_farewell_is_said_though_a_reader_is_inside)
     int closed = 0;
     struct ends e = pair_of(0);
     struct polite slow = {.slow = ROTA_MILLISECOND, .closed = &closed};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     CHECK_OK(polite_push(e.a, &slow));
     rota_group_spawn(&g, expect_closed, e.a);
     rota_yield();
@@ -284,7 +284,7 @@ static int freed_meanwhile_main(void *arg)
     int closed = 0;
     struct ends e = pair_of(0);
     struct polite slow = {.slow = ROTA_MILLISECOND, .closed = &closed};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_handle handle = ROTA_HANDLE_INIT;
     CHECK_OK(polite_push(e.a, &slow));
     rota_group_spawn(&g, close_it, e.a);

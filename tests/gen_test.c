@@ -370,7 +370,7 @@ static int yield_in_scopes(rota_gen *gen, void *arg)
     }
     CHECK_INT(rota_gen_yield(gen, number(2)), ==, 0);
     struct range r = {1, 2};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     CHECK_OK(rota_group_spawn(&g, iterate, &r));
     CHECK_INT(rota_gen_yield(gen, NULL), ==, ROTA_ESCOPE);
     CHECK_INT(rota_group_wait(&g), ==, 0);
@@ -596,7 +596,7 @@ TEST(local_outside_a_task_has_its_initial_value_and_cannot_be_set)
 
 GEN_TEST(local_is_inherited_at_spawn_and_changes_apart)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     CHECK_OK(rota_group_spawn(&g, check_user_later, anonymous));
     CHECK_OK(rota_local_set(&user, alice));
     CHECK_OK(rota_group_spawn(&g, check_user_later, alice));
@@ -613,7 +613,7 @@ static int change_user(void *arg)
     int err = rota_local_set(&user, arg);
     if (err < 0)
         return err;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, check_user, arg);
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
     CHECK_STR(rota_local_get(&user), arg);
@@ -625,7 +625,7 @@ GEN_TEST(change_in_a_task_is_seen_by_it_and_its_children_alone)
 {
     CHECK_OK(rota_local_set(&user, alice));
     CHECK_OK(rota_local_set(&room, anonymous));
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, change_user, bob);
     rota_group_spawn(&g, change_user, carol);
     rota_group_spawn(&g, check_user_later, alice);

@@ -6,6 +6,7 @@
 
 #include <rota.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -67,7 +68,7 @@ static int seconds(void)
 VIRTUAL_TASK_TEST(group_waits_for_all_its_tasks)
 {
     struct job jobs[] = {{1}, {5}, {3}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, jobs, 3);
     CHECK_INT(rota_group_running(&g), ==, 3);
     CHECK_INT(rota_group_wait(&g), ==, 0);
@@ -79,7 +80,7 @@ VIRTUAL_TASK_TEST(group_waits_for_all_its_tasks)
 VIRTUAL_TASK_TEST(first_failure_cancels_the_others_and_is_what_the_group_returns)
 {
     struct job jobs[] = {{4}, {2, -EIO}, {1, 3}, {3, -EPIPE}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, jobs, 4);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
     CHECK_INT(seconds(), ==, 2);
@@ -92,7 +93,7 @@ VIRTUAL_TASK_TEST(first_failure_cancels_the_others_and_is_what_the_group_returns
 VIRTUAL_TASK_TEST(collecting_group_cancels_nobody_and_returns_the_failure_that_came_first)
 {
     struct job jobs[] = {{3, -EPIPE}, {2, -EIO}, {4, 1}};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     spawn_jobs(&g, jobs, 3);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
     CHECK_INT(seconds(), ==, 4);
@@ -103,7 +104,7 @@ VIRTUAL_TASK_TEST(collecting_group_cancels_nobody_and_returns_the_failure_that_c
 VIRTUAL_TASK_TEST(race_is_won_by_the_first_success_and_the_others_are_cancelled)
 {
     struct job jobs[] = {{1, -EIO}, {3, 8}, {2, 7}, {2, 9}};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     spawn_jobs(&g, jobs, 4);
     CHECK_INT(rota_group_wait(&g), ==, 7);
     CHECK_INT(seconds(), ==, 2);
@@ -113,7 +114,7 @@ VIRTUAL_TASK_TEST(race_is_won_by_the_first_success_and_the_others_are_cancelled)
 VIRTUAL_TASK_TEST(race_that_all_lose_returns_the_first_failure)
 {
     struct job jobs[] = {{3, -EPIPE}, {1, -EIO}, {2, -EBADF}};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     spawn_jobs(&g, jobs, 3);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
     CHECK_INT(seconds(), ==, 3);
@@ -128,26 +129,26 @@ static int cancel_oneself(void *arg)
 VIRTUAL_TASK_TEST(race_whose_tasks_are_all_cancelled_has_no_winner)
 {
     struct job jobs[] = {{9}, {8}};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
-    spawn_jobs(&g, jobs, 2);
-    rota_group_cancel(&g);
-    CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
-    rota_group_spawn(&g, cancel_oneself, NULL);
-    CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
-    jobs[0] = (struct job){1, -EIO};
-    rota_group_spawn(&g, cancel_oneself, NULL);
-    spawn_jobs(&g, jobs, 1);
-    CHECK_INT(rota_group_wait(&g), ==, -EIO);
-    jobs[0] = (struct job){1, 0};
-    rota_group_spawn(&g, cancel_oneself, NULL);
-    spawn_jobs(&g, jobs, 1);
-    CHECK_INT(rota_group_wait(&g), ==, 0);
+    ROTA_GROUP(cancelled, .policy = ROTA_GROUP_RACE);
+    spawn_jobs(&cancelled, jobs, 2);
+    rota_group_cancel(&cancelled);
+    CHECK_INT(rota_group_wait(&cancelled), ==, -ECANCELED);
+    ROTA_GROUP(alone, .policy = ROTA_GROUP_RACE);
+    rota_group_spawn(&alone, cancel_oneself, NULL);
+    CHECK_INT(rota_group_wait(&alone), ==, -ECANCELED);
+    for (int result = -EIO; result <= 0; result += EIO) {
+        ROTA_GROUP(with_another, .policy = ROTA_GROUP_RACE);
+        jobs[0] = (struct job){1, result};
+        rota_group_spawn(&with_another, cancel_oneself, NULL);
+        spawn_jobs(&with_another, jobs, 1);
+        CHECK_INT(rota_group_wait(&with_another), ==, result);
+    }
 }
 
 VIRTUAL_TASK_TEST(cancelled_task_is_no_failure)
 {
     struct job job = {2};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, cancel_oneself, NULL);
     CHECK_INT(rota_group_wait(&g), ==, 0);
@@ -162,7 +163,7 @@ static int claim_cancellation(void *arg)
 VIRTUAL_TASK_TEST(task_that_says_cancelled_without_having_been_has_failed)
 {
     struct job job = {2};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, claim_cancellation, NULL);
     CHECK_INT(rota_group_wait(&g), ==, -ECANCELED);
@@ -172,7 +173,7 @@ VIRTUAL_TASK_TEST(task_that_says_cancelled_without_having_been_has_failed)
 VIRTUAL_TASK_TEST(task_that_shields_itself_is_waited_for_and_does_not_change_the_result)
 {
     struct job failing = {1, -EIO}, late = {5, -EPIPE}, fine = {4, 2};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, work, &failing);
     rota_group_spawn(&g, work_shielded, &late);
     rota_group_spawn(&g, work_shielded, &fine);
@@ -189,7 +190,7 @@ static int report_copy(void *arg)
 
 VIRTUAL_TASK_TEST(copied_argument_outlives_the_original)
 {
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     int value = 5;
     CHECK_OK(rota_group_spawn_copy(&g, report_copy, &value, sizeof value));
     value = 6;
@@ -199,7 +200,7 @@ VIRTUAL_TASK_TEST(copied_argument_outlives_the_original)
 VIRTUAL_TASK_TEST(ten_thousand_tasks_fit_in_a_group)
 {
     static struct job jobs[MANY];
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (size_t i = 0; i < MANY; i++) {
         jobs[i].seconds = 1 + (int)(i % 7);
         CHECK_OK(rota_group_spawn(&g, work, &jobs[i]));
@@ -213,7 +214,7 @@ VIRTUAL_TASK_TEST(ten_thousand_tasks_fit_in_a_group)
 VIRTUAL_TASK_TEST(one_failure_cancels_ten_thousand_tasks)
 {
     static struct job jobs[MANY];
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (size_t i = 0; i < MANY; i++) {
         jobs[i] = (struct job){i == MANY / 2 ? 1 : 2, -EIO};
         CHECK_OK(rota_group_spawn(&g, work, &jobs[i]));
@@ -228,42 +229,91 @@ VIRTUAL_TASK_TEST(one_failure_cancels_ten_thousand_tasks)
 
 static int leave_by_return(void *arg)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, work, arg);
+    rota_group_spawn(&g, work_shielded, (struct job *)arg + 1);
+    if (rota_yield() < 0)
+        return rota_group_wait(&g);
     return -EBADF;
 }
 
-VIRTUAL_TASK_TEST(block_left_by_return_waits_for_its_tasks)
+VIRTUAL_TASK_TEST(rule_14_block_left_by_return_cancels_its_tasks_and_waits_for_them)
 {
-    struct job job = {3};
-    CHECK_INT(leave_by_return(&job), ==, -EBADF);
-    CHECK(job.ended);
-    CHECK_INT(job.saw, ==, 0);
+    struct job jobs[] = {{60}, {3}};
+    CHECK_INT(leave_by_return(jobs), ==, -EBADF);
+    CHECK_INT(jobs[0].saw, ==, -ECANCELED);
+    CHECK(jobs[1].ended);
+    CHECK_INT(jobs[1].saw, ==, 0);
     CHECK_INT(seconds(), ==, 3);
+    CHECK_INT(rota_check(), ==, 0);
 }
 
-VIRTUAL_TASK_TEST(block_left_by_break_or_goto_waits_for_its_tasks)
+VIRTUAL_TASK_TEST(block_left_by_break_or_goto_cancels_its_tasks_and_waits_for_them)
 {
     struct job jobs[] = {{1}, {2}};
     for (;;) {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         spawn_jobs(&g, &jobs[0], 1);
         break;
     }
-    CHECK(jobs[0].ended);
+    CHECK_INT(jobs[0].saw, ==, -ECANCELED);
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         spawn_jobs(&g, &jobs[1], 1);
         goto out;
     }
 out:
-    CHECK(jobs[1].ended);
+    CHECK_INT(jobs[1].saw, ==, -ECANCELED);
+    CHECK_INT(seconds(), ==, 0);
+}
+
+VIRTUAL_TASK_TEST(the_end_of_a_block_is_shielded)
+{
+    struct job stubborn = {3};
+    rota_task_cancel(rota_task_current());
+    {
+        ROTA_GROUP(g);
+        rota_group_spawn(&g, work_shielded, &stubborn);
+    }
+    CHECK(stubborn.ended);
     CHECK_INT(seconds(), ==, 3);
+}
+
+static int leave_running(void *arg)
+{
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, work, arg);
+    rota_group_spawn(&g, work, arg);
+    return rota_sleep(ROTA_SECOND);
+}
+
+static int leave_twice(void *arg)
+{
+    struct job job = {30};
+    rota_task *task;
+    CHECK_OK(rota_spawn(leave_running, &job, &task));
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK(strstr(report, "task 'leave_running' left the block of a group without rota_group_wait, "
+                         "which cancels 2 of its tasks: 'work' (spawned at "));
+    report[0] = '\0';
+    CHECK_OK(rota_spawn(leave_running, &job, &task));
+    let_others_run();
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    CHECK_STR(report, "");
+    return 0;
+}
+
+TEST(rule_14_block_that_cancels_running_tasks_is_reported_in_debug_mode)
+{
+    setenv("ROTA_DEBUG", "1", 1);
+    rota_log_set(keep_report, NULL);
+    run_virtual(leave_twice, NULL);
 }
 
 static int leave_cancelled(void *arg)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, work, arg);
     return rota_sleep(ROTA_MINUTE);
 }
@@ -285,15 +335,22 @@ VIRTUAL_TASK_TEST(failure_of_a_group_that_nobody_waited_for_is_reported)
     rota_log_set(keep_report, NULL);
     struct job jobs[] = {{1, -EIO}, {2}};
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         spawn_jobs(&g, jobs, 2);
+    }
+    CHECK_STR(report, "");
+    CHECK_INT(jobs[0].saw, ==, -ECANCELED);
+    {
+        ROTA_GROUP(g);
+        spawn_jobs(&g, jobs, 2);
+        CHECK_INT(rota_sleep(5 * ROTA_SECOND), ==, -ECANCELED);
     }
     CHECK(strstr(report, rota_strerror(-EIO)));
     CHECK_INT(jobs[1].saw, ==, -ECANCELED);
     report[0] = '\0';
     jobs[0].saw = 0;
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         spawn_jobs(&g, jobs, 2);
         CHECK_INT(rota_group_wait(&g), ==, -EIO);
     }
@@ -306,7 +363,7 @@ VIRTUAL_TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_r
     rota_log_set(keep_report, NULL);
     for (int keep = 0; keep < 2; keep++) {
         struct job jobs[] = {{2, -EPIPE}, {1, -EIO}, {3, 1}};
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = keep};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = keep);
         report[0] = '\0';
         spawn_jobs(&g, jobs, 3);
         rota_task *task;
@@ -320,7 +377,7 @@ VIRTUAL_TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_r
     }
     struct job jobs[] = {{1, -EIO}, {2, -EPIPE}};
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
         spawn_jobs(&g, jobs, 2);
         CHECK_INT(rota_group_wait(&g), ==, -EIO);
         CHECK_STR(report, "");
@@ -328,32 +385,215 @@ VIRTUAL_TASK_TEST(failures_that_a_collecting_group_does_not_return_are_read_or_r
     CHECK(strstr(report, rota_strerror(-EPIPE)));
 }
 
-VIRTUAL_TASK_TEST(group_that_was_never_used_is_harmless)
+VIRTUAL_TASK_TEST(group_without_tasks_is_harmless)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_cancel(&g);
     CHECK_INT(rota_group_running(&g), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     CHECK_INT(rota_yield(), ==, 0);
 }
 
-VIRTUAL_TASK_TEST(group_can_be_used_again)
+VIRTUAL_TASK_TEST(rule_14_wait_may_be_repeated_and_returns_the_same)
 {
-    struct job bad[] = {{1, -EIO}, {2}}, good = {3, 4}, many[] = {{1}, {2}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
-    spawn_jobs(&g, bad, 2);
-    CHECK_INT(rota_group_wait(&g), ==, -EIO);
-    spawn_jobs(&g, &good, 1);
-    CHECK_INT(rota_yield(), ==, 0);
+    struct job bad[] = {{1, -EIO}, {2}}, good[] = {{1, 7}, {2}}, slow = {60};
+    ROTA_GROUP(failed);
+    spawn_jobs(&failed, bad, 2);
+    CHECK_INT(rota_group_wait(&failed), ==, -EIO);
+    ROTA_GROUP(won, .policy = ROTA_GROUP_RACE);
+    spawn_jobs(&won, good, 2);
+    CHECK_INT(rota_group_wait(&won), ==, 7);
+    ROTA_GROUP(late);
+    spawn_jobs(&late, &slow, 1);
+    ROTA_TIMEOUT (ROTA_SECOND)
+        CHECK_INT(rota_group_wait(&late), ==, -ETIMEDOUT);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(rota_group_wait(&failed), ==, -EIO);
+        CHECK_INT(rota_group_wait(&won), ==, 7);
+        CHECK_INT(rota_group_wait(&late), ==, -ETIMEDOUT);
+        CHECK_INT(rota_yield(), ==, 0);
+    }
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_group_wait(&won), ==, 7);
+}
+
+VIRTUAL_TASK_TEST(rule_14_a_group_is_for_one_use)
+{
+    rota_log_set(keep_report, NULL);
+    struct job jobs[] = {{1}, {2}};
+    ROTA_GROUP(g);
+    spawn_jobs(&g, jobs, 1);
     CHECK_INT(rota_group_wait(&g), ==, 0);
-    CHECK_INT(good.saw, ==, 0);
-    spawn_jobs(&g, many, 2);
+    CHECK_STR(report, "");
+    CHECK_INT(rota_group_spawn(&g, work, &jobs[1]), ==, ROTA_ECLOSED);
+    CHECK(strstr(report, "task 'work' (spawned at "));
+    CHECK(strstr(report, "was not started: its group is closed"));
+    CHECK_INT(rota_group_running(&g), ==, 0);
     rota_group_cancel(&g);
+    CHECK_INT(rota_sleep(9 * ROTA_SECOND), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, 0);
-    CHECK_INT(many[1].saw, ==, -ECANCELED);
-    spawn_jobs(&g, many, 2);
+    CHECK(!jobs[1].ended);
+}
+
+VIRTUAL_TASK_TEST(a_group_that_is_waited_for_empty_is_closed_too)
+{
+    rota_log_set(keep_report, NULL);
+    struct job job = {1};
+    ROTA_GROUP(g);
     CHECK_INT(rota_group_wait(&g), ==, 0);
-    CHECK_INT(many[1].saw, ==, 0);
+    CHECK_INT(rota_group_spawn(&g, work, &job), ==, ROTA_ECLOSED);
+    CHECK(strstr(report, "its group is closed"));
+}
+
+VIRTUAL_TASK_TEST(rule_14_cancel_before_the_first_spawn_counts)
+{
+    struct job jobs[] = {{5}, {6}};
+    ROTA_GROUP(g);
+    rota_group_cancel(&g);
+    CHECK_INT(rota_yield(), ==, -ECANCELED);
+    spawn_jobs(&g, jobs, 1);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, -ECANCELED);
+    spawn_jobs(&g, &jobs[1], 1);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(jobs[0].saw, ==, -ECANCELED);
+    CHECK_INT(jobs[1].saw, ==, -ECANCELED);
+    CHECK_INT(seconds(), ==, 0);
+}
+
+/* ---- Spawning by others */
+
+struct nursery {
+    rota_group *group;
+    struct job *job;
+    int turns; /* to let pass before the spawn */
+    int err;
+};
+
+static int spawn_from_outside(void *arg)
+{
+    struct nursery *n = arg;
+    rota_sleep(ROTA_SECOND);
+    for (int i = 0; i < n->turns; i++)
+        rota_yield();
+    n->err = rota_group_spawn(n->group, work, n->job);
+    return 0;
+}
+
+VIRTUAL_TASK_TEST(rule_14_another_task_may_spawn_first_and_owns_nothing)
+{
+    struct job job = {2};
+    struct nursery n = {.job = &job};
+    {
+        ROTA_GROUP(g);
+        n.group = &g;
+        rota_task *task;
+        CHECK_OK(rota_spawn(spawn_from_outside, &n, &task));
+        CHECK_INT(rota_join(task), ==, 0);
+        CHECK_INT(n.err, ==, 0);
+        CHECK_INT(rota_group_wait(&g), ==, 0);
+        CHECK_INT(seconds(), ==, 3);
+    }
+    CHECK_INT(job.saw, ==, 0);
+}
+
+/* In each turn around the one in which the last member ends. */
+VIRTUAL_TASK_TEST(rule_14_spawn_in_the_turn_in_which_the_group_ends_is_right_or_refused)
+{
+    rota_log_set(keep_report, NULL);
+    bool refused = false, done = false;
+    for (int turns = 0; turns < 4; turns++) {
+        for (int first = 0; first < 2; first++) {
+            struct job member = {1, -EIO}, job = {1};
+            rota_task *task;
+            ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
+            struct nursery n = {.group = &g, .job = &job, .turns = turns};
+            if (first)
+                spawn_jobs(&g, &member, 1);
+            CHECK_OK(rota_spawn(spawn_from_outside, &n, &task));
+            if (!first)
+                spawn_jobs(&g, &member, 1);
+            CHECK_INT(rota_group_wait(&g), ==, -EIO);
+            CHECK_INT(rota_join(task), ==, 0);
+            CHECK_INT(rota_group_running(&g), ==, 0);
+            CHECK_INT(job.ended, ==, n.err == 0);
+            refused |= n.err == ROTA_ECLOSED;
+            done |= n.err == 0;
+        }
+    }
+    CHECK(refused && done);
+}
+
+static void spawn_by_callback(rota_handle *handle, void *arg)
+{
+    struct nursery *n = arg;
+    n->err = rota_group_spawn(n->group, work, n->job);
+}
+
+VIRTUAL_TASK_TEST(a_callback_may_spawn_into_an_open_group)
+{
+    struct job jobs[] = {{2}, {3}};
+    ROTA_GROUP(g);
+    struct nursery n = {.group = &g, .job = &jobs[1], .err = 1};
+    rota_handle handle = {0};
+    spawn_jobs(&g, jobs, 1);
+    rota_loop_call_later(rota_loop_current(), &handle, ROTA_SECOND, spawn_by_callback, &n);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(n.err, ==, 0);
+    CHECK_INT(jobs[1].saw, ==, 0);
+    CHECK_INT(seconds(), ==, 4);
+}
+
+/* ---- Groups in structures */
+
+VIRTUAL_TASK_TEST(group_in_a_structure_keeps_its_options_and_may_be_opened_again_after_its_end)
+{
+    struct service {
+        rota_group tasks;
+    } s = {.tasks = {.policy = ROTA_GROUP_COLLECT, .keep = true}};
+    for (int round = 0; round < 2; round++) {
+        struct job jobs[] = {{1, -EIO}, {2}, {60}};
+        rota_task *task;
+        rota_group_begin(&s.tasks);
+        spawn_jobs(&s.tasks, jobs, 3);
+        CHECK_INT(rota_group_next(&s.tasks, &task), ==, 1);
+        CHECK_INT(rota_task_result(task), ==, -EIO);
+        CHECK_INT(rota_group_next(&s.tasks, &task), ==, 1);
+        rota_group_fini(&s.tasks);
+        rota_group_fini(&s.tasks);
+        CHECK_INT(jobs[1].saw, ==, 0);
+        CHECK_INT(jobs[2].saw, ==, -ECANCELED);
+    }
+    CHECK_INT(seconds(), ==, 4);
+}
+
+VIRTUAL_TASK_TEST(opening_an_open_group_is_reported_and_changes_nothing)
+{
+    rota_log_set(keep_report, NULL);
+    struct job job = {1};
+    ROTA_GROUP(g);
+    spawn_jobs(&g, &job, 1);
+    rota_group_begin(&g);
+    CHECK(strstr(report, "rota_group_begin was called on an open group"));
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK_INT(job.saw, ==, 0);
+}
+
+static int fini_of_another(void *arg)
+{
+    rota_group_fini(arg);
+    return 0;
+}
+
+VIRTUAL_TASK_TEST(only_the_owner_ends_a_group)
+{
+    rota_log_set(keep_report, NULL);
+    struct job job = {2};
+    ROTA_GROUP(g);
+    spawn_jobs(&g, &job, 1);
+    CHECK_OK(rota_spawn(fini_of_another, &g, NULL));
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    CHECK(strstr(report, "rota_group_fini was called by a task that does not own the group"));
+    CHECK_INT(job.saw, ==, 0);
 }
 
 /* ---- Taking tasks in the order in which they end */
@@ -362,7 +602,7 @@ VIRTUAL_TASK_TEST(next_gives_tasks_in_the_order_in_which_they_end)
 {
     struct job jobs[] = {{3, 30}, {1, 10}, {2, -EIO}, {4, 40}};
     static const int order[] = {1, 2, 0, 3};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
     spawn_jobs(&g, jobs, 4);
     rota_task *task;
     for (size_t i = 0; i < 4; i++) {
@@ -378,7 +618,7 @@ VIRTUAL_TASK_TEST(next_gives_tasks_in_the_order_in_which_they_end)
 VIRTUAL_TASK_TEST(tasks_that_ended_unseen_are_given_at_once)
 {
     struct job jobs[] = {{2, 1}, {1, 2}};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     spawn_jobs(&g, jobs, 2);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
     rota_task *task;
@@ -389,7 +629,7 @@ VIRTUAL_TASK_TEST(tasks_that_ended_unseen_are_given_at_once)
 VIRTUAL_TASK_TEST(kept_tasks_are_given_after_the_wait_too)
 {
     struct job jobs[] = {{2, 1}, {1, 2}};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     spawn_jobs(&g, jobs, 2);
     CHECK_INT(rota_group_wait(&g), ==, 0);
     rota_task *task;
@@ -402,7 +642,7 @@ VIRTUAL_TASK_TEST(kept_tasks_are_given_after_the_wait_too)
 VIRTUAL_TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
 {
     struct job jobs[] = {{1, 1}, {2, -EIO}, {3}};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     spawn_jobs(&g, jobs, 3);
     rota_task *task;
     CHECK_INT(rota_group_next(&g, &task), ==, 1);
@@ -420,7 +660,7 @@ VIRTUAL_TASK_TEST(next_gives_the_task_whose_failure_cancels_the_group)
 VIRTUAL_TASK_TEST(next_gives_the_winner_of_a_race)
 {
     struct job jobs[] = {{3, 3}, {1, -EIO}, {2, 7}};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE, .keep = true};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE, .keep = true);
     spawn_jobs(&g, jobs, 3);
     rota_task *task;
     do
@@ -433,7 +673,7 @@ VIRTUAL_TASK_TEST(next_gives_the_winner_of_a_race)
 VIRTUAL_TASK_TEST(next_needs_keep)
 {
     struct job job = {1};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_task *task = NULL;
     CHECK_INT(rota_group_next(&g, &task), ==, -EINVAL);
@@ -443,7 +683,7 @@ VIRTUAL_TASK_TEST(next_needs_keep)
 VIRTUAL_TASK_TEST(next_that_runs_into_a_deadline_leaves_the_tasks_running)
 {
     struct job job = {5, 3};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     spawn_jobs(&g, &job, 1);
     rota_task *task = NULL;
     ROTA_TIMEOUT (ROTA_SECOND) {
@@ -478,7 +718,7 @@ static int grow(void *arg)
 VIRTUAL_TASK_TEST(tasks_may_add_tasks_while_the_group_is_waited_for)
 {
     int count = 0;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     struct tree tree = {&g, 6, &count};
     rota_group_spawn(&g, grow, &tree);
     CHECK_INT(rota_group_wait(&g), ==, 0);
@@ -506,7 +746,7 @@ static int spawn_late(void *arg)
 VIRTUAL_TASK_TEST(task_added_to_a_failed_group_starts_cancelled)
 {
     struct job failing = {1, -EIO};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     struct late late = {&g, {9}};
     spawn_jobs(&g, &failing, 1);
     rota_group_spawn(&g, spawn_late, &late);
@@ -518,7 +758,7 @@ VIRTUAL_TASK_TEST(task_added_to_a_failed_group_starts_cancelled)
 
 VIRTUAL_TASK_TEST(task_added_while_the_interrupted_owner_waits_starts_cancelled)
 {
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     struct late late = {&g, {9}};
     rota_group_spawn(&g, spawn_late, &late);
     ROTA_TIMEOUT (ROTA_SECOND) {
@@ -540,7 +780,7 @@ static int cancel_group_later(void *arg)
 VIRTUAL_TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
 {
     struct job job = {9};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     struct late late = {&g, {9}};
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, cancel_group_later, &late);
@@ -549,16 +789,13 @@ VIRTUAL_TASK_TEST(task_may_cancel_the_group_that_its_owner_waits_for)
     CHECK_INT(late.err, ==, 0);
     CHECK_INT(late.job.saw, ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 1);
-    spawn_jobs(&g, &job, 1);
-    CHECK_INT(rota_group_wait(&g), ==, 0);
-    CHECK_INT(job.saw, ==, 0);
 }
 
 VIRTUAL_TASK_TEST(task_that_cannot_be_spawned_fails_its_group)
 {
     struct job job = {5};
     char big[2049] = "";
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_group_spawn_copy(&g, report_copy, big, sizeof big), ==, -E2BIG);
     CHECK_INT(rota_yield(), ==, -ECANCELED);
@@ -569,7 +806,7 @@ VIRTUAL_TASK_TEST(task_that_cannot_be_spawned_fails_its_group)
 static int spawn_until_memory_is_gone(void *arg)
 {
     static struct job jobs[1000];
-    ROTA_SCOPED(rota_group) g = {.policy = *(unsigned char *)arg};
+    ROTA_GROUP(g, .policy = *(unsigned char *)arg);
     spawn_jobs(&g, jobs, 1);
     rota_test_fail(ROTA_TEST_SYSCALL, 1);
     int err = 0;
@@ -596,7 +833,7 @@ TEST_WITH(spawn_without_memory_counts_as_the_failure_of_a_task, .without_faults 
 VIRTUAL_TASK_TEST(owner_of_a_cancelled_group_sees_it_until_the_group_is_left)
 {
     struct job job = {5};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_group_cancel(&g);
     CHECK_INT(rota_check(), ==, -ECANCELED);
@@ -610,7 +847,7 @@ VIRTUAL_TASK_TEST(owner_of_a_cancelled_group_sees_it_until_the_group_is_left)
 VIRTUAL_TASK_TEST(failure_of_a_task_interrupts_what_the_owner_does)
 {
     struct job job = {1, -EIO};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ECANCELED);
     CHECK_INT(seconds(), ==, 1);
@@ -620,7 +857,7 @@ VIRTUAL_TASK_TEST(failure_of_a_task_interrupts_what_the_owner_does)
 VIRTUAL_TASK_TEST(success_in_a_race_interrupts_what_the_owner_does)
 {
     struct job job = {1, 3};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ECANCELED);
     CHECK_INT(rota_group_wait(&g), ==, 3);
@@ -629,7 +866,7 @@ VIRTUAL_TASK_TEST(success_in_a_race_interrupts_what_the_owner_does)
 VIRTUAL_TASK_TEST(failure_in_a_collecting_group_leaves_the_owner_alone)
 {
     struct job job = {1, -EIO};
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     spawn_jobs(&g, &job, 1);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
@@ -638,7 +875,7 @@ VIRTUAL_TASK_TEST(failure_in_a_collecting_group_leaves_the_owner_alone)
 VIRTUAL_TASK_TEST(deadline_around_a_group_cancels_its_tasks)
 {
     struct job jobs[] = {{1, 1}, {5, 5}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     ROTA_TIMEOUT (3 * ROTA_SECOND) {
         spawn_jobs(&g, jobs, 2);
         CHECK_INT(rota_group_wait(&g), ==, -ETIMEDOUT);
@@ -649,10 +886,10 @@ VIRTUAL_TASK_TEST(deadline_around_a_group_cancels_its_tasks)
     CHECK_INT(rota_yield(), ==, 0);
 }
 
-VIRTUAL_TASK_TEST(group_outlives_the_timeout_in_which_it_was_first_used)
+VIRTUAL_TASK_TEST(group_outlives_a_timeout_in_which_it_was_used)
 {
     struct job jobs[] = {{5, 1}, {6, 2}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     ROTA_TIMEOUT (3 * ROTA_SECOND) {
         spawn_jobs(&g, jobs, 2);
         CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
@@ -665,10 +902,10 @@ VIRTUAL_TASK_TEST(group_outlives_the_timeout_in_which_it_was_first_used)
     CHECK_INT(seconds(), ==, 4);
 }
 
-VIRTUAL_TASK_TEST(group_outlives_the_shield_in_which_it_was_first_used)
+VIRTUAL_TASK_TEST(group_outlives_a_shield_in_which_it_was_used)
 {
     struct job jobs[] = {{5}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_task_cancel(rota_task_current());
     ROTA_SHIELD
     {
@@ -690,7 +927,7 @@ struct owner {
 static int own_a_group(void *arg)
 {
     struct owner *o = arg;
-    ROTA_SCOPED(rota_group) g = {.policy = o->policy};
+    ROTA_GROUP(g, .policy = o->policy);
     spawn_jobs(&g, o->jobs, 2);
     if (o->shielded)
         ROTA_SHIELD
@@ -735,7 +972,7 @@ VIRTUAL_TASK_TEST(shielded_owner_waits_undisturbed)
 VIRTUAL_TASK_TEST(wait_of_a_cancelled_owner_cancels_waits_and_says_why)
 {
     struct job job = {9}, stubborn = {3};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, work_shielded, &stubborn);
     CHECK_INT(rota_yield(), ==, 0);
@@ -764,7 +1001,7 @@ static int end_when_told(void *arg)
 static int wait_for_ending(void *arg)
 {
     struct ending *e = arg;
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     rota_group_spawn(&g, end_when_told, e);
     e->waited = rota_group_wait(&g);
     e->after = rota_yield();
@@ -799,7 +1036,7 @@ static int win(void *arg)
 static int wait_for_winner(void *arg)
 {
     struct ending *e = arg;
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
     rota_group_spawn(&g, win, e);
     e->waited = rota_group_wait(&g);
     e->after = rota_yield();
@@ -830,7 +1067,7 @@ static int meddle(void *arg)
 VIRTUAL_TASK_TEST(only_the_owner_waits)
 {
     struct job job = {2};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     spawn_jobs(&g, &job, 1);
     rota_task *task;
     CHECK_OK(rota_spawn(meddle, &g, &task));
@@ -856,7 +1093,7 @@ static int intrude(void *arg)
 VIRTUAL_TASK_TEST(only_the_owner_waits_also_while_it_does)
 {
     struct job job = {2, 5};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     struct intruder inside = {&g}, outside = {&g};
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, intrude, &inside);
@@ -873,7 +1110,7 @@ VIRTUAL_TASK_TEST(only_the_owner_waits_also_while_it_does)
 VIRTUAL_TASK_TEST(only_the_owner_takes_tasks)
 {
     struct job job = {2, 5};
-    ROTA_SCOPED(rota_group) g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     struct intruder inside = {&g};
     spawn_jobs(&g, &job, 1);
     rota_group_spawn(&g, intrude, &inside);
@@ -886,7 +1123,7 @@ VIRTUAL_TASK_TEST(only_the_owner_takes_tasks)
 
 TEST(groups_outside_a_task_say_so)
 {
-    rota_group g = {.keep = true};
+    ROTA_GROUP(g, .keep = true);
     rota_task *task;
     CHECK_INT(rota_group_spawn(&g, work, NULL), ==, ROTA_ENOTASK);
     CHECK_INT(rota_group_next(&g, &task), ==, ROTA_ENOTASK);
@@ -902,7 +1139,7 @@ VIRTUAL_TASK_TEST(failure_passes_outwards_through_nested_groups)
 {
     struct owner inner = {.jobs = {{2, -EIO}, {9}}};
     struct job beside = {9};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, own_a_group, &inner);
     spawn_jobs(&g, &beside, 1);
     CHECK_INT(rota_group_wait(&g), ==, -EIO);
@@ -914,7 +1151,7 @@ VIRTUAL_TASK_TEST(failure_passes_outwards_through_nested_groups)
 VIRTUAL_TASK_TEST(cancellation_passes_inwards_through_nested_groups)
 {
     struct owner inner = {.jobs = {{9}, {9}}};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, own_a_group, &inner);
     let_others_run();
     rota_group_cancel(&g);
@@ -927,10 +1164,10 @@ VIRTUAL_TASK_TEST(cancellation_passes_inwards_through_nested_groups)
 VIRTUAL_TASK_TEST(groups_of_one_task_fail_apart_from_each_other)
 {
     struct job bad = {1, -EIO}, good = {3};
-    ROTA_SCOPED(rota_group) outer = ROTA_GROUP_INIT;
+    ROTA_GROUP(outer);
     spawn_jobs(&outer, &good, 1);
     {
-        ROTA_SCOPED(rota_group) inner = ROTA_GROUP_INIT;
+        ROTA_GROUP(inner);
         spawn_jobs(&inner, &bad, 1);
         CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ECANCELED);
         CHECK_INT(rota_group_wait(&inner), ==, -EIO);
@@ -945,7 +1182,7 @@ VIRTUAL_TASK_TEST(groups_of_one_task_fail_apart_from_each_other)
 VIRTUAL_TASK_TEST(gather_runs_calls_at_once_and_sets_each_result)
 {
     struct job a = {2, 20}, b = {3, 30};
-    rota_call calls[] = {{work, &a}, {work, &b}};
+    rota_gather_call calls[] = {{work, &a}, {work, &b}};
     CHECK_INT(rota_gather(calls, 2), ==, 0);
     CHECK_INT(calls[0].result, ==, 20);
     CHECK_INT(calls[1].result, ==, 30);
@@ -955,7 +1192,7 @@ VIRTUAL_TASK_TEST(gather_runs_calls_at_once_and_sets_each_result)
 VIRTUAL_TASK_TEST(gather_returns_the_first_failure_and_cancels_the_others)
 {
     struct job a = {2, 20}, b = {3, -EIO}, c = {4};
-    rota_call calls[] = {{work, &a}, {work, &b}, {work, &c}};
+    rota_gather_call calls[] = {{work, &a}, {work, &b}, {work, &c}};
     CHECK_INT(rota_gather(calls, 3), ==, -EIO);
     CHECK_INT(calls[0].result, ==, 20);
     CHECK_INT(calls[1].result, ==, -EIO);
@@ -971,7 +1208,7 @@ VIRTUAL_TASK_TEST(gather_of_nothing_is_done)
 VIRTUAL_TASK_TEST(gather_under_a_deadline_keeps_the_results_that_came)
 {
     struct job a = {1, 10}, b = {9};
-    rota_call calls[] = {{work, &a}, {work, &b}};
+    rota_gather_call calls[] = {{work, &a}, {work, &b}};
     ROTA_TIMEOUT (3 * ROTA_SECOND) {
         CHECK_INT(rota_gather(calls, 2), ==, -ETIMEDOUT);
     }

@@ -1662,7 +1662,7 @@ static int carry(rota_stream *s, void *arg)
         rota_stream_write(s, go, sizeof go - 1);
         rota_stream *out[] = {s, there}, *back[] = {there, s};
         {
-            ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+            ROTA_GROUP(g);
             rota_group_spawn(&g, pump, out);
             rota_group_spawn(&g, pump, back);
             rota_group_wait(&g);
@@ -2203,7 +2203,7 @@ static void multiplexed(struct setting *t)
     h2_url(&server, "/", url, sizeof url);
     h2_url(&server, "/big", big, sizeof big);
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < N; i++) {
             asks[i] = (struct h2_ask){.t = t, .url = i % 10 ? url : big};
             rota_group_spawn(&g, h2_fetch, &asks[i]);
@@ -2221,7 +2221,7 @@ static void multiplexed(struct setting *t)
     CHECK_INT(server.most, <=, 20);
     rota_sleep(16 * ROTA_SECOND); /* for so long it must not be idle */
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < N; i++)
             rota_group_spawn(&g, h2_fetch, &asks[i]);
         CHECK_OK(rota_group_wait(&g));
@@ -2597,7 +2597,7 @@ static void agreed(struct setting *t)
     CHECK_OK(rota_http_session_new(&(rota_http_session_options){.tls = client, .proxy = ""},
                                    &t->session));
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < N; i++) {
             asks[i] = (struct h2_ask){.t = t, .url = url};
             rota_group_spawn(&g, h2_fetch, &asks[i]);
@@ -2894,7 +2894,7 @@ static int storm_main(void *arg)
     CHECK_OK(rota_http_session_new(&(rota_http_session_options){.connections = 4, .proxy = ""},
                                    &storm.session));
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < 10; i++)
             rota_group_spawn(&g, ask_often, &storm);
         rota_group_wait(&g);

@@ -155,7 +155,7 @@ static int ask_by_stream(struct job *job)
     int err = rota_stream_pair(0, &ours, &theirs);
     if (err < 0)
         return err;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_all, ours);
     err = ask(job, &(rota_http_body_source){.stream = theirs});
     rota_group_cancel(&g);
@@ -189,7 +189,7 @@ static int ask_all(void *arg)
     if (err < 0)
         errx(1, "%s", rota_http_error());
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         ROTA_AUTO(rota_task) line = NULL;
         rota_spawn(await_line, NULL, &line);
         if (first)

@@ -165,7 +165,7 @@ static int carry(rota_stream *s, void *arg)
         rota_stream_write(s, go, sizeof go - 1) < 0)
         return 0;
     rota_stream *out[] = {s, there}, *back[] = {there, s};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, pump, out);
     rota_group_spawn(&g, pump, back);
     rota_group_wait(&g);
@@ -235,7 +235,7 @@ static int ask_by_stream(struct world *w)
     int err = rota_stream_pair(4000, &ours, &theirs);
     if (err < 0)
         return err;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, fill, ours);
     err = ask(w, &(rota_http_body_source){.stream = theirs, .length = w->way->fails ? 20001 : 0});
     rota_group_cancel(&g);
@@ -304,7 +304,7 @@ static void ask_for_others(struct world *w)
 {
     struct other others[4];
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < 3; i++) {
             others[i] = (struct other){.world = w, .number = i, .result = 1};
             rota_group_spawn(&g, ask_for_own, &others[i]);

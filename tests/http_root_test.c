@@ -109,7 +109,7 @@ static int ask_in_task(void *arg)
 {
     struct ask *ask = arg;
     CHECK_OK(rota_stream_pair(0, &ask->client, &ask->server));
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, serve, ask);
     CHECK_OK(rota_stream_write(ask->client, ask->request, strlen(ask->request)));
     ssize_t n;

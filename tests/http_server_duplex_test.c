@@ -176,7 +176,7 @@ static int talk_run(void *arg)
         return err;
     rota__h1_init(&t->parser, false, NULL, t->fields);
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         if (rota_group_spawn(&g, server_run, t) < 0 || rota_group_spawn(&g, client_send, t) < 0 ||
             rota_group_spawn(&g, client_receive, t) < 0)
             rota_group_cancel(&g);
@@ -839,7 +839,7 @@ static int proxy_run(void *arg)
     if (err == 0)
         err = rota_http_session_new(&options, &proxy->session);
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         if (err == 0)
             rota_group_spawn(&g, serve_behind, proxy);
         if (err == 0)

@@ -242,7 +242,7 @@ static int talk_run(void *arg)
     int err = rota_stream_pair(t->capacity, &t->client, &t->server);
     if (err < 0)
         return err;
-    ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     rota_group_spawn(&g, server_run, t);
     if (rota_group_spawn(&g, client_run, t) < 0)
         rota_stream_close(t->client);
@@ -411,7 +411,7 @@ static int drip_run(void *arg)
     if (err < 0)
         return err;
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         rota_group_spawn(&g, drip_write, d);
         rota_group_spawn(&g, drip_read, d);
         err = rota_http_serve_stream(d->server, much, &len, &options);
@@ -521,7 +521,7 @@ static int three_at_once(rota_http_request *r, void *arg)
 {
     struct relay *relay = arg;
     relay->request = r;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, read_all, relay);
     rota_group_spawn(&g, write_much, relay);
     rota_group_spawn(&g, be_refused, relay);

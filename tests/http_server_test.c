@@ -98,7 +98,7 @@ static int talk_run(void *arg)
     if (err < 0)
         return err;
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         rota_group_spawn(&g, talk_serve, t);
         rota_group_spawn(&g, talk_send, t);
         rota_group_spawn(&g, talk_receive, t);
@@ -300,7 +300,7 @@ static int idler_run(void *arg)
     if (err < 0)
         return err;
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, idler_serve, idler);
         err = idler_ask(idler);
         if (err == 0)
@@ -480,7 +480,7 @@ static int download(void *arg)
         return err;
     sink->s = client;
     err = rota_stream_write(client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 46);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, sink_run, sink);
     if (err == 0)
         err = rota_http_serve_stream(server, much, NULL, NULL);
@@ -1686,7 +1686,7 @@ static int shared_main(void *arg)
     int err = site_begin(site);
     rota_time began = rota_now();
     if (err == 0) {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (size_t i = 0; i < COUNT(gets); i++) {
             gets[i].listener = site->listeners[i % 2];
             rota_group_spawn(&g, get_slowly, &gets[i]);
@@ -1818,7 +1818,7 @@ static int stop_main(void *arg)
         err =
             rota_tcp_connect("127.0.0.1", rota_listener_port(stop->site.listeners[0]), NULL, &idle);
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         if (err == 0)
             rota_group_spawn(&g, ask, stop);
         for (int i = 0; i < 100 && (stop->counters.running == 0 || stop->counters.idle == 0); i++)

@@ -175,7 +175,7 @@ static int take_a_nap(void *arg)
 
 static int crowd(struct place *p)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (int i = 0; i < 120; i++)
         rota_group_spawn(&g, take_a_nap, p);
     return rota_group_wait(&g);
@@ -531,7 +531,7 @@ static int stop_soon(void *arg)
 static int ask_meanwhile(struct place *p)
 {
     ROTA_AUTO(rota_http_response) r = NULL;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, stop_soon, p);
     CHECK_OK(rota_http_fetch(p->session, "/nap", NULL, &r));
     CHECK_INT(rota_http_status(r), ==, 200);

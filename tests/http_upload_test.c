@@ -243,7 +243,7 @@ static void echo_size(struct world *w, uint64_t size)
     size_t before = memory_used(), peak = 0;
     rota_http_response *r;
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, pour, &flow);
         rota_http_fetch_options options = {.body.stream = up.b, .stream = true};
         CHECK_OK(fetch(w, "/", &options, &r));
@@ -423,7 +423,7 @@ static int pass_on(rota_http_request *r, void *arg)
     int err = rota_stream_pair(0, &ours, &theirs);
     if (err < 0)
         return err;
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     struct copy copy = {r, ours};
     rota_group_spawn(&g, copy_up, &copy);
     err = copy_down(arg, r, theirs);
@@ -441,7 +441,7 @@ static void through_a_proxy(struct world *w)
     talk_through(up.a, r);
     struct flow flow = {.s = up.a, .left = 300000};
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, pour, &flow);
         CHECK_INT(drain(r, NULL), ==, 300000);
         CHECK_OK(rota_group_wait(&g));
@@ -497,7 +497,7 @@ static void be_refused(struct world *w)
     rota_time start = rota_now();
     expect_status(w, "/", &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, 413);
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, pour, &flow);
         expect_status(w, "/", &(rota_http_fetch_options){.body.stream = up.b}, 413);
         uint64_t sent = flow.at;
@@ -1075,7 +1075,7 @@ static int ask_often(void *arg)
         struct feed f = {up.a, own};
         rota_http_body_source body = {.stream = up.b};
         {
-            ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+            ROTA_GROUP(g);
             if (roll(2))
                 body = (rota_http_body_source){.bytes = {bytes, roll(300000)}};
             else
@@ -1092,7 +1092,7 @@ static int ask_often(void *arg)
 static void storm(struct world *w)
 {
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         for (int i = 0; i < 8; i++)
             rota_group_spawn(&g, ask_often, w);
         rota_group_wait(&g);

@@ -41,7 +41,7 @@ static int use_storage(void)
     rota_handle handle = ROTA_HANDLE_INIT;
     rota_timeout timeout = ROTA_TIMEOUT_INIT;
     ROTA_SCOPED(rota_job) job = ROTA_JOB_INIT;
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_timeout_begin(&timeout, ROTA_NEVER);
     rota_handle_cancel(&handle);
     rota_cond_notify_all(&cond);

@@ -22,7 +22,7 @@ static int ask(void *arg)
     ROTA_AUTO(rota_stream) client = NULL;
     ROTA_AUTO(rota_stream) server = NULL;
     int err = rota_stream_pair(0, &client, &server);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     if (err == 0)
         err = rota_group_spawn(&g, serve, server);
     if (err == 0)

@@ -102,7 +102,7 @@ TEST_WITH(rule_21_a_child_may_run_a_loop_of_its_own, .without_faults = true)
 
 MISUSE_TEST(a_task_of_a_group_stays_the_groups)
 {
-    ROTA_SCOPED(rota_group) group = {.keep = true};
+    ROTA_GROUP(group, .keep = true);
     rota_group_spawn(&group, sleep_a_second, NULL);
     rota_task *task;
     CHECK_INT(rota_group_next(&group, &task), ==, 1);
@@ -116,6 +116,7 @@ MISUSE_TEST(a_task_of_a_group_stays_the_groups)
 static int forget_a_group(void *arg)
 {
     rota_group *group = arg;
+    rota_group_begin(group);
     return rota_group_spawn(group, sleep_a_second, NULL);
 }
 
@@ -235,6 +236,7 @@ static void *without_a_loop(void *arg)
 MISUSE_TEST(rule_20_other_threads_are_refused)
 {
     struct shared s = {.loop = rota_loop_current(), .group.keep = true};
+    rota_group_begin(&s.group);
     rota_future_init(&s.future);
     CHECK_INT(rota_spawn(sleep_a_second, NULL, &s.task), ==, 0);
     CHECK_INT(rota_group_spawn(&s.group, sleep_a_second, NULL), ==, 0);

@@ -957,7 +957,7 @@ static int visit(void *arg)
 
 static void wave(const struct service *service, struct visitor *visitors, int from, int to)
 {
-    rota_group g = {.policy = ROTA_GROUP_COLLECT};
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
     for (int i = from; i < to; i++) {
         visitors[i] =
             (struct visitor){rota_listener_port(service->listener), i, from / (to - from)};

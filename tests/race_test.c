@@ -178,14 +178,14 @@ static int wait_join(struct race *race)
 
 static int wait_group(struct race *race)
 {
-    ROTA_SCOPED(rota_group) group = {.policy = ROTA_GROUP_RACE};
+    ROTA_GROUP(group, .policy = ROTA_GROUP_RACE);
     rota_group_spawn(&group, child, race);
     return rota_group_wait(&group);
 }
 
 static int wait_next(struct race *race)
 {
-    ROTA_SCOPED(rota_group) group = {.keep = true};
+    ROTA_GROUP(group, .keep = true);
     rota_task *ended;
     rota_group_spawn(&group, child, race);
     int err = rota_group_next(&group, &ended);

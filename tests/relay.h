@@ -58,7 +58,7 @@ static inline int relay_with(struct relay *relay, rota_http_request *r, rota_fn 
     if (err < 0)
         return err;
     {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, reader, relay);
         rota_group_spawn(&g, writer, relay);
         err = rota_group_wait(&g);

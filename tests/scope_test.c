@@ -75,7 +75,6 @@ static int expected(const struct nesting *n, size_t depth)
 static void open_scope(struct nesting *n, size_t i)
 {
     union scope *scope = &n->scopes[i];
-    rota_task *ended;
     memset(scope, 0, sizeof *scope);
     switch (n->kinds[i]) {
     case 't':
@@ -85,7 +84,7 @@ static void open_scope(struct nesting *n, size_t i)
     case 'g':
     case 'C':
         scope->group.keep = true;
-        rota_group_next(&scope->group, &ended); /* the first use opens it */
+        rota_group_begin(&scope->group);
         break;
     case 's':
         rota_shield_begin(&scope->shield);
@@ -259,7 +258,7 @@ struct fixture {
 
 static int call_group_wait(struct fixture *f)
 {
-    rota_group group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     return rota_group_wait(&group);
 }
 
@@ -350,6 +349,7 @@ static int calls_in_scopes(void *arg)
 {
     int (*call)(struct fixture * f) = *(int (*const *)(struct fixture * f)) arg;
     struct fixture f = {.group = {.keep = true}};
+    rota_group_begin(&f.group);
     rota_future_init(&f.done);
     rota_future_set(&f.done, 0);
     rota_event_set(&f.event);
@@ -427,7 +427,7 @@ VIRTUAL_TASK_TEST(a_group_can_be_cancelled_while_it_is_waited_for)
 {
     int result = 0;
     rota_time begin = rota_now();
-    rota_group group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, sleep_long, &result);
     rota_group_spawn(&group, cancel_group_later, &group);
     CHECK_INT(rota_group_wait(&group), ==, 0);

@@ -59,7 +59,7 @@ static int shout_task(void *arg)
 TASK_TEST(the_snippet_of_the_header_works)
 {
     struct ends e = pair_of(0);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, shout_task, e.b);
     put(e.a, "hello\nworld\r\n");
     rota_stream_shutdown(e.a);
@@ -78,7 +78,7 @@ static int lines_main(void *arg)
     static const char *expected[] = {"one", "", "two words", "\r", "last"};
     struct ends e = pair_of(capacity);
     struct script script = {e.a, "one\n\r\ntwo words\r\n\r\r\nlast"};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_script, &script);
     size_t n = 0;
     int err;
@@ -111,7 +111,7 @@ static int mixed_main(void *arg)
     static const char text[] = "header: x\r\n\r\n12345tail";
     size_t at = ((struct cut *)arg)->at;
     struct ends e = sockets();
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     char first[sizeof text], body[6] = "", tail[8] = "";
     memcpy(first, text, at);
     first[at] = '\0';
@@ -179,7 +179,7 @@ TASK_TEST(the_limit_is_64_KiB_and_can_be_raised)
     text[LEN - 1] = '\n';
     text[LEN] = '\0';
     struct script script = {e.a, text};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_script, &script);
     rota_str line;
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, ROTA_ELIMIT);
@@ -464,7 +464,7 @@ static void check_much(rota_stream *s)
 static int much_main(void *arg)
 {
     struct ends e = ((struct ends(*)(void))arg)();
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_much, e.a);
     rota_group_spawn(&g, both_ways, e.b);
     check_much(e.a);
@@ -507,7 +507,7 @@ static int pieces_main(void *arg)
         text[i] = (char)byte_at((size_t)i);
     for (int i = 0; i < COUNT; i++)
         iov[i] = (struct iovec){text + i * EACH, i % 10 == 3 ? 0 : EACH};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, both_ways, e.b);
     char *got = malloc(COUNT * EACH);
     for (int i = 0; i < COUNT; i += 20) {
@@ -571,7 +571,7 @@ VIRTUAL_TASK_TEST(a_flush_that_timed_out_goes_on_with_the_next_write)
     ROTA_TIMEOUT (ROTA_MILLISECOND)
         err = rota_stream_flush(e.a);
     CHECK_INT(err, ==, -ETIMEDOUT);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     struct script rest = {e.a, "nopqrstuvwxyz"};
     rota_group_spawn(&g, write_script, &rest);
     CHECK_INT(rota_stream_read_exact(e.b, buf, 26), ==, 0);

@@ -83,7 +83,7 @@ static int produce(void *arg)
     if (err < 0)
         return err;
     shop->jobs = jobs;
-    ROTA_SCOPED(rota_group) workers = ROTA_GROUP_INIT;
+    ROTA_GROUP(workers);
     rota_group_spawn(&workers, worker, shop);
     rota_group_spawn(&workers, worker, shop);
     for (int i = 1; i <= 100 && err >= 0; i++)
@@ -94,7 +94,7 @@ static int produce(void *arg)
 
 static int two_deposits(void *arg)
 {
-    rota_call calls[] = {{deposit, arg, 0}, {deposit, arg, 0}};
+    rota_gather_call calls[] = {{deposit, arg, 0}, {deposit, arg, 0}};
     rota_time start = rota_now();
     int err = rota_gather(calls, 2);
     CHECK_INT(rota_now() - start, ==, 20 * ROTA_MILLISECOND);
@@ -743,14 +743,14 @@ static int crowd_permit(void *arg)
 
 static int crowd_at_mutex(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_mutex, arg);
     return rota_group_wait(&group);
 }
 
 static int crowd_at_semaphore(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_permit, arg);
     return rota_group_wait(&group);
 }
@@ -786,7 +786,7 @@ static int crowd_event(void *arg)
 static int crowd_at_event(void *arg)
 {
     struct crowd *c = arg;
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_event, c);
     CHECK_INT(rota_yield(), ==, 0);
     CHECK_INT(c->done, ==, 0);
@@ -856,7 +856,7 @@ static int crowd_cond(void *arg)
 static int crowd_at_cond(void *arg)
 {
     struct crowd *c = arg;
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_cond, c);
     CHECK_INT(rota_yield(), ==, 0);
     int err;
@@ -1011,7 +1011,7 @@ static int crowd_barrier(void *arg)
 
 static int crowd_at_barrier(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_barrier, arg);
     return rota_group_wait(&group);
 }
@@ -1393,7 +1393,7 @@ static int crowd_at_queue(void *arg)
     ROTA_AUTO(rota_queue) q = NULL;
     CHECK_OK(rota_queue_new(3, sizeof(int), &q));
     c->queue = q;
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     crowd_run(&group, crowd_put, c);
     int item;
     for (int i = 1; i <= MANY; i++) {
@@ -1572,7 +1572,7 @@ VIRTUAL_TASK_TEST(select_merges_queues_until_all_are_closed)
     struct pipe_job jobs[2];
     int got;
     rota_case cases[2];
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < 2; i++) {
         CHECK_OK(rota_queue_new((size_t)i, sizeof(int), &q[i]));
         jobs[i] = (struct pipe_job){q[i], 100, 0};

@@ -174,7 +174,7 @@ VIRTUAL_TASK_TEST(yielding_tasks_take_turns)
 TEST(suspending_calls_outside_a_task_say_so)
 {
     rota_future f;
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_task *t = NULL;
     rota_future *list[] = {&f};
     CHECK_INT(rota_yield(), ==, ROTA_ENOTASK);

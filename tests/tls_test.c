@@ -107,7 +107,7 @@ static int start_server(void *arg)
 
 static void start(struct link *l)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, start_client, l);
     rota_group_spawn(&g, start_server, l);
     CHECK_OK(rota_group_wait(&g));
@@ -138,7 +138,7 @@ static int free_stream(void *arg)
 /* Both at once, as two programs would. */
 static void free_streams(struct link *l)
 {
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     if (rota_group_spawn(&g, free_stream, l->client) < 0)
         rota_stream_free(l->client);
     rota_stream_free(l->server);
@@ -214,7 +214,7 @@ TLS_TEST(the_snippet_of_the_header_works, .both_backends = true)
     char reply[6] = "";
     CHECK_OK(rota_tcp_listen("localhost", 0, NULL, &site.listener));
     int port = rota_listener_port(site.listener);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, serve_site, &site);
     CHECK_INT(ask("localhost", port, client, reply, 5), ==, 0);
     CHECK_STR(reply, "hello");
@@ -245,7 +245,7 @@ static int plain_client_main(void *arg)
     rota_stream *s;
     char c;
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &site.listener));
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, serve_site, &site);
     CHECK_OK(rota_tcp_connect("127.0.0.1", rota_listener_port(site.listener), NULL, &s));
     CHECK_OK(rota_stream_write(s, "GET / HTTP/1.1\r\n\r\n", 18));
@@ -355,7 +355,7 @@ static int both_ways_main(void *arg)
         {l.server, 2, amount, size->write},
         {l.server, 1, amount, size->read},
     };
-    rota_call calls[] = {
+    rota_gather_call calls[] = {
         {send_much, &transfers[0], 0},
         {receive_much, &transfers[1], 0},
         {send_much, &transfers[2], 0},
@@ -790,7 +790,7 @@ static void tap(struct tapped *t)
     t->link.client = client;
     t->up = (struct middle){.from = t->left, .to = t->right};
     t->down = (struct middle){.from = t->right, .to = t->left};
-    t->group = (rota_group)ROTA_GROUP_INIT;
+    rota_group_begin(&t->group);
     rota_group_spawn(&t->group, pass_on, &t->up);
     rota_group_spawn(&t->group, pass_on, &t->down);
 }
@@ -800,6 +800,7 @@ static void untap(struct tapped *t)
     free_link(&t->link);
     rota_group_cancel(&t->group);
     rota_group_wait(&t->group);
+    rota_group_fini(&t->group);
     rota_stream_free(t->left);
     rota_stream_free(t->right);
 }
@@ -876,7 +877,7 @@ static int read_closed(void *arg)
 TLS_TEST(closing_says_so_and_waits_a_second_at_most_for_the_peer)
 {
     struct link l = open_link(0);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_time began = rota_now();
     CHECK_INT(rota_stream_close(l.client), ==, 0);
     CHECK_INT(rota_now() - began, ==, ROTA_SECOND); /* the server says nothing */
@@ -926,7 +927,7 @@ static int write_slowly(void *arg)
 TLS_TEST(a_read_that_times_out_loses_nothing)
 {
     struct link l = open_link(7);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_slowly, l.client);
     int expected = 0, err = 0;
     while (err == 0 || err == -ETIMEDOUT || err == 1) {
@@ -1022,7 +1023,7 @@ static int greeting_ahead(void *arg)
 TLS_TEST(a_handshake_that_came_with_the_line_before_it_is_read)
 {
     struct link l = link_of(0);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     put(l.client, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n");
     rota_group_spawn(&g, start_client, &l);
     rota_group_spawn(&g, greeting_ahead, &l);
@@ -1094,7 +1095,7 @@ TLS_TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
     struct link l = old_link(1000);
     struct transfer up = {l.client, 1, MUCH, MUCH};
     unsigned char bytes[4000];
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, send_much, &up);
     rota_group_spawn(&g, refuse, &l);
     rota_yield();
@@ -1568,7 +1569,7 @@ static int in_kernel_main(void *arg)
         {l.server, 2, MUCH, MUCH},
         {l.server, 1, MUCH, 4096},
     };
-    rota_call calls[] = {
+    rota_gather_call calls[] = {
         {send_much, &transfers[0], 0},
         {receive_much, &transfers[1], 0},
         {send_much, &transfers[2], 0},
@@ -1613,7 +1614,7 @@ static int no_room_main(void *arg)
         err = rota_stream_shutdown(l.server);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, shut_down, l.server);
     rota_yield();
     rota_stream_close(l.server);

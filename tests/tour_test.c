@@ -166,7 +166,7 @@ STOP(lazy)
                        "0.20 a spawned task begins when this one steps aside:\n"
                        "0.20   not yet\n"
                        "0.20   hello, task\n"
-                       "0.40 a rota_call is a call for later:\n"
+                       "0.40 a rota_gather_call is a call for later:\n"
                        "0.40   nothing ran\n"
                        "0.40   hello, later\n");
 }

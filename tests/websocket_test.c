@@ -62,7 +62,7 @@ static int close_one(void *ws)
 /* Both at once, as each waits for the other. */
 static void free_pair(struct sockets *s)
 {
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, close_one, s->client);
     rota_group_spawn(&g, close_one, s->server);
     rota_group_wait(&g);
@@ -171,7 +171,7 @@ static void echo_all_sizes(size_t capacity, const struct rota__ws_deflate_terms 
 {
     static const size_t sizes[] = {0, 1, 63, 64, 125, 126, 4000, 65535, 65536, 300000};
     struct sockets s = pair_with(capacity, terms, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, echo, s.server);
     char *text = malloc(sizes[9]);
     for (size_t i = 0; i < sizes[9]; i++)
@@ -243,7 +243,7 @@ static int write_burst(void *arg)
 VIRTUAL_TASK_TEST(messages_of_many_writers_do_not_mix)
 {
     struct sockets s = pair_with(100, NULL, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (char letter = 'a'; letter < 'f'; letter++)
         rota_group_spawn_copy(&g, write_burst, (&(struct burst){s.client, letter}),
                               sizeof(struct burst));
@@ -269,7 +269,7 @@ static int write_large(void *arg)
 VIRTUAL_TASK_TEST(peers_that_write_to_each_other_at_once_and_ping_do_not_wait_for_ever)
 {
     struct sockets s = pair_with(1000, NULL, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_large, s.client);
     rota_group_spawn(&g, write_large, s.server);
     rota_websocket_message m;
@@ -328,7 +328,7 @@ VIRTUAL_TASK_TEST(a_silent_peer_is_asked_and_then_given_up)
 VIRTUAL_TASK_TEST(a_peer_that_reads_shows_that_it_lives)
 {
     struct sockets s = pair_with(0, NULL, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, echo, s.server);
     rota_websocket_message m;
     int got = 0;
@@ -347,7 +347,7 @@ VIRTUAL_TASK_TEST(a_flood_of_pings_to_one_who_cannot_answer_takes_no_memory)
     rota_stream *peer, *s;
     CHECK_OK(rota_stream_pair(64, &peer, &s));
     struct scene scene = {peer, socket_on(s, true, NULL, NULL)};
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_large, scene.ws); /* gets stuck, as the peer does not read */
     rota_group_spawn(&g, echo, scene.ws);
     for (int i = 0; i < 1000; i++)
@@ -394,7 +394,7 @@ static int expect_timeout_of_read(void *arg)
 static void check_cut_off(rota_websocket *ws, rota_time after)
 {
     rota_websocket_message m;
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_time before = rota_now();
     rota_group_spawn(&g, expect_timeout_of_read, ws);
     rota_group_spawn(&g, expect_timeout_of_write, ws);
@@ -449,7 +449,7 @@ VIRTUAL_TASK_TEST(a_peer_that_takes_slowly_has_neither_stalled_nor_fallen_silent
     char some[5000];
     CHECK_OK(rota_stream_pair(sizeof some, &scene.peer, &s));
     scene.ws = socket_on(s, true, NULL, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_large, scene.ws);
     rota_group_spawn(&g, echo, scene.ws);
     for (size_t taken = 0; taken < 500000 + 10; taken += sizeof some) {
@@ -526,7 +526,7 @@ VIRTUAL_TASK_TEST(either_side_closes_with_a_code_and_a_reason)
     for (int i = 0; i < 2; i++) {
         struct sockets s = pair_with(0, NULL, NULL);
         rota_websocket *one = i ? s.client : s.server, *other = i ? s.server : s.client;
-        rota_group g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, echo, other);
         CHECK_INT(rota_websocket_close(one, 4711, "that is all"), ==, 0);
         CHECK_INT(rota_group_wait(&g), ==, 0);
@@ -543,7 +543,7 @@ VIRTUAL_TASK_TEST(either_side_closes_with_a_code_and_a_reason)
 VIRTUAL_TASK_TEST(closing_while_another_task_reads_ends_that_read)
 {
     struct sockets s = pair_with(0, NULL, NULL);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, echo, s.server);
     rota_group_spawn(&g, echo, s.client);
     CHECK_OK(rota_yield());
@@ -688,7 +688,7 @@ VIRTUAL_TASK_TEST(a_message_of_the_limit_is_taken_though_deflating_made_it_longe
 {
     rota_websocket_options options = {.message = 100000};
     struct sockets s = pair_with(0, &(struct rota__ws_deflate_terms){0}, &options);
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, write_noise, s.client);
     rota_websocket_message m;
     CHECK_INT(rota_websocket_read(s.server, &m), ==, 1);
@@ -854,7 +854,7 @@ static int flooding_in_task(__attribute__((unused)) void *arg)
 {
     struct host host = {.options.write_stall = 50 * ROTA_MILLISECOND, .over = ROTA_EVENT_INIT};
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host.listener));
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     rota_group_spawn(&g, serve_flood, &host);
     ROTA_TIMEOUT (PATIENCE) {
         rota_stream *s = ask(&host, "GET", HELLO, "HTTP/1.1 101 \0");
@@ -922,7 +922,7 @@ static void with_server(rota_fn *server, struct host *host, void (*fn)(struct ho
     char url[64];
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host->listener));
     snprintf(url, sizeof url, "ws://127.0.0.1:%d/chat?x", rota_listener_port(host->listener));
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     host->options.closing = ROTA_SECOND;
     rota_group_spawn(&g, server, host);
     ROTA_TIMEOUT (PATIENCE) { /* a server that a fault has ended does not answer */
@@ -1111,7 +1111,7 @@ static int handshakes_in_task(__attribute__((unused)) void *arg)
 {
     struct host host = {0};
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &host.listener));
-    rota_group g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     host.options.closing = ROTA_SECOND;
     rota_group_spawn(&g, serve, &host);
     ROTA_TIMEOUT (PATIENCE) {

@@ -892,7 +892,7 @@ static int kill_at_random(void *arg)
 static int load_and_kill(void *arg)
 {
     struct load load = {.ledger = arg};
-    ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+    ROTA_GROUP(g);
     for (int i = 0; i < CLIENTS; i++)
         rota_group_spawn(&g, ask_the_ledger, &load);
     rota_group_spawn(&g, kill_at_random, &load);

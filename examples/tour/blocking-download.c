@@ -37,7 +37,7 @@ static int download_all(void *arg)
         {"ccc.txt", 1500 * ROTA_MILLISECOND},
         {"dddd.txt", 600 * ROTA_MILLISECOND},
     };
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         rota_group_spawn(&group, download, &files[i]);
     int err = rota_group_wait(&group);

@@ -53,7 +53,7 @@ static int echo_main(void *arg)
         return err;
 
     printf("%d clients\n", CLIENTS);
-    ROTA_SCOPED(rota_group) clients = ROTA_GROUP_INIT;
+    ROTA_GROUP(clients);
     for (int i = 0; i < CLIENTS; i++)
         rota_group_spawn(&clients, client, listener);
     err = rota_group_wait(&clients);

@@ -20,7 +20,7 @@ static int future_main(void *arg)
 {
     rota_future future;
     rota_future_init(&future);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, set_after_a_while, &future);
 
     printf("waiting\n");

@@ -20,7 +20,7 @@ static int wait_seconds(void *arg)
 static int gather(void *arg)
 {
     int seconds[] = {1, 2, 3};
-    rota_call calls[] = {
+    rota_gather_call calls[] = {
         {wait_seconds, &seconds[0]},
         {wait_seconds, &seconds[1]},
         {wait_seconds, &seconds[2]},

@@ -26,7 +26,7 @@ static int failing(void *arg)
 
 static int group_main(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, sibling, "sibling 1");
     rota_group_spawn(&group, failing, NULL);
     rota_group_spawn(&group, sibling, "sibling 2");

@@ -29,8 +29,8 @@ static int lazy(void *arg)
     if (err < 0)
         return err;
 
-    printf("a rota_call is a call for later:\n");
-    rota_call later = {hello, "later"};
+    printf("a rota_gather_call is a call for later:\n");
+    rota_gather_call later = {hello, "later"};
     printf("  nothing ran\n");
     return rota_gather(&later, 1);
 }

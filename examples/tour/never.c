@@ -15,7 +15,7 @@ static int never(void *arg)
 {
     rota_future godot;
     rota_future_init(&godot);
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, wait_for_godot, &godot);
     printf("waiting for Godot\n");
     return rota_group_wait(&group);

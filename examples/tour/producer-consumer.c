@@ -46,7 +46,7 @@ static int producer_consumer(void *arg)
     if (err < 0)
         return err;
     struct shop shop = {.queue = queue, .producers = 2};
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (int i = 0; i < 3; i++)
         rota_group_spawn(&group, consumer, &shop);
     for (int i = 0; i < shop.producers; i++)

@@ -27,7 +27,7 @@ static int func2(void *arg)
 
 static int both(void *arg)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     rota_group_spawn(&group, func1, NULL);
     rota_group_spawn(&group, func2, NULL);
     return rota_group_wait(&group);

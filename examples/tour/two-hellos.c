@@ -18,7 +18,7 @@ static int hello(void *arg)
 
 static int two_hellos(void *arg)
 {
-    return rota_gather(((rota_call[]){{hello}, {hello}}), 2);
+    return rota_gather((rota_gather_call[]){{hello}, {hello}}, 2);
 }
 
 int main(void)

@@ -40,7 +40,7 @@ extern "C" {
  *
  *     ROTA_AUTO(rota_listener) l = NULL;           // a pointer, for what is allocated
  *     ROTA_AUTO(rota_task) a = NULL, b = NULL;     // two of them: b is released first
- *     ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT; // a value, for what lives in your storage
+ *     ROTA_SCOPED(rota_bytes) b = ROTA_BYTES_INIT; // a value, for what lives in your storage
  *
  * Works with each type whose header has a ROTA_DEFINE_AUTO or ROTA_DEFINE_SCOPED for it. */
 #define ROTA_AUTO(type) __attribute__((cleanup(type##__auto))) __typeof__(type *)

@@ -63,7 +63,7 @@
  *         if (err < 0)
  *             return rota_http_reply_status(r, 502);
  *         struct relay both = {r, other};
- *         ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+ *         ROTA_GROUP(g);
  *         rota_group_spawn(&g, read_on, &both);
  *         rota_group_spawn(&g, write_on, &both);
  *         return rota_group_wait(&g);

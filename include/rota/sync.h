@@ -46,7 +46,7 @@
  *         if (err < 0)
  *             return err;
  *         shop->jobs = jobs;
- *         ROTA_SCOPED(rota_group) workers = ROTA_GROUP_INIT;
+ *         ROTA_GROUP(workers);
  *         rota_group_spawn(&workers, worker, shop);
  *         rota_group_spawn(&workers, worker, shop);
  *         for (int i = 1; i <= 100 && err >= 0; i++)
@@ -68,8 +68,8 @@
  * that is handed over is lost.
  *
  * Threads. An object belongs to the thread that first used it inside a loop; any other one is
- * refused with ROTA_ETHREAD and a report to the log hook. Calls that do not suspend may also be made
- * by callbacks of that thread's loop. To reach a loop from another thread, use
+ * refused with ROTA_ETHREAD and a report to the log hook. Calls that do not suspend may also be
+ * made by callbacks of that thread's loop. To reach a loop from another thread, use
  * rota_loop_call_threadsafe. */
 #ifndef ROTA_SYNC_H
 #define ROTA_SYNC_H
@@ -313,8 +313,8 @@ ROTA_API size_t rota_queue_len(const rota_queue *queue);
  * ROTA_ECLOSED (the queue was freed meanwhile). */
 ROTA_SUSPENDS int rota_queue_join(rota_queue *queue);
 
-/* Says that the work on an item is finished, for rota_queue_join. Returns 0, -EINVAL (called more often than
- * items were put) or ROTA_ETHREAD. */
+/* Says that the work on an item is finished, for rota_queue_join. Returns 0, -EINVAL (called more
+ * often than items were put) or ROTA_ETHREAD. */
 ROTA_API int rota_queue_task_done(rota_queue *queue);
 
 struct rota__queue_reader {

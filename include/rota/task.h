@@ -19,7 +19,7 @@
  *     static int both(void *arg)
  *     {
  *         struct fetch pages[] = {{"http://a/", 0}, {"http://b/", 0}};
- *         ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+ *         ROTA_GROUP(g);
  *         for (size_t i = 0; i < 2; i++)
  *             rota_group_spawn(&g, fetch, &pages[i]);   // pages outlives the group
  *         return rota_group_wait(&g);                   // the first failure, or 0
@@ -350,25 +350,23 @@ ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mod
 /* ---- Groups ---- */
 
 typedef enum rota_group_policy {
-    ROTA_GROUP_FAIL_FAST, /* the first failure cancels the other tasks and is what the group returns */
+    ROTA_GROUP_FAIL_FAST, /* the first failure cancels the others and is what the group returns */
     ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended,
                            and reports those of the others that nobody has looked at */
     ROTA_GROUP_RACE     /* the first success cancels the others and is what the group returns */
 } rota_group_policy;
 
-/* Tasks that end before the block does. The task that first uses a group owns it, and the group is a
- * scope of that task from then on: cancelling it, or a failure under FAIL_FAST, is also seen by the
- * owner's calls until rota_group_wait returns.
- *
- *     ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT, .keep = true}; */
+/* Tasks that end before the block does. Declared by ROTA_GROUP, in the task that owns it. */
 typedef struct rota_group {
     unsigned char policy; /* a rota_group_policy */
     bool keep; /* keep ended tasks for rota_group_next; else they are released as they end */
-    bool _interrupted;
+    unsigned char _state;
+    bool _cancelled;
     bool _settled; /* the result that counts is known */
     bool _lost;    /* a task ended because it was cancelled */
     int _result;
     size_t _running;
+    rota_task *_owner;
     struct rota__scope _scope;
     struct rota__list _tasks; /* running */
     struct rota__list _ended; /* kept, in the order in which they ended */
@@ -376,39 +374,90 @@ typedef struct rota_group {
     struct rota__wait *_waiter;
 } rota_group;
 
-#ifdef __cplusplus
-#define ROTA_GROUP_INIT \
-    {                   \
-    }
-#else
-#define ROTA_GROUP_INIT \
-    {                   \
-        0               \
-    }
-#endif
+/* Declares a group, with options where the defaults do not do:
+ *
+ *     ROTA_GROUP(g);
+ *     ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
+ *
+ * The group belongs to the task and the block that declare it, and from this line on it is a scope
+ * of that task: a failure under FAIL_FAST, and whatever else cancels the group, is also seen by the
+ * owner's calls in the block, until rota_group_wait returns.
+ *
+ * rota_group_wait is the normal end. A block that is left without it (by an early return, break,
+ * goto, a C++ exception) cancels the tasks that still run and waits for them, shielded: no task
+ * outlives the block, and no early return waits for a task that has no end. With ROTA_DEBUG=1 that
+ * is reported, unless the owner was cancelled or ran into a deadline.
+ *
+ * A group is for one use. It closes for good when its owner waits and no task is left, or when its
+ * block is left. */
+#define ROTA_GROUP(...) \
+    ROTA__GROUP_FORM(__VA_ARGS__, ROTA__GROUP_2, ROTA__GROUP_1, ROTA__GROUP_0, )(__VA_ARGS__)
+#define ROTA__GROUP_FORM(name, option, other, form, ...) form
+#define ROTA__GROUP_0(name)                                \
+    ROTA_SCOPED(rota_group) name = rota__group_unopened(); \
+    rota_group_begin(&name)
+/* Not an initialiser, because C++17 has no designated ones. */
+#define ROTA__GROUP_1(name, option)                        \
+    ROTA_SCOPED(rota_group) name = rota__group_unopened(); \
+    name option;                                           \
+    rota_group_begin(&name)
+#define ROTA__GROUP_2(name, option, other)                 \
+    ROTA_SCOPED(rota_group) name = rota__group_unopened(); \
+    name option;                                           \
+    name other;                                            \
+    rota_group_begin(&name)
 
-/* Starts fn(arg) in the group; also while the group is being waited for, by one of its tasks. In a
- * group that is cancelled the task starts cancelled. A failure to spawn counts as the failure of a
- * task, so the return value may be ignored. Returns 0, -ENOMEM, -E2BIG, ROTA_ENOTASK, ROTA_ETHREAD. */
+/* Opens a group that is a field of your structure, as ROTA_GROUP does: the current task owns it.
+ * Set its options and zero the rest before. rota_group_fini is its end; both are the owner's to
+ * call.
+ *
+ *     struct service s = {.tasks = {.policy = ROTA_GROUP_COLLECT}};
+ *     rota_group_begin(&s.tasks);
+ *     ...
+ *     rota_group_fini(&s.tasks); */
+ROTA_API void rota_group_begin(rota_group *group);
+
+/* Ends a group as the end of its block does: cancels the tasks that still run, waits for them,
+ * shielded, and releases those that were kept. Nobody sees the result, so a failure is reported.
+ * After rota_group_wait it only releases. Does nothing to a group that was never opened, and to one
+ * that another task owns (which is reported). */
+ROTA_API void rota_group_fini(rota_group *group);
+ROTA_DEFINE_SCOPED(rota_group, rota_group_fini);
+
+static inline rota_group rota__group_unopened(void)
+{
+    rota_group group;
+    __builtin_memset(&group, 0, sizeof group);
+    return group;
+}
+
+/* Starts fn(arg) in the group. Any task or callback of the loop may, while the group is open: also
+ * one that is not in the group, and also while the owner waits. In a group that is cancelled the
+ * task starts cancelled, no matter when the cancel came.
+ *
+ * A failure to spawn counts as the failure of a task, so the return value may be ignored.
+ *
+ * Returns 0, ROTA_ECLOSED (the group is closed; nothing was started, and that was reported),
+ * -ENOMEM, -E2BIG, ROTA_ENOTASK (this thread has no loop), ROTA_ETHREAD. */
 #define rota_group_spawn(group, fn, arg) rota_group_spawn_at(group, fn, arg, 0, ROTA_SITE(#fn))
 #define rota_group_spawn_copy(group, fn, arg, size) \
     rota_group_spawn_at(group, fn, arg, size, ROTA_SITE(#fn))
 ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
                                  const rota_site *site);
 
-/* Waits until all tasks have ended, and closes the scope. If the caller is cancelled or timed out
- * meanwhile, the tasks are cancelled, still waited for, and that is what it returns. The group may be
- * used again afterwards.
+/* Waits until all tasks have ended, and closes the group for good. If the caller is cancelled or
+ * timed out meanwhile, the tasks are cancelled, still waited for, and that is what it returns.
+ * Called again it returns the same again.
  *
- * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if there
- * is none, the first failure (-ECANCELED if all were cancelled); or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * -EPERM (the caller does not own the group). */
+ * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if
+ * there is none, the first failure (-ECANCELED if all were cancelled); or -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK, -EPERM (the caller does not own the group). */
 ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 
 /* Waits for the next task to end and gives it to you, in the order in which they end; its result is
- * rota_task_result. It stays the group's, for you to look at until the next call on the group. Needs `keep`.
- * Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EPERM (the
- * caller does not own the group), -EINVAL (without `keep`). */
+ * rota_task_result. It stays the group's, for you to look at until the next call on the group.
+ * Needs `keep`. Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD,
+ * -EPERM (the caller does not own the group), -EINVAL (without `keep`). */
 ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */
@@ -416,28 +465,27 @@ ROTA_API int rota_task_result(rota_task *task);
 /* The argument that a task was spawned with. */
 ROTA_API void *rota_task_arg(const rota_task *task);
 
-/* Cancels the tasks of the group, and the group as a scope of its owner. Any task of the loop may, also
- * while the owner waits for the group: then rota_group_wait returns as it would otherwise. */
+/* Cancels the tasks of the group, and the group as a scope of its owner. It stays cancelled: tasks
+ * that are spawned into it later start cancelled. Any task of the loop may call this, also while
+ * the owner waits for the group: then rota_group_wait returns as it would otherwise. Does nothing
+ * to a group that is closed. */
 ROTA_API void rota_group_cancel(rota_group *group);
 /* Tasks that run. */
 ROTA_API size_t rota_group_running(const rota_group *group);
 
-/* What ROTA_SCOPED calls: waits for all tasks like rota_group_wait; nobody sees the result, so a failure
- * is reported through the log hook. */
-ROTA_API void rota_group_fini(rota_group *group);
-ROTA_DEFINE_SCOPED(rota_group, rota_group_fini);
-
 /* A call for rota_gather, and its result. */
-typedef struct rota_call {
+typedef struct rota_gather_call {
     rota_fn *fn;
     void *arg;
     int result;
-} rota_call;
+} rota_gather_call;
 
-/* Runs the calls at once, as tasks, and waits for all; the first failure cancels the others. `result`
- * of each call is set. Returns the first failure, or 0. */
-#define rota_gather(calls, n) rota_gather_at(calls, n, ROTA_SITE("gather"))
-ROTA_SUSPENDS int rota_gather_at(rota_call *calls, size_t n, const rota_site *site);
+/* Runs the calls at once, as tasks, and waits for all; the first failure cancels the others.
+ * `result` of each call is set. Returns the first failure, or 0.
+ *
+ *     int err = rota_gather((rota_gather_call[]){{fetch, &a}, {fetch, &b}}, 2); */
+#define rota_gather(...) rota_gather_at(__VA_ARGS__, ROTA_SITE("gather"))
+ROTA_SUSPENDS int rota_gather_at(rota_gather_call *calls, size_t n, const rota_site *site);
 
 /* ---- Locals: a value a task, inherited at spawn ---- */
 

@@ -323,7 +323,7 @@ static void keep_shared(struct rota__http_conn *conn)
     conn->shared = &shared;
     conn->watching = true;
     if (err == 0) {
-        ROTA_SCOPED(rota_group) g = ROTA_GROUP_INIT;
+        ROTA_GROUP(g);
         rota_group_spawn(&g, send_all, conn);
         wake_sender(conn);
         rota__http_conn_opened(conn);

@@ -281,7 +281,7 @@ static void fini(struct rota__server *server)
 
 static int serve_ports(struct rota__server *server, rota_listener *const *listeners, size_t count)
 {
-    ROTA_SCOPED(rota_group) ports = ROTA_GROUP_INIT;
+    ROTA_GROUP(ports);
     for (size_t i = 0; i < count; i++) {
         struct port port = {server, listeners[i], &ports};
         rota_group_spawn_copy(&ports, port_run, &port, sizeof port);
@@ -321,7 +321,7 @@ int rota_http_serve_stream(rota_stream *s, rota_http_handler *handler, void *arg
     struct rota__server server;
     int err = init(&server, handler, arg, options);
     struct single single = {&server, s};
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     if (err == 0) {
         rota_group_spawn(&group, single_run, &single);
         err = rota_group_wait(&group);

@@ -216,6 +216,7 @@ static void end_all(struct rota__h2_connection *c)
         leave(c);
     rota_group_cancel(&c->tasks);
     rota_group_wait(&c->tasks);
+    rota_group_fini(&c->tasks);
 }
 
 static uint32_t count_of(size_t n)
@@ -245,6 +246,7 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
     int err = rota__h2_init(&c.h2, true, &limits);
     if (err < 0)
         return err;
+    rota_group_begin(&c.tasks);
     int stopped = rota__server_rest(&c.common, server);
     server->counters->idle++;
     rota__h2_connection_put_out(&c);

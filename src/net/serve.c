@@ -157,7 +157,8 @@ static void drain(struct server *server, rota_time grace)
         }
     }
     rota_group_cancel(&server->group);
-    rota_group_wait(&server->group);
+    rota_group_wait(&server->group); /* each handler's failure was reported when it ended */
+    rota_group_fini(&server->group);
 }
 
 int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
@@ -176,6 +177,7 @@ int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
     int err = rota__suspend_check();
     if (err == ROTA_ENOTASK)
         return err;
+    rota_group_begin(&server.group);
     err = accept_until_stopped(&server);
     if (err != -EBUSY) /* somebody else accepts, and may go on */
         rota_listener_close(listener);

@@ -121,7 +121,7 @@ static int wait_for_pipes(struct talk *talk, rota_group *group)
 int rota_process_communicate(rota_process *p, rota_communication *c)
 {
     struct talk talk = {.process = p, .c = c, .limit = c->limit ? c->limit : LIMIT};
-    ROTA_SCOPED(rota_group) group = {.keep = true};
+    ROTA_GROUP(group, .keep = true);
     c->status = (rota_process_status){0};
     int err = rota__suspend_check();
     if (err < 0)

@@ -1,50 +1,43 @@
 /* Groups: tasks that end before the block does.
  *
- *     unused -> open: the first use, by the owner      open -> unused: rota_group_wait
+ *     closed -> open: rota_group_begin
+ *     open -> waited for: rota_group_wait, rota_group_fini
+ *     waited for -> closed: the last task ends, or there was none
+ *     open -> closed: rota__group_abandon (the owner has ended without either)
  *
- * 1. While it is open the group's scope is in the owner's list, so what cancels the group cancels the
- *    owner's calls too.
- * 2. _running counts _tasks; a task leaves _tasks when it ends, before anybody else runs.
- * 3. _result is the first failure, until _settled: then it is what the group returns.
- * 4. A task that was cancelled and says so has not failed.
- * 5. While the owner waits, the scope is closed; then _interrupted says that the group is cancelled. */
+ * 1. A zeroed group is closed. Nothing leaves the closed state but rota_group_begin. 2. While it is
+ * open the group's scope is in the owner's list, so what cancels the group cancels the
+ *    owner's calls too. While it is waited for, the scope is closed and _cancelled alone remembers.
+ * 3. _owner is alive while the group is not closed. Afterwards it is only compared. 4. _running
+ * counts _tasks; a task leaves _tasks when it ends, before anybody else runs. 5. _result is the
+ * first failure, until _settled: then it is what the group returns. Once the owner
+ *    has waited, it is what rota_group_wait returned.
+ * 6. A task that was cancelled and says so has not failed. */
 #include "base/log.h"
 #include "task/task.h"
 
-static void list_init_once(struct rota__list *list)
-{
-    if (!list->next)
-        rota__list_init(list);
-}
+enum { CLOSED, OPEN, WAITED_FOR };
 
-/* Where the group is in use, it is so on one loop. */
+/* A group that is not closed is used on one loop. */
 static int group_check(const rota_group *group, const char *call)
 {
-    const rota_task *any = group->_scope.task;
-    if (!any && group->_running)
-        any = rota__container_of(group->_tasks.next, rota_task, member);
-    return any ? rota__loop_check(any->loop, call) : 0;
+    return group->_state == CLOSED ? 0 : rota__loop_check(group->_owner->loop, call);
 }
 
-static int group_open(rota_group *group)
+void rota_group_begin(rota_group *group)
 {
     rota_task *here = rota__task_here();
-    list_init_once(&group->_tasks);
-    list_init_once(&group->_ended);
-    if (group->_scope.task)
-        return 0;
+    if (here && rota__scope_is_open(&group->_scope, here)) {
+        rota_log(ROTA_LOG_ERROR, "rota_group_begin was called on an open group, and did nothing");
+        return;
+    }
+    *group = (rota_group){.policy = group->policy, .keep = group->keep, ._owner = here};
+    rota__list_init(&group->_tasks);
+    rota__list_init(&group->_ended);
     if (!here)
-        return ROTA_ENOTASK;
-    group->_settled = group->_lost = false;
-    group->_result = 0;
+        return;
+    group->_state = OPEN;
     rota__scope_open(&group->_scope, ROTA__SCOPE_GROUP, here);
-    return 0;
-}
-
-/* Whether `here` owns it, or may come to. While the owner waits for all, the scope is closed. */
-static bool owned_by(const rota_group *group, const rota_task *here)
-{
-    return group->_scope.task ? group->_scope.task == here : group->_running == 0;
 }
 
 static void cancel_tasks(rota_group *group)
@@ -55,10 +48,9 @@ static void cancel_tasks(rota_group *group)
 
 void rota_group_cancel(rota_group *group)
 {
-    bool waited_for = !group->_scope.task;
-    if ((waited_for && !group->_running) || group_check(group, "rota_group_cancel") < 0)
+    if (group->_state == CLOSED || group_check(group, "rota_group_cancel") < 0)
         return;
-    group->_interrupted = waited_for;
+    group->_cancelled = true;
     cancel_tasks(group);
     rota__scope_cancel(&group->_scope);
 }
@@ -83,15 +75,24 @@ static void count_result(rota_group *group, int result)
     }
 }
 
+static int refuse_spawn(const rota_site *site)
+{
+    if (!rota__loop_here)
+        return ROTA_ENOTASK;
+    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) was not started: its group is closed",
+             site->name, site->file, site->line);
+    return ROTA_ECLOSED;
+}
+
 int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
                         const rota_site *site)
 {
-    rota_loop *loop = rota__loop_here;
+    if (group->_state == CLOSED)
+        return refuse_spawn(site);
     int err = group_check(group, "rota_group_spawn");
-    if (err == 0 && !group->_running)
-        err = group_open(group);
     if (err < 0)
         return err;
+    rota_loop *loop = rota__loop_here;
     rota_task *task = copy <= 2048 ? rota__task_new(loop, fn, arg, copy, site) : NULL;
     if (!task) {
         err = copy <= 2048 ? -ENOMEM : -E2BIG;
@@ -103,7 +104,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     task->read = true; /* by the group, until it has another failure to return */
     rota__list_append(&group->_tasks, &task->member);
     group->_running++;
-    if (group->_scope.cancelled || group->_settled || group->_interrupted)
+    if (group->_cancelled)
         rota_task_cancel(task);
     return 0;
 }
@@ -132,7 +133,8 @@ void rota__group_task_ended(rota_task *task)
     rota_group *group = task->group;
     int result = task->done._result;
     rota__list_remove(&task->member);
-    group->_running--;
+    if (--group->_running == 0 && group->_state == WAITED_FOR)
+        group->_state = CLOSED;
     if (group->keep)
         rota__list_append(&group->_ended, &task->member);
     struct rota__wait *waiter = group->_waiter;
@@ -148,21 +150,32 @@ void rota__group_task_ended(rota_task *task)
         group->_lost = true;
 }
 
-/* Waits for all tasks whatever happens; what interrupts the wait cancels them. */
+/* From now on the group closes when its last task ends. */
+static void begin_wait(rota_group *group)
+{
+    rota__scope_close(&group->_scope);
+    group->_state = group->_running ? WAITED_FOR : CLOSED;
+}
+
+/* Cancels the tasks and waits for them whatever happens. */
+static void end_tasks(rota_group *group)
+{
+    rota_group_cancel(group);
+    ROTA_SHIELD
+    {
+        if (group->_running)
+            group_park(group, &all_kind);
+    }
+}
+
+/* Waits for all tasks; what interrupts the wait cancels them. */
 static int drain(rota_group *group)
 {
     int interrupt = rota__task_here()->interrupt;
     if (group->_running && !interrupt)
         interrupt = group_park(group, &all_kind);
-    if (interrupt < 0 && group->_running) {
-        group->_interrupted = true;
-        cancel_tasks(group);
-        ROTA_SHIELD
-        {
-            group_park(group, &all_kind);
-        }
-    }
-    group->_interrupted = false;
+    if (interrupt < 0)
+        end_tasks(group);
     return interrupt;
 }
 
@@ -188,6 +201,7 @@ static void release_given(rota_group *group)
 void rota__group_abandon(rota_group *group)
 {
     struct rota__list *node;
+    group->_state = CLOSED;
     while ((node = rota__list_take_first(&group->_tasks))) {
         rota_task *task = rota__container_of(node, rota_task, member);
         task->group = NULL;
@@ -204,27 +218,27 @@ int rota_group_wait(rota_group *group)
     rota_task *here = rota__task_here();
     if (!here)
         return ROTA_ENOTASK;
-    if (rota__fault(ROTA__FAULT_SUSPEND))
-        rota__cancel_by_fault(here);
-    if (!owned_by(group, here))
+    if (group->_owner != here)
         return -EPERM;
     release_given(group);
-    if (!group->_scope.task)
-        return here->interrupt; /* never used */
-    rota__scope_close(&group->_scope);
+    if (group->_state == CLOSED)
+        return group->_result;
+    if (rota__fault(ROTA__FAULT_SUSPEND))
+        rota__cancel_by_fault(here);
+    begin_wait(group);
     int interrupt = drain(group);
     if (interrupt < 0)
-        return interrupt;
-    return nobody_won(group) ? -ECANCELED : group->_result;
+        group->_result = interrupt;
+    else if (nobody_won(group))
+        group->_result = -ECANCELED;
+    return group->_result;
 }
 
 int rota_group_next(rota_group *group, rota_task **ret_task)
 {
     int err = group->keep ? group_check(group, "rota_group_next") : -EINVAL;
-    if (err == 0 && !owned_by(group, rota__task_here()))
+    if (err == 0 && rota__task_here() && group->_owner != rota__task_here())
         err = -EPERM;
-    if (err == 0)
-        err = group_open(group);
     if (err == 0)
         err = rota__suspend_check();
     if (err < 0)
@@ -249,12 +263,39 @@ static void report_unread(const rota_group *group)
                  rota_strerror(group->_result));
 }
 
+/* The block was left by an early return: right, but where the tasks were meant to finish, a wait is
+ * missing. */
+static void report_cancelling(const rota_group *group)
+{
+    if (!rota__debug() || group->_cancelled || group->_owner->interrupt)
+        return;
+    const rota_task *first = rota__container_of(group->_tasks.next, rota_task, member);
+    rota_log(ROTA_LOG_WARNING,
+             "task '%s' left the block of a group without rota_group_wait, which cancels %zu of "
+             "its tasks: '%s' (spawned at %s:%d)%s",
+             rota_task_name(group->_owner), group->_running, rota_task_name(first),
+             first->site->file, first->site->line, group->_running > 1 ? ", ..." : "");
+}
+
+static void leave_block(rota_group *group)
+{
+    begin_wait(group);
+    if (group->_running) {
+        report_cancelling(group);
+        end_tasks(group);
+    }
+    report_unread(group);
+}
+
 void rota_group_fini(rota_group *group)
 {
-    if (group->_scope.task && rota__task_here() == group->_scope.task) {
-        rota__scope_close(&group->_scope);
-        drain(group);
-        report_unread(group);
+    if (group->_state != CLOSED) {
+        if (rota__task_here() != group->_owner) {
+            rota_log(ROTA_LOG_ERROR, "rota_group_fini was called by a task that does not own the "
+                                     "group, and did nothing");
+            return;
+        }
+        leave_block(group);
     }
     release_given(group);
     struct rota__list *node;
@@ -266,13 +307,13 @@ void rota_group_fini(rota_group *group)
 
 static int gather_run(void *arg)
 {
-    rota_call *call = arg;
+    rota_gather_call *call = arg;
     return call->result = call->fn(call->arg);
 }
 
-int rota_gather_at(rota_call *calls, size_t n, const rota_site *site)
+int rota_gather_at(rota_gather_call *calls, size_t n, const rota_site *site)
 {
-    ROTA_SCOPED(rota_group) group = ROTA_GROUP_INIT;
+    ROTA_GROUP(group);
     for (size_t i = 0; i < n; i++) {
         calls[i].result = -ECANCELED;
         int err = rota_group_spawn_at(&group, gather_run, &calls[i], 0, site);

@@ -7,7 +7,7 @@
  *     else -ETIMEDOUT if one has expired, else 0
  *
  * 1. Nothing but recompute sets task->interrupt; a change from 0 aborts the wait of a parked task.
- * 2. Scopes may be closed in any order, because a group begins at its first use. */
+ * 2. Scopes may be closed in any order, because C does not nest what it does not have to. */
 #include "base/alloc.h"
 #include "task/task.h"
 
@@ -41,6 +41,14 @@ void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rot
     rota__list_prepend(&task->scopes, &scope->node);
     if (kind == ROTA__SCOPE_SHIELD)
         task->interrupt = 0;
+}
+
+bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task)
+{
+    rota__list_each (node, &task->scopes)
+        if (node == &scope->node)
+            return true;
+    return false;
 }
 
 void rota__scope_close(struct rota__scope *scope)

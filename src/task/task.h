@@ -154,6 +154,8 @@ static inline int rota__future_park(rota_future *future, const struct rota__wait
 
 void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task);
 void rota__scope_close(struct rota__scope *scope);
+/* Whether the task has opened it and not left it; what is in its storage does not matter. */
+bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task);
 void rota__scope_cancel(struct rota__scope *scope);
 /* Closes scopes that a task forgot to leave. */
 void rota__scopes_abandon(rota_task *task);
