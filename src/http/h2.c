@@ -44,6 +44,8 @@ static void begin_frame(struct rota__h2 *h2)
     }
     if (is_idle(h2))
         rota__h2_spend_idle(h2);
+    if (h2->is_server)
+        rota__h2_check_stray(h2);
 }
 
 static void end_frame(struct rota__h2 *h2)
@@ -147,6 +149,14 @@ static int answer_refused(struct rota__h2 *h2)
     return err;
 }
 
+/* The frame is whole: HPACK has seen it. */
+static int answer_stray(struct rota__h2 *h2)
+{
+    h2->is_stray = false;
+    return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, rota__h2_frame_stream(h2),
+                                     ROTA__H2_STREAM_CLOSED);
+}
+
 static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
 {
     rota_str piece;
@@ -155,6 +165,8 @@ static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
     h2->item = (struct rota__h2_item){.id = 0};
     h2->why = NULL;
     h2->why_code = 0;
+    if (h2->err < 0)
+        return h2->err;
     if (piece.len && !h2->is_server && h2->frame[3] == NGHTTP2_PUSH_PROMISE)
         return rota__h2_fail(h2, -EBADMSG, ROTA__H2_PROTOCOL_ERROR,
                              "the server pushes, which our settings forbid");
@@ -164,6 +176,8 @@ static ssize_t feed(struct rota__h2 *h2, rota_str bytes)
     if (n < 0)
         return rota__h2_fail_by_library(h2, n);
     if (h2->answer && answer_refused(h2) < 0)
+        return rota__h2_fail_by_library(h2, NGHTTP2_ERR_NOMEM);
+    if (h2->is_stray && !h2->gathered && answer_stray(h2) < 0)
         return rota__h2_fail_by_library(h2, NGHTTP2_ERR_NOMEM);
     if (rota__h2_pump(h2) < 0)
         return h2->err;

@@ -136,6 +136,17 @@ struct rota__h2_block {
     bool is_over; /* a limit: what comes is not kept */
 };
 
+/* The streams of the peer that are closed, as far as it matters how: see h2_strays.c. */
+#define ROTA__H2_RESETS_KEPT 128
+#define ROTA__H2_GAPS_KEPT 8
+struct rota__h2_past {
+    int32_t last;                         /* the highest id that a head came for */
+    int32_t ours[ROTA__H2_RESETS_KEPT];   /* reset by this side, the latest ones */
+    int32_t theirs[ROTA__H2_RESETS_KEPT]; /* reset by the peer */
+    int32_t gaps[ROTA__H2_GAPS_KEPT][2]; /* ids that were passed over: the first and the last one */
+    unsigned our_count, their_count, gap_count;
+};
+
 struct rota__h2 {
     struct rota__out out; /* what is to be sent */
     bool is_server;
@@ -172,6 +183,8 @@ struct rota__h2 {
     unsigned gathered;      /* bytes of it */
     uint32_t payload;       /* bytes to come */
     bool head_ends;         /* the present frame is a head's last one */
+    bool is_stray;          /* it comes behind the peer's own RST_STREAM */
+    struct rota__h2_past past;
 
     /* Events of the last frame, and what they tell. */
     unsigned char events[4];
@@ -269,6 +282,19 @@ int rota__h2_pump(struct rota__h2 *h2);
 void rota__h2_spend_idle(struct rota__h2 *h2);
 /* What explains some of them has happened. */
 void rota__h2_earn_idle(struct rota__h2 *h2);
+/* The stream of the frame whose head was the last one to be whole. */
+static inline int32_t rota__h2_frame_stream(const struct rota__h2 *h2)
+{
+    const unsigned char *id = h2->frame + 5;
+    return (int32_t)((uint32_t)(id[0] & 0x7f) << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 |
+                     id[3]);
+}
+
+/* Servers: looks at the head of a frame before libnghttp2 does. Returns 0, or the error that broke the connection. */
+int rota__h2_check_stray(struct rota__h2 *h2);
+/* Notes that a stream was reset. */
+void rota__h2_note_reset(struct rota__h2 *h2, int32_t id, bool by_peer);
+
 /* Bytes are consumed, as far as the connection's window goes. Returns 0 or less. */
 int rota__h2_return_window(struct rota__h2 *h2, size_t len);
 /* With the settings on their way. Returns 0 or less. */

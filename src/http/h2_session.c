@@ -327,6 +327,7 @@ static int note_frame(struct rota__h2 *h2, const nghttp2_frame *frame)
         return on_head(h2, frame);
     case NGHTTP2_RST_STREAM:
         spend_reset(h2);
+        rota__h2_note_reset(h2, frame->hd.stream_id, true);
         return 0;
     case NGHTTP2_SETTINGS:
         note(h2, frame->hd.flags & NGHTTP2_FLAG_ACK ? ROTA__H2_SETTLED : ROTA__H2_SETTINGS);
@@ -399,6 +400,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct rota__h2 *h2 = arg;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        rota__h2_note_reset(h2, frame->hd.stream_id, false);
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->hd.stream_id != h2->resetting)
         spend_reset(h2);
     if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == ROTA__H2_NO_ERROR ||
