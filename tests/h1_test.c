@@ -164,7 +164,16 @@ static const struct message requests[] = {
      "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
      "<GET / 1.1 @a Host=a Upgrade=websocket keep>$"},
     {"an absolute target", "GET http://A:80/x HTTP/1.1\r\nHost: a\r\n\r\n",
-     "<GET http://A:80/x 1.1 @A:80 Host=a keep>$"},
+     "<GET http://A:80/x 1.1 @A:80 Host=A:80 keep>$"},
+    {"an absolute target and another Host", "GET http://b/ HTTP/1.1\r\nX: y\r\nhost: a\r\n\r\n",
+     "<GET http://b/ 1.1 @b X=y host=b keep>$"},
+    {"an absolute target in HTTP/1.0", "GET https://b:1?c HTTP/1.0\r\n\r\n",
+     "<GET https://b:1?c 1.0 @b:1>$"},
+    {"extensions of chunks",
+     "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "1;a\r\nb\r\n1 ; a\t=\tb ;c= \"d\\\";\\\\ e\";f\r\nc\r\n"
+     "1;a=\"\"\r\nd\r\n0;g=h\r\n\r\n",
+     "<PUT / 1.1 @a Host=a Transfer-Encoding=chunked chunked keep>[bcd]$"},
     {"CONNECT", "CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
      "<CONNECT [::1]:443 1.1 @[::1]:443 Host=[::1]:443 keep>$"},
     {"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "<OPTIONS * 1.1 @a Host=a keep>$"},

@@ -307,8 +307,8 @@ static int default_body(struct place *place)
     return err;
 }
 
-TEST_WITH(ten_thousand_connections_are_open_at_once_by_default, .seconds = 60, .both_backends = true,
-          .without_faults = true)
+TEST_WITH(ten_thousand_connections_are_open_at_once_by_default, .seconds = 60,
+          .both_backends = true, .without_faults = true)
 {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);

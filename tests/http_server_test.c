@@ -579,7 +579,7 @@ static int echo(rota_http_request *r, void *arg)
 }
 
 static const char posts[] = "POST /a?b HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\nhello"
-                            "POST http://two HTTP/1.1\r\nHost: two\r\nContent-Length: 0\r\n\r\n"
+                            "POST http://two HTTP/1.1\r\nHost: six\r\nContent-Length: 0\r\n\r\n"
                             "POST /c HTTP/1.1\r\nHost: three\r\nTransfer-Encoding: chunked\r\n\r\n"
                             "3\r\nabc\r\n1;x\r\nd\r\n0\r\nSum: 4\r\nOther: 5\r\n\r\n"
                             "GET /d HTTP/1.1\r\nHost: four\r\n\r\n";
@@ -858,6 +858,7 @@ TEST_WITH(what_could_be_understood_differently_is_refused, .seconds = 60, .witho
     for (size_t i = 0; i < COUNT(refusals); i++) {
         check_refused(&refusals[i], 0);
         check_refused(&refusals[i], 1);
+        check_refused(&refusals[i], 7);
     }
 }
 

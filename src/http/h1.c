@@ -117,7 +117,56 @@ static int hex_size(struct rota__h1 *h1, const char **at, const char *end, uint6
     return 0;
 }
 
-/* chunk-size [ chunk-ext ] CRLF. Extensions are passed over, but must look like some. */
+static const char *skip_blanks(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    return at;
+}
+
+/* quoted-string (RFC 9110, section 5.6.4), from behind its first quote on. Returns where it ends, behind the last one; `end`
+ * where it does not; NULL where something must not be in it. */
+static const char *quoted_string(const char *at, const char *end)
+{
+    while (at < end && *at != '"') {
+        bool is_escape = *at == '\\';
+        at += is_escape;
+        if (at < end && !rota__char_is(*at, ROTA__CHAR_VALUE))
+            return NULL;
+        at += at < end;
+    }
+    return at < end ? at + 1 : end;
+}
+
+/* chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) (RFC 9112, section 7.1.1). They mean nothing
+ * here, but what follows them has to be found where everybody else finds it. Returns where they end; `end` where that is
+ * not known yet; NULL where they are not right. */
+static const char *chunk_extensions(const char *at, const char *end)
+{
+    const char *p;
+    while ((p = skip_blanks(at, end)) < end && *p == ';') {
+        const char *name = skip_blanks(p + 1, end);
+        at = rota__scan_token(name, end);
+        if (at == end)
+            return end;
+        if (at == name)
+            return NULL;
+        p = skip_blanks(at, end);
+        if (p == end || *p != '=')
+            continue;
+        const char *value = skip_blanks(p + 1, end);
+        if (value == end)
+            return end;
+        at = *value == '"' ? quoted_string(value + 1, end) : rota__scan_token(value, end);
+        if (!at || at == value)
+            return NULL;
+        if (at == end)
+            return end;
+    }
+    return p == end ? end : at; /* blanks that no extension follows are in the way */
+}
+
+/* chunk-size [ chunk-ext ] CRLF */
 static int at_chunk_size(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
 {
     const char *at = bytes.ptr, *end = at + bytes.len;
@@ -125,12 +174,12 @@ static int at_chunk_size(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
     int err = hex_size(h1, &at, end, &size);
     if (err < 0)
         return err;
-    if (at < end && *at == ';')
-        at = rota__scan_value(at, end);
-    if ((size_t)(at - bytes.ptr) > CHUNK_LINE)
-        return rota__h1_refuse(h1, 400, "a chunk extension over the limit");
     if (at < end && *at != '\r')
-        return rota__h1_refuse(h1, 400, "a chunk size with something in it");
+        at = chunk_extensions(at, end);
+    if ((size_t)((at ? at : end) - bytes.ptr) > CHUNK_LINE)
+        return rota__h1_refuse(h1, 400, "a chunk extension over the limit");
+    if (!at || (at < end && *at != '\r'))
+        return rota__h1_refuse(h1, 400, "invalid chunk size or extension");
     if (end - at < 2)
         return ROTA__H1_MORE;
     if (at[1] != '\n')

@@ -328,8 +328,8 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
 
 /* ---- Host and target (RFC 9112, section 3.2) */
 
-/* The authority of "http://a:80/x", and its default port; false where it is no such target. */
-static bool absolute_form(rota_str target, rota_str *ret_authority, const char **ret_port)
+/* The authority of "http://a:80/x"; false where it is no such target. */
+static bool absolute_form(rota_str target, rota_str *ret_authority)
 {
     size_t scheme = target.len > 8 && rota__str_is((rota_str){target.ptr, 8}, "https://")  ? 8
                     : target.len > 7 && rota__str_is((rota_str){target.ptr, 7}, "http://") ? 7
@@ -338,8 +338,16 @@ static bool absolute_form(rota_str target, rota_str *ret_authority, const char *
     while (p < end && *p != '/' && *p != '?')
         p++;
     *ret_authority = (rota_str){from, (size_t)(p - from)};
-    *ret_port = scheme == 8 ? ":443" : ":80";
     return scheme != 0;
+}
+
+/* What an absolute target says replaces the Host field (RFC 9112, section 3.2.2), so that no handler trusts the other one. */
+static void replace_host(struct rota__h1_head *head, rota_str authority)
+{
+    for (size_t i = 0; i < head->count; i++) {
+        if (rota__str_is(head->fields[i].name, "host"))
+            head->fields[i].value = authority;
+    }
 }
 
 static int find_authority(struct rota__h1 *h1, const struct said *said, struct rota__h1_head *head)
@@ -353,7 +361,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
     head->authority = said->host;
 
     rota_str target = head->target, stated;
-    const char *port = "";
+    bool is_absolute = false;
     if (rota_str_equal(head->method, "CONNECT"))
         stated = target;
     else if (*target.ptr == '/')
@@ -362,11 +370,13 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
         return rota_str_equal(head->method, "OPTIONS")
                    ? DONE
                    : rota__h1_refuse(h1, 400, "the target * without OPTIONS");
-    else if (!absolute_form(target, &stated, &port))
+    else if (!(is_absolute = absolute_form(target, &stated)))
         return rota__h1_refuse(h1, 400, "a target that is none");
     if (!rota__url_is_authority(stated))
         return rota__h1_refuse(h1, 400, "a target without a proper host");
-    if (said->hosts && !rota__url_same_authority(stated, said->host, port))
+    if (is_absolute)
+        replace_host(head, stated);
+    else if (said->hosts && !rota__url_same_authority(stated, said->host, ""))
         return rota__h1_refuse(h1, 400, "target and Host differ");
     head->authority = stated;
     return DONE;
