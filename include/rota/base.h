@@ -1,9 +1,13 @@
 /* base: what every other header leans on: time, borrowed bytes, errors, the log hook, memory.
  *
- * Errors. A call that can fail returns `int` or `ssize_t`: 0 or more is success, less is `-errno` or
- * one of the ROTA_... codes below. `rota_strerror` has words for all of them. Results go through
- * `ret_...` parameters, which stand last and are untouched on failure. `errno` itself means nothing
- * after a call that suspends, because other tasks have run meanwhile.
+ * Errors. A call that can fail returns `int` or `ssize_t`: 0 or more is success, less is `-errno`
+ * or one of the ROTA_... codes below. `rota_error(err)` says in words what failed, on what, and
+ * why; `rota_strerror` has words for the bare code. Results go through `ret_...` parameters, which
+ * stand last and are untouched on failure. `errno` itself means nothing after a call that suspends,
+ * because other tasks have run meanwhile.
+ *
+ *     if (err < 0)
+ *         fprintf(stderr, "%s\n", rota_error(err));
  *
  * Time. `rota_time` is a signed count of nanoseconds on the monotonic clock; a duration is one too:
  *
@@ -11,9 +15,9 @@
  *
  * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them.
  *
- * Reports. The library never prints. What is worth telling (a task that failed unseen, a deadlock, a
- * stalled loop) goes to the log hook; with ROTA_DEBUG=1 in the environment and no hook set, it goes
- * to standard error, because then somebody asked for it. */
+ * Reports. The library never prints. What is worth telling (a task that failed unseen, a deadlock,
+ * a stalled loop) goes to the log hook; with ROTA_DEBUG=1 in the environment and no hook set, it
+ * goes to standard error, because then somebody asked for it. */
 #ifndef ROTA_BASE_H
 #define ROTA_BASE_H
 
@@ -30,8 +34,8 @@ extern "C" {
 #define ROTA_API __attribute__((visibility("default")))
 
 /* Marks a function that may suspend the calling task and is a cancellation point: it returns
- * -ECANCELED inside a cancelled scope and -ETIMEDOUT once a deadline around it has passed, also when
- * it would not have had to wait. Outside a task it returns ROTA_ENOTASK. */
+ * -ECANCELED inside a cancelled scope and -ETIMEDOUT once a deadline around it has passed, also
+ * when it would not have had to wait. Outside a task it returns ROTA_ENOTASK. */
 #define ROTA_SUSPENDS ROTA_API
 
 #define ROTA_PRINTF(text, first) __attribute__((format(printf, text, first)))
@@ -86,7 +90,8 @@ static inline bool rota_str_equal(rota_str s, const char *text)
     return __builtin_strlen(text) == s.len && (!s.len || __builtin_memcmp(s.ptr, text, s.len) == 0);
 }
 
-/* Bytes that are yours, with a NUL behind them that `len` does not count; so text can be used as it is.
+/* Bytes that are yours, with a NUL behind them that `len` does not count; so text can be used as it
+ * is.
  *
  *     ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
  *     int err = rota_file_load("/etc/hosts", 0, &text); */
@@ -132,6 +137,57 @@ enum {
 /* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */
 ROTA_API const char *rota_strerror(int err);
 
+/* Returns the words of the last failure if that was `err`: "listen on 127.0.0.1:80: Address already
+ * in use". Otherwise, and where memory is missing, returns rota_strerror(err).
+ *
+ * Each task has a record of its last failure, and each thread one for code outside tasks. Words
+ * travel with results: what rota_join, a group, rota_gather, a generator, an executor, rota_run_on
+ * or rota_run returns brings the words of the task or job that failed. A call that returns no code
+ * (free, fini, what ROTA_AUTO, ROTA_SCOPED and rota_defer run) leaves the record as it was.
+ *
+ * Never NULL. The text is UTF-8 of at most 511 bytes without control characters and stays valid
+ * until the task's next call that fails. */
+ROTA_API const char *rota_error(int err);
+
+/* Stores the words of a failure and returns `err`, so that a function can end with it:
+ *
+ *     return rota_error_set(-EINVAL, "port \"%s\": not a number", text);
+ *
+ * Name the operation, its object and the cause, in lower case, without a full stop. Never put a
+ * password in. Control characters and bytes that are not UTF-8 are stored as \xNN. Longer text is
+ * cut and ends with "...". The arguments may include rota_error(err). Does nothing if `err` is 0 or
+ * more. Keeps errno; may be called anywhere. */
+ROTA_API int rota_error_set(int err, const char *format, ...) ROTA_PRINTF(2, 3);
+
+/* Puts words and ": " before those of the failure `err`, and returns `err`. A detail is kept.
+ *
+ *     return rota_error_wrap(err, "load settings");
+ *     // load settings: open "app.conf": No such file or directory */
+ROTA_API int rota_error_wrap(int err, const char *format, ...) ROTA_PRINTF(2, 3);
+
+/* A structure that a library attaches to its failures, for callers who need more than words: a code
+ * of the server's, a position. The address of the type is its identity: define one constant for
+ * each structure. */
+typedef struct rota_error_type {
+    size_t size;
+    /* Frees what the structure owns, not the structure. May be NULL. Another thread may call it. */
+    void (*fini)(void *detail);
+} rota_error_type;
+
+/* Does what rota_error_set does and attaches a detail: `type->size` bytes are copied from `detail`.
+ * The record then owns what the structure owns, and calls `fini` when it is overwritten or freed.
+ * If the detail cannot be kept, `fini` is called on yours before the call returns; so it is never
+ * yours again.
+ *
+ * A detail travels with the words, also to other threads, but not out of the worker of a process
+ * pool. */
+ROTA_API int rota_error_set_detail(int err, const rota_error_type *type, void *detail,
+                                   const char *format, ...) ROTA_PRINTF(4, 5);
+
+/* Returns the detail of the last failure if that was `err` and its detail is of this type, else
+ * NULL. Borrowed; valid as long as the words are. */
+ROTA_API const void *rota_error_detail(int err, const rota_error_type *type);
+
 /* "0.1.0": the version of the library that is running. */
 ROTA_API const char *rota_version(void);
 
@@ -173,8 +229,8 @@ typedef struct rota_allocator {
  * `allocator` is copied. Stacks are mapped from the kernel and do not come from here. */
 ROTA_API void rota_allocator_set(const rota_allocator *allocator);
 
-/* Memory from that allocator, for libraries that are built on this one; NULL where there is none. `size`
- * is not 0. rota_zalloc clears it. rota_free accepts NULL. */
+/* Memory from that allocator, for libraries that are built on this one; NULL where there is none.
+ * `size` is not 0. rota_zalloc clears it. rota_free accepts NULL. */
 ROTA_API void *rota_alloc(size_t size);
 ROTA_API void *rota_zalloc(size_t size);
 ROTA_API void *rota_resize(void *ptr, size_t size);

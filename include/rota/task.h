@@ -290,6 +290,7 @@ struct rota_future {
     int _result;
     int _state;
     rota_loop *_loop;
+    struct rota__error *_error; /* words of a failure; its task or job has the memory */
 };
 
 /* Makes the future pending. It belongs to the calling thread's loop; one that is made before there is a
@@ -365,6 +366,7 @@ typedef struct rota_group {
     bool _settled; /* the result that counts is known */
     bool _lost;    /* a task ended because it was cancelled */
     int _result;
+    struct rota__error *_error; /* its words */
     size_t _running;
     rota_task *_owner;
     struct rota__scope _scope;

@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/noexcept.h"
 
@@ -78,5 +79,5 @@ void rota_bytes_fini(rota_bytes *bytes)
 
 long rota__alloc_live(void)
 {
-    return atomic_load_explicit(&live, memory_order_relaxed);
+    return atomic_load_explicit(&live, memory_order_relaxed) - rota__error_held();
 }

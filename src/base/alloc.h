@@ -7,7 +7,8 @@
 /* Zeroed; NULL also where count * size overflows. */
 void *rota__alloc_array(size_t count, size_t size);
 
-/* Allocations that are not freed yet, in the whole process. */
+/* Allocations that are not freed yet, in the whole process; without the calling thread's error
+ * record. */
 long rota__alloc_live(void);
 
 #endif

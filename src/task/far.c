@@ -24,6 +24,7 @@ struct far_call {
     const rota_site *site;
     atomic_int state;
     int result;
+    struct rota__error *error; /* its words */
     /* On the target's thread. */
     rota_task *task; /* NULL: it has ended */
     struct rota__watcher watcher;
@@ -44,11 +45,12 @@ static void call_reply(struct far_call *call)
         sem_post(&call->replied);
 }
 
-static void call_ended(struct far_call *call, int result)
+static void call_ended(struct far_call *call, int result, struct rota__error *error)
 {
     int running = RUNNING;
     call->task = NULL;
     call->result = result;
+    call->error = rota__error_ref(error);
     if (atomic_compare_exchange_strong(&call->state, &running, ENDED))
         call_reply(call);
 }
@@ -57,9 +59,13 @@ static void call_ended(struct far_call *call, int result)
 static void call_task_ended(struct rota__watcher *watcher)
 {
     struct far_call *call = rota__container_of(watcher, struct far_call, watcher);
-    int result = rota_task_result(call->task);
+    struct rota__error *error = call->task->error;
+    int result = rota_future_result(rota_task_future(call->task));
     rota__list_remove(&call->node);
-    call_ended(call, result == -ECANCELED && call->target->ending ? ROTA_ECLOSED : result);
+    if (result == -ECANCELED && call->target->ending)
+        call_ended(call, ROTA_ECLOSED, NULL);
+    else
+        call_ended(call, result, result < 0 ? error : NULL);
 }
 
 static void call_start(struct rota__post *post, rota_loop *loop)
@@ -68,7 +74,7 @@ static void call_start(struct rota__post *post, rota_loop *loop)
     rota_task *task =
         loop->ending ? NULL : rota__task_new(loop, call->fn, call->arg, 0, call->site);
     if (!task) {
-        call_ended(call, loop->ending ? ROTA_ECLOSED : -ENOMEM);
+        call_ended(call, loop->ending ? ROTA_ECLOSED : -ENOMEM, NULL);
         return;
     }
     task->read = true;
@@ -94,7 +100,7 @@ void rota__far_calls_abandon(rota_loop *loop)
 {
     struct rota__list *node;
     while ((node = rota__list_take_first(&loop->far_calls)))
-        call_ended(rota__container_of(node, struct far_call, node), ROTA_ECLOSED);
+        call_ended(rota__container_of(node, struct far_call, node), ROTA_ECLOSED, NULL);
 }
 
 /* ---- On the caller's */
@@ -138,6 +144,8 @@ static int run_from_task(struct far_call *call)
     rota_loop_hold_threadsafe(call->home);
     rota__park(&call->wait, &far_kind, NULL);
     rota_loop_release_threadsafe(call->home);
+    if (call->result < 0)
+        rota__error_give(call->error);
     return call->result == -ECANCELED && here->interrupt ? here->interrupt : call->result;
 }
 
@@ -148,6 +156,8 @@ static int run_from_thread(struct far_call *call)
     while (sent && sem_wait(&call->replied) < 0)
         continue;
     sem_destroy(&call->replied);
+    if (sent && call->result < 0)
+        rota__error_give(call->error);
     return sent ? call->result : ROTA_ECLOSED;
 }
 

@@ -10,6 +10,7 @@ void rota_future_init(rota_future *future)
     future->_state = PENDING;
     future->_result = 0;
     future->_loop = rota__loop_here;
+    future->_error = NULL;
 }
 
 void rota_future_init_threadsafe(rota_future *future)
@@ -89,7 +90,10 @@ int rota_future_result(const rota_future *future)
 void rota__future_notify(struct rota__watcher *watcher)
 {
     struct rota__future_wait *w = rota__container_of(watcher, struct rota__future_wait, watcher);
-    rota__wake(&w->wait, w->future->_result);
+    const rota_future *future = w->future;
+    if (future->_result < 0) /* the future may be gone when the waiter runs */
+        rota__error_put(&w->wait.task->error, rota__error_ref(future->_error));
+    rota__wake(&w->wait, future->_result);
 }
 
 void rota__future_abort(struct rota__wait *wait, int reason)
@@ -110,6 +114,8 @@ int rota_future_wait(rota_future *future)
         return err;
     if (future->_state != DONE)
         return rota__future_park(future, &future_kind);
+    if (future->_result < 0)
+        rota__error_give(rota__error_ref(future->_error));
     return (int)rota__done_at_once(future->_result);
 }
 

@@ -23,6 +23,7 @@ struct rota_gen {
     void *arg;
     void *item;
     int result;
+    struct rota__error *error; /* words of a failed result */
     int state;
     bool closing;
     const void *home;         /* names the thread that made it */
@@ -39,6 +40,8 @@ static void gen_main(void *arg)
 {
     rota_gen *gen = arg;
     gen->result = gen->fn(gen, gen->arg);
+    if (gen->result < 0)
+        gen->error = rota__error_take(gen->result);
     gen->state = ENDED;
     rota__coro_exit(gen->caller, 0);
 }
@@ -94,8 +97,11 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
         gen_enter(gen);
     if (err == 0)
         gen_done_at_once(gen);
-    if (gen->state == ENDED)
+    if (gen->state == ENDED) {
+        if (gen->result < 0)
+            rota__error_give(rota__error_ref(gen->error));
         return gen->result < 0 ? gen->result : 0;
+    }
     *ret_item = gen->item;
     return 1;
 }
@@ -157,11 +163,14 @@ rota_gen *rota_gen_free(rota_gen *gen)
         return NULL;
     }
     gen->closing = true;
-    if (gen->state == SUSPENDED)
+    if (gen->state == SUSPENDED) {
+        ROTA__KEEP_ERROR;
         ROTA_SHIELD
         {
             gen_enter(gen);
         }
+    }
+    rota__error_unref(gen->error);
     rota__coro_fini(&gen->coro);
     rota__thread_stack_give(gen->stack);
     rota_free(gen);

@@ -5,13 +5,13 @@
  *     waited for -> closed: the last task ends, or there was none
  *     open -> closed: rota__group_abandon (the owner has ended without either)
  *
- * 1. A zeroed group is closed. Nothing leaves the closed state but rota_group_begin. 2. While it is
- * open the group's scope is in the owner's list, so what cancels the group cancels the
+ * 1. A zeroed group is closed. Nothing leaves the closed state but rota_group_begin.
+ * 2. While it is open the group's scope is in the owner's list, so what cancels the group cancels the
  *    owner's calls too. While it is waited for, the scope is closed and _cancelled alone remembers.
- * 3. _owner is alive while the group is not closed. Afterwards it is only compared. 4. _running
- * counts _tasks; a task leaves _tasks when it ends, before anybody else runs. 5. _result is the
- * first failure, until _settled: then it is what the group returns. Once the owner
- *    has waited, it is what rota_group_wait returned.
+ * 3. _owner is alive while the group is not closed. Afterwards it is only compared.
+ * 4. _running counts _tasks; a task leaves _tasks when it ends, before anybody else runs.
+ * 5. _result is the first failure, until _settled: then it is what the group returns. Once the owner
+ *    has waited, it is what rota_group_wait returned. _error has its words.
  * 6. A task that was cancelled and says so has not failed. */
 #include "base/log.h"
 #include "task/task.h"
@@ -60,18 +60,25 @@ size_t rota_group_running(const rota_group *group)
     return group->_running;
 }
 
-/* Takes a result into account, as the policy says. */
-static void count_result(rota_group *group, int result)
+static void set_result(rota_group *group, int result, struct rota__error *error)
+{
+    group->_result = result;
+    if (result < 0 || group->_error)
+        rota__error_put(&group->_error, result < 0 ? rota__error_ref(error) : NULL);
+}
+
+/* Takes a result and its words into account, as the policy says. */
+static void count_result(rota_group *group, int result, struct rota__error *error)
 {
     if (group->_settled)
         return;
     bool decides = group->policy == ROTA_GROUP_RACE ? result >= 0 : result < 0;
     if (decides && group->policy != ROTA_GROUP_COLLECT) {
         group->_settled = true;
-        group->_result = result;
+        set_result(group, result, error);
         rota_group_cancel(group);
     } else if (result < 0 && group->_result == 0) {
-        group->_result = result;
+        set_result(group, result, error);
     }
 }
 
@@ -96,7 +103,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     rota_task *task = copy <= 2048 ? rota__task_new(loop, fn, arg, copy, site) : NULL;
     if (!task) {
         err = copy <= 2048 ? -ENOMEM : -E2BIG;
-        count_result(group, err);
+        count_result(group, err, NULL);
         return err;
     }
     task->group = group;
@@ -145,7 +152,7 @@ void rota__group_task_ended(rota_task *task)
     /* One failure is what a collecting group returns; the others are for rota_group_next. */
     task->read = group->policy != ROTA_GROUP_COLLECT || group->_result == 0;
     if (!(result == -ECANCELED && task->own.cancelled))
-        count_result(group, result);
+        count_result(group, result, task->error);
     else
         group->_lost = true;
 }
@@ -209,8 +216,16 @@ void rota__group_abandon(rota_group *group)
         rota_task_cancel(task);
     }
     release_given(group);
+    rota__error_put(&group->_error, NULL);
     while ((node = rota__list_take_first(&group->_ended)))
         release_kept(rota__container_of(node, rota_task, member));
+}
+
+static int group_result(const rota_group *group)
+{
+    if (group->_result < 0)
+        rota__error_give(rota__error_ref(group->_error));
+    return group->_result;
 }
 
 int rota_group_wait(rota_group *group)
@@ -222,16 +237,16 @@ int rota_group_wait(rota_group *group)
         return -EPERM;
     release_given(group);
     if (group->_state == CLOSED)
-        return group->_result;
+        return group_result(group);
     if (rota__fault(ROTA__FAULT_SUSPEND))
         rota__cancel_by_fault(here);
     begin_wait(group);
     int interrupt = drain(group);
     if (interrupt < 0)
-        group->_result = interrupt;
+        set_result(group, interrupt, NULL);
     else if (nobody_won(group))
         group->_result = -ECANCELED;
-    return group->_result;
+    return group_result(group);
 }
 
 int rota_group_next(rota_group *group, rota_task **ret_task)
@@ -260,7 +275,7 @@ static void report_unread(const rota_group *group)
 {
     if (group->_result < 0)
         rota_log(ROTA_LOG_WARNING, "a task of a group failed and nobody waited for the group: %s",
-                 rota_strerror(group->_result));
+                 rota__error_words(group->_error, group->_result));
 }
 
 /* The block was left by an early return: right, but where the tasks were meant to finish, a wait is
@@ -279,6 +294,7 @@ static void report_cancelling(const rota_group *group)
 
 static void leave_block(rota_group *group)
 {
+    ROTA__KEEP_ERROR;
     begin_wait(group);
     if (group->_running) {
         report_cancelling(group);
@@ -298,6 +314,8 @@ void rota_group_fini(rota_group *group)
         leave_block(group);
     }
     release_given(group);
+    if (group->_error)
+        rota__error_put(&group->_error, NULL);
     struct rota__list *node;
     while (group->_ended.next && (node = rota__list_take_first(&group->_ended)))
         release_kept(rota__container_of(node, rota_task, member));

@@ -207,7 +207,7 @@ static int run_main(rota_loop *loop, rota_fn *main, void *arg, const rota_site *
     loop->main = task;
     int err = rota_loop_run(loop);
     loop->main = NULL;
-    int result = rota_task_done(task) ? rota_task_result(task) : err;
+    int result = rota_task_done(task) ? rota_task_result(task) : err; /* brings main's words */
     rota_task_detach(task);
     return result;
 }
@@ -222,6 +222,7 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
     bool watching = err == 0, signals = watching && signals_start(loop);
     if (watching)
         err = run_main(loop, main, arg, site);
+    ROTA__KEEP_ERROR;
     if (signals)
         signals_disarm();
     rota_loop_free(loop);

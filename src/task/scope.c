@@ -1,7 +1,8 @@
 /* Scopes: what suspending calls return before they do anything.
  *
- * A task's scopes form a list, innermost first, that ends with the task's own. task->interrupt is what
- * follows from them, and is recomputed whenever a scope is opened, closed, cancelled or expires:
+ * A task's scopes form a list, innermost first, that ends with the task's own. task->interrupt is
+ * what follows from them, and is recomputed whenever a scope is opened, closed, cancelled or
+ * expires:
  *
  *     walking outwards up to the first shield: -ECANCELED if a scope is cancelled,
  *     else -ETIMEDOUT if one has expired, else 0
@@ -26,9 +27,14 @@ static int effective(const rota_task *task)
     return result;
 }
 
+/* Suspending calls return the interrupt without a word, so words of an earlier failure of that kind
+ * must not be taken for theirs. */
 static void recompute(rota_task *task)
 {
+    int before = task->interrupt;
     task->interrupt = effective(task);
+    if (task->error && task->interrupt != before)
+        rota__error_forget(&task->error, task->interrupt);
     if (task->interrupt && task->wait)
         task->wait->kind->abort(task->wait, task->interrupt);
 }
@@ -107,7 +113,8 @@ static void timeout_arm(rota_timeout *timeout, rota_time when)
     rota__timer_arm(&timeout->_scope.task->loop->timers, &timeout->_timer);
 }
 
-/* Timers wait for the next turn, and who computes does not let it come: so the clock is asked here. */
+/* Timers wait for the next turn, and who computes does not let it come: so the clock is asked
+ * here. */
 static void expire_overdue(rota_task *task)
 {
     rota_time now = 0;

@@ -175,6 +175,7 @@ static struct rota__deferred take_deferred(rota_task *task)
 
 static void run_deferred(rota_task *task)
 {
+    ROTA__KEEP_ERROR;
     ROTA_SHIELD
     {
         while (task->deferred) {
@@ -194,6 +195,8 @@ void rota__task_release(rota_task *task)
 {
     rota_loop *loop = task->loop;
     struct rota__stack *stack = task->stack;
+    if (__builtin_expect(task->error != NULL, false))
+        rota__error_unref(task->error);
     rota__coro_fini(&task->coro);
     rota__stack_give(&loop->stacks, stack);
     if (loop->trim_at == ROTA_NEVER)
@@ -215,7 +218,8 @@ void rota__task_report_unread(rota_task *task)
     if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
         return;
     rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
-             rota_task_name(task), task->site->file, task->site->line, rota_strerror(result));
+             rota_task_name(task), task->site->file, task->site->line,
+             rota__error_words(task->error, result));
 }
 
 /* The storage of the scopes is below the stack pointer by now: whatever is called may write over it. */
@@ -236,6 +240,10 @@ static void task_end(rota_task *task, int result)
     if (__builtin_expect(task->locals != NULL, false))
         rota__locals_release(task->locals);
     rota__list_remove(&task->all);
+    if (result < 0) {
+        task->error = rota__error_take_from(&task->error, result);
+        task->done._error = task->error;
+    }
     rota_future_set(&task->done, result);
     if (task->group)
         rota__group_task_ended(task);
@@ -274,6 +282,12 @@ static void task_main(void *arg)
     rota__coro_exit(next->resume, next->woken_with);
 }
 
+static struct rota__error **error_slot(void)
+{
+    rota_task *here = rota__task_here();
+    return here ? &here->error : NULL;
+}
+
 #define ALIGN_DOWN(p, n) ((char *)((uintptr_t)(p) & ~(uintptr_t)((n)-1)))
 
 rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t copy,
@@ -300,6 +314,7 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     task->site = site;
     task->group = NULL;
     task->deferred = NULL;
+    task->error = NULL;
     task->owned = task->joining = task->read = false;
     task->name[0] = '\0';
     task->locals =
@@ -318,6 +333,7 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     if (!loop->finish) {
         loop->stuck = rota__loop_stuck;
         loop->finish = rota__loop_finish;
+        rota__error_slots(error_slot);
     }
     if (loop->ending)
         rota__scope_cancel(&task->own);
@@ -408,14 +424,19 @@ int rota_join(rota_task *task)
             await_end(task);
     }
     int result = task->done._result;
+    if (interrupted && result == -ECANCELED)
+        result = interrupted;
+    if (__builtin_expect(result < 0, false))
+        rota__error_give(rota__error_take_from(&task->error, result));
     rota__task_release(task);
-    return interrupted && result == -ECANCELED ? interrupted : result;
+    return result;
 }
 
 rota_task *rota_task_free(rota_task *task)
 {
     if (!task || rota__loop_check(task->loop, "rota_task_free") < 0)
         return NULL;
+    ROTA__KEEP_ERROR;
     rota_task_cancel(task);
     if (task->group)
         return NULL;
@@ -468,7 +489,10 @@ bool rota_task_done(const rota_task *task)
 int rota_task_result(rota_task *task)
 {
     task->read = true;
-    return rota_future_result(&task->done);
+    int result = rota_future_result(&task->done);
+    if (result < 0)
+        rota__error_give(rota__error_ref(task->error));
+    return result;
 }
 
 void *rota_task_arg(const rota_task *task)

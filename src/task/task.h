@@ -19,6 +19,7 @@
 #ifndef ROTA__TASK_TASK_H
 #define ROTA__TASK_TASK_H
 
+#include "base/error.h"
 #include "base/fault.h"
 #include "loop/loop.h"
 
@@ -70,6 +71,7 @@ struct rota_task {
     struct rota__list member; /* in the group's _tasks or _ended */
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
+    struct rota__error *error; /* words of its last failure; once it has ended, of its result */
     bool owned;   /* somebody has the handle, or the group keeps it */
     bool joining; /* a rota_join is under way */
     bool read;    /* somebody has seen the result */

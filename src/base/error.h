@@ -1,0 +1,55 @@
+/* The error record, seen from inside: words of one failure, on their way from the place where it
+ * happened to the one who asks. Records are counted and shared: several who wait for one task get
+ * the same one. */
+#ifndef ROTA__BASE_ERROR_H
+#define ROTA__BASE_ERROR_H
+
+#include <rota/base.h>
+
+struct rota__error;
+
+/* The slot of whatever runs now, or NULL for the thread's own. Set by the task layer, which has one
+ * a task; so a switch between tasks has nothing to do. */
+typedef struct rota__error **rota__error_slot_fn(void);
+void rota__error_slots(rota__error_slot_fn *slot);
+
+/* Takes the record out of the current slot. Returns it if it belongs to `err`; else it is
+ * dropped. */
+struct rota__error *rota__error_take(int err);
+/* The same for a slot that is at hand. */
+struct rota__error *rota__error_take_from(struct rota__error **slot, int err);
+/* Puts a record, or none, into the current slot, or into another one. What was there is dropped.
+ * Takes over the reference. */
+void rota__error_give(struct rota__error *error);
+void rota__error_put(struct rota__error **slot, struct rota__error *error);
+
+/* A record without a slot; NULL where memory is missing. `words` are escaped and cut. */
+struct rota__error *rota__error_new(int err, const char *words);
+struct rota__error *rota__error_ref(struct rota__error *error);
+void rota__error_unref(struct rota__error *error);
+/* The record's words if it belongs to `err`, else those of the code. Accepts NULL. */
+const char *rota__error_words(const struct rota__error *error, int err);
+
+/* Drops the slot's record if it belongs to `err`: from now on a failure without words may return
+ * that code. */
+void rota__error_forget(struct rota__error **slot, int err);
+
+/* This failure has no words but its code's. Returns `err`. */
+int rota__error_plain(int err);
+
+/* Stands first in calls that return no code: the block leaves the record as it was. */
+#define ROTA__KEEP_ERROR                          \
+    __attribute__((cleanup(rota__error_put_back), \
+                   unused)) struct rota__error_kept rota__error_kept = rota__error_set_aside()
+
+struct rota__error_kept {
+    struct rota__error *error;
+};
+struct rota__error_kept rota__error_set_aside(void);
+void rota__error_put_back(struct rota__error_kept *kept);
+
+/* Allocations that the calling thread's own record holds. It stays as long as the thread does: no
+ * leak. */
+long rota__error_held(void);
+
+#endif

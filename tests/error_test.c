@@ -1,0 +1,483 @@
+/* The error record: its words, its detail, and how both reach the one who asks (rule 5). */
+
+#include "clean_run.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/fault.h"
+
+#include <rota.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Words */
+
+TEST(words_are_those_of_the_failure_whose_code_is_asked_for)
+{
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    CHECK_INT(rota_error_set(-EIO, "read \"%s\": %s", "x", rota_strerror(-EIO)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "read \"x\": Input/output error");
+    CHECK_STR(rota_error(-EPIPE), rota_strerror(-EPIPE));
+    CHECK_STR(rota_error(0), "success");
+    CHECK_INT(rota_error_set(ROTA_EOF, "read a line: %s", rota_strerror(ROTA_EOF)), ==, ROTA_EOF);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    CHECK_STR(rota_error(ROTA_EOF), "read a line: end of stream");
+}
+
+TEST(success_is_not_recorded)
+{
+    rota_error_set(-EIO, "disk");
+    CHECK_INT(rota_error_set(0, "fine"), ==, 0);
+    CHECK_INT(rota_error_set(3, "fine"), ==, 3);
+    CHECK_STR(rota_error(-EIO), "disk");
+    CHECK_STR(rota_error(3), "success");
+}
+
+TEST(setting_words_keeps_errno)
+{
+    errno = EXDEV;
+    rota_error_set(-EIO, "disk");
+    CHECK_INT(errno, ==, EXDEV);
+    rota_error_wrap(-EIO, "boot");
+    CHECK_INT(errno, ==, EXDEV);
+}
+
+TEST(words_may_be_built_from_the_words_before)
+{
+    rota_error_set(-EIO, "disk");
+    rota_error_set(-EIO, "save: %s", rota_error(-EIO));
+    CHECK_STR(rota_error(-EIO), "save: disk");
+    CHECK_INT(rota_error_wrap(-EIO, "job %d", 7), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "job 7: save: disk");
+    CHECK_INT(rota_error_wrap(-EPIPE, "send"), ==, -EPIPE);
+    CHECK_STR(rota_error(-EPIPE), "send: Broken pipe");
+}
+
+TEST(control_characters_and_broken_utf8_are_escaped)
+{
+    static const char *const rows[][2] = {
+        {"a\nb\tc\r", "a\\x0ab\\x09c\\x0d"},
+        {"\033[31mred\177", "\\x1b[31mred\\x7f"},
+        {"stra\xc3\x9f"
+         "e \xe2\x82\xac \xf0\x9f\x98\x80",
+         "stra\xc3\x9f"
+         "e \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xc2\x9b"
+         "31m",
+         "\\xc2\\x9b31m"}, /* CSI as one character */
+        {"\x9b"
+         "31m",
+         "\\x9b31m"},
+        {"\xc3(", "\\xc3("},
+        {"\xc3", "\\xc3"},
+        {"\xe2\x82", "\\xe2\\x82"},
+        {"\xc0\xaf", "\\xc0\\xaf"},
+        {"\xe0\x80\xaf", "\\xe0\\x80\\xaf"},
+        {"\xf0\x80\x80\xaf", "\\xf0\\x80\\x80\\xaf"},
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
+        {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},
+        {"\xff", "\\xff"},
+        {"c:\\x1b", "c:\\x1b"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        rota_error_set(-EIO, "%s", rows[i][0]);
+        CHECK_STR(rota_error(-EIO), rows[i][1]);
+    }
+}
+
+/* Text of `n` bytes, of which the last are `tail`. */
+static char *text_of(size_t n, const char *tail)
+{
+    char *text = malloc(n + 1);
+    CHECK(text);
+    memset(text, 'x', n);
+    memcpy(text + n - strlen(tail), tail, strlen(tail) + 1);
+    return text;
+}
+
+static void check_cut(size_t n, const char *tail, size_t len, const char *end)
+{
+    char *text = text_of(n, tail);
+    rota_error_set(-EIO, "%s", text);
+    CHECK_INT(strlen(rota_error(-EIO)), ==, len);
+    CHECK_STR(rota_error(-EIO) + len - strlen(end), end);
+    free(text);
+}
+
+TEST(long_words_are_cut_between_characters)
+{
+    check_cut(511, "xyz", 511, "xyz");
+    check_cut(512, "xyz", 511, "x...");
+    check_cut(100000, "", 511, "x...");
+    check_cut(511, "\xe2\x82\xac", 511, "\xe2\x82\xac");
+    check_cut(512, "\xe2\x82\xac", 511, "x...");
+    check_cut(512, "\xe2\x82\xac|", 511, "x...");
+    check_cut(513, "\xe2\x82\xac||||", 509, "x...");
+    check_cut(508, "\n", 511, "\\x0a");
+    check_cut(509, "\n", 511, "x...");
+    check_cut(509, "\n|", 510, "x...");
+}
+
+/* ---- Details */
+
+struct row {
+    int code;
+    char *text; /* owned */
+};
+
+static int rows_freed;
+
+static void row_fini(void *detail)
+{
+    struct row *row = detail;
+    rows_freed++;
+    free(row->text);
+    row->text = NULL;
+}
+
+static const rota_error_type row_type = {sizeof(struct row), row_fini};
+static const rota_error_type other_type = {sizeof(int), NULL};
+
+static int fail_with_row(int err, int code)
+{
+    struct row row = {code, strdup("users_pkey")};
+    CHECK(row.text);
+    return rota_error_set_detail(err, &row_type, &row, "insert: duplicate key");
+}
+
+static int code_of(int err)
+{
+    const struct row *row = rota_error_detail(err, &row_type);
+    return row ? row->code : -1;
+}
+
+TEST(detail_goes_with_its_failure_and_its_type)
+{
+    CHECK_PTR(rota_error_detail(-EEXIST, &row_type), ==, NULL);
+    CHECK_INT(fail_with_row(-EEXIST, 23505), ==, -EEXIST);
+    CHECK_STR(rota_error(-EEXIST), "insert: duplicate key");
+    const struct row *row = rota_error_detail(-EEXIST, &row_type);
+    CHECK(row);
+    CHECK_INT(row->code, ==, 23505);
+    CHECK_STR(row->text, "users_pkey");
+    CHECK_PTR(rota_error_detail(-EEXIST, &other_type), ==, NULL);
+    CHECK_PTR(rota_error_detail(-EIO, &row_type), ==, NULL);
+    CHECK_INT(rows_freed, ==, 0);
+}
+
+TEST(detail_is_freed_by_the_next_failure)
+{
+    fail_with_row(-EEXIST, 1);
+    fail_with_row(-EEXIST, 2);
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_INT(code_of(-EEXIST), ==, 2);
+    rota_error_set(-EEXIST, "again");
+    CHECK_INT(rows_freed, ==, 2);
+    CHECK_PTR(rota_error_detail(-EEXIST, &row_type), ==, NULL);
+}
+
+TEST(wrapping_keeps_the_detail)
+{
+    fail_with_row(-EEXIST, 5);
+    rota_error_wrap(-EEXIST, "migrate");
+    rota_error_wrap(-EEXIST, "start");
+    CHECK_STR(rota_error(-EEXIST), "start: migrate: insert: duplicate key");
+    CHECK_INT(code_of(-EEXIST), ==, 5);
+    rota_error_wrap(-EIO, "something else");
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_PTR(rota_error_detail(-EEXIST, &row_type), ==, NULL);
+}
+
+TEST_WITH(without_memory_the_code_has_its_own_words, .without_faults = true)
+{
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    CHECK_INT(rota_error_set(-EIO, "disk"), ==, -EIO);
+    rota__fault_disarm();
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    CHECK_INT(fail_with_row(-EEXIST, 1), ==, -EEXIST);
+    rota__fault_disarm();
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_STR(rota_error(-EEXIST), rota_strerror(-EEXIST));
+}
+
+TEST_WITH(without_memory_for_its_detail_a_failure_keeps_its_words, .without_faults = true)
+{
+    rota_error_set(-EIO, "disk");
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    CHECK_INT(fail_with_row(-EEXIST, 1), ==, -EEXIST);
+    rota__fault_disarm();
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_STR(rota_error(-EEXIST), "insert: duplicate key");
+    CHECK_PTR(rota_error_detail(-EEXIST, &row_type), ==, NULL);
+}
+
+/* ---- Threads and tasks have a record each */
+
+static void *fail_in_thread(void *arg)
+{
+    (void)arg;
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    fail_with_row(-EIO, 1);
+    return NULL;
+}
+
+TEST_WITH(threads_have_records_of_their_own_that_end_with_them, .without_faults = true)
+{
+    rota_error_set(-EIO, "mine");
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, fail_in_thread, NULL), ==, 0);
+    pthread_join(thread, NULL);
+    CHECK_STR(rota_error(-EIO), "mine");
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_INT(rota__alloc_live(), ==, 0);
+}
+
+static int fail_and_yield(void *arg)
+{
+    char words[32];
+    snprintf(words, sizeof words, "failure %d", *(const int *)arg);
+    rota_error_set(-EIO, "%s", words);
+    int err = rota_yield();
+    if (err < 0)
+        return err;
+    CHECK_STR(rota_error(-EIO), words);
+    return -EIO;
+}
+
+TASK_TEST(words_survive_suspension)
+{
+    int one = 1, two = 2;
+    ROTA_AUTO(rota_task) a = NULL, b = NULL;
+    CHECK_OK(rota_spawn(fail_and_yield, &one, &a));
+    CHECK_OK(rota_spawn(fail_and_yield, &two, &b));
+    rota_error_set(-EIO, "mine");
+    CHECK_OK(rota_yield());
+    CHECK_STR(rota_error(-EIO), "mine");
+    rota_task *t = a;
+    a = NULL;
+    CHECK_INT(rota_join(t), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "failure 1");
+}
+
+/* ---- Words travel with results */
+
+static char a_words[] = "a", b_words[] = "b";
+
+static int fail_named(void *arg)
+{
+    return rota_error_set(-EIO, "%s", (const char *)arg);
+}
+
+static int fail_without_words(void *arg)
+{
+    rota_error_set(-EPIPE, "of another failure");
+    (void)arg;
+    return -EIO;
+}
+
+static rota_task *spawned(rota_fn *fn, void *arg)
+{
+    rota_task *task = NULL;
+    CHECK_OK(rota_spawn(fn, arg, &task));
+    return task;
+}
+
+TASK_TEST(join_brings_the_words_of_the_task)
+{
+    CHECK_INT(rota_join(spawned(fail_named, a_words)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    CHECK_INT(rota_join(spawned(fail_without_words, NULL)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+}
+
+static int fail_with_detail(void *arg)
+{
+    (void)arg;
+    return fail_with_row(-EEXIST, 42);
+}
+
+TASK_TEST(join_brings_the_detail_of_the_task)
+{
+    CHECK_INT(rota_join(spawned(fail_with_detail, NULL)), ==, -EEXIST);
+    CHECK_INT(code_of(-EEXIST), ==, 42);
+}
+
+TASK_TEST(result_of_an_ended_task_brings_its_words)
+{
+    rota_task *task = spawned(fail_named, a_words);
+    CHECK_INT(rota_future_wait(rota_task_future(task)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    rota_error_set(-EIO, "mine");
+    CHECK_INT(rota_task_result(task), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    rota_error_set(-EIO, "mine");
+    CHECK_INT(rota_future_wait(rota_task_future(task)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    rota_task_free(task);
+    CHECK_STR(rota_error(-EIO), "a");
+}
+
+TASK_TEST(future_of_no_task_has_no_words)
+{
+    rota_future future;
+    rota_future_init(&future);
+    rota_error_set(-EIO, "mine");
+    rota_future_set(&future, -EIO);
+    CHECK_INT(rota_future_wait(&future), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+}
+
+TASK_TEST(group_returns_the_words_of_its_first_failure)
+{
+    ROTA_GROUP(g);
+    CHECK_OK(rota_group_spawn(&g, fail_named, a_words));
+    CHECK_OK(rota_group_spawn(&g, fail_named, b_words));
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    rota_error_set(-EIO, "mine");
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+}
+
+TASK_TEST(collecting_group_brings_the_words_of_each_task)
+{
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
+    CHECK_OK(rota_group_spawn(&g, fail_named, a_words));
+    CHECK_OK(rota_group_spawn(&g, fail_named, b_words));
+    rota_task *task;
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_INT(rota_task_result(task), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    CHECK_INT(rota_group_next(&g, &task), ==, 1);
+    CHECK_INT(rota_task_result(task), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "b");
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+}
+
+static int sleep_for_ever(void *arg)
+{
+    (void)arg;
+    return rota_sleep(ROTA_NEVER);
+}
+
+TASK_TEST(gather_returns_the_words_of_the_first_failure)
+{
+    rota_gather_call calls[] = {{.fn = sleep_for_ever, .arg = NULL},
+                                {.fn = fail_named, .arg = a_words}};
+    CHECK_INT(rota_gather(calls, 2), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+}
+
+static int two_then_fail(rota_gen *gen, void *arg)
+{
+    for (int i = 0; i < 2; i++) {
+        int err = rota_gen_yield(gen, arg);
+        if (err < 0)
+            return err;
+    }
+    return fail_named(arg);
+}
+
+static int use_generator(void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_gen) gen = NULL;
+    CHECK_OK(rota_gen_new(two_then_fail, a_words, &gen));
+    void *item;
+    CHECK_INT(rota_gen_next(gen, &item), ==, 1);
+    CHECK_INT(rota_gen_next(gen, &item), ==, 1);
+    CHECK_INT(rota_gen_next(gen, &item), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    rota_error_set(-EIO, "mine");
+    CHECK_INT(rota_gen_next(gen, &item), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a");
+    return 0;
+}
+
+TEST(generator_that_failed_says_so_each_time)
+{
+    CHECK_OK(rota_run(use_generator, NULL));
+}
+
+static int fail_and_leave_others(void *arg)
+{
+    rota_task *other;
+    int err = rota_spawn(fail_and_yield, arg, &other);
+    if (err < 0)
+        return err;
+    return rota_error_set(-EIO, "main");
+}
+
+TEST_BOTH(run_brings_the_words_of_main)
+{
+    int one = 1;
+    CHECK_INT(run_clean(fail_and_leave_others, &one, false), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "main");
+}
+
+/* ---- What returns no code */
+
+static void fail_deferred(void *arg)
+{
+    (void)arg;
+    rota_error_set(-EIO, "deferred");
+}
+
+static int fail_with_cleanup(void *arg)
+{
+    (void)arg;
+    CHECK_OK(rota_defer(fail_deferred, NULL));
+    return rota_error_set(-EIO, "body");
+}
+
+TASK_TEST(deferred_calls_leave_the_record)
+{
+    CHECK_INT(rota_join(spawned(fail_with_cleanup, NULL)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "body");
+}
+
+static int fail_in_generator_that_is_closed(rota_gen *gen, void *arg)
+{
+    rota_gen_yield(gen, arg);
+    return rota_error_set(-EIO, "closed");
+}
+
+static int fail_with_objects(void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_task) task = spawned(fail_named, a_words);
+    ROTA_GROUP(g);
+    CHECK_OK(rota_group_spawn(&g, fail_named, b_words));
+    ROTA_AUTO(rota_gen) gen = NULL;
+    CHECK_OK(rota_gen_new(fail_in_generator_that_is_closed, NULL, &gen));
+    void *item;
+    CHECK_INT(rota_gen_next(gen, &item), ==, 1);
+    CHECK(!rota_task_done(task));
+    return rota_error_set(-EIO, "body");
+}
+
+TEST(what_the_end_of_a_block_frees_leaves_the_record)
+{
+    CHECK_INT(rota_run(fail_with_objects, NULL), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "body");
+}
+
+/* ---- Interrupts bring no words, and take none for theirs. */
+
+VIRTUAL_TASK_TEST(deadline_has_no_words_of_an_earlier_one)
+{
+    rota_error_set(-ETIMEDOUT, "an earlier one");
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+        CHECK_STR(rota_error(-ETIMEDOUT), rota_strerror(-ETIMEDOUT));
+        rota_error_set(-ETIMEDOUT, "ours");
+    }
+    CHECK_STR(rota_error(-ETIMEDOUT), "ours");
+}
