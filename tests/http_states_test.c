@@ -203,7 +203,7 @@ static int talk_run(void *arg)
     if (err < 0)
         return err;
     {
-        ROTA_SCOPED(rota_group) g = {.policy = ROTA_GROUP_COLLECT};
+        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
         rota_group_spawn(&g, talk_serve, t);
         rota_group_spawn(&g, talk_read, t);
         rota_group_spawn(&g, talk_write, t);
