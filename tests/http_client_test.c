@@ -1795,6 +1795,120 @@ TEST(a_session_may_speak_to_a_unix_socket)
     run(&t, by_unix);
 }
 
+/* ---- Hooks in place of the resolver and of connecting */
+
+struct hosts {
+    int calls;
+    int err;        /* that it returns */
+    bool is_silent; /* it never returns */
+};
+
+static int resolve_here(void *arg, const char *host, int port, rota_address *ret_addresses,
+                        size_t most)
+{
+    struct hosts *hosts = arg;
+    hosts->calls++;
+    CHECK_INT(most, >=, 1);
+    int err = rota_sleep(hosts->is_silent ? ROTA_NEVER : 10 * ROTA_MILLISECOND);
+    if (err < 0 || hosts->err < 0)
+        return err < 0 ? err : hosts->err;
+    CHECK_STR(host, "api.example");
+    return rota_resolve("127.0.0.1", port, ret_addresses, 1);
+}
+
+static void resolved_by_hook(struct setting *t)
+{
+    char url[80];
+    struct hosts *hosts = t->options.resolve_arg;
+    rota_http_response *r = NULL;
+    snprintf(url, sizeof url, "http://api.example:%d/", t->script.port);
+    for (int i = 0; i < 2; i++) { /* the second time from the cache */
+        CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+        CHECK_STR(rota_http_body(r).ptr, "hello");
+        r = rota_http_response_free(r);
+        CHECK_INT(hosts->calls, ==, 1);
+    }
+    check_seen(t, "Host: api.example:");
+    rota_sleep(20 * ROTA_SECOND); /* neither connection nor addresses are kept so long */
+    hosts->err = ROTA_EDNS;
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, ROTA_EDNS);
+    CHECK(strstr(rota_http_error(), "looking up the address of api.example"));
+    hosts->is_silent = true;
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_error(), "not connected within"));
+    CHECK_INT(hosts->calls, ==, 3);
+}
+
+TEST(a_hook_may_resolve)
+{
+    struct hosts hosts = {.err = 0};
+    struct setting t = {.options = {.resolve = resolve_here, .resolve_arg = &hosts},
+                        .script.replies = {OK}};
+    run(&t, resolved_by_hook);
+}
+
+struct tunnel {
+    struct script *script;
+    int err;
+    rota_stream *server;
+};
+
+static int answer_tunnel(void *arg)
+{
+    struct tunnel *tunnel = arg;
+    rota_stream *s = tunnel->server;
+    int err = tunnel->script->tls ? rota_tls_start_server(s, tunnel->script->tls) : 0;
+    if (err == 0)
+        answer_all(tunnel->script, s);
+    rota_stream_free(s);
+    return 0;
+}
+
+static int connect_in_memory(void *arg, const char *host, int port, rota_stream **ret_stream)
+{
+    struct tunnel *tunnel = arg;
+    CHECK_STR(host, "inside.example");
+    rota_stream *client;
+    int err = tunnel->err < 0 ? tunnel->err : rota_stream_pair(0, &client, &tunnel->server);
+    if (err < 0)
+        return err;
+    err = rota_spawn(answer_tunnel, tunnel, NULL);
+    if (err < 0) {
+        rota_stream_free(client);
+        rota_stream_free(tunnel->server);
+        return err;
+    }
+    tunnel->script->connections++;
+    *ret_stream = client;
+    return 0;
+}
+
+static void connected_by_hook(struct setting *t)
+{
+    struct tunnel *tunnel = t->options.connect_arg;
+    rota_http_response *r = NULL;
+    tunnel->script = &t->script;
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(rota_http_fetch(t->session, "http://inside.example/x", NULL, &r));
+        CHECK_STR(rota_http_body(r).ptr, "hello");
+        r = rota_http_response_free(r);
+    }
+    CHECK_INT(t->script.connections, ==, 1);
+    check_seen(t, "GET /x HTTP/1.1\r\nHost: inside.example\r\n");
+    tunnel->err = -EHOSTUNREACH;
+    CHECK_INT(rota_http_fetch(t->session, "http://inside.example:81/", NULL, &r), ==,
+              -EHOSTUNREACH);
+    CHECK(strstr(rota_http_error(), "connecting to inside.example:81: No route to host"));
+}
+
+TEST(a_hook_may_connect)
+{
+    struct tunnel tunnel = {.err = 0};
+    struct setting t = {.options = {.connect_to = connect_in_memory, .connect_arg = &tunnel},
+                        .script.replies = {OK}};
+    run(&t, connected_by_hook);
+}
+
 static bool allow_none(void *arg, const char *host, const rota_address *address)
 {
     ++*(int *)arg;

@@ -89,6 +89,16 @@ typedef void rota_http_trace_fn(void *arg, const rota_http_trace *trace);
  * else steers to places of your network. Must not suspend. */
 typedef bool rota_http_allow_fn(void *arg, const char *host, const rota_address *address);
 
+/* Looks up a host in place of rota_resolve: stores at most `most` addresses, with that port, and returns how many, or an error.
+ * It may suspend; `connect` of the session's options limits it. The results are kept like others, and `allow` sees them. */
+typedef int rota_http_resolve_fn(void *arg, const char *host, int port, rota_address *ret_addresses,
+                                 size_t most);
+
+/* Connects to a host, or to the proxy, in place of the client: through a tunnel, to a server in memory, over another kind of
+ * socket. The stream is the session's from then on; TLS is begun on it where the URL says https. It may suspend; `connect` of
+ * the session's options limits it. `resolve` and `allow` are not called. Returns 0 or an error. */
+typedef int rota_http_connect_fn(void *arg, const char *host, int port, rota_stream **ret_stream);
+
 /* ---- Sessions ---- */
 
 typedef enum rota_http_version {
@@ -151,6 +161,10 @@ typedef struct rota_http_session_options {
     void *trace_arg;
     rota_http_allow_fn *allow;
     void *allow_arg;
+    rota_http_resolve_fn *resolve;
+    void *resolve_arg;
+    rota_http_connect_fn *connect_to;
+    void *connect_arg;
 } rota_http_session_options;
 
 /* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (a URL, header, proxy or

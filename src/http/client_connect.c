@@ -37,9 +37,14 @@ static int look_up(struct rota__http_conn *conn, const char *host, int port)
     struct rota__http_origin *origin = conn->origin;
     if (origin->count > 0 && rota_now() < origin->expires)
         return 0;
-    int count = rota_resolve(host, port, origin->addresses, ROTA__HTTP_ADDRESSES);
+    const rota_http_session_options *o = &conn->session->options;
+    int count =
+        o->resolve ? o->resolve(o->resolve_arg, host, port, origin->addresses, ROTA__HTTP_ADDRESSES)
+                   : rota_resolve(host, port, origin->addresses, ROTA__HTTP_ADDRESSES);
+    if (count > ROTA__HTTP_ADDRESSES)
+        count = ROTA__HTTP_ADDRESSES;
     origin->count = count > 0 ? count : 0;
-    rota_time now = rota_now(), keep = conn->session->options.dns_cache;
+    rota_time now = rota_now(), keep = o->dns_cache;
     origin->expires = keep == ROTA_NEVER ? ROTA_NEVER : now + keep;
     return count < 0 ? count : 0;
 }
@@ -195,13 +200,16 @@ static int tunnel(struct rota__http_conn *conn)
 
 static int connect_somewhere(struct rota__http_conn *conn)
 {
+    const rota_http_session_options *options = &conn->session->options;
     const struct rota__http_origin *o = conn->origin;
-    const char *path = conn->session->options.unix_path;
-    if (!path)
-        return o->proxy ? connect_tcp(conn, o->proxy->host, o->proxy->port)
-                        : connect_tcp(conn, o->host.ptr, o->port);
+    const char *host = o->proxy ? o->proxy->host : o->host.ptr;
+    int port = o->proxy ? o->proxy->port : o->port;
+    if (!options->unix_path && !options->connect_to)
+        return connect_tcp(conn, host, port);
     enter(conn, ROTA_HTTP_CONNECTING);
-    int err = rota_unix_connect(path, &conn->stream);
+    int err = options->connect_to
+                  ? options->connect_to(options->connect_arg, host, port, &conn->stream)
+                  : rota_unix_connect(options->unix_path, &conn->stream);
     return err < 0 ? fail(conn, err, NULL) : 0;
 }
 

@@ -195,6 +195,7 @@ static const char *bad_option(const rota_http_session_options *o)
         {"gap", o->gap < 0},
         {"redirects", o->redirects < -1},
         {"fields", o->fields > FIELDS_MOST},
+        {"connect_to", o->connect_to && o->unix_path},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (options[i].is_bad)
