@@ -179,6 +179,10 @@ static int decode_whole(const char *codings, rota_str coded)
 #define RAW_HELLO "\xcb\x48\xcd\xc9\xc9\x57\xc8\x00\x91\x00"
 #define BR_HELLO "\x0b\x05\x80hello world\x03"
 
+#define ZSTD_HELLO "\x28\xb5\x2f\xfd\x04\x58\x59\x00\x00hello hello\xc5\xbd\xfb\x61"
+#define ZSTD_HELLO_NO_SUM "\x28\xb5\x2f\xfd\x00\x58\x59\x00\x00hello hello"
+#define ZSTD_SKIPPED "\x50\x2a\x4d\x18\x02\x00\x00\x00xx"
+
 /* Made by other programs. */
 static const struct {
     const char *codings;
@@ -196,6 +200,11 @@ static const struct {
     {"gzip", BYTES(""), BYTES("")},
     {"deflate", BYTES(""), BYTES("")},
     {"br, gzip", BYTES(""), BYTES("")},
+#ifdef ROTA__HAS_ZSTD
+    {"zstd", BYTES(ZSTD_HELLO), BYTES("hello hello")},
+    {"zstd", BYTES(ZSTD_HELLO_NO_SUM), BYTES("hello hello")},
+    {"zstd", BYTES(""), BYTES("")},
+#endif
 };
 
 TEST(what_others_have_encoded_is_decoded)
@@ -238,6 +247,39 @@ TEST(a_body_that_is_not_so_coded_is_refused)
     /* a wrong sum */
     CHECK_INT(decode_whole("deflate", BYTES("\x78\x9c\x03\x00\x00\x00\x00\x02")), ==, -EBADMSG);
 }
+
+#ifdef ROTA__HAS_ZSTD
+
+TEST(zstd_may_have_several_frames)
+{
+    check_decoded("zstd", BYTES(ZSTD_HELLO ZSTD_HELLO_NO_SUM), BYTES("hello hellohello hello"));
+    check_decoded("zstd", BYTES(ZSTD_SKIPPED ZSTD_HELLO ZSTD_SKIPPED), BYTES("hello hello"));
+}
+
+TEST(a_broken_frame_of_zstd_is_refused)
+{
+    static const char wrong_sum[] = ZSTD_HELLO;
+    char bytes[sizeof wrong_sum];
+    memcpy(bytes, wrong_sum, sizeof bytes);
+    bytes[sizeof bytes - 2] ^= 1;
+    CHECK_INT(decode_whole("zstd", (rota_str){bytes, sizeof bytes - 1}), ==, -EBADMSG);
+    CHECK_INT(decode_whole("zstd", BYTES(ZSTD_HELLO "x")), ==, -EBADMSG);
+    CHECK_INT(decode_whole("zstd", BYTES("<!DOCTYPE html><html>")), ==, -EBADMSG);
+    /* A window of 32 MiB: RFC 9659 has a limit of 8. */
+    CHECK_INT(decode_whole("zstd", BYTES("\x28\xb5\x2f\xfd\x00\x78\x01\x00\x00")), ==, -EBADMSG);
+}
+
+TEST(a_bomb_of_zstd_is_cut)
+{
+    /* 64 blocks of 128 KiB, each of one byte repeated. */
+    static const char block[] = {'\x02', '\x00', '\x10', 'x'};
+    char bomb[6 + 64 * sizeof block] = "\x28\xb5\x2f\xfd\x00\x38";
+    for (size_t i = 0; i < 64; i++)
+        memcpy(bomb + 6 + i * sizeof block, block, sizeof block);
+    CHECK_INT(decode_whole("zstd", (rota_str){bomb, sizeof bomb}), ==, ROTA_ELIMIT);
+}
+
+#endif
 
 /* ---- Encoding */
 

@@ -222,7 +222,9 @@ static void add_standard(struct rota__http_call *call)
     add_missing(call, NAME("User-Agent"), (rota_str){agent, sizeof agent - 1});
     add_missing(call, NAME("Accept"), NAME("*/*"));
     if (!session->options.no_decoding && !has_field(call, NAME("Range")))
-        add_missing(call, NAME("Accept-Encoding"), NAME("gzip, deflate, br"));
+        add_missing(call, NAME("Accept-Encoding"),
+                    rota__coding_is_known(ROTA__CODING_ZSTD) ? NAME("gzip, deflate, br, zstd")
+                                                             : NAME("gzip, deflate, br"));
     if (call->authorization)
         add_missing(call, NAME("Authorization"), rota__str_of(call->authorization));
     const struct rota__http_proxy *proxy = call->origin->proxy;

@@ -8,11 +8,20 @@
 /* What is smaller fits into a packet as it is. */
 #define WORTH_SIZE 1024
 
-static const char *const names[ROTA__CODINGS] = {"identity", "gzip", "deflate", "br"};
+static const char *const names[ROTA__CODINGS] = {"identity", "gzip", "deflate", "br", "zstd"};
 
 const char *rota__coding_name(enum rota__coding coding)
 {
     return names[coding];
+}
+
+bool rota__coding_is_known(enum rota__coding coding)
+{
+#ifdef ROTA__HAS_ZSTD
+    return true;
+#else
+    return coding != ROTA__CODING_ZSTD;
+#endif
 }
 
 /* A coding, or -1. x-gzip is gzip (RFC 9110, section 8.4.1.3). */
@@ -72,8 +81,9 @@ void rota__coding_wishes_add(struct rota__coding_wishes *wishes, rota_str field)
 
 int rota__coding_choose(const struct rota__coding_wishes *wishes, unsigned offered)
 {
-    static const enum rota__coding by_size[] = {ROTA__CODING_BR, ROTA__CODING_GZIP,
-                                                ROTA__CODING_DEFLATE, ROTA__CODING_IDENTITY};
+    static const enum rota__coding by_size[] = {ROTA__CODING_BR, ROTA__CODING_ZSTD,
+                                                ROTA__CODING_GZIP, ROTA__CODING_DEFLATE,
+                                                ROTA__CODING_IDENTITY};
     int best = -1, best_weight = 0;
     for (size_t i = 0; i < ROTA__CODINGS; i++) {
         enum rota__coding coding = by_size[i];
@@ -136,7 +146,8 @@ int rota__codings_add(struct rota__codings *codings, rota_str field)
         int coding = name.len ? coding_of(name) : ROTA__CODING_IDENTITY;
         if (coding == ROTA__CODING_IDENTITY)
             continue;
-        if (coding < 0 || codings->count == ROTA__DECODER_STAGES)
+        if (coding < 0 || !rota__coding_is_known((enum rota__coding)coding) ||
+            codings->count == ROTA__DECODER_STAGES)
             return -ENOTSUP;
         codings->list[codings->count++] = (enum rota__coding)coding;
     }

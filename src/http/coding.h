@@ -1,5 +1,6 @@
 /* Content codings (RFC 9110, section 8.4.1): gzip (RFC 1952), deflate (in zlib's wrapping, RFC 1950, and bare, as
- * some send it), br (RFC 7932). Which one is wanted, decoding what comes, encoding what goes. */
+ * some send it), br (RFC 7932), and, where libzstd is present and to decode only, zstd (RFC 8878). Which one is wanted,
+ * decoding what comes, encoding what goes. */
 #ifndef ROTA__HTTP_CODING_H
 #define ROTA__HTTP_CODING_H
 
@@ -9,9 +10,13 @@ enum rota__coding {
     ROTA__CODING_IDENTITY,
     ROTA__CODING_GZIP,
     ROTA__CODING_DEFLATE,
-    ROTA__CODING_BR
+    ROTA__CODING_BR,
+    ROTA__CODING_ZSTD
 };
-#define ROTA__CODINGS 4
+#define ROTA__CODINGS 5
+
+/* Whether this build can decode it. */
+bool rota__coding_is_known(enum rota__coding coding);
 
 /* "gzip"; what stands in Content-Encoding. */
 const char *rota__coding_name(enum rota__coding coding);
@@ -24,7 +29,7 @@ struct rota__coding_wishes {
 };
 #define ROTA__CODING_WISHES_INIT                 \
     {                                            \
-        .weight = {-1, -1, -1, -1}, .others = -1 \
+        .weight = {-1, -1, -1, -1, -1}, .others = -1 \
     }
 
 /* Adds what a field says; there may be several. Elements that make no sense say nothing. */
@@ -43,7 +48,7 @@ bool rota__coding_is_worth(rota_str content_type, uint64_t size);
  * 1. Codings lie one upon another, the last one outside; each has a stage, which pulls from the one outside of it.
  * 2. No stage puts out more than `ratio` times what came in, and `slack`, so neither memory nor time grows with what
  *    a bomb claims to hold.
- * 3. The end is a coding's own end, and nothing comes behind it but another member of gzip. A body of no bytes
+ * 3. The end is a coding's own end, and nothing comes behind it but another member of gzip or frame of zstd. A body of no bytes
  *    at all decodes to none, because servers say Content-Encoding of those, too. ---- */
 
 /* More of them than any sender has a reason for. */
@@ -86,7 +91,7 @@ void rota__decoder_free(struct rota__decoder *decoder);
 
 struct rota__encoder;
 
-/* Of gzip, deflate or br. `level` 0 is what pays when encoding on the fly; else zlib's 1 to 9, or brotli's 1 to 11.
+/* Of gzip, deflate or br. Another is -EINVAL. `level` 0 is what pays when encoding on the fly; else zlib's 1 to 9, or brotli's 1 to 11.
  * Returns 0, -EINVAL, -ENOMEM. */
 int rota__encoder_new(enum rota__coding coding, int level, struct rota__encoder **ret_encoder);
 

@@ -1,6 +1,7 @@
 /* Decoding: see coding.h. Each stage pulls from the one outside of it; the outermost has the caller's bytes. */
 #include "http/coding.h"
 #include "http/zlib_stream.h"
+#include "http/zstd_stream.h"
 
 #include <brotli/decode.h>
 #include <errno.h>
@@ -14,6 +15,7 @@ struct stage {
     enum { FRESH, OPEN, ENDED } state;
     z_stream z; /* gzip and deflate */
     BrotliDecoderState *br;
+    struct rota__zstd *zstd;
     char first; /* deflate: the byte that tells, with the next, how it is wrapped */
     bool has_first;
     uint64_t put;    /* bytes that it has put out */
@@ -69,10 +71,12 @@ void rota__decoder_free(struct rota__decoder *decoder)
 {
     for (unsigned i = 0; decoder && i < decoder->count; i++) {
         struct stage *s = &decoder->stages[i];
-        if (s->state != FRESH && s->coding != ROTA__CODING_BR)
+        bool is_zlib = s->coding == ROTA__CODING_GZIP || s->coding == ROTA__CODING_DEFLATE;
+        if (s->state != FRESH && is_zlib)
             inflateEnd(&s->z);
         if (s->br)
             BrotliDecoderDestroyInstance(s->br);
+        rota__zstd_close(s->zstd);
         rota_free(s->between);
     }
     rota_free(decoder);
@@ -158,22 +162,46 @@ static int decode_brotli(struct stage *s, rota_str *in, char *to, size_t room, s
     return 0;
 }
 
+static int open_zstd(struct stage *s)
+{
+    s->zstd = rota__zstd_open();
+    if (!s->zstd)
+        return -ENOMEM;
+    s->state = OPEN;
+    return 0;
+}
+
+static int decode_zstd(struct stage *s, rota_str *in, char *to, size_t room, size_t *ret_put)
+{
+    int status = rota__zstd_decode(s->zstd, in, to, room, ret_put);
+    if (status > 0)
+        s->state = ENDED;
+    return status < 0 ? status : 0;
+}
+
+/* Another member of gzip (RFC 1952, section 2.2), another frame of zstd (RFC 8878, section 3.1). */
+static int begin_again(struct stage *s)
+{
+    if (s->coding != ROTA__CODING_GZIP && s->coding != ROTA__CODING_ZSTD)
+        return -EBADMSG;
+    s->state = OPEN;
+    return s->zstd ? 0 : rota__zlib_error(inflateReset(&s->z));
+}
+
 /* Gets ready for what is in `in`. Also where something stands behind the end. */
 static int open_stage(struct stage *s, rota_str *in)
 {
     if (s->state == OPEN || !in->len)
         return 0;
-    if (s->state == ENDED) {
-        if (s->coding != ROTA__CODING_GZIP)
-            return -EBADMSG;
-        s->state = OPEN; /* another member (RFC 1952, section 2.2) */
-        return rota__zlib_error(inflateReset(&s->z));
-    }
+    if (s->state == ENDED)
+        return begin_again(s);
     switch (s->coding) {
     case ROTA__CODING_GZIP:
         return open_zlib(s, MAX_WBITS + 16);
     case ROTA__CODING_DEFLATE:
         return open_deflate(s, in);
+    case ROTA__CODING_ZSTD:
+        return open_zstd(s);
     default:
         return open_brotli(s);
     }
@@ -185,7 +213,9 @@ static int decode(struct stage *s, rota_str *in, char *to, size_t room, size_t *
     int err = open_stage(s, in);
     if (err < 0 || s->state != OPEN)
         return err;
-    return s->br ? decode_brotli(s, in, to, room, ret_put) : decode_zlib(s, in, to, room, ret_put);
+    return s->br     ? decode_brotli(s, in, to, room, ret_put)
+           : s->zstd ? decode_zstd(s, in, to, room, ret_put)
+                     : decode_zlib(s, in, to, room, ret_put);
 }
 
 /* ---- The stages together */
