@@ -12,6 +12,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -413,6 +416,81 @@ TASK_TEST(result_that_is_there_outranks_a_cancellation)
     rota_task_cancel(rota_task_current());
     CHECK_INT(rota_job_wait(&job), ==, 7);
     CHECK_INT(rota_yield(), ==, -ECANCELED);
+}
+
+/* Blocks the loop until the function of the job has returned. */
+static void wait_until_returned(const rota_job *job)
+{
+    while (__atomic_load_n(&job->_work->state, __ATOMIC_ACQUIRE) != ROTA__WORK_FINISHED)
+        sched_yield();
+}
+
+static int fail_after_writing(void *arg)
+{
+    *(int *)arg = 1;
+    return -EIO;
+}
+
+TASK_TEST(cancelling_tells_a_function_that_runs_from_one_that_has_returned)
+{
+    ROTA_AUTO(rota_executor) pool = threads(1, 0);
+    struct gate gate;
+    gate_init(&gate, 3);
+    ROTA_SCOPED(rota_job) job = ROTA_JOB_INIT;
+    CHECK_INT(rota_job_cancel(&job), ==, -EALREADY);
+    CHECK_OK(rota_executor_submit(pool, pass_gate, &gate, &job));
+    sem_wait_surely(&gate.begun);
+    CHECK_INT(rota_job_cancel(&job), ==, -EBUSY);
+    sem_post(&gate.go);
+    wait_until_returned(&job);
+    CHECK_INT(rota_job_cancel(&job), ==, -EINPROGRESS);
+    CHECK_INT(rota_job_wait(&job), ==, 3);
+    CHECK_INT(rota_job_cancel(&job), ==, -EALREADY);
+}
+
+static int cancel_after_return(void *arg)
+{
+    int n = 0;
+    rota_job job = {.copy = *(size_t *)arg};
+    CHECK_OK(rota_executor_submit(NULL, fail_after_writing, &n, &job));
+    wait_until_returned(&job);
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_job_wait(&job), ==, -EIO);
+    CHECK_INT(n, ==, 1);
+    return rota_yield();
+}
+
+TASK_TEST(failure_that_came_before_the_cancellation_is_the_result)
+{
+    rota_task *task;
+    size_t copy = 0;
+    CHECK_OK(rota_spawn(cancel_after_return, &copy, &task));
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    copy = sizeof(int);
+    CHECK_OK(rota_spawn(cancel_after_return, &copy, &task));
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+}
+
+static char last_report[200];
+static int reports;
+
+static void keep_report(void *arg, rota_log_level level, const char *message)
+{
+    if (level < ROTA_LOG_WARNING)
+        return;
+    snprintf(last_report, sizeof last_report, "%s", message);
+    reports++;
+}
+
+TASK_TEST(failure_that_lost_against_a_cancellation_is_reported)
+{
+    rota_log_set(keep_report, NULL);
+    cancel_running(-ENOSPC, -ECANCELED);
+    CHECK_INT(reports, ==, 1);
+    CHECK(strstr(last_report, strerror(ENOSPC)));
+    cancel_running(-ECANCELED, -ECANCELED);
+    cancel_running(0, 0);
+    CHECK_INT(reports, ==, 1);
 }
 
 TASK_TEST(leaving_the_block_withdraws_jobs_and_waits_for_those_that_run)
@@ -1150,6 +1228,57 @@ TEST(cancelling_a_process_job_kills_its_worker)
     check_no_children();
 }
 
+/* The lowest descriptor that is a socket and was not in `before`. */
+static int new_socket(const bool before[64])
+{
+    for (int fd = 0; fd < 64; fd++) {
+        struct stat about;
+        if (!before[fd] && fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode))
+            return fd;
+    }
+    FAIL("the worker has no socket");
+}
+
+/* With so much memory a worker that is killed keeps its socket for a while. */
+static int touch_memory(void *arg)
+{
+    enum { MUCH = 256 << 20 };
+    char *memory = malloc(MUCH);
+    if (memory)
+        memset(memory, 1, MUCH);
+    return 0;
+}
+
+/* A ring may take the answer at once, unseen: then it is as good as here after some looks. */
+static void wait_for_answer(int fd, size_t size)
+{
+    int n = 0;
+    for (int looks = 0; n < (int)size && looks < 100000; looks++)
+        CHECK_OK(ioctl(fd, FIONREAD, &n));
+}
+
+TASK_TEST(worker_that_is_being_killed_gets_no_other_job, .without_faults = true)
+{
+    bool before[64];
+    for (int fd = 0; fd < 64; fd++)
+        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    char nothing = 0;
+    CHECK_OK(rota_executor_run_copy(pool, touch_memory, &nothing, 1));
+    int fd = new_socket(before);
+    for (int round = 0; round < 3; round++) {
+        int n = 0;
+        rota_job job = {.copy = sizeof n};
+        CHECK_OK(rota_executor_submit(pool, increment, &n, &job));
+        wait_until_running(&job);
+        CHECK_OK(rota_yield());
+        wait_for_answer(fd, sizeof(struct rota__frame) + sizeof n);
+        CHECK_INT(rota_job_cancel(&job), ==, 0);
+        CHECK_INT(rota_executor_run_copy(pool, increment, &n, sizeof n), ==, 1);
+        CHECK_OK(rota_executor_run_copy(pool, touch_memory, &nothing, 1));
+    }
+}
+
 static int pause_task(void *arg)
 {
     struct work w = {.action = PAUSE};
@@ -1380,4 +1509,51 @@ TASK_TEST(child_of_a_fork_has_no_executors)
     int status;
     CHECK_INT(waitpid(pid, &status, 0), ==, pid);
     CHECK_INT(status, ==, 0);
+}
+
+static int fork_and_return(void *arg)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        return arg ? -EIO : 0;
+    return pid;
+}
+
+static void check_forked(pid_t pid, int expected)
+{
+    int status;
+    CHECK_OK(pid);
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, expected);
+}
+
+TASK_TEST(job_that_returns_in_a_child_of_a_fork_ends_the_child)
+{
+    check_forked(rota_to_thread(fork_and_return, NULL), 0);
+    check_forked(rota_to_thread(fork_and_return, &(char){0}), 1);
+    CHECK_INT(rota_to_thread(seven, NULL), ==, 7);
+}
+
+/* The number of the worker's socket is free in the child: what has it then is not the worker's. */
+static int fork_and_open(void *arg)
+{
+    int *status = arg;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int pair[2] = {0, 0};
+        while (pair[1] < 40)
+            socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+        return -EIO;
+    }
+    return waitpid(pid, status, 0) == pid ? 0 : -ECHILD;
+}
+
+TASK_TEST(job_that_returns_in_a_child_of_its_worker_ends_the_child)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    int status = 0;
+    CHECK_OK(rota_executor_run_copy(pool, fork_and_open, &status, sizeof status));
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), ==, 1);
 }

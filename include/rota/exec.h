@@ -30,7 +30,11 @@
  * Cancelling. A job that has not begun is withdrawn at once. A function that runs in a thread cannot
  * be stopped, so whoever waits for it goes on waiting: it may be writing to your stack. Give the job a
  * copy of its argument (`copy`, rota_executor_run_copy), and it touches nothing of yours: then it is
- * abandoned at once when its caller is cancelled, and a worker process is killed.
+ * abandoned at once when its caller is cancelled, and a worker process is killed. If a function fails
+ * after its caller was cancelled or timed out, nobody gets that error: the log hook is told.
+ *
+ * Forking. If a job calls fork(2) and its function returns in the child, the child ends there: with
+ * status 0, or 1 if the function failed. Exit handlers do not run.
  *
  * An executor belongs to the loop of the thread that made it, and is used on that thread only. */
 #ifndef ROTA_EXEC_H
@@ -109,6 +113,7 @@ ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
  *
  * If the caller is cancelled or timed out before the function has begun, it never runs. Once it runs the
  * call returns only when it has returned: its result if that is a success, else -ECANCELED or -ETIMEDOUT.
+ * A function that had returned before that has won the race: the call returns its result, a failure, too.
  *
  * Returns the function's result, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, -EAGAIN (no thread could
  * be started), ROTA_ECLOSED (the loop is ending and has closed its pool). */
@@ -122,8 +127,10 @@ ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *
  * `arg` and its result is returned. In a thread or a process alike. With a `size` of 0 there is nothing
  * to be read at the pointer that the function gets.
  *
- * A caller that is cancelled or timed out returns at once and `arg` stays as it was. The function then
- * goes on in its thread unseen; a worker process is killed.
+ * A caller that is cancelled or timed out while the function runs returns at once and `arg` stays as it
+ * was. The function then goes on in its thread unseen; a worker process is killed. If the function has
+ * already returned, so does the call, with its result and the bytes copied back: `arg` is written exactly
+ * if the result is the function's.
  *
  * Returns what rota_executor_run does; of process pools also ROTA_ECRASHED (the worker died; the log hook
  * is told how), ROTA_ELIMIT (`size` is over the pool's limit) or an error of fork(2) or socketpair(2). */
@@ -191,8 +198,12 @@ ROTA_SUSPENDS int rota_executor_submit(rota_executor *executor, rota_fn *fn, voi
 ROTA_SUSPENDS int rota_job_wait(rota_job *job);
 
 /* Ends the job with -ECANCELED: withdraws it if it has not begun, abandons it if it has a copy. Does not
- * suspend. Returns 0, -EALREADY (it was done or never submitted), -EBUSY (its function runs on memory of
- * yours, or has returned this moment: the job ends as if nothing had been asked), ROTA_ETHREAD. */
+ * suspend.
+ *
+ * Returns 0, -EALREADY (it was done or never submitted), -EBUSY (its function runs on memory of yours; the
+ * job ends when it returns), -EINPROGRESS (its function has returned; the job ends with that result in the
+ * next turn of the loop), ROTA_ETHREAD. After -EBUSY and -EINPROGRESS the job keeps its storage until it is
+ * done. */
 ROTA_API int rota_job_cancel(rota_job *job);
 
 /* Why the job failed, if there is more to say than its result: "worker 4711 was ended by signal 11

@@ -55,8 +55,10 @@ int rota__executor_init(rota_executor *executor, const struct rota__executor_kin
                         unsigned runners, size_t queue, size_t copy_limit);
 /* On the loop's thread: the work has ended with `work->result`. It may be freed here. */
 void rota__work_finish(struct rota__work *work);
-/* Frees work whose job is gone, and what its function left. Any thread. */
+/* Frees work whose job is gone, and what its function left. Reports its failure. Any thread. */
 void rota__work_discard(struct rota__work *work);
+/* Reports a failure that no caller will read. Any thread. */
+void rota__job_report_lost(int result);
 /* On the loop's thread: one of its drivers is about to end and uses the executor no more. */
 void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */

@@ -17,6 +17,7 @@
  * 4. A closing executor is drained once nothing is outstanding and no driver is left, not even one whose
  *    work was withdrawn before it began; then kind->stop ends what ran it. */
 #include "base/alloc.h"
+#include "base/log.h"
 #include "exec/exec.h"
 
 #include <sched.h>
@@ -176,9 +177,18 @@ static int executor_enter(rota_executor *executor)
 
 /* ---- Work */
 
+void rota__job_report_lost(int result)
+{
+    if (result < 0 && result != -ECANCELED)
+        rota_log(ROTA_LOG_WARNING, "a job failed that nobody waits for any more: %s",
+                 rota_strerror(result));
+}
+
 void rota__work_discard(struct rota__work *work)
 {
     struct rota__copied *copied = rota__copied_of(work);
+    if (work->returned)
+        rota__job_report_lost(work->result);
     if (work->returned && copied->discard)
         copied->discard(copied->bytes);
     rota_free(copied);
@@ -329,7 +339,9 @@ int rota_job_cancel(rota_job *job)
         rota__work_finish(work);
         return 0;
     }
-    if (!job->copy || __atomic_load_n(&work->state, __ATOMIC_ACQUIRE) == ROTA__WORK_FINISHED)
+    if (__atomic_load_n(&work->state, __ATOMIC_ACQUIRE) == ROTA__WORK_FINISHED)
+        return -EINPROGRESS;
+    if (!job->copy)
         return -EBUSY;
     work_abandon(work);
     work_let_go(work);
@@ -354,10 +366,15 @@ static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
         err = rota__future_park(&job->done, kind);
     if (rota_future_done(&job->done))
         return rota_future_result(&job->done);
-    if (rota_job_cancel(job) == -EBUSY)
+    int refused = rota_job_cancel(job);
+    if (refused < 0)
         job_wait_shielded(job, kind);
     int result = rota_future_result(&job->done);
-    return result < 0 ? err : result;
+    /* What the function returned before anybody cancelled it outranks the cancellation. */
+    if (result >= 0 || refused == -EINPROGRESS)
+        return result;
+    rota__job_report_lost(result);
+    return err;
 }
 
 static const struct rota__wait_kind waiting_for_job = {"job", rota__future_abort};
@@ -378,8 +395,11 @@ const char *rota_job_error(const rota_job *job)
 
 void rota_job_fini(rota_job *job)
 {
-    if (rota_job_cancel(job) == -EBUSY && rota__task_here())
-        job_wait_shielded(job, &waiting_for_job);
+    int refused = rota_job_cancel(job);
+    if ((refused != -EBUSY && refused != -EINPROGRESS) || !rota__task_here())
+        return;
+    job_wait_shielded(job, &waiting_for_job);
+    rota__job_report_lost(rota_future_result(&job->done));
 }
 
 int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,

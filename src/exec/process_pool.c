@@ -9,7 +9,8 @@
  * 1. A driver has one worker while it has work, so there are never more workers than drivers at most.
  * 2. Only a driver reaps its worker, so a worker that runs somebody's work can be killed by its number.
  * 3. Whatever happens to a worker ends its socket, and that is what the driver waits for: it cannot hang.
- * 4. Abandoned work is finished by its driver like any other; killing the worker makes that soon. */
+ * 4. Abandoned work is finished by its driver like any other; killing the worker makes that soon.
+ * 5. A worker that was killed gets no other work, also where its answer came before it died. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -35,6 +36,7 @@ struct worker {
     struct rota__list node;
     struct rota__fd fd;
     pid_t pid;
+    bool killed; /* it may take a while to die */
 };
 
 static struct pool *pool_of(rota_executor *executor)
@@ -109,9 +111,10 @@ static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t
 }
 
 /* Where the program has its children reaped by the kernel, the number may be somebody else's by now. */
-static void worker_kill(const struct worker *worker)
+static void worker_kill(struct worker *worker)
 {
     siginfo_t info;
+    worker->killed = true;
     if (waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
         kill(worker->pid, SIGKILL);
 }
@@ -265,21 +268,23 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
 {
     work->state = ROTA__WORK_RUNNING;
     work->runner = worker;
+    char end[sizeof((rota_job *)0)->_error];
     int err = worker_serve(pool, worker, rota__copied_of(work));
-    if (err == 0) {
+    if (err == 0 && !worker->killed)
         rota__list_prepend(&pool->idle, &worker->node);
-    } else {
-        char text[sizeof((rota_job *)0)->_error];
-        worker_end(worker, text, sizeof text);
+    else
+        worker_end(worker, end, sizeof end);
+    if (err < 0)
         work->result = err;
-        if (err == ROTA_EOF) {
-            work->result = ROTA_ECRASHED;
-            report_crash(work->job, text);
-        }
+    if (err == ROTA_EOF) {
+        work->result = ROTA_ECRASHED;
+        report_crash(work->job, end);
     }
     /* What a function left in its copy stayed in its process: there is nothing here to be discarded. */
-    if (!work->job)
+    if (!work->job && work->returned) {
+        rota__job_report_lost(work->result);
         work->returned = false;
+    }
 }
 
 static struct rota__work *pool_take_queued(rota_executor *executor)

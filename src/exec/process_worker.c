@@ -85,6 +85,8 @@ static void serve(void *arg)
         make_room(size);
         receive(self.bytes, size);
         int result = frame.fn(self.bytes);
+        if (self.fd < 0)
+            _exit(result < 0); /* in a child that the job forked */
         fflush(stdout);
         fflush(stderr);
         frame = (struct rota__frame){.kind = ROTA__FRAME_RESULT, .result = result, .size = size};
@@ -148,10 +150,12 @@ static void shed_descriptors(int fd)
     }
 }
 
-/* A child that a job forks must not keep the socket open after the worker has died. */
+/* A child that a job forks must not keep the socket open after the worker has died, nor speak for it. */
 static void close_socket_in_child(void)
 {
     close(self.fd);
+    self.fd = -1;
+    rota__sleeper_here = NULL;
 }
 
 _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_t copy_limit)

@@ -17,10 +17,12 @@
  *    those that are idle are fewer than the jobs.
  * 6. A thread whose work was orphaned touches neither the pool nor the loop again. */
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "exec/exec.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #define THREADS_MAX 4096
 /* How often an idle thread looks again before it sleeps: a few microseconds, less than a futex costs. */
@@ -158,10 +160,34 @@ static void pool_finished(struct pool *pool, struct rota__work *work)
         rota__loop_post(pool->executor.loop, &pool->collect);
 }
 
+/* The job has forked, and this is the only thread of the child: the pool and its loop are the parent's. */
+static __thread bool is_child;
+
+static void forget_in_child(void)
+{
+    is_child = true;
+    rota__sleeper_here = NULL;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forget_in_child);
+}
+
+/* The function has returned in the child, which ends as a task's child does. */
+static _Noreturn void end_child(int result)
+{
+    rota_log(ROTA_LOG_DEBUG, "a job returned in a child of fork(2), which ends here");
+    _exit(result < 0);
+}
+
 /* False: the work was orphaned, and so is the thread. */
 static bool thread_run(struct thread *thread, struct rota__work *work)
 {
-    work->result = work->fn(work->arg);
+    int result = work->fn(work->arg);
+    if (__builtin_expect(is_child, false))
+        end_child(result);
+    work->result = result;
     work->returned = true;
     if (__atomic_exchange_n(&work->state, ROTA__WORK_FINISHED, __ATOMIC_ACQ_REL) ==
         ROTA__WORK_ORPHANED) {
@@ -416,6 +442,7 @@ static const struct rota__executor_kind thread_pool = {
 int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor **ret_executor)
 {
     static const rota_thread_pool_options none;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const rota_thread_pool_options *o = options ? options : &none;
     if (!rota__loop_here)
         return ROTA_ENOTASK;
@@ -424,6 +451,7 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
+    pthread_once(&once, watch_forks);
     unsigned cores = rota__processors();
     pool->threads_max = o->threads ? o->threads : cores + 4 < 32 ? cores + 4 : 32;
     pool->can_spin = cores > 1;
