@@ -596,6 +596,64 @@ TEST_WITH(block_until_stop_is_cancelled_by_sigint_and_sigterm, .without_faults =
     CHECK_PTR(handler_of(SIGTERM), ==, SIG_DFL);
 }
 
+static int ignore_interrupts(void *arg)
+{
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        raise(SIGINT);
+        CHECK_OK(rota_sleep(0));
+        CHECK_PTR(handler_of(SIGINT), ==, SIG_IGN);
+        raise(SIGTERM);
+        err = rota_sleep(ROTA_NEVER);
+    }
+    CHECK_INT(err, ==, -ECANCELED);
+    return 0;
+}
+
+TEST_WITH(block_until_stop_leaves_alone_what_is_ignored, .without_faults = true)
+{
+    signal(SIGINT, SIG_IGN);
+    run(ignore_interrupts, NULL);
+    CHECK_PTR(handler_of(SIGINT), ==, SIG_IGN);
+}
+
+static int listen_to_what_is_ignored(void *arg)
+{
+    ROTA_SCOPED(rota_signals) s = ROTA_SIGNALS_INIT;
+    CHECK_OK(rota_signals_add(&s, SIGINT));
+    ROTA_UNTIL_STOP
+    {
+        raise(SIGINT);
+        CHECK_INT(rota_signals_next(&s), ==, SIGINT);
+        CHECK_OK(rota_check());
+    }
+    return 0;
+}
+
+TEST_WITH(ignored_signal_reaches_its_listener_and_stops_no_block, .without_faults = true)
+{
+    signal(SIGINT, SIG_IGN);
+    run(listen_to_what_is_ignored, NULL);
+}
+
+static int block_for_ever(void *arg)
+{
+    int err = 0;
+    ROTA_UNTIL_STOP
+    {
+        err = rota_sleep(ROTA_NEVER);
+    }
+    return err;
+}
+
+TEST(block_until_stop_is_a_deadlock_where_both_signals_are_ignored)
+{
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    CHECK_INT(run_clean(block_for_ever, NULL, false), ==, -EDEADLK);
+}
+
 static int stop_itself(void *arg)
 {
     ROTA_UNTIL_STOP

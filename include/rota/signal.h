@@ -107,6 +107,9 @@ typedef struct rota_stop {
  * has SIGINT to itself: end the process). While the scope is open nothing inside is a deadlock, because a
  * signal may still come.
  *
+ * A signal that is ignored when the scope is opened stays ignored: a shell without job control starts
+ * background programs that way. To take it all the same, use rota_signals_add.
+ *
  * Returns 0, -ENOMEM or ROTA_ENOTASK; the scope is then cancelled from the beginning, so the return value
  * may be ignored. */
 ROTA_API int rota_stop_begin(rota_stop *stop);

@@ -80,6 +80,18 @@ static int disposition_take(int number)
     return 0;
 }
 
+bool rota__signal_is_ignored(int number)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    pthread_mutex_lock(&signals.lock);
+    if (signals.users[number])
+        action = signals.before[number];
+    else
+        sigaction(number, NULL, &action);
+    pthread_mutex_unlock(&signals.lock);
+    return action.sa_handler == SIG_IGN;
+}
+
 /* A handler that the program has set meanwhile stays. */
 static void disposition_restore(int number)
 {

@@ -23,6 +23,18 @@ static void stop_heard(rota_signals *s)
     rota__scope_cancel(&stop->_scope);
 }
 
+/* What is ignored stays so: a shell starts a program in the background with SIGINT ignored. */
+static int stop_listen(rota_stop *stop)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    int err = 0;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && err == 0; i++) {
+        if (!rota__signal_is_ignored(numbers[i]))
+            err = rota_signals_add(&stop->_signals, numbers[i]);
+    }
+    return err;
+}
+
 int rota_stop_begin(rota_stop *stop)
 {
     rota_task *task = rota__task_here();
@@ -32,9 +44,7 @@ int rota_stop_begin(rota_stop *stop)
     if (!task)
         return ROTA_ENOTASK;
     rota__scope_open(&stop->_scope, ROTA__SCOPE_STOP, task);
-    int err = rota_signals_add(&stop->_signals, SIGINT);
-    if (err == 0)
-        err = rota_signals_add(&stop->_signals, SIGTERM);
+    int err = stop_listen(stop);
     if (err < 0) {
         rota_log(ROTA_LOG_ERROR,
                  "cannot listen for SIGINT and SIGTERM, so the block is cancelled: %s",
@@ -43,7 +53,8 @@ int rota_stop_begin(rota_stop *stop)
         rota__scope_cancel(&stop->_scope);
         return err;
     }
-    task->loop->far_waits++;
+    if (stop->_signals._hub)
+        task->loop->far_waits++;
     return 0;
 }
 
