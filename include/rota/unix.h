@@ -58,7 +58,8 @@ typedef struct rota_unix_listen_options {
  * closing removes the file.
  *
  * Servers that are started at the same moment wait for each other, by a lock (flock(2)) on the directory
- * that is held for an instant; where it stays taken for a second, the result is -EADDRINUSE.
+ * that each holds for an instant. If some other program keeps it for a second, the server listens without
+ * it, and the log hook is told.
  *
  * Returns 0, -EADDRINUSE (somebody is there), -ENOTSOCK (something else is), -ENOENT (no such
  * directory), -EACCES, -EROFS, -EINVAL, -ENAMETOOLONG, -EMFILE, -ENOMEM, -ECANCELED, -ETIMEDOUT,

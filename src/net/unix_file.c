@@ -1,8 +1,10 @@
 /* The files of Unix sockets: made by bind(2), left behind by who is killed, removed by who closes.
  *
  * 1. Whoever binds holds a lock on the directory from its look at what is there until it listens. In
- *    between its own socket would look dead, and another one would replace it.
+ *    between its own socket would look dead, and another one would replace it. The lock is held for an
+ *    instant. Anybody who may read the directory can take it for longer, so after LOCK_TIME it no longer counts.
  * 2. Only what is a socket is removed: a dead one when its path is taken, or one's own at the end. */
+#include "base/log.h"
 #include "base/sys.h"
 #include "net/unix.h"
 
@@ -21,7 +23,7 @@ static bool is_abstract(const rota_address *address)
 
 /* A descriptor that holds the lock; -1 where the directory cannot be locked, which is no reason not to
  * bind; -EAGAIN if somebody else holds it. */
-static int directory_lock(const char *path)
+static int directory_try_lock(const char *path)
 {
     char directory[sizeof((struct sockaddr_un *)0)->sun_path];
     const char *slash = strrchr(path, '/');
@@ -35,6 +37,25 @@ static int directory_lock(const char *path)
     if (err < 0)
         rota__sys_close(fd);
     return err == 0 ? fd : err == -EAGAIN ? -EAGAIN : -1;
+}
+
+/* Waits for the lock, but not for ever. -1 stands for a lock that could not be had. */
+static int directory_lock(const char *path, int *ret_lock)
+{
+    rota_time pause = ROTA__PAUSE_FIRST, waited = 0;
+    while ((*ret_lock = directory_try_lock(path)) == -EAGAIN && waited < LOCK_TIME) {
+        int err = rota_sleep(pause);
+        if (err < 0)
+            return err;
+        waited += pause;
+        pause = rota__pause_after(pause);
+    }
+    if (*ret_lock == -EAGAIN) {
+        rota_log(ROTA_LOG_WARNING, "bind %s: somebody keeps the directory locked; binding without",
+                 path);
+        *ret_lock = -1;
+    }
+    return 0;
 }
 
 /* Whether somebody has the socket of that file open: 0, or -EADDRINUSE. */
@@ -121,18 +142,10 @@ int rota__unix_bind(int fd, const rota_address *address, unsigned mode, int back
 {
     if (is_abstract(address))
         return bind_abstract(fd, address, backlog);
-    rota_time pause = ROTA__PAUSE_FIRST, waited = 0;
-    int lock;
-    while ((lock = directory_lock(address->un.sun_path)) == -EAGAIN) {
-        if (waited >= LOCK_TIME)
-            return -EADDRINUSE;
-        int err = rota_sleep(pause);
-        if (err < 0)
-            return err;
-        waited += pause;
-        pause = rota__pause_after(pause);
-    }
-    int err = bind_locked(fd, address, mode, backlog, ret_file);
+    int lock, err = directory_lock(address->un.sun_path, &lock);
+    if (err < 0)
+        return err;
+    err = bind_locked(fd, address, mode, backlog, ret_file);
     rota__sys_close(lock);
     return err;
 }
