@@ -54,14 +54,21 @@ typedef struct rota_executor rota_executor;
 typedef struct rota_thread_pool_options {
     unsigned threads; /* at most; min(32, processors + 4) */
     size_t queue;     /* jobs that may wait for a thread before submitting has to wait; no bound */
+    /* Further threads at most, for when jobs hang: while jobs wait and none has begun for 100 ms, and one for
+     * each abandoned job that still runs; 0. */
+    unsigned extra_threads;
 } rota_thread_pool_options;
 
 /* Makes an executor whose jobs run in threads. A thread is started when a job finds none idle, and
  * stays until the executor is closed. `options` may be NULL.
  *
+ * Jobs that may hang, such as calls to a server that may be gone, belong into a pool of their own with
+ * `extra_threads`: there they hold up neither other jobs nor each other.
+ *
  * Signals are blocked in the threads: they arrive at yours.
  *
- * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 threads). */
+ * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 threads, or
+ * extra threads). */
 ROTA_API int rota_thread_pool_new(const rota_thread_pool_options *options,
                                   rota_executor **ret_executor);
 

@@ -15,7 +15,10 @@
  *    leaves others, wakes the next. So short jobs do not wake every thread, and long ones soon do.
  * 5. While jobs are queued and threads idle, one is coming. A thread is started where those that come and
  *    those that are idle are fewer than the jobs.
- * 6. A thread whose work was orphaned touches neither the pool nor the loop again. */
+ * 6. A thread whose work was orphaned touches neither the pool nor the loop again.
+ * 7. With `threads_extra`, jobs that hang do not keep the others from running: each abandoned job makes room for
+ *    another thread, and while jobs wait and none begins for PATIENCE (`watch`), half as many threads more may be
+ *    started. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -27,15 +30,20 @@
 #define THREADS_MAX 4096
 /* How often an idle thread looks again before it sleeps: a few microseconds, less than a futex costs. */
 #define LOOKS 200
+/* How long no job may begin before those that run are taken to hang. */
+#define PATIENCE (100 * ROTA_MILLISECOND)
 
 struct pool {
     rota_executor executor;
-    unsigned threads_max;
+    unsigned threads_max, threads_extra;
     bool can_spin;
 
     /* Of the loop's thread. */
     struct rota__list threads;
     unsigned thread_count;
+    unsigned stuck;    /* so many extra threads were allowed because jobs hang */
+    size_t seen_begun; /* what `begun` was when `watch` was armed */
+    rota_handle watch;
     unsigned naps;    /* jobs that wait on the virtual clock */
     uint64_t batches; /* how often finished work was collected */
 
@@ -44,6 +52,7 @@ struct pool {
     pthread_cond_t woken;  /* a nap is over */
     struct rota__list queue;
     atomic_size_t queued;  /* written under the mutex */
+    size_t begun;          /* jobs that threads have taken */
     atomic_uint returning; /* threads that have finished work and not yet come back for more */
     unsigned idle, tokens, looking;
     bool ending;
@@ -138,6 +147,7 @@ static struct rota__work *thread_take(struct thread *thread)
     }
     bool call = false;
     if (work) {
+        pool->begun++;
         work->runner = thread;
         __atomic_store_n(&work->state, ROTA__WORK_RUNNING, __ATOMIC_RELEASE);
         call = !rota__list_empty(&pool->queue) && call_sleeper(pool);
@@ -306,6 +316,74 @@ static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
     return queued;
 }
 
+/* ---- Jobs that hang */
+
+static unsigned threads_allowed(const struct pool *pool)
+{
+    size_t extra = pool->stuck + pool->executor.abandoned_count;
+    return pool->threads_max +
+           (extra < pool->threads_extra ? (unsigned)extra : pool->threads_extra);
+}
+
+static void watch_arm(struct pool *pool);
+
+/* As many threads as there are jobs for and as are allowed. */
+static void pool_grow_for_stuck(struct pool *pool)
+{
+    size_t queued = atomic_load(&pool->queued);
+    while (queued-- > 0 && pool->thread_count < threads_allowed(pool)) {
+        if (pool_grow(pool) < 0)
+            break;
+    }
+    rota__executor_update_hold(&pool->executor);
+}
+
+static void watch_look(rota_handle *handle, void *arg)
+{
+    (void)handle;
+    struct pool *pool = arg;
+    pthread_mutex_lock(&pool->mutex);
+    bool progress = pool->begun != pool->seen_begun;
+    bool waiting = !rota__list_empty(&pool->queue);
+    pthread_mutex_unlock(&pool->mutex);
+    if (waiting && !progress) {
+        pool->stuck += pool->thread_count / 2 + 1;
+        pool_grow_for_stuck(pool);
+    }
+    if (waiting)
+        watch_arm(pool);
+    else
+        pool->stuck = 0;
+}
+
+static void watch_arm(struct pool *pool)
+{
+    if (pool->thread_count == pool->threads_max + pool->threads_extra)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pool->seen_begun = pool->begun;
+    pthread_mutex_unlock(&pool->mutex);
+    rota_loop_call_later(pool->executor.loop, &pool->watch, PATIENCE, watch_look, pool);
+}
+
+/* Jobs wait, and there are as many threads as are allowed. */
+static void watch_start(struct pool *pool)
+{
+    if (pool->threads_extra && !rota_handle_pending(&pool->watch))
+        watch_arm(pool);
+}
+
+/* When no job waits the count of those that hang begins anew. */
+static void watch_stop_if_idle(struct pool *pool)
+{
+    if (!pool->threads_extra || atomic_load_explicit(&pool->queued, memory_order_relaxed))
+        return;
+    pool->stuck = 0;
+    rota_handle_cancel(&pool->watch);
+}
+
+/* ---- The queue, seen from the loop's thread */
+
 static int pool_start(rota_executor *executor, struct rota__work *work)
 {
     struct pool *pool = pool_of(executor);
@@ -319,8 +397,12 @@ static int pool_start(rota_executor *executor, struct rota__work *work)
     pthread_mutex_unlock(&pool->mutex);
     if (call)
         pthread_cond_signal(&pool->wanted);
-    if (enough || pool->thread_count == pool->threads_max)
+    if (enough)
         return 0;
+    if (pool->thread_count >= threads_allowed(pool)) {
+        watch_start(pool);
+        return 0;
+    }
     int err = pool_grow(pool);
     if (err == 0 || pool->thread_count > 0)
         return 0; /* the threads that are there will come to it */
@@ -343,6 +425,8 @@ static bool pool_abandon(rota_executor *executor, struct rota__work *work)
 {
     struct pool *pool = pool_of(executor);
     struct thread *thread = work->runner;
+    if (!executor->closing && pool->threads_extra)
+        pool_grow_for_stuck(pool);
     if (!executor->closing || thread->virtual_clock)
         return false;
     /* Once the work is orphaned the thread frees both. */
@@ -378,6 +462,7 @@ static void collect(struct rota__post *post, rota_loop *loop)
         rota__work_finish(oldest);
         oldest = next;
     }
+    watch_stop_if_idle(pool);
 }
 
 /* Seen from the loop, a job computes from when a thread could have taken it until it is collected. */
@@ -393,6 +478,7 @@ static bool pool_computes(rota_executor *executor)
 static void pool_stop(rota_executor *executor)
 {
     struct pool *pool = pool_of(executor);
+    rota_handle_cancel(&pool->watch);
     pthread_mutex_lock(&pool->mutex);
     pool->ending = true;
     pthread_cond_broadcast(&pool->wanted);
@@ -446,7 +532,7 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     const rota_thread_pool_options *o = options ? options : &none;
     if (!rota__loop_here)
         return ROTA_ENOTASK;
-    if (o->threads > THREADS_MAX)
+    if (o->threads > THREADS_MAX || o->extra_threads > THREADS_MAX)
         return -EINVAL;
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
@@ -454,6 +540,7 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     pthread_once(&once, watch_forks);
     unsigned cores = rota__processors();
     pool->threads_max = o->threads ? o->threads : cores + 4 < 32 ? cores + 4 : 32;
+    pool->threads_extra = o->extra_threads;
     pool->can_spin = cores > 1;
     rota__list_init(&pool->threads);
     rota__list_init(&pool->queue);
