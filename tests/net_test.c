@@ -6,12 +6,15 @@
 #include "clean_run.h"
 #include "ends.h"
 
+#include <rota/exec.h>
 #include <rota/net.h>
 
 #include <netinet/tcp.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -311,6 +314,115 @@ static int slow_lookup_main(void *arg)
 TEST(a_slow_lookup_can_be_cancelled_and_holds_nobody_up)
 {
     CHECK_OK(rota_run(slow_lookup_main, NULL));
+}
+
+/* Names that begin with "hang" take ten seconds of the loop's clock, others no time. */
+static atomic_int lookups;
+
+static int lookup_hanging(const char *host, rota_address *ret_addresses, size_t max)
+{
+    lookups++;
+    if (strncasecmp(host, "hang", 4) == 0)
+        rota_blocking_sleep(10 * ROTA_SECOND);
+    CHECK_OK(rota__address_parse("127.0.0.1", 0, &ret_addresses[0]));
+    return 1;
+}
+
+static int resolve_name(void *arg)
+{
+    rota_address a;
+    return rota_resolve(arg, 80, &a, 1);
+}
+
+static int give_up(void *arg)
+{
+    int err = 0;
+    ROTA_TIMEOUT (10 * ROTA_MILLISECOND)
+        err = resolve_name(arg);
+    return err;
+}
+
+/* Starts many lookups that hang, each of another name. */
+static void hang_many(rota_group *group, char names[][16], int count, rota_fn *fn)
+{
+    lookups = 0;
+    rota__lookup = lookup_hanging;
+    for (int i = 0; i < count; i++) {
+        snprintf(names[i], 16, "hang%d.test", i);
+        rota_group_spawn(group, fn, names[i]);
+    }
+    CHECK_OK(rota_sleep(ROTA_MILLISECOND));
+}
+
+static int answer_at_once(void *arg)
+{
+    return 7;
+}
+
+VIRTUAL_TASK_TEST(lookups_that_hang_take_no_thread_of_other_jobs)
+{
+    static char names[60][16];
+    ROTA_GROUP(group);
+    hang_many(&group, names, 60, resolve_name);
+    rota_time start = rota_now();
+    CHECK_INT(rota_to_thread(answer_at_once, NULL), ==, 7);
+    CHECK_INT(rota_now(), ==, start);
+    CHECK_OK(rota_group_wait(&group));
+}
+
+VIRTUAL_TASK_TEST(lookups_that_hang_delay_others_for_moments_only)
+{
+    static char names[60][16];
+    ROTA_GROUP(group);
+    hang_many(&group, names, 60, resolve_name);
+    rota_time start = rota_now();
+    CHECK_INT(resolve_name((char[]){"quick.test"}), ==, 1);
+    CHECK_INT(rota_now() - start, <, ROTA_SECOND);
+    CHECK_OK(rota_group_wait(&group));
+    CHECK_INT(rota_now() - start, <, 11 * ROTA_SECOND);
+}
+
+VIRTUAL_TASK_TEST(lookups_that_were_given_up_delay_nobody)
+{
+    static char names[100][16];
+    ROTA_GROUP(group, .policy = ROTA_GROUP_COLLECT);
+    hang_many(&group, names, 100, give_up);
+    rota_group_wait(&group);
+    rota_time start = rota_now();
+    CHECK_INT(resolve_name((char[]){"quick.test"}), ==, 1);
+    CHECK_INT(rota_now(), ==, start);
+    CHECK_INT(rota_to_thread(answer_at_once, NULL), ==, 7);
+    CHECK_INT(rota_now(), ==, start);
+}
+
+VIRTUAL_TASK_TEST(equal_lookups_under_way_are_one)
+{
+    char lower[] = "hanging.test", mixed[] = "Hanging.Test";
+    rota_task *first, *second;
+    rota__lookup = lookup_hanging;
+    lookups = 0;
+    CHECK_OK(rota_spawn(resolve_name, lower, &first));
+    CHECK_OK(rota_spawn(resolve_name, mixed, &second));
+    CHECK_OK(rota_sleep(ROTA_MILLISECOND));
+    CHECK_INT(lookups, ==, 1);
+    rota_task_cancel(first);
+    CHECK_INT(rota_join(first), ==, -ECANCELED);
+    rota_time start = rota_now();
+    CHECK_INT(resolve_name((char[]){"hanging.test"}), ==, 1);
+    CHECK_INT(rota_now() - start, <, 10 * ROTA_SECOND);
+    CHECK_INT(rota_join(second), ==, 1);
+    CHECK_INT(lookups, ==, 1);
+    CHECK_INT(resolve_name((char[]){"hanging.test"}), ==, 1);
+    CHECK_INT(lookups, ==, 2);
+}
+
+VIRTUAL_TASK_TEST(nobody_joins_a_lookup_that_was_given_up)
+{
+    rota__lookup = lookup_hanging;
+    lookups = 0;
+    CHECK_INT(give_up((char[]){"hanging.test"}), ==, -ETIMEDOUT);
+    CHECK_INT(resolve_name((char[]){"hanging.test"}), ==, 1);
+    CHECK_INT(lookups, ==, 2);
 }
 
 /* ---- Connecting */

@@ -65,7 +65,11 @@ ROTA_API const char *rota_address_text(const rota_address *address, char *ret_te
 
 /* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0")
  * and "localhost", which is always this machine, are answered at once; other names are looked up by
- * getaddrinfo(3) in the loop's thread pool, and a caller that is cancelled does not wait for that.
+ * getaddrinfo(3) in threads of their own, and a caller that is cancelled does not wait for that. Callers
+ * that ask for the same name at the same time share one lookup.
+ *
+ * Sixteen lookups run at a time. While some hang, others are started beside them, up to 256; a lookup that
+ * its callers gave up counts as one that hangs. rota_to_thread and the end of rota_run wait for none of them.
  *
  * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name),
  * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place), -ECANCELED,

@@ -1,14 +1,23 @@
-/* Names to addresses. The system's resolver blocks, so it runs in the thread pool, on a copy of the
- * question: a caller that is cancelled leaves it behind. */
+/* Names to addresses. The system's resolver blocks, and may hang for half a minute, so it runs in a thread
+ * pool of its own, on a copy of the question.
+ *
+ *     a lookup   under way (lookup_start) -> answered, or given up (lookup_end), when its last caller leaves
+ *
+ * 1. Callers that ask for the same name at the same time share one lookup.
+ * 2. A lookup that all its callers gave up is left to its thread and nobody joins it: the next caller may
+ *    find the network in order again. Its thread no longer counts among those of the pool, up to EXTRA_THREADS. */
+#include "base/alloc.h"
+#include "exec/exec.h"
 #include "net/net.h"
-
-#include <rota/exec.h>
 
 #include <netdb.h>
 #include <string.h>
 #include <strings.h>
 
 enum { NAME_MAX_LEN = 255 }; /* RFC 1035, section 2.3.4 */
+
+#define THREADS 16
+#define EXTRA_THREADS 240
 
 static int lookup_error(int code)
 {
@@ -48,13 +57,112 @@ int (*rota__lookup)(const char *host, rota_address *ret_addresses, size_t max) =
 
 struct question {
     char host[NAME_MAX_LEN + 1];
+    int result; /* how many addresses, or an error */
     rota_address addresses[ROTA__ADDRESSES];
 };
 
 static int answer(void *arg)
 {
     struct question *q = arg;
-    return rota__lookup(q->host, q->addresses, ROTA__ADDRESSES);
+    q->result = rota__lookup(q->host, q->addresses, ROTA__ADDRESSES);
+    return 0;
+}
+
+/* ---- The lookups of a loop */
+
+struct lookups {
+    struct rota__annex annex;
+    rota_executor *executor;
+    struct rota__list under_way;
+};
+
+struct lookup {
+    struct rota__list node;
+    rota_job job;
+    unsigned callers;
+    struct question question;
+};
+
+static const char lookups_type;
+
+static void lookups_close(struct rota__annex *annex)
+{
+    struct lookups *lookups = rota__container_of(annex, struct lookups, annex);
+    rota_executor_free(lookups->executor);
+    rota_free(lookups);
+}
+
+static int lookups_of(rota_loop *loop, struct lookups **ret_lookups)
+{
+    struct rota__annex *annex = rota__loop_annex(loop, &lookups_type);
+    if (annex) {
+        *ret_lookups = rota__container_of(annex, struct lookups, annex);
+        return 0;
+    }
+    struct lookups *lookups = rota_zalloc(sizeof *lookups);
+    if (!lookups)
+        return -ENOMEM;
+    rota_thread_pool_options options = {.threads = THREADS, .extra_threads = EXTRA_THREADS};
+    int err = rota_thread_pool_new(&options, &lookups->executor);
+    if (err < 0) {
+        rota_free(lookups);
+        return err;
+    }
+    rota__list_init(&lookups->under_way);
+    lookups->annex.type = &lookups_type;
+    lookups->annex.close = lookups_close;
+    rota__loop_annex_add(loop, &lookups->annex);
+    *ret_lookups = lookups;
+    return 0;
+}
+
+static struct lookup *lookup_find(struct lookups *lookups, const char *host)
+{
+    rota__list_each (node, &lookups->under_way) {
+        struct lookup *lookup = rota__container_of(node, struct lookup, node);
+        if (strcasecmp(lookup->question.host, host) == 0 && !rota_future_done(&lookup->job.done))
+            return lookup;
+    }
+    return NULL;
+}
+
+static int lookup_start(struct lookups *lookups, const char *host, struct lookup **ret_lookup)
+{
+    struct lookup *lookup = rota_zalloc(sizeof *lookup);
+    if (!lookup)
+        return -ENOMEM;
+    rota__list_init(&lookup->node);
+    memcpy(lookup->question.host, host, strlen(host) + 1);
+    lookup->job.copy = sizeof lookup->question;
+    int err = rota_executor_submit(lookups->executor, answer, &lookup->question, &lookup->job);
+    if (err < 0) {
+        rota_free(lookup);
+        return err;
+    }
+    rota__list_append(&lookups->under_way, &lookup->node);
+    *ret_lookup = lookup;
+    return 0;
+}
+
+/* The last caller has left. */
+static void lookup_end(struct lookup *lookup)
+{
+    rota__list_remove(&lookup->node);
+    rota_job_fini(&lookup->job);
+    rota_free(lookup);
+}
+
+static const struct rota__wait_kind looking_up = {"name lookup", rota__future_abort};
+
+static int lookup_wait(struct lookup *lookup)
+{
+    rota_future *done = &lookup->job.done;
+    int err = rota__suspend_check();
+    if (err == 0 && !rota_future_done(done))
+        err = rota__future_park(done, &looking_up);
+    if (rota_future_done(done))
+        err = rota_future_result(done);
+    return err < 0 ? err : lookup->question.result;
 }
 
 /* RFC 6761, section 6.3: the name and what ends in it never leave the machine. */
@@ -70,17 +178,25 @@ static bool is_localhost(const char *host)
 
 static int look_up(const char *host, rota_address *ret_addresses, size_t max)
 {
-    struct question q;
-    size_t len = strlen(host);
-    if (len > NAME_MAX_LEN)
+    struct lookups *lookups;
+    if (strlen(host) > NAME_MAX_LEN)
         return ROTA_ENOHOST;
-    memcpy(q.host, host, len + 1);
-    int n = rota_executor_run_copy(NULL, answer, &q, sizeof q);
+    int n = lookups_of(rota__loop_here, &lookups);
     if (n < 0)
         return n;
-    if ((size_t)n > max)
+    struct lookup *lookup = lookup_find(lookups, host);
+    if (!lookup)
+        n = lookup_start(lookups, host, &lookup);
+    if (n < 0)
+        return n;
+    lookup->callers++;
+    n = lookup_wait(lookup);
+    if (n > 0 && (size_t)n > max)
         n = (int)max;
-    memcpy(ret_addresses, q.addresses, (size_t)n * sizeof *ret_addresses);
+    if (n > 0)
+        memcpy(ret_addresses, lookup->question.addresses, (size_t)n * sizeof *ret_addresses);
+    if (--lookup->callers == 0)
+        lookup_end(lookup);
     return n;
 }
 
