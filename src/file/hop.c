@@ -1,9 +1,11 @@
 /* The pool that file calls go to. It is not the loop's default pool, so long jobs of the program do not
- * hold up its files, and it may have more threads than there are processors: they wait for devices. */
+ * hold up its files, and it may have more threads than there are processors: they wait for devices. A file
+ * system whose server is gone keeps its threads for long: then there are more for the others. */
 #include "base/alloc.h"
 #include "file/file.h"
 
 #define THREADS 16
+#define EXTRA_THREADS 112
 
 struct file_pool {
     struct rota__annex annex;
@@ -24,7 +26,7 @@ static int pool_make(struct file_pool **ret_pool)
     struct file_pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
-    rota_thread_pool_options options = {.threads = THREADS};
+    rota_thread_pool_options options = {.threads = THREADS, .extra_threads = EXTRA_THREADS};
     int err = rota_thread_pool_new(&options, &pool->executor);
     if (err < 0) {
         rota_free(pool);
