@@ -6,6 +6,7 @@
 #include <rota.h>
 
 #include <dirent.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 TEST_DIRECTORIES_ON_DISK;
@@ -693,6 +695,176 @@ TASK_TEST(saving_makes_what_a_link_leads_to)
     CHECK_INT(rota_file_save(in_directory("lost"), "x", 1, NULL), ==, -ENOENT);
     CHECK_OK(symlink("round", in_directory("round")));
     CHECK_INT(rota_file_save(in_directory("round"), "x", 1, NULL), ==, -ELOOP);
+}
+
+/* ---- Who may read what was saved */
+
+static void check_owner(const char *name, uid_t uid, gid_t gid, mode_t mode)
+{
+    struct stat about;
+    CHECK_OK(lstat(in_directory(name), &about));
+    CHECK_INT(about.st_uid, ==, uid);
+    CHECK_INT(about.st_gid, ==, gid);
+    CHECK_INT(about.st_mode & 07777, ==, mode);
+}
+
+static void make_file(const char *name, uid_t uid, gid_t gid, mode_t mode)
+{
+    write_text(name, "old");
+    CHECK_OK(chown(in_directory(name), uid, gid));
+    CHECK_OK(chmod(in_directory(name), mode));
+}
+
+static void require_root(void)
+{
+    if (geteuid() != 0)
+        SKIP("files of other users take root");
+}
+
+static int save_it(void *arg)
+{
+    return rota_file_save(arg, "new", 3, NULL);
+}
+
+/* In a process of another user, whose group is 100; `group` is a further one, or 0. */
+static void save_as(uid_t uid, gid_t group, const char *name)
+{
+    int status;
+    char *path = strdup(in_directory(name));
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        bool is_other = setgroups(group != 0, &group) == 0 && setgid(100) == 0 && setuid(uid) == 0;
+        _exit(is_other && rota_run(save_it, path) == 0 ? 0 : 1);
+    }
+    free(path);
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+}
+
+TEST_WITH(saving_by_another_user_lets_in_nobody_else, .without_faults = true)
+{
+    static const mode_t modes[][2] = {{0640, 0600}, {0644, 0644}, {0664, 0644},
+                                      {0604, 0600}, {0666, 0666}, {06755, 0755}};
+    require_root();
+    CHECK_OK(chmod(test_directory(), 0777));
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        make_file("f", 0, 42, modes[i][0]);
+        save_as(1500, 42, "f");
+        check_owner("f", 1500, 42, modes[i][0] & 0777);
+        make_file("f", 0, 42, modes[i][0]);
+        save_as(1500, 0, "f");
+        check_owner("f", 1500, 100, modes[i][1]);
+        CHECK_STR(text_of("f"), "new");
+    }
+}
+
+TASK_TEST(saving_by_root_keeps_owner_and_group)
+{
+    require_root();
+    make_file("f", 1500, 42, 04640);
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, NULL));
+    check_owner("f", 1500, 42, 04640);
+}
+
+TASK_TEST(file_for_its_owner_only_shuts_out_those_whom_the_old_one_let_in)
+{
+    struct stat about;
+    rota_file_save_options options = {.mode = 0666, .owner_only = true};
+    umask(0);
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, &options));
+    CHECK_OK(stat(in_directory("f"), &about));
+    CHECK_INT(about.st_mode & 07777, ==, 0600);
+    CHECK_OK(chmod(in_directory("f"), 0664));
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, &options));
+    CHECK_OK(stat(in_directory("f"), &about));
+    CHECK_INT(about.st_mode & 07777, ==, 0600);
+}
+
+#define ACL "system.posix_acl_access"
+#define DEFAULT_ACL "system.posix_acl_default"
+
+/* As the kernel reads it, acl(5): version; tag, permissions and id of each entry. */
+struct acl {
+    uint32_t version;
+    struct {
+        uint16_t tag, perm;
+        uint32_t id;
+    } entries[5];
+};
+
+/* User 1500 may read; so says the mask, and the group bits of the mode with it. */
+static const struct acl for_user = {
+    2,
+    {{0x01, 6, -1u}, {0x02, 4, 1500}, {0x04, 0, -1u}, {0x10, 4, -1u}, {0x20, 0, -1u}},
+};
+
+static void set_acl(const char *name, const char *kind)
+{
+    if (setxattr(in_directory(name), kind, &for_user, sizeof for_user, 0) < 0)
+        SKIP("no access control lists here: %s", strerror(errno));
+}
+
+TASK_TEST(saving_keeps_the_access_control_list)
+{
+    struct acl now;
+    write_text("f", "old");
+    set_acl("f", ACL);
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, NULL));
+    CHECK_INT(getxattr(in_directory("f"), ACL, &now, sizeof now), ==, sizeof now);
+    CHECK_MEM(&now, &for_user, sizeof now);
+    rota_file_save_options options = {.owner_only = true};
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, &options));
+    check_owner("f", geteuid(), getegid(), 0600);
+}
+
+TASK_TEST(saving_takes_nothing_from_the_directorys_default_list)
+{
+    struct acl now;
+    write_text("f", "old");
+    CHECK_OK(chmod(in_directory("f"), 0640));
+    set_acl("", DEFAULT_ACL);
+    CHECK_OK(rota_file_save(in_directory("f"), "new", 3, NULL));
+    CHECK_INT(getxattr(in_directory("f"), ACL, &now, sizeof now), ==, -1);
+    check_owner("f", geteuid(), getegid(), 0640);
+}
+
+TEST_WITH(list_that_cannot_be_kept_leaves_the_file_to_its_owner, .without_faults = true)
+{
+    require_root();
+    CHECK_OK(chmod(test_directory(), 0777));
+    make_file("f", 0, 42, 0640);
+    set_acl("f", ACL);
+    save_as(1501, 0, "f");
+    check_owner("f", 1501, 100, 0600);
+}
+
+static void make_link(const char *name, const char *target, uid_t uid)
+{
+    CHECK_OK(symlink(target, in_directory(name)));
+    CHECK_OK(lchown(in_directory(name), uid, uid));
+}
+
+TASK_TEST(links_and_files_of_others_in_sticky_directories_are_refused)
+{
+    require_root();
+    write_text("target", "old");
+    CHECK_OK(mkdir(in_directory("shared"), 0777));
+    CHECK_OK(chmod(in_directory("shared"), 01777));
+    make_link("shared/theirs", "../target", 1500);
+    make_link("shared/ours", "../target", geteuid());
+    make_file("shared/file", 1500, 1500, 0666);
+    CHECK_INT(rota_file_save(in_directory("shared/theirs"), "new", 3, NULL), ==, -EACCES);
+    CHECK_INT(rota_file_save(in_directory("shared/file"), "new", 3, NULL), ==, -EACCES);
+    CHECK_STR(text_of("target"), "old");
+    CHECK_STR(text_of("shared/file"), "old");
+    CHECK_OK(rota_file_save(in_directory("shared/ours"), "new", 3, NULL));
+    CHECK_STR(text_of("target"), "new");
+    CHECK_OK(rota_file_save(in_directory("shared/new"), "new", 3, NULL));
+    CHECK_OK(chown(in_directory("shared"), 1500, 1500));
+    CHECK_OK(rota_file_save(in_directory("shared/theirs"), "newer", 5, NULL));
+    CHECK_STR(text_of("target"), "newer");
+    CHECK_OK(rota_file_save(in_directory("shared/file"), "new", 3, NULL));
 }
 
 TASK_TEST(what_cannot_be_saved_is_named)

@@ -173,10 +173,13 @@ ROTA_SUSPENDS int rota_file_stat(rota_file *file, struct stat *ret_stat);
 ROTA_SUSPENDS int rota_file_load(const char *path, size_t limit, rota_bytes *ret_data);
 
 typedef struct rota_file_save_options {
-    mode_t
-        mode; /* of a new file, cut by the umask; 0666. An old one's permissions and owner are kept */
-    bool
-        unsynced; /* do not wait for the disk: after a power cut it may be the old file, or neither */
+    /* Of a new file, cut by the umask; 0666. An old file's permissions, owner and group are kept. */
+    mode_t mode;
+    /* For secrets: nobody but the owner may read or write the file (0600), also where the old file let
+     * others in. */
+    bool owner_only;
+    /* Do not wait for the disk: after a power cut it may be the old file, or neither. */
+    bool unsynced;
     bool exclusive; /* -EEXIST if there is a file already */
 } rota_file_save_options;
 
@@ -184,10 +187,17 @@ typedef struct rota_file_save_options {
  * and so it is after a crash. When it returns 0, the new one is on the disk.
  *
  * The bytes go to a temporary file in the same directory, which then takes the name. If `path` is a symbolic
- * link, the file that it leads to is replaced, or made where there is none yet. Hard links to the old file keep the old contents.
+ * link, the file that it leads to is replaced, or made where there is none yet. Hard links to the old file keep
+ * the old contents.
+ *
+ * At no time may anybody read the file who could not read the old one. A POSIX access control list is kept.
+ * If you may not give the new file the old one's owner, it is yours; if not its group, group and others have
+ * only what both had before. In a sticky directory that everybody may write to, such as /tmp, links and files
+ * of other users are refused with -EACCES, unless they belong to the directory's owner. (Those are the kernel's
+ * rules for opening: fs.protected_symlinks, fs.protected_regular.)
  *
  * If it fails, the old file stays and the temporary one is removed: -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory), -EEXIST, -EIO, ... Only when the error is that of the
+ * -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory, or see above), -EEXIST, -EIO, ... Only when the error is that of the
  * directory's own sync has the new file taken the name already. */
 ROTA_SUSPENDS int rota_file_save(const char *path, const void *data, size_t len,
                                  const rota_file_save_options *options);

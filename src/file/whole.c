@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #define LOAD_LIMIT (64 << 20)
 /* More is not copied on the loop's thread. */
@@ -182,17 +183,52 @@ static int save_follow(struct save *s)
     return 0;
 }
 
+/* The path of the directory that the name is in; the name follows it in `path`. -ENAMETOOLONG, or its length. */
+static int directory_of(const char *path, char ret_directory[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+    if (len >= PATH_MAX)
+        return -ENAMETOOLONG;
+    memcpy(ret_directory, slash ? path : ".", slash ? len : 1);
+    ret_directory[slash ? len : 1] = '\0';
+    return (int)len;
+}
+
+/* As the kernel with fs.protected_symlinks and fs.protected_regular: in a sticky directory that everybody may
+ * write to, links are followed and files replaced only if they are our own or the directory's owner's. The
+ * name cannot become somebody else's after this look: that is what sticky means. */
+static int save_trust(const struct save *s)
+{
+    char directory[PATH_MAX];
+    struct stat about;
+    int err = directory_of(s->path, directory);
+    if (err >= 0)
+        err = (int)rota__sys(EACCES, stat(directory, &about));
+    if (err < 0)
+        return err;
+    bool is_shared = (about.st_mode & S_ISVTX) && (about.st_mode & S_IWOTH);
+    bool is_trusted = s->old.st_uid == geteuid() || s->old.st_uid == about.st_uid;
+    return is_shared && !is_trusted ? -EACCES : 0;
+}
+
+static int save_stat(struct save *s)
+{
+    int err = (int)rota__sys(EACCES, lstat(s->path, &s->old));
+    return err < 0 ? err : save_trust(s);
+}
+
 /* Finds the file that is meant, behind symbolic links; not realpath(3), because it need not exist. */
 static int save_look(struct save *s)
 {
-    int err = (int)rota__sys(EACCES, lstat(s->path, &s->old));
+    int err = save_stat(s);
     if (err == 0 && s->options.exclusive)
         return -EEXIST;
     for (int links = 0; err == 0 && S_ISLNK(s->old.st_mode); links++) {
         err = links < LINKS_MAX ? save_follow(s) : -ELOOP;
         if (err < 0)
             return err;
-        err = (int)rota__sys(EACCES, lstat(s->path, &s->old));
+        err = save_stat(s);
     }
     if (err < 0 && err != -ENOENT)
         return err;
@@ -204,15 +240,10 @@ static int save_look(struct save *s)
 
 static int save_open_directory(struct save *s)
 {
-    const char *slash = strrchr(s->path, '/');
-    char directory[PATH_MAX] = ".";
-    size_t len = slash ? (size_t)(slash - s->path) + 1 : 0;
-    if (len >= sizeof directory)
-        return -ENAMETOOLONG;
-    if (slash) {
-        memcpy(directory, s->path, len);
-        directory[len] = '\0';
-    }
+    char directory[PATH_MAX];
+    int len = directory_of(s->path, directory);
+    if (len < 0)
+        return len;
     s->name = s->path + len;
     if (!*s->name)
         return *s->path ? -EISDIR : -ENOENT;
@@ -222,7 +253,8 @@ static int save_open_directory(struct save *s)
 
 static int save_make_temp(struct save *s)
 {
-    mode_t mode = s->exists ? 0600 : s->options.mode ? s->options.mode : 0666;
+    bool is_closed = s->exists || s->options.owner_only;
+    mode_t mode = is_closed ? 0600 : s->options.mode ? s->options.mode : 0666;
     int fd = -EEXIST;
     for (int tries = 0; fd == -EEXIST && tries < 100; tries++) {
         rota__temp_name(s->name, s->temp, sizeof s->temp - 32);
@@ -232,7 +264,47 @@ static int save_make_temp(struct save *s)
     return fd;
 }
 
-/* The old file's owner where that is allowed, and its permissions; without the former not its set-id bits. */
+/* ---- Who may read it: nobody more than the old file let in, at no time. Until here the temporary file is its
+ * owner's alone. */
+
+#define ACL "system.posix_acl_access"
+#define ACL_MAX 4096
+
+/* Gives the file to the old one's owner and group, as far as that is allowed. Returns whether the group is the
+ * old one's. */
+static bool save_give(const struct save *s, int fd, const struct stat *made, mode_t *mode)
+{
+    if (made->st_uid == s->old.st_uid && made->st_gid == s->old.st_gid)
+        return true;
+    if (fchown(fd, s->old.st_uid, s->old.st_gid) == 0)
+        return true;
+    *mode &= 0777; /* set-id bits are not for another owner */
+    return made->st_gid == s->old.st_gid || fchown(fd, (uid_t)-1, s->old.st_gid) == 0;
+}
+
+/* In another group: its members were others, and the old one's members are others now. */
+static mode_t for_another_group(mode_t mode)
+{
+    mode_t both = (mode >> 3) & mode & 07;
+    return (mode & 0700) | both << 3 | both;
+}
+
+static bool is_absent(int error)
+{
+    return error == ENODATA || error == EOPNOTSUPP;
+}
+
+/* The access control list: the old one's, or none, although the directory may have given one. Returns whether
+ * that was done. */
+static bool save_copy_acl(const struct save *s, int fd, bool may_copy)
+{
+    char acl[ACL_MAX];
+    ssize_t len = lgetxattr(s->path, ACL, acl, sizeof acl);
+    if (len > 0)
+        return may_copy && fsetxattr(fd, ACL, acl, (size_t)len, 0) == 0;
+    return len < 0 && is_absent(errno) && (fremovexattr(fd, ACL) == 0 || is_absent(errno));
+}
+
 static int save_keep(const struct save *s, int fd)
 {
     struct stat made;
@@ -240,9 +312,13 @@ static int save_keep(const struct save *s, int fd)
     int err = (int)rota__sys(EIO, fstat(fd, &made));
     if (err < 0)
         return err;
-    if ((made.st_uid != s->old.st_uid || made.st_gid != s->old.st_gid) &&
-        fchown(fd, s->old.st_uid, s->old.st_gid) < 0)
-        mode &= 0777;
+    bool is_in_group = save_give(s, fd, &made, &mode);
+    if (!is_in_group)
+        mode = for_another_group(mode);
+    if (s->options.owner_only)
+        mode &= 0600;
+    else if (!save_copy_acl(s, fd, is_in_group))
+        mode &= 0700;
     return (int)rota__sys(EPERM, fchmod(fd, mode));
 }
 

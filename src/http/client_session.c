@@ -331,7 +331,7 @@ int rota_http_session_save_cookies(rota_http_session *session, const char *path)
     int err = out.err;
     if (err == 0)
         err = rota_file_save(path, out.len ? out.ptr : "", out.len,
-                             &(rota_file_save_options){.mode = 0600});
+                             &(rota_file_save_options){.owner_only = true});
     rota__out_fini(&out);
     return err;
 }
