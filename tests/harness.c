@@ -164,9 +164,12 @@ _Noreturn void test_skip(const char *format, ...)
 
 const char *test_place_of_directories = "/tmp";
 
+/* ROTA_TEST_RUN is a number by which tools/test.py finds what a run has left behind. */
 static void directory_of(pid_t pid, char *ret_path, size_t size)
 {
-    snprintf(ret_path, size, "%s/rota-test-%d", test_place_of_directories, (int)pid);
+    const char *run = getenv("ROTA_TEST_RUN");
+    snprintf(ret_path, size, "%s/rota-test-%d-%d", test_place_of_directories, run ? atoi(run) : 0,
+             (int)pid);
 }
 
 const char *test_directory(void)
@@ -276,6 +279,7 @@ static _Noreturn void child_run(const struct run *run, int output, const sigset_
     close(null);
     close(output);
     remove_directory(getpid()); /* of a case that had this number, and whose harness was killed */
+    setenv("TMPDIR", test_directory(), 1);
     require_backend(run->backend);
     if (faults.kind != ROTA__FAULT_KINDS)
         rota__fault_arm(faults.kind, run->fault);

@@ -120,7 +120,7 @@ struct test_case {
 #define SKIP(...) test_skip(__VA_ARGS__)
 
 /* A directory of the case's own, empty at first; the harness removes it with all that is in it, however the
- * case ends. */
+ * case ends. It is also $TMPDIR. Files of a case belong nowhere else: ./dev test looks. */
 const char *test_directory(void);
 
 /* Where these directories are, said once in a file: on a disk, or in memory if there is a place for that, which

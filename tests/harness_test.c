@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,6 +109,55 @@ TEST(expected_signal_without_the_text_fails)
 {
     check_report((struct test_case){.body = raise_abort, .dies_of = SIGABRT, .says = "goodbye"}, 1,
                  "did not say \"goodbye\"");
+}
+
+/* Says where it has left files: in its directory, which is the one for temporary files. */
+static void leave_files(void)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/XXXXXX", getenv("TMPDIR"));
+    CHECK(mkstemp(path) >= 0);
+    snprintf(path, sizeof path, "%s/directory", test_directory());
+    CHECK_OK(mkdir(path, 0700));
+    snprintf(path, sizeof path, "%s/directory/file", test_directory());
+    CHECK(fopen(path, "w"));
+    printf("files in <%s>\n", test_directory());
+    fflush(stdout);
+}
+
+static void leave_files_and_die(void)
+{
+    leave_files();
+    raise_abort();
+}
+
+static void leave_files_and_fail(void)
+{
+    leave_files();
+    CHECK(false);
+}
+
+static void leave_files_and_hang(void)
+{
+    leave_files();
+    hang();
+}
+
+static void check_leaves_nothing(void (*body)(void))
+{
+    int status;
+    char *text = run_sample((struct test_case){.body = body, .seconds = 1}, NULL, &status);
+    char path[200];
+    CHECK_INT(sscanf(text, "%*[^<]<%199[^>]", path), ==, 1);
+    CHECK_INT(access(path, F_OK), ==, -1);
+    free(text);
+}
+
+TEST_WITH(files_of_a_case_go_with_it_however_it_ends, .without_faults = true)
+{
+    check_leaves_nothing(leave_files_and_die);
+    check_leaves_nothing(leave_files_and_fail);
+    check_leaves_nothing(leave_files_and_hang);
 }
 
 TEST(surviving_an_expected_signal_fails)

@@ -148,32 +148,22 @@ TASK_TEST(arguments_that_are_too_long_are_refused)
     CHECK_INT(err, ==, -E2BIG);
 }
 
-/* A file in a directory of its own, both to be removed by remove_program. */
-static void make_program(char directory[100], char path[120], const void *bytes, size_t len,
-                         int mode)
+/* A file in the directory of the case. */
+static void make_program(char path[120], const void *bytes, size_t len, int mode)
 {
-    strcpy(directory, "/tmp/rota-process-XXXXXX");
-    CHECK(mkdtemp(directory));
-    snprintf(path, 120, "%s/program", directory);
+    snprintf(path, 120, "%s/program", test_directory());
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     CHECK_OK(fd);
     CHECK_INT(write(fd, bytes, len), ==, (ssize_t)len);
     close(fd);
 }
 
-static void remove_program(const char *directory, const char *path)
-{
-    unlink(path);
-    rmdir(directory);
-}
-
 TASK_TEST(file_that_is_no_program_is_refused)
 {
-    char directory[100], path[120];
+    char path[120];
     rota_process *p = NULL;
-    make_program(directory, path, "rubbish", 7, 0755);
+    make_program(path, "rubbish", 7, 0755);
     int err = rota_process_spawn((const char *[]){path, NULL}, NULL, &p);
-    remove_program(directory, path);
     CHECK_INT(err, ==, -ENOEXEC);
 }
 
@@ -184,7 +174,7 @@ TASK_TEST(child_that_dies_while_it_is_started_counts_as_started)
         Elf64_Ehdr header;
         Elf64_Phdr segment;
     } file = {.segment = {.p_type = PT_LOAD, .p_flags = PF_R, .p_align = 4096}};
-    char directory[100], path[120];
+    char path[120];
     rota_process_status status = {0};
     int sh = open("/bin/sh", O_RDONLY | O_CLOEXEC);
     CHECK_INT(read(sh, &file.header, sizeof file.header), ==, sizeof file.header);
@@ -194,10 +184,9 @@ TASK_TEST(child_that_dies_while_it_is_started_counts_as_started)
     file.header.e_phnum = 1;
     file.segment.p_vaddr = UINT64_C(0xffff800000000000);
     file.segment.p_filesz = file.segment.p_memsz = sizeof file;
-    make_program(directory, path, &file, sizeof file, 0755);
+    make_program(path, &file, sizeof file, 0755);
     ROTA_AUTO(rota_process) p = NULL;
     int err = rota_process_spawn((const char *[]){path, NULL}, NULL, &p);
-    remove_program(directory, path);
     CHECK_OK(err);
     CHECK_INT(rota_process_wait(p, &status), >, 128);
     CHECK_INT(status.signal, !=, 0);
@@ -205,9 +194,10 @@ TASK_TEST(child_that_dies_while_it_is_started_counts_as_started)
 
 static int search(void *arg)
 {
-    char directory[100], path[120], variable[200], two[240];
+    const char *directory = test_directory();
+    char path[120], variable[200], two[240];
     static const char script[] = "#!/bin/sh\necho found $0 $1";
-    make_program(directory, path, script, sizeof script - 1, 0755);
+    make_program(path, script, sizeof script - 1, 0755);
     snprintf(variable, sizeof variable, "PATH=%s", directory);
     snprintf(two, sizeof two, "found %s x\n", path);
     rota_process_options there = {.env = (const char *[]){variable, NULL}};
@@ -223,7 +213,6 @@ static int search(void *arg)
     chmod(path, 0600);
     rota_process *p = NULL;
     CHECK_INT(rota_process_spawn(ROTA_ARGV("program"), &there, &p), ==, -EACCES);
-    remove_program(directory, path);
     rota_process_options no_path = {.env_only = true};
     expect(ROTA_ARGV("echo", "x"), &no_path, "x\n");
     return 0;

@@ -506,10 +506,10 @@ struct refusal {
 /* Writes a temporary file and returns its name. */
 static const char *file_with(const char *text)
 {
-    static char names[8][32];
+    static char names[8][100];
     static int used;
     char *name = names[used++ % 8];
-    strcpy(name, "/tmp/rota-tls-XXXXXX");
+    snprintf(name, sizeof names[0], "%s/XXXXXX", test_directory());
     int fd = mkstemp(name);
     CHECK(fd >= 0);
     CHECK_INT(write(fd, text, strlen(text)), ==, (ssize_t)strlen(text));

@@ -6,6 +6,7 @@ end with a line of counts; any other program counts as one test: status 0 passes
 fails. The closing line sums up everything.
 """
 
+import itertools
 import os
 import re
 import shlex
@@ -69,14 +70,50 @@ def run(command, env=None, limit=900, cwd=ROOT):
         return None, (expired.stdout or b"").decode(errors="replace")
 
 
+PLACES = ["/tmp", "/var/tmp", "/dev/shm"]
+
+
+def remove_leftovers(directory):
+    """Removes what a program has left of its files: in `directory`, its TMPDIR, and of its cases', which the
+    harness names after ROTA_TEST_RUN. Returns their names."""
+    run_number = directory.name.rpartition("-")[2]
+    left = [*directory.iterdir(), *(p for place in PLACES for p in Path(place).glob(f"rota-test-{run_number}-*"))]
+    for path in [*left, directory]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return [str(path) for path in left]
+
+
+RUN_NUMBERS = itertools.count(1)
+
+
+def new_run_directory():
+    """A directory for one program's temporary files, with a number that no other program has."""
+    while True:
+        directory = Path(tempfile.gettempdir()) / f"rota-run-{os.getpid() % 99999 + 1}{next(RUN_NUMBERS):04}"
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            continue
+        directory.chmod(0o755)  # tests' servers may run as another user
+        return directory
+
+
 def run_program(tally, suite, program, words):
     """Runs one test program and adds what it counted."""
     start = time.monotonic()
+    directory = new_run_directory()
     status, output = run([*suite.wrapper, *program.command, *suite.arguments, *words],
-                         {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale)},
+                         {**program.env, **suite.env, "ROTA_TEST_SCALE": str(suite.scale),
+                          "TMPDIR": str(directory), "ROTA_TEST_RUN": directory.name.rpartition("-")[2]},
                          cwd=program.directory or ROOT)
     tally.seconds[program.name] = time.monotonic() - start
     title = f"{suite.name}: {program.name}"
+    left = remove_leftovers(directory)
+    if left:
+        tally.add_failure(f"{title} leaves files behind", "\n".join(left))
     counts = COUNTS.findall(output)
     if status is None:
         tally.add_failure(title, f"{output}\nstopped after 900 s")
@@ -150,6 +187,28 @@ def check_includes():
     for arguments in ([], ["--self-test"]):
         status, output = run(["tools/check-includes", *arguments])
         tally.add_check(f"check-includes {' '.join(arguments)}", status == 0, output)
+    return tally
+
+
+def check_files():
+    """Tests put files only where they are looked for afterwards: in the directory of the case, or in TMPDIR."""
+    tally = Tally()
+    strange = [f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+               for path in sorted([*(ROOT / "tests").rglob("*.[ch]"), *(ROOT / "tests").rglob("*.py")])
+               for number, line in enumerate(path.read_text().splitlines(), 1)
+               if re.search(r"""["'](/tmp|/var/tmp|/dev/shm)/""", line)]
+    tally.add_check("tests name no directory for temporary files", not strange, "\n".join(strange))
+
+    def leave(words):
+        directory = new_run_directory()
+        subprocess.run(["sh", "-c", words], env={**os.environ, "TMPDIR": str(directory),
+                                                 "ROTA_TEST_RUN": directory.name.rpartition("-")[2]}, check=True)
+        left = remove_leftovers(directory)
+        return left and not directory.exists() and not any(Path(path).exists() for path in left)
+
+    tally.add_check("files in TMPDIR are found and removed", leave("mkdir $TMPDIR/d && touch $TMPDIR/d/f"))
+    tally.add_check("directories of cases are found and removed", leave("mkdir /tmp/rota-test-$ROTA_TEST_RUN-1"))
+    tally.add_check("where there are none, none are found", not leave("true"))
     return tally
 
 
@@ -269,8 +328,8 @@ def check_documents():
     return tally
 
 
-CHECKS = {"includes": check_includes, "symbols": check_symbols, "install": check_install, "man": check_manual,
-          "docs": check_documents}
+CHECKS = {"includes": check_includes, "files": check_files, "symbols": check_symbols, "install": check_install,
+          "man": check_manual, "docs": check_documents}
 
 
 def parse(names):
