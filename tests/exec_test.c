@@ -1330,6 +1330,40 @@ TASK_TEST(worker_that_is_being_killed_gets_no_other_job, .without_faults = true)
     }
 }
 
+static char key[] = "key";
+static char *letter = (char[]){"letter"};
+static char forgotten[] = "forgotten";
+
+static void burn_letter(rota_secret *secret)
+{
+    CHECK_STR(key, "key");
+    letter = NULL;
+}
+
+/* Returns what a job finds: 1 the key, 2 the letter, 4 what is no secret any more. */
+static int look_for_secrets(void *arg)
+{
+    return (key[0] || key[2] ? 1 : 0) | (letter ? 2 : 0) | (forgotten[0] ? 4 : 0);
+}
+
+TASK_TEST(worker_processes_do_not_have_the_secrets_of_the_program)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    rota_secret bytes = {.ptr = key, .len = sizeof key}, object = {.forget = burn_letter};
+    rota_secret removed = {.ptr = forgotten, .len = sizeof forgotten};
+    char nothing = 0;
+    rota_secret_add(&object);
+    rota_secret_add(&removed);
+    rota_secret_add(&bytes);
+    rota_secret_remove(&removed);
+    rota_secret_remove(&removed);
+    CHECK_INT(look_for_secrets(NULL), ==, 7);
+    CHECK_INT(rota_executor_run_copy(pool, look_for_secrets, &nothing, 1), ==, 4);
+    CHECK_INT(look_for_secrets(NULL), ==, 7);
+    rota_secret_remove(&bytes);
+    rota_secret_remove(&object);
+}
+
 static int pause_task(void *arg)
 {
     struct work w = {.action = PAUSE};

@@ -81,8 +81,8 @@ typedef struct rota_process_pool_options {
 /* Makes an executor whose jobs run in worker processes, for computations that may crash, that have to be
  * stopped, or that call what is not fit for threads.
  *
- * A worker is forked when a job finds none idle, so it sees the program's memory as it was then; it has
- * no loop, no input and no descriptor but 1 and 2, default signal handling except that SIGINT and SIGPIPE
+ * A worker is forked when a job finds none idle, so it sees the program's memory as it was then, but for
+ * what was named by rota_secret_add; it has no loop, no input and no descriptor but 1 and 2, default signal handling except that SIGINT and SIGPIPE
  * are ignored, and 8 MiB of stack. It serves one job after another and ends with the executor or the
  * program, whichever goes first. What a job prints to stdout is flushed when it ends.
  *
@@ -221,6 +221,32 @@ ROTA_API const char *rota_job_error(const rota_job *job);
  * itself. Harmless on a job that was never submitted. */
 ROTA_API void rota_job_fini(rota_job *job);
 ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
+
+/* ---- Secrets ---- */
+
+/* Something that worker processes of a pool must not have, such as a key. They are forked from the program,
+ * so else a job that is tricked or crashes could give it away.
+ *
+ *     static unsigned char key[32];
+ *     static rota_secret secret = {.ptr = key, .len = sizeof key};
+ *     ...
+ *     rota_secret_add(&secret);
+ *
+ * In each new worker, before it runs jobs, `forget` is called (if it is set) and the bytes are overwritten
+ * with zeros. Both concern the worker's own copy, so memory that processes share must not be named here. Children
+ * that you fork yourself, and the processes of rota_run_worker_processes, keep all secrets. */
+typedef struct rota_secret {
+    void *ptr; /* may be NULL where `len` is 0 */
+    size_t len;
+    /* Releases what is not bytes alone. Only the thread that calls it is left. */
+    void (*forget)(struct rota_secret *secret);
+    struct rota__list _node;
+} rota_secret;
+
+/* Adds a secret; it stays in your storage and has to be removed before that goes. Any thread. */
+ROTA_API void rota_secret_add(rota_secret *secret);
+/* Removes it; harmless if it was not added. Overwrite the bytes yourself (explicit_bzero). Any thread. */
+ROTA_API void rota_secret_remove(rota_secret *secret);
 
 /* ---- For jobs ---- */
 

@@ -112,6 +112,9 @@ static inline struct rota__copied *rota__copied_of(struct rota__work *work)
     return rota__container_of(work, struct rota__copied, work);
 }
 
+/* In a worker: forgets what rota_secret_add was told of. */
+void rota__secrets_forget(void);
+
 /* Runs in the child after fork, with all signals blocked; serves jobs from `fd` until that is closed. */
 _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_t copy_limit);
 

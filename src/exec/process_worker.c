@@ -165,6 +165,7 @@ _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(0);
+    rota__secrets_forget();
     shed_descriptors(fd);
     reset_signals();
     /* What the parent had not written yet is the parent's to write. */
