@@ -242,6 +242,27 @@ static int pool_row(void *arg)
     return 0;
 }
 
+/* One job at a time. */
+static void hand_over(uint64_t count)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t n = 0; n < count; n++) {
+        int result = rota_executor_run(workers, one, NULL);
+        must(result, "job");
+        sum += (uint64_t)result;
+    }
+    must(sum == count ? 0 : -EBADMSG, "results");
+}
+
+static int handover_row(void *arg)
+{
+    must(rota_thread_pool_new(&(rota_thread_pool_options){.threads = WORKERS}, &workers), "pool");
+    clock_best(hand_over, operations, repeats);
+    rota_executor_free(workers);
+    return 0;
+}
+
 static rota_event gate = ROTA_EVENT_INIT;
 
 /* One in a thousand tells where its stack is. */
@@ -297,9 +318,10 @@ static const struct row {
     const char *name;
     rota_fn *run;
 } rows[] = {
-    {"switch", switch_row}, {"coro", coro_row},     {"yield", yield_row},
-    {"spawn", spawn_row},   {"queue0", queue0_row}, {"queue64", queue64_row},
-    {"timer", timer_row},   {"parked", parked_row}, {"pool", pool_row},
+    {"switch", switch_row},     {"coro", coro_row},     {"yield", yield_row},
+    {"spawn", spawn_row},       {"queue0", queue0_row}, {"queue64", queue64_row},
+    {"timer", timer_row},       {"parked", parked_row}, {"pool", pool_row},
+    {"handover", handover_row},
 };
 
 int main(int argc, char **argv)

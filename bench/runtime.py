@@ -96,13 +96,19 @@ def parked(bench):
 
 
 def pool(bench):
-    """Threads of a pool are meant to run beside the loop, so nothing is pinned here."""
-    row = Row("job through a pool of 2 threads and back", "us", [Target(1)], limit="mutex and condition")
+    """Threads of a pool are meant to run beside the loop, so nothing is pinned here. Go's goroutines have
+    threads of their own, else they would run on that of the caller."""
+    many = Row("job through a pool of 2 threads and back", "us", [Target(1), Target(2, "Go, by threads")],
+               limit="mutex and condition")
+    single = Row("job through a pool and back, one at a time", "us", [Target(2, "Go, by threads")])
 
-    def once(program):
-        return float(run([*program.argv, 100000])) / 1000
+    def once_of(operations):
+        return lambda program: float(run([*program.argv, operations])) / 1000
 
-    bench.fill(row, {"rota": bench.program("micro", "pool"),
-                     "mutex and condition": bench.program("raw_pool"),
-                     "Go": bench.go("micro", "pool")}, once, choose=min)
-    return [row]
+    bench.fill(many, {"rota": bench.program("micro", "pool"),
+                      "mutex and condition": bench.program("raw_pool"),
+                      "Go, by threads": bench.go("micro", "threads"),
+                      "Go": bench.go("micro", "pool")}, once_of(100000), choose=min)
+    bench.fill(single, {"rota": bench.program("micro", "handover"),
+                        "Go, by threads": bench.go("micro", "handover")}, once_of(20000), choose=min)
+    return [many, single]

@@ -1,7 +1,7 @@
 // Go's counterparts of the micro rows. Each takes the operations of one repeat and prints the best of
 // the repeats as `ns_per_op`.
 //
-//	micro yield|queue0|queue64|messages|spawn|timer|parked|pool OPERATIONS [REPEATS]
+//	micro yield|queue0|queue64|messages|spawn|timer|parked|pool|threads|handover OPERATIONS [REPEATS]
 package main
 
 import (
@@ -88,10 +88,32 @@ func timer() func(int) {
 
 // Jobs go to a fixed pool of workers, `window` of them under way at a time.
 func pool(operations int) {
+	runJobs(operations, window, false)
+}
+
+// The same from a goroutine that has a thread of its own to others with threads of theirs: what it costs
+// to have a function run by another thread.
+func threads(operations int) {
+	runtime.LockOSThread()
+	runJobs(operations, window, true)
+	runtime.UnlockOSThread()
+}
+
+// One such job at a time.
+func handover(operations int) {
+	runtime.LockOSThread()
+	runJobs(operations, 1, true)
+	runtime.UnlockOSThread()
+}
+
+func runJobs(operations, window int, threads bool) {
 	jobs := make(chan func() uint64, window)
 	results := make(chan uint64, window)
 	for i := 0; i < workers; i++ {
 		go func() {
+			if threads {
+				runtime.LockOSThread()
+			}
 			for job := range jobs {
 				results <- job()
 			}
@@ -187,6 +209,10 @@ func main() {
 		best(timer(), operations, repeats)
 	case "pool":
 		best(pool, operations, repeats)
+	case "threads":
+		best(threads, operations, repeats)
+	case "handover":
+		best(handover, operations, repeats)
 	case "parked":
 		parked(operations)
 	default:
