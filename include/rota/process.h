@@ -128,8 +128,8 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * It does not suspend, but the thread stands still until the kernel has loaded the program: some 0.3 ms,
  * however large this process is. A child that is killed before that counts as started.
  *
- * Which step of a failed start failed, and for what path, is told by rota_process_error, and to the log
- * hook at INFO.
+ * The words of a failed start (rota_error) name the step that failed and its path: "spawn make: change to
+ * /nowhere: No such file or directory". The log hook gets them at INFO.
  *
  * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC (neither a
  * binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN (no more
@@ -138,10 +138,6 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * -ETIMEDOUT, ROTA_ENOTASK, or another error of execve(2). */
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
-
-/* Why the last rota_process_spawn or rota_process_run of this thread failed that could not start its program,
- * such as "cannot change to /nowhere: No such file or directory". Look at it before the task suspends. */
-ROTA_API const char *rota_process_error(void);
 
 /* Its number, which the kernel gives to nobody else before the process is freed or its end was waited for. */
 ROTA_API pid_t rota_process_pid(const rota_process *p);

@@ -280,23 +280,35 @@ static struct report child_report(struct child *child, int report_fd)
 /* A longer path must not push the reason out. */
 enum { PATH_SHOWN = 150 };
 
-static void tell_failure(const struct rota__launch *launch, struct report report)
+static const char *program_name(const char *const *argv, const rota_process_options *options)
+{
+    return options->program ? options->program : argv && argv[0] ? argv[0] : "nothing";
+}
+
+static int launch_failed_at(const char *name, const char *step, const char *what, int err)
+{
+    rota_error_set(err, "spawn %.*s: %s%.*s%s%s", PATH_SHOWN, name, step, PATH_SHOWN, what,
+                   *step ? ": " : "", rota_strerror(err));
+    rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
+    return err;
+}
+
+int rota__launch_failed(const char *const *argv, const rota_process_options *options, int err)
+{
+    return launch_failed_at(program_name(argv, options), "", "", err);
+}
+
+static int report_failure(const struct rota__launch *launch, struct report report)
 {
     static const char *const steps[] = {
-        [STEP_SESSION] = "cannot begin a session",
-        [STEP_GROUP] = "cannot begin a process group",
-        [STEP_DESCRIPTOR] = "cannot pass a descriptor on",
-        [STEP_CWD] = "cannot change to",
-        [STEP_PROGRAM] = "cannot run",
+        [STEP_SESSION] = "begin a session",
+        [STEP_GROUP] = "begin a process group",
+        [STEP_DESCRIPTOR] = "pass a descriptor",
+        [STEP_CWD] = "change to ",
+        [STEP_PROGRAM] = "",
     };
-    const rota_process_options *options = launch->options;
-    const char *program = options->program ? options->program : launch->argv[0];
-    const char *what = report.step == STEP_CWD       ? options->cwd
-                       : report.step == STEP_PROGRAM ? program
-                                                     : "";
-    rota__process_set_error("%s%s%.*s: %s", steps[report.step], *what ? " " : "", PATH_SHOWN, what,
-                            rota_strerror(-report.error));
-    rota_log(ROTA_LOG_INFO, "spawn %s: %s", program, rota_process_error());
+    return launch_failed_at(program_name(launch->argv, launch->options), steps[report.step],
+                            report.step == STEP_CWD ? launch->options->cwd : "", -report.error);
 }
 
 static void reap_failed(pid_t pid, int pidfd)
@@ -312,7 +324,7 @@ static int child_start(struct child *child, pid_t *ret_pid, int *ret_pidfd)
     int report_pipe[2], pidfd = -1;
     int err = (int)rota__sys(EMFILE, pipe2(report_pipe, O_CLOEXEC));
     if (err < 0)
-        return err;
+        return rota__launch_failed(child->launch->argv, child->launch->options, err);
     child->report_fd = report_pipe[1];
     pid_t pid = child_clone(child, &pidfd);
     rota__sys_close(report_pipe[1]);
@@ -321,11 +333,10 @@ static int child_start(struct child *child, pid_t *ret_pid, int *ret_pidfd)
         report = child_report(child, report_pipe[0]);
     rota__sys_close(report_pipe[0]);
     if (pid < 0)
-        return pid;
+        return rota__launch_failed(child->launch->argv, child->launch->options, pid);
     if (report.error) {
         reap_failed(pid, pidfd);
-        tell_failure(child->launch, report);
-        return -report.error;
+        return report_failure(child->launch, report);
     }
     *ret_pid = pid;
     *ret_pidfd = pidfd;
@@ -336,7 +347,7 @@ int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd
 {
     struct child *child = rota_alloc(sizeof *child);
     if (!child)
-        return -ENOMEM;
+        return rota__launch_failed(launch->argv, launch->options, -ENOMEM);
     child->launch = launch;
     child->entered = false;
     child->report.error = 0;

@@ -16,7 +16,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -82,21 +81,6 @@ static struct processes *processes_of(rota_loop *loop)
 }
 
 /* ---- Starting */
-
-static __thread char why_not_started[256];
-
-void rota__process_set_error(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why_not_started, sizeof why_not_started, format, args);
-    va_end(args);
-}
-
-const char *rota_process_error(void)
-{
-    return why_not_started;
-}
 
 /* The three standard streams while a child is started. */
 struct standard {
@@ -175,6 +159,8 @@ static int process_start(rota_process *p, const char *const *argv,
     int err = standard_prepare(&s, options);
     if (err == 0)
         err = rota__launch_init(&launch, argv, options, s.passed, s.count);
+    if (err < 0)
+        rota__launch_failed(argv, options, err);
     if (err == 0) {
         err = rota__launch_run(&launch, &p->pid, &p->pidfd);
         rota__launch_fini(&launch);
@@ -189,17 +175,14 @@ static int process_start(rota_process *p, const char *const *argv,
 
 static int spawn(const char *const *argv, const rota_process_options *o, rota_process **ret_process)
 {
-    int err = rota__suspend_check();
-    if (err < 0)
-        return err;
     struct processes *processes = processes_of(rota__loop_here);
     rota_process *p = processes ? rota_zalloc(sizeof *p) : NULL;
     if (!p)
-        return -ENOMEM;
+        return rota__launch_failed(argv, o, -ENOMEM);
     p->loop = rota__loop_here;
     p->group = o->group || o->session;
     p->grace = o->grace;
-    err = process_start(p, argv, o);
+    int err = process_start(p, argv, o);
     if (err < 0) {
         rota_free(p);
         return err;
@@ -213,11 +196,8 @@ int rota_process_spawn(const char *const *argv, const rota_process_options *opti
                        rota_process **ret_process)
 {
     static const rota_process_options defaults;
-    why_not_started[0] = '\0';
-    int err = spawn(argv, options ? options : &defaults, ret_process);
-    if (err < 0 && !why_not_started[0])
-        rota__process_set_error("%s", rota_strerror(err));
-    return err;
+    int err = rota__suspend_check();
+    return err < 0 ? err : spawn(argv, options ? options : &defaults, ret_process);
 }
 
 pid_t rota_process_pid(const rota_process *p)

@@ -35,8 +35,8 @@ void rota__launch_fini(struct rota__launch *launch);
  * refuse such descriptors. */
 int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd);
 
-/* What rota_process_error says from now on. */
-void rota__process_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Words for a failure to start that has none of its own; reports it, too. Returns `err`. */
+int rota__launch_failed(const char *const *argv, const rota_process_options *options, int err);
 
 /* Whether an error of a newer system call may be that of a seccomp filter which does not know it. */
 static inline bool rota__process_refused(int err)
