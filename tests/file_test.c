@@ -867,6 +867,37 @@ TASK_TEST(links_and_files_of_others_in_sticky_directories_are_refused)
     CHECK_OK(rota_file_save(in_directory("shared/file"), "new", 3, NULL));
 }
 
+static void check_words(int err, const char *call, const char *path)
+{
+    char words[600];
+    CHECK_INT(err, <, 0);
+    snprintf(words, sizeof words, "%s %s: %s", call, path, rota_strerror(err));
+    CHECK_STR(rota_error(err), words);
+}
+
+TASK_TEST(failures_name_the_call_and_its_path)
+{
+    char path[300];
+    rota_file *file;
+    rota_dir *dir;
+    struct stat about;
+    ROTA_SCOPED(rota_bytes) all = ROTA_BYTES_INIT;
+    snprintf(path, sizeof path, "%s", in_directory("none/x"));
+    check_words(rota_file_open(path, O_RDONLY, 0, &file), "open", path);
+    check_words(rota_file_load(path, 0, &all), "load", path);
+    check_words(rota_file_save(path, "x", 1, NULL), "save", path);
+    check_words(rota_dir_open(path, &dir), "open directory", path);
+    check_words(rota_path_stat(path, &about), "look at", path);
+    check_words(rota_path_readlink(path, &all), "read link", path);
+    check_words(rota_path_mkdir(path, 0), "make directory", path);
+    check_words(rota_path_rmdir(path), "remove directory", path);
+    check_words(rota_path_unlink(path), "remove", path);
+    check_words(rota_file_temp(path, &file), "make a temporary file in", path);
+    snprintf(path + strlen(path), 20, " to y");
+    CHECK_INT(rota_path_rename(in_directory("none/x"), "y"), ==, -ENOENT);
+    check_words(-ENOENT, "rename", path);
+}
+
 TASK_TEST(what_cannot_be_saved_is_named)
 {
     CHECK_INT(rota_file_save(in_directory(""), "x", 1, NULL), ==, -EISDIR);

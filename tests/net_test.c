@@ -270,6 +270,7 @@ TASK_TEST(an_unknown_host_is_ENOHOST_and_the_report_names_it)
     CHECK(strstr(reports, "listen on nobody.example: unknown host"));
     rota__lookup = lookup_later;
     CHECK_INT(rota_resolve("nobody.example", 80, &a, 1), ==, ROTA_EDNS);
+    CHECK(strstr(rota_error(ROTA_EDNS), "look up nobody.example: "));
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     CHECK_INT(rota_resolve(longest, 80, &a, 1), ==, ROTA_ENOHOST);

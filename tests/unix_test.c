@@ -229,6 +229,19 @@ VIRTUAL_TASK_TEST(directory_in_which_another_binds_is_waited_for)
     rota_listener_free(listen_at(path));
 }
 
+TASK_TEST(failures_of_unix_sockets_name_the_path)
+{
+    char words[400];
+    rota_stream *s;
+    rota_listener *l;
+    CHECK_INT(rota_unix_connect(in_directory("none"), &s), ==, -ENOENT);
+    snprintf(words, sizeof words, "connect to %s: %s", in_directory("none"), strerror(ENOENT));
+    CHECK_STR(rota_error(-ENOENT), words);
+    CHECK_INT(rota_unix_listen(in_directory("none/s"), NULL, &l), ==, -ENOENT);
+    snprintf(words, sizeof words, "listen on %s: %s", in_directory("none/s"), strerror(ENOENT));
+    CHECK_STR(rota_error(-ENOENT), words);
+}
+
 VIRTUAL_TASK_TEST(lock_that_somebody_keeps_prevents_no_listener)
 {
     const char *path = in_directory("s");

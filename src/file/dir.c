@@ -34,7 +34,7 @@ int rota_dir_open(const char *path, rota_dir **ret_dir)
         return err;
     rota_dir *dir = rota_alloc(sizeof *dir);
     if (!dir)
-        return -ENOMEM;
+        return rota__path_failed(-ENOMEM, "open directory", path);
     dir->loop = rota__loop_here;
     dir->inside = false;
     dir->batch.fd = -1;
@@ -44,7 +44,7 @@ int rota_dir_open(const char *path, rota_dir **ret_dir)
         rota_dir_free(dir);
     else
         *ret_dir = dir;
-    return err;
+    return rota__path_failed(err, "open directory", path);
 }
 
 static int fill_job(void *arg)

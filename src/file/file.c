@@ -64,9 +64,9 @@ int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_fil
         return err;
     rota_file *file = file_new();
     if (!file)
-        return -ENOMEM;
-    return file_opened(file, rota__open(path, flags, mode ? mode : 0666, &opening), flags,
-                       ret_file);
+        return rota__path_failed(-ENOMEM, "open", path);
+    int fd = rota__open(path, flags, mode ? mode : 0666, &opening);
+    return rota__path_failed(file_opened(file, fd, flags, ret_file), "open", path);
 }
 
 int rota_file_from_fd(int fd, rota_file **ret_file)
@@ -138,7 +138,8 @@ int rota_file_temp(const char *directory, rota_file **ret_file)
     int fd = rota__file_hop(temp_job, &job, &opening);
     if (fd >= 0)
         file->written = true; /* closing frees its blocks */
-    return file_opened(file, fd, O_RDWR, ret_file);
+    return rota__path_failed(file_opened(file, fd, O_RDWR, ret_file), "make a temporary file in",
+                             job.directory);
 }
 
 /* ---- Closing */

@@ -37,6 +37,11 @@ static inline void rota__file_done_at_once(void)
         rota__yield(task);
 }
 
+/* ---- Failures */
+
+/* Gives a failure of a call on a path its words, unless it is an interruption. Returns `err`. */
+int rota__path_failed(int err, const char *call, const char *path);
+
 /* ---- Opening */
 
 /* Opens what is there already if that needs no waiting: the descriptor, an error, or -EAGAIN. */

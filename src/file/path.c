@@ -23,6 +23,27 @@ static int path_call(rota_fn *fn, struct path_job job)
     return rota__file_hop(fn, &job, &path_wait);
 }
 
+/* ---- Failures */
+
+static bool has_words(int err)
+{
+    return err < 0 && err != -ECANCELED && err != -ETIMEDOUT && err != ROTA_ENOTASK;
+}
+
+int rota__path_failed(int err, const char *call, const char *path)
+{
+    if (has_words(err))
+        rota_error_set(err, "%s %s: %s", call, path, rota_strerror(err));
+    return err;
+}
+
+static int paths_failed(int err, const char *call, const char *path, const char *other)
+{
+    if (has_words(err))
+        rota_error_set(err, "%s %s to %s: %s", call, path, other, rota_strerror(err));
+    return err;
+}
+
 /* ---- Asking */
 
 static int stat_by_place(const char *path, int open_flags, struct stat *ret_stat)
@@ -71,19 +92,21 @@ static int path_stat(const char *path, int open_flags, struct stat *ret_stat)
 
 int rota_path_stat(const char *path, struct stat *ret_stat)
 {
-    return path_stat(path, 0, ret_stat);
+    return rota__path_failed(path_stat(path, 0, ret_stat), "look at", path);
 }
 
 int rota_path_stat_link(const char *path, struct stat *ret_stat)
 {
-    return path_stat(path, O_NOFOLLOW, ret_stat);
+    return rota__path_failed(path_stat(path, O_NOFOLLOW, ret_stat), "look at", path);
 }
 
 int rota_path_exists(const char *path)
 {
     struct stat ignored;
     int err = path_stat(path, 0, &ignored);
-    return err == -ENOENT || err == -ENOTDIR ? 0 : err < 0 ? err : 1;
+    if (err == -ENOENT || err == -ENOTDIR)
+        return 0;
+    return err < 0 ? rota__path_failed(err, "look at", path) : 1;
 }
 
 static int readlink_job(void *arg)
@@ -104,7 +127,8 @@ static int readlink_job(void *arg)
 
 int rota_path_readlink(const char *path, rota_bytes *ret_target)
 {
-    return path_call(readlink_job, (struct path_job){path, .text = ret_target});
+    int err = path_call(readlink_job, (struct path_job){path, .text = ret_target});
+    return rota__path_failed(err, "read link", path);
 }
 
 /* ---- Changing */
@@ -117,7 +141,8 @@ static int rename_job(void *arg)
 
 int rota_path_rename(const char *from, const char *to)
 {
-    return path_call(rename_job, (struct path_job){from, to});
+    int err = path_call(rename_job, (struct path_job){from, to});
+    return paths_failed(err, "rename", from, to);
 }
 
 static int link_job(void *arg)
@@ -128,7 +153,8 @@ static int link_job(void *arg)
 
 int rota_path_link(const char *existing, const char *name)
 {
-    return path_call(link_job, (struct path_job){existing, name});
+    int err = path_call(link_job, (struct path_job){existing, name});
+    return paths_failed(err, "link", name, existing);
 }
 
 static int symlink_job(void *arg)
@@ -139,7 +165,8 @@ static int symlink_job(void *arg)
 
 int rota_path_symlink(const char *target, const char *name)
 {
-    return path_call(symlink_job, (struct path_job){target, name});
+    int err = path_call(symlink_job, (struct path_job){target, name});
+    return paths_failed(err, "link", name, target);
 }
 
 static int unlink_job(void *arg)
@@ -150,7 +177,8 @@ static int unlink_job(void *arg)
 
 int rota_path_unlink(const char *path)
 {
-    return path_call(unlink_job, (struct path_job){path});
+    int err = path_call(unlink_job, (struct path_job){path});
+    return rota__path_failed(err, "remove", path);
 }
 
 static int mkdir_job(void *arg)
@@ -161,7 +189,8 @@ static int mkdir_job(void *arg)
 
 int rota_path_mkdir(const char *path, mode_t mode)
 {
-    return path_call(mkdir_job, (struct path_job){path, .mode = mode ? mode : 0777});
+    int err = path_call(mkdir_job, (struct path_job){path, .mode = mode ? mode : 0777});
+    return rota__path_failed(err, "make directory", path);
 }
 
 static int rmdir_job(void *arg)
@@ -172,7 +201,8 @@ static int rmdir_job(void *arg)
 
 int rota_path_rmdir(const char *path)
 {
-    return path_call(rmdir_job, (struct path_job){path});
+    int err = path_call(rmdir_job, (struct path_job){path});
+    return rota__path_failed(err, "remove directory", path);
 }
 
 /* ---- A directory and those above it */
@@ -226,5 +256,6 @@ static int make_directories_job(void *arg)
 
 int rota_path_make_directories(const char *path, mode_t mode)
 {
-    return path_call(make_directories_job, (struct path_job){path, .mode = mode ? mode : 0777});
+    int err = path_call(make_directories_job, (struct path_job){path, .mode = mode ? mode : 0777});
+    return rota__path_failed(err, "make directory", path);
 }

@@ -218,11 +218,11 @@ int rota_path_remove_all(const char *path)
 {
     struct rota__removal *removal = rota__removal_new(path);
     if (!removal)
-        return -ENOMEM;
+        return rota__path_failed(-ENOMEM, "remove", path);
     int more;
     do
         more = rota__file_hop(step_job, removal, &removing);
     while (more > 0);
     int err = rota__removal_free(removal);
-    return more < 0 ? more : err;
+    return more < 0 ? more : rota__path_failed(err, "remove", path);
 }

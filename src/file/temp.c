@@ -84,7 +84,7 @@ int rota_temp_dir_new(const char *parent, rota_temp_dir **ret_temp)
         rota_free(temp);
     else
         *ret_temp = temp;
-    return err;
+    return rota__path_failed(err, "make a temporary directory in", parent);
 }
 
 const char *rota_temp_dir_path(const rota_temp_dir *temp)

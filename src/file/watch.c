@@ -158,7 +158,7 @@ int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what)
     int id = rota__file_hop(add_job, &job, &adding);
     if (--watch->adding == 0)
         rota__gate_leave(&watch->gate, ADDING);
-    return id;
+    return rota__path_failed(id, "watch", path);
 }
 
 int rota_path_watch_remove(rota_path_watch *watch, int id)
@@ -183,7 +183,7 @@ int rota_path_watch_new(rota_path_watch **ret_watch)
     if (err < 0) {
         rota__sys_close(fd);
         rota_free(watch);
-        return err;
+        return rota_error_set(err, "watch files: %s", rota_strerror(err));
     }
     *ret_watch = watch;
     return 0;

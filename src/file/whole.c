@@ -143,7 +143,7 @@ int rota_file_load(const char *path, size_t limit, rota_bytes *ret_data)
         err = ROTA_ELIMIT;
     if (err < 0) {
         rota_free(load.data);
-        return err;
+        return rota__path_failed(err, "load", path);
     }
     load.data[load.len] = '\0';
     *ret_data = (rota_bytes){load.data, load.len};
@@ -392,5 +392,5 @@ int rota_file_save(const char *path, const void *data, size_t len,
     s.data = data;
     s.len = len;
     s.options = options ? *options : (rota_file_save_options){0};
-    return rota__file_hop(save_job, &s, &saving);
+    return rota__path_failed(rota__file_hop(save_job, &s, &saving), "save", path);
 }

@@ -215,11 +215,14 @@ static int resolve(const char *host, rota_address *ret_addresses, size_t max)
 int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max)
 {
     if (!host || !*host || port < 0 || port > 65535 || max == 0)
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "look up %s, port %d: Invalid argument",
+                              host ? host : "nothing", port);
     int err = rota__suspend_check();
     if (err < 0)
         return err;
     int n = resolve(host, ret_addresses, max);
+    if (n < 0 && n != -ECANCELED && n != -ETIMEDOUT)
+        rota_error_set(n, "look up %s: %s", host, rota_strerror(n));
     for (int i = 0; i < n; i++)
         rota__address_set_port(&ret_addresses[i], port);
     return (int)rota__done_at_once(n);

@@ -37,25 +37,39 @@ static int connect_in_time(int fd, const rota_address *address)
     return err;
 }
 
-int rota_unix_connect(const char *path, rota_stream **ret_stream)
+/* Gives a failure its words, unless it is an interruption, and reports it. Returns `err`. */
+static int failed(int err, const char *call, const char *path)
 {
-    rota_address address;
-    int err = rota__suspend_check();
-    if (err == 0)
-        err = rota_unix_address(path, &address);
-    if (err < 0)
+    if (err >= 0 || err == -ECANCELED || err == -ETIMEDOUT)
         return err;
+    rota_error_set(err, "%s %s: %s", call, path ? path : "nothing", rota_strerror(err));
+    rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
+    return err;
+}
+
+static int connect_to(const rota_address *address, rota_stream **ret_stream)
+{
     int fd = (int)rota__sys(EMFILE, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd < 0)
         return fd;
-    err = connect_in_time(fd, &address);
-    if (err < 0 && rota__log_wanted())
-        rota_log(ROTA_LOG_INFO, "connect to %s: %s", path, rota_strerror(err));
+    int err = connect_in_time(fd, address);
     if (err == 0)
         err = rota__stream_from_socket(rota__loop_here, fd, NULL, ret_stream);
     if (err < 0)
         rota__sys_close(fd);
     return err;
+}
+
+int rota_unix_connect(const char *path, rota_stream **ret_stream)
+{
+    rota_address address;
+    int err = rota__suspend_check();
+    if (err < 0)
+        return err;
+    err = rota_unix_address(path, &address);
+    if (err == 0)
+        err = connect_to(&address, ret_stream);
+    return failed(err, "connect to", path);
 }
 
 static int listen_at(const rota_address *address, const rota_unix_listen_options *options,
@@ -82,16 +96,12 @@ int rota_unix_listen(const char *path, const rota_unix_listen_options *options,
     static const rota_unix_listen_options defaults;
     rota_address address;
     int err = rota__suspend_check();
-    if (err == 0)
-        err = rota_unix_address(path, &address);
     if (err < 0)
         return err;
-    if (options && options->backlog < 0)
-        return -EINVAL;
-    err = listen_at(&address, options ? options : &defaults, ret_listener);
-    if (err < 0 && rota__log_wanted())
-        rota_log(ROTA_LOG_INFO, "listen on %s: %s", path, rota_strerror(err));
-    return err;
+    err = options && options->backlog < 0 ? -EINVAL : rota_unix_address(path, &address);
+    if (err == 0)
+        err = listen_at(&address, options ? options : &defaults, ret_listener);
+    return failed(err, "listen on", path);
 }
 
 int rota_unix_peer(rota_stream *s, rota_credentials *ret_peer)

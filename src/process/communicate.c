@@ -63,7 +63,10 @@ static ssize_t output_read(struct talk *talk, rota_stream *s, rota_bytes *output
     if (output->len >= talk->limit) {
         rota_str more;
         ssize_t n = rota_stream_peek(s, 1, &more);
-        return n > 0 ? ROTA_ELIMIT : n;
+        if (n <= 0)
+            return n;
+        return rota_error_set(ROTA_ELIMIT, "process %d: its output is longer than %zu bytes",
+                              (int)rota_process_pid(talk->process), talk->limit);
     }
     int err = output_make_room(output, room, talk->limit);
     if (err < 0)
@@ -139,6 +142,9 @@ int rota_process_communicate(rota_process *p, rota_communication *c)
     err = rota_group_wait(&group);
     if (err < 0)
         return err;
+    if (held == ROTA_EHELD)
+        rota_error_set(ROTA_EHELD, "process %d has ended, but others hold its pipes open",
+                       (int)rota_process_pid(p));
     return held < 0 ? held : answer;
 }
 

@@ -252,13 +252,13 @@ int rota_signals_add(rota_signals *s, int number)
     if (s->_hub && s->_hub->loop != loop)
         return rota__loop_refuse(__func__);
     if (!may_be_caught(number))
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "listen for signal %d: it cannot be caught", number);
     if (s->_wanted & bit_of(number))
         return 0;
     struct rota__signal_hub *hub = hub_of(loop);
     int err = hub ? hub_want(hub, number) : -ENOMEM;
     if (err < 0)
-        return err;
+        return rota_error_set(err, "listen for signal %d: %s", number, rota_strerror(err));
     if (!s->_hub) {
         s->_hub = hub;
         rota__list_append(&hub->listeners, &s->_node);
