@@ -1318,6 +1318,71 @@ TEST(sessions_are_resumed_with_the_same_host_only)
     run_tls(visits_main, &(struct visits){.client = old, .server = none, .resumed = 0});
 }
 
+/* ---- Keys of tickets */
+
+/* Visits at these times, in hours: the key of a ticket is changed every four, and read for another four. */
+struct returns {
+    rota_tls_options client;
+    int hours[6];
+    bool resumed[6];
+};
+
+static int returns_main(void *arg)
+{
+    const struct returns *r = arg;
+    rota_tls_context *client = client_with(r->client);
+    rota_tls_context *server = server_with((rota_tls_options){.cert_file = NULL});
+    for (int i = 0; i < 6; i++) {
+        CHECK_INT(rota_sleep_until(r->hours[i] * 60 * ROTA_MINUTE), ==, 0);
+        struct link l = link_with(client, server);
+        start_well(&l);
+        greet(&l);
+        if (rota_tls_resumed(l.client) != r->resumed[i])
+            FAIL("visit %d, hour %d", i, r->hours[i]);
+        free_streams(&l);
+    }
+    rota_tls_context_free(client);
+    rota_tls_context_free(server);
+    return 0;
+}
+
+TEST(keys_of_tickets_are_used_for_four_hours_and_read_for_eight)
+{
+    struct returns soon = {.hours = {0, 3, 5, 9, 13, 14},
+                           .resumed = {false, true, true, true, true, true}};
+    struct returns late = {.hours = {0, 8, 9, 17, 18, 40},
+                           .resumed = {false, false, true, false, true, false}};
+    run_tls(returns_main, &soon);
+    run_tls(returns_main, &late);
+    soon.client.max_version = late.client.max_version = ROTA_TLS_1_2;
+    run_tls(returns_main, &soon);
+    run_tls(returns_main, &late);
+}
+
+/* As two processes do that were forked after the context was made: what one of them says, the other one reads. */
+TLS_TEST(copies_of_a_context_change_their_keys_alike)
+{
+    rota_tls_context *client = client_with((rota_tls_options){.max_version = 0});
+    rota_tls_context *servers[] = {server_with((rota_tls_options){.max_version = 0}),
+                                   server_with((rota_tls_options){.max_version = 0})};
+    struct rota__tls_tickets *from = &servers[0]->tickets, *to = &servers[1]->tickets;
+    memcpy(to->chain, from->chain, sizeof from->chain);
+    to->present = from->present;
+    to->past = from->past;
+    to->until = from->until;
+    for (int i = 0; i < 10; i++) {
+        struct link l = link_with(client, servers[i % 2]);
+        start_well(&l);
+        greet(&l);
+        CHECK_INT(rota_tls_resumed(l.client), ==, i > 0);
+        free_streams(&l);
+        CHECK_INT(rota_sleep(180 * ROTA_MINUTE), ==, 0);
+    }
+    rota_tls_context_free(client);
+    rota_tls_context_free(servers[0]);
+    rota_tls_context_free(servers[1]);
+}
+
 TLS_TEST(the_oldest_sessions_make_room, .without_faults = true)
 {
     struct identity id = identity_new(&authority, &(struct wanted){.names = "DNS:*.test.example"});

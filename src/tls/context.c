@@ -1,6 +1,6 @@
 /* From options to an SSL_CTX. */
-#include "tls/tls.h"
 #include "base/noexcept.h"
+#include "tls/tls.h"
 
 #include <limits.h>
 #include <openssl/pem.h>
@@ -295,6 +295,7 @@ static void use_resumption(rota_tls_context *context, const rota_tls_options *o)
     SSL_CTX_set_session_cache_mode(context->ctx,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context->ctx, session_made);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(context->ctx, rota__tls_ticket_key);
     /* What a ticket vouches for is its context's key; OpenSSL wants this where clients identify. */
     SSL_CTX_set_session_id_context(context->ctx, same_for_all, sizeof same_for_all);
 }
@@ -362,6 +363,8 @@ static rota_tls_context *context_alloc(const rota_tls_options *o)
     context->needs_system = !names_authorities(o) && !o->insecure_accept_any_certificate;
     pthread_mutex_init(&context->system_mutex, NULL);
     rota__tls_sessions_init(&context->sessions, 0);
+    if (rota__tls_tickets_init(&context->tickets) < 0)
+        return rota_tls_context_free(context);
     return context;
 }
 
@@ -398,6 +401,7 @@ rota_tls_context *rota_tls_context_free(rota_tls_context *context)
         return NULL;
     SSL_CTX_free(context->ctx);
     rota__tls_sessions_fini(&context->sessions);
+    rota__tls_tickets_fini(&context->tickets);
     pthread_mutex_destroy(&context->system_mutex);
     rota_free(context->alpn);
     rota_free(context);

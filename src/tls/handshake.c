@@ -58,6 +58,19 @@ static void give_up(struct rota__tls *t, int err, bool out_of_time)
         snprintf(t->why, sizeof t->why, "TLS handshake broken off: %s", rota_strerror(err));
 }
 
+/* Where a server of TLS 1.2 replaces the ticket of a session that is resumed, OpenSSL makes the session that was kept useless, and
+ * does not tell of the new one. */
+static void keep_renewed(struct rota__tls *t)
+{
+    if (!t->resumes || !SSL_session_reused(t->ssl) || SSL_version(t->ssl) >= TLS1_3_VERSION)
+        return;
+    SSL_SESSION *kept = rota__tls_sessions_take(&t->context->sessions, t->resumes);
+    SSL_SESSION *made = kept ? NULL : SSL_get1_session(t->ssl);
+    SSL_SESSION_free(kept);
+    if (made && !rota__tls_sessions_put(&t->context->sessions, t->resumes, made))
+        SSL_SESSION_free(made);
+}
+
 int rota__tls_start(rota_filter *filter)
 {
     struct rota__tls *t = rota__tls_of(filter);
@@ -68,6 +81,8 @@ int rota__tls_start(rota_filter *filter)
     bool out_of_time = rota_timeout_end(&limit) < 0 && err == -ETIMEDOUT;
     if (err < 0)
         give_up(t, err, out_of_time);
+    else
+        keep_renewed(t);
     return err;
 }
 

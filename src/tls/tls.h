@@ -48,6 +48,18 @@ struct rota__tls_sessions {
     size_t limit;
 };
 
+struct rota__tls_ticket_key {
+    unsigned char name[16], cipher[32], mac[32];
+};
+
+/* See tickets.c. */
+struct rota__tls_tickets {
+    pthread_mutex_t mutex;
+    unsigned char chain[32];
+    struct rota__tls_ticket_key present, past;
+    rota_time until; /* the present key is used */
+};
+
 struct rota_tls_context {
     atomic_int uses;
     SSL_CTX *ctx;
@@ -63,6 +75,7 @@ struct rota_tls_context {
     unsigned char *alpn; /* as on the wire */
     unsigned alpn_len;
     struct rota__tls_sessions sessions;
+    struct rota__tls_tickets tickets;
 };
 
 struct rota__tls {
@@ -148,6 +161,16 @@ SSL_SESSION *rota__tls_sessions_take(struct rota__tls_sessions *sessions, const 
 /* Keeps a session if there is memory for it. Returns whether it took it over. */
 bool rota__tls_sessions_put(struct rota__tls_sessions *sessions, const char *key,
                             SSL_SESSION *session);
+
+/* ---- tickets.c */
+
+/* Returns 0, -ENOMEM. */
+int rota__tls_tickets_init(struct rota__tls_tickets *tickets);
+/* Leaves nothing of the keys in memory. */
+void rota__tls_tickets_fini(struct rota__tls_tickets *tickets);
+/* OpenSSL's callback. */
+int rota__tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv,
+                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt);
 
 /* ---- words.c */
 
