@@ -9,14 +9,25 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
 
-enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE,
-       CONTINUATION, UNKNOWN = 0xef };
+enum {
+    DATA,
+    HEADERS,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    PUSH_PROMISE,
+    PING,
+    GOAWAY,
+    WINDOW_UPDATE,
+    CONTINUATION,
+    UNKNOWN = 0xef
+};
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
-static const char *const codes[] = {
-    "NO_ERROR",        "PROTOCOL_ERROR",   "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
-    "STREAM_CLOSED",   "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL",             "COMPRESSION_ERROR",
-    "CONNECT_ERROR",   "ENHANCE_YOUR_CALM"};
+static const char *const codes[] = {"NO_ERROR",           "PROTOCOL_ERROR",   "INTERNAL_ERROR",
+                                    "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+                                    "FRAME_SIZE_ERROR",   "REFUSED_STREAM",   "CANCEL",
+                                    "COMPRESSION_ERROR",  "CONNECT_ERROR",    "ENHANCE_YOUR_CALM"};
 
 /* ---- Frames */
 
@@ -27,9 +38,15 @@ struct frames {
 
 static void put(struct frames *f, int type, int flags, unsigned id, const char *payload, size_t len)
 {
-    unsigned char head[9] = {0, (unsigned char)(len >> 8), (unsigned char)len, (unsigned char)type,
-                             (unsigned char)flags, (unsigned char)(id >> 24),
-                             (unsigned char)(id >> 16), (unsigned char)(id >> 8), (unsigned char)id};
+    unsigned char head[9] = {0,
+                             (unsigned char)(len >> 8),
+                             (unsigned char)len,
+                             (unsigned char)type,
+                             (unsigned char)flags,
+                             (unsigned char)(id >> 24),
+                             (unsigned char)(id >> 16),
+                             (unsigned char)(id >> 8),
+                             (unsigned char)id};
     memcpy(f->bytes + f->len, head, sizeof head);
     if (len)
         memcpy(f->bytes + f->len + sizeof head, payload, len);
@@ -264,10 +281,10 @@ static const struct {
     const char *verdicts[STATES];
 } table[] = {
     /*  idle, open, half-closed local and remote, ended, reset by the client, by the server, passed over */
-    {DATA,
-     {BAD, "reply", "", CLOSED, CLOSED, "RST_STREAM STREAM_CLOSED", "", BAD}},
-    {HEADERS, {"reply", "RST_STREAM PROTOCOL_ERROR", "RST_STREAM PROTOCOL_ERROR", CLOSED, CLOSED,
-               "RST_STREAM STREAM_CLOSED", "", BAD}},
+    {DATA, {BAD, "reply", "", CLOSED, CLOSED, "RST_STREAM STREAM_CLOSED", "", BAD}},
+    {HEADERS,
+     {"reply", "RST_STREAM PROTOCOL_ERROR", "RST_STREAM PROTOCOL_ERROR", CLOSED, CLOSED,
+      "RST_STREAM STREAM_CLOSED", "", BAD}},
     {PRIORITY, {"", "", "", "", "", "", "", ""}},
     {RST_STREAM, {BAD, "", "", "", "", "", "", ""}},
     {WINDOW_UPDATE, {BAD, "", "", "", "", "", "", ""}},
@@ -292,10 +309,12 @@ static const struct {
     int type;
     const char *on_0, *on_2;
 } others[] = {
-    {DATA, BAD, BAD},          {HEADERS, BAD, BAD},       {PRIORITY, BAD, ""},
-    {RST_STREAM, BAD, BAD},    {WINDOW_UPDATE, "", BAD},  {CONTINUATION, BAD, BAD},
-    {PUSH_PROMISE, BAD, BAD},  {SETTINGS, "", BAD},       {PING, "", BAD},
-    {GOAWAY, "GOAWAY NO_ERROR", BAD},         {UNKNOWN, "", ""},
+    {DATA, BAD, BAD},         {HEADERS, BAD, BAD},
+    {PRIORITY, BAD, ""},      {RST_STREAM, BAD, BAD},
+    {WINDOW_UPDATE, "", BAD}, {CONTINUATION, BAD, BAD},
+    {PUSH_PROMISE, BAD, BAD}, {SETTINGS, "", BAD},
+    {PING, "", BAD},          {GOAWAY, "GOAWAY NO_ERROR", BAD},
+    {UNKNOWN, "", ""},
 };
 
 TEST_WITH(streams_that_a_client_cannot_open_have_their_verdicts, .without_faults = true)

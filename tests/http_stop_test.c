@@ -23,7 +23,8 @@ struct stop {
     rota_time takes;            /* how long the server takes to stop, at most */
     rota_time handling;         /* what a request takes */
     rota_http_handler *handler; /* NULL: reply */
-    bool closes;                /* the listener is closed; else the server is cancelled */
+    bool no_grace;
+    bool closes; /* the listener is closed; else the server is cancelled */
 
     rota_http_serve_options options;
     rota_listener *listener;
@@ -87,7 +88,7 @@ static int stop_main(void *arg)
 static void stop_while(struct stop stop)
 {
     rota_loop_options options = {.virtual_clock = true};
-    stop.options.grace = GRACE;
+    stop.options.grace = stop.no_grace ? 0 : GRACE;
     CHECK_OK(rota_run_with(stop_main, &stop, &options));
     CHECK_INT(stop.result, ==, stop.closes ? ROTA_ECLOSED : -ECANCELED);
     CHECK_INT((stop.ended - stop.began) / ROTA_MILLISECOND, <=, stop.takes / ROTA_MILLISECOND);
@@ -226,4 +227,55 @@ TEST_BOTH(events_without_an_end_end_with_the_server)
                              .reply = BYTES("\0\0\0\0\1\0\0\0\1"),
                              .handler = clock_events,
                              .takes = ROTA_SECOND / 2});
+}
+
+/* ---- Requests that outlive the grace */
+
+static char told[2000];
+
+static void keep_warnings(void *arg, rota_log_level level, const char *message)
+{
+    size_t len = strlen(told);
+    (void)arg;
+    if (level >= ROTA_LOG_WARNING)
+        snprintf(told + len, sizeof told - len, "%s\n", message);
+}
+
+static void outlive(struct stop stop, const char *expected)
+{
+    *told = '\0';
+    rota_log_set(keep_warnings, NULL);
+    stop_while(stop);
+    rota_log_set(NULL, NULL);
+    if (*expected && !strstr(told, expected))
+        FAIL("\"%s\" without \"%s\"", told, expected);
+    if (!*expected)
+        CHECK_STR(told, "");
+}
+
+static const struct stop long_one = {.sent = BYTES("GET /long?x HTTP/1.1\r\nHost: a\r\n\r\n"),
+                                     .handling = ROTA_MINUTE,
+                                     .takes = GRACE + ROTA_SECOND};
+
+TEST_WITH(a_request_that_outlives_the_grace_is_reported, .both_backends = true,
+          .without_faults = true)
+{
+    struct stop stop = long_one;
+    outlive(stop, "http: GET /long from 127.0.0.1:");
+    outlive(stop, ": cancelled, still running 10 s after the server stopped\n");
+    stop.sent = (rota_str)BYTES(PREFACE "\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1a");
+    stop.reply = (rota_str)GOAWAY;
+    outlive(stop, "http: GET / from 127.0.0.1:");
+    stop = long_one;
+    stop.no_grace = true;
+    outlive(stop, ": cancelled, because the server stopped without a grace\n");
+}
+
+TEST_WITH(a_request_that_ends_within_the_grace_is_not_reported, .both_backends = true,
+          .without_faults = true)
+{
+    struct stop stop = long_one;
+    stop.handling = 5 * ROTA_SECOND;
+    stop.reply = (rota_str)BYTES("hello");
+    outlive(stop, "");
 }

@@ -120,7 +120,6 @@ __attribute__((destructor)) static void rota__detach_exceptions(void)
 {
     rota_coro_detach_exceptions(rota__get_globals);
 }
-
 }
 #endif
 

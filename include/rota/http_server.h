@@ -79,7 +79,7 @@
  * notice either.
  *
  * A handler that returns an error before it has replied is answered for: 413 where the body was over the limit,
- * 408 where it did not come in time, else 500; and one that returns 0 without a reply also by 500. Once some of a
+ * 408 where it did not come in time, 503 where there was no memory for it, else 500; and one that returns 0 without a reply also by 500. Once some of a
  * reply was sent, an error cuts it off, so that the client sees that it is not whole. The log hook is told
  * of what a client cannot have caused. */
 #ifndef ROTA_HTTP_SERVER_H
@@ -116,6 +116,7 @@ typedef struct rota_http_counters {
     uint64_t turned_away;       /* connections closed because their address has too many */
     uint64_t status[6];         /* replies by their hundreds; [0]: cut off, or without one */
     size_t open, idle, running; /* now: connections, those of them without a request, requests */
+    size_t memory;              /* now: bytes that count for the limit of that name */
 } rota_http_counters;
 
 /* A line of the access log, for a request that is over. Valid during the call. What was refused has of its head what was
@@ -145,6 +146,16 @@ typedef struct rota_http_serve_options {
     /* Connections at once from one IPv4 address, or from one IPv6 network of 64 bits; further ones are reset. Default: no
      * limit, because behind a proxy all clients have its address. Connections of Unix sockets are not counted. */
     size_t connections_per_address;
+    /* Requests that run at once, of all connections together; as many as `connections`: further ones get 503. */
+    size_t requests;
+    /* Bytes that all clients together can make the server keep; 512 MiB. What is counted: 8 KiB for each connection (over TLS
+     * 32 KiB) and 8 KiB for each request of HTTP/2, for stacks and buffers; what requests and rota_http_alloc allocate; bodies that
+     * are put by, or read by rota_http_request_body; heads that are not whole; the state and output of HTTP/2; compressors. Not
+     * counted is what handlers allocate by themselves, nor messages of a WebSocket. When it is used up, the connection
+     * that has been without a request for longest is closed, and new ones wait; new requests get 503; a stream of HTTP/2 whose
+     * body has no room is reset (ENHANCE_YOUR_CALM), as is a connection that would need more; replies are not compressed; and
+     * rota_http_request_body returns -ENOMEM. */
+    size_t memory;
     size_t head;    /* bytes of a request's head; 32 KiB: 431 */
     size_t fields;  /* header fields of a request; 100: 431 */
     uint64_t body;  /* bytes of a request's body; 16 MiB: 413 */
@@ -156,8 +167,13 @@ typedef struct rota_http_serve_options {
     /* For a head. The first one has this time from the connection's first moment on, TLS handshake included; those behind
      * it, from their first byte on. 10 s; then 408, or, where nothing has come and over HTTP/2, the connection is closed. */
     rota_time head_time;
-    rota_time body_gap; /* between two pieces of a body; 30 s: the read fails with -ETIMEDOUT */
-    rota_time idle;     /* between two requests; 75 s */
+    /* Between two pieces of a body; 30 s: the read fails with -ETIMEDOUT. */
+    rota_time body_gap;
+    /* Bytes of a body that have to come for each second that reads have waited for them, beyond a first body_gap; 1024: the read
+     * fails with -ETIMEDOUT. For bodies that come now and then, as of a conversation, set 1, or body_gap to ROTA_NEVER, which
+     * turns both off. The other direction has write_stall. */
+    size_t body_rate;
+    rota_time idle; /* between two requests; 75 s */
     /* While the client takes nothing, or less than 128 KiB; 30 s: the connection is reset. */
     rota_time write_stall;
     rota_time
@@ -215,12 +231,13 @@ ROTA_API uint64_t rota_http_request_length(const rota_http_request *r);
  * asks, so a slow handler slows the client.
  *
  * Returns their number; ROTA_ELIMIT (the body is longer than the server takes), ROTA_EPROTOCOL (its framing is
- * broken), ROTA_EOF (the client left in the middle of it), -ETIMEDOUT (the body's gap, or a deadline around
+ * broken), ROTA_EOF (the client left in the middle of it), -ETIMEDOUT (the body's gap or rate, or a deadline around
  * the call), -ECANCELED, -EBUSY (another task is reading), -EINVAL (`len` is 0). Errors but the last four are
  * final. */
 ROTA_SUSPENDS ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len);
 /* Reads what remains of the body, at most `limit` bytes (0: what the server takes), NUL-terminated, of the
- * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM, or an error of rota_http_request_read. */
+ * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM (also where the server's `memory` is used up; returned by the handler, it
+ * becomes 503), or an error of rota_http_request_read. */
 ROTA_SUSPENDS int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body);
 /* Makes a stream of the body, for what reads streams: by lines, into a file, or to send it on with a request of
  * rota_http_fetch, while the handler replies. Who reads it reads the body, with the same errors; it cannot be written to. To be
@@ -234,7 +251,8 @@ ROTA_API rota_str rota_http_request_trailer(const rota_http_request *r, const ch
  * and asked, not to be set or cleared. A server of rota_http_serve_stream has no grace, and does not set it. */
 ROTA_API rota_event *rota_http_stopping(rota_http_request *r);
 
-/* Memory that lasts as long as the request and is freed with it, in one go. NULL without memory. */
+/* Memory that lasts as long as the request and is freed with it, in one go. NULL without memory, or where the server's
+ * `memory` is used up. */
 ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
 
 /* ---- The reply ---- */

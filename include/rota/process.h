@@ -64,7 +64,7 @@ typedef struct rota_process rota_process;
 extern "C++" {
 template <size_t n> struct rota__argv {
     const char *words[n];
-    operator const char *const *() const
+    operator const char * const *() const
     {
         return words;
     }

@@ -533,8 +533,8 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
 #define ROTA_FOREACH(type, name, iterator, err) \
     ROTA__FOREACH(type, name, iterator, err, ROTA__UNIQUE(rota__each))
 #ifdef __cplusplus
-#define ROTA__FOREACH(type, name, iterator, err, each)                                            \
-    for (auto each = rota__foreach_of(iterator); rota__foreach_more(&each, (err));)               \
+#define ROTA__FOREACH(type, name, iterator, err, each)                              \
+    for (auto each = rota__foreach_of(iterator); rota__foreach_more(&each, (err));) \
         for (type name = (type)each.value; each.inside; each.inside = false)
 
 extern "C++" {

@@ -13,18 +13,26 @@
 int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store)
 {
     struct rota__arena_block *block = store->free;
+    struct rota__budget *budget = store->budget;
+    if (budget && !rota__budget_take(budget, store->size))
+        return -ENOMEM;
     if (block) {
         store->free = block->next;
         store->count--;
     } else {
         block = rota_alloc(store->size);
     }
-    if (!block)
+    if (!block) {
+        if (budget)
+            rota__budget_give(budget, store->size);
         return -ENOMEM;
+    }
     block->next = NULL;
-    arena->blocks = block;
-    arena->at = (char *)block + HEAD;
-    arena->end = (char *)block + store->size;
+    *arena = (struct rota__arena){.blocks = block,
+                                  .at = (char *)block + HEAD,
+                                  .end = (char *)block + store->size,
+                                  .budget = budget,
+                                  .taken = store->size};
     return 0;
 }
 
@@ -34,15 +42,16 @@ int rota__arena_init_for(struct rota__arena *arena, size_t size)
     if (!block)
         return -ENOMEM;
     block->next = NULL;
-    arena->blocks = block;
-    arena->at = (char *)block + HEAD;
-    arena->end = arena->at + size;
+    *arena = (struct rota__arena){
+        .blocks = block, .at = (char *)block + HEAD, .end = (char *)block + HEAD + size};
     return 0;
 }
 
 void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store)
 {
     struct rota__arena_block *block = arena->blocks, *next;
+    if (arena->budget)
+        rota__budget_give(arena->budget, arena->taken);
     for (; block && (next = block->next); block = next)
         rota_free(block);
     if (!store || store->count == KEPT) {
@@ -69,9 +78,15 @@ void *rota__arena_grow(struct rota__arena *arena, size_t size)
         return NULL;
     size_t rounded = (size + 15) & ~(size_t)15;
     size_t room = rounded < GROWTH - HEAD ? GROWTH - HEAD : rounded;
-    struct rota__arena_block *block = rota_alloc(HEAD + room);
-    if (!block)
+    struct rota__budget *budget = arena->budget;
+    if (budget && !rota__budget_hold(budget, &arena->taken, arena->taken + HEAD + room))
         return NULL;
+    struct rota__arena_block *block = rota_alloc(HEAD + room);
+    if (!block) {
+        if (budget)
+            rota__budget_hold(budget, &arena->taken, arena->taken - HEAD - room);
+        return NULL;
+    }
     block->next = arena->blocks;
     arena->blocks = block;
     char *bytes = (char *)block + HEAD;

@@ -5,6 +5,8 @@
 #ifndef ROTA__HTTP_ARENA_H
 #define ROTA__HTTP_ARENA_H
 
+#include "http/budget.h"
+
 #include <rota/http.h>
 
 struct rota__arena_block {
@@ -15,14 +17,17 @@ struct rota__arena_block {
 struct rota__arena_store {
     struct rota__arena_block *free;
     size_t size, count;
+    struct rota__budget *budget; /* what arenas take is counted there; NULL: nowhere */
 };
 
 struct rota__arena {
     struct rota__arena_block *blocks; /* the last one is the store's, if there is one */
     char *at, *end;
+    struct rota__budget *budget;
+    size_t taken; /* of it */
 };
 
-/* Returns 0 or -ENOMEM. */
+/* Returns 0 or -ENOMEM, also where the budget is used up. */
 int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store);
 /* Without a store: the first block has `size` bytes. Returns 0 or -ENOMEM. */
 int rota__arena_init_for(struct rota__arena *arena, size_t size);

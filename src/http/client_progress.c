@@ -2,8 +2,8 @@
  *
  * There is one scope with a deadline, and what it stands for is known: the whole, or the phase. So a timeout can say
  * which one it was, and that of a caller is not taken for it. */
-#include "http/client.h"
 #include "base/noexcept.h"
+#include "http/client.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -134,19 +134,24 @@ static int tell(struct rota__h2 *h2, struct rota__h2_item *item)
 /* ---- Reading */
 
 /* The answer is complete before the stream is reset, which tells the peer to stop sending (section 8.1). */
-static int answer_refused(struct rota__h2 *h2)
+static int answer(struct rota__h2 *h2, int32_t id, int status, bool is_whole)
 {
-    int32_t id = h2->item.id;
-    char status[3] = {(char)('0' + h2->answer / 100), (char)('0' + h2->answer / 10 % 10),
-                      (char)('0' + h2->answer % 10)};
-    nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)status, 7, 3, NGHTTP2_NV_FLAG_NONE};
-    h2->answer = 0;
+    char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+                      (char)('0' + status % 10)};
+    nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)digits, 7, 3, NGHTTP2_NV_FLAG_NONE};
     int err = nghttp2_submit_response(h2->session, id, &nv, 1, NULL);
     if (err == 0)
         err = rota__h2_pump(h2);
-    if (err == 0 && !h2->item.head.end)
+    if (err == 0 && !is_whole)
         err = nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, ROTA__H2_NO_ERROR);
     return err;
+}
+
+static int answer_refused(struct rota__h2 *h2)
+{
+    int status = h2->answer;
+    h2->answer = 0;
+    return answer(h2, h2->item.id, status, h2->item.head.end);
 }
 
 /* The frame is whole: HPACK has seen it. */
@@ -249,6 +254,26 @@ void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s, const struct 
         nghttp2_session_set_stream_user_data(h2->session, s->id, s);
 }
 
+/* The reset is not the client's fault. */
+int rota__h2_turn_down(struct rota__h2 *h2, const struct rota__h2_item *item, int status)
+{
+    h2->offered = 0;
+    if (h2->err < 0)
+        return h2->err;
+    h2->resetting = item->id;
+    int err = answer(h2, item->id, status, item->head.end);
+    err = err < 0 ? rota__h2_fail_by_library(h2, err) : rota__h2_pump(h2);
+    h2->resetting = 0;
+    return err;
+}
+
+size_t rota__h2_memory(const struct rota__h2 *h2)
+{
+    const struct rota__h2_block *block = &h2->block;
+    return sizeof *h2 + h2->held + h2->out.room + block->text.room + block->cookie.room +
+           block->room * sizeof *block->fields;
+}
+
 uint32_t rota__h2_free(const struct rota__h2 *h2)
 {
     if (h2->err < 0 || h2->shuts_down || !nghttp2_session_check_request_allowed(h2->session))
@@ -311,9 +336,9 @@ int rota__h2_shut_down(struct rota__h2 *h2)
     return rota__h2_pump(h2);
 }
 
-void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why)
+int rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why)
 {
-    rota__h2_fail(h2, -ESHUTDOWN, code, why);
+    return rota__h2_fail(h2, -ESHUTDOWN, code, why);
 }
 
 /* ---- Beginning and end */

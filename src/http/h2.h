@@ -166,6 +166,7 @@ struct rota__h2 {
     /* ---- for the files of h2 ---- */
     struct nghttp2_session *session;
     struct rota__list memory; /* what it holds */
+    size_t held;              /* bytes of that */
     bool lacks_memory;        /* it must not be called any more */
     struct rota__h2_limits limits;
     struct rota__h2_stream *first_reset;
@@ -214,6 +215,9 @@ int rota__h2_init(struct rota__h2 *h2, bool is_server, const struct rota__h2_lim
 /* All streams have been dropped before. Harmless on a zeroed one. */
 void rota__h2_fini(struct rota__h2 *h2);
 
+/* Bytes that the connection keeps, without what its streams' owners do. */
+size_t rota__h2_memory(const struct rota__h2 *h2);
+
 /* Whether a connection begins with HTTP/2's preface (prior knowledge): 1, 0 (too few bytes to tell), -EBADMSG. */
 int rota__h2_is_preface(rota_str bytes);
 
@@ -227,6 +231,10 @@ int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *re
  * rota__h2_next is reset: REFUSED_STREAM. */
 void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s,
                    const struct rota__h2_item *item);
+
+/* Answers the request that was just told with a status and nothing else, instead of taking it. Returns 0, or the error that
+ * broke the connection. */
+int rota__h2_turn_down(struct rota__h2 *h2, const struct rota__h2_item *item, int status);
 
 /* Whether a head may have this field: not one that frames the message, or belongs to a connection of HTTP/1.1. */
 bool rota__h2_is_field(rota_str name, rota_str value);
@@ -264,8 +272,8 @@ void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code
 int rota__h2_shut_down(struct rota__h2 *h2);
 /* "REFUSED_STREAM" */
 const char *rota__h2_code_name(uint32_t code);
-/* Ends the connection at once: `out` tells the peer why. */
-void rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
+/* Ends the connection at once: `out` tells the peer why. Returns the error that every later call gives. */
+int rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
 
 /* ---- for the files of h2 ---- */
 

@@ -11,25 +11,33 @@
 
 struct block {
     struct rota__list link;
+    size_t size;
     max_align_t bytes[];
 };
+
+static void *keep(struct rota__h2 *h2, struct block *block, size_t size)
+{
+    block->size = sizeof *block + size;
+    h2->held += block->size;
+    rota__list_append(&h2->memory, &block->link);
+    return block->bytes;
+}
 
 static void *take_memory(size_t size, void *arg)
 {
     struct rota__h2 *h2 = arg;
     struct block *block = rota_alloc(sizeof *block + size);
-    if (!block)
-        return NULL;
-    rota__list_append(&h2->memory, &block->link);
-    return block->bytes;
+    return block ? keep(h2, block, size) : NULL;
 }
 
 static void free_memory(void *ptr, void *arg)
 {
+    struct rota__h2 *h2 = arg;
     if (!ptr)
         return;
     struct block *block = rota__container_of(ptr, struct block, bytes);
     rota__list_remove(&block->link);
+    h2->held -= block->size;
     rota_free(block);
 }
 
@@ -45,10 +53,15 @@ static void *resize_memory(void *ptr, size_t size, void *arg)
     if (!ptr)
         return take_memory(size, arg);
     struct block *old = rota__container_of(ptr, struct block, bytes);
+    size_t before = old->size;
     rota__list_remove(&old->link);
     struct block *block = rota_resize(old, sizeof *block + size);
-    rota__list_append(&h2->memory, block ? &block->link : &old->link);
-    return block ? block->bytes : NULL;
+    if (!block) {
+        rota__list_append(&h2->memory, &old->link);
+        return NULL;
+    }
+    h2->held -= before;
+    return keep(h2, block, size);
 }
 
 void rota__h2_free_session(struct rota__h2 *h2)

@@ -154,9 +154,7 @@ static void begun(rota_http_request *r)
 
 void rota__reply_withdraw(rota_http_request *r)
 {
-    if (r->encoder)
-        rota__encoder_free(r->encoder);
-    r->encoder = NULL;
+    rota__reply_drop_encoder(r);
     r->added = r->trailing = NULL;
     r->added_end = &r->added;
     r->trailing_end = &r->trailing;

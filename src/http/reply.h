@@ -29,6 +29,8 @@ bool rota__reply_may_be_coded(const rota_http_request *r, const char *type, uint
 int rota__reply_choose_coding(const rota_http_request *r, unsigned offered);
 /* Begins to compress the reply, where that is wished and worth it: sets its fields, and `encoder`. */
 int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_t length);
+/* The reply is compressed no more. */
+void rota__reply_drop_encoder(rota_http_request *r);
 /* Compresses a piece; it then is what is to be sent. Returns 0, -EMSGSIZE (other than announced), -ENOMEM. */
 int rota__reply_encode(rota_http_request *r, rota_str *piece, enum rota__encoder_step step);
 

@@ -54,6 +54,28 @@ static void weaken_tag(rota_http_request *r)
     }
 }
 
+/* What an encoder takes at the level of encoder.c; measured. */
+static size_t encoder_memory(int coding)
+{
+    return (size_t)(coding == ROTA__CODING_BR ? 2200 : 280) * 1024;
+}
+
+static int begin_encoder(rota_http_request *r, int coding)
+{
+    int err = rota__encoder_new(coding, 0, &r->encoder);
+    if (err < 0)
+        rota__budget_hold(&r->server->budget, &r->encoder_memory, 0);
+    return err;
+}
+
+void rota__reply_drop_encoder(rota_http_request *r)
+{
+    if (r->encoder)
+        rota__encoder_free(r->encoder);
+    r->encoder = NULL;
+    rota__budget_hold(&r->server->budget, &r->encoder_memory, 0);
+}
+
 int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_t length)
 {
     if (rota__reply_is_bodiless(status) || !rota__reply_may_be_coded(r, type, length) ||
@@ -63,9 +85,11 @@ int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_
     int coding = rota__reply_choose_coding(r, 1u << ROTA__CODING_GZIP | 1u << ROTA__CODING_BR);
     if (err < 0 || coding == ROTA__CODING_IDENTITY)
         return err;
+    if (!rota__budget_hold(&r->server->budget, &r->encoder_memory, encoder_memory(coding)))
+        return 0; /* then it is sent as it is */
     err = rota_http_add_header(r, "Content-Encoding", rota__coding_name(coding));
     if (err == 0)
-        err = rota__encoder_new(coding, 0, &r->encoder);
+        err = begin_encoder(r, coding);
     if (err == 0)
         weaken_tag(r);
     r->left = length;

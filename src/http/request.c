@@ -20,6 +20,7 @@ void *rota__request_new(struct rota__server *server, const struct rota__request_
     r->server = server;
     r->stream = stream;
     r->arena = arena;
+    r->read_within = server->options.body_gap;
     r->added_end = &r->added;
     r->trailing_end = &r->trailing;
     return r;
@@ -28,8 +29,7 @@ void *rota__request_new(struct rota__server *server, const struct rota__request_
 void rota__request_free(rota_http_request *r)
 {
     struct rota__arena arena = r->arena;
-    if (r->encoder)
-        rota__encoder_free(r->encoder);
+    rota__reply_drop_encoder(r);
     rota__out_fini(&r->encoded);
     rota__arena_fini(&arena, &r->server->blocks);
 }
@@ -133,6 +133,21 @@ static bool is_final(ssize_t err)
     return err != -ECANCELED && err != -ETIMEDOUT && err != -EINVAL;
 }
 
+/* The client has the gap, and no longer than its bytes so far explain. What a handler does between two reads does not count. */
+static rota_time time_to_read(const rota_http_request *r)
+{
+    const rota_http_serve_options *o = &r->server->options;
+    if (o->body_gap == ROTA_NEVER)
+        return ROTA_NEVER;
+    uint64_t seconds = r->bytes_in / o->body_rate;
+    if (seconds > (uint64_t)(r->read_for / ROTA_SECOND)) /* it is ahead */
+        return o->body_gap;
+    rota_time explained = (rota_time)seconds * ROTA_SECOND +
+                          (rota_time)(r->bytes_in % o->body_rate * ROTA_SECOND / o->body_rate);
+    rota_time left = o->body_gap + explained - r->read_for;
+    return left < 0 ? 0 : left < o->body_gap ? left : o->body_gap;
+}
+
 ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
 {
     if (!len || r->reading)
@@ -141,7 +156,10 @@ ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
         return r->body_error;
     r->reading = true;
     r->reader = rota_task_current();
+    rota_time began = rota_now();
+    r->read_within = time_to_read(r);
     ssize_t n = r->kind->read(r, buf, len);
+    r->read_for += rota_now() - began;
     r->reading = false;
     if (n < 0) {
         r->body_error = (int)n;
@@ -153,13 +171,13 @@ ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
 }
 
 /* The text grows in the arena's newest block where it can, so what is read once is mostly not copied. */
-static int read_all(rota_http_request *r, size_t limit, struct rota__out *out)
+static int read_all(rota_http_request *r, size_t limit, struct rota__out *out, size_t *held)
 {
     for (;;) {
         size_t room = out->len < BODY_STEP ? BODY_STEP : out->len;
         char *to = rota__out_reserve(out, room);
-        if (!to)
-            return -ENOMEM;
+        if (!to || !rota__budget_hold(&r->server->budget, held, out->room))
+            return r->body_error = -ENOMEM;
         ssize_t n = rota_http_request_read(r, to, room);
         if (n <= 0)
             return (int)n;
@@ -172,15 +190,17 @@ static int read_all(rota_http_request *r, size_t limit, struct rota__out *out)
 int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body)
 {
     struct rota__out out = {0};
-    int err = read_all(r, limit ? limit : SIZE_MAX, &out);
+    size_t held = 0;
+    int err = read_all(r, limit ? limit : SIZE_MAX, &out, &held);
     char *copy = err == 0 ? rota__arena_copy(&r->arena, (rota_str){out.ptr, out.len}) : NULL;
     if (copy)
         *ret_body = (rota_str){copy, out.len};
     else if (err == 0)
-        err = -ENOMEM;
+        err = r->body_error = -ENOMEM;
     if (err == ROTA_ELIMIT)
         r->body_error = err;
     rota__out_fini(&out);
+    rota__budget_hold(&r->server->budget, &held, 0);
     return err;
 }
 
@@ -197,6 +217,8 @@ static int status_for(const rota_http_request *r, int err)
         return 413;
     if (err == -ETIMEDOUT)
         return 408;
+    if (err == -ENOMEM)
+        return 503;
     return 500;
 }
 
@@ -285,15 +307,41 @@ static void tell(rota_http_request *r)
     options->access(options->access_arg, &access);
 }
 
+/* The server ended before the handler did. A reply that is whole was not cut off by that, and a connection that speaks another
+ * protocol has no end to wait for. */
+static void report_outlived(const rota_http_request *r)
+{
+    const struct rota__server *server = r->server;
+    double grace = (double)server->options.grace / (double)ROTA_SECOND;
+    if (!rota_event_is_set(&server->stopping) || r->state == ROTA__REPLY_ENDED ||
+        rota_check() != -ECANCELED || rota_now() - server->stopped < server->options.grace)
+        return;
+    if (server->options.grace > 0)
+        rota_log(
+            ROTA_LOG_WARNING,
+            "http: %.*s %.*s from %s: cancelled, still running %.3g s after the server stopped",
+            (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
+            rota_stream_peer(r->stream), grace);
+    else
+        rota_log(ROTA_LOG_WARNING,
+                 "http: %.*s %.*s from %s: cancelled, because the server stopped without a grace",
+                 (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
+                 rota_stream_peer(r->stream));
+}
+
 void rota__request_run(rota_http_request *r)
 {
     struct rota__server *server = r->server;
     server->counters->requests++;
     server->counters->running++;
+    server->requests++;
     if (server->options.access)
         r->began = rota_now();
-    conclude(r, server->handler(r, server->arg));
+    int err = server->handler(r, server->arg);
+    report_outlived(r);
+    conclude(r, err);
     server->counters->running--;
+    server->requests--;
     count(r);
     tell(r);
 }

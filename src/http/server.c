@@ -215,6 +215,7 @@ static void stop(void *arg, int err)
     if (rota_event_is_set(&server->stopping))
         return;
     rota_event_set(&server->stopping);
+    server->stopped = rota_now();
     tell_all(&server->resting);
     tell_all(&server->busy);
     rota_group_cancel(port->ports);
@@ -242,6 +243,9 @@ static void set_options(struct rota__server *server, const rota_http_serve_optio
     o->head = o->head ? o->head : (size_t)32 * 1024;
     o->fields = o->fields ? o->fields : 100;
     o->body = o->body ? o->body : 16 * 1024 * 1024;
+    o->requests = o->requests ? o->requests : o->connections;
+    o->memory = o->memory ? o->memory : (size_t)512 * 1024 * 1024;
+    o->body_rate = o->body_rate ? o->body_rate : 1024;
     o->streams = o->streams ? o->streams : 100;
     o->resets = o->resets ? o->resets : 200;
     o->head_time = o->head_time ? o->head_time : 10 * ROTA_SECOND;
@@ -266,6 +270,9 @@ static int init(struct rota__server *server, rota_http_handler *handler, void *a
     if (server->options.fields > SIZE_MAX / 64)
         return -EINVAL;
     server->blocks.size = block_size(&server->options);
+    server->blocks.budget = &server->budget;
+    server->budget.limit = server->options.memory;
+    server->budget.shown = &server->counters->memory;
     rota__list_init(&server->resting);
     rota__list_init(&server->busy);
     rota__list_init(&server->running);

@@ -32,12 +32,18 @@
 #include <time.h>
 
 #define ROTA__SERVER_DATE_LEN 29
+/* A connection that has been idle for so long is likely to stay so. */
+#define ROTA__SERVER_SETTLED (2 * ROTA_SECOND)
+/* What a connection counts for in the budget: its task's stack, its stream, its buffer. TLS adds OpenSSL's part. */
+#define ROTA__SERVER_CONNECTION ((size_t)8 * 1024)
+#define ROTA__SERVER_TLS ((size_t)24 * 1024)
 /* What a client has to take within write_stall. */
 #define ROTA__SERVER_PIECE ((size_t)128 * 1024)
 
 /* See server_door.c. */
 struct rota__server_door {
     size_t inside;   /* connections that were let in */
+    size_t waiting;  /* at the door */
     rota_event room; /* one has left, or rests: those at the door look again */
     struct rota__list
         *addresses; /* visitors by a hash of their addresses; NULL: nobody counts them */
@@ -59,6 +65,8 @@ struct rota__server {
     rota_http_counters own_counters;
     rota_loop *loop;
     struct rota__arena_store blocks;
+    struct rota__budget budget;
+    size_t requests; /* that run */
 
     struct rota__list
         resting; /* connections without a request, longest first: see rota__server_rest */
@@ -67,7 +75,8 @@ struct rota__server {
     rota_handle sweep;
     uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
     rota_event stopping;
-    int result; /* why a listener ended by itself; 0: none has */
+    rota_time stopped; /* then */
+    int result;        /* why a listener ended by itself; 0: none has */
     struct rota__server_door door;
 
     time_t date_of;
@@ -126,6 +135,9 @@ struct rota_http_request {
     int body_status;         /* that says so to the client; 0: the usual one */
     bool reading, writing;   /* a task is inside */
     const rota_task *reader; /* who has last read of the body; only to be compared */
+    rota_time read_within;   /* how long the present read may wait for the client */
+    rota_time read_for;      /* how long those before it have waited */
+    size_t encoder_memory;   /* taken of the budget */
 
     enum rota__reply_state state;
     struct rota__reply_head head; /* of the reply */
@@ -163,6 +175,12 @@ void rota__request_set(rota_http_request *r, rota_str method, rota_str target, r
 
 /* Runs the handler, replies in its stead where it has not, and tells the access log. */
 void rota__request_run(rota_http_request *r);
+/* Whether another request may run; if so, it counts until rota__request_run has ended it. */
+static inline bool rota__request_may_run(const struct rota__server *server)
+{
+    return server->requests < server->options.requests;
+}
+
 /* Replies to what is no request, and tells the access log. `why` is for the client. */
 void rota__request_refuse(rota_http_request *r, int status, const char *why);
 
@@ -223,6 +241,8 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
 /* Returns 0, -ENOMEM. */
 int rota__server_door_init(struct rota__server *server);
 void rota__server_door_fini(struct rota__server *server);
+/* Makes one that rests leave. Returns whether there was one. */
+bool rota__server_evict(struct rota__server *server);
 /* Lets a connection in as soon as there is room, which the one that has rested for longest makes. Suspends. Returns 0,
  * -ECANCELED, -EUSERS (too many from its address). */
 int rota__server_admit(struct rota__server *server, rota_stream *stream,
@@ -231,7 +251,7 @@ void rota__server_dismiss(struct rota__server *server, struct rota__server_visit
 /* There may be room. */
 static inline void rota__server_tell_door(struct rota__server *server)
 {
-    if (server->door.inside >= server->options.connections)
+    if (server->door.waiting)
         rota_event_set(&server->door.room);
 }
 

@@ -3,7 +3,8 @@
  *     accepted -> inside     rota__server_admit, once there is room
  *              -> closed     its address has too many, or the server stops
  *
- * 1. No more than options.connections are inside. A listener accepts one more, which waits at the door.
+ * 1. No more than options.connections are inside, and no more than the budget has memory for. A listener accepts one more,
+ *    which waits at the door.
  * 2. While one waits, the connection that has rested for longest is told to leave; where none rests, it waits until one
  *    does or leaves. So clients that say nothing, or say it slowly, keep nobody out.
  * 3. An IPv6 client usually has a whole /64, so that is what counts as its address. */
@@ -99,8 +100,7 @@ static bool enter_address(struct rota__server *server, rota_stream *stream,
 
 /* ---- Room */
 
-/* Returns whether there was one that can leave. */
-static bool evict(struct rota__server *server)
+bool rota__server_evict(struct rota__server *server)
 {
     struct rota__list *node = rota__list_take_first(&server->resting);
     if (!node)
@@ -110,19 +110,35 @@ static bool evict(struct rota__server *server)
     return true;
 }
 
+static size_t cost(const struct rota__server *server)
+{
+    return ROTA__SERVER_CONNECTION + (server->options.tls ? ROTA__SERVER_TLS : 0);
+}
+
+static bool enter(struct rota__server *server)
+{
+    if (server->door.inside >= server->options.connections ||
+        !rota__budget_take(&server->budget, cost(server)))
+        return false;
+    server->door.inside++;
+    return true;
+}
+
 static int await_room(struct rota__server *server)
 {
     /* It rests, but makes no room for others. */
     struct rota__server_connection c = {.task = rota_task_current(), .stop = rota__server_cancel};
     int err = rota__server_be_busy(&c, server);
-    while (err == 0 && server->door.inside >= server->options.connections) {
+    server->door.waiting++;
+    while (err == 0 && !enter(server)) {
         rota_event_clear(&server->door.room);
-        ROTA_TIMEOUT (evict(server) ? LEAVING : ROTA_NEVER) {
+        ROTA_TIMEOUT (rota__server_evict(server) ? LEAVING : ROTA_NEVER) {
             err = rota_event_wait(&server->door.room);
         }
         if (err == -ETIMEDOUT)
             err = 0;
     }
+    server->door.waiting--;
     rota__list_remove(&c.node);
     return err;
 }
@@ -136,17 +152,16 @@ int rota__server_admit(struct rota__server *server, rota_stream *stream,
         rota_stream_abort(stream); /* so that it leaves nothing behind */
         return -EUSERS;
     }
-    int err = server->door.inside < server->options.connections ? 0 : await_room(server);
+    int err = enter(server) ? 0 : await_room(server);
     if (err < 0)
         rota__list_remove(&visitor->node);
-    else
-        server->door.inside++;
     return err;
 }
 
 void rota__server_dismiss(struct rota__server *server, struct rota__server_visitor *visitor)
 {
     rota__server_tell_door(server);
+    rota__budget_give(&server->budget, cost(server));
     server->door.inside--;
     rota__list_remove(&visitor->node);
 }

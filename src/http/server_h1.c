@@ -5,9 +5,6 @@
 
 #include <rota/sync.h>
 
-/* A connection that has been idle for so long is likely to stay so. */
-#define SETTLED (2 * ROTA_SECOND)
-
 /* ---- The head */
 
 /* Why no head came, told to the client where it may still listen. */
@@ -20,6 +17,8 @@ static void give_up(struct rota__h1_exchange *x, int err, bool too_late)
         rota__h1_exchange_refuse(x, parser->status, parser->error);
     else if (err == ROTA_ELIMIT)
         rota__h1_exchange_refuse(x, 431, "a head over the limit");
+    else if (err == -ENOMEM)
+        rota__h1_exchange_refuse(x, 503, "the server has no memory for another request");
 }
 
 /* When the present head has to be whole. */
@@ -37,6 +36,8 @@ static int await_rest(struct rota__h1_exchange *x, struct rota__h1_item *item)
     rota_timeout deadline = ROTA_TIMEOUT_INIT;
     rota_timeout_begin_at(&deadline, head_by(c));
     int event = ROTA__H1_MORE, err = rota__h1_connection_settle(c);
+    if (err == 0 && !rota__budget_hold(&c->server->budget, &x->held, c->server->options.head))
+        err = -ENOMEM;
     if (err == 0)
         err = rota__server_rest(&c->common, c->server);
     while (err == 0 && event == ROTA__H1_MORE) {
@@ -74,7 +75,7 @@ static __attribute__((noinline)) void serve_request(struct rota__h1_connection *
 {
     struct rota__h1_exchange *x = rota__h1_exchange_new(c);
     if (!x) {
-        rota__h1_connection_end(c, ROTA__H1_BREAK);
+        rota__h1_connection_turn_down(c);
         return;
     }
     x->shown = bytes;
@@ -97,7 +98,7 @@ static int await_until(struct rota__h1_connection *c, rota_time when, rota_str *
 /* A connection that waits for longer keeps nothing of what handlers, or a handshake, have needed of the stack. */
 static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str *bytes)
 {
-    rota_time settled = rota_now() + SETTLED;
+    rota_time settled = rota_now() + ROTA__SERVER_SETTLED;
     int err = await_until(c, when < settled ? when : settled, bytes);
     if (err != -ETIMEDOUT || when <= settled)
         return err;

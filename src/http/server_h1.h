@@ -60,6 +60,7 @@ struct rota__h1_exchange {
     bool may_continue; /* the client waits to be told so */
     struct rota__h1_writer writer;
     struct rota__out out;
+    size_t held;       /* of the budget: what the stream's buffer has, or may have */
     rota_mutex output; /* where reader and writer may both have something to send */
 };
 
@@ -89,6 +90,8 @@ struct rota__h1_exchange *rota__h1_exchange_new(struct rota__h1_connection *c);
 void rota__h1_exchange_free(struct rota__h1_exchange *x);
 /* Has the handler reply to `head`, and passes over what that leaves of the body. Suspends. */
 void rota__h1_exchange_run(struct rota__h1_exchange *x);
+/* Where the server lacks memory even for that. Suspends. */
+void rota__h1_connection_turn_down(struct rota__h1_connection *c);
 /* Replies to what is no request. Suspends. */
 void rota__h1_exchange_refuse(struct rota__h1_exchange *x, int status, const char *why);
 

@@ -9,6 +9,8 @@
 /* What is read of a body that nobody wanted, to keep the connection; and how long for that. */
 #define DRAIN_MOST ((uint64_t)64 * 1024)
 #define DRAIN_TIME (5 * ROTA_SECOND)
+/* What a stream reads at once, at most. */
+#define CHUNK_BUFFER ((size_t)64 * 1024)
 
 /* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to gather. */
 #define OUT_ROOM 1536
@@ -325,7 +327,7 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
     if (x->body_over || n < 0)
         return n;
     rota_timeout gap = ROTA_TIMEOUT_INIT;
-    rota_timeout_begin(&gap, r->server->options.body_gap);
+    rota_timeout_begin(&gap, r->read_within);
     n = x->may_continue ? send_continue(x) : 0;
     if (n == 0)
         n = read_body(x, buf, len);
@@ -390,6 +392,7 @@ struct rota__h1_exchange *rota__h1_exchange_new(struct rota__h1_connection *c)
 
 void rota__h1_exchange_free(struct rota__h1_exchange *x)
 {
+    rota__budget_give(&x->c->server->budget, x->held);
     rota__out_fini(&x->out);
     rota__request_free(&x->request);
 }
@@ -435,15 +438,47 @@ static void end_request(struct rota__h1_exchange *x)
         rota__h1_connection_end(c, ROTA__H1_LINGER);
 }
 
+void rota__h1_connection_turn_down(struct rota__h1_connection *c)
+{
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                               "Connection: close\r\nContent-Length: 0\r\n\r\n";
+    struct iovec iov = {(void *)text, sizeof text - 1};
+    c->server->counters->refused++;
+    c->server->counters->status[5]++;
+    rota__h1_connection_end(c, ROTA__H1_LINGER);
+    ROTA_TIMEOUT (c->server->options.write_stall) {
+        if (rota__h1_connection_send(c, &iov, 1, false) == -ETIMEDOUT)
+            rota_stream_abort(c->stream);
+    }
+}
+
+/* What stays in the stream's buffer while the request runs. More than a connection counts for anyway is counted; chunks are
+ * read through the buffer, which may take this much. */
+static bool hold_buffer(struct rota__h1_exchange *x)
+{
+    size_t bytes = x->shown.len > 2048 ? x->shown.len : 0;
+    if (x->head.body == ROTA__H1_CHUNKED && bytes < CHUNK_BUFFER)
+        bytes = CHUNK_BUFFER;
+    return rota__budget_hold(&x->c->server->budget, &x->held, bytes);
+}
+
 /* Not to be inlined: what a handler needs of the stack is not what a waiting connection keeps. */
 __attribute__((noinline)) void rota__h1_exchange_run(struct rota__h1_exchange *x)
 {
     struct rota__h1_connection *c = x->c;
+    if (!rota__request_may_run(c->server)) {
+        rota__h1_exchange_refuse(x, 503, "the server has too many requests at once");
+        return;
+    }
+    if (!hold_buffer(x)) {
+        rota__h1_exchange_refuse(x, 503, "the server has no memory for another request");
+        return;
+    }
     begin_request(x);
     c->common.seen = x->head_len;
     bool goes_on = !x->body_over || x->head.upgrade;
     if (goes_on && keep_head(x) < 0) {
-        rota__h1_connection_end(c, ROTA__H1_BREAK);
+        rota__h1_exchange_refuse(x, 503, "the server has no memory for another request");
         return;
     }
     rota__server_run(&c->common, c->server);

@@ -2,10 +2,18 @@
 #include "http/server_h2.h"
 #include "http/peek.h"
 
+/* What a connection counts for at least: the engine, and some output, without which nothing would go on. */
+#define LEAST ((size_t)48 * 1024)
 /* Output memory of that size is kept for the next time. */
 #define KEPT 8192
 /* How long the end may take to send what it has to say. */
 #define FAREWELL ROTA_SECOND
+
+bool rota__h2_connection_account(struct rota__h2_connection *c)
+{
+    size_t bytes = rota__h2_memory(&c->h2) + c->spare.room + c->sending;
+    return rota__budget_hold(&c->server->budget, &c->held, bytes < LEAST ? LEAST : bytes);
+}
 
 /* ---- Output */
 
@@ -30,10 +38,12 @@ static int write_out(struct rota__h2_connection *c)
     int err;
     c->h2.out = c->spare;
     c->spare = (struct rota__out){0};
+    c->sending = out.room;
     ROTA_TIMEOUT (c->server->options.write_stall) {
         err = rota_stream_write(c->stream, out.ptr, out.len);
     }
     out.len = 0;
+    c->sending = 0;
     if (out.room > KEPT || c->spare.ptr)
         rota__out_fini(&out);
     else
@@ -46,8 +56,10 @@ static int write_run(void *arg)
     struct rota__h2_connection *c = arg;
     int err = 0;
     while (err == 0 && c->h2.out.len) {
-        bool was_full = c->h2.out.len >= ROTA__H2_HIGH_WATER;
+        bool was_full = c->h2.out.len >= ROTA__H2_HIGH_WATER || c->starves;
+        c->starves = false;
         err = write_out(c);
+        rota__h2_connection_account(c);
         if (was_full)
             tell_all(c);
     }
@@ -147,16 +159,31 @@ static void watch_head(struct rota__h2_connection *c)
     rota_timeout_reset(&c->head, began == ROTA_NEVER ? ROTA_NEVER : began + most - rota_now());
 }
 
+/* Where none of its requests runs for a while, the reader gives back what it has needed of the stack. */
+static int await_bytes(struct rota__h2_connection *c, rota_str *bytes)
+{
+    rota_timeout_begin(&c->settled, c->running ? ROTA_NEVER : ROTA__SERVER_SETTLED);
+    int err = rota__peek_more(c->stream, 0, bytes);
+    bool settled = rota_timeout_end(&c->settled) < 0;
+    if (err != -ETIMEDOUT || !settled)
+        return err;
+    rota_task_trim();
+    return rota__peek_more(c->stream, 0, bytes);
+}
+
 static int read_all(struct rota__h2_connection *c)
 {
     int err = 0;
     while (err >= 0 && !(c->closing && c->running == 0)) {
         rota_str bytes;
-        err = rota__peek_more(c->stream, 0, &bytes);
+        err = await_bytes(c, &bytes);
         if (err < 0)
             return err;
         err = feed(c, bytes);
         rota_stream_skip(c->stream, bytes.len);
+        if (err >= 0 && !rota__h2_connection_account(c))
+            err = rota__h2_close(&c->h2, ROTA__H2_ENHANCE_YOUR_CALM,
+                                 "the server has no memory for this");
         watch_head(c);
     }
     return err;
@@ -238,6 +265,7 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
                                     .silent = ROTA_EVENT_INIT,
                                     .idle = ROTA_TIMEOUT_INIT,
                                     .head = ROTA_TIMEOUT_INIT,
+                                    .settled = ROTA_TIMEOUT_INIT,
                                     .head_began = ROTA_NEVER};
     c.common.task = rota_task_current();
     c.common.stream = stream;
@@ -248,6 +276,9 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
         return err;
     rota_group_begin(&c.tasks);
     int stopped = rota__server_rest(&c.common, server);
+    if (!rota__h2_connection_account(&c))
+        stopped =
+            rota__h2_close(&c.h2, ROTA__H2_ENHANCE_YOUR_CALM, "the server has no memory for this");
     server->counters->idle++;
     rota__h2_connection_put_out(&c);
     err = stopped < 0 ? stopped : read_in_time(&c, head_by);
@@ -257,6 +288,7 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
         rota_log(ROTA_LOG_DEBUG, "http: %s: %s", rota_stream_peer(stream), c.h2.error);
     end_all(&c);
     server->counters->idle--;
+    rota__budget_give(&server->budget, c.held);
     rota__h2_fini(&c.h2);
     rota__out_fini(&c.spare);
     return 0;

@@ -30,8 +30,9 @@ struct rota__h2_connection {
     struct rota__list exchanges;
     size_t running;
     rota_group tasks;
-    rota_timeout idle; /* of the reader */
-    rota_timeout head; /* the same: for the head that has begun to come at `head_began` */
+    rota_timeout idle;    /* of the reader */
+    rota_timeout settled; /* the same: it has waited for so long that it may do so on */
+    rota_timeout head;    /* the same: for the head that has begun to come at `head_began` */
     rota_time head_began;
     uint64_t moved;    /* bytes of replies' bodies */
     bool writing;      /* there is a writer */
@@ -41,6 +42,9 @@ struct rota__h2_connection {
     bool left;         /* the reader has ended */
     rota_event silent; /* the writer has ended */
     struct rota__out spare;
+    size_t sending; /* room of the output that is being sent */
+    size_t held;    /* taken of the server's budget */
+    bool starves;   /* a handler waits for room in that */
 };
 
 struct rota__h2_exchange {
@@ -52,12 +56,15 @@ struct rota__h2_exchange {
     rota_event news;
     struct rota__out body; /* put by, from `taken` on */
     size_t taken;
+    size_t held; /* taken of the server's budget */
     uint64_t came;
     int body_end; /* 0: more comes; 1: complete; or why not */
     bool may_continue;
     bool was_reset;
 };
 
+/* Counts what the connection keeps by now. False: the server has no memory for that, and counts less. */
+bool rota__h2_connection_account(struct rota__h2_connection *c);
 /* What the engine has put out is to be sent. */
 void rota__h2_connection_begin_writer(struct rota__h2_connection *c);
 

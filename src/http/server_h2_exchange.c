@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+/* What a request counts for beside its arena: its task's stack. */
+#define TASK_MEMORY ((size_t)8 * 1024)
 /* What is read of a body that nobody wanted, and how long. */
 #define DRAIN_MOST ((uint64_t)1024 * 1024)
 #define DRAIN_TIME ROTA_SECOND
@@ -50,11 +52,22 @@ static int check_alive(const struct rota__h2_exchange *x)
     return x->stream.is_open || x->stream.write_ended ? 0 : -ECONNRESET;
 }
 
+/* Where memory is short, each connection has a frame on its way, and no more. */
+static bool is_full(struct rota__h2_connection *c)
+{
+    if (c->h2.out.len >= ROTA__H2_HIGH_WATER)
+        return true;
+    if (!c->h2.out.len || rota__h2_connection_account(c))
+        return false;
+    c->starves = true;
+    return true;
+}
+
 static int await_room(struct rota__h2_exchange *x)
 {
     struct rota__h2_connection *c = x->c;
     int err = rota_check();
-    while (err == 0 && c->h2.out.len >= ROTA__H2_HIGH_WATER) {
+    while (err == 0 && is_full(c)) {
         err = await_news(x, c->server->options.write_stall);
         if (err == 0)
             err = check_alive(x);
@@ -186,6 +199,23 @@ static void exchange_cut(rota_http_request *r)
 
 /* ---- The body of a request */
 
+/* Nobody has memory for what came. */
+static void run_out_of_memory(struct rota__h2_exchange *x)
+{
+    struct rota__h2_connection *c = x->c;
+    c->server->counters->refused++;
+    rota__out_fini(&x->body);
+    x->taken = 0;
+    rota__h2_drop(&c->h2, &x->stream, ROTA__H2_ENHANCE_YOUR_CALM);
+    rota__h2_exchange_be_reset(x);
+}
+
+/* Counts what is put by of the body. */
+static bool hold_body(struct rota__h2_exchange *x)
+{
+    return rota__budget_hold(&x->c->server->budget, &x->held, TASK_MEMORY + x->body.room);
+}
+
 void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data)
 {
     rota__out_drop(&x->body, &x->taken);
@@ -199,6 +229,8 @@ void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data)
     if (x->body_end < 0) /* nobody is going to read it */
         rota__h2_consumed(&x->c->h2, &x->stream, data.len);
     x->may_continue = false;
+    if (!hold_body(x))
+        run_out_of_memory(x);
     rota_event_set(&x->news);
 }
 
@@ -244,6 +276,7 @@ static size_t take_body(struct rota__h2_exchange *x, void *buf, size_t len)
     if (x->taken == x->body.len) {
         rota__out_fini(&x->body);
         x->taken = 0;
+        hold_body(x);
     }
     rota__h2_consumed(&x->c->h2, &x->stream, n);
     rota__h2_connection_put_out(x->c);
@@ -254,14 +287,20 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 {
     struct rota__h2_exchange *x = exchange_of(r);
     int err = rota_check();
+    rota_timeout gap = ROTA_TIMEOUT_INIT;
     if (err == 0 && x->may_continue)
         send_continue(x);
-    while (err == 0 && x->taken == x->body.len) {
-        if (x->body_end)
-            return x->body_end > 0 ? 0 : x->body_end;
-        err = await_news(x, r->server->options.body_gap);
+    rota_timeout_begin(&gap, r->read_within);
+    while (err == 0 && x->taken == x->body.len && !x->body_end) {
+        rota_event_clear(&x->news);
+        err = rota_event_wait(&x->news);
     }
-    return err < 0 ? err : (ssize_t)take_body(x, buf, len);
+    rota_timeout_end(&gap);
+    if (err < 0)
+        return err;
+    if (x->taken == x->body.len)
+        return x->body_end > 0 ? 0 : x->body_end;
+    return (ssize_t)take_body(x, buf, len);
 }
 
 /* The stream has gone with the reply. */
@@ -313,6 +352,7 @@ static void exchange_free(struct rota__h2_exchange *x)
     rota__h2_connection_put_out(c);
     rota__list_remove(&x->node);
     rota__out_fini(&x->body);
+    rota__budget_give(&c->server->budget, x->held);
     rota__request_free(&x->request);
     if (--c->running)
         return;
@@ -321,6 +361,7 @@ static void exchange_free(struct rota__h2_exchange *x)
         rota__list_remove(&c->common.node);
         rota__server_rest(&c->common, c->server);
     }
+    rota_timeout_reset(&c->settled, ROTA__SERVER_SETTLED);
     bool is_last = c->closing || rota_event_is_set(&c->server->stopping);
     rota_timeout_reset(&c->idle, is_last ? 0 : c->server->options.idle); /* 0: the reader ends */
     c->lingers |= is_last;
@@ -355,15 +396,31 @@ static int exchange_run(void *arg)
     return 0;
 }
 
-void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h2_item *item)
+/* NULL: too many run, or there is no memory. */
+static struct rota__h2_exchange *exchange_new(struct rota__h2_connection *c,
+                                              const struct rota__h2_head *head)
 {
+    if (!rota__request_may_run(c->server))
+        return NULL;
     struct rota__h2_exchange *x =
         rota__request_new(c->server, &exchange_kind, c->stream, sizeof *x);
     if (!x)
-        return;
+        return NULL;
     x->c = c;
-    if (!set_head(x, &item->head)) {
-        rota__request_free(&x->request);
+    if (hold_body(x) && set_head(x, head))
+        return x;
+    rota__budget_give(&c->server->budget, x->held);
+    rota__request_free(&x->request);
+    return NULL;
+}
+
+void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h2_item *item)
+{
+    struct rota__h2_exchange *x = exchange_new(c, &item->head);
+    if (!x) {
+        c->server->counters->refused++;
+        c->server->counters->status[5]++;
+        rota__h2_turn_down(&c->h2, item, 503);
         return;
     }
     rota__h2_take(&c->h2, &x->stream, item);

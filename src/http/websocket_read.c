@@ -3,6 +3,9 @@
 
 #include <errno.h>
 
+/* A task that has waited for so long is likely to wait on: it gives back what it has needed of its stack. */
+#define SETTLED (2 * ROTA_SECOND)
+
 static int fail(rota_websocket *ws, int code, const char *why, int result)
 {
     rota_str reason = {why, strlen(why)};
@@ -25,16 +28,26 @@ static rota_time patience(const rota_websocket *ws)
 /* More bytes than are buffered; asks the peer for a sign of life when it is silent for long. */
 static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_bytes)
 {
+    rota_time waited = 0;
     for (;;) {
         ssize_t n;
         rota_timeout silence = ROTA_TIMEOUT_INIT;
-        rota_timeout_begin(&silence, patience(ws));
+        rota_time most = patience(ws);
+        if (!ws->asked && most != ROTA_NEVER)
+            most -= waited;
+        bool settles = !waited && most > SETTLED;
+        rota_timeout_begin(&silence, settles ? SETTLED : most);
         n = rota_stream_peek(ws->stream, count, ret_bytes);
         bool silent = rota_timeout_end(&silence) < 0 && n == -ETIMEDOUT;
         if (n >= (ssize_t)count)
             ws->asked = false;
         if (!silent)
             return n;
+        if (settles) {
+            rota_task_trim();
+            waited = SETTLED;
+            continue;
+        }
         if (ws->asked && !ws->ping_due && patience(ws) <= 0)
             return fail(ws, ROTA__WS_POLICY, "no pong in time", -ETIMEDOUT);
         if (!ws->asked)
