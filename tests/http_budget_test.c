@@ -327,8 +327,9 @@ static int send_zeros(rota_stream *s, size_t len)
 static int upload_body(struct place *place)
 {
     ROTA_AUTO(rota_stream) s = NULL;
-    int err = enter(place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"),
-                    &s);
+    int err =
+        enter(place,
+              (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"), &s);
     if (err == 0)
         send_zeros(s, 1000000); /* the server may close before it has read all */
     if (err == 0)
@@ -420,9 +421,9 @@ static int send_much(rota_http_request *r, void *arg)
 static int much_body(struct place *place)
 {
     ROTA_AUTO(rota_stream) s = NULL;
-    static const rota_str first = BYTES(PREFACE "\0\0\6\4\0\0\0\0\0\0\4\x7f\0\0\0"
-                                                "\0\0\4\x08\0\0\0\0\0\x7f\0\0\0" H2_GET("\1")
-                                                    H2_GET("\3") H2_GET("\5"));
+    static const rota_str first =
+        BYTES(PREFACE "\0\0\6\4\0\0\0\0\0\0\4\x7f\0\0\0"
+                      "\0\0\4\x08\0\0\0\0\0\x7f\0\0\0" H2_GET("\1") H2_GET("\3") H2_GET("\5"));
     unsigned char head[9], payload[16384];
     size_t got = 0;
     int err = enter(place, first, &s);
@@ -490,7 +491,8 @@ static void let_drip(struct drip drip, int expected, size_t seconds)
 
 TEST_BOTH(a_body_that_drips_is_given_up)
 {
-    static const rota_str head = BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    static const rota_str head =
+        BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
     static const rota_str chunks =
         BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     static const rota_str h2 = BYTES(PREFACE H2_POST("\1"));
@@ -498,7 +500,8 @@ TEST_BOTH(a_body_that_drips_is_given_up)
     let_drip((struct drip){chunks, BYTES("1\r\nx\r\n"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT, 60);
     /* not even a byte of it: a size with zeros in front */
     let_drip((struct drip){chunks, BYTES("0"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT, 60);
-    let_drip((struct drip){h2, BYTES("\0\0\1\0\0\0\0\0\1x"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT, 60);
+    let_drip((struct drip){h2, BYTES("\0\0\1\0\0\0\0\0\1x"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT,
+             60);
     /* windows are no body */
     let_drip((struct drip){h2, BYTES("\0\0\4\x08\0\0\0\0\1\0\0\0\1"), 100, 20 * ROTA_SECOND},
              -ETIMEDOUT, 60);
@@ -508,8 +511,8 @@ static int ends_body(struct place *place)
 {
     static const char piece[8192];
     ROTA_AUTO(rota_stream) s = NULL;
-    int err = enter(place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 163840\r\n\r\n"),
-                    &s);
+    int err = enter(
+        place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 163840\r\n\r\n"), &s);
     for (int i = 0; err == 0 && i < 20; i++) {
         err = rota_sleep(7 * ROTA_SECOND);
         if (err == 0)
@@ -536,8 +539,8 @@ static int read_late(rota_http_request *r, void *arg)
 static int late_body(struct place *place)
 {
     ROTA_AUTO(rota_stream) s = NULL;
-    int err = enter(place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhal"),
-                    &s);
+    int err = enter(
+        place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhal"), &s);
     if (err == 0)
         err = rota_sleep(10 * ROTA_MINUTE + 20 * ROTA_SECOND);
     if (err == 0)

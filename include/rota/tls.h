@@ -93,8 +93,10 @@ typedef struct rota_tls_options {
     const char *ciphers;      /* of TLS 1.2, as in ciphers(1); OpenSSL's default */
     const char *ciphersuites; /* of TLS 1.3, the same */
 
-    size_t sessions;             /* how many a client keeps, to resume them; 256 */
-    bool no_resumption;          /* every handshake is a full one */
+    size_t sessions; /* how many a client keeps, to resume them; 256 */
+    /* Every handshake is a full one. Otherwise clients bring the tickets that the server gave them. Their keys change every four
+     * hours and are read for another four, alike in all threads that use the context and processes forked after it was made. */
+    bool no_resumption;
     rota_time handshake_timeout; /* 10 s; ROTA_NEVER: none */
     bool use_kernel; /* the kernel encrypts what is written, where it can: see rota_tls_in_kernel */
 } rota_tls_options;
