@@ -3,6 +3,7 @@
 
 #include <rota.h>
 #include <rota/http_server.h>
+#include <rota/websocket.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -445,6 +446,68 @@ TEST_WITH(replies_of_http_2_go_on_where_memory_is_short, .both_backends = true)
     take_place(&place);
 }
 
+/* ---- WebSockets */
+
+#define UPGRADE                                                                    \
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"   \
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" \
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+
+static int read_message(rota_http_request *r, void *arg)
+{
+    struct place *place = arg;
+    ROTA_AUTO(rota_websocket) ws = NULL;
+    rota_websocket_message message;
+    int err = rota_websocket_accept(r, NULL, &ws);
+    if (err < 0)
+        return err;
+    place->read = rota_websocket_read(ws, &message);
+    place->size = place->read > 0 ? message.bytes.len : 0;
+    return 0;
+}
+
+/* A message in pieces of 8 KiB, which are kept until it is whole. */
+static int send_message(rota_stream *s, size_t pieces)
+{
+    char head[8] = {2, (char)(0x80 | 126), 0x20, 0};
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < pieces; i++) {
+        head[0] = (char)((i + 1 == pieces ? 0x80 : 0) | (i == 0 ? 2 : 0));
+        err = rota_stream_write(s, head, sizeof head);
+        if (err == 0)
+            err = send_zeros(s, 8192);
+    }
+    return err;
+}
+
+static int websocket_body(struct place *place)
+{
+    ROTA_AUTO(rota_stream) s = NULL;
+    rota_str head;
+    int err = enter(place, (rota_str)BYTES(UPGRADE), &s);
+    if (err == 0)
+        err = rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+    if (err == 0) {
+        bool deflates = memmem(head.ptr, head.len, "permessage-deflate", 18);
+        CHECK_INT(deflates, ==, place->options.memory >= 400 * KIB);
+        send_message(s, 20);
+        err = rota_sleep(ROTA_SECOND);
+    }
+    return err;
+}
+
+TEST_WITH(websockets_without_memory_are_not_compressed_and_end, .both_backends = true,
+          .without_faults = true)
+{
+    struct place place = {.body = websocket_body, .handler = read_message};
+    place.options.memory = 100 * KIB;
+    take_place(&place);
+    CHECK_INT(place.read, ==, -ENOMEM);
+    place.options.memory = 1000 * KIB;
+    take_place(&place);
+    CHECK_INT(place.size, ==, 20 * 8 * KIB);
+}
+
 /* ---- Slow bodies */
 
 struct drip {
@@ -532,7 +595,7 @@ TEST_BOTH(a_body_that_comes_as_fast_as_it_must_may_take_long)
 
 static int read_late(rota_http_request *r, void *arg)
 {
-    int err = rota_sleep(10 * ROTA_MINUTE);
+    int err = rota_sleep(ROTA_MINUTE);
     return err < 0 ? err : read_pieces(r, arg);
 }
 
@@ -542,7 +605,7 @@ static int late_body(struct place *place)
     int err = enter(
         place, (rota_str)BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhal"), &s);
     if (err == 0)
-        err = rota_sleep(10 * ROTA_MINUTE + 20 * ROTA_SECOND);
+        err = rota_sleep(ROTA_MINUTE + 20 * ROTA_SECOND);
     if (err == 0)
         err = rota_stream_write(s, "f", 1);
     if (err == 0)

@@ -150,10 +150,10 @@ typedef struct rota_http_serve_options {
     size_t requests;
     /* Bytes that all clients together can make the server keep; 512 MiB. What is counted: 8 KiB for each connection (over TLS
      * 32 KiB) and 8 KiB for each request of HTTP/2, for stacks and buffers; what requests and rota_http_alloc allocate; bodies that
-     * are put by, or read by rota_http_request_body; heads that are not whole; the state and output of HTTP/2; compressors. Not
-     * counted is what handlers allocate by themselves, nor messages of a WebSocket. When it is used up, the connection
+     * are put by, or read by rota_http_request_body; heads that are not whole; the state and output of HTTP/2; compressors;
+     * messages of a WebSocket that come in pieces. Not counted is what handlers allocate by themselves. When it is used up, the connection
      * that has been without a request for longest is closed, and new ones wait; new requests get 503; a stream of HTTP/2 whose
-     * body has no room is reset (ENHANCE_YOUR_CALM), as is a connection that would need more; replies are not compressed; and
+     * body has no room is reset (ENHANCE_YOUR_CALM), as is a connection that would need more; replies and further WebSockets are not compressed; and
      * rota_http_request_body returns -ENOMEM. */
     size_t memory;
     size_t head;    /* bytes of a request's head; 32 KiB: 431 */

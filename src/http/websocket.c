@@ -73,6 +73,8 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
 void rota__websocket_drop(rota_websocket *ws)
 {
     rota_handle_cancel(&ws->watch);
+    if (ws->budget)
+        rota__budget_give(ws->budget, ws->held);
     rota__ws_deflate_free(ws->deflate);
     rota__out_fini(&ws->message);
     rota__out_fini(&ws->head);

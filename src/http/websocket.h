@@ -20,6 +20,7 @@
 #ifndef ROTA__HTTP_WEBSOCKET_H
 #define ROTA__HTTP_WEBSOCKET_H
 
+#include "http/budget.h"
 #include "http/out.h"
 #include "http/ws.h"
 #include "http/ws_deflate.h"
@@ -66,8 +67,10 @@ struct rota_websocket {
 
     /* Reading. */
     struct rota__ws in;
-    struct rota__out message; /* its pieces so far */
-    bool complete;            /* `message` was given away: the next piece begins another */
+    struct rota__out message;    /* its pieces so far */
+    struct rota__budget *budget; /* of the server; NULL: a client's */
+    size_t held;                 /* taken of it */
+    bool complete;               /* `message` was given away: the next piece begins another */
     size_t fragments;
     uint32_t utf8;
     bool asked; /* by a ping, which may still be due, and nothing has come since */
@@ -108,6 +111,16 @@ static inline int rota__websocket_leave(rota_websocket *ws, int result)
     if (--ws->calls == 0 && ws->freed)
         rota_event_set(&ws->left);
     return result;
+}
+
+/* What both directions of a compressed one take, zlib's windows and all; measured. */
+#define ROTA__WEBSOCKET_DEFLATE ((size_t)320 * 1024)
+
+/* Counts what it keeps by now. False: the server has no memory for that. */
+static inline bool rota__websocket_account(rota_websocket *ws)
+{
+    size_t bytes = ws->message.room + (ws->deflate ? ROTA__WEBSOCKET_DEFLATE : 0);
+    return !ws->budget || rota__budget_hold(ws->budget, &ws->held, bytes);
 }
 
 /* Sets `end`, and why. Returns `result`. */

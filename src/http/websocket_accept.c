@@ -94,6 +94,8 @@ static int accept_with(rota_http_request *r, const rota_websocket_options *optio
     rota_str offers = rota_http_request_header(r, "sec-websocket-extensions");
     bool deflates = !options->no_compression && offers.ptr &&
                     rota__ws_deflate_accept(offers, &ready, &terms) > 0;
+    struct rota__budget *budget = &r->server->budget;
+    deflates = deflates && budget->limit - budget->used >= ROTA__WEBSOCKET_DEFLATE;
     struct rota__websocket_setup setup = {.is_server = true,
                                           .deflate = deflates ? &terms : NULL,
                                           .protocol = {protocol, protocol ? strlen(protocol) : 0}};
@@ -103,6 +105,8 @@ static int accept_with(rota_http_request *r, const rota_websocket_options *optio
     int err = rota__websocket_new(&setup, options, &ws);
     if (err < 0)
         return err;
+    ws->budget = budget;
+    rota__websocket_account(ws); /* it fits: that was seen above */
     err = answer(r, accept, protocol, setup.deflate, &text);
     rota__out_fini(&text);
     if (err == 0)

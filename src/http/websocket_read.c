@@ -90,6 +90,8 @@ static int add_piece(rota_websocket *ws, const struct rota__ws_item *item, rota_
         rota__out_add_str(&ws->message, item->data);
     if (err == 0)
         err = ws->message.err;
+    if (err == 0 && !rota__websocket_account(ws))
+        err = -ENOMEM;
     if (err == 0 && item->last && ws->utf8)
         err = -EILSEQ;
     if (err == 0 && item->last && ws->message.len)
@@ -116,6 +118,7 @@ static int on_data(rota_websocket *ws, const struct rota__ws_item *item,
 {
     if (ws->complete) {
         rota__websocket_forget(&ws->message);
+        rota__websocket_account(ws);
         ws->complete = false;
         ws->fragments = 0;
         ws->utf8 = 0;
