@@ -247,6 +247,13 @@ def check_symbols():
     return tally
 
 
+def public_macros():
+    """The macros of the public headers, but for those that only the headers use."""
+    text = "\n".join(header.read_text() for header in (ROOT / "include").glob("rota/*.h"))
+    macros = set(re.findall(r"^#define (ROTA_[A-Z]\w*|rota_[a-z]\w*)", text, re.MULTILINE))
+    return {m for m in macros if not re.fullmatch(r"ROTA_(\w+_H|API|SUSPENDS\w*)", m)}
+
+
 def check_install():
     """Installs into a temporary directory and uses the library from there, as a stranger would."""
     tally, suite = Tally(), matrix.SUITES["gcc"]
@@ -269,6 +276,8 @@ def check_install():
         def flags(*arguments, package="rota"):
             return shlex.split(run(["pkg-config", *arguments, package], env)[1])
 
+        unused = sorted(public_macros() - set(re.findall(r"\w+", (ROOT / "tests/installed.c").read_text())))
+        tally.add_check("tests/installed.c uses every public macro", not unused, "\n".join(unused))
         include, program = flags("--cflags"), destination / "installed"
         for compiler in ("gcc", "clang"):
             for link in (["--libs"], ["--static", "--libs"]):
