@@ -21,6 +21,7 @@
 #define VALGRIND_ENABLE_ERROR_REPORTING
 #endif
 #if ROTA__ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -697,6 +698,59 @@ TEST_OVERFLOWS(overflow_by_a_large_frame_is_caught_too, "stack overflow in task 
     size_t sink;
     CHECK_OK(rota__overflow_watch_start());
     on_stack(0, "mill", use_large_frame, &sink);
+}
+
+/* A buffer that is filled from its beginning, as read(2) does. The guard is smaller: without probes on each
+ * page the first touch would be in the stack below. */
+__attribute__((noinline)) static void use_part_of_a_larger_frame(struct co *co)
+{
+    char frame[400 << 10];
+    CHECK_OK(snprintf(frame, sizeof frame, "%p", co->data));
+    CHECK(frame[0]);
+}
+
+TEST_OVERFLOWS(overflow_by_a_frame_larger_than_the_stack_is_caught, "stack overflow in task 'mill'")
+{
+    CHECK_OK(rota__overflow_watch_start());
+    on_stack(0, "mill", use_part_of_a_larger_frame, NULL);
+}
+
+static void *overflow_in_coroutine(void *arg, void *value)
+{
+    recurse(64 << 20);
+    return NULL;
+}
+
+static void switch_to_overflow(struct co *co)
+{
+    rota_coro *coro;
+    CHECK_OK(rota_coro_new(overflow_in_coroutine, NULL, &coro));
+    rota_coro_switch(coro, NULL, NULL);
+}
+
+TEST_OVERFLOWS(overflow_in_a_coroutine_names_the_task,
+               "stack overflow in a coroutine of task 'mill'")
+{
+    on_stack(0, "mill", switch_to_overflow, NULL);
+}
+
+TEST(the_next_user_of_a_stack_finds_no_red_zones)
+{
+#if ROTA__ASAN
+    struct rota__stack_pool pool;
+    rota__stack_pool_init(&pool, 0);
+    struct rota__stack *stack = rota__stack_take(&pool);
+    CHECK(stack);
+    size_t size = (size_t)(stack->top - stack->low);
+    __asan_poison_memory_region(stack->low, size); /* as frames do that never return */
+    rota__stack_give(&pool, stack);
+    CHECK_PTR(rota__stack_take(&pool), ==, stack);
+    CHECK_PTR(__asan_region_is_poisoned(stack->low, size), ==, NULL);
+    rota__stack_give(&pool, stack);
+    rota__stack_pool_fini(&pool);
+#else
+    SKIP("only AddressSanitizer has red zones");
+#endif
 }
 
 static void *overflow_on_thread(void *arg)

@@ -319,6 +319,31 @@ static int leak_when_cancelled(void *arg)
     return 0;
 }
 
+static int yield_twice(rota_gen *gen, void *arg)
+{
+    int err = rota_gen_yield(gen, arg);
+    return err < 0 ? err : rota_gen_yield(gen, arg);
+}
+
+static int iterate(void *arg)
+{
+    int err;
+    ROTA_AUTO(rota_gen) gen = NULL;
+    err = rota_gen_new(yield_twice, NULL, &gen);
+    if (err < 0)
+        return err;
+    ROTA_FOREACH (void *, item, rota_gen_iter(gen), &err)
+        CHECK(!item);
+    return err;
+}
+
+/* Its stack comes from a pool that stays with the thread. */
+TEST_WITH(first_generator_of_a_thread_leaves_nothing_behind, .without_faults = true)
+{
+    CHECK_INT(rota_test_each_fault(ROTA_TEST_ALLOCATION, iterate, NULL), >, 0);
+    CHECK_INT(rota_test_each_fault(ROTA_TEST_SYSCALL, iterate, NULL), >, 0);
+}
+
 static void keep_report(void *arg, rota_log_level level, const char *message)
 {
     snprintf(arg, 200, "%s", message);

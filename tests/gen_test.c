@@ -17,6 +17,12 @@ static void run_generators(rota_fn *fn, void *arg)
 
 #define GEN_TEST(name_) TASK_TEST_BY(run_generators, name_)
 
+#if ROTA__ASAN
+#define TEST_OVERFLOWS(name_, text_) TEST_EXITS(name_, 1, text_)
+#else
+#define TEST_OVERFLOWS(name_, text_) TEST_DIES(name_, SIGSEGV, text_)
+#endif
+
 /* Numbers are handed out as pointers. */
 static void *number(intptr_t n)
 {
@@ -696,4 +702,30 @@ GEN_TEST(generator_sees_the_locals_of_the_task_that_asks)
     CHECK_OK(rota_local_set(&user, alice));
     CHECK_INT(rota_gen_next(gen, &item), ==, 1);
     CHECK_STR(item, "alice");
+}
+
+/* ---- Overflow */
+
+__attribute__((noinline)) static int recurse(int depth)
+{
+    volatile char frame[512];
+    frame[0] = (char)depth;
+    return depth ? recurse(depth - 1) + frame[0] : 0;
+}
+
+static int overflow(rota_gen *gen, void *arg)
+{
+    return recurse(1 << 20);
+}
+
+static int overflow_in_generator(void *arg)
+{
+    rota_task_set_name(rota_task_current(), "mill");
+    return next_number(generator(overflow, NULL));
+}
+
+TEST_OVERFLOWS(overflow_in_a_generator_names_the_task,
+               "stack overflow in a generator of task 'mill'")
+{
+    rota_run(overflow_in_generator, NULL);
 }

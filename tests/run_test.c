@@ -8,6 +8,7 @@
 
 #include <rota/test.h>
 
+#include <alloca.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,46 @@ static void *interrupt_the_process(void *arg)
 static int sleep_an_hour(void *arg)
 {
     return rota_sleep(60 * ROTA_MINUTE);
+}
+
+/* What is left of the stack does not hold the frame that the kernel makes for a handler. */
+static int raise_at_the_end_of_the_stack(void *arg)
+{
+    char *low = rota__coro_current()->stack->low;
+    volatile char *used = alloca((size_t)((char *)__builtin_frame_address(0) - low) - 2048);
+    used[0] = 1;
+    raise(SIGINT);
+    return rota_sleep(ROTA_NEVER);
+}
+
+TEST_WITH(sigint_needs_no_room_on_the_stack_of_a_task, .without_faults = true)
+{
+    if (ROTA__CORO_WATCHED)
+        SKIP("meant for the plain build");
+    CHECK_INT(rota_run(raise_at_the_end_of_the_stack, NULL), ==, -ECANCELED);
+}
+
+static int check_handlers(void *arg)
+{
+    int handlers = 0;
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction now;
+        if (sigaction(number, NULL, &now) < 0 || now.sa_handler == SIG_DFL ||
+            now.sa_handler == SIG_IGN)
+            continue;
+        CHECK(now.sa_flags & SA_ONSTACK);
+        handlers++;
+    }
+    CHECK_INT(handlers, >=, 4); /* SIGINT, SIGURG, SIGSEGV, SIGBUS */
+    return 0;
+}
+
+TEST_WITH(handlers_of_the_library_use_the_alternate_stack, .without_faults = true)
+{
+    if (ROTA__CORO_WATCHED)
+        SKIP("sanitizers have handlers of their own");
+    rota_loop_options options = {.stall_limit = ROTA_MINUTE};
+    CHECK_OK(rota_run_with(check_handlers, NULL, &options));
 }
 
 /* Begun by a task: before there is a loop, SIGINT ends the process. */

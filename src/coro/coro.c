@@ -49,6 +49,7 @@ rota__coro_switch_watched(struct rota__coro *to, int value, bool last)
 {
     struct rota__coro *from = rota__coro_running;
     rota__coro_running = to;
+    rota__exceptions_ask();
     rota__exceptions_exchange(from, to);
     watch_leave(from, to, last);
     value = rota__coro_jump(&from->sp, to->sp, value);

@@ -79,6 +79,8 @@ void rota__stack_trim(const struct rota__stack *stack);
  * returns 0 or an error; give comes from the same thread. */
 int rota__thread_stack_take(struct rota__stack **ret_stack);
 void rota__thread_stack_give(struct rota__stack *stack);
+/* Ends the calling thread's pool, if no stack of it is in use. */
+void rota__thread_stacks_drop(void);
 
 /* Where the guard begins and how far it is to the next stack's; fit for a signal handler. */
 void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_t *ret_stride);
@@ -104,6 +106,8 @@ struct rota__coro {
     struct rota__exceptions exceptions;
     const char *name;         /* for the overflow report; borrowed; may be NULL */
     struct rota_coro *handle; /* of a public coroutine, else NULL */
+    struct rota__coro *host; /* generators and public coroutines that run: inside which other one */
+    void **ret_value;        /* of its pending rota_coro_switch */
 #if ROTA__CORO_WATCHED
     void (*entry)(void *);
     void *arg;
@@ -160,21 +164,16 @@ struct rota__exceptions_here {
 };
 ROTA__HIDDEN extern __thread struct rota__exceptions_here rota__exceptions_here
     __attribute__((tls_model("initial-exec")));
-/* Asks the runtime. NULL: it was detached meanwhile. */
-ROTA__HIDDEN struct rota__exceptions *rota__exceptions_ask(void);
+/* Asks the runtime of now. */
+ROTA__HIDDEN void rota__exceptions_ask(void);
+/* rota__coro_switch, on a thread that has not asked. */
+ROTA__HIDDEN int rota__coro_switch_asking(struct rota__coro *to, int value);
 
 /* Exceptions belong to the stack on which they are thrown and handled, but a C++ runtime keeps them by
  * thread: a switch takes along those of the stack that stops and brings back the other's. */
 static inline void rota__exceptions_exchange(struct rota__coro *from, const struct rota__coro *to)
 {
-    unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
-    if (runtime == 0)
-        return;
     struct rota__exceptions *state = rota__exceptions_here.state;
-    if (__builtin_expect(rota__exceptions_here.runtime != runtime, false))
-        state = rota__exceptions_ask();
-    if (!state)
-        return;
     from->exceptions = *state;
     *state = to->exceptions;
 }
@@ -191,8 +190,13 @@ static inline int rota__coro_switch(struct rota__coro *to, int value)
     return rota__coro_switch_watched(to, value, false);
 #else
     struct rota__coro *from = rota__coro_running;
+    unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
+    if (runtime) {
+        if (__builtin_expect(rota__exceptions_here.runtime != runtime, false))
+            return rota__coro_switch_asking(to, value);
+        rota__exceptions_exchange(from, to);
+    }
     rota__coro_running = to;
-    rota__exceptions_exchange(from, to);
     return rota__coro_jump(&from->sp, to->sp, value);
 #endif
 }

@@ -33,13 +33,22 @@ static void begin_exit(void)
     pthread_mutex_unlock(&lock);
 }
 
-struct rota__exceptions *rota__exceptions_ask(void)
+void rota__exceptions_ask(void)
 {
+    static __thread struct rota__exceptions none;
+    unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
+    if (runtime == rota__exceptions_here.runtime && rota__exceptions_here.state)
+        return;
     pthread_mutex_lock(&lock);
-    rota__exceptions_here.state = accessor ? accessor() : NULL;
+    rota__exceptions_here.state = accessor ? accessor() : &none;
     rota__exceptions_here.runtime = rota__exceptions_runtime;
     pthread_mutex_unlock(&lock);
-    return rota__exceptions_here.state;
+}
+
+int rota__coro_switch_asking(struct rota__coro *to, int value)
+{
+    rota__exceptions_ask();
+    return rota__coro_switch(to, value);
 }
 
 static void set_runtime(void *(*get_globals)(void))

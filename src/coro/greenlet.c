@@ -9,14 +9,18 @@
  * Coroutines run on top of a host: the thread's own stack, a task or a generator, whichever switched to
  * the first of them. The handle `root` stands for the host, whoever that is; to switch to it is to
  * continue one's own host. So each task of a thread may use coroutines, and one that suspends the task
- * stays `running` while other tasks run.
+ * keeps running while other tasks run.
+ *
+ * `refuses` is what a switch to it returns: 0 while it is new or stopped, -EBUSY while it runs or waits in
+ * rota_coro_cancel, -ESRCH when it is dead; always 0 for the root.
  *
  * Invariants:
  *   1. A parent is alive: who ends leaves its children to its own parent, and the root never ends.
- *   2. A running coroutine has a host, the one it returns to.
- *   3. A coroutine that waits in rota_coro_cancel (`waits`) is continued by the end of the one that it
- *      cancels and by nothing else; both have the same host.
- *   4. The structure lies at the top of its own stack, so the stack goes when the handle is freed. */
+ *   2. A running coroutine has a host, own.host, which it returns to.
+ *   3. A coroutine that waits in rota_coro_cancel is continued by the end of the one that it cancels and by
+ *      nothing else; both have the same host.
+ *   4. The structure lies at the top of its own stack, so the stack goes when the handle is freed.
+ *   5. The handle of a host is the root, once it has used coroutines; before, it is NULL. */
 #include "base/list.h"
 #include "base/log.h"
 #include "coro/coro.h"
@@ -25,24 +29,17 @@
 
 #include <stdint.h>
 
-/* The stack below the coroutines, and where its pending call wants the value. */
-struct host {
-    struct rota__coro *coro;
-    void **ret_value;
-};
-
 struct rota_coro {
-    struct host host;
-    void **ret_value; /* of its pending call */
-    void *first;      /* the value of the first switch to it */
-    rota_coro *root;  /* of its thread */
+    struct rota__coro own; /* the root has none: it stands for that of the host */
+    rota_coro *root;       /* of its thread */
+    rota_coro *canceller;  /* continues instead of the parent at the end */
+    int refuses;
+    bool started;
+    void *first; /* the value of the first switch to it */
     rota_coro *parent;
-    rota_coro *canceller; /* continues instead of the parent at the end */
     struct rota__list children, sibling;
     rota_coro_fn *fn;
     void *arg;
-    bool started, running, waits, dead;
-    struct rota__coro own;
 };
 
 static __thread rota_coro root_of_thread;
@@ -64,8 +61,10 @@ static bool is_root(const rota_coro *coro)
 
 static rota_coro *current(void)
 {
-    rota_coro *coro = rota__coro_current()->handle;
-    return coro ? coro : root_get();
+    struct rota__coro *here = rota__coro_current();
+    if (!here->handle)
+        here->handle = root_get();
+    return here->handle;
 }
 
 static void adopt(rota_coro *parent, rota_coro *child)
@@ -77,60 +76,47 @@ static void adopt(rota_coro *parent, rota_coro *child)
 static void end(rota_coro *coro)
 {
     struct rota__list *node;
-    coro->dead = true;
+    coro->refuses = -ESRCH;
     while ((node = rota__list_take_first(&coro->children)))
         adopt(coro->parent, rota__container_of(node, rota_coro, sibling));
     rota__list_remove(&coro->sibling);
 }
 
-/* Readies `to` to run on that host; returns the stack to switch to. */
-static inline struct rota__coro *enter(rota_coro *to, struct host host, void *value, int result)
+/* The stack below the coroutines, where `from` is running on `here`. */
+static inline struct rota__coro *host_of(const rota_coro *from, struct rota__coro *here)
 {
-    void **ret_value = is_root(to) ? host.ret_value : to->ret_value;
-    if (ret_value && result == 0)
-        *ret_value = value;
+    return is_root(from) ? here : here->host;
+}
+
+/* Readies `to` to run on that host; returns the stack to switch to. */
+static inline struct rota__coro *enter(rota_coro *to, struct rota__coro *host)
+{
     if (is_root(to))
-        return host.coro;
-    if (!to->started)
-        to->first = value;
-    to->host = host;
-    to->started = to->running = true;
+        return host;
+    to->own.host = host;
+    to->refuses = -EBUSY;
     return &to->own;
 }
 
-/* Stops `from`, whose call stores the value that comes back in `ret_value`, and continues `to`, whose
- * call returns `result`. What follows the switch is done by the one who switches back: so this is a
- * jump to the end of the caller's caller, and no return is mispredicted. */
-static inline int leave_for(rota_coro *from, void **ret_value, rota_coro *to, void *value,
-                            int result)
+static inline void hand_over(struct rota__coro *there, void *value)
 {
-    struct host host = from->host;
-    if (is_root(from))
-        host = (struct host){rota__coro_current(), ret_value};
-    from->ret_value = ret_value;
-    from->running = false;
-    return rota__coro_switch(enter(to, host, value, result), result);
-}
-
-/* An ancestor may be running or waiting on another host; then it cannot continue here. */
-static rota_coro *heir(const rota_coro *coro)
-{
-    if (coro->canceller)
-        return coro->canceller;
-    rota_coro *parent = coro->parent;
-    while (parent->running || parent->waits)
-        parent = parent->parent;
-    return parent;
+    if (there->ret_value)
+        *there->ret_value = value;
 }
 
 static void run(void *arg)
 {
     rota_coro *coro = arg;
+    coro->started = true;
     void *result = coro->fn(coro->arg, coro->first);
     end(coro);
-    rota_coro *next = heir(coro);
-    coro->running = next->waits = false;
-    rota__coro_exit(enter(next, coro->host, result, 0), 0);
+    rota_coro *next = coro->canceller ? coro->canceller : coro->parent;
+    /* An ancestor may be running or waiting on another host; then it cannot continue here. */
+    while (!coro->canceller && next->refuses)
+        next = next->parent;
+    struct rota__coro *there = enter(next, coro->own.host);
+    hand_over(there, result);
+    rota__coro_exit(there, 0);
 }
 
 int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
@@ -145,24 +131,46 @@ int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)
     adopt(current(), coro);
     rota__coro_init(&coro->own, stack, coro, run, coro);
     coro->own.handle = coro;
+    coro->own.ret_value = &coro->first;
     *ret_coro = coro;
     return 0;
 }
 
-int rota_coro_switch(rota_coro *to, void *value, void **ret_value)
+static __attribute__((noinline, cold)) int refused(const rota_coro *from, const rota_coro *to)
 {
-    rota_coro *from = current();
     if (to->root != from->root)
         return ROTA_ETHREAD;
     if (from->canceller)
         return -ECANCELED;
-    if (to->dead)
-        return -ESRCH;
     if (to == from)
         return -EINVAL;
-    if (to->running || to->waits)
-        return -EBUSY;
-    return leave_for(from, ret_value, to, value, 0);
+    return to->refuses;
+}
+
+/* The first call on a stack makes its handle. */
+static __attribute__((noinline, cold)) int switch_first(rota_coro *to, void *value,
+                                                        void **ret_value)
+{
+    current();
+    return rota_coro_switch(to, value, ret_value);
+}
+
+/* What follows the switch is done by the one who switches back: so this ends in a jump to the end of the
+ * caller, and no return is mispredicted. Nothing is called but at the end, which spares saving registers. */
+int rota_coro_switch(rota_coro *to, void *value, void **ret_value)
+{
+    struct rota__coro *here = rota__coro_running;
+    if (__builtin_expect(!here || !here->handle, false))
+        return switch_first(to, value, ret_value);
+    rota_coro *from = here->handle;
+    if (__builtin_expect(to->root != from->root || from->canceller || to->refuses || to == from,
+                         false))
+        return refused(from, to);
+    struct rota__coro *there = enter(to, host_of(from, here));
+    from->refuses = 0;
+    here->ret_value = ret_value;
+    hand_over(there, value);
+    return rota__coro_switch(there, 0);
 }
 
 int rota_coro_cancel(rota_coro *coro)
@@ -170,24 +178,25 @@ int rota_coro_cancel(rota_coro *coro)
     rota_coro *self = current();
     if (coro->root != self->root)
         return ROTA_ETHREAD;
-    if (coro->dead)
+    if (rota_coro_dead(coro))
         return 0;
     if (coro == self || is_root(coro))
         return -EINVAL;
-    if (coro->running || coro->waits)
-        return -EBUSY;
+    if (coro->refuses)
+        return coro->refuses;
     if (!coro->started) {
         end(coro);
         return 0;
     }
+    struct rota__coro *here = rota__coro_running;
     coro->canceller = self;
-    self->waits = !is_root(self);
-    return leave_for(self, NULL, coro, NULL, -ECANCELED);
+    here->ret_value = NULL;
+    return rota__coro_switch(enter(coro, host_of(self, here)), -ECANCELED);
 }
 
 bool rota_coro_dead(const rota_coro *coro)
 {
-    return coro->dead;
+    return coro->refuses == -ESRCH;
 }
 
 rota_coro *rota_coro_current(void)

@@ -51,17 +51,29 @@ static void put_number(struct text *text, uintptr_t n, unsigned base)
     put(text, p);
 }
 
+/* "a generator of task 'mill'". */
+static void put_owner(struct text *text, const struct rota__coro *coro)
+{
+    for (; coro->host; coro = coro->host) {
+        put(text, coro->name ? coro->name : "a coroutine");
+        if (!coro->host->stack)
+            return; /* the thread's own */
+        put(text, " of ");
+    }
+    if (!coro->name) {
+        put(text, "a coroutine");
+        return;
+    }
+    put(text, "task '");
+    put(text, coro->name);
+    put(text, "'");
+}
+
 static void report(const struct rota__coro *coro, const char *guard, size_t size, const char *fault)
 {
     struct text text = {.len = 0};
     put(&text, "rota: stack overflow in ");
-    if (coro->name) {
-        put(&text, "task '");
-        put(&text, coro->name);
-        put(&text, "'");
-    } else {
-        put(&text, "a coroutine");
-    }
+    put_owner(&text, coro);
     put(&text, ": ");
     put_number(&text, size >> 10, 10);
     put(&text, " KiB stack at ");

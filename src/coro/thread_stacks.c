@@ -27,6 +27,14 @@ static void thread_end(void *arg)
         rota__stack_pool_fini(&s->pool);
 }
 
+void rota__thread_stacks_drop(void)
+{
+    if (!stacks.started || stacks.pool.used > 0)
+        return;
+    pthread_setspecific(thread_end_key, NULL);
+    thread_end(&stacks);
+}
+
 static void thread_end_key_make(void)
 {
     thread_end_key_made = pthread_key_create(&thread_end_key, thread_end) == 0;

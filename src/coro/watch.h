@@ -67,10 +67,6 @@ WATCH_NOT_INSTRUMENTED static inline void watch_leave(struct rota__coro *from,
     (void)from;
     (void)last;
 #if ROTA__ASAN
-    /* The frames that never return would leave their red zones to the next user of the stack. */
-    char *here = __builtin_frame_address(0);
-    if (last)
-        __asan_unpoison_memory_region(here, (size_t)(from->stack->top - here));
     watch_left = from;
     __sanitizer_start_switch_fiber(last ? NULL : &from->fake_stack, to->bottom, to->size);
 #endif
@@ -127,6 +123,9 @@ static inline void watch_stack_given(const struct rota__stack_pool *pool, struct
     (void)stack;
 #if ROTA__ASAN
     __lsan_unregister_root_region(stack->low, (size_t)(stack->top - stack->low));
+    /* Frames that never returned leave their red zones: the last ones of a coroutine that ended, and all of
+     * one that was given up. */
+    __asan_unpoison_memory_region(stack->low, (size_t)(stack->top - stack->low));
 #endif
 #if ROTA__VALGRIND
     if (pool->on_valgrind) {

@@ -64,7 +64,7 @@ static void on_urgent(int number)
 
 static void install_handler(void)
 {
-    struct sigaction before, ours = {.sa_handler = on_urgent, .sa_flags = SA_RESTART};
+    struct sigaction before, ours = {.sa_handler = on_urgent, .sa_flags = SA_RESTART | SA_ONSTACK};
     sem_init(&sample.taken, 0, 0);
 #if HAVE_BACKTRACE
     void *frame;

@@ -5,7 +5,7 @@
  * Whatever suspends in the body parks the task with the generator's coroutine as the one to resume, so
  * a body may wait like any other code.
  *
- * 1. caller is set exactly while the generator runs.
+ * 1. coro.host, the caller, is set exactly while the generator runs.
  * 2. A generator is left with the scopes that were open when it was entered: yielding out of a scope
  *    would put it around code that it was not written around. */
 #include "base/alloc.h"
@@ -18,7 +18,6 @@ enum { NEW, SUSPENDED, RUNNING, ENDED };
 struct rota_gen {
     struct rota__coro coro;
     struct rota__stack *stack;
-    struct rota__coro *caller;
     int (*fn)(rota_gen *gen, void *arg);
     void *arg;
     void *item;
@@ -43,7 +42,7 @@ static void gen_main(void *arg)
     if (gen->result < 0)
         gen->error = rota__error_take(gen->result);
     gen->state = ENDED;
-    rota__coro_exit(gen->caller, 0);
+    rota__coro_exit(gen->coro.host, 0);
 }
 
 int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen)
@@ -59,7 +58,7 @@ int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_
     gen->fn = fn;
     gen->arg = arg;
     rota__coro_init(&gen->coro, gen->stack, gen->stack->top, gen_main, gen);
-    gen->coro.name = "generator";
+    gen->coro.name = "a generator";
     gen->home = &rota__loop_here;
     *ret_gen = gen;
     return 0;
@@ -68,11 +67,11 @@ int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_
 /* Runs the generator until it yields or ends. */
 static void gen_enter(rota_gen *gen)
 {
-    gen->caller = rota__coro_current();
+    gen->coro.host = rota__coro_current();
     gen->scope = innermost_scope();
     gen->state = RUNNING;
     rota__coro_switch(&gen->coro, 0);
-    gen->caller = NULL;
+    gen->coro.host = NULL;
 }
 
 /* Another task that asks meanwhile would replace the item: it is told that the generator runs. */
@@ -116,7 +115,7 @@ int rota_gen_yield(rota_gen *gen, void *item)
         return ROTA_ESCOPE;
     gen->item = item;
     gen->state = SUSPENDED;
-    rota__coro_switch(gen->caller, 0);
+    rota__coro_switch(gen->coro.host, 0);
     return gen->closing ? -ECANCELED : 0;
 }
 

@@ -157,7 +157,7 @@ static bool signals_start(rota_loop *loop)
     interrupt.post.run = cancel_main;
     interrupt.watching = is_default(interrupt.number, &interrupt.before);
     if (interrupt.watching) {
-        struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+        struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_ONSTACK};
         sigaction(interrupt.number, &action, NULL);
     }
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {

@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "coro/coro.h"
 
 #include <rota/test.h>
 
@@ -47,6 +48,7 @@ void rota_test_fail_none(void)
 
 long rota_test_allocations(void)
 {
+    rota__thread_stacks_drop();
     return rota__alloc_live();
 }
 
@@ -74,12 +76,12 @@ static bool left_nothing(const char *name, uint64_t point, long allocations, int
 int rota_test_each_fault_at(rota_test_fault kind, rota_fn *main, void *arg, const rota_site *site)
 {
     for (uint64_t nth = 1;; nth++) {
-        long allocations = rota__alloc_live();
+        long allocations = rota_test_allocations();
         int descriptors = open_descriptors();
         rota_test_fail(kind, nth);
         rota_test_run_at(main, arg, site);
         rota_test_fail_none();
-        if (!left_nothing(site->name, nth, rota__alloc_live() - allocations,
+        if (!left_nothing(site->name, nth, rota_test_allocations() - allocations,
                           open_descriptors() - descriptors))
             return -ENOTEMPTY;
         uint64_t points = rota_test_points(kind);
