@@ -24,6 +24,6 @@ static int wait_in_handler(void *arg)
 extern "C" int throw_and_wait(void *)
 {
     int one = 1, two = 2;
-    rota_call calls[] = {{wait_in_handler, &one, 0}, {wait_in_handler, &two, 0}};
+    rota_gather_call calls[] = {{wait_in_handler, &one, 0}, {wait_in_handler, &two, 0}};
     return rota_gather(calls, 2);
 }

@@ -128,7 +128,7 @@ static int add_copied(void *arg)
 static int use_tasks(void)
 {
     int sum = 0, seven = 7, err;
-    rota_call calls[] = {{add, &sum, 0}, {add, &sum, 0}};
+    rota_gather_call calls[] = {{add, &sum, 0}, {add, &sum, 0}};
     ROTA_GROUP(group);
     ROTA_AUTO(rota_task) task = NULL;
     rota_group_spawn(&group, add, &sum);
@@ -260,7 +260,7 @@ static int wait_in_handler(void *arg)
 static int use_exceptions(void)
 {
     int one = 1, two = 2;
-    rota_call calls[] = {{wait_in_handler, &one, 0}, {wait_in_handler, &two, 0}};
+    rota_gather_call calls[] = {{wait_in_handler, &one, 0}, {wait_in_handler, &two, 0}};
     return rota_gather(calls, 2);
 }
 #else
