@@ -78,6 +78,8 @@ static int fail(struct page *page, const char *why)
 
 struct reader {
     struct page *page;
+    const char
+        *text; /* the element that is open and has no elements in it, whatever is written there */
     rota_bytes base; /* empty: the page's address */
     char *style;     /* of the element that is open */
     size_t style_len;
@@ -98,6 +100,40 @@ static const char *attribute(const xmlChar **attributes, const char *key)
     return NULL;
 }
 
+static void set_base(struct reader *reader, const char *value)
+{
+    char *address = must(links_read(reader->page->url, value));
+    rota_url_resolve(str_of(reader->page->url), str_of(address), &reader->base);
+    free(address);
+}
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+    while (*names && strcmp(*names, name) != 0)
+        names++;
+    return *names;
+}
+
+/* Attributes that hold an address, beside href. */
+static bool is_address(const char *element, const char *key)
+{
+    static const char *const anywhere[] = {"src", "xlink:href", "background", NULL};
+    return is_one_of(key, anywhere) ||
+           (strcmp(key, "poster") == 0 && strcmp(element, "video") == 0) ||
+           (strcmp(key, "data") == 0 && strcmp(element, "object") == 0);
+}
+
+/* Elements whose content is text to browsers, but not to libxml2. */
+static const char *find_text_element(const char *element)
+{
+    static const char *const names[] = {"textarea", "iframe", "noembed", "xmp", NULL};
+    for (size_t i = 0; names[i]; i++) {
+        if (strcmp(names[i], element) == 0)
+            return names[i];
+    }
+    return NULL;
+}
+
 static void see_attribute(struct reader *reader, const char *element, const char *key,
                           const char *value)
 {
@@ -106,10 +142,10 @@ static void see_attribute(struct reader *reader, const char *element, const char
         site_add_anchor(reader->page, value);
     } else if (is_href && strcmp(element, "base") == 0) {
         if (!reader->base.ptr) /* the first one counts */
-            rota_url_resolve(str_of(reader->page->url), str_of(value), &reader->base);
-    } else if (is_href || strcmp(key, "src") == 0) {
+            set_base(reader, value);
+    } else if (is_href || is_address(element, key)) {
         add_link(reader, value);
-    } else if (strcmp(key, "srcset") == 0) {
+    } else if (strcmp(key, "srcset") == 0 || strcmp(key, "imagesrcset") == 0) {
         links_in_srcset(value, add_link, reader);
     } else if (strcmp(key, "style") == 0) {
         links_in_css(value, strlen(value), add_link, reader);
@@ -120,9 +156,13 @@ static void see_attribute(struct reader *reader, const char *element, const char
 static void see_element(void *arg, const xmlChar *name, const xmlChar **attributes)
 {
     const char *element = (const char *)name, *refresh = attribute(attributes, "http-equiv");
+    struct reader *reader = arg;
+    if (reader->text)
+        return;
+    reader->text = find_text_element(element);
     for (const xmlChar **at = attributes; at && at[0]; at += 2) {
         if (at[1])
-            see_attribute(arg, element, (const char *)at[0], (const char *)at[1]);
+            see_attribute(reader, element, (const char *)at[0], (const char *)at[1]);
     }
     const char *content = attribute(attributes, "content");
     if (strcmp(element, "meta") == 0 && refresh && content && strcasecmp(refresh, "refresh") == 0)
@@ -133,6 +173,8 @@ static void see_element(void *arg, const xmlChar *name, const xmlChar **attribut
 static void see_style(void *arg, const xmlChar *text, int len)
 {
     struct reader *reader = arg;
+    if (reader->text)
+        return;
     reader->style = must(realloc(reader->style, reader->style_len + (size_t)len));
     memcpy(reader->style + reader->style_len, text, (size_t)len);
     reader->style_len += (size_t)len;
@@ -144,6 +186,8 @@ static void see_end(void *arg, const xmlChar *name)
     if (reader->style_len && strcmp((const char *)name, "style") == 0)
         links_in_css(reader->style, reader->style_len, add_link, reader);
     reader->style_len = 0;
+    if (reader->text && strcmp((const char *)name, reader->text) == 0)
+        reader->text = NULL;
 }
 
 static htmlParserCtxtPtr new_parser(struct reader *reader, const char *type)

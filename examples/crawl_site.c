@@ -1,4 +1,5 @@
 #include "crawl_site.h"
+#include "links.h"
 
 #include <rota/url.h>
 
@@ -82,7 +83,22 @@ static char *copy_visible(const char *text)
     return copy;
 }
 
-struct link *site_add_link(struct page *from, const char *base, const char *text)
+/* What follows ":~:" is for the browser (URL Fragment Text Directives): `#x:~:text=y` leads to x. */
+static size_t fragment_len(rota_str fragment)
+{
+    const char *directive = fragment.len ? memmem(fragment.ptr, fragment.len, ":~:", 3) : NULL;
+    return directive ? (size_t)(directive - fragment.ptr) : fragment.len;
+}
+
+/* The fragment of an address as it was written. */
+static char *copy_fragment(const char *text)
+{
+    const char *hash = strchr(text, '#');
+    rota_str fragment = str_of(hash ? hash + 1 : "");
+    return must(strndup(fragment.ptr, fragment_len(fragment)));
+}
+
+static struct link *add_read_link(struct page *from, const char *base, const char *text)
 {
     ROTA_SCOPED(rota_bytes) url = ROTA_BYTES_INIT, fragment = ROTA_BYTES_INIT;
     rota_url parts;
@@ -92,19 +108,33 @@ struct link *site_add_link(struct page *from, const char *base, const char *text
         site.outside += from != NULL;
         return NULL;
     }
-    if (valid && parts.fragment.ptr && !parts.fragment.len)
-        url.ptr[--url.len] = '\0'; /* "#" is the page itself */
+    if (valid && parts.fragment.ptr) {
+        parts.fragment.len = fragment_len(parts.fragment);
+        url.len = (size_t)(parts.fragment.ptr - url.ptr) + parts.fragment.len;
+        url.len -= !parts.fragment.len; /* "#" is the page itself */
+        url.ptr[url.len] = '\0';
+    }
     struct link *link = must(calloc(1, sizeof *link));
     link->url = valid ? must(strdup(url.ptr)) : copy_visible(text);
     struct link *known = put(&site.links, link);
     if (known == link && valid) {
         link->to = find_page(url.ptr, &parts);
-        if (parts.fragment.len && rota_url_decode(parts.fragment, &fragment) == 0)
+        if (parts.fragment.len && rota_url_decode(parts.fragment, &fragment) == 0) {
             link->fragment = must(strdup(fragment.ptr));
+            link->raw = copy_fragment(text);
+        }
     }
     if (from)
         must(tsearch(from, &known->pages, by_text));
     return known;
+}
+
+struct link *site_add_link(struct page *from, const char *base, const char *text)
+{
+    char *address = must(links_read(base, text));
+    struct link *link = add_read_link(from, base, address);
+    free(address);
+    return link;
 }
 
 void site_add_anchor(struct page *page, const char *name)
@@ -121,15 +151,20 @@ void site_add_problem(struct page *page, const char *why)
 
 /* ---- The report */
 
+static bool has_anchor(const struct page *page, const char *name)
+{
+    return tfind(&(struct anchor){(char *)(uintptr_t)name}, &page->anchors, by_text);
+}
+
 /* What is wrong with a link, or the one that its redirects end with; NULL if nothing is known. */
 static const char *find_problem(const struct link *link, const struct link **ret_end)
 {
-    const char *fragment = link->fragment;
+    const struct link *place = link; /* whose fragment counts */
     for (int i = 0; link->to && link->to->redirect; i++) {
         if (i == REDIRECTS_MOST)
             return "too many redirects";
         link = link->to->redirect;
-        fragment = link->fragment ? link->fragment : fragment;
+        place = link->fragment ? link : place;
     }
     *ret_end = link;
     const struct page *page = link->to;
@@ -137,9 +172,10 @@ static const char *find_problem(const struct link *link, const struct link **ret
         return "this is no address";
     if (page->problem || !page->done)
         return page->problem;
-    if (!fragment || !page->is_html || page->is_cut || strcasecmp(fragment, "top") == 0)
+    if (!place->fragment || !page->is_html || page->is_cut ||
+        strcasecmp(place->fragment, "top") == 0)
         return NULL;
-    bool named = tfind(&(struct anchor){(char *)fragment}, &page->anchors, by_text);
+    bool named = has_anchor(page, place->raw) || has_anchor(page, place->fragment);
     return named ? NULL : "the page has no such place";
 }
 

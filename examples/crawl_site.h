@@ -20,6 +20,7 @@ struct link {
     char *url;
     struct page *to; /* NULL: the address is none */
     char *fragment;  /* decoded; NULL: none */
+    char *raw;       /* the same as it was written */
     void *pages;     /* a tree of struct page */
 };
 

@@ -16,6 +16,55 @@ static void give(const char *at, size_t len, links_found *found, void *arg)
     free(address);
 }
 
+/* ---- Addresses */
+
+static bool is_space_or_control(char c)
+{
+    return (unsigned char)c <= ' ';
+}
+
+/* The length of "http:" or "https:" at the beginning, or 0. */
+static size_t web_scheme(const char *text)
+{
+    if (strncasecmp(text, "http:", 5) == 0)
+        return 5;
+    return strncasecmp(text, "https:", 6) == 0 ? 6 : 0;
+}
+
+/* Relative to `base`, or with two slashes behind the scheme, however many there are; there is room for them. */
+static void read_scheme(const char *base, char *text)
+{
+    size_t scheme = web_scheme(text), slashes = strspn(text + scheme, "/");
+    if (!scheme || slashes == 2)
+        return;
+    const char *rest = text + scheme + slashes;
+    if (slashes < 2 && web_scheme(base) == scheme)
+        memmove(text, text + scheme, strlen(text + scheme) + 1);
+    else {
+        memmove(text + scheme + 2, rest, strlen(rest) + 1);
+        memcpy(text + scheme, "//", 2);
+    }
+}
+
+char *links_read(const char *base, const char *text)
+{
+    while (*text && is_space_or_control(*text))
+        text++;
+    size_t len = strlen(text), kept = 0;
+    while (len && is_space_or_control(text[len - 1]))
+        len--;
+    char *address = malloc(len + 3);
+    if (!address)
+        return NULL;
+    for (size_t i = 0; i < len; i++) {
+        if (!strchr("\t\n\r", text[i]))
+            address[kept++] = text[i];
+    }
+    address[kept] = '\0';
+    read_scheme(base, address);
+    return address;
+}
+
 /* ---- Attributes */
 
 /* Passes the descriptors of a candidate, up to behind its comma. */

@@ -6,6 +6,10 @@
 
 typedef void links_found(void *arg, const char *address);
 
+/* An address as browsers read it (URL Standard, section 4.4): without spaces around it, without tabs and line ends in it,
+ * and with "http:page" as "page" where `base` has that scheme, else as "http://page". NULL: no memory. To be freed. */
+char *links_read(const char *base, const char *text);
+
 /* The candidates of `srcset` (HTML, section 4.8.4.2.1). */
 void links_in_srcset(const char *value, links_found *found, void *arg);
 

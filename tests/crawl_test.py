@@ -169,6 +169,41 @@ def fragments_name_places():
 
 
 @case
+def fragments_are_compared_as_written_and_decoded():
+    crawl_is({"/": page("#a%20b", "#a b", "#%41", "#C", "#c%20d",
+                        more='<p id="a%20b"><p id="a b"><p id="%41"><p id="c d">')},
+             "/#C: the page has no such place\n    in /\n")
+
+
+@case
+def text_directives_are_for_the_browser():
+    crawl_is({"/": page("#:~:text=word", "a#:~:text=no,such", "a#x:~:text=word", "a#no:~:text=word"),
+              "/a": page(more='<p id="x">')}, "/a#no: the page has no such place\n    in /\n")
+
+
+@case
+def what_stands_in_a_textarea_is_text():
+    crawl_is({"/": '<textarea id=x><a href="none">x</a><p id=y><style>a{b:url(none)}</style></textarea>'
+                   '<iframe src=frame><a href=none></iframe>' + page("#x", "#y", "good"),
+              "/good": page(), "/frame": page()}, "/#y: the page has no such place\n    in /\n")
+
+
+@case
+def all_attributes_that_hold_addresses_are_links():
+    crawl_is({"/": '<body background=a><video poster=b></video><object data=c></object><table background=d></table>'
+                   '<svg><use xlink:href="e.svg#x"/></svg><link imagesrcset="f 1x, g 2x">'
+                   '<p data="none" poster="none">'},
+             "".join(f"/{name}: 404 Not Found\n    in /\n" for name in ["a", "b", "c", "d", "e.svg#x", "f", "g"]))
+
+
+@case
+def schemes_without_slashes_are_relative():
+    site = crawl_is({"/dir/": page("http:page", "http:/top", "HTTP:page#x"),
+                     "/dir/page": page(more="<p id=x>"), "/top": page()}, "", status=0, start="/dir/")
+    check({"/dir/page", "/top"} <= set(site.asked), site.asked)
+
+
+@case
 def redirects_are_followed_and_judged():
     with Site({}) as other:
         crawl_is({"/": page("good", "chain", "gone", "circle", "long", "away", "odd", "good#x", "good#y", "own"),
@@ -212,11 +247,12 @@ def page_is_visited_once_whatever_it_is_called():
 
 @case
 def odd_links_are_understood_as_browsers_do():
-    site = crawl_is({"/": page("a b", "ä", "100%", "q?a=b c&amp;d=&#233;", "\n\tc\n", "http://[", "http://a:99999/",
-                               "", "?x", more="<a href><a href=d>unquoted<A HREF='e'><a href='f?<script>'><p id=>")},
+    site = crawl_is({"/": page("a b", "ä", "100%", "q?a=b c&amp;d=&#233;", "\n\tc\n", "d\te\n", "http://[",
+                               "http://a:99999/", "", "?x", more="<a href><a href=d>unquoted<A HREF='e'><a href='f?<script>'><p id=>")},
                     "/%C3%A4: 404 Not Found\n    in /\n/100%25: 404 Not Found\n    in /\n"
                     "/?x: 404 Not Found\n    in /\n/a%20b: 404 Not Found\n    in /\n"
-                    "/c: 404 Not Found\n    in /\n/d: 404 Not Found\n    in /\n/e: 404 Not Found\n    in /\n"
+                    "/c: 404 Not Found\n    in /\n/d: 404 Not Found\n    in /\n/de: 404 Not Found\n    in /\n"
+                    "/e: 404 Not Found\n    in /\n"
                     "/f?%3Cscript%3E: 404 Not Found\n    in /\n/q?a=b%20c&d=%C3%A9: 404 Not Found\n    in /\n"
                     "http://[: this is no address\n    in /\nhttp://a:99999/: this is no address\n    in /\n")
     check(site.asked["/%C3%A4"] == 1, site.asked)

@@ -46,6 +46,33 @@ static void check_css(const char *text, const char *expected)
     }
 }
 
+static void check_read(const char *base, const char *text, const char *expected)
+{
+    char *address = links_read(base, text);
+    CHECK_STR(address, expected);
+    free(address);
+}
+
+TEST(addresses_are_read_as_browsers_do)
+{
+    check_read("", "", "");
+    check_read("", " \n a b \x01\t ", "a b");
+    check_read("", "a\tb\nc\r/d", "abc/d");
+    check_read("", "\t\n", "");
+    check_read("http://h/x", "http:page.html", "page.html");
+    check_read("http://h/x", "HTTP:/page.html", "/page.html");
+    check_read("http://h/x", "ht\ntp:page.html", "page.html");
+    check_read("http://h/x", "http:", "");
+    check_read("http://h/x", "https:page.html", "https://page.html");
+    check_read("https://h/x", "http:/page.html", "http://page.html");
+    check_read("https://h/x", "https:page.html", "page.html");
+    check_read("", "http:host", "http://host");
+    check_read("http://h/x", "http:///host/y", "http://host/y");
+    check_read("http://h/x", "http://host/y", "http://host/y");
+    check_read("http://h/x", "httpx:page", "httpx:page");
+    check_read("http://h/x", "mailto:a@b", "mailto:a@b");
+}
+
 TEST(candidates_of_srcset_are_found)
 {
     check_srcset("a.png 1x, b.png 2x", "a.png|b.png|");
