@@ -237,7 +237,7 @@ static int chaos_main(void *arg)
         rota_future_init(&c->futures[i]);
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
     for (int i = 0; i < SOCKETS; i++)
-        CHECK_OK(rota__fd_open(&c->sockets[i], rota_loop_current(), ends[i], true));
+        CHECK_OK(rota__fd_open(&c->sockets[i], rota__loop_here, ends[i], true));
     {
         ROTA_GROUP(group, .policy = ROTA_GROUP_COLLECT);
         for (int i = 0; i < 4; i++) {
@@ -249,7 +249,7 @@ static int chaos_main(void *arg)
     /* Those that were detached still use the sockets. */
     ROTA_SHIELD
     {
-        while (rota_loop_current()->tasks.next != rota_loop_current()->tasks.prev)
+        while (rota__loop_here->tasks.next != rota__loop_here->tasks.prev)
             CHECK_INT(rota_sleep(ROTA_MILLISECOND), ==, 0);
     }
     for (int i = 0; i < SOCKETS; i++)

@@ -249,7 +249,7 @@ TEST(operation_started_in_a_turn_makes_it_readable)
     struct echo e;
     rota_handle h = ROTA_HANDLE_INIT;
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
-    CHECK_OK(rota__fd_open(&e.fd, f.loop, ends[0], true));
+    CHECK_OK(rota__fd_open(&e.fd, rota__loop_here, ends[0], true));
     e.received = 0;
     for (int i = 0; i < 20; i++) {
         struct rota__op op = {.kind = ROTA__OP_RECV,

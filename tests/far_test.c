@@ -63,7 +63,7 @@ struct stop {
     struct other *other;
 };
 
-static void stop_run(struct rota__post *post, rota_loop *loop)
+static void stop_run(struct rota__post *post, struct rota__loop *loop)
 {
     cancel_other(rota__container_of(post, struct stop, post)->other);
 }
@@ -71,10 +71,7 @@ static void stop_run(struct rota__post *post, rota_loop *loop)
 static void other_stop(struct other *other)
 {
     struct stop stop = {.post.run = stop_run, .other = other};
-    if (rota__loop_enter(other->loop)) { /* an injected cancellation may have ended it */
-        rota__loop_post(other->loop, &stop.post);
-        rota__loop_leave();
-    }
+    rota__loop_post(other->loop, &stop.post); /* an injected cancellation may have ended it */
     pthread_join(other->thread, NULL);
     sem_destroy(&other->up);
 }
@@ -404,4 +401,165 @@ TEST_WITH(callers_race_with_the_end_of_the_loop, .without_faults = true)
         for (int i = 0; i < 2; i++)
             pthread_join(threads[i], NULL);
     }
+}
+
+/* ---- After the end (rule 20) */
+
+static void never_called(rota_loop *loop, void *arg)
+{
+    FAIL("a call for another loop");
+}
+
+static int never_run(void *arg)
+{
+    FAIL("a task for another loop");
+    return 0;
+}
+
+static int keep_the_loop(void *arg)
+{
+    *(rota_loop **)arg = rota_loop_current();
+    return 0;
+}
+
+static void check_closed(rota_loop *loop)
+{
+    CHECK_INT(rota_loop_call_threadsafe(loop, never_called, NULL), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_loop_spawn_threadsafe(loop, never_run, NULL), ==, ROTA_ECLOSED);
+    if (rota_task_current() || !rota_loop_current())
+        CHECK_INT(rota_run_on(loop, never_run, NULL), ==, ROTA_ECLOSED);
+    rota_loop_hold_threadsafe(loop);
+    rota_loop_release_threadsafe(loop);
+}
+
+/* As many as will do for the allocator to hand out the same memory again. */
+enum { LATER_LOOPS = 70 };
+
+TEST_WITH(calls_for_a_loop_that_has_ended_are_refused, .without_faults = true)
+{
+    rota_loop *first = NULL;
+    CHECK_OK(rota_run(keep_the_loop, &first));
+    check_closed(first);
+    for (int i = 0; i < LATER_LOOPS; i++) {
+        rota_loop *later;
+        CHECK_OK(rota_loop_new(NULL, &later));
+        CHECK(later != first);
+        check_closed(first);
+        CHECK_INT(rota_loop_run_once(later, 0), ==, 0);
+        rota_loop_free(later);
+        check_closed(later);
+    }
+    CHECK_INT(rota_test_allocations(), ==, 0);
+}
+
+static int ask_a_loop_that_has_ended(void *arg)
+{
+    check_closed(arg);
+    return 0;
+}
+
+TEST_WITH(tasks_are_refused_by_a_loop_that_has_ended, .without_faults = true)
+{
+    rota_loop *first = NULL;
+    CHECK_OK(rota_run(keep_the_loop, &first));
+    run(ask_a_loop_that_has_ended, first);
+}
+
+TEST_WITH(a_future_is_not_set_for_a_loop_that_has_ended, .without_faults = true)
+{
+    rota_loop *loop;
+    rota_future future;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    rota_future_init(&future);
+    rota_loop_free(loop);
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_INT(rota_future_set_threadsafe(&future, 1), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_loop_run_once(loop, 0), ==, 0);
+    CHECK(!rota_future_done(&future));
+    rota_loop_free(loop);
+    CHECK_INT(rota_test_allocations(), ==, 0);
+}
+
+/* Loops come and go, and threads use whichever they saw last, in every way there is. */
+struct storm {
+    rota_loop *_Atomic loop;
+    atomic_bool over;
+    atomic_long taken, run;
+};
+
+static void storm_called(rota_loop *loop, void *arg)
+{
+    CHECK_PTR(loop, ==, rota_loop_current());
+    atomic_fetch_add(&((struct storm *)arg)->run, 1);
+}
+
+static int storm_task(void *arg)
+{
+    atomic_fetch_add(&((struct storm *)arg)->run, 1);
+    return 0;
+}
+
+static void *storm_thread(void *arg)
+{
+    struct storm *storm = arg;
+    for (int i = 0; !atomic_load(&storm->over); i++) {
+        rota_loop *loop = atomic_load(&storm->loop);
+        int result = 0;
+        if (i % 4 == 0)
+            result = rota_loop_call_threadsafe(loop, storm_called, storm);
+        else if (i % 4 == 1)
+            result = rota_loop_spawn_threadsafe(loop, storm_task, storm);
+        else if (i % 4 == 2)
+            result = rota_run_on(loop, storm_task, storm);
+        else
+            rota_loop_hold_threadsafe(loop), rota_loop_release_threadsafe(loop);
+        CHECK(result == 0 || result == ROTA_ECLOSED || result == -ECANCELED);
+        if (i % 4 != 3 && result == 0)
+            atomic_fetch_add(&storm->taken, 1);
+        if (result == ROTA_ECLOSED)
+            sched_yield();
+    }
+    return NULL;
+}
+
+TEST_WITH(what_a_storm_of_calls_hands_to_ending_loops_runs_or_is_refused, .without_faults = true,
+          .seconds = 60)
+{
+    enum { STORM_THREADS = 3, STORM_LOOPS = 200 };
+    struct storm storm = {.loop = NULL};
+    pthread_t threads[STORM_THREADS];
+    for (int i = 0; i < STORM_LOOPS; i++) {
+        rota_loop *loop;
+        CHECK_OK(rota_loop_new(NULL, &loop));
+        atomic_store(&storm.loop, loop);
+        for (int t = 0; i == 0 && t < STORM_THREADS; t++)
+            CHECK_INT(pthread_create(&threads[t], NULL, storm_thread, &storm), ==, 0);
+        for (int turns = 0; turns < i % 7; turns++)
+            CHECK_OK(rota_loop_run_once(loop, 0));
+        rota_loop_free(loop);
+    }
+    atomic_store(&storm.over, true);
+    for (int t = 0; t < STORM_THREADS; t++)
+        pthread_join(threads[t], NULL);
+    CHECK_INT(storm.run, >=, storm.taken); /* a call that was cancelled may have run, too */
+    CHECK_INT(rota_test_allocations(), ==, 0);
+}
+
+/* rule 21 */
+TEST_WITH(in_the_child_of_a_fork_the_parents_loops_have_ended, .without_faults = true)
+{
+    struct other other;
+    other_start(&other);
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        check_closed(other.loop);
+        run(ask_a_loop_that_has_ended, other.loop);
+        _exit(0);
+    }
+    int status;
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+    run(ask_other, &other);
+    other_stop(&other);
 }

@@ -156,7 +156,7 @@ static int sockets(void *arg)
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
     int err = 0;
     for (int i = 0; i < 2; i++) {
-        int opened = rota__fd_open(&fds[i], rota_loop_current(), ends[i], true);
+        int opened = rota__fd_open(&fds[i], rota__loop_here, ends[i], true);
         if (opened < 0) {
             err = opened;
             close(ends[i]);

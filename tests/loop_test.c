@@ -115,9 +115,9 @@ TEST(input_is_polled_though_callbacks_are_always_ready)
     CHECK_OK(pipe(ends));
     CHECK_INT(write(ends[1], "x", 1), ==, 1);
     struct rota__fd fd;
-    CHECK_OK(rota__fd_open(&fd, loop, ends[1], false));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, ends[1], false));
     struct rota__op op = {.kind = ROTA__OP_POLL,
-                          .loop = loop,
+                          .loop = rota__loop_here,
                           .poll_fd = ends[0],
                           .events = ROTA_READABLE,
                           .done = (void (*)(struct rota__op *))(void *)rota_now};
@@ -399,7 +399,7 @@ TEST(other_threads_calls_are_refused_and_reported)
     rota_log_set(last_report, report);
     CHECK_INT(pthread_create(&thread, NULL, use_foreign_loop, loop), ==, 0);
     pthread_join(thread, NULL);
-    CHECK(strstr(report, "rota_loop_call_at was called from another thread"));
+    CHECK(strstr(report, "rota_loop_call_later was called from another thread"));
     CHECK_INT(rota_loop_run_once(loop, 0), ==, 0);
     CHECK_STR(noted, "");
     rota_loop_free(loop);

@@ -351,7 +351,7 @@ static char *place_of_loops;
 
 static void *resize_in_place(void *ctx, void *ptr, size_t size)
 {
-    if (ptr || size != sizeof(rota_loop))
+    if (ptr || size != sizeof(struct rota__loop))
         return realloc(ptr, size);
     if (!place_of_loops)
         place_of_loops = malloc(size);
@@ -369,7 +369,7 @@ static int use_in_second_loop(void *arg)
     struct io *io = arg;
     char byte;
     rota_stream *accepted;
-    CHECK_PTR(rota_loop_current(), ==, place_of_loops);
+    CHECK_PTR(rota__loop_here, ==, (void *)place_of_loops);
     CHECK_INT(rota_stream_read(io->one, &byte, 1), ==, ROTA_ETHREAD);
     CHECK_INT(rota_accept(io->listener, &accepted), ==, ROTA_ETHREAD);
     CHECK_INT(rota_stream_close(io->one), ==, ROTA_ETHREAD);

@@ -1162,7 +1162,7 @@ TASK_TEST(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_fau
     char byte;
     rota_handle soon = ROTA_HANDLE_INIT;
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
-    CHECK_OK(rota__fd_open(&fd, rota_loop_current(), ends[0], true));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, ends[0], true));
     rota__race_init(&race);
     struct rota__racer racer = {.op = {.kind = ROTA__OP_RECV, .fd = &fd, .buf = &byte, .len = 1}};
     rota__race_start(&race, &racer);

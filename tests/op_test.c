@@ -85,7 +85,7 @@ static void open_pair(rota_loop *loop, struct rota__fd *fd, int *ret_peer)
 {
     int ends[2];
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
-    CHECK_OK(rota__fd_open(fd, loop, ends[0], true));
+    CHECK_OK(rota__fd_open(fd, rota__loop_here, ends[0], true));
     *ret_peer = ends[1];
 }
 
@@ -93,7 +93,7 @@ static void open_pipe(rota_loop *loop, struct rota__fd *fd, bool reading, int *r
 {
     int ends[2];
     CHECK_OK(pipe2(ends, O_CLOEXEC));
-    CHECK_OK(rota__fd_open(fd, loop, ends[!reading], false));
+    CHECK_OK(rota__fd_open(fd, rota__loop_here, ends[!reading], false));
     *ret_peer = ends[reading];
 }
 
@@ -334,7 +334,7 @@ static void open_tcp(rota_loop *loop, struct rota__fd *fd, int *ret_peer)
     int listener = listen_here(&address);
     *ret_peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_OK(connect(*ret_peer, (struct sockaddr *)&address, sizeof address));
-    CHECK_OK(rota__fd_open(fd, loop, accept(listener, NULL, NULL), true));
+    CHECK_OK(rota__fd_open(fd, rota__loop_here, accept(listener, NULL, NULL), true));
     close(listener);
 }
 
@@ -381,7 +381,7 @@ TEST(packets_of_a_pipe_are_all_received)
     int ends[2];
     char buf[100];
     CHECK_OK(pipe2(ends, O_CLOEXEC | O_DIRECT));
-    CHECK_OK(rota__fd_open(&fd, loop, ends[0], false));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, ends[0], false));
     struct job first = job_recv(&fd, buf, sizeof buf);
     start_pending(&first);
     put(ends[1], "one");
@@ -403,7 +403,7 @@ TEST(datagrams_are_all_received)
     int ends[2];
     char buf[100];
     CHECK_OK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
-    CHECK_OK(rota__fd_open(&fd, loop, ends[0], true));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, ends[0], true));
     struct job first = job_recv(&fd, buf, sizeof buf);
     start_pending(&first);
     put(ends[1], "one");
@@ -509,7 +509,7 @@ TEST(accept_waits_for_a_connection)
     socklen_t size = sizeof from;
     struct rota__fd fd;
     int listener = listen_here(&address);
-    CHECK_OK(rota__fd_open(&fd, loop, listener, true));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, listener, true));
     struct job a = {.op = {.kind = ROTA__OP_ACCEPT,
                            .fd = &fd,
                            .addr = (struct sockaddr *)&from,
@@ -543,7 +543,8 @@ TEST(connect_reaches_a_listener)
     socklen_t size = sizeof address;
     struct rota__fd fd;
     int listener = listen_here(&address);
-    CHECK_OK(rota__fd_open(&fd, loop, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true));
+    CHECK_OK(
+        rota__fd_open(&fd, rota__loop_here, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true));
     struct job c = job_connect(&fd, &address, &size);
     CHECK_INT(finish(loop, &c), ==, 0);
     int other = accept(listener, NULL, NULL);
@@ -564,7 +565,8 @@ TEST(refused_connection_is_an_error)
     socklen_t size = sizeof address;
     struct rota__fd fd;
     close(listen_here(&address));
-    CHECK_OK(rota__fd_open(&fd, loop, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true));
+    CHECK_OK(
+        rota__fd_open(&fd, rota__loop_here, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true));
     struct job c = job_connect(&fd, &address, &size);
     CHECK_INT(finish(loop, &c), ==, -ECONNREFUSED);
     rota__fd_close(&fd);
@@ -580,7 +582,7 @@ TEST(read_that_urgent_data_cut_short_has_not_emptied_the_socket)
     char buf[10];
     int listener = listen_here(&address), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_OK(connect(client, (struct sockaddr *)&address, sizeof address));
-    CHECK_OK(rota__fd_open(&fd, loop, accept(listener, NULL, NULL), true));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, accept(listener, NULL, NULL), true));
     struct job r = job_recv(&fd, buf, sizeof buf);
     start_pending(&r);
     put(client, "ab");
@@ -611,7 +613,7 @@ TEST(connect_can_be_withdrawn)
     for (;; n++) {
         CHECK_INT(n, <, 64);
         clients[n] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        CHECK_OK(rota__fd_open(&fd, loop, clients[n], true));
+        CHECK_OK(rota__fd_open(&fd, rota__loop_here, clients[n], true));
         c = job_connect(&fd, &address, &size);
         start(&c);
         for (int i = 0; i < 10 && !c.done; i++)
@@ -664,7 +666,7 @@ static void open_datagrams(rota_loop *loop, struct rota__fd *fd, int *ret_peer)
 {
     int ends[2];
     CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends));
-    CHECK_OK(rota__fd_open(fd, loop, ends[0], true));
+    CHECK_OK(rota__fd_open(fd, rota__loop_here, ends[0], true));
     *ret_peer = ends[1];
 }
 
@@ -804,7 +806,7 @@ TEST(withdrawing_what_was_just_started_is_safe)
         run_until_done(loop, &r);
         CHECK_INT(r.op.result, ==, -ECANCELED);
     }
-    CHECK_INT(loop->pending_ops, ==, 0);
+    CHECK_INT(rota__loop_here->pending_ops, ==, 0);
     rota__fd_close(&fd);
     close(peer);
     rota_loop_free(loop);
@@ -870,7 +872,7 @@ TEST(withdrawn_accept_takes_no_connection)
     socklen_t size = sizeof from;
     struct rota__fd fd;
     int listener = listen_here(&address);
-    CHECK_OK(rota__fd_open(&fd, loop, listener, true));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, listener, true));
     struct job a = {.op = {.kind = ROTA__OP_ACCEPT,
                            .fd = &fd,
                            .addr = (struct sockaddr *)&from,
@@ -1015,7 +1017,7 @@ TEST(closed_descriptor_with_a_duplicate_is_heard_of_no_more)
 static struct job job_poll(rota_loop *loop, int fd, int events)
 {
     return (struct job){
-        .op = {.kind = ROTA__OP_POLL, .loop = loop, .poll_fd = fd, .events = events}};
+        .op = {.kind = ROTA__OP_POLL, .loop = rota__loop_here, .poll_fd = fd, .events = events}};
 }
 
 TEST(readiness_is_awaited)

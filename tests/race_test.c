@@ -34,7 +34,7 @@ struct race {
 static void expire(struct race *race)
 {
     struct rota__timer *timer = &race->timeout._timer;
-    rota__timer_cancel(&rota_loop_current()->timers, timer);
+    rota__timer_cancel(&rota__loop_here->timers, timer);
     timer->fire(timer);
 }
 
@@ -84,7 +84,7 @@ static void run_race(struct race *race, const enum event order[3])
     int ends[2];
     rota_future_init(&race->future);
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
-    CHECK_OK(rota__fd_open(&race->fd, rota_loop_current(), ends[0], true));
+    CHECK_OK(rota__fd_open(&race->fd, rota__loop_here, ends[0], true));
     race->peer = ends[1];
     CHECK_OK(rota_spawn(wait_main, race, &race->waiter));
     for (int i = 0; i < 3; i++)

@@ -883,13 +883,12 @@ static int await_by_hand(void *arg)
 
 VIRTUAL_TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_lost)
 {
-    rota_loop *loop = rota_loop_current();
-    const struct rota__backend *real = loop->backend;
+    const struct rota__backend *real = rota__loop_here->backend;
     struct rota__backend fake = *real;
     fake.start = start_by_hand;
     fake.withdraw = withdraw_by_hand;
-    loop->backend = &fake;
-    struct rota__op op = {.kind = ROTA__OP_POLL, .loop = loop};
+    rota__loop_here->backend = &fake;
+    struct rota__op op = {.kind = ROTA__OP_POLL, .loop = rota__loop_here};
     rota_task *task;
     CHECK_OK(rota_spawn(await_by_hand, &op, &task));
     let_others_run();
@@ -899,7 +898,7 @@ VIRTUAL_TASK_TEST(cancellation_that_meets_an_operation_to_be_tried_again_is_not_
     rota__op_complete(&op, -EAGAIN);
     rota_task_cancel(task);
     int result = rota_join(task);
-    loop->backend = real;
+    rota__loop_here->backend = real;
     CHECK_INT(result, ==, -ECANCELED);
 }
 

@@ -164,7 +164,7 @@ static int wait_in_line(void *arg)
 
 static void let_deadline_pass(rota_timeout *timeout)
 {
-    rota__timer_cancel(&rota_loop_current()->timers, &timeout->_timer);
+    rota__timer_cancel(&rota__loop_here->timers, &timeout->_timer);
     timeout->_timer.fire(&timeout->_timer);
 }
 
@@ -1133,14 +1133,14 @@ static int pipe_through(size_t capacity, int n, uint64_t *ret_resumes)
     CHECK_OK(rota_queue_new(capacity, sizeof(int), &q));
     struct pipe_job job = {q, n, 0};
     rota_task *task;
-    uint64_t before = rota_loop_current()->resumes;
+    uint64_t before = rota__loop_here->resumes;
     CHECK_OK(rota_spawn(put_numbers, &job, &task));
     int item, last = 0, err;
     while ((err = rota_queue_get(q, &item)) == 0)
         CHECK_INT(item, ==, ++last);
     CHECK_INT(err, ==, ROTA_ECLOSED);
     CHECK_INT(last, ==, n);
-    *ret_resumes = rota_loop_current()->resumes - before;
+    *ret_resumes = rota__loop_here->resumes - before;
     return rota_join(task);
 }
 

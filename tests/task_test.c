@@ -638,16 +638,15 @@ TEST(locals_outside_tasks_have_their_initial_value)
 
 static int always_ready(void *arg)
 {
-    rota_loop *loop = rota_loop_current();
     struct rota__fd *fd = arg;
     for (int i = 0; i < 1000; i++) {
         char byte = 'x';
         struct rota__op op = {
-            .kind = ROTA__OP_SEND, .loop = loop, .fd = fd, .buf = &byte, .len = 1};
+            .kind = ROTA__OP_SEND, .loop = rota__loop_here, .fd = fd, .buf = &byte, .len = 1};
         static const struct rota__wait_kind kind = {.name = "send", .abort = rota__op_abort};
         CHECK_INT(rota__op_await(&op, &kind), ==, 1);
         op = (struct rota__op){
-            .kind = ROTA__OP_RECV, .loop = loop, .fd = fd + 1, .buf = &byte, .len = 1};
+            .kind = ROTA__OP_RECV, .loop = rota__loop_here, .fd = fd + 1, .buf = &byte, .len = 1};
         CHECK_INT(rota__op_await(&op, &kind), ==, 1);
     }
     note('e');
@@ -672,7 +671,7 @@ static int input_against_yields(void *arg)
     rota_task *io, *other;
     CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
     for (int i = 0; i < 2; i++)
-        CHECK_OK(rota__fd_open(&fds[i], rota_loop_current(), ends[i], true));
+        CHECK_OK(rota__fd_open(&fds[i], rota__loop_here, ends[i], true));
     CHECK_OK(rota_spawn(always_ready, fds, &io));
     CHECK_OK(rota_spawn(count_yields, &yields, &other));
     CHECK_INT(rota_join(io), ==, 0);

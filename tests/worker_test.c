@@ -289,6 +289,34 @@ TEST_WITH(workers_run_functions_on_each_other, .without_faults = true)
     CHECK_INT(rota_run_workers(WORKERS, ask_the_next, &answers), ==, 0);
 }
 
+struct kept {
+    rota_loop *loop[WORKERS];
+    atomic_int there, asked;
+};
+
+static int keep_loops(void *arg)
+{
+    struct kept *kept = arg;
+    kept->loop[rota_worker_index()] = rota_worker_loop((unsigned)rota_worker_index());
+    kept->there++;
+    while (kept->there < WORKERS)
+        CHECK_OK(rota_sleep(ROTA_MILLISECOND));
+    if (rota_worker_index() != 0)
+        return 0;
+    while (rota_worker_loop(1)) /* until it has ended */
+        CHECK_OK(rota_sleep(ROTA_MILLISECOND));
+    CHECK_INT(rota_run_on(kept->loop[1], report_index, NULL), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+TEST_WITH(a_workers_loop_stays_closed_after_its_end, .without_faults = true)
+{
+    struct kept kept = {.there = 0};
+    CHECK_INT(rota_run_workers(WORKERS, keep_loops, &kept), ==, 0);
+    for (int i = 0; i < WORKERS; i++)
+        CHECK_INT(rota_run_on(kept.loop[i], report_index, NULL), ==, ROTA_ECLOSED);
+}
+
 /* ---- One port */
 
 struct ports {

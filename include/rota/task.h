@@ -99,7 +99,8 @@ ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task 
 #define rota_run_on(loop, fn, arg) rota_run_on_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_SUSPENDS int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site);
 
-/* Starts a task on another thread's loop, and does not wait. Returns 0, -ENOMEM. */
+/* Starts a task on another thread's loop, and does not wait. Returns 0, ROTA_ECLOSED (the loop has ended),
+ * -ENOMEM. */
 #define rota_loop_spawn_threadsafe(loop, fn, arg) \
     rota_loop_spawn_threadsafe_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg,
@@ -304,7 +305,8 @@ ROTA_API void rota_future_init_threadsafe(rota_future *future);
  * -EALREADY if it was completed before, or ROTA_ETHREAD. */
 ROTA_API int rota_future_set(rota_future *future, int result);
 /* The same from any thread; the future is complete in one of the loop's next turns. Returns 0, -ENOMEM,
- * or ROTA_ENOTASK (it was made before there was a loop, and nobody has used it yet). */
+ * ROTA_ECLOSED (its loop has ended), or ROTA_ENOTASK (it was made before there was a loop, and nobody has
+ * used it yet). */
 ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
 
 /* Whether the future is complete. */

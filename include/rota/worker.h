@@ -55,7 +55,7 @@ ROTA_API int rota_worker_index(void);
 ROTA_API unsigned rota_worker_count(void);
 
 /* The loop of another worker thread, for rota_run_on; NULL while that one does not run, or where there are
- * no worker threads. */
+ * no worker threads. The pointer stays valid: once that loop has ended, rota_run_on returns ROTA_ECLOSED. */
 ROTA_API rota_loop *rota_worker_loop(unsigned index);
 
 /* ---- One port for all ---- */

@@ -74,7 +74,7 @@ struct waiter {
     const void *item; /* to send */
     void *slot;       /* to receive into */
     int result;
-    rota_loop *loop; /* NULL: a thread that blocks */
+    struct rota__loop *loop; /* NULL: a thread that blocks */
     struct rota__post post;
     struct rota__wait wait;
     sem_t woken;
@@ -202,7 +202,7 @@ static void waiter_decide(struct waiter *w, int result)
     line_leave(w);
     w->result = result;
     if (w->loop)
-        rota__loop_post(w->loop, &w->post);
+        rota__loop_post(w->loop->handle, &w->post);
     else
         sem_post(&w->woken);
 }
@@ -244,7 +244,7 @@ static __attribute__((noinline)) void serve(struct channel *c)
 
 /* ---- Waiting */
 
-static void waiter_run(struct rota__post *post, rota_loop *loop)
+static void waiter_run(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct waiter *w = rota__container_of(post, struct waiter, post);

@@ -33,10 +33,10 @@ struct rota__executor_kind {
 
 struct rota_executor {
     const struct rota__executor_kind *kind;
-    rota_loop *loop;        /* NULL once that has ended */
-    struct rota__list node; /* among the loop's executors */
-    size_t outstanding;     /* admitted and not finished, abandoned ones included */
-    size_t limit;           /* of that */
+    struct rota__loop *loop; /* NULL once that has ended */
+    struct rota__list node;  /* among the loop's executors */
+    size_t outstanding;      /* admitted and not finished, abandoned ones included */
+    size_t limit;            /* of that */
     size_t copy_limit;
     struct rota__list abandoned; /* work that runs for nobody */
     size_t abandoned_count;

@@ -39,7 +39,7 @@ static const char executors_type;
 
 static void executors_close(struct rota__annex *annex);
 
-static struct executors *executors_of(rota_loop *loop)
+static struct executors *executors_of(struct rota__loop *loop)
 {
     struct rota__annex *annex = rota__loop_annex(loop, &executors_type);
     if (annex)
@@ -60,7 +60,7 @@ static struct executors *executors_of(rota_loop *loop)
 int rota__executor_init(rota_executor *executor, const struct rota__executor_kind *kind,
                         unsigned runners, size_t queue, size_t copy_limit)
 {
-    rota_loop *loop = rota__loop_here;
+    struct rota__loop *loop = rota__loop_here;
     struct executors *executors = executors_of(loop);
     if (!executors)
         return -ENOMEM;
@@ -111,9 +111,9 @@ void rota__executor_update_hold(rota_executor *executor)
         return;
     executor->holds = needed;
     if (needed)
-        rota_loop_hold_threadsafe(executor->loop);
+        rota_loop_hold_threadsafe(executor->loop->handle);
     else
-        rota_loop_release_threadsafe(executor->loop);
+        rota_loop_release_threadsafe(executor->loop->handle);
 }
 
 /* ---- Admission */
@@ -383,7 +383,7 @@ int rota_job_wait(rota_job *job)
 {
     if (!job->done._loop)
         return -EINVAL;
-    if (rota__loop_here && job->done._loop != rota__loop_here)
+    if (rota__loop_here && job->done._loop != rota__handle_here())
         return rota__loop_refuse(__func__);
     return job_wait(job, &waiting_for_job);
 }

@@ -57,7 +57,7 @@ static pid_t fork_quietly(sigset_t *ret_before)
 
 static int worker_fork(struct pool *pool, struct worker *worker, int far_end)
 {
-    rota_loop *loop = pool->executor.loop;
+    struct rota__loop *loop = pool->executor.loop;
     size_t copy_limit = pool->executor.copy_limit;
     pid_t parent = getpid();
     sigset_t before;

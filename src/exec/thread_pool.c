@@ -167,7 +167,7 @@ static void pool_finished(struct pool *pool, struct rota__work *work)
     while (!atomic_compare_exchange_weak_explicit(&pool->finished, &head, work,
                                                   memory_order_acq_rel, memory_order_relaxed));
     if (!head)
-        rota__loop_post(pool->executor.loop, &pool->collect);
+        rota__loop_post(pool->executor.loop->handle, &pool->collect);
 }
 
 /* The job has forked, and this is the only thread of the child: the pool and its loop are the parent's. */
@@ -247,11 +247,11 @@ static void nap_end(rota_handle *handle, void *arg)
     rota__executor_update_hold(&pool->executor);
 }
 
-static void nap_begin(struct rota__post *post, rota_loop *loop)
+static void nap_begin(struct rota__post *post, struct rota__loop *loop)
 {
     struct nap *nap = rota__container_of(post, struct nap, post);
     struct pool *pool = nap->pool;
-    rota_loop_call_later(loop, &nap->handle, nap->duration, nap_end, nap);
+    rota_loop_call_later(loop->handle, &nap->handle, nap->duration, nap_end, nap);
     pool->naps++;
     rota__executor_update_hold(&pool->executor);
 }
@@ -260,7 +260,7 @@ static void thread_nap(struct rota__sleeper *sleeper, rota_time duration)
 {
     struct pool *pool = rota__container_of(sleeper, struct thread, sleeper)->pool;
     struct nap nap = {.post.run = nap_begin, .pool = pool, .duration = duration};
-    rota__loop_post(pool->executor.loop, &nap.post);
+    rota__loop_post(pool->executor.loop->handle, &nap.post);
     pthread_mutex_lock(&pool->mutex);
     while (!nap.over)
         pthread_cond_wait(&pool->woken, &pool->mutex);
@@ -363,7 +363,7 @@ static void watch_arm(struct pool *pool)
     pthread_mutex_lock(&pool->mutex);
     pool->seen_begun = pool->begun;
     pthread_mutex_unlock(&pool->mutex);
-    rota_loop_call_later(pool->executor.loop, &pool->watch, PATIENCE, watch_look, pool);
+    rota_loop_call_later(pool->executor.loop->handle, &pool->watch, PATIENCE, watch_look, pool);
 }
 
 /* Jobs wait, and there are as many threads as are allowed. */
@@ -443,7 +443,7 @@ static bool pool_abandon(rota_executor *executor, struct rota__work *work)
     return false;
 }
 
-static void collect(struct rota__post *post, rota_loop *loop)
+static void collect(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct pool *pool = rota__container_of(post, struct pool, collect);

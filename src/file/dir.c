@@ -10,7 +10,7 @@ static const struct rota__file_wait opening = ROTA__FILE_WAIT("directory open");
 static const struct rota__file_wait reading = ROTA__FILE_WAIT("directory read");
 
 struct rota_dir {
-    rota_loop *loop;
+    struct rota__loop *loop;
     bool inside; /* a task waits for entries */
     rota_dir_entry entry;
     struct rota__batch batch;

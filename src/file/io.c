@@ -204,10 +204,10 @@ static ssize_t await_op(struct rota__op *op, const struct rota__file_wait *wait)
     if (rota__fault(ROTA__FAULT_SYSCALL))
         return -EIO;
     if (hold)
-        rota_loop_hold_threadsafe(op->loop);
+        rota_loop_hold_threadsafe(op->loop->handle);
     ssize_t result = rota__op_await(op, &wait->op);
     if (hold)
-        rota_loop_release_threadsafe(op->loop);
+        rota_loop_release_threadsafe(op->loop->handle);
     return result;
 }
 

@@ -28,7 +28,7 @@ struct level {
 };
 
 struct rota_walk {
-    rota_loop *loop;
+    struct rota__loop *loop;
     rota_walk_options options;
     bool inside; /* a task is in rota_walk_next */
     bool begun;

@@ -36,12 +36,12 @@ struct epoll {
 /* What an event's pointer leads to. */
 enum { TAG_OWN = 0, TAG_FOREIGN = 1 };
 
-static struct epoll *epoll_of(rota_loop *loop)
+static struct epoll *epoll_of(struct rota__loop *loop)
 {
     return loop->backend_state;
 }
 
-static int epoll_open(rota_loop *loop, bool asked_for)
+static int epoll_open(struct rota__loop *loop, bool asked_for)
 {
     (void)asked_for;
     struct epoll *e = rota_zalloc(sizeof *e);
@@ -49,9 +49,10 @@ static int epoll_open(rota_loop *loop, bool asked_for)
         return -ENOMEM;
     e->fd = (int)rota__sys(EMFILE, epoll_create1(EPOLL_CLOEXEC));
     struct epoll_event wake = {.events = EPOLLIN, .data.ptr = NULL};
-    int err = e->fd < 0
-                  ? e->fd
-                  : (int)rota__sys(ENOMEM, epoll_ctl(e->fd, EPOLL_CTL_ADD, loop->wake_fd, &wake));
+    int err =
+        e->fd < 0
+            ? e->fd
+            : (int)rota__sys(ENOMEM, epoll_ctl(e->fd, EPOLL_CTL_ADD, loop->handle->wake_fd, &wake));
     if (err < 0) {
         rota__sys_close(e->fd);
         rota_free(e);
@@ -61,7 +62,7 @@ static int epoll_open(rota_loop *loop, bool asked_for)
     return 0;
 }
 
-static void epoll_close(rota_loop *loop)
+static void epoll_close(struct rota__loop *loop)
 {
     struct epoll *e = epoll_of(loop);
     rota__sys_close(e->fd);
@@ -254,7 +255,7 @@ static int wait_events(struct epoll *e, rota_time timeout)
                           epoll_wait(e->fd, e->events, BATCH, ms > INT_MAX ? INT_MAX : (int)ms));
 }
 
-static int epoll_backend_wait(rota_loop *loop, rota_time timeout)
+static int epoll_backend_wait(struct rota__loop *loop, rota_time timeout)
 {
     struct epoll *e = epoll_of(loop);
     int n = wait_events(e, timeout);
@@ -265,7 +266,7 @@ static int epoll_backend_wait(rota_loop *loop, rota_time timeout)
         uint32_t events = e->events[i].events;
         if (!data) {
             eventfd_t ignored;
-            eventfd_read(loop->wake_fd, &ignored);
+            eventfd_read(loop->handle->wake_fd, &ignored);
         } else if (data & TAG_FOREIGN) {
             foreign_event(e, (struct foreign *)(uintptr_t)(data & ~(uint64_t)TAG_FOREIGN), events);
         } else {
@@ -275,7 +276,7 @@ static int epoll_backend_wait(rota_loop *loop, rota_time timeout)
     return 0;
 }
 
-static int epoll_pollable(rota_loop *loop)
+static int epoll_pollable(struct rota__loop *loop)
 {
     return epoll_of(loop)->fd;
 }

@@ -17,7 +17,7 @@ static void handle_fire(struct rota__timer *timer)
     rota__loop_ready(handle->_loop, &handle->_item);
 }
 
-static void handle_set(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
+static void handle_set(struct rota__loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
 {
     rota_handle_cancel(handle);
     handle->_item.run = handle_run;
@@ -28,18 +28,17 @@ static void handle_set(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn,
 
 void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn, void *arg)
 {
-    if (rota__loop_check(loop, "rota_loop_call_soon") < 0)
+    struct rota__loop *here = rota__loop_mine(loop, "rota_loop_call_soon");
+    if (!here)
         return;
-    handle_set(loop, handle, fn, arg);
+    handle_set(here, handle, fn, arg);
     handle->_state = READY;
-    rota__loop_ready(loop, &handle->_item);
+    rota__loop_ready(here, &handle->_item);
 }
 
-void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rota_handle_fn *fn,
-                       void *arg)
+static void call_at(struct rota__loop *loop, rota_handle *handle, rota_time when,
+                    rota_handle_fn *fn, void *arg)
 {
-    if (rota__loop_check(loop, "rota_loop_call_at") < 0)
-        return;
     handle_set(loop, handle, fn, arg);
     if (when == ROTA_NEVER)
         return;
@@ -49,13 +48,24 @@ void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rot
     rota__timer_arm(&loop->timers, &handle->_timer);
 }
 
+void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when, rota_handle_fn *fn,
+                       void *arg)
+{
+    struct rota__loop *here = rota__loop_mine(loop, "rota_loop_call_at");
+    if (here)
+        call_at(here, handle, when, fn, arg);
+}
+
 void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay, rota_handle_fn *fn,
                           void *arg)
 {
+    struct rota__loop *here = rota__loop_mine(loop, "rota_loop_call_later");
     rota_time when;
-    if (__builtin_add_overflow(rota_loop_time(loop), delay, &when))
+    if (!here)
+        return;
+    if (__builtin_add_overflow(rota__loop_time(here), delay, &when))
         when = delay > 0 ? ROTA_NEVER : 0;
-    rota_loop_call_at(loop, handle, when, fn, arg);
+    call_at(here, handle, when, fn, arg);
 }
 
 void rota_handle_cancel(rota_handle *handle)
@@ -79,7 +89,7 @@ static void drop_ready(struct rota__list *list)
     }
 }
 
-void rota__loop_drop_handles(rota_loop *loop)
+void rota__loop_drop_handles(struct rota__loop *loop)
 {
     struct rota__timer *timer;
     while ((timer = rota__timers_pop(&loop->timers, ROTA_NEVER)))

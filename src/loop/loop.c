@@ -7,20 +7,18 @@
  * are due, move `ready` to `running`, run it to the end. A task that stops switches straight to the
  * next task of `running` and never comes back here while there is one.
  *
- * 1. Only the loop's thread touches anything but inbox, holds, nudged, posting, asleep
- *    and wake_fd.
+ * 1. Only the loop's thread touches it. Other threads touch its handle (loops.c).
  * 2. A post that finds `asleep` set writes wake_fd, and clears it: one write wakes the loop however
  *    many posts there are. The loop sets `asleep` before it looks at the inbox for the last time.
  *    `nudged` is a post without content.
- * 3. `posting` counts the threads that are inside a call for this loop. What they post may let the loop
- *    end; it is freed only when they have left. */
+ * 3. The end: what is left is cancelled and waited for, with all posts still taken; then posts of users
+ *    are refused, and it goes on until none is left; then all are. */
 #include "loop/loop.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/noexcept.h"
 #include "base/sys.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,7 +26,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-__thread rota_loop *rota__loop_here;
+__thread struct rota__loop *rota__loop_here;
 
 /* ---- The clock */
 
@@ -39,49 +37,34 @@ static rota_time real_time(void)
     return ts.tv_sec * ROTA_SECOND + ts.tv_nsec;
 }
 
-rota_time rota_loop_time(const rota_loop *loop)
+rota_time rota__loop_time(const struct rota__loop *loop)
 {
     return loop->virtual_clock ? loop->virtual_now : real_time();
 }
 
+rota_time rota_loop_time(const rota_loop *loop)
+{
+    const struct rota__loop *here = rota__loop_mine(loop, "rota_loop_time");
+    return here ? rota__loop_time(here) : real_time();
+}
+
 rota_time rota_now(void)
 {
-    return rota__loop_here ? rota_loop_time(rota__loop_here) : real_time();
+    return rota__loop_here ? rota__loop_time(rota__loop_here) : real_time();
 }
 
 /* ---- Posts of other threads */
 
-static void wake_if_asleep(rota_loop *loop)
+static bool inbox_empty(struct rota__loop *loop)
 {
-    if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false)) {
-        uint64_t one = 1;
-        /* Fails only if the counter is full, and then the loop is awake. */
-        ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
-        (void)ignored;
-    }
+    return !atomic_load(&loop->handle->inbox);
 }
 
-void rota__loop_post(rota_loop *loop, struct rota__post *post)
-{
-    atomic_fetch_add(&loop->posting, 1);
-    struct rota__post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
-    do
-        post->next = head;
-    while (!atomic_compare_exchange_weak(&loop->inbox, &head, post));
-    wake_if_asleep(loop);
-    atomic_fetch_sub(&loop->posting, 1);
-}
-
-static bool inbox_empty(rota_loop *loop)
-{
-    return !atomic_load(&loop->inbox);
-}
-
-static void take_posts(rota_loop *loop)
+static void take_posts(struct rota__loop *loop)
 {
     if (inbox_empty(loop))
         return;
-    struct rota__post *newest = atomic_exchange(&loop->inbox, NULL), *oldest = NULL;
+    struct rota__post *newest = atomic_exchange(&loop->handle->inbox, NULL), *oldest = NULL;
     while (newest) {
         struct rota__post *next = newest->next;
         newest->next = oldest;
@@ -101,11 +84,11 @@ struct call {
     void *arg;
 };
 
-static void call_run(struct rota__post *post, rota_loop *loop)
+static void call_run(struct rota__post *post, struct rota__loop *loop)
 {
     struct call call = *rota__container_of(post, struct call, post);
     rota_free(rota__container_of(post, struct call, post));
-    call.fn(loop, call.arg);
+    call.fn(loop->handle, call.arg);
 }
 
 int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg)
@@ -114,23 +97,10 @@ int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg
     if (!call)
         return -ENOMEM;
     *call = (struct call){.post.run = call_run, .fn = fn, .arg = arg};
-    rota__loop_post(loop, &call->post);
-    return 0;
-}
-
-void rota_loop_hold_threadsafe(rota_loop *loop)
-{
-    atomic_fetch_add(&loop->holds, 1);
-}
-
-void rota_loop_release_threadsafe(rota_loop *loop)
-{
-    atomic_fetch_add(&loop->posting, 1);
-    atomic_fetch_sub(&loop->holds, 1);
-    /* The loop may sleep for this hold alone, and has to look again. */
-    atomic_store(&loop->nudged, true);
-    wake_if_asleep(loop);
-    atomic_fetch_sub(&loop->posting, 1);
+    int err = rota__loop_post_from_outside(loop, &call->post);
+    if (err < 0)
+        rota_free(call);
+    return err;
 }
 
 /* ---- Making and freeing */
@@ -151,7 +121,7 @@ static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
     return 0;
 }
 
-static int open_backend(rota_loop *loop, rota_backend backend)
+static int open_backend(struct rota__loop *loop, rota_backend backend)
 {
     if (backend != ROTA_BACKEND_EPOLL) {
         loop->backend = &rota__backend_uring;
@@ -164,7 +134,7 @@ static int open_backend(rota_loop *loop, rota_backend backend)
 
 static atomic_uint_fast64_t serials;
 
-static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend backend)
+static int loop_init(struct rota__loop *loop, const rota_loop_options *o, rota_backend backend)
 {
     rota__list_init(&loop->running);
     rota__list_init(&loop->ready);
@@ -180,22 +150,43 @@ static int loop_init(rota_loop *loop, const rota_loop_options *o, rota_backend b
     loop->stall_limit = o->stall_limit;
     loop->trim_at = ROTA_NEVER;
     loop->home = rota__coro_current();
-    rota__timers_init(&loop->timers, rota_loop_time(loop));
+    rota__timers_init(&loop->timers, rota__loop_time(loop));
     int err = rota__stack_pool_init(&loop->stacks, o->stack_size);
     if (err < 0)
         return err;
-    loop->wake_fd = (int)rota__sys(EMFILE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    err = loop->wake_fd < 0 ? loop->wake_fd : open_backend(loop, backend);
+    int wake_fd = (int)rota__sys(EMFILE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    loop->handle->wake_fd = wake_fd;
+    err = wake_fd < 0 ? wake_fd : open_backend(loop, backend);
     if (err >= 0) {
         err = rota__stall_watch_start(loop);
         if (err < 0)
             loop->backend->close(loop);
     }
     if (err < 0) {
-        rota__sys_close(loop->wake_fd);
+        rota__sys_close(wake_fd);
         rota__stack_pool_fini(&loop->stacks);
     }
     return err;
+}
+
+static int loop_make(const rota_loop_options *o, rota_backend backend, struct rota__loop **ret_loop)
+{
+    struct rota__loop *loop = rota_zalloc(sizeof *loop);
+    rota_loop *handle = loop ? rota__handle_new() : NULL;
+    int err = -ENOMEM;
+    if (handle) {
+        loop->handle = handle;
+        err = loop_init(loop, o, backend);
+    }
+    if (err < 0) {
+        if (handle)
+            rota__handle_unmake(handle);
+        rota_free(loop);
+        return err;
+    }
+    atomic_store(&handle->inside, loop);
+    *ret_loop = loop;
+    return 0;
 }
 
 int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
@@ -203,69 +194,72 @@ int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
     static const rota_loop_options none;
     const rota_loop_options *o = options ? options : &none;
     rota_backend backend;
+    struct rota__loop *loop;
     int err = rota__loop_here ? -EBUSY : choose_backend(o, &backend);
+    if (err == 0 && o->stack_size && o->stack_size < 16384)
+        err = -EINVAL;
+    if (err == 0)
+        err = loop_make(o, backend, &loop);
     if (err < 0)
         return err;
-    if (o->stack_size && o->stack_size < 16384)
-        return -EINVAL;
-    rota_loop *loop = rota_zalloc(sizeof *loop);
-    if (!loop)
-        return -ENOMEM;
-    err = loop_init(loop, o, backend);
-    if (err < 0) {
-        rota_free(loop);
-        return err;
-    }
-    rota__loop_enlist(loop);
     rota__loop_here = loop;
-    *ret_loop = loop;
+    *ret_loop = loop->handle;
     return 0;
 }
 
-rota_loop *rota_loop_free(rota_loop *loop)
+/* Ends all that could still make something ready, as far as it is there now. */
+static void end_all(struct rota__loop *loop)
 {
-    if (!loop || rota__loop_check(loop, "rota_loop_free") < 0)
-        return NULL;
-    if (loop->in_run || loop->ending) {
-        rota_log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
-        return NULL;
-    }
+    take_posts(loop);
+    ROTA__NOEXCEPT();
+    if (loop->finish)
+        loop->finish(loop);
+    rota__loop_free_watches(loop);
+    while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
+        continue;
+}
+
+static void loop_end(struct rota__loop *loop)
+{
+    rota_loop *handle = loop->handle;
     loop->ending = true;
-    rota__loop_delist(loop);
-    do {
-        take_posts(loop);
-        ROTA__NOEXCEPT();
-        if (loop->finish)
-            loop->finish(loop);
-        rota__loop_free_watches(loop);
-        while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
-            continue;
-    } while (!inbox_empty(loop));
+    end_all(loop);
+    atomic_store(&handle->ending, true);
+    while (!rota__handle_close(handle))
+        end_all(loop);
     rota__loop_drop_handles(loop);
-    while (atomic_load(&loop->posting))
-        sched_yield();
     rota__stall_watch_stop(loop);
     loop->backend->close(loop);
     rota__stack_pool_fini(&loop->stacks);
-    rota__sys_close(loop->wake_fd);
+    rota__sys_close(handle->wake_fd);
     rota__sys_close(loop->timer_fd);
     rota__sys_close(loop->outer_fd);
     rota__loop_here = NULL;
     rota_free(loop);
+}
+
+rota_loop *rota_loop_free(rota_loop *handle)
+{
+    struct rota__loop *loop = handle ? rota__loop_mine(handle, "rota_loop_free") : NULL;
+    if (loop && (loop->in_run || loop->ending))
+        rota_log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
+    else if (loop)
+        loop_end(loop);
     return NULL;
 }
 
 rota_loop *rota_loop_current(void)
 {
-    return rota__loop_here;
+    return rota__handle_here();
 }
 
 const char *rota_loop_backend(const rota_loop *loop)
 {
-    return loop->backend->name;
+    const struct rota__loop *here = rota__loop_mine(loop, "rota_loop_backend");
+    return here ? here->backend->name : "";
 }
 
-struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type)
+struct rota__annex *rota__loop_annex(struct rota__loop *loop, const void *type)
 {
     rota__list_each (node, &loop->annexes) {
         struct rota__annex *annex = rota__container_of(node, struct rota__annex, node);
@@ -275,7 +269,7 @@ struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type)
     return NULL;
 }
 
-void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex)
+void rota__loop_annex_add(struct rota__loop *loop, struct rota__annex *annex)
 {
     rota__list_prepend(&loop->annexes, &annex->node);
 }
@@ -291,7 +285,7 @@ static uint64_t random_next(uint64_t *state)
     return *state ^= *state << 17;
 }
 
-static void begin_turn(rota_loop *loop)
+static void begin_turn(struct rota__loop *loop)
 {
     if (!loop->shuffle) {
         rota__list_splice(&loop->running, &loop->ready);
@@ -309,23 +303,23 @@ static void begin_turn(rota_loop *loop)
     rota__list_splice(&loop->running, &loop->ready);
 }
 
-static bool runnable(const rota_loop *loop)
+static bool runnable(const struct rota__loop *loop)
 {
     return !rota__list_empty(&loop->ready) || !rota__list_empty(&loop->running);
 }
 
-bool rota__loop_alive(const rota_loop *loop)
+bool rota__loop_alive(const struct rota__loop *loop)
 {
     return runnable(loop) || loop->timers.count || loop->pending_ops || loop->far_waits ||
-           atomic_load(&loop->holds) > 0 || atomic_load(&loop->inbox);
+           atomic_load(&loop->handle->holds) > 0 || atomic_load(&loop->handle->inbox);
 }
 
 /* What is due: timers, and pages of stacks that nobody needed. One look at the clock. */
-static void pass_time(rota_loop *loop)
+static void pass_time(struct rota__loop *loop)
 {
     if (!loop->timers.count && loop->trim_at == ROTA_NEVER)
         return;
-    rota_time now = rota_loop_time(loop);
+    rota_time now = rota__loop_time(loop);
     struct rota__timer *timer;
     while ((timer = rota__timers_pop(&loop->timers, now)))
         timer->fire(timer);
@@ -334,21 +328,21 @@ static void pass_time(rota_loop *loop)
 }
 
 /* Polls, sleeping only if no post has come. */
-static int wait_for(rota_loop *loop, rota_time timeout)
+static int wait_for(struct rota__loop *loop, rota_time timeout)
 {
     if (timeout == 0 && !loop->pending_ops && loop->outer_fd < 0)
         return 0;
     if (timeout != 0) {
-        atomic_store(&loop->asleep, true);
-        if (!inbox_empty(loop) || atomic_exchange(&loop->nudged, false))
+        atomic_store(&loop->handle->asleep, true);
+        if (!inbox_empty(loop) || atomic_exchange(&loop->handle->nudged, false))
             timeout = 0;
     }
     int err = loop->backend->wait(loop, timeout);
-    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    atomic_store_explicit(&loop->handle->asleep, false, memory_order_relaxed);
     return err;
 }
 
-static rota_time until_next(rota_loop *loop, rota_time limit)
+static rota_time until_next(struct rota__loop *loop, rota_time limit)
 {
     if (runnable(loop) || loop->stopping)
         return 0;
@@ -363,13 +357,13 @@ static rota_time until_next(rota_loop *loop, rota_time limit)
 
 /* On the virtual clock time passes only here: when nothing is runnable, no input is on its way and no
  * other thread has promised a wake-up. A millisecond of grace lets the kernel deliver over loopback. */
-static int poll_virtual(rota_loop *loop, rota_time limit)
+static int poll_virtual(struct rota__loop *loop, rota_time limit)
 {
     int err = wait_for(loop, 0);
     if (err < 0 || runnable(loop) || loop->stopping || limit == 0)
         return err;
     rota_time next = rota__timers_next(&loop->timers);
-    if (atomic_load(&loop->holds) > 0 || next == ROTA_NEVER)
+    if (atomic_load(&loop->handle->holds) > 0 || next == ROTA_NEVER)
         return wait_for(loop, limit);
     if (loop->pending_ops || loop->far_waits) {
         err = wait_for(loop, ROTA_MILLISECOND);
@@ -385,9 +379,9 @@ static int poll_virtual(rota_loop *loop, rota_time limit)
 
 /* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. A look at the
  * backend hands over what was started since the last one. */
-static void arm_outer(rota_loop *loop)
+static void arm_outer(struct rota__loop *loop)
 {
-    atomic_store(&loop->asleep, true);
+    atomic_store(&loop->handle->asleep, true);
     loop->backend->wait(loop, 0);
     rota_time next = rota__timers_next(&loop->timers);
     struct itimerspec when = {{0, 0}, {0, 0}};
@@ -400,7 +394,7 @@ static void arm_outer(rota_loop *loop)
     timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-int rota__loop_turn(rota_loop *loop, rota_time timeout)
+int rota__loop_turn(struct rota__loop *loop, rota_time timeout)
 {
     take_posts(loop);
     if (!rota__loop_alive(loop))
@@ -435,14 +429,14 @@ int rota__loop_refuse(const char *call)
     return ROTA_ETHREAD;
 }
 
-static int check_run(const rota_loop *loop)
+static int check_run(const struct rota__loop *loop)
 {
-    int err = rota__loop_check(loop, "rota_loop_run");
-    return err == 0 && loop->in_run ? -EBUSY : err;
+    return !loop ? ROTA_ETHREAD : loop->in_run ? -EBUSY : 0;
 }
 
-int rota_loop_run_once(rota_loop *loop, rota_time timeout)
+int rota_loop_run_once(rota_loop *handle, rota_time timeout)
 {
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_run_once");
     int err = check_run(loop);
     if (err < 0)
         return err;
@@ -458,8 +452,9 @@ int rota_loop_run_once(rota_loop *loop, rota_time timeout)
     return err < 0 ? err : rota__loop_alive(loop) || !rota__list_empty(&loop->tasks);
 }
 
-int rota_loop_run(rota_loop *loop)
+int rota_loop_run(rota_loop *handle)
 {
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_run");
     int err = check_run(loop);
     if (err < 0)
         return err;
@@ -477,13 +472,14 @@ int rota_loop_run(rota_loop *loop)
     return err;
 }
 
-void rota_loop_stop(rota_loop *loop)
+void rota_loop_stop(rota_loop *handle)
 {
-    if (rota__loop_check(loop, "rota_loop_stop") == 0)
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_stop");
+    if (loop)
         loop->stopping = true;
 }
 
-static int outer_open(rota_loop *loop)
+static int outer_open(struct rota__loop *loop)
 {
     int inner = loop->backend->pollable(loop);
     if (inner < 0)
@@ -507,11 +503,11 @@ static int outer_open(rota_loop *loop)
     return outer;
 }
 
-int rota_loop_fd(rota_loop *loop)
+int rota_loop_fd(rota_loop *handle)
 {
-    int err = rota__loop_check(loop, "rota_loop_fd");
-    if (err < 0)
-        return err;
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_fd");
+    if (!loop)
+        return ROTA_ETHREAD;
     if (loop->outer_fd < 0) {
         int fd = outer_open(loop);
         if (fd < 0)

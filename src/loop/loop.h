@@ -17,15 +17,15 @@ struct rota__backend {
     bool blocking_fds; /* descriptors of ours stay in blocking mode */
     bool takes_files;  /* file operations, too */
     /* Unless it was asked for by name, a backend may refuse where another one would do better. */
-    int (*open)(rota_loop *loop, bool asked_for);
-    void (*close)(rota_loop *loop);
+    int (*open)(struct rota__loop *loop, bool asked_for);
+    void (*close)(struct rota__loop *loop);
     bool (*start)(struct rota__op *op);
     void (*withdraw)(struct rota__op *op);
     void (*forget)(struct rota__fd *fd);
     /* Completes what is ready; waits for the first at most `timeout`. 0 or an error. */
-    int (*wait)(rota_loop *loop, rota_time timeout);
+    int (*wait)(struct rota__loop *loop, rota_time timeout);
     /* A descriptor that is readable when wait would complete something; or an error. */
-    int (*pollable)(rota_loop *loop);
+    int (*pollable)(struct rota__loop *loop);
 };
 
 extern const struct rota__backend rota__backend_epoll, rota__backend_uring;
@@ -33,7 +33,7 @@ extern const struct rota__backend rota__backend_epoll, rota__backend_uring;
 /* A message from another thread. Embedded in what sends it; `run` is called on the loop's thread. */
 struct rota__post {
     struct rota__post *next;
-    void (*run)(struct rota__post *post, rota_loop *loop);
+    void (*run)(struct rota__post *post, struct rota__loop *loop);
 };
 
 /* What another module keeps with a loop: found by its `type`, closed before the loop goes, last made
@@ -45,7 +45,25 @@ struct rota__annex {
     void (*close)(struct rota__annex *annex);
 };
 
+/* What a `rota_loop *` points to: all that other threads may touch of a loop. It is never freed, nor given
+ * to another loop, so a pointer to it is good for ever (loops.c). */
 struct rota_loop {
+    _Atomic(struct rota__post *)
+        inbox; /* of other threads, newest first; ROTA__CLOSED at the end */
+    _Atomic(struct rota__loop *) inside; /* NULL once the loop has ended */
+    atomic_long holds;                   /* wake-ups that other threads have promised */
+    atomic_int posting;                  /* threads that may be about to write wake_fd */
+    int wake_fd;
+    atomic_bool asleep; /* a post has to write wake_fd */
+    atomic_bool nudged; /* a hold was taken back since the loop slept */
+    atomic_bool ending; /* calls from outside are refused */
+};
+
+#define ROTA__CLOSED ((struct rota__post *)1)
+
+/* The loop itself, which only its thread touches. */
+struct rota__loop {
+    rota_loop *handle;         /* what it is called outside */
     uint64_t serial;           /* no other loop of the program has it, nor had */
     struct rota__list running; /* what this turn still has to run */
     struct rota__list ready;   /* what the next turn runs */
@@ -54,9 +72,8 @@ struct rota_loop {
     struct rota_task *zombie;  /* ended, still on its stack until the next switch */
     uint64_t resumes;          /* tasks and callbacks run; read by the stall watch */
 
-    size_t pending_ops;                 /* operations that the backend has */
-    _Atomic(struct rota__post *) inbox; /* of other threads, newest first */
-    bool single_turn;                   /* the caller wants its thread back after this turn */
+    size_t pending_ops; /* operations that the backend has */
+    bool single_turn;   /* the caller wants its thread back after this turn */
     bool stopping, in_run;
     uint64_t shuffle; /* state of the random order; 0: first come, first served */
 
@@ -69,12 +86,7 @@ struct rota_loop {
 
     const struct rota__backend *backend;
     void *backend_state;
-    atomic_long holds;  /* wake-ups that other threads have promised */
-    size_t far_waits;   /* for other threads, who have not promised anything, or for a signal */
-    atomic_bool asleep; /* a post has to write wake_fd */
-    atomic_bool nudged; /* a hold was taken back since the loop slept */
-    atomic_int posting; /* threads that are inside a threadsafe call */
-    int wake_fd;
+    size_t far_waits; /* for other threads, who have not promised anything, or for a signal */
 
     bool virtual_clock;
     rota_time virtual_now;
@@ -85,53 +97,58 @@ struct rota_loop {
     bool turning; /* items run: the loop neither sleeps nor is left; read by the stall watch */
     struct rota__list watches;
     struct rota__list annexes;
-    struct rota__list far_calls;   /* tasks that callers on other threads wait for */
-    struct rota__list listed;      /* among the loops of the program */
-    int (*stuck)(rota_loop *loop); /* nothing can go on though tasks are left; returns the error */
-    void (*finish)(rota_loop *loop); /* ends the tasks and annexes before the loop is freed */
+    struct rota__list far_calls; /* tasks that callers on other threads wait for */
+    int (*stuck)(
+        struct rota__loop *loop); /* nothing can go on though tasks are left; returns the error */
+    void (*finish)(
+        struct rota__loop *loop); /* ends the tasks and annexes before the loop is freed */
 
     struct rota__timers timers;
 };
 
-extern __thread rota_loop *rota__loop_here
+extern __thread struct rota__loop *rota__loop_here
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 /* Puts an item at the end of the ready queue. */
-static inline void rota__loop_ready(rota_loop *loop, struct rota__item *item)
+static inline void rota__loop_ready(struct rota__loop *loop, struct rota__item *item)
 {
     rota__list_append(&loop->ready, &item->node);
 }
 
 /* Stored whole, because the stall watch reads it from its thread. */
-static inline void rota__loop_count_resume(rota_loop *loop)
+static inline void rota__loop_count_resume(struct rota__loop *loop)
 {
     __atomic_store_n(&loop->resumes, loop->resumes + 1, __ATOMIC_RELAXED);
 }
 
 /* Watches the loop if its options or ROTA_DEBUG=1 ask for it. 0 or an error. */
-int rota__stall_watch_start(rota_loop *loop);
-void rota__stall_watch_stop(rota_loop *loop);
+int rota__stall_watch_start(struct rota__loop *loop);
+void rota__stall_watch_stop(struct rota__loop *loop);
 
-/* From any thread, also from a signal handler. Takes no memory. */
-void rota__loop_post(rota_loop *loop, struct rota__post *post);
+/* Hands `post` to the loop's thread. From any thread, also from a signal handler; takes no lock and no
+ * memory. Returns 0: it will run; or ROTA_ECLOSED: the loop has ended, and the post is the caller's again.
+ * Posts of the library's own are taken until the loop has nothing left that could wait for one. */
+int rota__loop_post(rota_loop *loop, struct rota__post *post);
+/* The same for calls of users, which are refused from the moment at which the loop's tasks have ended. */
+int rota__loop_post_from_outside(rota_loop *loop, struct rota__post *post);
 
-/* For who has a pointer to another thread's loop and no promise that it is still there. The loops of the
- * program are in a list from their making to the beginning of their end. If this one is, returns true
- * and keeps it so until rota__loop_leave: what is posted meanwhile will run. */
-bool rota__loop_enter(rota_loop *loop);
-void rota__loop_leave(void);
-void rota__loop_enlist(rota_loop *loop);
-void rota__loop_delist(rota_loop *loop);
+/* A handle for a loop that is being made; NULL: no memory. */
+rota_loop *rota__handle_new(void);
+/* Nobody has seen it. */
+void rota__handle_unmake(rota_loop *handle);
+/* No post is taken any more, if none is there: then returns true, when nobody uses wake_fd any more. */
+bool rota__handle_close(rota_loop *handle);
 
 /* One turn: poll, timers, run. `timeout` as rota_loop_run_once. */
-int rota__loop_turn(rota_loop *loop, rota_time timeout);
+int rota__loop_turn(struct rota__loop *loop, rota_time timeout);
 
 /* The turn is used up: takes up the next one without leaving the running stack, if there is nothing
  * but ready items to look at. */
-static inline bool rota__loop_next_turn_at_once(rota_loop *loop)
+static inline bool rota__loop_next_turn_at_once(struct rota__loop *loop)
 {
     if (loop->pending_ops | loop->timers.count | loop->single_turn | loop->stopping |
-        (loop->shuffle != 0) | (atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL))
+        (loop->shuffle != 0) |
+        (atomic_load_explicit(&loop->handle->inbox, memory_order_relaxed) != NULL))
         return false;
     if (rota__list_empty(&loop->ready))
         return false;
@@ -139,21 +156,39 @@ static inline bool rota__loop_next_turn_at_once(rota_loop *loop)
     return true;
 }
 /* Whether anything is left that a run has to wait for. */
-bool rota__loop_alive(const rota_loop *loop);
+bool rota__loop_alive(const struct rota__loop *loop);
 
-void rota__loop_free_watches(rota_loop *loop);
+void rota__loop_free_watches(struct rota__loop *loop);
 /* Leaves every pending handle idle. No other timer is armed any more. */
-void rota__loop_drop_handles(rota_loop *loop);
+void rota__loop_drop_handles(struct rota__loop *loop);
 
-struct rota__annex *rota__loop_annex(rota_loop *loop, const void *type);
-void rota__loop_annex_add(rota_loop *loop, struct rota__annex *annex);
+struct rota__annex *rota__loop_annex(struct rota__loop *loop, const void *type);
+void rota__loop_annex_add(struct rota__loop *loop, struct rota__annex *annex);
 
 /* For calls that only the loop's thread may make: reports the offence and returns ROTA_ETHREAD. */
 int rota__loop_refuse(const char *call);
 
-static inline int rota__loop_check(const rota_loop *loop, const char *call)
+static inline int rota__loop_check(const struct rota__loop *loop, const char *call)
 {
     return __builtin_expect(rota__loop_here == loop, true) ? 0 : rota__loop_refuse(call);
 }
+
+/* The loop that a user means, if it is this thread's; else NULL, and the offence is reported. */
+static inline struct rota__loop *rota__loop_mine(const rota_loop *handle, const char *call)
+{
+    struct rota__loop *here = rota__loop_here;
+    if (__builtin_expect(here && here->handle == handle, true))
+        return here;
+    rota__loop_refuse(call);
+    return NULL;
+}
+
+/* The handle of this thread's loop, or NULL. */
+static inline rota_loop *rota__handle_here(void)
+{
+    return rota__loop_here ? rota__loop_here->handle : NULL;
+}
+
+rota_time rota__loop_time(const struct rota__loop *loop);
 
 #endif

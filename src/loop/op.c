@@ -21,7 +21,7 @@ static bool is_pipe(int fd)
     return rota__sys(EBADF, fstat(fd, &about)) == 0 && S_ISFIFO(about.st_mode);
 }
 
-int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket)
+int rota__fd_open(struct rota__fd *fd, struct rota__loop *loop, int number, bool is_socket)
 {
     int flags = (int)rota__sys(EBADF, fcntl(number, F_GETFL));
     if (flags < 0)

@@ -46,7 +46,7 @@ struct rota__fd {
     bool read_drained; /* the last read was short or would have blocked */
     bool write_full;   /* the last write would have blocked */
     bool hung_up;      /* the end, an error or urgent data is among the data: never drained */
-    rota_loop *loop;
+    struct rota__loop *loop;
     struct rota__op *pending[2]; /* [0] RECV, ACCEPT and CALL_IN, [1] the rest */
 };
 
@@ -54,7 +54,7 @@ struct rota__op {
     unsigned char kind;
     bool pending;
     bool withdrawn;
-    rota_loop *loop;
+    struct rota__loop *loop;
     struct rota__fd *fd; /* NULL for POLL and files */
     union {
         struct {
@@ -93,7 +93,7 @@ struct rota__op {
 
 /* Takes over `fd`: sets the mode that the backend needs. The descriptor is closed by rota__fd_close
  * only. Returns 0 or an error of fcntl(2), and then the descriptor is still the caller's. */
-int rota__fd_open(struct rota__fd *fd, rota_loop *loop, int number, bool is_socket);
+int rota__fd_open(struct rota__fd *fd, struct rota__loop *loop, int number, bool is_socket);
 /* No operation may be pending: withdraw and wait first. Harmless when closed. */
 void rota__fd_close(struct rota__fd *fd);
 /* Gives the number back to the caller, unregistered; -1 afterwards. */

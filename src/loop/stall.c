@@ -29,7 +29,7 @@
 #define FRAMES 32
 
 struct rota__stall_watch {
-    rota_loop *loop;
+    struct rota__loop *loop;
     rota_time limit;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -75,7 +75,7 @@ static void install_handler(void)
 }
 
 /* Fills `sample`; false if the loop's thread did not answer. */
-static bool look_at(rota_loop *loop)
+static bool look_at(struct rota__loop *loop)
 {
     if (!sample.installed || pthread_kill(loop->thread, SIGURG) != 0)
         return false;
@@ -140,7 +140,7 @@ static bool nap(struct rota__stall_watch *watch)
 static void *watch_main(void *arg)
 {
     struct rota__stall_watch *watch = arg;
-    rota_loop *loop = watch->loop;
+    struct rota__loop *loop = watch->loop;
     uint64_t seen = 0;
     int same = 0;
     while (!nap(watch)) {
@@ -161,7 +161,7 @@ static void watch_free(struct rota__stall_watch *watch)
     rota_free(watch);
 }
 
-static struct rota__stall_watch *watch_new(rota_loop *loop, rota_time limit)
+static struct rota__stall_watch *watch_new(struct rota__loop *loop, rota_time limit)
 {
     struct rota__stall_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
@@ -190,7 +190,7 @@ static int start_thread(struct rota__stall_watch *watch)
     return -err;
 }
 
-int rota__stall_watch_start(rota_loop *loop)
+int rota__stall_watch_start(struct rota__loop *loop)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     rota_time limit = loop->stall_limit;
@@ -211,7 +211,7 @@ int rota__stall_watch_start(rota_loop *loop)
     return 0;
 }
 
-void rota__stall_watch_stop(rota_loop *loop)
+void rota__stall_watch_stop(struct rota__loop *loop)
 {
     struct rota__stall_watch *watch = loop->stall_watch;
     if (!watch)

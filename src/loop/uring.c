@@ -48,7 +48,7 @@ struct uring {
     bool wake_armed;
 };
 
-static struct uring *uring_of(rota_loop *loop)
+static struct uring *uring_of(struct rota__loop *loop)
 {
     return loop->backend_state;
 }
@@ -113,13 +113,13 @@ static struct io_uring_sqe *next_sqe(struct uring *u)
     return sqe;
 }
 
-static void arm_wake(rota_loop *loop)
+static void arm_wake(struct rota__loop *loop)
 {
     struct uring *u = uring_of(loop);
     struct io_uring_sqe *sqe = u->wake_armed ? NULL : next_sqe(u);
     if (!sqe)
         return;
-    io_uring_prep_poll_add(sqe, loop->wake_fd, POLLIN);
+    io_uring_prep_poll_add(sqe, loop->handle->wake_fd, POLLIN);
     sqe->user_data = DATA_WAKE;
     u->wake_armed = true;
 }
@@ -128,7 +128,7 @@ static void arm_wake(rota_loop *loop)
  * that sleeps in a ring counts as one that waits for a disk, and monitors show a core at its limit. Reads
  * of pipes took a thread each before 6.4. Valgrind (3.19) lets no other thread run meanwhile, and does not
  * know what the kernel has written. */
-static int uring_open(rota_loop *loop, bool asked_for)
+static int uring_open(struct rota__loop *loop, bool asked_for)
 {
     if (!asked_for && loop->stacks.on_valgrind)
         return -ENOSYS;
@@ -150,7 +150,7 @@ static int uring_open(rota_loop *loop, bool asked_for)
     return 0;
 }
 
-static void uring_close(rota_loop *loop)
+static void uring_close(struct rota__loop *loop)
 {
     struct uring *u = uring_of(loop);
     rota__sys_close(u->notify_fd);
@@ -316,7 +316,7 @@ static void complete(struct rota__op *op, int res)
     rota__op_complete(op, result);
 }
 
-static void reap(rota_loop *loop)
+static void reap(struct rota__loop *loop)
 {
     struct uring *u = uring_of(loop);
     struct io_uring_cqe *cqe;
@@ -326,7 +326,7 @@ static void reap(rota_loop *loop)
         io_uring_cqe_seen(&u->ring, cqe);
         if (data == DATA_WAKE) {
             eventfd_t ignored;
-            eventfd_read(loop->wake_fd, &ignored);
+            eventfd_read(loop->handle->wake_fd, &ignored);
             u->wake_armed = false;
         } else if (data >= DATA_SMALL) {
             complete((struct rota__op *)(uintptr_t)data, res);
@@ -370,7 +370,7 @@ static int enter(struct uring *u, rota_time timeout)
                            (sigset_t *)&arg, sizeof arg);
 }
 
-static int uring_wait(rota_loop *loop, rota_time timeout)
+static int uring_wait(struct rota__loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
     arm_wake(loop);
@@ -399,7 +399,7 @@ static int uring_wait(rota_loop *loop, rota_time timeout)
     return 0;
 }
 
-static int uring_pollable(rota_loop *loop)
+static int uring_pollable(struct rota__loop *loop)
 {
     struct uring *u = uring_of(loop);
     if (u->notify_fd >= 0)

@@ -57,14 +57,14 @@ int rota__fd_check_pollable(int fd)
     return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
 }
 
-int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void *arg,
+int rota_loop_watch(rota_loop *handle, int fd, int events, rota_watch_fn *fn, void *arg,
                     rota_watch **ret_watch)
 {
     if (!events || events & ~(ROTA_READABLE | ROTA_WRITABLE))
         return -EINVAL;
-    int err = rota__loop_check(loop, "rota_loop_watch");
-    if (err < 0)
-        return err;
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_watch");
+    if (!loop)
+        return ROTA_ETHREAD;
     rota_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
@@ -74,7 +74,7 @@ int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void
     rota__list_init(&watch->item.node);
     watch->fn = fn;
     watch->arg = arg;
-    err = rota__fd_check_pollable(fd);
+    int err = rota__fd_check_pollable(fd);
     bool at_once = err == 0 && rota__op_start(&watch->op);
     if (at_once && watch->op.result < 0)
         err = (int)watch->op.result;
@@ -106,7 +106,7 @@ rota_watch *rota_watch_free(rota_watch *watch)
     return NULL;
 }
 
-void rota__loop_free_watches(rota_loop *loop)
+void rota__loop_free_watches(struct rota__loop *loop)
 {
     rota__list_each (node, &loop->watches)
         rota_watch_free(rota__container_of(node, rota_watch, all));

@@ -53,7 +53,7 @@ static int door_bind(int fd, rota_address *address, const rota_listen_options *o
     return err;
 }
 
-static int door_open(struct door *door, rota_loop *loop, const rota_listen_options *options,
+static int door_open(struct door *door, struct rota__loop *loop, const rota_listen_options *options,
                      bool v6only)
 {
     int fd = rota__tcp_socket(door->address.any.sa_family, options->nagle, options->keepalive);

@@ -92,7 +92,7 @@ static void lookups_close(struct rota__annex *annex)
     rota_free(lookups);
 }
 
-static int lookups_of(rota_loop *loop, struct lookups **ret_lookups)
+static int lookups_of(struct rota__loop *loop, struct lookups **ret_lookups)
 {
     struct rota__annex *annex = rota__loop_annex(loop, &lookups_type);
     if (annex) {

@@ -32,8 +32,8 @@
 enum { IN, OUT, ERR };
 
 struct rota_process {
-    struct rota__list node; /* among the loop's */
-    rota_loop *loop;        /* NULL once that has ended, and this with it */
+    struct rota__list node;  /* among the loop's */
+    struct rota__loop *loop; /* NULL once that has ended, and this with it */
     rota_stream *streams[3];
     pid_t pid;
     int pidfd; /* -1 where filters refuse it */
@@ -65,7 +65,7 @@ static void processes_close(struct rota__annex *annex)
     rota_free(processes);
 }
 
-static struct processes *processes_of(rota_loop *loop)
+static struct processes *processes_of(struct rota__loop *loop)
 {
     struct rota__annex *annex = rota__loop_annex(loop, &processes_type);
     if (annex)

@@ -23,7 +23,7 @@ struct rota__signal_hub {
     struct rota__annex annex;
     struct rota__post post;
     _Atomic(struct rota__signal_hub *) next;
-    rota_loop *loop;
+    struct rota__loop *loop;
     atomic_uint_least64_t wanted, pending;
     atomic_bool posted;
     bool closed; /* its loop has ended; hub_run frees it */
@@ -52,7 +52,7 @@ static void hub_note(struct rota__signal_hub *hub, uint64_t bit)
         return;
     atomic_fetch_or(&hub->pending, bit);
     if (!atomic_exchange(&hub->posted, true))
-        rota__loop_post(hub->loop, &hub->post);
+        rota__loop_post(hub->loop->handle, &hub->post);
 }
 
 static void on_signal(int number)
@@ -142,7 +142,7 @@ static void listener_hear(rota_signals *s, uint64_t bits)
     }
 }
 
-static void hub_run(struct rota__post *post, rota_loop *loop)
+static void hub_run(struct rota__post *post, struct rota__loop *loop)
 {
     struct rota__signal_hub *hub = rota__container_of(post, struct rota__signal_hub, post);
     atomic_store(&hub->posted, false);
@@ -183,7 +183,7 @@ static void hub_close(struct rota__annex *annex)
         rota_free(hub);
 }
 
-static struct rota__signal_hub *hub_of(rota_loop *loop)
+static struct rota__signal_hub *hub_of(struct rota__loop *loop)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct rota__annex *annex = rota__loop_annex(loop, &hub_type);
@@ -246,7 +246,7 @@ static bool may_be_caught(int number)
 
 int rota_signals_add(rota_signals *s, int number)
 {
-    rota_loop *loop = rota__loop_here;
+    struct rota__loop *loop = rota__loop_here;
     if (!rota__task_here())
         return ROTA_ENOTASK;
     if (s->_hub && s->_hub->loop != loop)
@@ -289,7 +289,7 @@ int rota_signals_next(rota_signals *s)
         return err;
     if (!s->_hub)
         return -EINVAL;
-    rota_loop *loop = rota__loop_here;
+    struct rota__loop *loop = rota__loop_here;
     if (s->_hub->loop != loop)
         return rota__loop_refuse(__func__);
     if (s->_waiter)

@@ -11,7 +11,7 @@
 #include "task/task.h"
 
 struct rota__gate {
-    rota_loop *loop;
+    struct rota__loop *loop;
     uint64_t serial; /* the loop's: a later one may have the same address */
     unsigned char inside;
     bool closed;
@@ -22,7 +22,7 @@ struct rota__gate {
 /* The object belongs to this thread's loop, which there must be when it is used. */
 static inline void rota__gate_init(struct rota__gate *gate)
 {
-    rota_loop *here = rota__loop_here;
+    struct rota__loop *here = rota__loop_here;
     *gate = (struct rota__gate){.loop = here, .serial = here ? here->serial : 0};
 }
 

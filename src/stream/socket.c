@@ -227,8 +227,8 @@ bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more)
 
 /* ---- Making one */
 
-static int descriptor_stream(rota_loop *loop, int fd, bool is_socket, const struct sockaddr *peer,
-                             rota_stream **ret_stream)
+static int descriptor_stream(struct rota__loop *loop, int fd, bool is_socket,
+                             const struct sockaddr *peer, rota_stream **ret_stream)
 {
     rota_stream *s = rota__stream_new(&socket_kind, sizeof(struct rota__socket));
     if (!s)
@@ -248,7 +248,7 @@ static int descriptor_stream(rota_loop *loop, int fd, bool is_socket, const stru
     return 0;
 }
 
-int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *peer,
+int rota__stream_from_socket(struct rota__loop *loop, int fd, const struct sockaddr *peer,
                              rota_stream **ret_stream)
 {
     return descriptor_stream(loop, fd, true, peer, ret_stream);

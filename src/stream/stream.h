@@ -85,7 +85,7 @@ struct rota__socket {
 };
 
 /* `peer` may be NULL. Takes over `fd` if it succeeds. */
-int rota__stream_from_socket(rota_loop *loop, int fd, const struct sockaddr *peer,
+int rota__stream_from_socket(struct rota__loop *loop, int fd, const struct sockaddr *peer,
                              rota_stream **ret_stream);
 /* Reads through the filters; what fails is noted. 1 to `len` bytes, 0 at the end, or an error. */
 ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len);

@@ -62,13 +62,13 @@ static void call_task_ended(struct rota__watcher *watcher)
     struct rota__error *error = call->task->error;
     int result = rota_future_result(rota_task_future(call->task));
     rota__list_remove(&call->node);
-    if (result == -ECANCELED && call->target->ending)
+    if (result == -ECANCELED && rota__loop_here->ending)
         call_ended(call, ROTA_ECLOSED, NULL);
     else
         call_ended(call, result, result < 0 ? error : NULL);
 }
 
-static void call_start(struct rota__post *post, rota_loop *loop)
+static void call_start(struct rota__post *post, struct rota__loop *loop)
 {
     struct far_call *call = rota__container_of(post, struct far_call, start);
     rota_task *task =
@@ -84,7 +84,7 @@ static void call_start(struct rota__post *post, rota_loop *loop)
     rota__list_append(&loop->far_calls, &call->node);
 }
 
-static void call_cancel(struct rota__post *post, rota_loop *loop)
+static void call_cancel(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct far_call *call = rota__container_of(post, struct far_call, cancel);
@@ -96,7 +96,7 @@ static void call_cancel(struct rota__post *post, rota_loop *loop)
     rota_task_cancel(call->task);
 }
 
-void rota__far_calls_abandon(rota_loop *loop)
+void rota__far_calls_abandon(struct rota__loop *loop)
 {
     struct rota__list *node;
     while ((node = rota__list_take_first(&loop->far_calls)))
@@ -105,42 +105,35 @@ void rota__far_calls_abandon(rota_loop *loop)
 
 /* ---- On the caller's */
 
-static void call_replied(struct rota__post *post, rota_loop *loop)
+static void call_replied(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     rota__wake(&rota__container_of(post, struct far_call, reply)->wait, 0);
 }
 
-/* Where the target is ending, it cancels all its tasks itself. */
+/* A target that has closed has also ended the call, and left it to call_cancel to say so. */
 static void far_abort(struct rota__wait *wait, int reason)
 {
     (void)reason;
     struct far_call *call = rota__container_of(wait, struct far_call, wait);
-    if (call->cancelled || !rota__loop_enter(call->target))
-        return;
     int running = RUNNING;
+    if (call->cancelled)
+        return;
     call->cancelled = true;
-    if (atomic_compare_exchange_strong(&call->state, &running, CANCELLING))
-        rota__loop_post(call->target, &call->cancel);
-    rota__loop_leave();
+    if (!atomic_compare_exchange_strong(&call->state, &running, CANCELLING))
+        return;
+    if (rota__loop_post(call->target, &call->cancel) < 0)
+        rota__wake(&call->wait, 0);
 }
 
 static const struct rota__wait_kind far_kind = {"task on another loop", far_abort};
 
-static bool call_send(struct far_call *call)
-{
-    if (!rota__loop_enter(call->target))
-        return false;
-    rota__loop_post(call->target, &call->start);
-    rota__loop_leave();
-    return true;
-}
-
 static int run_from_task(struct far_call *call)
 {
     rota_task *here = rota__task_here();
-    if (!call_send(call))
-        return ROTA_ECLOSED;
+    int err = rota__loop_post_from_outside(call->target, &call->start);
+    if (err < 0)
+        return err;
     rota_loop_hold_threadsafe(call->home);
     rota__park(&call->wait, &far_kind, NULL);
     rota_loop_release_threadsafe(call->home);
@@ -152,13 +145,13 @@ static int run_from_task(struct far_call *call)
 static int run_from_thread(struct far_call *call)
 {
     sem_init(&call->replied, 0, 0);
-    bool sent = call_send(call);
-    while (sent && sem_wait(&call->replied) < 0)
+    int err = rota__loop_post_from_outside(call->target, &call->start);
+    while (err == 0 && sem_wait(&call->replied) < 0)
         continue;
     sem_destroy(&call->replied);
-    if (sent && call->result < 0)
+    if (err == 0 && call->result < 0)
         rota__error_give(call->error);
-    return sent ? call->result : ROTA_ECLOSED;
+    return err < 0 ? err : call->result;
 }
 
 int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)
@@ -171,7 +164,7 @@ int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *sit
         .cancel.run = call_cancel,
         .reply.run = call_replied,
         .target = loop,
-        .home = rota__loop_here,
+        .home = rota__handle_here(),
         .fn = fn,
         .arg = arg,
         .site = site,

@@ -9,7 +9,7 @@ void rota_future_init(rota_future *future)
     rota__list_init(&future->_watchers);
     future->_state = PENDING;
     future->_result = 0;
-    future->_loop = rota__loop_here;
+    future->_loop = rota__handle_here();
     future->_error = NULL;
 }
 
@@ -26,8 +26,8 @@ void rota_future_init_threadsafe(rota_future *future)
 static int future_check(rota_future *future, const char *call)
 {
     if (!future->_loop)
-        future->_loop = rota__loop_here;
-    return rota__loop_check(future->_loop, call);
+        future->_loop = rota__handle_here();
+    return rota__loop_mine(future->_loop, call) ? 0 : ROTA_ETHREAD;
 }
 
 int rota_future_set(rota_future *future, int result)
@@ -55,7 +55,7 @@ struct far_set {
     int result;
 };
 
-static void far_set_run(struct rota__post *post, rota_loop *loop)
+static void far_set_run(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct far_set s = *rota__container_of(post, struct far_set, post);
@@ -71,8 +71,10 @@ int rota_future_set_threadsafe(rota_future *future, int result)
     if (!s)
         return -ENOMEM;
     *s = (struct far_set){{NULL, far_set_run}, future, result};
-    rota__loop_post(future->_loop, &s->post);
-    return 0;
+    int err = rota__loop_post_from_outside(future->_loop, &s->post);
+    if (err < 0)
+        rota_free(s);
+    return err;
 }
 
 bool rota_future_done(const rota_future *future)

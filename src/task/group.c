@@ -99,7 +99,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     int err = group_check(group, "rota_group_spawn");
     if (err < 0)
         return err;
-    rota_loop *loop = rota__loop_here;
+    struct rota__loop *loop = rota__loop_here;
     rota_task *task = copy <= 2048 ? rota__task_new(loop, fn, arg, copy, site) : NULL;
     if (!task) {
         err = copy <= 2048 ? -ENOMEM : -E2BIG;

@@ -40,7 +40,7 @@ static void print_task(const rota_task *task, FILE *out)
 }
 
 /* The text of rota_dump, under a headline. */
-static char *task_table(rota_loop *loop, const char *headline)
+static char *task_table(struct rota__loop *loop, const char *headline)
 {
     char *text = NULL;
     size_t size;
@@ -57,8 +57,11 @@ static char *task_table(rota_loop *loop, const char *headline)
     return NULL;
 }
 
-char *rota_dump(rota_loop *loop)
+char *rota_dump(rota_loop *handle)
 {
+    struct rota__loop *loop = rota__loop_mine(handle, "rota_dump");
+    if (!loop)
+        return NULL;
     size_t n = 0;
     rota__list_each (node, &loop->tasks)
         n++;
@@ -67,7 +70,7 @@ char *rota_dump(rota_loop *loop)
     return task_table(loop, headline);
 }
 
-int rota__loop_stuck(rota_loop *loop)
+int rota__loop_stuck(struct rota__loop *loop)
 {
     if (!rota__log_wanted())
         return -EDEADLK;

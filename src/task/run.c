@@ -29,7 +29,7 @@ static void abandon_one(rota_task *task, void *arg)
     rota__task_release(task);
 }
 
-static void run_to_the_end(rota_loop *loop)
+static void run_to_the_end(struct rota__loop *loop)
 {
     while (!rota__list_empty(&loop->tasks)) {
         if (rota__loop_alive(loop)) {
@@ -40,12 +40,12 @@ static void run_to_the_end(rota_loop *loop)
             break;
         }
     }
-    rota_task_each(loop, abandon_one, NULL);
+    rota_task_each(loop->handle, abandon_one, NULL);
 }
 
 static int close_annexes(void *arg)
 {
-    rota_loop *loop = arg;
+    struct rota__loop *loop = arg;
     ROTA_SHIELD
     {
         struct rota__list *node;
@@ -57,13 +57,13 @@ static int close_annexes(void *arg)
     return 0;
 }
 
-void rota__loop_finish(rota_loop *loop)
+void rota__loop_finish(struct rota__loop *loop)
 {
     loop->home = rota__coro_current();
     loop->main = NULL;
     loop->stopping = false;
     loop->in_run = true;
-    rota_task_each(loop, cancel_one, NULL);
+    rota_task_each(loop->handle, cancel_one, NULL);
     run_to_the_end(loop);
     rota__far_calls_abandon(loop);
     if (!rota__list_empty(&loop->annexes)) {
@@ -83,7 +83,7 @@ void rota__loop_finish(rota_loop *loop)
 
 static struct {
     atomic_flag taken; /* by the one loop of the process that gets SIGINT: the first that runs */
-    rota_loop *_Atomic loop;
+    struct rota__loop *_Atomic loop;
     atomic_int handling; /* threads in the handler: the loop must stay */
     struct rota__post post;
     struct sigaction before;
@@ -103,7 +103,7 @@ static struct {
     struct sigaction before;
 } ignored[] = {{.number = SIGPIPE}, {.number = SIGXFSZ}};
 
-static void cancel_main(struct rota__post *post, rota_loop *loop)
+static void cancel_main(struct rota__post *post, struct rota__loop *loop)
 {
     (void)post;
     if (loop->main)
@@ -114,10 +114,10 @@ static void cancel_main(struct rota__post *post, rota_loop *loop)
 static void on_interrupt(int number)
 {
     atomic_fetch_add(&interrupt.handling, 1);
-    rota_loop *loop = atomic_exchange(&interrupt.loop, NULL);
+    struct rota__loop *loop = atomic_exchange(&interrupt.loop, NULL);
     if (loop) {
         int saved = errno;
-        rota__loop_post(loop, &interrupt.post);
+        rota__loop_post(loop->handle, &interrupt.post);
         errno = saved;
     }
     atomic_fetch_sub(&interrupt.handling, 1);
@@ -147,7 +147,7 @@ static void watch_forks(void)
 }
 
 /* A program's own handlers stay. Returns whether this loop has the signals. */
-static bool signals_start(rota_loop *loop)
+static bool signals_start(struct rota__loop *loop)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (atomic_flag_test_and_set(&interrupt.taken))
@@ -198,14 +198,14 @@ static void signals_stop(void)
 
 /* ---- rota_run */
 
-static int run_main(rota_loop *loop, rota_fn *main, void *arg, const rota_site *site)
+static int run_main(struct rota__loop *loop, rota_fn *main, void *arg, const rota_site *site)
 {
     rota_task *task = rota__task_new(loop, main, arg, 0, site);
     if (!task)
         return -ENOMEM;
     task->owned = task->read = true;
     loop->main = task;
-    int err = rota_loop_run(loop);
+    int err = rota_loop_run(loop->handle);
     loop->main = NULL;
     int result = rota_task_done(task) ? rota_task_result(task) : err; /* brings main's words */
     rota_task_detach(task);
@@ -214,10 +214,11 @@ static int run_main(rota_loop *loop, rota_fn *main, void *arg, const rota_site *
 
 int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, const rota_site *site)
 {
-    rota_loop *loop;
-    int err = rota_loop_new(options, &loop);
+    rota_loop *handle;
+    int err = rota_loop_new(options, &handle);
     if (err < 0)
         return err;
+    struct rota__loop *loop = rota__loop_here;
     err = rota__overflow_watch_start();
     bool watching = err == 0, signals = watching && signals_start(loop);
     if (watching)
@@ -225,7 +226,7 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
     ROTA__KEEP_ERROR;
     if (signals)
         signals_disarm();
-    rota_loop_free(loop);
+    rota_loop_free(handle);
     if (signals)
         signals_stop();
     if (watching)

@@ -128,7 +128,7 @@ static void expire_overdue(rota_task *task)
         if (!rota__timer_armed(&timeout->_timer))
             continue;
         if (!now)
-            now = rota_loop_time(task->loop);
+            now = rota__loop_time(task->loop);
         if (timeout->_timer.deadline <= now) {
             rota__timer_cancel(&task->loop->timers, &timeout->_timer);
             timeout_fire(&timeout->_timer);
@@ -165,10 +165,10 @@ rota_time rota_deadline(void)
 }
 
 /* ROTA_NEVER from now is never, whatever the clock says. */
-static rota_time from_now(const rota_loop *loop, rota_time duration)
+static rota_time from_now(const struct rota__loop *loop, rota_time duration)
 {
     rota_time when;
-    if (__builtin_add_overflow(rota_loop_time(loop), duration, &when))
+    if (__builtin_add_overflow(rota__loop_time(loop), duration, &when))
         when = duration > 0 ? ROTA_NEVER : 0;
     return when;
 }

@@ -31,7 +31,7 @@ static void task_resume(struct rota__item *item)
 }
 
 /* The next item of this turn if it is a task, or NULL: then the loop has to go on. */
-static inline rota_task *next_task(rota_loop *loop)
+static inline rota_task *next_task(struct rota__loop *loop)
 {
     if (rota__list_empty(&loop->running) && !rota__loop_next_turn_at_once(loop))
         return NULL;
@@ -46,7 +46,7 @@ static inline rota_task *next_task(rota_loop *loop)
 /* Stops the current task, and returns what it was woken with. */
 static inline int task_stop(rota_task *task)
 {
-    rota_loop *loop = task->loop;
+    struct rota__loop *loop = task->loop;
     struct rota__coro *here = rota__coro_current();
     task->resume = here;
     rota_task *next = next_task(loop);
@@ -193,7 +193,7 @@ void rota__task_drop_deferred(rota_task *task)
 
 void rota__task_release(rota_task *task)
 {
-    rota_loop *loop = task->loop;
+    struct rota__loop *loop = task->loop;
     struct rota__stack *stack = task->stack;
     if (__builtin_expect(task->error != NULL, false))
         rota__error_unref(task->error);
@@ -203,7 +203,7 @@ void rota__task_release(rota_task *task)
         loop->trim_at = 0; /* the next turn asks when */
 }
 
-static void bury_zombie(rota_loop *loop)
+static void bury_zombie(struct rota__loop *loop)
 {
     if (!loop->zombie)
         return;
@@ -234,7 +234,7 @@ static void scopes_forgotten(rota_task *task)
 
 static void task_end(rota_task *task, int result)
 {
-    rota_loop *loop = task->loop;
+    struct rota__loop *loop = task->loop;
     if (__builtin_expect(task->scopes.next != &task->own.node, false))
         scopes_forgotten(task);
     if (__builtin_expect(task->locals != NULL, false))
@@ -273,7 +273,7 @@ static void task_main(void *arg)
         end_child(task, result);
     if (__builtin_expect(task->deferred != NULL, false))
         run_deferred(task);
-    rota_loop *loop = task->loop;
+    struct rota__loop *loop = task->loop;
     task_end(task, result);
     rota_task *next = loop->current = next_task(loop);
     if (!next)
@@ -290,7 +290,7 @@ static struct rota__error **error_slot(void)
 
 #define ALIGN_DOWN(p, n) ((char *)((uintptr_t)(p) & ~(uintptr_t)((n)-1)))
 
-rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t copy,
+rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg, size_t copy,
                           const rota_site *site)
 {
     bury_zombie(loop);
@@ -326,7 +326,7 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
     task->own.node.next = task->own.node.prev = &task->scopes;
     rota__list_init(&task->done._watchers);
     task->done._state = 0;
-    task->done._loop = loop;
+    task->done._loop = loop->handle;
     rota__coro_init(&task->coro, stack, top, task_main, task);
     task->coro.name = site->name;
     rota__list_append(&loop->tasks, &task->all);
@@ -344,7 +344,7 @@ rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t 
 int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
                   const rota_site *site)
 {
-    rota_loop *loop = rota__loop_here;
+    struct rota__loop *loop = rota__loop_here;
     if (!loop)
         return ROTA_ENOTASK;
     if (copy > 2048)
@@ -366,7 +366,7 @@ struct far_spawn {
     const rota_site *site;
 };
 
-static void far_spawn_run(struct rota__post *post, rota_loop *loop)
+static void far_spawn_run(struct rota__post *post, struct rota__loop *loop)
 {
     struct far_spawn s = *rota__container_of(post, struct far_spawn, post);
     rota_free(rota__container_of(post, struct far_spawn, post));
@@ -381,8 +381,10 @@ int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const
     if (!s)
         return -ENOMEM;
     *s = (struct far_spawn){{NULL, far_spawn_run}, fn, arg, site};
-    rota__loop_post(loop, &s->post);
-    return 0;
+    int err = rota__loop_post_from_outside(loop, &s->post);
+    if (err < 0)
+        rota_free(s);
+    return err;
 }
 
 /* ---- Handles */
@@ -525,9 +527,10 @@ rota_future *rota_task_future(rota_task *task)
 
 void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), void *arg)
 {
-    if (rota__loop_check(loop, "rota_task_each") < 0)
+    struct rota__loop *here = rota__loop_mine(loop, "rota_task_each");
+    if (!here)
         return;
-    rota__list_each (node, &loop->tasks)
+    rota__list_each (node, &here->tasks)
         fn(rota__container_of(node, rota_task, all), arg);
     ROTA__NOEXCEPT();
 }

@@ -53,7 +53,7 @@ enum rota__scope_kind {
 struct rota_task {
     struct rota__item item;
     struct rota__coro *resume; /* the coroutine to continue: its own, or a generator's */
-    rota_loop *loop;
+    struct rota__loop *loop;
     struct rota__wait *wait;  /* what it is parked on, until that is decided */
     struct rota__list scopes; /* innermost first; `own` is the last */
     int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
@@ -162,7 +162,7 @@ void rota__scope_cancel(struct rota__scope *scope);
 /* Closes scopes that a task forgot to leave. */
 void rota__scopes_abandon(rota_task *task);
 
-rota_task *rota__task_new(rota_loop *loop, rota_fn *fn, const void *arg, size_t copy,
+rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg, size_t copy,
                           const rota_site *site);
 /* The memory of an ended task goes; it must not be running. */
 void rota__task_release(rota_task *task);
@@ -179,10 +179,10 @@ void rota__locals_release(struct rota__bindings *bindings);
 /* From the next rota_run on, this signal takes the place of SIGINT. */
 void rota__interrupt_by(int number);
 /* Answers those who wait for tasks of a loop whose tasks are gone. */
-void rota__far_calls_abandon(rota_loop *loop);
+void rota__far_calls_abandon(struct rota__loop *loop);
 
-int rota__loop_stuck(rota_loop *loop);
-void rota__loop_finish(rota_loop *loop);
+int rota__loop_stuck(struct rota__loop *loop);
+void rota__loop_finish(struct rota__loop *loop);
 /* If this is the signal that cancels main, somebody else has used it: the next one ends the process. */
 void rota__interrupt_spend(int number);
 

@@ -50,7 +50,7 @@ static void set_loop(struct worker *worker, rota_loop *loop)
         rota_task_cancel(worker->main);
 }
 
-static void cancel_main(struct rota__post *post, rota_loop *loop)
+static void cancel_main(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct worker *worker = rota__container_of(post, struct worker, cancel);
@@ -130,7 +130,7 @@ static void note_result(struct rota__workers *all, int result)
         *which = result;
 }
 
-static void worker_ended(struct rota__post *post, rota_loop *loop)
+static void worker_ended(struct rota__post *post, struct rota__loop *loop)
 {
     (void)loop;
     struct worker *worker = rota__container_of(post, struct worker, ended);
@@ -174,9 +174,9 @@ static void start_and_wait(struct rota__workers *all)
         cancel_all(all);
     if (all->running == 0)
         return;
-    all->home->far_waits++;
+    rota__loop_here->far_waits++;
     rota__park(&all->wait, &workers_kind, NULL);
-    all->home->far_waits--;
+    rota__loop_here->far_waits--;
 }
 
 /* ---- In a task, or in a loop of its own */
@@ -204,7 +204,7 @@ static int run_in_task(void *arg)
     all->site = call->site;
     all->options = call->options;
     all->count = call->n;
-    all->home = rota__loop_here;
+    all->home = rota__handle_here();
     pthread_mutex_init(&all->mutex, NULL);
     if (sched_getaffinity(0, sizeof all->processors, &all->processors) < 0)
         CPU_ZERO(&all->processors);
