@@ -212,6 +212,21 @@ TEST(borrowed_bytes_are_compared_with_text)
     CHECK(!rota_str_equal((rota_str){"a\0c", 3}, "a"));
 }
 
+TEST(borrowed_bytes_are_made_of_literals_and_printed)
+{
+    rota_str name = ROTA_STR("rota"), with_nul = ROTA_STR("a\0c");
+    CHECK(rota_str_equal(name, "rota"));
+    CHECK_INT(ROTA_STR("").len, ==, 0);
+    CHECK_INT(with_nul.len, ==, 3);
+    char line[32];
+    snprintf(line, sizeof line, "<%.*s%.*s>", ROTA_STR_ARG(((rota_str){name.ptr, 2})),
+             ROTA_STR_ARG(((rota_str){0})));
+    CHECK_STR(line, "<ro>");
+    rota_str huge = {"text", SIZE_MAX};
+    snprintf(line, sizeof line, "<%.*s>", ROTA_STR_ARG(huge));
+    CHECK_STR(line, "<text>");
+}
+
 TEST(system_errors_keep_their_words)
 {
     CHECK_STR(rota_strerror(-ECONNREFUSED), strerror(ECONNREFUSED));

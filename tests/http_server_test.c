@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -158,11 +159,9 @@ static void check_has(const struct talk *t, const char *part)
 static int reply_to(rota_http_request *r, void *arg)
 {
     (void)arg;
-    rota_str path = rota_http_request_path(r);
-    char line[256];
-    int len = snprintf(line, sizeof line, "%.*s %.*s\n", (int)rota_http_request_method(r).len,
-                       rota_http_request_method(r).ptr, (int)path.len, path.ptr);
-    return rota_http_reply(r, 200, "text/plain", line, (size_t)len);
+    return rota_http_reply_printf(r, 200, "text/plain", "%.*s %.*s\n",
+                                  ROTA_STR_ARG(rota_http_request_method(r)),
+                                  ROTA_STR_ARG(rota_http_request_path(r)));
 }
 
 #define OK(length, more) \
@@ -188,6 +187,24 @@ TEST(statuses_are_named)
     check_reply(hello, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
                 "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"
                 "Content-Length: 14\r\n\r\n404 Not Found\n");
+}
+
+static int print(rota_http_request *r, void *arg)
+{
+    (void)arg;
+    CHECK_INT(rota_http_reply_printf(r, 200, NULL, "%lc", (wint_t)0xd800), ==, -EILSEQ);
+    return rota_http_reply_printf(r, 200, NULL, "%05000d", 1);
+}
+
+TEST(replies_are_printed_at_any_length)
+{
+    struct talk *t = calloc(1, sizeof *t);
+    t->handler = print;
+    t->request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk(t);
+    check_has(t, "\r\nContent-Length: 5000\r\n\r\n00000");
+    CHECK_STR(t->reply + t->len - 5, "00001");
+    free(t);
 }
 
 /* ---- Connections */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <wchar.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -529,6 +530,48 @@ TEST(pieces_arrive_in_order)
 {
     run(pieces_main, (void *)default_pair);
     run(pieces_main, (void *)sockets);
+}
+
+static int print_and_shut_down(void *s)
+{
+    int err = rota_stream_printf(s, "%s, %.*s %d!\n", "hello", ROTA_STR_ARG(ROTA_STR("rota")), 7);
+    for (int width = 500; width < 520 && err == 0; width++)
+        err = rota_stream_printf(s, "%*d\n", width, 1);
+    if (err == 0)
+        err = rota_stream_printf(s, "%0*d", 1 << 20, 1);
+    return err < 0 ? err : rota_stream_shutdown(s);
+}
+
+TASK_TEST(printed_text_of_any_length_arrives_whole)
+{
+    struct ends e = pair_of(0);
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, print_and_shut_down, e.a);
+    rota_str line;
+    CHECK_INT(rota_stream_read_line(e.b, &line), >, 0);
+    CHECK_STR(line.ptr, "hello, rota 7!");
+    for (size_t width = 500; width < 520; width++) {
+        CHECK_INT(rota_stream_read_line(e.b, &line), >, 0);
+        CHECK_INT(line.len, ==, width);
+        CHECK(line.ptr[0] == ' ' && line.ptr[width - 1] == '1');
+    }
+    char *rest = malloc(1 << 20), more;
+    CHECK_INT(rota_stream_read_exact(e.b, rest, 1 << 20), ==, 0);
+    CHECK(rest[0] == '0' && rest[(1 << 20) - 1] == '1');
+    CHECK_INT(rota_stream_read(e.b, &more, 1), ==, 0);
+    free(rest);
+    CHECK_INT(rota_group_wait(&g), ==, 0);
+    free_ends(&e);
+}
+
+TASK_TEST(what_cannot_be_formatted_is_not_written)
+{
+    struct ends e = pair_of(0);
+    CHECK_INT(rota_stream_printf(e.a, "seen %lc", (wint_t)0xd800), ==, -EILSEQ);
+    CHECK_INT(rota_stream_write(e.a, "x", 1), ==, 0);
+    char c[2];
+    CHECK_INT(rota_stream_read(e.b, c, 2), ==, 1);
+    free_ends(&e);
 }
 
 TASK_TEST(corked_output_goes_at_flush_over_the_limit_and_at_close)

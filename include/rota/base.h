@@ -13,7 +13,11 @@
  *
  *     rota_sleep(50 * ROTA_MILLISECOND);
  *
- * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them.
+ * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them. ROTA_STR makes one of a
+ * string literal, and printf prints it by "%.*s":
+ *
+ *     rota_str name = ROTA_STR("rota");
+ *     printf("hello, %.*s\n", ROTA_STR_ARG(name));
  *
  * Reports. The library never prints. What is worth telling (a task that failed unseen, a deadlock,
  * a stalled loop) goes to the log hook; with ROTA_DEBUG=1 in the environment and no hook set, it
@@ -22,6 +26,7 @@
 #define ROTA_BASE_H
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -83,6 +88,18 @@ typedef struct rota_str {
     const char *ptr;
     size_t len;
 } rota_str;
+
+/* The bytes of a string literal, without the NUL at its end. */
+#ifdef __cplusplus
+#define ROTA_STR(literal) (rota_str{"" literal, sizeof(literal) - 1})
+#else
+#define ROTA_STR(literal) ((rota_str){"" literal, sizeof(literal) - 1})
+#endif
+
+/* The two arguments that "%.*s" takes, of a rota_str; evaluates it more than once. As always with "%.*s", printing
+ * ends at a NUL. */
+#define ROTA_STR_ARG(str) \
+    ((int)((str).len < INT_MAX ? (str).len : INT_MAX)), ((str).ptr ? (str).ptr : "")
 
 /* Whether the bytes are those of `text`. */
 static inline bool rota_str_equal(rota_str s, const char *text)

@@ -271,6 +271,14 @@ ROTA_SUSPENDS int rota_http_reply(rota_http_request *r, int status, const char *
 /* Replies with a status and a line of text that names it. Returns as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
 
+/* Replies with text that is formatted as by printf(3), of any length.
+ *
+ *     return rota_http_reply_printf(r, 200, "text/plain", "hello, %.*s\n", ROTA_STR_ARG(name));
+ *
+ * Returns as rota_http_reply, or -ENOMEM, or what vsnprintf(3) failed with: -EILSEQ, -EOVERFLOW; no reply has begun then. */
+ROTA_SUSPENDS int rota_http_reply_printf(rota_http_request *r, int status, const char *type,
+                                         const char *format, ...) ROTA_PRINTF(4, 5);
+
 /* Begins a reply whose body of `length` bytes follows by rota_http_write. It is sent with the first piece, or a
  * flush; until then a client that waits for "100 Continue" still gets it when the body is read. Does not suspend. Returns as
  * rota_http_reply. */

@@ -115,6 +115,10 @@ ROTA_SUSPENDS int rota_stream_write(rota_stream *s, const void *buf, size_t len)
 /* The same for several pieces at once, in order; -EINVAL if `count` is negative. */
 ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count);
 
+/* Writes text as printf(3) formats it, of any length. Returns as rota_stream_write, or -ENOMEM, or what vsnprintf(3)
+ * failed with: -EILSEQ, -EOVERFLOW; nothing is written then. */
+ROTA_SUSPENDS int rota_stream_printf(rota_stream *s, const char *format, ...) ROTA_PRINTF(2, 3);
+
 /* Holds back what is written from now on, to go out in few large pieces: at rota_stream_flush, at
  * shutdown and close, and whenever it exceeds the stream's limit. */
 ROTA_API void rota_stream_cork(rota_stream *s);

@@ -3,6 +3,7 @@
 #include "http/chars.h"
 #include "http/fields.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -241,6 +242,24 @@ int rota_http_reply(rota_http_request *r, int status, const char *type, const vo
         return err;
     begun(r);
     return send_piece(r, piece, true);
+}
+
+int rota_http_reply_printf(rota_http_request *r, int status, const char *type, const char *format,
+                           ...)
+{
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (len < 0)
+        return -errno;
+    char *text = rota_http_alloc(r, (size_t)len + 1);
+    if (!text)
+        return -ENOMEM;
+    va_start(args, format);
+    vsnprintf(text, (size_t)len + 1, format, args);
+    va_end(args);
+    return rota_http_reply(r, status, type, text, (size_t)len);
 }
 
 int rota_http_reply_status(rota_http_request *r, int status)

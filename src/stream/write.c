@@ -6,7 +6,10 @@
 #include "base/noexcept.h"
 #include "stream/stream.h"
 
-enum { PIECES = 16, KEPT_MEMORY = 4096 };
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { PIECES = 16, KEPT_MEMORY = 4096, LINE = 512 /* most of what is formatted is shorter */ };
 
 int rota__stream_send_failed(rota_stream *s, ssize_t err, bool partly)
 {
@@ -156,6 +159,29 @@ int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count)
         return err;
     err = writev_checked(s, iov, count);
     rota__gate_leave(&s->gate, ROTA__STREAM_WRITING);
+    return err;
+}
+
+int rota_stream_printf(rota_stream *s, const char *format, ...)
+{
+    char line[LINE], *text = line;
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (len < 0)
+        return -errno;
+    if (len >= LINE) {
+        text = rota_alloc((size_t)len + 1);
+        if (!text)
+            return -ENOMEM;
+        va_start(args, format);
+        vsnprintf(text, (size_t)len + 1, format, args);
+        va_end(args);
+    }
+    int err = rota_stream_write(s, text, (size_t)len);
+    if (text != line)
+        rota_free(text);
     return err;
 }
 
