@@ -18,6 +18,7 @@ from native import (DIRECTORY, LIMIT, Program, Skipped, case, check, make_certif
 try:
     import websockets
     from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+    from websockets.legacy.client import connect   # the interface that Debian 12's and Debian 13's version both have
 except ImportError:
     websockets = None
 
@@ -52,7 +53,7 @@ class Server(Program):
         if not websockets:
             raise Skipped("there is no python3-websockets")
         trusting = ssl.create_default_context(cafile=DIRECTORY / "cert.pem") if self.is_tls else None
-        return websockets.connect(self.url, host="127.0.0.1", ssl=trusting, open_timeout=LIMIT, close_timeout=LIMIT,
+        return connect(self.url, host="127.0.0.1", ssl=trusting, open_timeout=LIMIT, close_timeout=LIMIT,
                                   ping_interval=None, max_size=None, **options)
 
 

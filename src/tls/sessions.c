@@ -37,10 +37,20 @@ void rota__tls_sessions_fini(struct rota__tls_sessions *sessions)
     pthread_mutex_destroy(&sessions->mutex);
 }
 
+/* OpenSSL 3.4 deprecates the older call, whose seconds end in 2038 where long has 32 bits. */
+static time_t issued_at(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+    return SSL_SESSION_get_time_ex(session);
+#else
+    return SSL_SESSION_get_time(session);
+#endif
+}
+
 static bool is_good(const SSL_SESSION *session)
 {
     return SSL_SESSION_is_resumable(session) &&
-           SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) > (long)time(NULL);
+           issued_at(session) + SSL_SESSION_get_timeout(session) > time(NULL);
 }
 
 static struct rota__tls_session **find(struct rota__tls_sessions *sessions, const char *key)
