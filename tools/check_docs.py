@@ -1,8 +1,9 @@
 """Compiles, and runs, the programs that README.md and the guide are made of, and the snippets of the headers.
 
-The C blocks of a chapter (a "##" heading) make one program. Where they have no main, one is added that runs
-the last of their task functions: on the virtual clock, or by rota_run where a block is marked ```c real-time.
-What it prints is what the chapter's ```text blocks say; "..." there stands for anything on that line.
+The C blocks of a chapter (a heading of any depth) make one program. It is put together as the guide tells its readers:
+two includes in front, where there are none, and a main behind that runs the last task function. Each is compiled
+with and without warnings and run on the real clock. What it prints is what the chapter's ```text blocks say; "..." there
+stands for anything on that line.
 """
 
 import ast
@@ -15,24 +16,18 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
-BLOCK = re.compile(r"^```(\w+(?: real-time)?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^static int (\w+)\(void \*\w+\)$", re.MULTILINE)
-PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <fnmatch.h>\n" \
-          "#include <pthread.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
-MAIN = """
-int main(void)
-{
-    int err = %s(%s, NULL);
-    if (err < 0)
-        fprintf(stderr, "%%s\\n", rota_strerror(err));
-    return err < 0;
-}
-"""
-WARNINGS = ["-std=gnu17", "-Wall", "-Wextra", "-Werror",
-            # A task function takes its argument whether it needs one or not.
-            "-Wno-unused-parameter"]
-SNIPPET = ["-fsyntax-only", "-Wno-unused-function", "-Wno-unused-variable"]
+PRELUDE = "#include <rota.h>\n#include <stdio.h>\n"
+MAIN = "\nint main(void) { return rota_run(%s, NULL) < 0; }\n"
+ENVIRONMENT = {"ROTA_BACKEND", "ROTA_DEBUG", "ROTA_LOG"}
+SNIPPET_PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n#include <stdlib.h>\n" \
+                  "#include <fnmatch.h>\n#include <pthread.h>\n#include <string.h>\n#include <unistd.h>\n"
+STRICT = ["-Wall", "-Wextra", "-Werror", "-O2", "-Wno-unused-parameter"]
+SNIPPET = ["-fsyntax-only", "-std=gnu17", *STRICT, "-Wno-unused-function", "-Wno-unused-variable"]
+NAME = re.compile(r"\b(?:rota|ROTA)_\w*[a-zA-Z0-9](?!\w|\*|\.\.\.)")
 
 
 @dataclass
@@ -40,7 +35,7 @@ class Program:
     title: str
     source: str
     output: str              # None: it is not run
-    flags: tuple = ("-o", "program")
+    builds: tuple = (["-Werror"], ["-std=gnu17", *STRICT])    # flags of each
 
     @property
     def package(self):
@@ -51,15 +46,14 @@ class Program:
 
 def chapters(text):
     """(title, [(language, block)]) of a Markdown file."""
-    for part in re.split(r"^(?=## )", text, flags=re.MULTILINE):
+    for part in re.split(r"^(?=##)", text, flags=re.MULTILINE):
         title = part.splitlines()[0].lstrip("# ") if part.strip() else ""
         yield title, BLOCK.findall(part)
 
 
 def programs(path):
     for title, blocks in chapters(path.read_text()):
-        code = "\n".join(block for language, block in blocks if language.startswith("c"))
-        start = "rota_run" if any(language.endswith("real-time") for language, _ in blocks) else "rota_test_run"
+        code = "\n".join(block for language, block in blocks if language == "c")
         output = "".join(block for language, block in blocks if language == "text")
         if not code:
             continue
@@ -67,7 +61,7 @@ def programs(path):
         if "#include <rota.h>" not in code:
             code = PRELUDE + code
         if not complete:
-            code += MAIN % (start, TASK.findall(code)[-1])
+            code += MAIN % TASK.findall(code)[-1]
         yield Program(f"{path.name}: {title}", code, None if complete and not output else output)
 
 
@@ -79,8 +73,8 @@ def header_snippets(header, name):
     for part in re.split(r"\n(?=[^\s{}])", "\n".join(rows)):
         defines = re.match(r"static |struct |int \w+\(|#", part)
         (definitions if defines else statements).append(part)
-    source = [PRELUDE, f"#include <{name}>", *definitions, "static int snippet(void)\n{", *statements, "return 0;\n}\n"]
-    return Program(f"the snippets of <{name}>", "\n".join(source), None, SNIPPET)
+    source = [SNIPPET_PRELUDE, f"#include <{name}>", *definitions, "static int snippet(void)\n{", *statements, "return 0;\n}\n"]
+    return Program(f"the snippets of <{name}>", "\n".join(source), None, (SNIPPET,))
 
 
 def run(command, directory, env, limit=60):
@@ -109,13 +103,39 @@ def try_program(program, build):
         _, flags, _ = run(["pkg-config", "--cflags", "--libs", program.package], directory, env)
         flags = shlex.split(flags)
         paths = [flag.replace("-L", "-Wl,-rpath,", 1) for flag in flags if flag.startswith("-L")]
-        status, _, errors = run(["gcc", *WARNINGS, "program.c", *program.flags, *flags, *paths], directory, env)
-        if status != 0 or program.output is None:
-            return errors
+        for build_flags in program.builds:
+            status, _, errors = run(["gcc", *build_flags, "program.c", "-o", "program", *flags, *paths], directory, env)
+            if status != 0:
+                return errors
+        if program.output is None:
+            return ""
         status, output, errors = run(["./program"], directory, env)
         if status != 0 or not matches(output, program.output):
             return f"exited with {status}\n{errors}--- printed\n{output}--- expected\n{program.output}"
     return ""
+
+
+def unknown_names(path, include):
+    declared = "".join(header.read_text() for header in include.rglob("*.h"))
+    known = set(NAME.findall(declared))
+    return sorted(name for name in set(NAME.findall(path.read_text())) - known - ENVIRONMENT)
+
+
+def missing_codes(path, include):
+    codes = re.findall(r"^    (ROTA_E\w+) = -6", (include / "rota/base.h").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `(ROTA_E\w+)` \|", path.read_text(), re.MULTILINE)
+    return sorted(set(codes) - set(listed)) if codes else ["no codes found"]
+
+
+def broken_pictures(root):
+    """Pictures of Markdown files that are missing, no XML, or without a size to be scaled from."""
+    for path in [*root.glob("*.md"), *root.glob("docs/*.md")]:
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text()):
+            try:
+                if "viewBox" not in ElementTree.parse(path.parent / target).getroot().attrib:
+                    yield f"{path.name}: {target} has no viewBox"
+            except (OSError, ElementTree.ParseError) as error:
+                yield f"{path.name}: {target}: {error}"
 
 
 def check(root, build):
@@ -124,8 +144,12 @@ def check(root, build):
     include = root / "include"
     found = [*programs(root / "README.md"), *programs(guide),
              *(header_snippets(h, h.relative_to(include)) for h in sorted(include.glob("rota/*.h")))]
-    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+    # More than there are processors: most of them sleep for seconds.
+    with ThreadPoolExecutor(4 * (os.cpu_count() or 2)) as pool:
         yield from zip([p.title for p in found], pool.map(lambda p: try_program(p, build), found))
+    yield "what the guide names is in the headers", "\n".join(unknown_names(guide, include))
+    yield "the guide has all error codes", "\n".join(missing_codes(guide, include))
+    yield "pictures are there, and well-formed", "\n".join(broken_pictures(root))
     for title, blocks in chapters(guide.read_text()):
         for language, block in blocks:
             if language == "python":

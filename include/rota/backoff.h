@@ -1,7 +1,9 @@
 /* backoff: pauses between tries of something that may fail for a while.
  *
- * Each pause is about twice as long as the one before, up to a limit, and partly random, so that many clients of a
- * server that was away do not come back all at once.
+ * Each pause is about twice as long as the one before, up to a limit, and partly random, so that
+ * many clients of a server that was away do not come back all at once.
+ *
+ *     int fetch(void *page);
  *
  *     static int fetch_patiently(void *page)
  *     {
@@ -34,8 +36,8 @@ typedef struct rota_backoff {
     rota_time most;
     /* Limit of tries, the first one included. Default: none. */
     unsigned tries;
-    /* The next pause is not shorter, even if that is more than `most`: for what a server asks for, such as Retry-After.
-     * Applies once. */
+    /* The next pause is not shorter, even if that is more than `most`: for what a server asks for,
+     * such as Retry-After. Applies once. */
     rota_time at_least;
     unsigned _failures;
     uint64_t _random;
@@ -43,15 +45,15 @@ typedef struct rota_backoff {
 
 /* Waits before the next try; `err` is what the last one failed with.
  *
- * Does not wait in vain: when the limit of tries is reached, or the pause would not end before the caller's deadline
- * (rota_deadline), it returns `err` at once, and the words of that failure stay.
+ * Does not wait in vain: when the limit of tries is reached, or the pause would not end before the
+ * caller's deadline (rota_deadline), it returns `err` at once, and the words of that failure stay.
  *
  * Returns 0: try again; `err`: give up; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_backoff_wait(rota_backoff *backoff, int err);
 
-/* Counts a failure and returns the pause before the next try, for callbacks, which cannot wait. ROTA_NEVER: the limit of
- * tries is reached. A pause is a random time between half and the whole of its step (`first`, doubled for each failure
- * before, at most `most`). */
+/* Counts a failure and returns the pause before the next try, for callbacks, which cannot wait.
+ * ROTA_NEVER: the limit of tries is reached. A pause is a random time between half and the whole of
+ * its step (`first`, doubled for each failure before, at most `most`). */
 ROTA_API rota_time rota_backoff_next(rota_backoff *backoff);
 
 /* Forgets the failures, after a success: the next pause is about `first` again. */
