@@ -21,6 +21,8 @@ from pathlib import Path
 
 import check_docs
 import check_man
+import check_roots
+import check_text
 import matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -337,15 +339,34 @@ def check_documents():
     return tally
 
 
-CHECKS = {"includes": check_includes, "files": check_files, "symbols": check_symbols, "install": check_install,
-          "man": check_manual, "docs": check_documents}
+def check_wrapping():
+    """Markdown and comments keep to their columns."""
+    tally = Tally()
+    for title, problems in check_text.check(ROOT):
+        tally.add_check(f"text: {title}", not problems, "\n".join(problems))
+    return tally
+
+
+def check_fresh_systems():
+    """What README.md says works on minimal Debian systems."""
+    tally = Tally()
+    for title, problem, reason in check_roots.check(ROOT):
+        if reason:
+            tally.add_skip(f"{title}: {reason}")
+        else:
+            tally.add_check(f"roots: {title}", not problem, problem)
+    return tally
+
+
+CHECKS = {"includes": check_includes, "text": check_wrapping, "files": check_files, "symbols": check_symbols,
+          "install": check_install, "man": check_manual, "docs": check_documents, "roots": check_fresh_systems}
 
 
 def parse(names):
     """Splits the names into suites and {program: [words]}."""
     suites, wanted = [], {}
     if names == ["quick"]:
-        return ["includes", "quick"], {}
+        return ["includes", "text", "quick"], {}
     for name in names:
         if name in matrix.SUITES or name in CHECKS:
             suites.append(name)
