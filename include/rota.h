@@ -11,6 +11,7 @@
 #include <rota/exec.h>
 #include <rota/file.h>
 #include <rota/filter.h>
+#include <rota/host.h>
 #include <rota/loop.h>
 #include <rota/net.h>
 #include <rota/path.h>
