@@ -211,7 +211,9 @@ TASK_TEST(literals_and_localhost_are_answered_without_a_lookup)
     check_resolves("192.0.2.7", "192.0.2.7:80");
     check_resolves("::1", "[::1]:80");
     check_resolves("2001:db8::5", "[2001:db8::5]:80");
-    check_resolves("fe80::1%lo", "[fe80::1]:80");
+    check_resolves("fe80::1%lo", "[fe80::1%lo]:80");
+    check_resolves("fe80::1%1", "[fe80::1%lo]:80");
+    check_resolves("fe80::1%4000000000", "[fe80::1%4000000000]:80");
     check_resolves("localhost", "127.0.0.1:80");
     check_resolves("LocalHost.", "127.0.0.1:80");
     check_resolves("any.localhost", "127.0.0.1:80");

@@ -59,11 +59,11 @@ typedef struct rota_address {
 
 #define ROTA_ADDRESS_TEXT 112
 
-/* Writes "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@abstract" or, for a Unix socket without a name,
+/* Writes "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "/run/x.sock", "@abstract" or, for a Unix socket without a name,
  * "unix" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and returns it. */
 ROTA_API const char *rota_address_text(const rota_address *address, char *ret_text);
 
-/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0")
+/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0", "fe80::1%2")
  * and "localhost", which is always this machine, are answered at once; other names are looked up by
  * getaddrinfo(3) in threads of their own, and a caller that is cancelled does not wait for that. Callers
  * that ask for the same name at the same time share one lookup.

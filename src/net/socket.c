@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -29,6 +30,17 @@ int rota__address_port(const rota_address *address)
     }
 }
 
+/* An interface's name, or its number. 0: there is none. */
+static unsigned scope_of(const char *zone)
+{
+    unsigned scope = if_nametoindex(zone);
+    char *end;
+    if (scope || *zone < '0' || *zone > '9')
+        return scope;
+    unsigned long number = strtoul(zone, &end, 10);
+    return *end || number > UINT32_MAX ? 0 : (unsigned)number;
+}
+
 static int parse_v6(const char *host, rota_address *ret_address)
 {
     rota_address a = {.v6 = {.sin6_family = AF_INET6}, .len = sizeof a.v6};
@@ -40,7 +52,7 @@ static int parse_v6(const char *host, rota_address *ret_address)
     literal[len] = '\0';
     if (inet_pton(AF_INET6, literal, &a.v6.sin6_addr) != 1)
         return -EINVAL;
-    if (host[len] && !(a.v6.sin6_scope_id = if_nametoindex(host + len + 1)))
+    if (host[len] && !(a.v6.sin6_scope_id = scope_of(host + len + 1)))
         return -EINVAL;
     *ret_address = a;
     return 0;

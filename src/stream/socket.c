@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
@@ -149,17 +150,28 @@ static void unix_text(const struct sockaddr_un *un, socklen_t len, char *ret_tex
     }
 }
 
+/* "[fe80::1%eth0]:80"; the number of an interface that is gone. */
+static void v6_text(const struct sockaddr_in6 *v6, char *ret_text, size_t size)
+{
+    char host[INET6_ADDRSTRLEN] = "", zone[1 + IF_NAMESIZE] = "";
+    uint32_t scope = v6->sin6_scope_id;
+    inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+    if (scope && if_indextoname(scope, zone + 1))
+        zone[0] = '%';
+    else if (scope)
+        snprintf(zone, sizeof zone, "%%%u", scope);
+    snprintf(ret_text, size, "[%s%s]:%d", host, zone, ntohs(v6->sin6_port));
+}
+
 void rota__address_text(const struct sockaddr *address, socklen_t len, char *ret_text, size_t size)
 {
-    char host[INET6_ADDRSTRLEN] = "";
     if (address->sa_family == AF_INET) {
+        char host[INET_ADDRSTRLEN] = "";
         const struct sockaddr_in *v4 = (const void *)address;
         inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
         snprintf(ret_text, size, "%s:%d", host, ntohs(v4->sin_port));
     } else if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)address;
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-        snprintf(ret_text, size, "[%s]:%d", host, ntohs(v6->sin6_port));
+        v6_text((const void *)address, ret_text, size);
     } else if (address->sa_family == AF_UNIX) {
         unix_text((const void *)address, len, ret_text, size);
     } else {
