@@ -93,8 +93,9 @@ struct identity identity_new(const struct authority *issuer, const struct wanted
     X509 *cert = cert_for(key, wanted->subject ? wanted->subject : "localhost",
                           wanted->ends_in ? wanted->ends_in : HOUR);
     X509 *signer = issuer ? issuer->cert : cert;
-    add_extension(cert, signer, NID_subject_alt_name,
-                  wanted->names ? wanted->names : "DNS:localhost,IP:127.0.0.1");
+    const char *names = wanted->names ? wanted->names : "DNS:localhost,IP:127.0.0.1";
+    if (*names)
+        add_extension(cert, signer, NID_subject_alt_name, names);
     sign(cert, signer, issuer ? issuer->key : key);
     struct identity id = {cert, cert_pem(cert), key_pem(key)};
     EVP_PKEY_free(key);

@@ -14,7 +14,7 @@ struct authority {
 
 struct wanted {
     const char *subject; /* common name; "localhost" */
-    const char *names;   /* as in "DNS:a.example,IP:127.0.0.1"; "DNS:localhost,IP:127.0.0.1" */
+    const char *names;   /* as in "DNS:a.example,IP:127.0.0.1"; "DNS:localhost,IP:127.0.0.1"; "": none */
     long ends_in;        /* seconds; an hour */
 };
 

@@ -562,6 +562,16 @@ TEST(a_certificate_that_is_not_good_is_refused_with_the_reason_in_words)
         {.wanted = {.names = "DNS:other.example"},
          .says = "certificate is for other.example, not localhost",
          .peer_says = "peer says: bad certificate"},
+        {.wanted = {.names = ""},
+         .says = "certificate names no host in subjectAltName, not localhost",
+         .peer_says = "peer says: bad certificate"},
+        {.wanted = {.names = "DNS:evil.test"},
+         .host = "good.test",
+         .says = "certificate is for evil.test, not good.test",
+         .peer_says = "peer says: bad certificate"},
+        {.wanted = {.names = "DNS:a\x1b[2J\n\x7f"},
+         .says = "certificate is for a\\x1B[2J\\x0A\\x7F, not localhost",
+         .peer_says = "peer says: bad certificate"},
         {.host = "192.0.2.1",
          .says = "certificate is for localhost, 127.0.0.1, not 192.0.2.1",
          .peer_says = "peer says: bad certificate"},
@@ -610,6 +620,7 @@ TEST_ALREADY(names_are_matched_as_certificates_mean_them)
         {.names = "DNS:example.org", .host = "EXAMPLE.org"},
         {.names = "IP:192.0.2.1", .host = "192.0.2.1"},
         {.names = "IP:fe80::1", .host = "fe80::1%lo"},
+        {.names = "IP:fe80::1", .host = "[FE80:0::1%25lo]"},
         {.names = "DNS:other.example", .host = "localhost", .insecure = true},
         {.names = "DNS:other.example", .host = NULL, .insecure = true},
     };
@@ -640,6 +651,62 @@ TLS_TEST(without_a_host_or_a_certificate_nothing_is_started, .without_faults = t
     put(l.client, "plain");
     expect(l.server, "plain");
     free_link(&l);
+}
+
+/* A leading dot is OpenSSL's sign for any host below, and what follows a % was not verified. */
+TLS_TEST(what_is_no_host_is_not_verified, .without_faults = true)
+{
+    static const char *const hosts[] = {
+        ".",
+        ".localhost",
+        "..",
+        "local..host",
+        "localhost..",
+        "localhost%",
+        "localhost%25x",
+        "localhost%x",
+        "local host",
+        "localhost\\x",
+        "127.1",
+        "0x7f.0.0.1",
+        "127.0.0.1.",
+        "[localhost]",
+        "[v1.x]",
+        "127.0.0.1%lo",
+        "localhost:443",
+        "localhost\n",
+        "[::1",
+    };
+    struct link l = link_of(0);
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        if (rota_tls_start_client(l.client, l.client_tls, hosts[i], NULL) != -EINVAL)
+            FAIL("\"%s\" was taken", hosts[i]);
+        check_contains(rota_tls_error(), "is not a host");
+    }
+    put(l.client, "plain"); /* nothing was started */
+    expect(l.server, "plain");
+    free_link(&l);
+}
+
+static int stranger_main(void *arg)
+{
+    struct authority stranger = authority_new("\x1b]0;Title\a\r\nrota: all is well");
+    struct identity id = identity_new(&stranger, &(struct wanted){0});
+    struct link l =
+        link_with(client_with((rota_tls_options){0}),
+                  server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}));
+    start(&l);
+    CHECK_INT(l.client_result, ==, ROTA_ECERT);
+    check_contains(rota_stream_error(l.client), "authority: \\x1B]0;Title\\x07\\x0D\\x0Arota: all");
+    free_link(&l);
+    identity_free(&id);
+    authority_free(&stranger);
+    return 0;
+}
+
+TEST_ALREADY(control_characters_of_a_certificate_reach_no_log)
+{
+    run_tls(stranger_main, NULL);
 }
 
 /* ---- Peers that do not fit */

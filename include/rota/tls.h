@@ -25,7 +25,8 @@
  * A stream that speaks TLS is used like any other. It starts as a plain one, and may be one for a while:
  * what is said before the start is not encrypted, what comes after is (STARTTLS and its like).
  *
- * Certificates are verified, and the host's name with them, unless a very long option says otherwise.
+ * Certificates are verified, and the host's name with them, unless a very long option says otherwise. The host has to be
+ * among the certificate's subjectAltNames: the common name is not looked at (RFC 9525).
  * Versions are TLS 1.2 and 1.3. Sessions are resumed where both sides can.
  *
  * The end. rota_stream_shutdown tells the peer by close_notify that nothing more comes, and reading goes
@@ -131,8 +132,8 @@ ROTA_SUSPENDS int rota_tls_connect(const char *host, int port, rota_tls_context 
  *
  * Returns 0; ROTA_ECERT (the peer's certificate is not good), ROTA_ETLS (no TLS, or none in common, or
  * the peer refused), ROTA_ETRUNCATED (the peer closed the connection meanwhile), -ETIMEDOUT (the handshake's
- * deadline, or one around the call), -ECANCELED, -EBUSY, ROTA_ECLOSED, -EINVAL (no host; no protocols, or one
- * that cannot be offered), -ENOMEM, or an error of reading or writing the stream, such as -ECONNRESET. */
+ * deadline, or one around the call), -ECANCELED, -EBUSY, ROTA_ECLOSED, -EINVAL (no host, or none by rota_host_parse;
+ * no protocols, or one that cannot be offered), -ENOMEM, or an error of reading or writing the stream, such as -ECONNRESET. */
 ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
                                         const char *const *alpn);
 

@@ -1,6 +1,7 @@
 #include "tls/tls.h"
 
-#include <arpa/inet.h>
+#include <rota/host.h>
+
 #include <openssl/x509v3.h>
 #include <string.h>
 
@@ -97,44 +98,39 @@ int rota__tls_verified(int good, X509_STORE_CTX *chain)
 
 /* ---- Clients */
 
-static bool is_address(const char *host)
+/* An address is never sent as a server's name (RFC 6066, section 3), and a certificate's has no zone. */
+static int expect_address(struct rota__tls *t, const rota_host *host)
 {
-    unsigned char address[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+    size_t len = host->kind == ROTA_HOST_IPV4 ? 4 : 16;
+    return X509_VERIFY_PARAM_set1_ip(SSL_get0_param(t->ssl), host->address, len) ? 0 : -ENOMEM;
 }
 
-/* The certificate's name without what certificates do not have: a scope, a last dot. */
-static char *bare_host(const char *host)
+/* The subject's common name is not looked at (RFC 9525, section 2). */
+static int expect_name(struct rota__tls *t, const char *name)
 {
-    size_t len = strcspn(host, "%");
-    if (len > 0 && host[len - 1] == '.')
-        len--;
-    char *bare = rota_alloc(len + 1);
-    if (bare) {
-        memcpy(bare, host, len);
-        bare[len] = '\0';
-    }
-    return bare;
+    SSL_set_hostflags(t->ssl,
+                      X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    return SSL_set1_host(t->ssl, name) && SSL_set_tlsext_host_name(t->ssl, name) ? 0 : -ENOMEM;
 }
 
-static int expect_bare_host(struct rota__tls *t, const char *host)
+static int expect_host(struct rota__tls *t, const rota_host *host)
 {
-    if (is_address(host)) /* which is never sent as a server's name (RFC 6066, section 3) */
-        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), host) ? 0 : -ENOMEM;
-    SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (!SSL_set1_host(t->ssl, host) || !SSL_set_tlsext_host_name(t->ssl, host))
-        return strlen(host) > TLSEXT_MAXLEN_host_name ? -EINVAL : -ENOMEM;
-    return 0;
+    return host->kind == ROTA_HOST_NAME ? expect_name(t, host->text) : expect_address(t, host);
 }
 
-static int expect_host(struct rota__tls *t, const char *host)
+/* 1, 0 (none is named, and any is taken), -EINVAL. */
+static int read_host(const rota_tls_context *context, const char *text, rota_host *ret_host)
 {
-    if (!host || !*host)
-        return t->context->insecure ? 0 : -EINVAL;
-    char *bare = bare_host(host);
-    int err = bare ? expect_bare_host(t, bare) : -ENOMEM;
-    rota_free(bare);
-    return err;
+    bool is_named = text && *text;
+    if (!is_named && context->insecure)
+        return 0;
+    if (is_named && rota_host_parse((rota_str){text, strlen(text)}, ret_host) == 0 &&
+        ret_host->kind != ROTA_HOST_FUTURE)
+        return 1;
+    rota__tls_set_error(is_named ? "start TLS: \"%s\" is not a host"
+                                 : "start TLS: no host to verify the certificate for",
+                        text);
+    return -EINVAL;
 }
 
 static int offer_protocols(struct rota__tls *t, const char *const *names)
@@ -149,11 +145,11 @@ static int offer_protocols(struct rota__tls *t, const char *const *names)
     return err;
 }
 
-/* Sessions are kept by host and port. */
+/* Sessions are kept by host, as it was verified, and port. */
 static int offer_session(struct rota__tls *t, const char *host, const char *peer)
 {
     const char *port = strrchr(peer, ':');
-    if (!host || !t->context->sessions.limit)
+    if (!t->context->sessions.limit)
         return 0;
     if (!port)
         port = peer;
@@ -183,18 +179,21 @@ int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char 
                           const char *const *alpn)
 {
     struct rota__tls *t;
-    int err = rota__tls_trust_system(context);
+    rota_host expected;
+    int has_host = read_host(context, host, &expected);
+    int err = has_host < 0 ? has_host : rota__tls_trust_system(context);
     if (err == 0)
         err = rota__tls_new(context, &t);
     if (err < 0)
         return err;
     SSL_set_connect_state(t->ssl);
     SSL_set_verify(t->ssl, SSL_VERIFY_PEER, rota__tls_verified);
-    err = expect_host(t, host);
+    if (has_host)
+        err = expect_host(t, &expected);
     if (err == 0 && alpn)
         err = offer_protocols(t, alpn);
-    if (err == 0)
-        err = offer_session(t, host, rota_stream_peer(s));
+    if (err == 0 && has_host)
+        err = offer_session(t, expected.text, rota_stream_peer(s));
     return start(s, t, err);
 }
 

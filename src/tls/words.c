@@ -99,15 +99,61 @@ struct text {
     size_t left;
 };
 
-static void add(struct text *text, const char *what)
+static void add_bytes(struct text *text, const char *bytes, size_t len)
 {
-    size_t len = strlen(what);
     if (len >= text->left)
         len = text->left - 1;
-    memcpy(text->at, what, len);
+    memcpy(text->at, bytes, len);
     text->at += len;
     *text->at = '\0';
     text->left -= len;
+}
+
+static void add(struct text *text, const char *what)
+{
+    add_bytes(text, what, strlen(what));
+}
+
+/* A control character of ASCII, or of the second half of ISO 8859, which is C2 80 to C2 9F in UTF-8. */
+static bool is_control(unsigned char before, unsigned char c)
+{
+    return c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
+}
+
+/* What a certificate says, in UTF-8. Its author may be anybody: what would move a terminal's cursor, or end a line of
+ * a log, is escaped as \xNN. */
+static void add_foreign(struct text *text, const unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char escaped[5];
+        snprintf(escaped, sizeof escaped, "\\x%02X", bytes[i]);
+        if (is_control(i ? bytes[i - 1] : 0, bytes[i]))
+            add(text, escaped);
+        else
+            add_bytes(text, (const char *)bytes + i, 1);
+    }
+}
+
+static void add_string(struct text *text, const ASN1_STRING *string)
+{
+    unsigned char *bytes;
+    int len = ASN1_STRING_to_UTF8(&bytes, string);
+    if (len < 0) {
+        add(text, "something unreadable");
+        return;
+    }
+    add_foreign(text, bytes, (size_t)len);
+    OPENSSL_free(bytes);
+}
+
+/* The common name of somebody, if there is one. */
+static void add_common_name(struct text *text, const X509_NAME *of, const char *before)
+{
+    int at = X509_NAME_get_index_by_NID(of, NID_commonName, -1);
+    if (at < 0)
+        return;
+    add(text, before);
+    add_string(text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(of, at)));
 }
 
 static void add_address(struct text *text, const ASN1_OCTET_STRING *address)
@@ -121,24 +167,19 @@ static void add_address(struct text *text, const ASN1_OCTET_STRING *address)
 static void add_name(struct text *text, const GENERAL_NAME *name)
 {
     if (name->type == GEN_DNS)
-        add(text, (const char *)ASN1_STRING_get0_data(name->d.dNSName));
+        add_string(text, name->d.dNSName);
     else if (name->type == GEN_IPADD)
         add_address(text, name->d.iPAddress);
     else
         add(text, "something else");
 }
 
-/* "a.example, b.example": whom the certificate is for. */
+/* "certificate is for a.example, b.example": whom it is for. */
 static void add_names(struct text *text, X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     int count = names ? sk_GENERAL_NAME_num(names) : 0;
-    char common[80] = "nobody";
-    if (!count)
-        X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common,
-                                  sizeof common);
-    if (!count)
-        add(text, common);
+    add(text, count ? "certificate is for " : "certificate names no host in subjectAltName");
     for (int i = 0; i < count && i < 3; i++) {
         add(text, i ? ", " : "");
         add_name(text, sk_GENERAL_NAME_value(names, i));
@@ -152,7 +193,6 @@ static void other_host(X509_STORE_CTX *chain, struct text *text)
     X509_VERIFY_PARAM *wanted = X509_STORE_CTX_get0_param(chain);
     char *address = X509_VERIFY_PARAM_get1_ip_asc(wanted);
     const char *host = X509_VERIFY_PARAM_get0_host(wanted, 0);
-    add(text, "certificate is for ");
     add_names(text, X509_STORE_CTX_get0_cert(chain));
     add(text, ", not ");
     add(text, address ? address : host ? host : "this host");
@@ -161,14 +201,10 @@ static void other_host(X509_STORE_CTX *chain, struct text *text)
 
 static void of_unknown(X509_STORE_CTX *chain, struct text *text)
 {
-    char issuer[80] = "";
     X509 *cert = X509_STORE_CTX_get_current_cert(chain);
-    if (cert)
-        X509_NAME_get_text_by_NID(X509_get_issuer_name(cert), NID_commonName, issuer,
-                                  sizeof issuer);
     add(text, "unknown certificate authority");
-    add(text, *issuer ? ": " : "");
-    add(text, issuer);
+    if (cert)
+        add_common_name(text, X509_get_issuer_name(cert), ": ");
 }
 
 void rota__tls_why_not(X509_STORE_CTX *chain, char *ret_why, size_t size)
