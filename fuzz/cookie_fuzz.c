@@ -8,8 +8,9 @@
 
 enum { NOW = 1700000000 };
 
+static const rota_host host = {.text = "www.example.org"};
 static const struct rota__cookie_target target = {
-    .host = {"www.example.org", 15}, .path = {"/a/b/c", 6}, .secure = true};
+    .host = &host, .path = {"/a/b/c", 6}, .secure = true};
 
 /* A second jar that has read what the first one has saved saves the same. */
 static void check_saved(const struct rota__cookie_jar *jar)

@@ -14,9 +14,14 @@ static rota_str str(const char *text)
     return (rota_str){text, strlen(text)};
 }
 
+/* Good for this and the next call. */
 static struct rota__cookie_target at(const char *host, const char *path, bool secure)
 {
-    return (struct rota__cookie_target){str(host), str(path), .secure = secure};
+    static rota_host hosts[2];
+    static int turn;
+    rota_host *parsed = &hosts[turn ^= 1];
+    CHECK_OK(rota_host_parse(str(host), parsed));
+    return (struct rota__cookie_target){parsed, str(path), .secure = secure};
 }
 
 static int set(struct rota__cookie_jar *jar, const char *host, const char *path, const char *field)
@@ -77,9 +82,96 @@ TEST(a_cookie_that_is_not_for_its_server_to_set_is_refused)
     for (size_t i = 0; i < COUNT(fields); i++)
         CHECK_INT(set(&jar, "a.example", "/", fields[i]), ==, 0);
     struct rota__cookie_target address = at("10.0.0.1", "/", false);
-    address.is_address = true;
     CHECK_INT(rota__cookie_set(&jar, &address, str("n=v; Domain=0.0.1"), NOW), ==, 0);
     CHECK_PTR(jar.first, ==, NULL);
+}
+
+TEST(an_address_shares_its_cookies_with_nobody)
+{
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(set(&jar, "10.0.0.1", "/", "n=v; Domain=10.0.0.1"), ==, 1);
+    CHECK_INT(set(&jar, "[0:0::1]", "/", "six=v"), ==, 1);
+    CHECK_INT(set(&jar, "[fe80::1%25eth0]", "/", "zone=v"), ==, 1);
+    check_sent(&jar, at("10.0.0.1", "/", false), "n=v", NOW);
+    check_sent(&jar, at("::1", "/", false), "six=v", NOW);
+    check_sent(&jar, at("fe80::1%eth0", "/", false), "zone=v", NOW);
+    check_sent(&jar, at("fe80::1%eth1", "/", false), "", NOW);
+    check_sent(&jar, at("fe80::1", "/", false), "", NOW);
+    rota__cookie_jar_fini(&jar);
+}
+
+TEST(a_final_dot_makes_no_other_host)
+{
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(set(&jar, "a.example.", "/", "n=v"), ==, 1);
+    check_sent(&jar, at("a.example", "/", false), "n=v", NOW);
+    CHECK_INT(set(&jar, "a.example", "/", "m=w; Domain=a.example."), ==, 0);
+    rota__cookie_jar_fini(&jar);
+}
+
+TEST(an_empty_domain_says_nothing)
+{
+    static const char *const fields[] = {"n=v; Domain=", "n=v; Domain",
+                                         "n=v; Domain= ", "n=v; Domain=.",
+                                         "n=v; Domain=a.example; Domain="};
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        struct rota__cookie_jar jar = {0};
+        CHECK_INT(set(&jar, "a.example", "/", fields[i]), ==, 1);
+        check_sent(&jar, at("a.example", "/", false), "n=v", NOW);
+        check_sent(&jar, at("b.a.example", "/", false), "", NOW);
+        rota__cookie_jar_fini(&jar);
+    }
+}
+
+TEST(a_url_without_a_path_has_the_path_of_all)
+{
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(set(&jar, "a.example", "", "n=v"), ==, 1);
+    CHECK_INT(set(&jar, "a.example", "/x", "m=w; Path=/"), ==, 1);
+    check_sent(&jar, at("a.example", "", false), "n=v; m=w", NOW);
+    check_sent(&jar, at("a.example", "/y", false), "n=v; m=w", NOW);
+    rota__cookie_jar_fini(&jar);
+}
+
+/* RFC 6265bis, section 4.1.3. */
+TEST(a_prefix_keeps_its_promise)
+{
+    static const struct {
+        const char *field;
+        bool secure, kept;
+    } cases[] = {
+        {"__Secure-n=v; Secure", true, true},
+        {"__Secure-n=v; Secure; Domain=example.org; Path=/x", true, true},
+        {"__Secure-n=v", true, false},
+        {"__secure-n=v", true, false},
+        {"__SECURE-n=v; Secure", false, false},
+        {"__Host-n=v; Secure; Path=/", true, true},
+        {"__Host-n=v; Secure; Path=/; Domain=", true, true},
+        {"__Host-n=v; Path=/", true, false},
+        {"__Host-n=v; Secure", true, false},
+        {"__Host-n=v; Secure; Path=/x", true, false},
+        {"__Host-n=v; Secure; Path=/; Domain=www.example.org", true, false},
+        {"__host-n=v; Secure; Path=/; Domain=example.org", true, false},
+        {"__HOST-n=v; Secure; Path=/", false, false},
+        {"__Hos-n=v", false, true},
+        {"n__Host-=v", false, true},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct rota__cookie_jar jar = {0};
+        struct rota__cookie_target target = at("www.example.org", "/", cases[i].secure);
+        if (rota__cookie_set(&jar, &target, str(cases[i].field), NOW) != cases[i].kept)
+            FAIL("%s", cases[i].field);
+        rota__cookie_jar_fini(&jar);
+    }
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(rota__cookie_load(&jar,
+                                str(".a.example\tTRUE\t/\tTRUE\t9999999999\t__Host-n\tv\n"
+                                    "a.example\tFALSE\t/\tTRUE\t9999999999\t__Host-m\tv\n"
+                                    "a.example\tFALSE\t/\tFALSE\t9999999999\t__Secure-n\tv\n"),
+                                NOW),
+              ==, 0);
+    check_sent(&jar, at("a.example", "/", true), "__Host-m=v", NOW);
+    rota__cookie_jar_fini(&jar);
 }
 
 static bool is_co_example(const char *domain)
@@ -104,7 +196,8 @@ static const struct {
 } suffixes[] = {
     {"a.example.co.uk", "co.uk", false, false},
     {"a.example.co.uk", ".CO.UK", false, false},
-    {"a.example.co.uk.", "co.uk.", false, false},
+    {"a.example.co.uk.", "co.uk", false, false},
+    {"a.example.co.uk.", "example.co.uk", true, true},
     {"a.example.co.uk", "example.co.uk", true, true},
     {"example.com", "com", false, false},
     {"example.com", "example.com", true, true},
@@ -123,7 +216,8 @@ TEST(cookies_are_not_for_all_hosts_of_a_public_suffix)
         struct rota__cookie_jar jar = {.is_public_suffix = rota__cookie_is_public_suffix};
         char field[64], other[64];
         snprintf(field, sizeof field, "n=v; Domain=%s", suffixes[i].domain);
-        snprintf(other, sizeof other, "other.%s", suffixes[i].domain);
+        snprintf(other, sizeof other, "other.%s",
+                 suffixes[i].domain + (*suffixes[i].domain == '.'));
         if (set(&jar, suffixes[i].host, "/", field) != suffixes[i].kept)
             FAIL("%s, %s", suffixes[i].host, suffixes[i].domain);
         check_sent(&jar, at(suffixes[i].host, "/", false), suffixes[i].kept ? "n=v" : "", NOW);
@@ -273,42 +367,105 @@ TEST(lines_that_are_no_cookies_are_counted)
 
 /* ---- Dates */
 
-TEST(dates_are_read_in_the_forms_that_servers_use)
+/* RFC 6265, section 5.1.1: what counts is the first time, day, month and year, in whatever order and whatever stands
+ * between; -1 where the cookie keeps no date. */
+static const struct {
+    const char *text;
+    int64_t seconds;
+} dates[] = {
+    /* the forms that servers use */
+    {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777},
+    {"Sunday, 06-Nov-94 08:49:37 GMT", 784111777},
+    {"Sun Nov  6 08:49:37 1994", 784111777},
+    {"Sun, 06-Nov-1994 08:49:37 GMT", 784111777},
+    {"6 november 1994 8:49:37", 784111777},
+    {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
+    {"1 Jan 1601 00:00:00", -11644473600},
+    {"Fri, 31 Dec 9999 23:59:59 GMT", 253402300799},
+    /* order and separators */
+    {"08:49:37 1994 6 Nov", 784111777},
+    {"08:49:37 6 1994 Nov", 784111777},
+    {"Nov 08:49:37 6 1994", 784111777},
+    {"1994 08:49:37 6 Nov 95", 784111777},
+    {"6;Nov&1994<08:49:37~", 784111777},
+    {"\t6\tNov\t1994\t08:49:37\t", 784111777},
+    {",,,6,,Nov,,1994,,08:49:37,,", 784111777},
+    {"6\x01Nov 1994 08:49:37", -1}, /* no separator */
+    {"6Nov1994 08:49:37", -1},
+    /* what stands twice, and what means nothing */
+    {"6 Nov 1994 08:49:37 7 Dec 1995 09:50:38", 784111777},
+    {"expires 6 Nov 1994 08:49:37 +0200 (soon)", 784111777},
+    {"Sun, 06 Nov 1994 08:49:37 PST", 784111777}, /* all are GMT */
+    {"Mon, 06 Nov 1994 08:49:37 GMT", 784111777}, /* the weekday is not looked at */
+    /* the parts' forms */
+    {"6th Nov 1994 08:49:37", 784111777},
+    {"06 Nov 1994 8:9:7", 784109347},
+    {"06 Nov 1994 08:49:37.123", 784111777},
+    {"06 Nov 1994 08:49:37am", 784111777},
+    {"06 Nov 1994 008:49:37", -1},
+    {"06 Nov 1994 08:049:37", -1},
+    {"06 Nov 1994 08:49:377", -1},
+    {"06 Nov 1994 08:49", -1},
+    {"06 Nov 1994 0849:37", -1},
+    {"006 Nov 1994 08:49:37", -1},
+    {"06 11 1994 08:49:37", -1},
+    {"06 Novem 1994 08:49:37", 784111777},
+    {"06 Nox 1994 08:49:37", -1},
+    {"06 No 1994 08:49:37", -1},
+    {"06 Nov 1994x 08:49:37", 784111777},
+    {"06 Nov 19945 08:49:37", -1},
+    {"06 Nov 5 08:49:37", -1},
+    /* years of two digits, and of three */
+    {"1 Jan 70 00:00:00", 0},
+    {"1 Jan 99 00:00:00", 915148800},
+    {"1 Jan 69 00:00:00", 3124224000},
+    {"1 Jan 00 00:00:00", 946684800},
+    {"Mon, 01-Jan-0001 00:00:00 GMT", 978307200},
+    {"1 Jan 199 00:00:00", -1},
+    {"1 Jan 1600 00:00:00", -1},
+    /* dates that there are not */
+    {"29 Feb 2024 00:00:00", 1709164800},
+    {"29 Feb 2000 00:00:00", 951782400},
+    {"29 Feb 2023 00:00:00", -1},
+    {"29 Feb 1900 00:00:00", -1},
+    {"30 Feb 2024 00:00:00", -1},
+    {"31 Apr 2024 00:00:00", -1},
+    {"31 Jun 2024 00:00:00", -1},
+    {"31 Sep 2024 00:00:00", -1},
+    {"31 Nov 2024 00:00:00", -1},
+    {"31 Dec 2024 00:00:00", 1735603200},
+    {"32 Jan 2024 00:00:00", -1},
+    {"0 Jan 2024 00:00:00", -1},
+    {"06 Nov 1994 24:00:00", -1},
+    {"06 Nov 1994 08:60:00", -1},
+    {"06 Nov 1994 08:49:60", -1},
+    /* parts that are not there */
+    {"", -1},
+    {"never", -1},
+    {"0", -1},
+    {"784111777", -1},
+    {"Sun, 06 Nov 1994", -1},
+    {"06 Nov 08:49:37", -1},
+    {"Nov 1994 08:49:37", -1},
+    {"06 1994 08:49:37", -1},
+};
+
+TEST(dates_are_read_as_rfc_6265_says)
 {
-    static const struct {
-        const char *text;
-        int64_t seconds;
-    } cases[] = {
-        {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777},
-        {"Sunday, 06-Nov-94 08:49:37 GMT", 784111777},
-        {"Sun Nov  6 08:49:37 1994", 784111777},
-        {"6 november 1994 8:49:37", 784111777},
-        {"Thu, 29 Feb 2024 00:00:00 GMT", 1709164800},
-        {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
-        {"Mon, 01-Jan-0001 00:00:00 GMT", 978307200}, /* two digits at least: 2001 */
-        {"1 Jan 69 00:00:00", 3124224000},
-        {"1 Jan 1601 00:00:00", -11644473600},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(dates); i++) {
         int64_t seconds = -1;
-        CHECK(rota__cookie_date(str(cases[i].text), &seconds));
-        CHECK_INT(seconds, ==, cases[i].seconds);
+        bool is_date = rota__cookie_date(str(dates[i].text), &seconds);
+        if (is_date != (dates[i].seconds != -1) || seconds != dates[i].seconds)
+            FAIL("\"%s\": %lld", dates[i].text, (long long)seconds);
     }
-    static const char *const wrong[] = {
-        "",
-        "never",
-        "Sun, 06 Nov 1994",
-        "06 Nov 08:49:37",
-        "32 Nov 1994 08:49:37",
-        "06 Nov 1994 24:00:00",
-        "06 Nov 1994 08:60:00",
-        "06 Nov 1600 08:49:37",
-        "06 Nox 1994 08:49:37",
-    };
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        int64_t seconds;
-        CHECK(!rota__cookie_date(str(wrong[i]), &seconds));
-    }
+}
+
+TEST(a_cookie_with_an_impossible_date_lasts_as_long_as_the_session)
+{
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(set(&jar, "a.example", "/", "n=v; Expires=Sat, 30 Feb 1991 00:00:00 GMT"), ==, 1);
+    check_sent(&jar, at("a.example", "/", false), "n=v", NOW);
+    rota__cookie_jar_fini(&jar);
 }
 
 TEST(want_of_memory_leaves_the_jar_as_it_was)

@@ -2840,12 +2840,91 @@ static void named(struct setting *t)
         rota_sleep(i == 0 ? 6 * ROTA_SECOND : 20 * ROTA_SECOND);
     }
     CHECK_INT(lookups, ==, 3);
-    CHECK(strstr(t->script.seen, "\r\nHost: Here.Example:"));
+    CHECK(strstr(t->script.seen, "\r\nHost: here.example:"));
     CHECK_INT(rota_http_fetch(t->session, "http://nobody.example/", NULL, &r), ==, ROTA_ENOHOST);
     CHECK(strstr(rota_http_error(), "looking up the address of nobody.example:80: "));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_RESOLVING);
     CHECK_INT(rota_http_fetch(t->session, "http://later.example/", NULL, &r), ==, ROTA_EDNS);
     rota__lookup = before;
+}
+
+/* ---- Hosts */
+
+static void doubtful(struct setting *t)
+{
+    static const char *const urls[] = {"https://evil.test%25.good.test/",
+                                       "http://good.test\\@127.0.0.1/",
+                                       "http://127.1/",
+                                       "http://0x7f.0.0.1/",
+                                       "http://[localhost]/",
+                                       "http://[v1.x]/",
+                                       "http://[::%31]/",
+                                       "http://.good.test/",
+                                       "http://good..test/",
+                                       "http://./",
+                                       "http://u\\x@127.0.0.1/",
+                                       "http:///"};
+    rota_http_response *r = NULL;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        CHECK_INT(rota_http_fetch(t->session, urls[i], NULL, &r), ==, -EINVAL);
+        CHECK(strstr(rota_http_error(), "is no URL of http or https"));
+    }
+    CHECK_INT(t->script.connections, ==, 0);
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "is no URL of http or https");
+    CHECK_INT(t->script.connections, ==, 1);
+}
+
+TEST(a_url_in_which_readers_see_two_hosts_is_refused)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 302 Found\r\nLocation: https://evil.test%25.good.test/\r\n"
+                           "Content-Length: 0\r\n\r\n"}};
+    run(&t, doubtful);
+}
+
+static void pathless(struct setting *t)
+{
+    rota_http_response_free(fetch(t, "/", NULL));
+    static const char *const paths[] = {"", "?x=1", "/"};
+    for (size_t i = 0; i < 3; i++) {
+        t->script.seen[0] = '\0';
+        rota_http_response_free(fetch(t, paths[i], NULL));
+        check_seen(t, "\r\nCookie: sid=1\r\n");
+    }
+}
+
+TEST(a_url_without_a_path_gets_the_cookies_of_its_root)
+{
+    struct setting t = {
+        .script.replies = {"HTTP/1.1 204 No Content\r\nSet-Cookie: sid=1; Path=/\r\n\r\n", EMPTY}};
+    run(&t, pathless);
+}
+
+static void scoped(struct setting *t)
+{
+    struct script other = {.replies = {EMPTY}};
+    char url[80], seen[80];
+    if (rota_tcp_listen("::1", 0, NULL, &other.listener) < 0)
+        SKIP("this machine has no ::1");
+    other.port = rota_listener_port(other.listener);
+    CHECK_OK(rota_spawn(serve, &other, &other.task));
+    snprintf(url, sizeof url, "http://[0:0::1%%25lo]:%d/", other.port);
+    rota_http_response *r = NULL;
+    CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+    snprintf(url, sizeof url, "http://[::1%%25lo]:%d/", other.port);
+    CHECK_STR(rota_http_response_url(r), url);
+    rota_http_response_free(r);
+    snprintf(seen, sizeof seen, "\r\nHost: [::1]:%d\r\n", other.port);
+    CHECK(strstr(other.seen, seen));
+    snprintf(url, sizeof url, "http://[::1%%25nowhere]:%d/", other.port);
+    CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), <, 0);
+    script_stop(&other);
+}
+
+TEST(a_zone_says_by_which_interface_and_is_not_sent)
+{
+    struct setting t = {.script.replies = {EMPTY}};
+    run(&t, scoped);
 }
 
 static void suffixes(struct setting *t)

@@ -438,8 +438,9 @@ static int proxy_port(bool secure)
 {
     rota_http_session *session;
     CHECK_OK(rota_http_session_new(NULL, &session));
+    static const rota_host host = {.text = "www.example"};
     const struct rota__http_proxy *proxy =
-        rota__http_proxy_for(session, secure, (rota_str){"www.example", 11}, secure ? 443 : 80);
+        rota__http_proxy_for(session, secure, &host, secure ? 443 : 80);
     int port = proxy ? proxy->port : 0;
     rota_http_session_free(session);
     return port;

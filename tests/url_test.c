@@ -93,6 +93,165 @@ TEST(what_is_no_url_is_refused)
     }
 }
 
+/* Which host would be asked, by its canonical text, and with which port; NULL: it is refused. What RFC 3986 and browsers
+ * read alike is taken, what they read differently is not. */
+static const struct {
+    const char *text, *host;
+    int port;
+} hosts[] = {
+    {"http://example.org/", "example.org", 80},
+    {"http://EXAMPLE.org:8080", "example.org", 8080},
+    {"http://example.org.:/", "example.org", 80},
+    {"http://user@example.org/", "example.org", 80},
+    {"http://user:pass@example.org/", "example.org", 80},
+    {"http://%40:%3A%2F@example.org/", "example.org", 80},
+    {"http://!$&'()*+,;=:@example.org/", "example.org", 80},
+    {"http://good.test:1@evil.test:2/", "evil.test", 2},
+    {"http://evil.test?@good.test/", "evil.test", 80},
+    {"http://evil.test#@good.test/", "evil.test", 80},
+    {"http://evil.test/@good.test/", "evil.test", 80},
+    {"http://evil.test;good.test/", "evil.test;good.test", 80},
+    {"http://127.0.0.1/", "127.0.0.1", 80},
+    {"http://[::1]/", "::1", 80},
+    {"http://[::127.0.0.1]:81/", "::127.0.0.1", 81},
+    {"http://[0:0:0:0:0:0:0:1]/", "::1", 80},
+    {"https://[fe80::1%25eth0]:1/", "fe80::1%eth0", 1},
+    {"https://[fe80::1%25en%31]/", "fe80::1%en1", 443},
+    {"http://[v7.a:b]/", "[v7.a:b]", 80},
+    {"http://a.b-c.d_e/", "a.b-c.d_e", 80},
+    {"http://1and1.example/", "1and1.example", 80},
+    {"http://example.0x1g/", "example.0x1g", 80},
+    {"http://h:0/", "h", 0},
+    {"http://h:00080/", "h", 80},
+    {"http://h:65535/", "h", 65535},
+    {"//h/", "h", 0},
+    /* dots */
+    {"http://./", NULL, 0},
+    {"http://../", NULL, 0},
+    {"http://.h/", NULL, 0},
+    {"http://h../", NULL, 0},
+    {"http://a..b/", NULL, 0},
+    /* encoded hosts */
+    {"http://ex%61mple.org/", NULL, 0},
+    {"http://h%2f@x/", "x", 80},
+    {"http://good.test%2f.evil.test/", NULL, 0},
+    {"https://evil.test%25.good.test/", NULL, 0},
+    {"http://%E2%80%A5/", NULL, 0},
+    {"http://%00/", NULL, 0},
+    /* characters */
+    {"http://good.test\\.evil.test/", NULL, 0},
+    {"http://good.test\\@evil.test/", NULL, 0},
+    {"http://127.0.0.1\\@evil.test/", NULL, 0},
+    {"http://evil.test:80\\@good.test:80/", NULL, 0},
+    {"\\\\good.test/", "", 0}, /* a path, or refused */
+    {"http://a<b>\"^`{|}[]@h/", NULL, 0},
+    {"http://u\\p@h/", NULL, 0},
+    {"http://u<x@h/", NULL, 0},
+    {"http://u>x@h/", NULL, 0},
+    {"http://u\"x@h/", NULL, 0},
+    {"http://u{x@h/", NULL, 0},
+    {"http://u}x@h/", NULL, 0},
+    {"http://u|x@h/", NULL, 0},
+    {"http://u^x@h/", NULL, 0},
+    {"http://u`x@h/", NULL, 0},
+    {"http://u[x]@h/", NULL, 0},
+    {"http://u x@h/", NULL, 0},
+    {"http://u\tx@h/", NULL, 0},
+    {"http://u\x7fx@h/", NULL, 0},
+    {"http://u\xc3\xa4@h/", NULL, 0},
+    {"http://u%@h/", NULL, 0},
+    {"http://u%4@h/", NULL, 0},
+    {"http://a@b@c/", NULL, 0},
+    {"http://a b/", NULL, 0},
+    {"http://a\n/", NULL, 0},
+    {"http://a<b/", NULL, 0},
+    {"http://a^b/", NULL, 0},
+    {"http://a|b/", NULL, 0},
+    {"http://\xef\xbd\x87\xef\xbd\x8f.test/", NULL, 0},
+    /* IPv4 */
+    {"http://127.1/", NULL, 0},
+    {"http://0x7f.1/", NULL, 0},
+    {"http://0X7F000001/", NULL, 0},
+    {"http://017700000001/", NULL, 0},
+    {"http://2130706433/", NULL, 0},
+    {"http://127.0.0.01/", NULL, 0},
+    {"http://127.0.0.1./", NULL, 0},
+    {"http://1.2.3.4.5/", NULL, 0},
+    {"http://256.0.0.1/", NULL, 0},
+    {"http://example.1/", NULL, 0},
+    {"http://example.0x/", NULL, 0},
+    /* brackets */
+    {"http://[]/", NULL, 0},
+    {"http://[::1/", NULL, 0},
+    {"http://::1]/", NULL, 0},
+    {"http://::1/", NULL, 0},
+    {"http://[::1]x/", NULL, 0},
+    {"http://[::1]]/", NULL, 0},
+    {"http://x[::1]/", NULL, 0},
+    {"http://[localhost]/", NULL, 0},
+    {"http://[127.0.0.1]/", NULL, 0},
+    {"http://[google.com]/", NULL, 0},
+    {"http://[:]/", NULL, 0},
+    {"http://[0:1:2:3:4:5:6:7:8]/", NULL, 0},
+    {"http://[1::2::3]/", NULL, 0},
+    {"http://[::1.2.3.4x]/", NULL, 0},
+    {"http://[::%31]/", NULL, 0},
+    {"http://[%3a%3a1]/", NULL, 0},
+    {"http://[::1%25]/", NULL, 0},
+    {"http://[::1%lo]/", NULL, 0},
+    {"http://[::1%31]/", NULL, 0},
+    {"http://[::1%2525]/", "::1%25", 80},
+    {"http://[::1%25%2f]/", NULL, 0},
+    {"http://[v.x]/", NULL, 0},
+    {"http://[v1.]/", NULL, 0},
+    /* ports */
+    {"http://h:65536/", NULL, 0},
+    {"http://h:99999999999/", NULL, 0},
+    {"http://h:-1/", NULL, 0},
+    {"http://h:+1/", NULL, 0},
+    {"http://h: 80/", NULL, 0},
+    {"http://h:80:90/", NULL, 0},
+    {"http://h:0x50/", NULL, 0},
+    {"http://:80/", NULL, 0},
+    {"http://u@:80/", NULL, 0},
+};
+
+TEST(each_url_has_one_host_or_is_refused)
+{
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        rota_url url;
+        rota_host host = {.text = ""};
+        int err = rota_url_parse(str(hosts[i].text), &url);
+        if ((err == 0) != !!hosts[i].host && strcmp(hosts[i].text, "\\\\good.test/") != 0)
+            FAIL("%s: %d", hosts[i].text, err);
+        ROTA_SCOPED(rota_bytes) normal = ROTA_BYTES_INIT;
+        int resolved = rota_url_resolve((rota_str){NULL, 0}, str(hosts[i].text), &normal);
+        if (!hosts[i].host && resolved != -EINVAL)
+            FAIL("%s: %d, %s", hosts[i].text, resolved, normal.ptr);
+        if (err < 0 || !url.host.len)
+            continue;
+        CHECK_OK(rota_host_parse(url.host, &host));
+        CHECK_STR(host.text, hosts[i].host);
+        CHECK_INT(url.number, ==, hosts[i].port);
+        CHECK_OK(resolved);
+        rota_url again = parse(normal.ptr);
+        CHECK(rota_url_same_origin(&url, &again));
+    }
+}
+
+TEST(a_path_has_no_characters_that_browsers_encode_or_turn_into_slashes)
+{
+    static const char *const wrong[] = {"http://h/<",   "http://h/>",  "http://h/\"",
+                                        "http://h/\\x", "http://h/?<", "http://h/#>",
+                                        "http://h/?\"", "/\\evil.test"};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        rota_url url;
+        if (rota_url_parse(str(wrong[i]), &url) != -EINVAL)
+            FAIL("\"%s\" was taken", wrong[i]);
+    }
+    parse("http://h/[a]|b?{x}|^\\`#\\");
+}
+
 /* ---- Resolving: RFC 3986, section 5.4 */
 
 static void check_resolved(const char *base, const char *reference, const char *expected)
@@ -180,6 +339,8 @@ TEST(text_is_mended_encoded_and_decoded)
     check_text(&out, "http://a/b%20c?100%25&%C3%A4%20#x");
     rota__url_mend(&out, str("\"<a>\"#b#c%"));
     check_text(&out, "%22%3Ca%3E%22#b%23c%25");
+    rota__url_mend(&out, str("http://h\\a b%/x\\y?x\\y#x\\y"));
+    check_text(&out, "http://h\\a b%/x%5Cy?x\\y#x\\y");
     rota__url_encode(&out, str("a b/?&=~\xff"));
     check_text(&out, "a%20b%2F%3F%26%3D~%FF");
     CHECK_OK(rota__url_decode(&out, str("a%20b%2f%FF+")));
@@ -215,6 +376,10 @@ TEST(resolved_urls_are_in_normal_form)
         {"http://a/b", "#", "http://a/b#"},
         {"http://a/b?c#d", "", "http://a/b?c"},
         {"http://[::1]:80/", "x", "http://[::1]/x"},
+        {"http://[0:0:0::A]/", "x", "http://[::a]/x"},
+        {"http://[FE80::1%25Eth%30]/", "x", "http://[fe80::1%25Eth0]/x"},
+        {"http://A.test.:80/", "x", "http://a.test./x"},
+        {"http://h/", "a<b>\"\\c?\\d", "http://h/a%3Cb%3E%22%5Cc?\\d"},
         {"http://a/", "mailto:A@b", "mailto:A@b"},
         {"http://a/", "JavaScript:x()", "javascript:x()"},
         {"", "HTTP://A", "http://a/"},
@@ -247,8 +412,19 @@ TEST(bytes_go_into_a_url_and_come_back)
 
 TEST(an_origin_is_scheme_host_and_port)
 {
-    rota_url a = parse("http://a/x"), same = parse("HTTP://u@A:80?y");
-    CHECK(rota_url_same_origin(&a, &same));
+    static const char *const pairs[][2] = {
+        {"http://a/x", "HTTP://u@A:80?y"},
+        {"http://a/", "http://a.:80/"},
+        {"http://[::1]/", "http://[0:0::1]:80/"},
+        {"x:/a", "X:/b"},
+    };
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        rota_url one = parse(pairs[i][0]), same = parse(pairs[i][1]);
+        CHECK(rota_url_same_origin(&one, &same));
+    }
+    rota_url a = parse("http://a/x"), zone = parse("http://[fe80::1%25a]/"),
+             other_zone = parse("http://[fe80::1%25A]/");
+    CHECK(!rota_url_same_origin(&zone, &other_zone));
     static const char *const others[] = {"https://a:80/", "http://a:81/", "http://b/", "//a/", ""};
     for (size_t i = 0; i < COUNT(others); i++) {
         rota_url other = parse(others[i]);

@@ -110,7 +110,8 @@ typedef enum rota_http_version {
 /* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay until the session is
  * freed. Times: ROTA_NEVER is no limit.
  *
- * Cookies are kept and sent as RFC 6265 says. None is taken that is for all hosts of a public suffix, such as "co.uk":
+ * Cookies are kept and sent as RFC 6265 says, and the prefixes __Host- and __Secure- hold what they promise (RFC 6265bis,
+ * section 4.1.3). None is taken that is for all hosts of a public suffix, such as "co.uk":
  * by the list that libpsl brings along, and where rota was built without it, only of a name without a dot. */
 typedef struct rota_http_session_options {
     const char *base_url;       /* what relative URLs are relative to */

@@ -17,7 +17,7 @@
  *         return rota_url_same_origin(&from, &to);
  *     }
  *
- * A host is ASCII; internationalised names are yours to convert. */
+ * Compare hosts by rota_host_parse (rota/host.h), which says what a host is. */
 #ifndef ROTA_URL_H
 #define ROTA_URL_H
 
@@ -34,19 +34,21 @@ typedef struct rota_url {
     int number; /* of the port; the scheme's default for http, https, ws and wss; 0 if there is none */
 } rota_url;
 
-/* Takes a URL or a relative reference apart. An IPv6 host comes with its brackets. What browsers leave unencoded in
- * paths and queries is taken.
+/* Takes a URL or a relative reference apart. An IPv6 host comes with its brackets and its zone ("[fe80::1%25eth0]").
  *
- * Returns 0 or -EINVAL: a character that has to be encoded, a % that encodes nothing, or a host or port that is
- * none. */
+ * Paths, queries and fragments may have the characters that browsers leave unencoded, such as | and [. Userinfo may have
+ * those of RFC 3986 only: what readers disagree about there ("http://good.test\@evil.test/") decides which host is asked.
+ *
+ * Returns 0 or -EINVAL: a character that has to be encoded, a % that encodes nothing, an invalid host or port. */
 ROTA_API int rota_url_parse(rota_str text, rota_url *ret_url);
 
-/* Whether scheme, host and port are the same, in any case: http://a/x and HTTP://A:80/y. */
+/* Whether scheme, host and port are the same: http://a/x and HTTP://A:80/y, http://[::1]/ and http://[0:0::1]/. A final
+ * dot makes no difference, a zone does. */
 ROTA_API bool rota_url_same_origin(const rota_url *a, const rota_url *b);
 
 /* Resolves `reference`, found in `base` (section 5.2). Both may be as people write them: spaces around them do not
- * count, and characters that have to be encoded are. The result is in normal form (section 6.2), so that two
- * addresses of the same are equal: scheme and host in lower case, no default port, no dot segments, nothing encoded
+ * count, and characters that have to be encoded are, but for those of an authority. The result is in normal form (section 6.2), so that two
+ * addresses of the same are equal: scheme and host in lower case, addresses as inet_ntop(3) writes them, no default port, no dot segments, nothing encoded
  * that need not be.
  *
  * A base of no bytes is none: the reference stands for itself, and is put into normal form. The result is yours, to be

@@ -98,8 +98,9 @@ struct rota__http_origin {
     bool secure;
     bool only_h1; /* for upgrades, which HTTP/2 has not */
     int port;
-    rota_str host;      /* in lower case, without brackets, NUL-terminated */
-    rota_str authority; /* "localhost:80", NUL-terminated */
+    rota_host host;
+    const char *name;   /* to look up: the host's text, with its final dot */
+    rota_str authority; /* "localhost:80", NUL-terminated; no zone */
     const struct rota__http_proxy *proxy;
     size_t uses; /* calls that are for it */
 
@@ -157,7 +158,7 @@ struct rota__h1_limits rota__http_head_limits(const rota_http_session *session);
 int rota__http_proxies_init(rota_http_session *session);
 /* The proxy for a host, or NULL. */
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
-                                                    rota_str host, int port);
+                                                    const rota_host *host, int port);
 
 /* "Basic ..." of what stands in a URL, decoded; in `arena`. Returns 0, -EINVAL, -ENOMEM. */
 int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret_value);
@@ -244,8 +245,8 @@ int rota__http_connect(struct rota__http_conn *conn);
 /* ---- The pool (client_pool.c) ---- */
 
 /* Finds the origin or makes one. */
-int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1, rota_str host,
-                          int port, struct rota__http_origin **ret_origin);
+int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
+                          const rota_host *host, int port, struct rota__http_origin **ret_origin);
 void rota__http_origins_fini(rota_http_session *session);
 
 /* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that has served. */

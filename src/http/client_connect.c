@@ -202,7 +202,7 @@ static int connect_somewhere(struct rota__http_conn *conn)
 {
     const rota_http_session_options *options = &conn->session->options;
     const struct rota__http_origin *o = conn->origin;
-    const char *host = o->proxy ? o->proxy->host : o->host.ptr;
+    const char *host = o->proxy ? o->proxy->host : o->name;
     int port = o->proxy ? o->proxy->port : o->port;
     if (!options->unix_path && !options->connect_to)
         return connect_tcp(conn, host, port);
@@ -239,7 +239,7 @@ int rota__http_connect(struct rota__http_conn *conn)
     if (err == 0 && o->proxy && o->secure)
         err = tunnel(conn);
     if (err == 0 && o->secure)
-        err = start_tls(conn, o->host.ptr, false);
+        err = start_tls(conn, o->name, false);
     if (err == 0 && o->secure)
         err = check_pin(conn);
     if (err == 0)

@@ -13,7 +13,6 @@
  * 4. Where all places are taken, and some of them by idle connections to other origins, the one idle longest goes.
  * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive, or when it has
  *    been idle for `keep_alive`, or for as long as the server said that it waits. */
-#include "http/chars.h"
 #include "http/client.h"
 
 #include <stdio.h>
@@ -39,37 +38,38 @@ struct waiter {
 
 /* ---- Origins */
 
-static bool is_origin(const struct rota__http_origin *o, bool secure, bool only_h1, rota_str host,
-                      int port)
+static bool is_origin(const struct rota__http_origin *o, bool secure, bool only_h1,
+                      const rota_host *host, int port)
 {
     return o->port == port && o->secure == secure && o->only_h1 == only_h1 &&
-           rota__str_same(o->host, host);
+           o->host.is_rooted == host->is_rooted && rota_host_equal(&o->host, host);
 }
 
-static size_t bucket_of(rota_str host, int port)
+static size_t bucket_of(const rota_host *host, int port)
 {
     uint32_t hash = 2166136261u ^ (uint32_t)port;
-    for (size_t i = 0; i < host.len; i++)
-        hash = (hash ^ (unsigned char)rota__char_lower(host.ptr[i])) * 16777619u;
+    for (const char *at = host->text; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * 16777619u;
     return hash % ROTA__HTTP_ORIGINS;
 }
 
-static int origin_new(rota_http_session *session, bool secure, bool only_h1, rota_str host,
+static int origin_new(rota_http_session *session, bool secure, bool only_h1, const rota_host *host,
                       int port, struct rota__http_origin **ret_origin)
 {
-    size_t room = 2 * host.len + 16;
-    struct rota__http_origin *o = rota_zalloc(sizeof *o + room);
+    char text[ROTA__HOST_IN_URL];
+    size_t len = strlen(host->text) + 2, room = strlen(rota__host_write(host, false, text)) + 8;
+    struct rota__http_origin *o = rota_zalloc(sizeof *o + len + room);
     if (!o)
         return -ENOMEM;
-    char *name = (char *)(o + 1), *authority = name + host.len + 1;
-    rota__str_lower(name, host);
-    bool is_v6 = memchr(name, ':', host.len) != NULL;
-    int len = snprintf(authority, host.len + 15, is_v6 ? "[%s]:%d" : "%s:%d", name, port);
+    char *name = (char *)(o + 1), *authority = name + len;
+    snprintf(name, len, "%s%s", host->text, host->is_rooted ? "." : "");
+    int written = snprintf(authority, room, "%s:%d", text, port);
     o->secure = secure;
     o->only_h1 = only_h1;
     o->port = port;
-    o->host = (rota_str){name, host.len};
-    o->authority = (rota_str){authority, (size_t)len};
+    o->host = *host;
+    o->name = name;
+    o->authority = (rota_str){authority, (size_t)written};
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
     rota__list_init(&o->hungry);
@@ -111,8 +111,8 @@ void rota__http_origins_fini(rota_http_session *session)
     }
 }
 
-int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1, rota_str host,
-                          int port, struct rota__http_origin **ret_origin)
+int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
+                          const rota_host *host, int port, struct rota__http_origin **ret_origin)
 {
     struct rota__http_origin *o = session->last;
     if (o && is_origin(o, secure, only_h1, host, port)) {
@@ -132,7 +132,7 @@ int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
     int err = origin_new(session, secure, only_h1, host, port, &o);
     if (err < 0)
         return err;
-    o->proxy = rota__http_proxy_for(session, secure, o->host, port);
+    o->proxy = rota__http_proxy_for(session, secure, host, port);
     o->may_share = rota__http_may_be_h2(session, o);
     rota__list_append(bucket, &o->node);
     session->origin_count++;

@@ -9,8 +9,6 @@
 
 static int copy_part(struct rota__arena *arena, rota_str part, char **ret_copy)
 {
-    if (part.len >= 2 && *part.ptr == '[')
-        part = (rota_str){part.ptr + 1, part.len - 2};
     *ret_copy = rota__arena_copy(arena, part);
     return *ret_copy ? 0 : -ENOMEM;
 }
@@ -19,11 +17,13 @@ static int copy_part(struct rota__arena *arena, rota_str part, char **ret_copy)
 static int proxy_new(rota_http_session *session, const char *text, struct rota__http_proxy **ret)
 {
     rota_url url;
-    char whole[512];
+    rota_host host;
+    char whole[512], written[ROTA__HOST_IN_URL];
     bool has_scheme = strstr(text, "://") != NULL;
     int len = snprintf(whole, sizeof whole, "%s%s", has_scheme ? "" : "http://", text);
     if (len >= (int)sizeof whole || rota_url_parse((rota_str){whole, (size_t)len}, &url) < 0 ||
-        !url.host.len || !(rota__str_is(url.scheme, "http") || rota__str_is(url.scheme, "https"))) {
+        rota_host_parse(url.host, &host) < 0 || host.kind == ROTA_HOST_FUTURE ||
+        !(rota__str_is(url.scheme, "http") || rota__str_is(url.scheme, "https"))) {
         rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no proxy", text);
         return -EINVAL;
     }
@@ -32,11 +32,11 @@ static int proxy_new(rota_http_session *session, const char *text, struct rota__
         return -ENOMEM;
     *proxy =
         (struct rota__http_proxy){.port = url.number, .secure = rota__str_is(url.scheme, "https")};
-    int err = copy_part(&session->arena, url.host, &proxy->host);
+    int err = copy_part(&session->arena, rota__str_of(host.text), &proxy->host);
     if (err == 0 && url.userinfo.len)
         err = rota__http_userinfo(&session->arena, url.userinfo, &proxy->authorization);
-    char where[300];
-    snprintf(where, sizeof where, "%.*s:%d", (int)url.host.len, url.host.ptr, url.number);
+    char where[ROTA__HOST_IN_URL + 8];
+    snprintf(where, sizeof where, "%s:%d", rota__host_write(&host, false, written), url.number);
     if (err == 0)
         err = copy_part(&session->arena, (rota_str){where, strlen(where)}, &proxy->where);
     if (err == 0)
@@ -87,16 +87,16 @@ int rota__http_proxies_init(rota_http_session *session)
 /* ---- NO_PROXY */
 
 /* "example.org" and ".example.org" are the host and all below it. */
-static bool is_within(rota_str host, rota_str name)
+static bool is_within(const rota_host *host, rota_str name)
 {
+    rota_host entry;
     if (name.len && *name.ptr == '.')
         name = (rota_str){name.ptr + 1, name.len - 1};
-    if (rota__str_same(host, name))
-        return true;
-    return name.len && rota__host_is_below(host, name) && !rota__host_is_address(host);
+    return rota_host_parse(name, &entry) == 0 &&
+           (rota_host_equal(host, &entry) || rota_host_is_below(host, rota__str_of(entry.text)));
 }
 
-static bool matches(rota_str entry, rota_str host, int port)
+static bool matches(rota_str entry, const rota_host *host, int port)
 {
     const char *colon = entry.len ? memrchr(entry.ptr, ':', entry.len) : NULL;
     bool has_port =
@@ -106,12 +106,10 @@ static bool matches(rota_str entry, rota_str host, int port)
         return false;
     if (has_port)
         entry.len = (size_t)(colon - entry.ptr);
-    if (entry.len >= 2 && *entry.ptr == '[')
-        entry = (rota_str){entry.ptr + 1, entry.len - 2};
     return rota_str_equal(entry, "*") || is_within(host, entry);
 }
 
-static bool goes_directly(const char *list, rota_str host, int port)
+static bool goes_directly(const char *list, const rota_host *host, int port)
 {
     static const char between[] = ", \t";
     for (list += strspn(list, between); *list; list += strspn(list, between)) {
@@ -124,7 +122,7 @@ static bool goes_directly(const char *list, rota_str host, int port)
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
-                                                    rota_str host, int port)
+                                                    const rota_host *host, int port)
 {
     const struct rota__http_proxy *proxy = secure ? session->https_proxy : session->http_proxy;
     if (!proxy || (session->no_proxy && goes_directly(session->no_proxy, host, port)))

@@ -6,13 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-static rota_str without_brackets(rota_str host)
-{
-    if (host.len >= 2 && *host.ptr == '[')
-        return (rota_str){host.ptr + 1, host.len - 2};
-    return host;
-}
-
 /* ---- URLs */
 
 static int no_url(struct rota__http_call *call, rota_str text)
@@ -36,10 +29,9 @@ static bool is_base(const rota_http_session *session, const rota_url *url)
     return session->base.host.len && rota_url_same_origin(&session->base, url);
 }
 
-static int set_origin(struct rota__http_call *call)
+static int set_origin(struct rota__http_call *call, const rota_host *host)
 {
     struct rota__http_origin *before = call->origin;
-    rota_str host = without_brackets(call->url.host);
     int err =
         rota__http_origin_get(call->session, call->secure, call->options->upgrade || call->only_h1,
                               host, call->url.number, &call->origin);
@@ -50,15 +42,20 @@ static int set_origin(struct rota__http_call *call)
     call->origin->uses++;
     if (before)
         before->uses--;
-    call->progress.where = call->origin->authority;
+    rota_str authority = call->progress.where = call->origin->authority;
+    if (call->url.number == (call->secure ? 443 : 80)) /* the port is not sent */
+        authority.len =
+            (size_t)((char *)memrchr(authority.ptr, ':', authority.len) - authority.ptr);
+    call->authority = authority;
     return 0;
 }
 
-/* Takes userinfo and fragment off a URL: they are not sent. */
-static int strip(struct rota__http_call *call, rota_url *url, rota_str *text)
+/* Takes userinfo and fragment off a URL, which are not sent, and puts its host into the canonical form. */
+static int strip(struct rota__http_call *call, const char *host, rota_url *url, rota_str *text)
 {
     struct rota__out out = {0};
     url->userinfo = url->fragment = (rota_str){NULL, 0};
+    url->host = rota__str_of(host);
     rota__url_write(&out, url);
     int err = settle(call, &out, text);
     return err < 0 ? err : rota_url_parse(*text, url);
@@ -68,21 +65,25 @@ static int strip(struct rota__http_call *call, rota_url *url, rota_str *text)
 static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool with_credentials)
 {
     bool is_http = rota__str_is(url.scheme, "http");
-    if (!url.host.len || (!is_http && !rota__str_is(url.scheme, "https")))
+    rota_host host;
+    char canonical[ROTA__HOST_IN_URL];
+    if ((!is_http && !rota__str_is(url.scheme, "https")) || rota_host_parse(url.host, &host) < 0 ||
+        host.kind == ROTA_HOST_FUTURE)
         return no_url(call, text);
     char *said = NULL;
     int err = 0;
+    rota__host_write(&host, true, canonical);
     if (url.userinfo.len && with_credentials)
         err = rota__http_userinfo(&call->arena, url.userinfo, &said);
-    if (err == 0 && (url.userinfo.ptr || url.fragment.ptr))
-        err = strip(call, &url, &text);
+    if (err == 0 && (url.userinfo.ptr || url.fragment.ptr || !rota_str_equal(url.host, canonical)))
+        err = strip(call, canonical, &url, &text);
     if (err < 0)
         return err;
     call->text = call->progress.url = text;
     call->url = url;
     call->secure = !is_http;
     const struct rota__http_origin *before = call->origin;
-    err = set_origin(call);
+    err = set_origin(call, &host);
     if (said)
         call->authorization = said;
     else if (call->origin != before) /* else what the first URL said holds for its redirects */
@@ -133,7 +134,7 @@ int rota__http_call_downgrade(struct rota__http_call *call)
 {
     call->only_h1 = true;
     call->ticket = 0; /* it was of another line */
-    return set_origin(call);
+    return set_origin(call, &call->origin->host);
 }
 
 /* ---- Fields */
@@ -192,11 +193,8 @@ static int add_callers(struct rota__http_call *call)
 
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call)
 {
-    rota_str host = without_brackets(call->url.host);
-    return (struct rota__cookie_target){.host = host,
-                                        .path = call->url.path,
-                                        .is_address = rota__host_is_address(host),
-                                        .secure = call->secure};
+    return (struct rota__cookie_target){
+        .host = &call->origin->host, .path = call->url.path, .secure = call->secure};
 }
 
 static int add_cookies(struct rota__http_call *call)
@@ -280,32 +278,27 @@ static int write_fields(struct rota__http_call *call)
  * as a whole (RFC 9112, section 3.2.4). */
 static int write_target(struct rota__http_call *call)
 {
-    const rota_url *url = &call->url;
     bool whole = call->origin->proxy && !call->secure;
-    const char *from = whole ? call->text.ptr : url->path.ptr;
-    const char *end = call->text.ptr + call->text.len;
-    if (url->path.ptr == end && rota_str_equal(call->method, "OPTIONS")) {
-        call->target = whole ? call->text : (rota_str){"*", 1};
-        return 0;
-    }
-    if (url->path.len) {
-        call->target = (rota_str){from, (size_t)(end - from)};
+    rota_str path = call->url.path;
+    path.len = (size_t)(call->text.ptr + call->text.len - path.ptr); /* and the query */
+    bool is_server = !path.len && rota_str_equal(call->method, "OPTIONS");
+    if (!whole && (call->url.path.len || is_server)) {
+        call->target = is_server ? (rota_str){"*", 1} : path;
         return 0;
     }
     struct rota__out out = {0};
-    rota__out_add(&out, from, (size_t)(url->path.ptr - from));
-    rota__out_add_literal(&out, "/");
-    rota__out_add(&out, url->path.ptr, (size_t)(end - url->path.ptr));
+    if (whole) {
+        rota__out_add_literal(&out, "http://");
+        rota__out_add_str(&out, call->authority);
+    }
+    if (!call->url.path.len && !is_server)
+        rota__out_add_literal(&out, "/");
+    rota__out_add_str(&out, path);
     return settle(call, &out, &call->target);
 }
 
 int rota__http_call_write(struct rota__http_call *call)
 {
-    const rota_url *url = &call->url;
-    bool usual = url->number == (call->secure ? 443 : 80);
-    const char *end =
-        usual || !url->port.ptr ? url->host.ptr + url->host.len : url->port.ptr + url->port.len;
-    call->authority = (rota_str){url->host.ptr, (size_t)(end - url->host.ptr)};
     int err = write_target(call);
     return err < 0 ? err : write_fields(call);
 }

@@ -2,7 +2,6 @@
 #include "http/chars.h"
 #include "http/date.h"
 #include "http/params.h"
-#include "http/url.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,8 +79,9 @@ bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
     }
     if (d.has_year && d.year < 100)
         d.year += d.year >= 70 ? 1900 : 2000;
-    if (!d.has_time || !d.has_day || !d.has_month || !d.has_year || d.day < 1 || d.day > 31 ||
-        d.year < 1601 || d.hour > 23 || d.minute > 59 || d.second > 59)
+    if (!d.has_time || !d.has_day || !d.has_month || !d.has_year || d.day < 1 || d.year < 1601 ||
+        d.hour > 23 || d.minute > 59 || d.second > 59 ||
+        d.day > rota__date_month_days(d.year, d.month))
         return false;
     *ret_seconds =
         rota__date_days(d.year, d.month, d.day) * 86400 + d.hour * 3600 + d.minute * 60 + d.second;
@@ -90,19 +90,20 @@ bool rota__cookie_date(rota_str text, int64_t *ret_seconds)
 
 /* ---- Matching */
 
-/* Section 5.1.3. `domain` is in lower case. */
+/* Section 5.1.3. `domain` is canonical. */
 static bool domain_matches(const struct rota__cookie_target *target, const char *domain,
                            bool host_only)
 {
-    return rota__str_is(target->host, domain) ||
-           (!host_only && !target->is_address &&
-            rota__host_is_below(target->host, rota__str_of(domain)));
+    return strcmp(target->host->text, domain) == 0 ||
+           (!host_only && rota_host_is_below(target->host, rota__str_of(domain)));
 }
 
 /* Section 5.1.4. */
 static bool path_matches(rota_str path, const char *cookie_path)
 {
     size_t len = strlen(cookie_path);
+    if (!path.len)
+        path = (rota_str){"/", 1};
     if (path.len < len || memcmp(path.ptr, cookie_path, len) != 0)
         return false;
     return path.len == len || cookie_path[len - 1] == '/' || path.ptr[len] == '/';
@@ -177,12 +178,10 @@ struct draft {
     bool over_secure; /* may replace a secure one: it came by a secure way */
 };
 
-static char *put(char **at, rota_str s, bool in_lower)
+static char *put(char **at, rota_str s)
 {
     char *text = *at;
-    if (in_lower)
-        rota__str_lower(text, s);
-    else if (s.len)
+    if (s.len)
         memcpy(text, s.ptr, s.len);
     text[s.len] = '\0';
     *at += s.len + 1;
@@ -196,10 +195,10 @@ static struct rota__cookie *cookie_new(const struct draft *d)
     if (!cookie)
         return NULL;
     char *at = (char *)(cookie + 1);
-    cookie->name = put(&at, d->name, false);
-    cookie->value = put(&at, d->value, false);
-    cookie->domain = put(&at, d->domain, true);
-    cookie->path = put(&at, d->path, false);
+    cookie->name = put(&at, d->name);
+    cookie->value = put(&at, d->value);
+    cookie->domain = put(&at, d->domain);
+    cookie->path = put(&at, d->path);
     cookie->expires = d->expires;
     cookie->host_only = d->host_only;
     cookie->secure = d->secure;
@@ -288,39 +287,46 @@ static void read_attribute(struct draft *d, struct attributes *a, rota_str name,
     }
 }
 
-static bool is_public(const struct rota__cookie_jar *jar, rota_str domain)
+/* Of a canonical domain. */
+static bool is_public(const struct rota__cookie_jar *jar, const char *domain)
 {
-    char text[256];
-    while (domain.len && domain.ptr[domain.len - 1] == '.')
-        domain.len--;
-    if (domain.len >= sizeof text)
-        return true;
-    char *at = text;
-    put(&at, domain, true);
-    return jar->is_public_suffix ? jar->is_public_suffix(text) : !strchr(text, '.');
+    return jar->is_public_suffix ? jar->is_public_suffix(domain) : !strchr(domain, '.');
 }
 
-/* Section 5.3, from step 4 on: for whom the cookie is. False: not for this server to say. */
+/* Section 5.3, from step 4 on: for which hosts the cookie is. `domain` is the attribute, and has the text of the draft's.
+ * False: this server may not say so. */
 static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
-                       const struct attributes *a, struct draft *d)
+                       const struct attributes *a, rota_host *domain, struct draft *d)
 {
     d->host_only = true;
-    d->domain = target->host;
+    d->domain = rota__str_of(target->host->text);
     if (a->domain.len) {
-        char text[256], *at = text;
-        if (a->domain.len >= sizeof text)
+        if (rota_host_parse(a->domain, domain) < 0 || domain->is_rooted ||
+            !domain_matches(target, domain->text, false))
             return false;
-        put(&at, a->domain, true);
-        if (!domain_matches(target, text, false))
+        bool own = rota_host_equal(domain, target->host);
+        bool may_share = domain->kind == ROTA_HOST_NAME && !is_public(jar, domain->text);
+        if (!own && !may_share)
             return false;
-        bool own = a->domain.len == target->host.len;
-        if (!own && is_public(jar, a->domain))
-            return false;
-        d->host_only = target->is_address || (own && is_public(jar, a->domain));
-        d->domain = a->domain;
+        d->host_only = !may_share;
+        d->domain = rota__str_of(domain->text);
     }
     d->path = a->path.len ? a->path : default_path(target->path);
     return true;
+}
+
+static bool has_prefix(rota_str name, const char *lower)
+{
+    size_t len = strlen(lower);
+    return name.len >= len && rota__str_is((rota_str){name.ptr, len}, lower);
+}
+
+/* RFC 6265bis, section 5.7: what the name promises. `is_own`: for its host only, and nothing else was said. */
+static bool keeps_promise(const struct draft *d, bool is_own)
+{
+    if (has_prefix(d->name, "__host-"))
+        return d->secure && is_own && rota_str_equal(d->path, "/");
+    return d->secure || !has_prefix(d->name, "__secure-");
 }
 
 /* A tab separates the fields of a saved jar: what follows one would be read as another field. */
@@ -353,8 +359,9 @@ int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_tar
         rota_str name = rota__trim(rota__cut(&text, '='));
         read_attribute(&draft, &a, name, rota__trim(text), now);
     }
-    if (!find_scope(jar, target, &a, &draft) || (draft.secure && !target->secure) ||
-        !can_be_saved(&draft))
+    rota_host domain;
+    if (!find_scope(jar, target, &a, &domain, &draft) || (draft.secure && !target->secure) ||
+        !keeps_promise(&draft, !a.domain.len && a.path.len) || !can_be_saved(&draft))
         return 0;
     return jar_add(jar, &draft, now);
 }
@@ -456,11 +463,16 @@ static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
     d.value = line;
     if (d.domain.len && *d.domain.ptr == '.')
         d.domain = (rota_str){d.domain.ptr + 1, d.domain.len - 1};
-    if (!dated || !d.domain.len || !d.path.len || *d.path.ptr != '/' || !d.name.len ||
-        !rota__chars_are(d.name, ROTA__CHAR_VALUE) || !rota__chars_are(d.value, ROTA__CHAR_VALUE))
+    rota_host domain;
+    if (!dated || rota_host_parse(d.domain, &domain) < 0 || !d.path.len || *d.path.ptr != '/' ||
+        !d.name.len || !rota__chars_are(d.name, ROTA__CHAR_VALUE) ||
+        !rota__chars_are(d.value, ROTA__CHAR_VALUE))
         return 0;
-    if (d.expires <= now || (!d.host_only && is_public(jar, d.domain)))
-        return 1; /* such a jar was filled without a list, or with an older one */
+    d.domain = rota__str_of(domain.text);
+    d.host_only |= domain.kind != ROTA_HOST_NAME;
+    if (d.expires <= now || (!d.host_only && is_public(jar, domain.text)) ||
+        !keeps_promise(&d, d.host_only))
+        return 1; /* such a jar was filled without a list, with an older one, or by others */
     return jar_add(jar, &d, now);
 }
 

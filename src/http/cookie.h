@@ -5,6 +5,8 @@
 
 #include "http/out.h"
 
+#include <rota/host.h>
+
 struct rota__cookie {
     struct rota__cookie *next;
     char *name, *value, *domain, *path; /* of one allocation, which is the cookie's */
@@ -30,9 +32,8 @@ struct rota__cookie_jar {
 
 /* Where a request goes. */
 struct rota__cookie_target {
-    rota_str host;   /* without port and brackets, in any case */
-    rota_str path;   /* without query */
-    bool is_address; /* `host` is an IP address */
+    const rota_host *host;
+    rota_str path; /* without query; empty is "/" */
     bool secure;
 };
 

@@ -18,6 +18,13 @@ int64_t rota__date_days(int year, int month, int day)
     return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
+int rota__date_month_days(int year, int month)
+{
+    static const int lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return lengths[month - 1] - (month == 2 && !leap);
+}
+
 int rota__date_month(rota_str text)
 {
     if (text.len < 3)
@@ -176,10 +183,8 @@ static bool read_form(rota_str text, const char *form, struct date *d)
 
 static bool is_date(const struct date *d)
 {
-    static const int lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = d->year % 4 == 0 && (d->year % 100 != 0 || d->year % 400 == 0);
-    return d->day >= 1 && d->day <= lengths[d->month - 1] - (d->month == 2 && !leap) &&
-           d->hour <= 23 && d->minute <= 59 && d->second <= 60; /* a leap second is the next one */
+    return d->day >= 1 && d->day <= rota__date_month_days(d->year, d->month) && d->hour <= 23 &&
+           d->minute <= 59 && d->second <= 60; /* a leap second is the next one */
 }
 
 static int64_t seconds_of(const struct date *d)

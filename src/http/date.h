@@ -16,6 +16,9 @@ int rota__date_parse(rota_str text, int64_t now, int64_t *ret_seconds);
 /* Days since 1970 of a date of the Gregorian calendar; months and days begin with 1. */
 int64_t rota__date_days(int year, int month, int day);
 
+/* How long the month is, which begins with 1. */
+int rota__date_month_days(int year, int month);
+
 /* 1 to 12 by its first three letters, in any case; 0: it is none. */
 int rota__date_month(rota_str text);
 

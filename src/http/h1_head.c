@@ -376,7 +376,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
         return rota__h1_refuse(h1, 400, "a target without a proper host");
     if (is_absolute)
         replace_host(head, stated);
-    else if (said->hosts && !rota__url_same_authority(stated, said->host, ""))
+    else if (said->hosts && !rota__url_same_authority(stated, said->host, 0))
         return rota__h1_refuse(h1, 400, "target and Host differ");
     head->authority = stated;
     return DONE;

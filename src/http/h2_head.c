@@ -152,9 +152,7 @@ static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_st
 /* Section 8.3.1. */
 static int check_authority(struct rota__h2 *h2, struct rota__h2_head *head, rota_str host)
 {
-    const char *port = rota__str_is(head->scheme, "https")  ? ":443"
-                       : rota__str_is(head->scheme, "http") ? ":80"
-                                                            : "";
+    int port = rota__url_default_port(head->scheme);
     if (host.len && !rota__url_is_authority(host))
         return malformed(h2, "a Host that is none");
     if (!head->authority.len)

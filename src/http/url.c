@@ -1,8 +1,8 @@
 #include "http/url.h"
 #include "http/chars.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 
 /* ---- Taking apart */
 
@@ -50,12 +50,22 @@ static bool has_whole_escapes(rota_str s)
     return true;
 }
 
+/* What browsers encode everywhere; a backslash they take for a slash, in a path. */
+static bool must_be_encoded(char c, bool in_path)
+{
+    return c == '"' || c == '<' || c == '>' || (in_path && c == '\\');
+}
+
 /* Whether all of it may stand in a URL as it is. */
-static bool is_encoded(rota_str s)
+static bool is_encoded(rota_str s, bool in_path)
 {
     if (!s.len)
         return true;
     const char *end = s.ptr + s.len;
+    for (const char *at = s.ptr; at < end; at++) {
+        if (must_be_encoded(*at, in_path))
+            return false;
+    }
     return rota__scan_target(s.ptr, end) == end && has_whole_escapes(s);
 }
 
@@ -81,84 +91,97 @@ static int parse_port(rota_str text, int *ret_number)
     return 0;
 }
 
-bool rota__url_is_authority(rota_str s)
+/* host [ ":" port ]; `ret_port` begins at the colon, and is empty where there is none. */
+static bool split_authority(rota_str s, rota_str *ret_host, rota_str *ret_port)
 {
-    const char *end = s.ptr + s.len, *p = s.ptr;
-    if (p < end && *p == '[') {
-        for (p++; p < end && *p != ']'; p++) {
-            if (!rota__char_is(*p, ROTA__CHAR_HOST) && *p != ':')
-                return false;
-        }
-        if (p == end || p == s.ptr + 1)
-            return false;
-        p++;
-    } else {
-        p = rota__scan_name(p, end, ROTA__CHAR_HOST);
-        if (p == s.ptr)
-            return false;
-    }
-    int number;
-    return has_whole_escapes(s) &&
-           (p == end || (*p == ':' && parse_port(slice(p + 1, end), &number) == 0));
+    const char *end = s.ptr + s.len;
+    const char *at = s.len && *s.ptr == '[' ? find_any(s.ptr, end, BIT(']')) : s.ptr;
+    at = find_any(at, end, BIT(':'));
+    *ret_host = slice(s.ptr, at);
+    *ret_port = slice(at, end);
+    return s.len > 0;
 }
 
-static rota_str without_port(rota_str authority, const char *port)
+static bool read_authority(rota_str s, rota_str *ret_host, int *ret_number)
 {
-    size_t len = strlen(port);
-    if (authority.len > len && memcmp(authority.ptr + authority.len - len, port, len) == 0)
-        authority.len -= len;
-    return authority;
+    rota_str port;
+    return split_authority(s, ret_host, &port) && rota_host_is_valid(*ret_host) &&
+           (!port.len || parse_port(slice(port.ptr + 1, port.ptr + port.len), ret_number) == 0);
+}
+
+bool rota__url_is_authority(rota_str s)
+{
+    rota_str host;
+    int number;
+    return read_authority(s, &host, &number);
+}
+
+static bool is_same_host(rota_str a, rota_str b)
+{
+    rota_host one, other;
+    return rota_host_parse(a, &one) == 0 && rota_host_parse(b, &other) == 0 &&
+           rota_host_equal(&one, &other);
 }
 
 bool rota_url_same_origin(const rota_url *a, const rota_url *b)
 {
-    return a->number == b->number && rota__str_same(a->scheme, b->scheme) &&
-           rota__str_same(a->host, b->host);
-}
-
-bool rota__url_same_authority(rota_str a, rota_str b, const char *port)
-{
-    return rota__str_same(without_port(a, port), without_port(b, port));
-}
-
-bool rota__host_is_address(rota_str host)
-{
-    char text[64];
-    unsigned char address[sizeof(struct in6_addr)];
-    if (host.len >= sizeof text)
+    if (a->number != b->number || !rota__str_same(a->scheme, b->scheme))
         return false;
-    memcpy(text, host.ptr, host.len);
-    text[host.len] = '\0';
-    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+    return (!a->host.len && !b->host.len) || is_same_host(a->host, b->host);
 }
 
-bool rota__host_is_below(rota_str host, rota_str domain)
+bool rota__url_same_authority(rota_str a, rota_str b, int port)
 {
-    if (host.len <= domain.len)
-        return false;
-    rota_str tail = {host.ptr + host.len - domain.len, domain.len};
-    return tail.ptr[-1] == '.' && rota__str_same(tail, domain);
+    rota_str host_a, host_b;
+    int port_a = port, port_b = port;
+    if (a.len && a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0)
+        return true;
+    return read_authority(a, &host_a, &port_a) && read_authority(b, &host_b, &port_b) &&
+           port_a == port_b && is_same_host(host_a, host_b);
+}
+
+const char *rota__host_write(const rota_host *host, bool with_zone,
+                             char ret_text[ROTA__HOST_IN_URL])
+{
+    size_t len = strcspn(host->text, "%");
+    const char *zone = with_zone && host->text[len] ? host->text + len + 1 : "";
+    bool is_v6 = host->kind == ROTA_HOST_IPV6;
+    snprintf(ret_text, ROTA__HOST_IN_URL, "%s%.*s%s%s%s", is_v6 ? "[" : "", (int)len, host->text,
+             *zone ? "%25" : "", zone,
+             is_v6             ? "]"
+             : host->is_rooted ? "."
+                               : "");
+    return ret_text;
+}
+
+/* *( unreserved / pct-encoded / sub-delims / ":" ): what is laxer lets two readers find two hosts behind it. */
+static bool is_userinfo(rota_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!rota__char_is(s.ptr[i], ROTA__CHAR_HOST) && s.ptr[i] != ':')
+            return false;
+    }
+    return !s.len || has_whole_escapes(s);
 }
 
 /* authority = [ userinfo "@" ] host [ ":" port ] */
 static int parse_authority(rota_str text, rota_url *url)
 {
-    const char *at = text.ptr, *end = at + text.len;
-    const char *sign = memrchr(at, '@', text.len);
+    rota_str port, rest = text;
+    const char *end = text.ptr + text.len, *sign = memrchr(text.ptr, '@', text.len);
     if (sign) {
-        url->userinfo = slice(at, sign);
-        if (!is_encoded(url->userinfo) || memchr(at, '@', url->userinfo.len))
+        url->userinfo = slice(text.ptr, sign);
+        rest = slice(sign + 1, end);
+        if (!is_userinfo(url->userinfo))
             return -EINVAL;
-        at = sign + 1;
     }
-    if (at < end && !rota__url_is_authority(slice(at, end)))
-        return -EINVAL;
-    const char *name_end = at < end && *at == '[' ? find_any(at, end, BIT(']')) : at;
-    const char *host_end = find_any(name_end, end, BIT(':'));
-    url->host = slice(at, host_end);
-    if (host_end == end)
+    if (!split_authority(rest, &url->host, &port))
         return 0;
-    url->port = slice(host_end + 1, end);
+    if (!rota_host_is_valid(url->host))
+        return -EINVAL;
+    if (!port.len)
+        return 0;
+    url->port = slice(port.ptr + 1, end);
     return parse_port(url->port, &url->number);
 }
 
@@ -191,7 +214,8 @@ int rota_url_parse(rota_str text, rota_url *ret_url)
     }
     if (at < end)
         url.fragment = slice(at + 1, end);
-    if (!is_encoded(url.path) || !is_encoded(url.query) || !is_encoded(url.fragment))
+    if (!is_encoded(url.path, true) || !is_encoded(url.query, false) ||
+        !is_encoded(url.fragment, false))
         return -EINVAL;
     *ret_url = url;
     return 0;
@@ -349,13 +373,25 @@ static void add_encoded(struct rota__out *out, unsigned char c)
     rota__out_add(out, text, 3);
 }
 
+/* Behind the authority, or the text itself where there is none. */
+static const char *find_path(rota_str text)
+{
+    const char *end = text.ptr + text.len;
+    const char *at = find_any(text.ptr, end, BIT(':') | BIT('/') | BIT('?') | BIT('#'));
+    at = at < end && *at == ':' ? at + 1 : text.ptr;
+    return starts(at, end, "//") ? find_any(at + 2, end, BIT('/') | BIT('?') | BIT('#')) : text.ptr;
+}
+
 void rota__url_mend(struct rota__out *out, rota_str text)
 {
-    bool in_fragment = false;
-    for (const char *at = text.ptr, *end = at + text.len; at < end; at++) {
+    bool in_path = true, in_fragment = false;
+    const char *at = text.len ? find_path(text) : text.ptr;
+    rota__out_add(out, text.ptr, (size_t)(at - text.ptr));
+    for (const char *end = text.ptr + text.len; at < end; at++) {
         bool opens = *at == '#' && !in_fragment;
         in_fragment |= opens;
-        bool fine = rota__char_is(*at, ROTA__CHAR_TARGET) && !memchr("\"<>", *at, 3) &&
+        in_path &= !opens && *at != '?';
+        bool fine = rota__char_is(*at, ROTA__CHAR_TARGET) && !must_be_encoded(*at, in_path) &&
                     (*at != '%' || encodes(at, end));
         if (fine || opens)
             rota__out_add(out, at, 1);

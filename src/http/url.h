@@ -4,18 +4,21 @@
 
 #include "http/out.h"
 
+#include <rota/host.h>
 #include <rota/url.h>
+
+#define ROTA__HOST_IN_URL (ROTA_HOST_TEXT + 4)
 
 /* host [ ":" port ], and not empty. */
 bool rota__url_is_authority(rota_str s);
 
-/* Whether two of them name the same, of which either may have the port `port` (":80") or leave it out. */
-bool rota__url_same_authority(rota_str a, rota_str b, const char *port);
+/* Whether both have the same host and port; one that has no port has `port`. False if either is not valid. */
+bool rota__url_same_authority(rota_str a, rota_str b, int port);
 
-/* Whether it is an IP address, which stands without brackets here. */
-bool rota__host_is_address(rota_str host);
-/* Whether the host is below the domain: "a.example.org" is below "example.org". */
-bool rota__host_is_below(rota_str host, rota_str domain);
+/* Writes the host as it stands in a URL: "example.org", "[fe80::1%25eth0]". What is sent to others is without its zone,
+ * which means something on this machine only (RFC 6874, section 1). Returns `ret_text`. */
+const char *rota__host_write(const rota_host *host, bool with_zone,
+                             char ret_text[ROTA__HOST_IN_URL]);
 
 bool rota__url_is_scheme(rota_str s);
 /* 0: it has none. */
@@ -30,7 +33,8 @@ void rota__url_write(struct rota__out *out, const rota_url *url);
 void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_url *reference);
 
 /* Encodes what must not stand in a URL as it is (spaces, controls, quotes and angles, all beyond ASCII, a % that encodes
- * nothing, a second #), and nothing else: for addresses that people typed. */
+ * nothing, a second #, a backslash in a path), and nothing else: for URLs that people typed. An authority stays as it
+ * is: a guess at what was meant could lead to another host. */
 void rota__url_mend(struct rota__out *out, rota_str text);
 
 /* Encodes everything but unreserved characters (section 2.3): for a value that is put into a URL. */

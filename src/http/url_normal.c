@@ -61,9 +61,18 @@ static int mend_and_parse(struct rota__out *out, rota_str text, rota_url *ret_ur
     rota__url_mend(out, trim(text));
     if (out->err < 0)
         return out->err;
-    if (out->len)
-        normalize_encoding(out);
+    int err = rota_url_parse(text_of(out), ret_url); /* a host is not decoded */
+    if (err < 0 || !out->len)
+        return err;
+    normalize_encoding(out);
     return rota_url_parse(text_of(out), ret_url);
+}
+
+static void normalize_host(rota_str *host, char text[ROTA__HOST_IN_URL])
+{
+    rota_host parsed;
+    if (rota_host_parse(*host, &parsed) == 0) /* which the URL's has to */
+        *host = rota__str_of(rota__host_write(&parsed, true, text));
 }
 
 static int write_normal(struct rota__out *out, const struct rota__out *resolved)
@@ -75,7 +84,9 @@ static int write_normal(struct rota__out *out, const struct rota__out *resolved)
     if (err < 0)
         return err;
     rota__str_lower((char *)url.scheme.ptr, url.scheme); /* slices of bytes that are ours */
-    rota__str_lower((char *)url.host.ptr, url.host);
+    char host[ROTA__HOST_IN_URL];
+    if (url.host.len)
+        normalize_host(&url.host, host);
     int port = rota__url_default_port(url.scheme);
     if (!url.port.len || (port && url.number == port))
         url.port = (rota_str){NULL, 0};

@@ -49,7 +49,7 @@ static bool is_own(rota_http_request *r, rota_str origin)
     if (!mark)
         return false;
     rota_str host = {mark + 3, origin.len - (size_t)(mark + 3 - origin.ptr)};
-    const char *port = mark - origin.ptr == 5 ? ":443" : ":80";
+    int port = mark - origin.ptr == 5 ? 443 : 80;
     return rota__url_same_authority(host, rota_http_request_authority(r), port);
 }
 
