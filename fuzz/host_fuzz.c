@@ -1,10 +1,11 @@
 /* Reads the input's two lines as hosts, and asks everything that compares hosts whether they are the same: URLs, origins,
- * cookies, the server's Host and :authority, certificates. All give the same answer. */
+ * cookies, the server's Host and :authority, certificates, exceptions from proxies. All give the same answer. */
 #include "fuzz.h"
 
 #include "http/chars.h"
 #include "http/cookie.h"
 #include "http/params.h"
+#include "http/proxy.h"
 #include "http/url.h"
 
 #include <openssl/x509v3.h>
@@ -97,6 +98,19 @@ static bool has(const rota_host *host, char c)
     return strchr(host->text, c);
 }
 
+/* "*.a.test" is an entry for all that is below a.test, and may be a host. */
+static bool is_below(const rota_host *host, const rota_host *entry)
+{
+    const char *domain = strncmp(entry->text, "*.", 2) == 0 ? entry->text + 2 : entry->text;
+    return rota_host_is_below(host, rota__str_of(domain)) || strcmp(host->text, domain) == 0;
+}
+
+/* Which NO_PROXY compares without zones, and mapped ones as IPv4. */
+static bool is_address(const rota_host *host)
+{
+    return host->kind == ROTA_HOST_IPV4 || host->kind == ROTA_HOST_IPV6;
+}
+
 static void check_pair(const rota_url *a, const rota_host *host_a, const rota_url *b,
                        const rota_host *host_b)
 {
@@ -104,10 +118,16 @@ static void check_pair(const rota_url *a, const rota_host *host_a, const rota_ur
     require(rota_url_same_origin(a, b) == same);
     require(shares_cookies(host_a, host_b) == same);
     require(rota__url_same_authority(a->host, b->host, 443) == same);
-    /* A certificate has no zone, may have wildcards, and cannot be for what nobody connects to. */
-    if (host_a->kind != ROTA_HOST_FUTURE && host_b->kind != ROTA_HOST_FUTURE && !has(host_a, '%') &&
-        !has(host_b, '%') && !has(host_b, '*'))
+    if (host_a->kind == ROTA_HOST_FUTURE || host_b->kind == ROTA_HOST_FUTURE)
+        return;                                                      /* nobody connects to it */
+    if (!has(host_a, '%') && !has(host_b, '%') && !has(host_b, '*')) /* zones, and wildcards */
         require(is_verified(host_a, host_b) == same);
+    if (has(host_a, ',')) /* which separates entries */
+        return;
+    bool is_excepted = rota__proxy_excepts(host_a->text, host_b, 443);
+    require(!same || is_excepted);
+    require(!is_excepted || same || is_below(host_b, host_a) || is_address(host_a) ||
+            strcmp(host_a->text, "*") == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -188,7 +188,7 @@ def get_tells_what_it_cannot_do():
         check(f"{directory}/none: No such file or directory" in done.stderr, done.stderr)
         done = call(GET, "--directory", directory, "file0", "http://no-such-host.invalid/", f"https://127.0.0.1:{port}/",
                     expect=1)
-        for text in ('file0: "file0" is no URL of http or https\n', "unknown host", "3 of 3 files are missing"):
+        for text in ('file0: "file0" is not an http or https URL\n', "unknown host", "3 of 3 files are missing"):
             check(text in done.stderr, text, "is not in", done.stderr)
 
 

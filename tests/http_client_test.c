@@ -537,9 +537,9 @@ static void methods(struct setting *t)
     for (int i = 0; i < 4; i++)
         expect_error(t, "/", &(rota_http_fetch_options){.method = methods[i]}, -EINVAL,
                      "is no method");
-    expect_error(t, "/ x", NULL, -EINVAL, "is no URL");
+    expect_error(t, "/ x", NULL, -EINVAL, "is not an http or https URL");
     CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
-    CHECK_STR(rota_http_error(), "\"ftp://a/\" is no URL of http or https");
+    CHECK_STR(rota_http_error(), "\"ftp://a/\" is not an http or https URL");
 }
 
 TEST(methods_fields_and_types_are_sent_and_what_cannot_be_is_refused)
@@ -876,7 +876,7 @@ static void redirect_limits(struct setting *t)
     CHECK_INT(rota_http_status(r), ==, 302);
     rota_http_response_free(r);
     t->script.replies[0] = "HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: ftp://x/\r\n\r\n";
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "\"ftp://x/\" is no URL");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "\"ftp://x/\" is not an http");
     t->script.replies[0] = "HTTP/1.1 302 X\r\nContent-Length: 5\r\n\r\nhello"; /* leads nowhere */
     expect_body(t, "/", "hello");
     t->script.replies[0] = "HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: /\r\n\r\n";
@@ -2867,10 +2867,10 @@ static void doubtful(struct setting *t)
     rota_http_response *r = NULL;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         CHECK_INT(rota_http_fetch(t->session, urls[i], NULL, &r), ==, -EINVAL);
-        CHECK(strstr(rota_http_error(), "is no URL of http or https"));
+        CHECK(strstr(rota_http_error(), "is not an http or https URL"));
     }
     CHECK_INT(t->script.connections, ==, 0);
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "is no URL of http or https");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "is not an http or https URL");
     CHECK_INT(t->script.connections, ==, 1);
 }
 
@@ -2898,6 +2898,107 @@ TEST(a_url_without_a_path_gets_the_cookies_of_its_root)
     struct setting t = {
         .script.replies = {"HTTP/1.1 204 No Content\r\nSet-Cookie: sid=1; Path=/\r\n\r\n", EMPTY}};
     run(&t, pathless);
+}
+
+/* ---- What is told, and to whom */
+
+static void note_url(void *arg, const rota_http_trace *trace)
+{
+    char *urls = arg;
+    size_t len = strlen(urls);
+    snprintf(urls + len, 2000 - len, "%s\n", trace->url);
+}
+
+static void passwords(struct setting *t)
+{
+    char url[100];
+    rota_http_response *r = NULL;
+    snprintf(url, sizeof url, "http://me:secret@127.0.0.1:%d/", t->script.port);
+    CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
+    CHECK(!strstr(rota_http_response_url(r), "secret"));
+    CHECK(!strstr(rota_http_response_redirect(r, 0, NULL), "secret"));
+    rota_http_response_free(r);
+    static const char *const wrong[] = {"http://me:secret@127.0.0.1:1 /", "ftp://me:secret@h/",
+                                        "me:secret@127.0.0.1/", "http://me:secret@[localhost]/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        CHECK_INT(rota_http_fetch(t->session, wrong[i], NULL, &r), ==, -EINVAL);
+        CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+        rota_http_session_options options = {.base_url = wrong[i]};
+        rota_http_session *session;
+        CHECK_INT(rota_http_session_new(&options, &session), ==, -EINVAL);
+        CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+        options = (rota_http_session_options){.proxy = wrong[i]};
+        if (i != 2) { /* which is one */
+            CHECK_INT(rota_http_session_new(&options, &session), ==, -EINVAL);
+            CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+        }
+    }
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "\"http://you:***@h:x/\"");
+    char *told = t->arg;
+    CHECK(strstr(told, "me:***@") && !strstr(told, "secret"));
+}
+
+TEST(passwords_in_urls_are_told_to_nobody)
+{
+    char told[2000] = "";
+    struct setting t = {
+        .options = {.trace = note_url, .trace_arg = told},
+        .arg = told,
+        .script.replies = {
+            "HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n", EMPTY,
+            "HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: http://you:secret@h:x/\r\n\r\n"}};
+    run(&t, passwords);
+}
+
+static void downgraded(struct setting *t)
+{
+    struct authority authority = authority_new("Test Authority");
+    struct identity id = identity_new(&authority, &(struct wanted){0});
+    struct script secure = {0};
+    rota_tls_context *client = NULL;
+    rota_http_session *session = NULL;
+    rota_http_response *r = NULL;
+    char url[100], reply[200];
+    CHECK_OK(rota_tls_context_new(
+        &(rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}, &secure.tls));
+    CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &client));
+    snprintf(reply, sizeof reply,
+             "HTTP/1.1 302 X\r\nContent-Length: 0\r\nSet-Cookie: sid=secret; Secure\r\n"
+             "Location: %s\r\n\r\n",
+             url_of(&t->script, "/plain"));
+    secure.replies[0] = reply;
+    script_start(&secure);
+    static const char *const headers[] = {"Authorization", "Bearer secret", "Cookie", "c=secret",
+                                          NULL};
+    for (int only = 0; only < 2; only++) {
+        rota_http_session_options options = {
+            .proxy = "", .tls = client, .only_https_redirects = only};
+        snprintf(url, sizeof url, "https://me:secret@127.0.0.1:%d/", secure.port);
+        CHECK_OK(rota_http_session_new(&options, &session));
+        int err = rota_http_fetch(session, url, &(rota_http_fetch_options){.headers = headers}, &r);
+        CHECK_INT(err, ==, only ? ROTA_EREDIRECTS : 0);
+        if (only)
+            CHECK(strstr(rota_http_error(), "/plain, which is not encrypted"));
+        else
+            rota_http_response_free(r);
+        rota_http_session_free(session);
+        CHECK_INT(t->script.connections, ==, 1);
+    }
+    check_seen(t, "GET /plain ");
+    check_not_seen(t, "Authorization");
+    check_not_seen(t, "Cookie");
+    check_not_seen(t, "secret");
+    script_stop(&secure);
+    rota_tls_context_free(secure.tls);
+    rota_tls_context_free(client);
+    identity_free(&id);
+    authority_free(&authority);
+}
+
+TEST(a_redirect_from_https_to_http_has_no_secrets_and_may_be_forbidden)
+{
+    struct setting t = {.script.replies = {EMPTY}};
+    run(&t, downgraded);
 }
 
 static void scoped(struct setting *t)

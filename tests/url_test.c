@@ -350,6 +350,36 @@ TEST(text_is_mended_encoded_and_decoded)
     rota__out_fini(&out);
 }
 
+TEST(a_password_is_not_shown)
+{
+    static const char *const cases[][2] = {
+        {"http://h/a?b#c", "http://h/a?b#c"},
+        {"http://u@h/", "http://u@h/"},
+        {"http://u:secret@h/", "http://u:***@h/"},
+        {"http://u:@h/", "http://u:@h/"},
+        {"http://u:a:b@h/x:y@z", "http://u:***@h/x:y@z"},
+        {"//u:secret@h/", "//u:***@h/"},
+        {"ftp://u:secret@h", "ftp://u:***@h"},
+        /* what is no URL */
+        {"http://u:se cret@h/", "http://u:***@h/"},
+        {"http://u:se/c:r@et@h/", "http://u:***@h/"},
+        {"http://u:secret@h:x/", "http://u:***@h:x/"},
+        {"u:secret@h:1", "u:***@h:1"},
+        {"http:/u:secret@h", "http:***@h"},
+        {"http://h\r\nx\x1b[2J", "http://h\\x0D\\x0Ax\\x1B[2J"},
+        {"", ""},
+        {"@", "@"},
+        {":@", ":@"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[80], brief[12];
+        CHECK_STR(rota__url_redact(str(cases[i][0]), text, sizeof text), cases[i][1]);
+        rota__url_redact(str(cases[i][0]), brief, sizeof brief);
+        CHECK(!strstr(brief, "secret"));
+        CHECK_INT(strlen(brief), <, sizeof brief);
+    }
+}
+
 /* ---- What users call */
 
 static void check_normal(const char *base, const char *reference, const char *expected)

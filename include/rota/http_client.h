@@ -126,8 +126,13 @@ typedef struct rota_http_session_options {
     /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is all that is checked. */
     const char *fingerprint;
     const char *unix_path; /* connect to this Unix socket, whatever the host */
-    /* "http://host:port" or "https://..."; NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment
-     * say, in either case; "": none. */
+    /* "http://user:password@host:port", or https, socks5 or socks5h; "": none. The proxy's default port is 80, 443 or 1080. With
+     * socks5 names are looked up here, with the others by the proxy; then `allow` sees the proxy's addresses only.
+     *
+     * NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment say, in either case, unless the program runs
+     * with more rights than its user (secure_getenv(3)). HTTP_PROXY in capitals does not count in a CGI program. A setting that
+     * makes no sense fails the requests that would use it. NO_PROXY lists hosts (with all below them), addresses,
+     * networks (10.0.0.0/8), each perhaps with a port, or "*". */
     const char *proxy;
     rota_http_version version;
 
@@ -142,6 +147,9 @@ typedef struct rota_http_session_options {
     rota_time gap;        /* in which nothing comes, nor is anything of the body taken; 60 s */
 
     int redirects; /* that are followed; 10; -1: none */
+    /* A redirect to http fails with ROTA_EREDIRECTS, whatever the request began with. Without this, one that leads from https
+     * to http is followed as one to another origin: without credentials and Secure cookies. */
+    bool only_https_redirects;
     size_t head;   /* bytes of a response's head, and of its trailers; 32 KiB: ROTA_ELIMIT */
     size_t fields; /* header fields of a response, and trailers, 10,000 at most; 100: ROTA_ELIMIT */
     uint64_t body; /* bytes of a body that is read whole, decoded; 64 MiB */

@@ -18,6 +18,7 @@
 #include "http/h1_write.h"
 #include "http/multipart.h"
 #include "http/out.h"
+#include "http/proxy.h"
 #include "http/sse.h"
 #include "http/url.h"
 
@@ -86,11 +87,22 @@ void rota__http_set_error(rota_http_phase phase, const char *format, ...) ROTA_P
 
 /* Where connections go when not to the host itself. */
 struct rota__http_proxy {
-    char *host, *where,
-        *authorization; /* where: "localhost:80"; authorization: the field's value, or NULL */
+    enum rota__proxy_kind kind;
+    /* To look up; and "localhost:80". */
+    char *host, *where;
     int port;
-    bool secure;
+    /* HTTP: the field's value, or NULL. */
+    char *authorization;
+    /* SOCKS: decoded; NULL: there is no user. */
+    rota_str user, password;
+    /* Why the setting is not usable; NULL: it is. */
+    char *wrong;
 };
+
+static inline bool rota__http_is_socks(const struct rota__http_proxy *proxy)
+{
+    return proxy->kind == ROTA__PROXY_SOCKS5 || proxy->kind == ROTA__PROXY_SOCKS5H;
+}
 
 /* Scheme, host and port: what shares connections, credentials and a line to wait in. */
 struct rota__http_origin {
@@ -117,6 +129,12 @@ struct rota__http_origin {
     int count;
     rota_time expires;
 };
+
+/* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section 4.1). */
+static inline bool rota__http_asks_proxy(const struct rota__http_origin *o)
+{
+    return o->proxy && !o->secure && !o->only_h1 && !rota__http_is_socks(o->proxy);
+}
 
 struct rota_http_session {
     int uses; /* the owner's, and one for each call */

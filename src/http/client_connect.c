@@ -3,6 +3,7 @@
 #include "http/client.h"
 #include "http/h1_write.h"
 #include "http/peek.h"
+#include "http/socks5.h"
 
 #include <rota/unix.h>
 
@@ -32,34 +33,40 @@ static int fail(struct rota__http_conn *conn, int err, const char *why)
 
 /* ---- Addresses */
 
+static int resolve(struct rota__http_conn *conn, const char *host, int port,
+                   rota_address ret_addresses[ROTA__HTTP_ADDRESSES])
+{
+    const rota_http_session_options *o = &conn->session->options;
+    int count = o->resolve
+                    ? o->resolve(o->resolve_arg, host, port, ret_addresses, ROTA__HTTP_ADDRESSES)
+                    : rota_resolve(host, port, ret_addresses, ROTA__HTTP_ADDRESSES);
+    ROTA__NOEXCEPT();
+    return count < ROTA__HTTP_ADDRESSES ? count : ROTA__HTTP_ADDRESSES;
+}
+
 static int look_up(struct rota__http_conn *conn, const char *host, int port)
 {
     struct rota__http_origin *origin = conn->origin;
     if (origin->count > 0 && rota_now() < origin->expires)
         return 0;
-    const rota_http_session_options *o = &conn->session->options;
-    int count =
-        o->resolve ? o->resolve(o->resolve_arg, host, port, origin->addresses, ROTA__HTTP_ADDRESSES)
-                   : rota_resolve(host, port, origin->addresses, ROTA__HTTP_ADDRESSES);
-    if (count > ROTA__HTTP_ADDRESSES)
-        count = ROTA__HTTP_ADDRESSES;
+    int count = resolve(conn, host, port, origin->addresses);
     origin->count = count > 0 ? count : 0;
-    rota_time now = rota_now(), keep = o->dns_cache;
+    rota_time now = rota_now(), keep = conn->session->options.dns_cache;
     origin->expires = keep == ROTA_NEVER ? ROTA_NEVER : now + keep;
     return count < 0 ? count : 0;
 }
 
 /* Leaves those that may be connected to. */
-static int allowed(struct rota__http_conn *conn, const char *host, rota_address *ret_addresses)
+static int allowed(struct rota__http_conn *conn, const char *host, const rota_address *found,
+                   int found_count, rota_address *ret_addresses)
 {
     const rota_http_session_options *o = &conn->session->options;
-    struct rota__http_origin *origin = conn->origin;
     int count = 0;
-    for (int i = 0; i < origin->count; i++) {
-        bool allow = !o->allow || o->allow(o->allow_arg, host, &origin->addresses[i]);
+    for (int i = 0; i < found_count; i++) {
+        bool allow = !o->allow || o->allow(o->allow_arg, host, &found[i]);
         ROTA__NOEXCEPT();
         if (allow)
-            ret_addresses[count++] = origin->addresses[i];
+            ret_addresses[count++] = found[i];
     }
     return count;
 }
@@ -75,7 +82,7 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
     }
     if (err < 0)
         return fail_at(conn, proxy, err, NULL);
-    int count = allowed(conn, host, addresses);
+    int count = allowed(conn, host, conn->origin->addresses, conn->origin->count, addresses);
     if (count == 0)
         return fail_at(conn, proxy, -EACCES, "none of its addresses is allowed");
     enter(conn, ROTA_HTTP_CONNECTING);
@@ -155,62 +162,135 @@ static int ask_proxy(struct rota__http_conn *conn)
     return err;
 }
 
-/* What follows an interim head is the next one. */
-static int read_verdict(struct rota__http_conn *conn, int *ret_status)
+/* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the next. */
+static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret_reason,
+                        size_t size)
 {
     struct rota__h1 h1;
     struct rota__h1_item item;
-    struct rota__h1_limits limits = rota__http_head_limits(conn->session);
-    rota__h1_init(&h1, false, &limits, conn->session->head);
+    rota_str bytes = {NULL, 0};
+    rota__h1_init(&h1, false, NULL, conn->session->head);
     h1.answers_connect = true;
-    for (size_t have = 0;;) {
-        rota_str bytes;
-        size_t used;
-        int err = rota__peek_more(conn->stream, have, &bytes);
+    for (int interims = ROTA__HTTP_INTERIMS;;) {
+        size_t used = 0;
+        int event = bytes.len ? rota__h1_next(&h1, bytes, &used, &item) : ROTA__H1_MORE;
+        bool is_head = event == ROTA__H1_HEAD;
+        if (event < 0 || (is_head && (item.head.status == 101 || interims-- == 0)))
+            return ROTA_EPROTOCOL;
+        if (is_head)
+            snprintf(ret_reason, size, "%.*s", (int)item.head.reason.len, item.head.reason.ptr);
+        rota_stream_skip(conn->stream, used);
+        bytes = (rota_str){bytes.ptr + used, bytes.len - used};
+        if (is_head && item.head.status >= 200) {
+            *ret_status = item.head.status;
+            return bytes.len && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
+        }
+        int err = event == ROTA__H1_MORE ? rota__peek_more(conn->stream, bytes.len, &bytes) : 0;
         if (err < 0)
             return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
-        int event = rota__h1_next(&h1, bytes, &used, &item);
-        if (event < 0)
-            return ROTA_EPROTOCOL;
-        rota_stream_skip(conn->stream, used);
-        have = bytes.len - used;
-        if (event != ROTA__H1_HEAD || item.head.status < 200)
-            continue;
-        *ret_status = item.head.status;
-        return have && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
     }
 }
 
 static int tunnel(struct rota__http_conn *conn)
 {
-    char why[64];
+    char reason[100] = "", why[160];
     int status = 0;
     int err = ask_proxy(conn);
     if (err == 0)
-        err = read_verdict(conn, &status);
+        err = read_verdict(conn, &status, reason, sizeof reason);
     if (err < 0)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's answer makes no sense" : NULL);
     if (status / 100 == 2)
         return 0;
-    snprintf(why, sizeof why, "the proxy refused: %d %s", status, rota_http_reason(status));
+    snprintf(why, sizeof why, "the proxy refused: %d %s", status,
+             *reason ? reason : rota_http_reason(status));
     return fail(conn, -ECONNREFUSED, why);
+}
+
+/* To the host or the proxy, as the session wants. */
+static int connect_by_session(struct rota__http_conn *conn, const char *host, int port)
+{
+    const rota_http_session_options *o = &conn->session->options;
+    if (!o->unix_path && !o->connect_to)
+        return connect_tcp(conn, host, port);
+    enter(conn, ROTA_HTTP_CONNECTING);
+    int err = o->connect_to ? o->connect_to(o->connect_arg, host, port, &conn->stream)
+                            : rota_unix_connect(o->unix_path, &conn->stream);
+    ROTA__NOEXCEPT();
+    return err < 0 ? fail(conn, err, NULL) : 0;
+}
+
+/* ---- Through a proxy of SOCKS5 */
+
+static int socks_to(struct rota__http_conn *conn, const rota_host *target)
+{
+    const struct rota__http_origin *o = conn->origin;
+    const char *why = NULL;
+    struct rota__socks5 what = {target, o->port, o->proxy->user, o->proxy->password};
+    int err = connect_by_session(conn, o->proxy->host, o->proxy->port);
+    if (err < 0)
+        return err;
+    err = rota__socks5_connect(conn->stream, &what, &why);
+    return err < 0 ? fail_at(conn, o->proxy, err, why) : 0;
+}
+
+static rota_host host_of(const rota_address *address)
+{
+    rota_host host = {.kind = ROTA_HOST_IPV4};
+    if (address->any.sa_family == AF_INET) {
+        memcpy(host.address, &address->v4.sin_addr, 4);
+    } else {
+        host.kind = ROTA_HOST_IPV6;
+        memcpy(host.address, &address->v6.sin6_addr, 16);
+    }
+    return host;
+}
+
+static bool may_reach_another(int err)
+{
+    return err == -ECONNREFUSED || err == -ENETUNREACH || err == -EHOSTUNREACH ||
+           err == -EAFNOSUPPORT;
+}
+
+/* One address after another, each by a connection of its own, because a proxy that refuses closes. */
+static int socks_to_any(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    rota_address found[ROTA__HTTP_ADDRESSES], addresses[ROTA__HTTP_ADDRESSES];
+    enter(conn, ROTA_HTTP_RESOLVING);
+    int count = resolve(conn, o->name, o->port, found);
+    if (count < 0)
+        return fail(conn, count, NULL);
+    count = allowed(conn, o->name, found, count, addresses);
+    int err = count ? 0 : fail(conn, -EACCES, "none of its addresses is allowed");
+    for (int i = 0; i < count; i++) {
+        rota_host target = host_of(&addresses[i]);
+        conn->stream = rota_stream_free(conn->stream);
+        err = socks_to(conn, &target);
+        if (!conn->stream || !may_reach_another(err))
+            break;
+    }
+    return err;
 }
 
 /* ---- All of it */
 
+static int connect_to_proxy(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    enter(conn, ROTA_HTTP_CONNECTING);
+    if (o->proxy->wrong)
+        return fail(conn, -EINVAL, o->proxy->wrong);
+    if (!rota__http_is_socks(o->proxy))
+        return connect_by_session(conn, o->proxy->host, o->proxy->port);
+    bool is_looked_up_here = o->proxy->kind == ROTA__PROXY_SOCKS5 && o->host.kind == ROTA_HOST_NAME;
+    return is_looked_up_here ? socks_to_any(conn) : socks_to(conn, &o->host);
+}
+
 static int connect_somewhere(struct rota__http_conn *conn)
 {
-    const rota_http_session_options *options = &conn->session->options;
     const struct rota__http_origin *o = conn->origin;
-    const char *host = o->proxy ? o->proxy->host : o->name;
-    int port = o->proxy ? o->proxy->port : o->port;
-    if (!options->unix_path && !options->connect_to)
-        return connect_tcp(conn, host, port);
-    enter(conn, ROTA_HTTP_CONNECTING);
-    int err = options->connect_to
-                  ? options->connect_to(options->connect_arg, host, port, &conn->stream)
-                  : rota_unix_connect(options->unix_path, &conn->stream);
-    return err < 0 ? fail(conn, err, NULL) : 0;
+    return o->proxy ? connect_to_proxy(conn) : connect_by_session(conn, o->name, o->port);
 }
 
 /* A proxy that is not gone through but asked is spoken to by HTTP/1.1. */
@@ -219,7 +299,7 @@ bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__h
     rota_http_version version = session->options.version;
     if (o->only_h1 || version == ROTA_HTTP_1_1)
         return false;
-    return o->secure || (version == ROTA_HTTP_2_DIRECTLY && !o->proxy);
+    return o->secure || (version == ROTA_HTTP_2_DIRECTLY && !rota__http_asks_proxy(o));
 }
 
 static bool speaks_h2(const struct rota__http_conn *conn)
@@ -234,9 +314,9 @@ int rota__http_connect(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
     int err = connect_somewhere(conn);
-    if (err == 0 && o->proxy && o->proxy->secure)
+    if (err == 0 && o->proxy && o->proxy->kind == ROTA__PROXY_HTTPS)
         err = start_tls(conn, o->proxy->host, true);
-    if (err == 0 && o->proxy && o->secure)
+    if (err == 0 && o->proxy && !rota__http_is_socks(o->proxy) && !rota__http_asks_proxy(o))
         err = tunnel(conn);
     if (err == 0 && o->secure)
         err = start_tls(conn, o->name, false);

@@ -164,14 +164,26 @@ static int check_options(struct rota__http_call *call)
                  : 0;
 }
 
+/* What a trace is told until the URL is known to be one. */
+static int name_url(struct rota__http_call *call, rota_str url)
+{
+    if (!call->session->options.trace)
+        return 0;
+    char *text = rota__arena_alloc(&call->arena, url.len + 16);
+    if (text)
+        call->progress.url = rota__str_of(rota__url_redact(url, text, url.len + 16));
+    return text ? 0 : -ENOMEM;
+}
+
 static int get_ready(struct rota__http_call *call, const char *url)
 {
     const rota_http_fetch_options *options = call->options;
     bool empty = rota__http_source_is_empty(&options->body);
     const char *method = options->method ? options->method : empty ? "GET" : "POST";
     call->method = call->progress.method = (rota_str){method, strlen(method)};
-    call->progress.url = (rota_str){url, strlen(url)};
-    int err = rota__http_call_set_url(call, url);
+    int err = name_url(call, rota__str_of(url));
+    if (err == 0)
+        err = rota__http_call_set_url(call, url);
     if (err == 0)
         err = check_method(call);
     if (err == 0)

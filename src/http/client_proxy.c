@@ -1,69 +1,139 @@
-/* Which requests go through a proxy: as the session says, or the environment (as curl and Python's requests read
- * it; there is no standard). */
+/* Which requests go through a proxy: as the session says, or the environment. */
 #include "http/chars.h"
 #include "http/client.h"
+#include "http/socks5.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int copy_part(struct rota__arena *arena, rota_str part, char **ret_copy)
+/* ---- One proxy */
+
+static char *copy(rota_http_session *session, rota_str text)
 {
-    *ret_copy = rota__arena_copy(arena, part);
-    return *ret_copy ? 0 : -ENOMEM;
+    return rota__arena_copy(&session->arena, text);
 }
 
-/* "http://user:password@host:port"; without a scheme it is http. */
-static int proxy_new(rota_http_session *session, const char *text, struct rota__http_proxy **ret)
+static int keep_decoded(rota_http_session *session, rota_str text, rota_str *ret_text)
 {
-    rota_url url;
-    rota_host host;
-    char whole[512], written[ROTA__HOST_IN_URL];
-    bool has_scheme = strstr(text, "://") != NULL;
-    int len = snprintf(whole, sizeof whole, "%s%s", has_scheme ? "" : "http://", text);
-    if (len >= (int)sizeof whole || rota_url_parse((rota_str){whole, (size_t)len}, &url) < 0 ||
-        rota_host_parse(url.host, &host) < 0 || host.kind == ROTA_HOST_FUTURE ||
-        !(rota__str_is(url.scheme, "http") || rota__str_is(url.scheme, "https"))) {
-        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no proxy", text);
+    struct rota__out out = {0};
+    int err = rota__url_decode(&out, text);
+    char *kept = err < 0 ? NULL : copy(session, (rota_str){out.ptr, out.len});
+    *ret_text = (rota_str){kept, out.len};
+    rota__out_fini(&out);
+    return err < 0 ? err : kept ? 0 : -ENOMEM;
+}
+
+/* Who we are to the proxy. */
+static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy)
+{
+    const char *colon = memchr(userinfo.ptr, ':', userinfo.len);
+    rota_str user = {userinfo.ptr, colon ? (size_t)(colon - userinfo.ptr) : userinfo.len};
+    rota_str password = {"", 0};
+    if (colon)
+        password = (rota_str){colon + 1, userinfo.len - user.len - 1};
+    if (!rota__http_is_socks(proxy))
+        return rota__http_userinfo(&session->arena, userinfo, &proxy->authorization);
+    int err = keep_decoded(session, user, &proxy->user);
+    if (err == 0)
+        err = keep_decoded(session, password, &proxy->password);
+    if (err == 0 &&
+        (proxy->user.len > ROTA__SOCKS5_TEXT || proxy->password.len > ROTA__SOCKS5_TEXT))
+        err = -EINVAL;
+    return err;
+}
+
+static int set_place(rota_http_session *session, const struct rota__proxy *said,
+                     struct rota__http_proxy *proxy)
+{
+    char text[ROTA__HOST_IN_URL + 8], host[ROTA__HOST_IN_URL];
+    snprintf(text, sizeof text, "%s%s", said->host.text, said->host.is_rooted ? "." : "");
+    proxy->kind = said->kind;
+    proxy->port = said->port;
+    proxy->host = copy(session, rota__str_of(text));
+    snprintf(text, sizeof text, "%s:%d", rota__host_write(&said->host, true, host), said->port);
+    proxy->where = copy(session, rota__str_of(text));
+    return proxy->host && proxy->where ? 0 : -ENOMEM;
+}
+
+/* "user:password@host:port" is of http. Returns 0, -EINVAL, -ENOMEM. */
+static int read_setting(rota_http_session *session, const char *text,
+                        struct rota__http_proxy *proxy)
+{
+    struct rota__proxy said;
+    const char *prefix = strstr(text, "://") ? "" : "http://";
+    size_t size = strlen(prefix) + strlen(text) + 1;
+    char *whole = rota__arena_alloc(&session->arena, size);
+    if (!whole)
+        return -ENOMEM;
+    snprintf(whole, size, "%s%s", prefix, text);
+    if (rota__proxy_parse(rota__str_of(whole), &said) < 0)
         return -EINVAL;
-    }
+    int err = set_place(session, &said, proxy);
+    if (err == 0 && said.userinfo.len)
+        err = set_user(session, said.userinfo, proxy);
+    return err;
+}
+
+/* `name`: of the setting. One that makes no sense is an error only when a request would go through it. */
+static int proxy_new(rota_http_session *session, const char *name, const char *text,
+                     struct rota__http_proxy **ret)
+{
     struct rota__http_proxy *proxy = rota__arena_alloc(&session->arena, sizeof *proxy);
     if (!proxy)
         return -ENOMEM;
-    *proxy =
-        (struct rota__http_proxy){.port = url.number, .secure = rota__str_is(url.scheme, "https")};
-    int err = copy_part(&session->arena, rota__str_of(host.text), &proxy->host);
-    if (err == 0 && url.userinfo.len)
-        err = rota__http_userinfo(&session->arena, url.userinfo, &proxy->authorization);
-    char where[ROTA__HOST_IN_URL + 8];
-    snprintf(where, sizeof where, "%s:%d", rota__host_write(&host, false, written), url.number);
-    if (err == 0)
-        err = copy_part(&session->arena, (rota_str){where, strlen(where)}, &proxy->where);
+    *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP};
+    int err = read_setting(session, text, proxy);
+    if (err == -EINVAL) {
+        char shown[160], wrong[300];
+        rota__url_redact(rota__str_of(text), shown, sizeof shown);
+        snprintf(wrong, sizeof wrong, "%s: \"%s\" is not a proxy", name, shown);
+        proxy->wrong = copy(session, rota__str_of(wrong));
+        err = proxy->wrong ? 0 : -ENOMEM;
+    }
     if (err == 0)
         *ret = proxy;
     return err;
 }
 
-static const char *environment(const char *lower, const char *upper)
+/* ---- The environment */
+
+struct setting {
+    const char *name, *value;
+};
+
+/* Not that of somebody who runs a program with more rights than his own. */
+static struct setting environment(const char *lower, const char *upper)
 {
-    const char *value = getenv(lower);
-    if (!value || !*value)
-        value = getenv(upper);
-    return value && *value ? value : NULL;
+    const char *value = secure_getenv(lower);
+    if (value && *value)
+        return (struct setting){lower, value};
+    value = secure_getenv(upper);
+    return value && *value ? (struct setting){upper, value} : (struct setting){NULL, NULL};
+}
+
+static struct setting or_for_all(struct setting setting)
+{
+    return setting.value ? setting : environment("all_proxy", "ALL_PROXY");
 }
 
 /* HTTP_PROXY in capitals may come from a request's field "Proxy", where the program is a CGI. */
-static const char *for_http(void)
+static struct setting for_http(void)
 {
-    const char *value =
-        environment("http_proxy", getenv("REQUEST_METHOD") ? "http_proxy" : "HTTP_PROXY");
-    return value ? value : environment("all_proxy", "ALL_PROXY");
+    bool is_cgi = getenv("REQUEST_METHOD");
+    return or_for_all(environment("http_proxy", is_cgi ? "http_proxy" : "HTTP_PROXY"));
 }
 
-static const char *for_https(void)
+static int use_environment(rota_http_session *session)
 {
-    const char *value = environment("https_proxy", "HTTPS_PROXY");
-    return value ? value : environment("all_proxy", "ALL_PROXY");
+    struct setting http = for_http(), https = or_for_all(environment("https_proxy", "HTTPS_PROXY"));
+    struct setting none = environment("no_proxy", "NO_PROXY");
+    if (none.value && !(session->no_proxy = copy(session, rota__str_of(none.value))))
+        return -ENOMEM;
+    int err = http.value ? proxy_new(session, http.name, http.value, &session->http_proxy) : 0;
+    if (err == 0 && https.value)
+        err = proxy_new(session, https.name, https.value, &session->https_proxy);
+    return err;
 }
 
 int rota__http_proxies_init(rota_http_session *session)
@@ -71,61 +141,23 @@ int rota__http_proxies_init(rota_http_session *session)
     const char *said = session->options.proxy;
     if (session->options.unix_path || (said && !*said))
         return 0;
-    const char *http = said ? said : for_http(), *https = said ? said : for_https();
-    const char *none = said ? NULL : environment("no_proxy", "NO_PROXY");
-    if (none) {
-        session->no_proxy = rota__arena_copy(&session->arena, (rota_str){none, strlen(none)});
-        if (!session->no_proxy)
-            return -ENOMEM;
-    }
-    int err = http ? proxy_new(session, http, &session->http_proxy) : 0;
-    if (err == 0 && https)
-        err = proxy_new(session, https, &session->https_proxy);
-    return err;
-}
-
-/* ---- NO_PROXY */
-
-/* "example.org" and ".example.org" are the host and all below it. */
-static bool is_within(const rota_host *host, rota_str name)
-{
-    rota_host entry;
-    if (name.len && *name.ptr == '.')
-        name = (rota_str){name.ptr + 1, name.len - 1};
-    return rota_host_parse(name, &entry) == 0 &&
-           (rota_host_equal(host, &entry) || rota_host_is_below(host, rota__str_of(entry.text)));
-}
-
-static bool matches(rota_str entry, const rota_host *host, int port)
-{
-    const char *colon = entry.len ? memrchr(entry.ptr, ':', entry.len) : NULL;
-    bool has_port =
-        colon && (entry.ptr[0] == '[' ? colon[-1] == ']'
-                                      : !memchr(entry.ptr, ':', (size_t)(colon - entry.ptr)));
-    if (has_port && atoi(colon + 1) != port)
-        return false;
-    if (has_port)
-        entry.len = (size_t)(colon - entry.ptr);
-    return rota_str_equal(entry, "*") || is_within(host, entry);
-}
-
-static bool goes_directly(const char *list, const rota_host *host, int port)
-{
-    static const char between[] = ", \t";
-    for (list += strspn(list, between); *list; list += strspn(list, between)) {
-        rota_str entry = {list, strcspn(list, between)};
-        if (matches(entry, host, port))
-            return true;
-        list += entry.len;
-    }
-    return false;
+    if (!said)
+        return use_environment(session);
+    int err = proxy_new(session, "the option `proxy`", said, &session->http_proxy);
+    if (err < 0)
+        return err;
+    session->https_proxy = session->http_proxy;
+    if (!session->http_proxy->wrong)
+        return 0;
+    rota__http_set_error(ROTA_HTTP_QUEUED, "%s", session->http_proxy->wrong);
+    return -EINVAL;
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
                                                     const rota_host *host, int port)
 {
     const struct rota__http_proxy *proxy = secure ? session->https_proxy : session->http_proxy;
-    if (!proxy || (session->no_proxy && goes_directly(session->no_proxy, host, port)))
+    if (!proxy || (session->no_proxy && rota__proxy_excepts(session->no_proxy, host, port)))
         return NULL;
     return proxy;
 }

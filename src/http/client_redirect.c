@@ -84,6 +84,9 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     if (err < 0)
         return err;
     call->moved |= call->origin != before;
+    if (call->session->options.only_https_redirects && !call->secure)
+        return rota__http_say(p, ROTA_EREDIRECTS, "redirected to %.*s, which is not encrypted",
+                              (int)(call->text.len < 120 ? call->text.len : 120), call->text.ptr);
     rota__http_response_read_off(r);
     return 1;
 }

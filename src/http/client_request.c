@@ -10,8 +10,9 @@
 
 static int no_url(struct rota__http_call *call, rota_str text)
 {
-    return rota__http_say(&call->progress, -EINVAL, "\"%.*s\" is no URL of http or https",
-                          (int)(text.len < 120 ? text.len : 120), text.ptr);
+    char shown[128];
+    return rota__http_say(&call->progress, -EINVAL, "\"%s\" is not an http or https URL",
+                          rota__url_redact(text, shown, sizeof shown));
 }
 
 /* Moves what was written to the arena. */
@@ -226,7 +227,7 @@ static void add_standard(struct rota__http_call *call)
     if (call->authorization)
         add_missing(call, NAME("Authorization"), rota__str_of(call->authorization));
     const struct rota__http_proxy *proxy = call->origin->proxy;
-    if (proxy && proxy->authorization && !call->secure)
+    if (rota__http_asks_proxy(call->origin) && proxy->authorization)
         add_missing(call, NAME("Proxy-Authorization"), rota__str_of(proxy->authorization));
 }
 
@@ -278,7 +279,7 @@ static int write_fields(struct rota__http_call *call)
  * as a whole (RFC 9112, section 3.2.4). */
 static int write_target(struct rota__http_call *call)
 {
-    bool whole = call->origin->proxy && !call->secure;
+    bool whole = rota__http_asks_proxy(call->origin);
     rota_str path = call->url.path;
     path.len = (size_t)(call->text.ptr + call->text.len - path.ptr); /* and the query */
     bool is_server = !path.len && rota_str_equal(call->method, "OPTIONS");

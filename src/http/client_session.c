@@ -65,7 +65,9 @@ static int keep_base(rota_http_session *session)
         return -ENOMEM;
     session->base_text = rota__str_of(*text);
     if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
-        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no URL of http or https", *text);
+        char shown[128];
+        rota__url_redact(session->base_text, shown, sizeof shown);
+        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is not an http or https URL", shown);
         return -EINVAL;
     }
     return 0;

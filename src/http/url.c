@@ -365,6 +365,43 @@ void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_u
     write_tail(out, base_query ? base->query : reference->query, reference->fragment);
 }
 
+/* ---- For errors and logs */
+
+/* Where a password is, or may be: what stands before the last @, from the first colon on. Empty: nowhere. */
+static rota_str find_password(rota_str text)
+{
+    rota_url url;
+    const char *end = text.ptr + text.len;
+    const char *at = text.len ? memrchr(text.ptr, '@', text.len) : NULL;
+    rota_str where = {NULL, 0};
+    if (rota_url_parse(text, &url) == 0 && url.host.ptr) {
+        where = url.userinfo;
+    } else if (at) {
+        const char *slashes = memmem(text.ptr, (size_t)(at - text.ptr), "//", 2);
+        where = slice(slashes ? slashes + 2 : text.ptr, at);
+    }
+    const char *colon = where.len ? memchr(where.ptr, ':', where.len) : NULL;
+    return colon ? slice(colon + 1, where.ptr + where.len) : slice(end, end);
+}
+
+const char *rota__url_redact(rota_str text, char *ret_text, size_t size)
+{
+    rota_str password = find_password(text);
+    size_t len = 0;
+    ret_text[0] = '\0';
+    for (const char *at = text.ptr, *end = at + text.len; at < end && len + 5 < size; at++) {
+        bool is_control = (unsigned char)*at < ' ' || *at == 0x7f;
+        if (password.len && at == password.ptr) {
+            len += (size_t)snprintf(ret_text + len, size - len, "***");
+            at += password.len - 1;
+        } else {
+            len += (size_t)snprintf(ret_text + len, size - len, is_control ? "\\x%02X" : "%c",
+                                    (unsigned char)*at);
+        }
+    }
+    return ret_text;
+}
+
 /* ---- Encoding */
 
 static void add_encoded(struct rota__out *out, unsigned char c)

@@ -26,6 +26,10 @@ int rota__url_default_port(rota_str scheme);
 /* Section 2.3: what need not be encoded anywhere. */
 bool rota__url_is_unreserved(char c);
 
+/* Copies what fits of a URL, or of what should be one, with "***" for a password and control characters as \xNN: for
+ * errors and logs. Where it is not clear what is a password, more than that is hidden. Returns `ret_text`. */
+const char *rota__url_redact(rota_str text, char *ret_text, size_t size);
+
 /* Puts the parts together (section 5.3). */
 void rota__url_write(struct rota__out *out, const rota_url *url);
 
