@@ -688,6 +688,62 @@ TLS_TEST(what_is_no_host_is_not_verified, .without_faults = true)
     free_link(&l);
 }
 
+/* What OpenSSL's client says first, with this name. */
+static void put_hello(rota_stream *s, const char *name)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+    char *hello;
+    SSL_set_bio(ssl, in, out);
+    CHECK(SSL_set_tlsext_host_name(ssl, name));
+    SSL_set_connect_state(ssl);
+    SSL_do_handshake(ssl);
+    long len = BIO_get_mem_data(out, &hello);
+    CHECK_OK(rota_stream_write(s, hello, (size_t)len));
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+}
+
+TLS_TEST(a_client_that_asks_for_no_host_is_refused, .without_faults = true)
+{
+    static const char *const names[] = {"evil\n.test", ".test",    "a..test",
+                                        "a%25.test",   "a\\.test", "127.1"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct link l = link_of(1 << 16);
+        put_hello(l.client, names[i]);
+        CHECK_INT(rota_tls_start_server(l.server, l.server_tls), ==, ROTA_ETLS);
+        check_contains(rota_stream_error(l.server), "asks for a name that is not served");
+        free_link(&l);
+    }
+}
+
+static rota_tls_context *note_name(void *arg, const char *name)
+{
+    snprintf(arg, 64, "%s", name ? name : "nobody");
+    return NULL;
+}
+
+TLS_TEST(a_client_is_known_by_the_canonical_name, .without_faults = true)
+{
+    static const char *const names[][2] = {
+        {"LocalHost", "localhost"}, {"a.Test.", "a.test"}, {"127.0.0.1", "nobody"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char told[64] = "";
+        struct link l =
+            link_with(client_with((rota_tls_options){0}),
+                      server_with((rota_tls_options){.choose = note_name, .choose_arg = told}));
+        rota_stream_free(l.client);
+        rota_stream_free(l.server);
+        CHECK_OK(rota_stream_pair(1 << 16, &l.client, &l.server));
+        put_hello(l.client, names[i][0]);
+        CHECK_INT(rota_tls_start_server(l.server, l.server_tls), ==, ROTA_ETLS);
+        CHECK_STR(told, names[i][1]);
+        free_link(&l);
+    }
+}
+
 static int stranger_main(void *arg)
 {
     struct authority stranger = authority_new("\x1b]0;Title\a\r\nrota: all is well");

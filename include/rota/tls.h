@@ -66,7 +66,7 @@ typedef enum rota_tls_clients {
     ROTA_TLS_CLIENTS_MUST_IDENTIFY
 } rota_tls_clients;
 
-/* Chooses by the name that a client asks for (NULL: it named none) whose certificate and key it gets to
+/* Chooses by the name that a client asks for (canonical, as rota_host_parse writes it; NULL: it named none) whose certificate and key it gets to
  * see; all else is of the first context. NULL refuses the connection. Does not suspend. */
 typedef rota_tls_context *rota_tls_choose_fn(void *arg, const char *server_name);
 
@@ -162,7 +162,8 @@ ROTA_API bool rota_tls_resumed(const rota_stream *s);
  * directly below, a kernel with CONFIG_TLS (`modprobe tls`), OpenSSL built for it, and a cipher that both
  * know. A peer that asks for new keys on the way ends such a connection. */
 ROTA_API bool rota_tls_in_kernel(const rota_stream *s);
-/* The host that the client asked for; NULL if it named none. */
+/* The host that the client asked for, as rota_host_parse writes it; NULL if it named none, or an address. A server refuses a
+ * client that asks for what is not a host. */
 ROTA_API const char *rota_tls_server_name(const rota_stream *s);
 
 /* Writes the subject of the peer's certificate, as in "CN=example.org,O=Example". Returns its length,

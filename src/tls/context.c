@@ -2,6 +2,8 @@
 #include "base/noexcept.h"
 #include "tls/tls.h"
 
+#include <rota/host.h>
+
 #include <limits.h>
 #include <openssl/pem.h>
 #include <string.h>
@@ -185,12 +187,43 @@ static bool lend_certificate(SSL *ssl, SSL_CTX *lender)
     return SSL_use_cert_and_key(ssl, cert, key, chain, 1);
 }
 
-/* Servers: whose certificate a client gets to see. */
+/* The canonical name that a client asks for, or NULL: an address is no name (RFC 6066, section 3). Returns 0, -EINVAL,
+ * -ENOMEM. */
+static int read_server_name(SSL *ssl, struct rota__tls *t)
+{
+    const char *text = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    rota_host host;
+    rota_free(t->server_name); /* of an earlier hello in the same handshake */
+    t->server_name = NULL;
+    if (!text)
+        return 0;
+    if (rota_host_parse((rota_str){text, strlen(text)}, &host) < 0)
+        return -EINVAL;
+    if (host.kind != ROTA_HOST_NAME)
+        return 0;
+    size_t size = strlen(host.text) + 1;
+    t->server_name = rota_alloc(size);
+    if (!t->server_name)
+        return -ENOMEM;
+    memcpy(t->server_name, host.text, size);
+    return 0;
+}
+
+/* Servers: whose certificate a client gets to see. OpenSSL asks clients, too. */
 static int choose_certificate(SSL *ssl, int *alert, void *arg)
 {
     rota_tls_context *context = arg;
-    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    rota_tls_context *chosen = context->choose(context->choose_arg, name);
+    struct rota__tls *t = SSL_get_app_data(ssl);
+    if (!SSL_is_server(ssl))
+        return SSL_TLSEXT_ERR_OK;
+    int err = read_server_name(ssl, t);
+    if (err < 0) {
+        *alert = err == -ENOMEM ? SSL_AD_INTERNAL_ERROR : SSL_AD_UNRECOGNIZED_NAME;
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    if (!context->choose)
+        return SSL_TLSEXT_ERR_OK;
+    rota_tls_context *chosen = context->choose(context->choose_arg, t->server_name);
     ROTA__NOEXCEPT();
     if (chosen && (chosen == context || lend_certificate(ssl, chosen->ctx)))
         return SSL_TLSEXT_ERR_OK;
@@ -323,10 +356,8 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
     /* The chain is what the certificate file says. OpenSSL would look for the rest of it among the
      * authorities, in the system's directory and in each handshake. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
-    if (context->choose) {
-        SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
-        SSL_CTX_set_tlsext_servername_arg(ctx, context);
-    }
+    SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
+    SSL_CTX_set_tlsext_servername_arg(ctx, context);
     if (o->insecure_accept_any_certificate)
         SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
     use_resumption(context, o);

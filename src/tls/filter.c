@@ -256,6 +256,7 @@ static void tls_close(rota_filter *filter)
     rota__tls_bytes_fini(&t->out);
     rota__tls_bytes_fini(&t->sending);
     rota_free(t->resumes);
+    rota_free(t->server_name);
     rota_free(t);
 }
 

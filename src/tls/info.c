@@ -46,7 +46,9 @@ bool rota_tls_in_kernel(const rota_stream *s)
 const char *rota_tls_server_name(const rota_stream *s)
 {
     SSL *ssl = ssl_of(s);
-    return ssl ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+    if (!ssl || !SSL_is_server(ssl))
+        return ssl ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+    return rota__tls_of(rota_stream_filter(s, &rota__tls_kind))->server_name;
 }
 
 /* Returns 0 and a certificate that is the connection's. */

@@ -92,10 +92,11 @@ struct rota__tls {
     unsigned char record; /* the type of what OpenSSL writes next, if it is no data */
     bool waiting;         /* somebody waits for room in the socket */
     bool interrupted;
-    bool reading;  /* somebody is inside a read */
-    bool ended;    /* the peer has said close_notify */
-    bool said_end; /* so have we */
-    char *resumes; /* what sessions are kept under; NULL: none are */
+    bool reading;      /* somebody is inside a read */
+    bool ended;        /* the peer has said close_notify */
+    bool said_end;     /* so have we */
+    char *resumes;     /* what sessions are kept under; NULL: none are */
+    char *server_name; /* servers: the canonical host that the client asked for, or NULL */
     char why[ROTA__TLS_WHY];
 };
 

@@ -50,6 +50,8 @@ static const char *words_for(int reason)
         return "peer shows no certificate";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
         return "peer wants a certificate of ours";
+    case SSL_R_CALLBACK_FAILED:
+        return "client asks for a name that is not served";
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
         return "what came was damaged or forged";
     default:
