@@ -340,6 +340,104 @@ TEST(extensions_of_chunks_cannot_outweigh_the_data)
     CHECK_INT(total, <, 100000);
 }
 
+/* ---- Hosts */
+
+static const struct {
+    const char *host;
+    bool is_valid;
+} hosts[] = {
+    {"a", true},
+    {"A.Example", true},
+    {"a.example.", true},
+    {"a_b.example", true},
+    {"a:80", true},
+    {"a:", true},
+    {"a:0", true},
+    {"a:65535", true},
+    {"127.0.0.1", true},
+    {"127.0.0.1:8080", true},
+    {"[::1]", true},
+    {"[::1]:80", true},
+    {"[::ffff:127.0.0.1]:80", true},
+    {"[fe80::1%25eth0]:80", true},
+    {"[v1.x]", true},
+    {"1and1.example", true},
+    {"a;b", true},
+    {":80", false},
+    {":", false},
+    {".", false},
+    {".a", false},
+    {"a..b", false},
+    {"a..", false},
+    {"a:b", false},
+    {"a:80:80", false},
+    {"a:65536", false},
+    {"a:-1", false},
+    {"a: 80", false},
+    {"a b", false},
+    {"a,b", true}, /* of RFC 3986, section 3.2.2 */
+    {"a@b", false},
+    {"u:p@b", false},
+    {"a/b", false},
+    {"a\\b", false},
+    {"a?b", false},
+    {"a#b", false},
+    {"a\"b", false},
+    {"<a>", false},
+    {"a%2eb", false},
+    {"%61", false},
+    {"a%25.b", false},
+    {"a%", false},
+    {"\xc3\xa4", false},
+    {"127.1", false},
+    {"0x7f.0.0.1", false},
+    {"017700000001", false},
+    {"2130706433:80", false},
+    {"127.0.0.1.", false},
+    {"1.2.3.4.5", false},
+    {"::1", false},
+    {"::1:80", false},
+    {"[", false},
+    {"[]", false},
+    {"[::1", false},
+    {"[::1]x", false},
+    {"[::1]80", false},
+    {"[::1]:x", false},
+    {"x[::1]", false},
+    {"[a]", false},
+    {"[127.0.0.1]", false},
+    {"[::1%25]", false},
+    {"[::1%lo]", false},
+    {"[::%31]", false},
+    {"[:::1]", false},
+};
+
+/* The status of the answer to a request with this host; 0: it is taken. */
+static int status_of(const char *before, const char *host, const char *behind)
+{
+    static struct reader r;
+    char text[200];
+    struct rota__h1_item item;
+    size_t used;
+    int len = snprintf(text, sizeof text, "%s%s%s", before, host, behind);
+    rota__h1_init(&r.h1, true, NULL, r.fields);
+    int event = rota__h1_next(&r.h1, (rota_str){text, (size_t)len}, &used, &item);
+    return event == ROTA__H1_HEAD ? 0 : event < 0 ? r.h1.status : -1;
+}
+
+TEST(a_host_that_readers_disagree_about_is_refused)
+{
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        const char *host = hosts[i].host;
+        bool in_target = !strpbrk(host, " /?#\xc3"); /* which end it, or stand in no target */
+        int expected = hosts[i].is_valid ? 0 : 400;
+        int as_field = status_of("GET / HTTP/1.1\r\nHost: ", host, "\r\n\r\n");
+        int as_target = status_of("GET http://", host, "/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        if (as_field != expected || (in_target && as_target != expected))
+            FAIL("\"%s\": %d as Host, %d in a target", host, as_field, as_target);
+    }
+}
+
 /* ---- Smaller parts */
 
 TEST(scans_stop_at_every_place)
