@@ -339,6 +339,14 @@ STOP(group)
                         "1.00 the group: No such file or directory\n");
 }
 
+STOP(early_return)
+{
+    check_stop("early-return", "0.00 watching settings\n"
+                               "1.00 cancelled: Operation canceled\n"
+                               "1.50 cleaned up\n"
+                               "1.50 load: open settings: No such file or directory\n");
+}
+
 STOP(cancel)
 {
     check_stop("cancel", "0.00 taking a lamp and a rope\n"

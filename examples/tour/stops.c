@@ -21,6 +21,7 @@ int stop_async_iterator(void);
 int stop_async_context(void);
 int stop_timeout(void);
 int stop_group(void);
+int stop_early_return(void);
 int stop_cancel(void);
 int stop_producer_consumer(void);
 int stop_echo(void);
@@ -58,6 +59,8 @@ const struct stop stops[] = {
     {"timeout", stop_timeout, "A deadline for all that happens in a block; nested ones; a shield."},
     {"group", stop_group,
      "One task fails, its siblings are cancelled, the group returns the failure."},
+    {"early-return", stop_early_return,
+     "A block is left by a return: its task is cancelled first, then the error arrives."},
     {"cancel", stop_cancel, "A task that holds things is cancelled, and puts them back."},
     {"producer-consumer", stop_producer_consumer,
      "Two producers, three consumers, and a queue between them that can be closed."},
