@@ -22,7 +22,8 @@
  *                                    second, ...; also syscall, and suspend, which cancels there.
  *                                    Checks may fail then, but nothing may crash, hang or leak
  *
- * Of a case with many such points some are failed, or, with ROTA_TEST_EVERY=1 in the environment, all of them.
+ * Of a case with many such points as many are failed as fit into ROTA_TEST_FAULT_SECONDS (1), or, with
+ * ROTA_TEST_EVERY=1 in the environment, all of them.
  * ROTA_TEST_SCALE multiplies every time limit (sanitizers, valgrind and qemu are slow). The last
  * line is for ./dev: `# task_test: 12 passed, 0 failed, 1 skipped`. */
 

@@ -38,6 +38,7 @@ class Suite:
     label: str = ""          # runs only programs with this label
     without: str = ""        # runs no programs with this label
     builds_all: bool = True  # else only the programs that it runs
+    crowding: float = 1      # programs at once, for each processor
 
     def targets(self):
         """What to build; an empty list stands for everything."""
@@ -152,7 +153,10 @@ GCC = ["-Dbench=true", "-Dman=enabled"]
 
 def failing(kind):
     """The programs again, with each point of that kind failing in turn; see tests/harness.h."""
-    return Suite(f"fail-{kind}", "build-asan", arguments=[f"--fail={kind}"], without="native", **ASAN)
+    # These cases mostly wait for processes and threads to end, so there is room for more of them. Half the usual time
+    # for each: the points that are left out are like those that are tried.
+    return Suite(f"fail-{kind}", "build-asan", arguments=[f"--fail={kind}"], without="native", crowding=1.5,
+                 **{**ASAN, "env": {**ASAN["env"], "ROTA_TEST_FAULT_SECONDS": "0.5"}})
 
 
 # ./dev test quick: needs nothing but what rota itself is built with.
