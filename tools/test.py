@@ -7,6 +7,7 @@ fails. The closing line sums up everything.
 """
 
 import itertools
+import math
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import check_dev
 import check_docs
 import check_man
 import check_roots
@@ -179,7 +181,7 @@ def run_suite(suite, wanted):
         done.append(program)
         show_progress(f"{suite.name}: {len(done)} of {len(programs)} programs")
 
-    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+    with ThreadPoolExecutor(math.ceil(suite.crowding * (os.cpu_count() or 2))) as pool:
         list(pool.map(one, programs))
     return tally
 
@@ -347,6 +349,14 @@ def check_wrapping():
     return tally
 
 
+def check_entry():
+    """What ./dev does before it builds anything."""
+    tally = Tally()
+    for title, problem in check_dev.check(ROOT):
+        tally.add_check(f"dev: {title}", not problem, problem)
+    return tally
+
+
 def check_fresh_systems():
     """What README.md says works on minimal Debian systems."""
     tally = Tally()
@@ -358,15 +368,16 @@ def check_fresh_systems():
     return tally
 
 
-CHECKS = {"includes": check_includes, "text": check_wrapping, "files": check_files, "symbols": check_symbols,
-          "install": check_install, "man": check_manual, "docs": check_documents, "roots": check_fresh_systems}
+CHECKS = {"includes": check_includes, "text": check_wrapping, "dev": check_entry, "files": check_files,
+          "symbols": check_symbols, "install": check_install, "man": check_manual, "docs": check_documents,
+          "roots": check_fresh_systems}
 
 
 def parse(names):
     """Splits the names into suites and {program: [words]}."""
     suites, wanted = [], {}
     if names == ["quick"]:
-        return ["includes", "text", "quick"], {}
+        return ["includes", "text", "dev", "files", "quick"], {}
     for name in names:
         if name in matrix.SUITES or name in CHECKS:
             suites.append(name)
