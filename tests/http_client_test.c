@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
@@ -1165,7 +1166,13 @@ static void cookies(struct setting *t)
     expect_body(t, "/", "");
     expect_body(t, "/x/y", "hello");
     check_seen(t, "\r\nCookie: a=1; b=2\r\n");
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    CHECK_OK(fd);
+    close(fd);
     CHECK_OK(rota_http_session_save_cookies(t->session, path));
+    struct stat about;
+    CHECK_OK(stat(path, &about));
+    CHECK_INT(about.st_mode & 07777, ==, 0600); /* whatever it was */
     CHECK_OK(rota_http_session_new(&(rota_http_session_options){.proxy = ""}, &session));
     CHECK_OK(rota_http_session_load_cookies(session, path));
     rota_http_response *r;

@@ -187,7 +187,8 @@ ROTA_API int rota_http_session_new(const rota_http_session_options *options,
 ROTA_API rota_http_session *rota_http_session_free(rota_http_session *session);
 ROTA_DEFINE_AUTO(rota_http_session, rota_http_session_free);
 
-/* Writes the cookies that outlive the program to a file that only its owner may read, in the format of curl and wget.
+/* Writes the cookies that outlive the program to a file that only its owner may read, also where there was one that
+ * others could read, in the format of curl and wget.
  * Returns 0, -ENOMEM, or an error of rota_file_save. */
 ROTA_SUSPENDS int rota_http_session_save_cookies(rota_http_session *session, const char *path);
 /* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are no cookies; the others count), -ENOMEM, or an error

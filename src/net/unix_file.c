@@ -93,6 +93,18 @@ static int bind_file(int fd, const rota_address *address)
     return err < 0 ? err : (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
 }
 
+/* The file's mode, if the umask has taken from it. A link that somebody has put in its place is not followed. */
+static int file_set_mode(const char *path, mode_t mode)
+{
+    struct stat about;
+    int err = (int)rota__sys(EIO, lstat(path, &about));
+    if (err < 0 || !S_ISSOCK(about.st_mode))
+        return err < 0 ? err : -ENOTSOCK;
+    if ((about.st_mode & 07777) == mode)
+        return 0;
+    return (int)rota__sys(EIO, fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW));
+}
+
 /* Who is admitted has to be right from the first moment; the umask can only take away. */
 static int bind_with_mode(int fd, const rota_address *address, unsigned mode)
 {
@@ -100,7 +112,7 @@ static int bind_with_mode(int fd, const rota_address *address, unsigned mode)
     if (err == 0)
         err = bind_file(fd, address);
     if (err == 0 && mode) {
-        err = (int)rota__sys(EIO, chmod(address->un.sun_path, (mode_t)mode));
+        err = file_set_mode(address->un.sun_path, (mode_t)mode);
         if (err < 0)
             unlink(address->un.sun_path);
     }
