@@ -7,8 +7,11 @@
 #include <rota.h>
 #include <rota/tls.h>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/core_names.h>
+#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -1588,6 +1591,111 @@ TLS_TEST(certificates_and_keys_come_from_files_too, .without_faults = true)
     unlink(ca);
     unlink(one);
     free(both);
+}
+
+/* ---- Keys and the worker processes of a pool */
+
+enum { KEY_BYTES = 32 };
+
+/* A private key that only a file has; and, so that a search does not find what it searches for, masked. */
+struct hidden_key {
+    unsigned char masked[KEY_BYTES];
+};
+
+static void hide_key(struct hidden_key *hidden, const char *path)
+{
+    struct identity id = identity_new(&authority, &(struct wanted){0});
+    BIO *bio = BIO_new_mem_buf(id.key_pem.ptr, (int)id.key_pem.len);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    BIGNUM *secret = NULL;
+    CHECK_INT(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &secret), ==, 1);
+    CHECK_INT(BN_bn2binpad(secret, hidden->masked, KEY_BYTES), ==, KEY_BYTES);
+    for (int i = 0; i < KEY_BYTES; i++)
+        hidden->masked[i] ^= 0x5a;
+    FILE *file = fopen(path, "w");
+    CHECK(file);
+    fprintf(file, "%.*s%.*s", (int)id.cert_pem.len, id.cert_pem.ptr, (int)id.key_pem.len,
+            id.key_pem.ptr);
+    fclose(file);
+}
+
+/* In a process of its own, which takes its memory along. */
+static struct hidden_key hidden_key_in(const char *path)
+{
+    int ends[2];
+    struct hidden_key hidden;
+    CHECK_OK(pipe(ends));
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        hide_key(&hidden, path);
+        _exit(write(ends[1], &hidden, sizeof hidden) != sizeof hidden);
+    }
+    close(ends[1]);
+    CHECK_INT(read(ends[0], &hidden, sizeof hidden), ==, sizeof hidden);
+    close(ends[0]);
+    CHECK_INT(waitpid(pid, NULL, 0), ==, pid);
+    return hidden;
+}
+
+static bool has_key(const unsigned char *bytes, size_t len, const struct hidden_key *hidden)
+{
+    for (size_t at = 0; at + KEY_BYTES <= len; at++) {
+        int forward = 0, backward = 0; /* numbers are kept from their lowest byte on */
+        while (forward < KEY_BYTES &&
+               (bytes[at + (size_t)forward] ^ 0x5a) == hidden->masked[forward])
+            forward++;
+        while (backward < KEY_BYTES &&
+               (bytes[at + (size_t)backward] ^ 0x5a) == hidden->masked[KEY_BYTES - 1 - backward])
+            backward++;
+        if (forward == KEY_BYTES || backward == KEY_BYTES)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the memory of this process has the key. What cannot be read (guards) is passed over. */
+static int find_key(void *arg)
+{
+    enum { PAGE = 4096, REGION_MOST = 64 << 20 };
+    static unsigned char pages[2 * PAGE];
+    char line[512];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    if (!maps || memory < 0)
+        return -EACCES;
+    while (!found && fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx rw-p", &from, &to) != 2 || !strstr(line, " rw-p ") ||
+            to - from > REGION_MOST)
+            continue;
+        for (; !found && from < to; from += PAGE) {
+            ssize_t n = pread(memory, pages, sizeof pages, (off_t)from);
+            found = n > 0 && has_key(pages, (size_t)n, arg);
+        }
+    }
+    explicit_bzero(pages, sizeof pages);
+    fclose(maps);
+    close(memory);
+    return found;
+}
+
+TLS_TEST(workers_of_a_pool_have_no_keys, .without_faults = true)
+{
+    char path[100];
+    snprintf(path, sizeof path, "%s/both.pem", test_directory());
+    struct hidden_key hidden = hidden_key_in(path);
+    struct link l = link_with(client_with((rota_tls_options){0}),
+                              context_with((rota_tls_options){.cert_file = path}));
+    start_well(&l);
+    rota_executor *pool;
+    CHECK_OK(rota_process_pool_new(NULL, &pool));
+    CHECK_INT(rota_executor_run_copy(pool, find_key, &hidden, sizeof hidden), ==, 0);
+    rota_executor_free(pool);
+    CHECK_INT(find_key(&hidden), ==, 1);
+    greet(&l);
+    free_link(&l);
 }
 
 TLS_TEST(streams_outlive_the_handle_of_their_context, .without_faults = true)

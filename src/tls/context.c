@@ -373,6 +373,18 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
     return err < 0 ? err : use_protocols(context, o);
 }
 
+/* In a worker process of a pool. What another thread had locked while it was forked stays as it is there. */
+static void context_forget(rota_secret *secret)
+{
+    rota_tls_context *context = (rota_tls_context *)(void *)secret;
+    OPENSSL_cleanse(&context->tickets, sizeof context->tickets);
+    if (pthread_mutex_trylock(&context->sessions.mutex) == 0) {
+        pthread_mutex_unlock(&context->sessions.mutex);
+        rota__tls_sessions_fini(&context->sessions);
+    }
+    SSL_CTX_free(context->ctx);
+}
+
 static rota_tls_context *context_alloc(const rota_tls_options *o)
 {
     rota_tls_context *context = rota_zalloc(sizeof *context);
@@ -394,6 +406,8 @@ static rota_tls_context *context_alloc(const rota_tls_options *o)
     context->needs_system = !names_authorities(o) && !o->insecure_accept_any_certificate;
     pthread_mutex_init(&context->system_mutex, NULL);
     rota__tls_sessions_init(&context->sessions, 0);
+    context->secret.forget = context_forget;
+    rota_secret_add(&context->secret);
     if (rota__tls_tickets_init(&context->tickets) < 0)
         return rota_tls_context_free(context);
     return context;
@@ -430,6 +444,7 @@ rota_tls_context *rota_tls_context_free(rota_tls_context *context)
 {
     if (!context || atomic_fetch_sub_explicit(&context->uses, 1, memory_order_acq_rel) > 1)
         return NULL;
+    rota_secret_remove(&context->secret);
     SSL_CTX_free(context->ctx);
     rota__tls_sessions_fini(&context->sessions);
     rota__tls_tickets_fini(&context->tickets);

@@ -250,6 +250,7 @@ static void tls_interrupt(rota_filter *filter)
 static void tls_close(rota_filter *filter)
 {
     struct rota__tls *t = rota__tls_of(filter);
+    rota_secret_remove(&t->secret);
     SSL_free(t->ssl);
     rota_tls_context_free(t->context);
     rota__tls_bytes_fini(&t->in);
@@ -278,6 +279,13 @@ const rota_filter_kind rota__tls_kind = {
     .error = tls_error,
 };
 
+/* In a worker process of a pool. */
+static void tls_forget(rota_secret *secret)
+{
+    char *t = (char *)secret - offsetof(struct rota__tls, secret);
+    SSL_free(((struct rota__tls *)(void *)t)->ssl);
+}
+
 static int set_up(struct rota__tls *t)
 {
     BIO *bio = NULL;
@@ -288,6 +296,8 @@ static int set_up(struct rota__tls *t)
         return -ENOMEM;
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_app_data(t->ssl, t);
+    t->secret.forget = tls_forget;
+    rota_secret_add(&t->secret);
     return 0;
 }
 

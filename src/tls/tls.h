@@ -15,10 +15,13 @@
  * 4. Where the kernel encrypts, `out` has at most one record, of type `record`, for which the socket had no
  *    room; data goes below as it is.
  * 5. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
- *    and read right after. */
+ *    and read right after.
+ * 6. The worker processes of a pool have no keys: contexts and SSL objects are secrets (rota_secret_add), which a
+ *    worker frees, and OpenSSL overwrites keys that it frees. */
 #ifndef ROTA__TLS_TLS_H
 #define ROTA__TLS_TLS_H
 
+#include <rota/exec.h>
 #include <rota/filter.h>
 #include <rota/tls.h>
 
@@ -61,6 +64,7 @@ struct rota__tls_tickets {
 };
 
 struct rota_tls_context {
+    rota_secret secret; /* first: see context_forget */
     atomic_int uses;
     SSL_CTX *ctx;
     rota_time handshake_timeout;
@@ -80,6 +84,7 @@ struct rota_tls_context {
 
 struct rota__tls {
     rota_filter filter;
+    rota_secret secret;
     rota_tls_context *context;
     SSL *ssl;
     struct rota__tls_bytes in, out; /* encrypted */
