@@ -1,5 +1,5 @@
-/* http_server: HTTP/1.1 and HTTP/2, as functions that read a request and write a response. In a library of
- * its own (pkg-config rota-http), and not in <rota.h>.
+/* http_server: HTTP/1.1 and HTTP/2, as functions that read a request and write a response. In a
+ * library of its own (pkg-config rota-http), and not in <rota.h>.
  *
  *     static int hello(rota_http_request *r, void *arg)
  *     {
@@ -19,12 +19,12 @@
  *         return rota_http_serve(&l, 1, hello, NULL, NULL);   // until cancelled
  *     }
  *
- * A handler runs in a task and may suspend anywhere. Whether the request came by HTTP/1.1 or HTTP/2, in the
- * clear or encrypted, is all the same to it. It replies once: at once (rota_http_reply), piece by piece
- * (rota_http_start, rota_http_write), or from a file (rota_http_reply_file).
+ * A handler runs in a task and may suspend anywhere. It need not know whether the request came over
+ * HTTP/1.1 or HTTP/2, encrypted or not. It replies once: with a whole body (rota_http_reply), piece
+ * by piece (rota_http_start, rota_http_write), or from a file (rota_http_reply_file).
  *
- * A handler that reads the body while it replies does so with two tasks, in a group that it waits for. Here the handler
- * connects its client with another server:
+ * To read the body while it replies, a handler uses two tasks in a group that it waits for. This
+ * one connects its client with another server:
  *
  *     struct relay {
  *         rota_http_request *request;
@@ -69,19 +69,21 @@
  *         return rota_group_wait(&g);
  *     }
  *
- * What the protocol demands is kept for it: bodies are as long as announced, an answer to HEAD has none, nor
- * has 204 or 304; the rest of a body that it did not read is passed over, or the connection closed; a client that
- * waits for "100 Continue" gets it when the body is first read.
+ * The server sees to the rules of the protocol. A body is as long as announced. Replies to HEAD,
+ * and 204 and 304, have no body. What a handler does not read of a request's body is skipped if it
+ * is short; otherwise the connection is closed. A client that waits for "100 Continue" gets it when
+ * the body is first read.
  *
- * When the client goes away, the handler is cancelled: its suspending calls return -ECANCELED. What has to be
- * finished nevertheless belongs into a shield. A client that only shuts down its sending side has gone away,
- * too, as soon as everything that it sent has been read. Handlers that are done in a tenth of a second do not
- * notice either.
+ * When the client goes away, the handler is cancelled: its suspending calls return -ECANCELED. Put
+ * work that must be finished anyway into a shield. A client that only shuts down its sending side
+ * counts as gone once everything that it sent has been read. A handler that takes less than a tenth
+ * of a second does not notice any of this.
  *
- * A handler that returns an error before it has replied is answered for: 413 where the body was over the limit,
- * 408 where it did not come in time, 503 where there was no memory for it, else 500; and one that returns 0 without a reply also by 500. Once some of a
- * reply was sent, an error cuts it off, so that the client sees that it is not whole. The log hook is told
- * of what a client cannot have caused. */
+ * When a handler fails before it has replied, the server replies for it: 413 if the body was over
+ * the limit, 408 if it did not come in time, 503 if there was no memory for it, otherwise 500. A
+ * handler that returns 0 without a reply also becomes a 500. Once part of a reply has been sent, an
+ * error cuts it off, so that the client can tell that it is incomplete. Failures that a client
+ * cannot have caused are reported to the log hook. */
 #ifndef ROTA_HTTP_SERVER_H
 #define ROTA_HTTP_SERVER_H
 
@@ -94,111 +96,130 @@
 extern "C" {
 #endif
 
-/* A request, and the reply to it. Lives as long as the handler runs, and so does everything it gives.
+/* A request, and the reply to it. It lives as long as the handler runs, and so does everything that
+ * it returns.
  *
- * One task may read the body while another replies; both have ended when the handler returns, else the reply is cut off. The
- * reader's are
- * rota_http_request_read, _body and _trailer; the writer's is all that adds to the reply, sends it or sends before it; what
- * tells of the head, and rota_http_alloc, are everybody's. A second task that reads, or replies, while one is inside gets
- * -EBUSY. */
+ * One task may read the body while another replies. Both have to end before the handler returns;
+ * otherwise the reply is cut off. The reader may call rota_http_request_read, _body and _trailer,
+ * the writer everything that sends. Both may call rota_http_alloc and the calls that return parts
+ * of the head. A second reader, or a second writer, gets -EBUSY. */
 typedef struct rota_http_request rota_http_request;
 
 typedef int rota_http_handler(rota_http_request *r, void *arg);
 
 /* ---- Serving ---- */
 
-/* What a server has done and does; it counts while it runs, and may be read by tasks of its loop. */
+/* What a server has done so far, and what it is doing. Kept up to date while it runs; tasks of its
+ * loop may read it at any time. */
 typedef struct rota_http_counters {
-    uint64_t connections, requests; /* in all */
+    uint64_t connections, requests; /* since it was started */
     uint64_t bytes_in, bytes_out;   /* of bodies */
     uint64_t refused;               /* requests that broke the protocol or a limit */
-    uint64_t evicted;           /* connections without a request, closed to make room for others */
-    uint64_t turned_away;       /* connections closed because their address has too many */
-    uint64_t status[6];         /* replies by their hundreds; [0]: cut off, or without one */
-    size_t open, idle, running; /* now: connections, those of them without a request, requests */
-    size_t memory;              /* now: bytes that count for the limit of that name */
+    uint64_t evicted;     /* connections without a request, closed to make room for others */
+    uint64_t turned_away; /* connections reset because their address had too many */
+    uint64_t status[6];   /* replies by the first digit of their status; [0]: cut off or none */
+    size_t open, idle, running; /* now: connections, those without a request, running requests */
+    size_t memory;              /* now: bytes that count for the limit `memory` */
 } rota_http_counters;
 
-/* A line of the access log, for a request that is over. Valid during the call. What was refused has of its head what was
- * understood; the rest is empty. */
+/* An entry of the access log, for a request that is over. Valid during the call. For a refused
+ * request it has the parts of the head that could be parsed; the rest is empty. */
 typedef struct rota_http_access {
     const char *peer; /* "127.0.0.1:4711" */
     rota_str method, target, version;
-    int status;                       /* 0: no reply was begun */
+    int status;                       /* 0: no reply was started */
     uint64_t bytes_in, bytes_out;     /* of the bodies */
     rota_time first_byte, total;      /* from the request's head to the reply's, and to its end */
-    int err;                          /* 0, or why it was cut off */
+    int err;                          /* 0, or why the reply was cut off */
     const rota_http_request *request; /* for its header fields */
 } rota_http_access;
 
 /* Called in the request's task; must not suspend. */
 typedef void rota_http_access_fn(void *arg, const rota_http_access *access);
 
-/* Zero is the default of each field. Times: ROTA_NEVER is none. */
+/* A field that is 0 has its default. ROTA_NEVER turns a time limit off. */
 typedef struct rota_http_serve_options {
-    rota_tls_context *
-        tls; /* NULL: in the clear. HTTP/2 is spoken where its `alpn` has "h2" (rota_http_alpn), and
-                              in the clear with clients that begin with it */
+    /* NULL: no TLS. HTTP/2 is spoken if the context's `alpn` has "h2" (see rota_http_alpn). Without
+     * TLS it is spoken with clients that start with it. */
+    rota_tls_context *tls;
 
-    /* Connections at once, of all listeners together; 10000. When one more comes, the connection that has been without a
-     * request for longest is closed: idle, in a handshake, or in the middle of a head. Where all have requests, it waits. */
+    /* Connections at once, on all listeners together. Default: 10,000. When one more arrives, the
+     * connection that has been without a request for longest is closed: an idle one, one in a TLS
+     * handshake, or one in the middle of a head. If all of them have requests, the new one
+     * waits. */
     size_t connections;
-    /* Connections at once from one IPv4 address, or from one IPv6 network of 64 bits; further ones are reset. Default: no
-     * limit, because behind a proxy all clients have its address. Connections of Unix sockets are not counted. */
+    /* Connections at once from one IPv4 address, or from one IPv6 network of 64 bits. Further ones
+     * are reset. Default: no limit, because behind a proxy all clients have its address.
+     * Connections over Unix sockets do not count. */
     size_t connections_per_address;
-    /* Requests that run at once, of all connections together; as many as `connections`: further ones get 503. */
+    /* Requests that run at once, on all connections together. Further ones get 503. Default: as
+     * many as `connections`. */
     size_t requests;
-    /* Bytes that all clients together can make the server keep; 512 MiB. What is counted: 8 KiB for each connection (over TLS
-     * 32 KiB) and 8 KiB for each request of HTTP/2, for stacks and buffers; what requests and rota_http_alloc allocate; bodies that
-     * are put by, or read by rota_http_request_body; heads that are not whole; the state and output of HTTP/2; compressors;
-     * messages of a WebSocket that come in pieces. Not counted is what handlers allocate by themselves. When it is used up, the connection
-     * that has been without a request for longest is closed, and new ones wait; new requests get 503; a stream of HTTP/2 whose
-     * body has no room is reset (ENHANCE_YOUR_CALM), as is a connection that would need more; replies and further WebSockets are not compressed; and
-     * rota_http_request_body returns -ENOMEM. */
+    /* Bytes that all clients together can make the server keep. Default: 512 MiB.
+     *
+     * These count: 8 KiB for each connection (32 KiB over TLS) and 8 KiB for each request of
+     * HTTP/2, for stacks and buffers; what requests and rota_http_alloc allocate; bodies that wait
+     * to be read, or are read by rota_http_request_body; incomplete heads; state and output of
+     * HTTP/2; compressors; fragmented messages of WebSockets. What handlers allocate by themselves
+     * does not count.
+     *
+     * At the limit, the connection that has been without a request for longest is closed, and new
+     * connections wait. New requests get 503. A stream of HTTP/2 is reset if there is no room for
+     * its body, and a connection is closed if there is none for its state (both ENHANCE_YOUR_CALM).
+     * Replies and new WebSockets are not compressed. rota_http_request_body returns -ENOMEM. */
     size_t memory;
-    size_t head;    /* bytes of a request's head; 32 KiB: 431 */
-    size_t fields;  /* header fields of a request; 100: 431 */
-    uint64_t body;  /* bytes of a request's body; 16 MiB: 413 */
-    size_t streams; /* requests at once on a connection of HTTP/2; 100 */
-    /* Requests of HTTP/2 that their client resets, or makes us reset: so many at once, and a quarter of them a second; 200.
-     * A connection with more is closed with ENHANCE_YOUR_CALM. */
+    size_t head;    /* bytes of a request's head. Default: 32 KiB; then 431 */
+    size_t fields;  /* header fields of a request. Default: 100; then 431 */
+    uint64_t body;  /* bytes of a request's body. Default: 16 MiB; then 413 */
+    size_t streams; /* requests at once on a connection of HTTP/2. Default: 100 */
+    /* Requests of HTTP/2 that a client resets, or makes the server reset: burst limit; refills at a
+     * quarter of this per second. Default: 200. Then the connection is closed
+     * (ENHANCE_YOUR_CALM). */
     size_t resets;
 
-    /* For a head. The first one has this time from the connection's first moment on, TLS handshake included; those behind
-     * it, from their first byte on. 10 s; then 408, or, where nothing has come and over HTTP/2, the connection is closed. */
+    /* Time limit for a request's head. The first one on a connection has this time from the
+     * connection's first moment on, TLS handshake included. Later ones have it from their first
+     * byte on. Default: 10 s; then 408. Where nothing has come, and over HTTP/2, the connection is
+     * just closed. */
     rota_time head_time;
-    /* Between two pieces of a body; 30 s: the read fails with -ETIMEDOUT. */
+    /* Longest pause between two pieces of a body. Default: 30 s; then reads fail with
+     * -ETIMEDOUT. */
     rota_time body_gap;
-    /* Bytes of a body that have to come for each second that reads have waited for them, beyond a first body_gap; 1024: the read
-     * fails with -ETIMEDOUT. For bodies that come now and then, as of a conversation, set 1, or body_gap to ROTA_NEVER, which
-     * turns both off. The other direction has write_stall. */
+    /* Least bytes of a body for each second that reads have waited, beyond a first `body_gap`.
+     * Default: 1024; then reads fail with -ETIMEDOUT. For bodies that come now and then, such as
+     * one side of a conversation, set this to 1, or `body_gap` to ROTA_NEVER, which turns both off.
+     * Replies have `write_stall` instead. */
     size_t body_rate;
-    rota_time idle; /* between two requests; 75 s */
-    /* While the client takes nothing, or less than 128 KiB; 30 s: the connection is reset. */
+    /* Longest pause between two requests on a connection. Default: 75 s. */
+    rota_time idle;
+    /* How long a client may take for each 128 KiB of a reply. Default: 30 s; then the connection is
+     * reset. */
     rota_time write_stall;
-    rota_time
-        grace; /* how long running requests may go on when serving ends; 0: cancelled at once */
+    /* How long running requests may go on when serving ends. What still runs then is cancelled, and
+     * reported. Default: 0: cancelled at once. */
+    rota_time grace;
 
-    bool compress;      /* gzip or brotli what is worth it, for clients that ask for it */
-    const char *server; /* the Server field; NULL: none is sent */
+    bool compress; /* compress what is worth it, by gzip or brotli, for clients that ask for it */
+    const char *server; /* the Server field; NULL: not sent */
 
     rota_http_access_fn *access;
     void *access_arg;
-    rota_http_counters *counters; /* yours; outlives the call */
+    rota_http_counters *counters; /* yours; must outlive the call */
 } rota_http_serve_options;
 
-/* Accepts connections on all `count` listeners and runs handler(request, arg) for each request, until it is
- * cancelled, timed out, or a listener is closed. Then the listeners and idle connections are closed, running
- * requests have `grace` to end, are cancelled, and are waited for.
+/* Accepts connections on all `count` listeners and runs handler(request, arg) for each request,
+ * until it is cancelled, a deadline passes, or one of the listeners is closed. Then it closes the
+ * listeners and idle connections, lets running requests end within `grace`, cancels those that
+ * remain, and waits for them.
  *
- * Returns as rota_serve; -EINVAL (no listeners). */
+ * Returns as rota_serve; -EINVAL (no listeners), -ENOMEM. */
 ROTA_SUSPENDS int rota_http_serve(rota_listener *const *listeners, size_t count,
                                   rota_http_handler *handler, void *arg,
                                   const rota_http_serve_options *options);
 
-/* The same for one connection that is there already, such as a pair in memory in a test of your handler. The
- * stream stays yours, but is of no more use. Returns 0 when the connection is over, however that came; -ECANCELED,
- * -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK. */
+/* Serves one connection that exists already, such as a pair in memory in a test of a handler. The
+ * stream stays yours, but is of no more use. Returns 0 when the connection has ended, for whatever
+ * reason; -ECANCELED, -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_http_serve_stream(rota_stream *s, rota_http_handler *handler, void *arg,
                                          const rota_http_serve_options *options);
 
@@ -206,66 +227,77 @@ ROTA_SUSPENDS int rota_http_serve_stream(rota_stream *s, rota_http_handler *hand
 
 /* "GET", as it was sent. */
 ROTA_API rota_str rota_http_request_method(const rota_http_request *r);
-/* What stands before the "?", percent-encoded as it was sent; begins with "/". "*" of OPTIONS, the authority
- * of CONNECT. */
+/* The part before the "?", percent-encoded as it was sent. Begins with "/"; "*" for OPTIONS *, the
+ * authority for CONNECT. */
 ROTA_API rota_str rota_http_request_path(const rota_http_request *r);
-/* What stands behind the "?"; its pointer is NULL where there is none. */
+/* The part after the "?". Its pointer is NULL if there is none. */
 ROTA_API rota_str rota_http_request_query(const rota_http_request *r);
-/* The host, and port, that the client means. */
+/* The host, and perhaps the port, that the request is for. An absolute target wins over the Host
+ * field (RFC 9112, section 3.2.2). */
 ROTA_API rota_str rota_http_request_authority(const rota_http_request *r);
-/* The value of the first header field of that name, in any case. Its pointer is NULL where there is none. */
+/* The value of the first header field with that name, in any case. Its pointer is NULL if there is
+ * none. */
 ROTA_API rota_str rota_http_request_header(const rota_http_request *r, const char *name);
-/* All of them, in order. Those of HTTP/2 are in lower case. */
+/* All header fields, in order. Over HTTP/2 their names are in lower case. */
 ROTA_API const rota_http_field *rota_http_request_fields(const rota_http_request *r,
                                                          size_t *ret_count);
 /* "HTTP/1.0", "HTTP/1.1" or "HTTP/2". */
 ROTA_API rota_str rota_http_request_version(const rota_http_request *r);
-/* The connection, to ask it for its peer and of TLS; not to be read or written. */
+/* The connection, to ask for its peer or about TLS. Neither read from it nor write to it. */
 ROTA_API rota_stream *rota_http_request_stream(const rota_http_request *r);
 
 #define ROTA_HTTP_UNKNOWN_LENGTH UINT64_MAX
 
-/* How long the body is, as the client has announced it, or ROTA_HTTP_UNKNOWN_LENGTH. 0: there is none. */
+/* The length of the body that the client has announced, or ROTA_HTTP_UNKNOWN_LENGTH. 0: no body. */
 ROTA_API uint64_t rota_http_request_length(const rota_http_request *r);
-/* Reads 1 to `len` bytes of the body; 0 at its end. Suspends until they come; nothing is read ahead of who
- * asks, so a slow handler slows the client.
+/* Reads between 1 and `len` bytes of the body.
  *
- * Returns their number; ROTA_ELIMIT (the body is longer than the server takes), ROTA_EPROTOCOL (its framing is
- * broken), ROTA_EOF (the client left in the middle of it), -ETIMEDOUT (the body's gap or rate, or a deadline around
- * the call), -ECANCELED, -EBUSY (another task is reading), -EINVAL (`len` is 0). Errors but the last four are
- * final. */
+ * Suspends until some have come. Nothing is read ahead, so a slow handler slows its client down.
+ *
+ * Returns the number of bytes; 0 at the end; ROTA_ELIMIT (the body is longer than the server
+ * takes), ROTA_EPROTOCOL (its framing is broken), ROTA_EOF (the client left in the middle),
+ * -ETIMEDOUT (it came too slowly, or a deadline around the call passed), -ECANCELED, -EBUSY
+ * (another task is reading), -EINVAL (`len` is 0). All errors but the last four are final. */
 ROTA_SUSPENDS ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len);
-/* Reads what remains of the body, at most `limit` bytes (0: what the server takes), NUL-terminated, of the
- * request's memory. Returns 0, ROTA_ELIMIT, -ENOMEM (also where the server's `memory` is used up; returned by the handler, it
- * becomes 503), or an error of rota_http_request_read. */
+/* Reads the rest of the body, at most `limit` bytes (0: the server's limit), into memory of the
+ * request. A NUL follows it.
+ *
+ * Returns 0, ROTA_ELIMIT, -ENOMEM (also at the server's limit `memory`; returned by the handler, it
+ * becomes a 503), or an error of rota_http_request_read. */
 ROTA_SUSPENDS int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_body);
-/* Makes a stream of the body, for what reads streams: by lines, into a file, or to send it on with a request of
- * rota_http_fetch, while the handler replies. Who reads it reads the body, with the same errors; it cannot be written to. To be
- * freed before the handler returns. Returns 0, -ENOMEM. */
+/* Makes a stream of the body, for code that reads streams: by lines, into a file, or to pass it on
+ * with rota_http_fetch while the handler replies. Reading the stream reads the body, with the same
+ * errors. It cannot be written to. Free it before the handler returns. Returns 0, -ENOMEM. */
 ROTA_API int rota_http_request_body_stream(rota_http_request *r, rota_stream **ret_body);
-/* A field behind the body, once that was read to its end. */
+/* A trailer field: one that follows the body. Available once the body has been read to its end. */
 ROTA_API rota_str rota_http_request_trailer(const rota_http_request *r, const char *name);
 
-/* An event that is set once serving is about to end, at the beginning of the grace. A handler that would go on for long has
- * it to wait for, and returns then; only what is still running when the grace is over is cancelled. To be waited for
- * and asked, not to be set or cleared. A server of rota_http_serve_stream has no grace, and does not set it. */
+/* An event that is set when serving is about to end, at the beginning of the grace. A handler that
+ * would run for long should wait for it, too, and return then; what still runs after the grace is
+ * cancelled. Wait for it or ask it, but neither set nor clear it. rota_http_serve_stream has no
+ * grace and does not set it. */
 ROTA_API rota_event *rota_http_stopping(rota_http_request *r);
 
-/* Memory that lasts as long as the request and is freed with it, in one go. NULL without memory, or where the server's
- * `memory` is used up. */
+/* Allocates memory that is freed with the request. Returns NULL if there is none, or at the
+ * server's limit `memory`. */
 ROTA_API void *rota_http_alloc(rota_http_request *r, size_t size);
 
 /* ---- The reply ---- */
 
-/* Adds a header field; several of a name may be added. Content-Length, Transfer-Encoding, Date and Host are not yours to
- * set, nor is what is said of a connection: Connection, Keep-Alive, Proxy-Connection, TE, Upgrade. A Content-Type counts only where the call that replies names none. Returns 0, -EINVAL (one of these, not a name, not a value: control characters), -EALREADY (the reply
- * has begun), -EBUSY (another task is replying), -ENOMEM; whoever does not look at the first or last finds that the reply
- * fails with it. */
+/* Adds a header field to the reply. Adding a name again adds another field. A Content-Type counts
+ * only if the call that replies passes none. The server sets Content-Length, Transfer-Encoding,
+ * Date and Host, and all connection headers: Connection, Keep-Alive, Proxy-Connection, TE, Upgrade.
+ *
+ * Returns 0, -EINVAL (one of these; not a valid name; a control character in the value), -EALREADY
+ * (the reply has started), -EBUSY (another task is replying), -ENOMEM. -EINVAL and -ENOMEM are
+ * sticky: the reply itself fails with them, so checking here is optional. */
 ROTA_API int rota_http_add_header(rota_http_request *r, const char *name, const char *value);
 
-/* Replies. `type` is the Content-Type; NULL: none is sent. Returns 0, -EALREADY, -EINVAL (no final status), what
- * rota_http_add_header had returned, -EBUSY (another task is replying), or why it could not be sent: -ETIMEDOUT
- * (write stall, or a deadline around the call), -ECANCELED, -EPIPE, -ECONNRESET. */
+/* Replies with a whole body. `type` is the Content-Type; NULL: none is sent.
+ *
+ * Returns 0, -EALREADY, -EINVAL (not a final status), what rota_http_add_header returned, -EBUSY
+ * (another task is replying), or why it could not be sent: -ETIMEDOUT (the client takes nothing, or
+ * a deadline around the call passed), -ECANCELED, -EPIPE, -ECONNRESET. */
 ROTA_SUSPENDS int rota_http_reply(rota_http_request *r, int status, const char *type,
                                   const void *body, size_t len);
 /* Replies with a status and a line of text that names it. Returns as rota_http_reply. */
@@ -275,74 +307,86 @@ ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
  *
  *     return rota_http_reply_printf(r, 200, "text/plain", "hello, %.*s\n", ROTA_STR_ARG(name));
  *
- * Returns as rota_http_reply, or -ENOMEM, or what vsnprintf(3) failed with: -EILSEQ, -EOVERFLOW; no reply has begun then. */
+ * Returns as rota_http_reply, or -ENOMEM, or the error of vsnprintf(3): -EILSEQ, -EOVERFLOW; then no
+ * reply has started. */
 ROTA_SUSPENDS int rota_http_reply_printf(rota_http_request *r, int status, const char *type,
                                          const char *format, ...) ROTA_PRINTF(4, 5);
 
-/* Begins a reply whose body of `length` bytes follows by rota_http_write. It is sent with the first piece, or a
- * flush; until then a client that waits for "100 Continue" still gets it when the body is read. Does not suspend. Returns as
- * rota_http_reply. */
+/* Starts a reply. Its body of `length` bytes, or ROTA_HTTP_UNKNOWN_LENGTH, follows by
+ * rota_http_write.
+ *
+ * Does not suspend: the head is sent with the first piece, or by a flush. Until then a client that
+ * waits for "100 Continue" still gets it when the body is read. Returns as rota_http_reply. */
 ROTA_API int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t length);
-/* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more than was
- * announced; nothing of it is sent), -EINVAL (no reply was begun), or as rota_http_reply. */
+/* Sends a piece of the body. Suspends while the client does not keep up. Returns 0, -EMSGSIZE (more
+ * than announced; none of it is sent), -EINVAL (no reply was started), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_write(rota_http_request *r, const void *buf, size_t len);
-/* What was written so far goes out now; what is compressed may else wait for more. Returns as rota_http_write. */
+/* Sends what was written so far at once. Only needed where the reply is compressed: a compressor
+ * holds back what it wants to see more of. Returns as rota_http_write. */
 ROTA_SUSPENDS int rota_http_flush(rota_http_request *r);
-/* A field behind the body, where its length is not announced. Returns as rota_http_add_header. */
+/* Adds a trailer field: one that follows the body. Sent only if the body's length was not
+ * announced. Returns as rota_http_add_header. */
 ROTA_API int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value);
-/* Ends the reply; the handler's end does it, too. Returns 0, -EMSGSIZE (less was written than announced, and so the
- * reply is cut off), or as rota_http_write. */
+/* Ends the reply. Returning from the handler does so, too. Returns 0, -EMSGSIZE (less was written
+ * than announced; the reply is cut off), or as rota_http_write. */
 ROTA_SUSPENDS int rota_http_finish(rota_http_request *r);
 
-/* Sends an interim reply (102, 103; RFC 9110, section 15.2) with the header fields that were added, which it uses up.
- * Nothing is sent to HTTP/1.0. Returns 0, -EALREADY (the reply has begun), -EINVAL (no interim status, or 100 or 101, which are
- * not yours to send), or as rota_http_reply. */
+/* Sends an interim reply (102, 103; RFC 9110, section 15.2) with the header fields that were added
+ * so far, and forgets these. Sends nothing to clients of HTTP/1.0. Returns 0, -EALREADY (the reply
+ * has started), -EINVAL (not an interim status; or 100 or 101, which the server sends itself), or
+ * as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_interim(rota_http_request *r, int status);
 
 /* ---- Other protocols ---- */
 
-/* Makes another protocol of the connection (RFC 9110, section 7.8): replies 101 with the header fields that
- * were added, and from then on the stream is the handler's, until it returns. `protocol` is in lower
- * case. For a WebSocket there is rota_websocket_accept.
+/* Switches the connection to another protocol (RFC 9110, section 7.8): replies 101 with the header
+ * fields that were added. From then on the stream is the handler's, until it returns. `protocol` is
+ * in lower case. For a WebSocket there is rota_websocket_accept.
  *
- * Returns 0, -EPROTO (the client did not ask for this protocol, or it speaks HTTP/2 or 1.0; or its request has a body
- * that was not read to the end), -EBUSY (another task is reading that, or replying), -EALREADY (the reply has begun), or as
- * rota_http_reply. */
+ * Returns 0, -EPROTO (the client did not ask for this protocol, it speaks HTTP/2 or 1.0, or the
+ * request has a body that was not read to its end), -EBUSY (another task is reading or replying),
+ * -EALREADY (the reply has started), or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
                                     rota_stream **ret_stream);
 
 /* ---- Files ---- */
 
-/* A directory whose files are served; nothing outside of it can be reached, by ".." or symbolic links either. */
+/* A directory whose files are served. Nothing outside of it can be reached, neither by ".." nor by
+ * symbolic links. */
 typedef struct rota_http_root rota_http_root;
 
 typedef struct rota_http_root_options {
-    const char *index;  /* the file of a directory; "index.html"; "" for none */
-    bool list;          /* directories without one are listed */
-    bool hidden;        /* names that begin with "." are served, too */
-    rota_time cache;    /* the max-age of Cache-Control; 0: none is sent */
-    bool precompressed; /* "x.br" or "x.gz" beside "x" is sent to who takes it */
+    const char *index;  /* the file served for a directory. Default: "index.html"; "" for none */
+    bool list;          /* list directories that have no such file */
+    bool hidden;        /* also serve names that begin with "." */
+    rota_time cache;    /* max-age of Cache-Control; 0: the field is not sent */
+    bool precompressed; /* send "x.br" or "x.gz" in place of "x" to clients that take it */
 } rota_http_root_options;
 
-/* Opens a directory, which may be moved meanwhile. Blocks; may be called outside of tasks. `options` may be NULL. Returns 0,
- * -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). */
+/* Opens a directory. It may be moved afterwards. Blocks; may be called outside of tasks. `options`
+ * may be NULL. Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). */
 ROTA_API int rota_http_root_open(const char *path, const rota_http_root_options *options,
                                  rota_http_root **ret_root);
-/* Frees the root; not while a server serves from it. Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_root) calls. */
+/* Frees the root. No server may be using it. Accepts NULL, returns NULL; what
+ * ROTA_AUTO(rota_http_root) calls. */
 ROTA_API rota_http_root *rota_http_root_free(rota_http_root *root);
 ROTA_DEFINE_AUTO(rota_http_root, rota_http_root_free);
 
-/* Replies with the file that `path` names below the root: percent-encoded, as rota_http_request_path gives it.
- * With ETag and Last-Modified, and so with 304 or 412 where the client has conditions (RFC 9110, section 13);
- * with ranges (206, 416; section 14); directories by their index, a list, or a redirect to the path with "/". GET and
- * HEAD only, else 405. What is not there is 404, what may not be read 403.
+/* Replies with the file that `path` names below the root, percent-encoded as rota_http_request_path
+ * returns it.
  *
- * Returns 0 also for these, or as rota_http_reply. */
+ * Sends ETag and Last-Modified, and obeys the client's conditions (304, 412; RFC 9110, section 13)
+ * and ranges (206, 416; section 14). A directory is served by its index, as a list, or by a
+ * redirect to the path with "/". Other methods than GET and HEAD get 405, missing files 404,
+ * unreadable ones 403.
+ *
+ * Returns 0 for all of these, or as rota_http_reply. */
 ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str path);
 
 /* ---- Server-sent events (WHATWG HTML, section 9.2) ----
  *
- * Events without an end should not last the grace when the server stops. Here there is one every five seconds:
+ * A stream of events has no end, so it should end when the server stops. This one sends an event
+ * every five seconds:
  *
  *     static int clock_events(rota_http_request *r, void *arg)
  *     {
@@ -358,9 +402,10 @@ ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *roo
  *         return err;
  *     } */
 
-/* Begins a reply of events: text/event-stream, not to be cached. Returns as rota_http_start. */
+/* Starts a reply of events: text/event-stream, not to be cached. Returns as rota_http_start. */
 ROTA_SUSPENDS int rota_http_start_events(rota_http_request *r);
-/* Sends an event at once. Returns -EINVAL where `type` or `id` has a line end, or `id` a NUL; or as rota_http_write. */
+/* Sends an event at once. Returns -EINVAL (a line end in `type` or `id`, or a NUL in `id`), or as
+ * rota_http_write. */
 ROTA_SUSPENDS int rota_http_send_event(rota_http_request *r, const rota_http_event *event);
 
 #ifdef __cplusplus
