@@ -27,8 +27,9 @@
  * ready when the turn began, in the order in which it became ready; what becomes ready meanwhile runs
  * in the next turn.
  *
- * Threads. A thread has at most one loop, and a loop belongs to the thread that made it. From other
- * threads only the `..._threadsafe` calls may be used: any other does nothing there, says so to the log
+ * Threads. A loop is used by the thread that has entered it: rota_loop_new enters where the thread is in none,
+ * and rota_loop_run for the length of the run. A thread may own several loops, and is in one at a time. From
+ * other threads only the `..._threadsafe` calls may be used: any other does nothing there, says so to the log
  * hook, and returns ROTA_ETHREAD if it returns an int. A `rota_loop *` stays valid after the loop's end:
  * `..._threadsafe` calls then return ROTA_ECLOSED, and never reach a later loop. 64 bytes of each loop stay
  * allocated for this.
@@ -61,30 +62,54 @@ typedef struct rota_loop_options {
         virtual_clock; /* time stands still, and jumps to the next timer when nothing is runnable */
     uint64_t random_seed; /* not 0: ready tasks run in an order shuffled by this seed, for tests */
     size_t stack_size;    /* address space of a task's stack in bytes; 256 KiB */
+    /* Called before (`begins`) and after each wait for events whose timeout is not 0, on the loop's thread:
+     * a language binding gives its lock away here. It must not use the loop. */
+    void (*on_sleep)(void *arg, bool begins);
+    void *on_sleep_arg;
     rota_time
         stall_limit; /* report a task that holds the thread longer; 25 ms with ROTA_DEBUG=1, else
                               only where this is set; ROTA_NEVER turns it off */
 } rota_loop_options;
 
-/* Makes a loop for the calling thread. `options` may be NULL.
+/* Makes a loop, and enters it where the calling thread is in none. `options` may be NULL.
  *
- * Returns 0, -EBUSY (the thread has a loop already), -EINVAL (an unknown name in ROTA_BACKEND, a stack
- * size under 16 KiB), -ENOMEM, -EMFILE or -ENFILE. */
+ * Returns 0, -EINVAL (an unknown name in ROTA_BACKEND, a stack size under 16 KiB), -ENOMEM, -EMFILE or
+ * -ENFILE. */
 ROTA_API int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop);
 
 /* Cancels the tasks that are left, waits for them, and frees the loop. Handles and watches of yours
- * that are still pending are cancelled. Accepts NULL. Called from inside the loop it does nothing, and
- * says so to the log hook. */
+ * that are still pending are cancelled. Accepts NULL. A loop that no thread is in may be freed by any, also by one
+ * that is in another loop; if it has tasks, only by the thread that started them. Called from inside the
+ * loop, or while another thread is in it, this does nothing, and says so to the log hook. */
 ROTA_API rota_loop *rota_loop_free(rota_loop *loop);
 
-/* The calling thread's loop, or NULL. */
+/* The loop that the calling thread is in, or NULL. */
 ROTA_API rota_loop *rota_loop_current(void);
 
+/* Makes the loop the calling thread's, until it leaves. Entering a loop that the thread is in does nothing.
+ *
+ * A loop may be entered by any thread, one after the other; while tasks are left in it, only by the thread
+ * that started them. Timers, callbacks and watches go with the loop. With io_uring the first entry by another thread
+ * opens a new ring, and may fail for that.
+ *
+ * Returns 0; -EBUSY (the thread is in another loop, another thread is in this one, or it has tasks of
+ * another thread); ROTA_ECLOSED (it has ended, or this is the child of a fork); -ENOMEM, -EMFILE, -ENFILE, or what
+ * io_uring_setup(2) returns. */
+ROTA_API int rota_loop_enter(rota_loop *loop);
+
+/* Gives the loop up. What it has asked the kernel for is taken back first, so that it depends on this thread no
+ * more; results that are there are kept, and the rest is asked for again by the next rota_loop_enter. Waits for
+ * file operations that cannot be taken back. With nothing pending it costs nothing.
+ *
+ * Returns 0, -EBUSY (called inside a run), ROTA_ETHREAD (the thread is not in this loop), or an error of the
+ * backend: then the thread is still in it. */
+ROTA_API int rota_loop_leave(rota_loop *loop);
+
 /* Runs turns until nothing is left: no task, callback, timer, operation, or promise of a wake-up from
- * another thread; or until rota_loop_stop.
+ * another thread; or until rota_loop_stop. Enters the loop where needed, and then leaves it again.
  *
  * Returns 0, -EDEADLK if tasks are left of which none can ever go on (each is reported through the log
- * hook with what it waits for), ROTA_ETHREAD, -EBUSY (it runs already), or an error of the backend. */
+ * hook with what it waits for), -EBUSY (it runs already), an error of rota_loop_enter, or of the backend. */
 ROTA_API int rota_loop_run(rota_loop *loop);
 
 /* Runs one turn, waiting at most `timeout` for something to do (0 does not wait, ROTA_NEVER does).

@@ -383,7 +383,7 @@ int rota_job_wait(rota_job *job)
 {
     if (!job->done._loop)
         return -EINVAL;
-    if (rota__loop_here && job->done._loop != rota__handle_here())
+    if (rota__loop_here && job->done._loop != rota__handle_here)
         return rota__loop_refuse(__func__);
     return job_wait(job, &waiting_for_job);
 }

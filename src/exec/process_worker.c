@@ -160,7 +160,7 @@ static void close_socket_in_child(void)
 
 _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_t copy_limit)
 {
-    rota__loop_here = NULL;
+    rota__loop_become_here(NULL);
     self.copy_limit = copy_limit;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)

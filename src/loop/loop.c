@@ -27,6 +27,7 @@
 #include <time.h>
 
 __thread struct rota__loop *rota__loop_here;
+__thread rota_loop *rota__handle_here;
 
 /* ---- The clock */
 
@@ -144,7 +145,8 @@ static int loop_init(struct rota__loop *loop, const rota_loop_options *o, rota_b
     rota__list_init(&loop->far_calls);
     loop->serial = atomic_fetch_add(&serials, 1) + 1;
     loop->outer_fd = loop->timer_fd = -1;
-    loop->thread = pthread_self();
+    loop->on_sleep = o->on_sleep;
+    loop->on_sleep_arg = o->on_sleep_arg;
     loop->virtual_clock = o->virtual_clock;
     loop->shuffle = o->random_seed;
     loop->stall_limit = o->stall_limit;
@@ -189,20 +191,36 @@ static int loop_make(const rota_loop_options *o, rota_backend backend, struct ro
     return 0;
 }
 
+static void loop_close(struct rota__loop *loop)
+{
+    rota__stall_watch_stop(loop);
+    loop->backend->close(loop);
+    rota__stack_pool_fini(&loop->stacks);
+    rota__sys_close(loop->handle->wake_fd);
+    rota__sys_close(loop->timer_fd);
+    rota__sys_close(loop->outer_fd);
+}
+
 int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
 {
     static const rota_loop_options none;
     const rota_loop_options *o = options ? options : &none;
     rota_backend backend;
     struct rota__loop *loop;
-    int err = rota__loop_here ? -EBUSY : choose_backend(o, &backend);
+    int err = choose_backend(o, &backend);
     if (err == 0 && o->stack_size && o->stack_size < 16384)
         err = -EINVAL;
     if (err == 0)
         err = loop_make(o, backend, &loop);
     if (err < 0)
         return err;
-    rota__loop_here = loop;
+    err = rota__loop_here ? 0 : rota_loop_enter(loop->handle);
+    if (err < 0) {
+        loop_close(loop);
+        rota__handle_unmake(loop->handle);
+        rota_free(loop);
+        return err;
+    }
     *ret_loop = loop->handle;
     return 0;
 }
@@ -215,7 +233,7 @@ static void end_all(struct rota__loop *loop)
     if (loop->finish)
         loop->finish(loop);
     rota__loop_free_watches(loop);
-    while (loop->pending_ops && loop->backend->wait(loop, ROTA_SECOND) == 0)
+    while (loop->pending_ops && rota__loop_wait(loop, ROTA_SECOND) == 0)
         continue;
 }
 
@@ -228,29 +246,27 @@ static void loop_end(struct rota__loop *loop)
     while (!rota__handle_close(handle))
         end_all(loop);
     rota__loop_drop_handles(loop);
-    rota__stall_watch_stop(loop);
-    loop->backend->close(loop);
-    rota__stack_pool_fini(&loop->stacks);
-    rota__sys_close(handle->wake_fd);
-    rota__sys_close(loop->timer_fd);
-    rota__sys_close(loop->outer_fd);
-    rota__loop_here = NULL;
+    loop_close(loop);
     rota_free(loop);
 }
 
 rota_loop *rota_loop_free(rota_loop *handle)
 {
-    struct rota__loop *loop = handle ? rota__loop_mine(handle, "rota_loop_free") : NULL;
-    if (loop && (loop->in_run || loop->ending))
+    struct rota__loop *before, *loop = handle ? rota__loop_borrow(handle, &before) : NULL;
+    if (!loop)
+        return NULL;
+    if (loop->in_run || loop->ending) {
         rota_log(ROTA_LOG_ERROR, "rota_loop_free was called inside the loop, and did nothing");
-    else if (loop)
-        loop_end(loop);
+        return NULL;
+    }
+    loop_end(loop);
+    rota__loop_become_here(before == loop ? NULL : before);
     return NULL;
 }
 
 rota_loop *rota_loop_current(void)
 {
-    return rota__handle_here();
+    return rota__handle_here;
 }
 
 const char *rota_loop_backend(const rota_loop *loop)
@@ -327,6 +343,18 @@ static void pass_time(struct rota__loop *loop)
         loop->trim_at = rota__stack_pool_trim(&loop->stacks, now);
 }
 
+int rota__loop_wait(struct rota__loop *loop, rota_time timeout)
+{
+    bool hooked = timeout != 0 && loop->on_sleep;
+    if (__builtin_expect(hooked, false))
+        loop->on_sleep(loop->on_sleep_arg, true);
+    int err = loop->backend->wait(loop, timeout);
+    if (__builtin_expect(hooked, false))
+        loop->on_sleep(loop->on_sleep_arg, false);
+    ROTA__NOEXCEPT();
+    return err;
+}
+
 /* Polls, sleeping only if no post has come. */
 static int wait_for(struct rota__loop *loop, rota_time timeout)
 {
@@ -337,7 +365,7 @@ static int wait_for(struct rota__loop *loop, rota_time timeout)
         if (!inbox_empty(loop) || atomic_exchange(&loop->handle->nudged, false))
             timeout = 0;
     }
-    int err = loop->backend->wait(loop, timeout);
+    int err = rota__loop_wait(loop, timeout);
     atomic_store_explicit(&loop->handle->asleep, false, memory_order_relaxed);
     return err;
 }
@@ -429,37 +457,55 @@ int rota__loop_refuse(const char *call)
     return ROTA_ETHREAD;
 }
 
-static int check_run(const struct rota__loop *loop)
+/* Makes the loop the calling thread's, if it is not, for a run. 0 or an error. */
+static int begin_run(rota_loop *handle, bool *ret_entered)
 {
-    return !loop ? ROTA_ETHREAD : loop->in_run ? -EBUSY : 0;
-}
-
-int rota_loop_run_once(rota_loop *handle, rota_time timeout)
-{
-    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_run_once");
-    int err = check_run(loop);
+    *ret_entered = rota__handle_here != handle;
+    int err = rota_loop_enter(handle);
     if (err < 0)
         return err;
-    loop->home = rota__coro_current();
-    loop->in_run = loop->single_turn = true;
+    if (rota__loop_here->in_run)
+        return -EBUSY;
+    rota__loop_here->home = rota__coro_current();
+    rota__loop_here->in_run = true;
+    return 0;
+}
+
+/* In the child of a fork the loop is gone. */
+static int end_run(rota_loop *handle, bool entered, int result)
+{
+    if (rota__handle_here != handle)
+        return result;
+    rota__loop_here->in_run = rota__loop_here->single_turn = rota__loop_here->stopping = false;
+    int err = entered ? rota_loop_leave(handle) : 0;
+    return result >= 0 && err < 0 ? err : result;
+}
+
+static int run_once(struct rota__loop *loop, rota_time timeout)
+{
+    int err;
+    loop->single_turn = true;
     if (timeout != 0 && !rota__loop_alive(loop) && !rota__list_empty(&loop->tasks))
         err = loop->stuck(loop);
     else
         err = rota__loop_turn(loop, timeout);
-    loop->in_run = loop->single_turn = loop->stopping = false;
+    if (rota__loop_here != loop)
+        return err;
     if (loop->outer_fd >= 0)
         arm_outer(loop);
     return err < 0 ? err : rota__loop_alive(loop) || !rota__list_empty(&loop->tasks);
 }
 
-int rota_loop_run(rota_loop *handle)
+int rota_loop_run_once(rota_loop *handle, rota_time timeout)
 {
-    struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_run");
-    int err = check_run(loop);
-    if (err < 0)
-        return err;
-    loop->home = rota__coro_current();
-    loop->in_run = true;
+    bool entered;
+    int err = begin_run(handle, &entered);
+    return err < 0 ? err : end_run(handle, entered, run_once(rota__loop_here, timeout));
+}
+
+static int run(struct rota__loop *loop)
+{
+    int err = 0;
     while (!loop->stopping && err >= 0) {
         if (rota__loop_alive(loop))
             err = rota__loop_turn(loop, ROTA_NEVER);
@@ -468,8 +514,14 @@ int rota_loop_run(rota_loop *handle)
         else
             break;
     }
-    loop->in_run = loop->stopping = false;
     return err;
+}
+
+int rota_loop_run(rota_loop *handle)
+{
+    bool entered;
+    int err = begin_run(handle, &entered);
+    return err < 0 ? err : end_run(handle, entered, run(rota__loop_here));
 }
 
 void rota_loop_stop(rota_loop *handle)

@@ -26,6 +26,10 @@ struct rota__backend {
     int (*wait)(struct rota__loop *loop, rota_time timeout);
     /* A descriptor that is readable when wait would complete something; or an error. */
     int (*pollable)(struct rota__loop *loop);
+    /* Another thread may be going to have the loop: takes the operations back from the kernel, and hands
+     * them to it again. NULL where the kernel does not mind. 0 or an error, and then nothing has changed. */
+    int (*leave)(struct rota__loop *loop);
+    int (*enter)(struct rota__loop *loop);
 };
 
 extern const struct rota__backend rota__backend_epoll, rota__backend_uring;
@@ -52,11 +56,13 @@ struct rota_loop {
         inbox; /* of other threads, newest first; ROTA__CLOSED at the end */
     _Atomic(struct rota__loop *) inside; /* NULL once the loop has ended */
     atomic_long holds;                   /* wake-ups that other threads have promised */
+    _Atomic(uint64_t) thread; /* rota__thread_serial of the one that has it, or had it last */
     atomic_int posting;                  /* threads that may be about to write wake_fd */
     int wake_fd;
     atomic_bool asleep; /* a post has to write wake_fd */
     atomic_bool nudged; /* a hold was taken back since the loop slept */
     atomic_bool ending; /* calls from outside are refused */
+    atomic_bool entered; /* some thread has it, or it has ended */
 };
 
 #define ROTA__CLOSED ((struct rota__post *)1)
@@ -91,7 +97,8 @@ struct rota__loop {
     bool virtual_clock;
     rota_time virtual_now;
     int outer_fd, timer_fd; /* for rota_loop_fd; -1 */
-    pthread_t thread;
+    void (*on_sleep)(void *arg, bool begins);
+    void *on_sleep_arg;
     rota_time stall_limit;
     struct rota__stall_watch *stall_watch;
     bool turning; /* items run: the loop neither sleeps nor is left; read by the stall watch */
@@ -109,6 +116,10 @@ struct rota__loop {
 extern __thread struct rota__loop *rota__loop_here
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
+/* The same loop's handle. Kept apart, because many calls only compare it. */
+extern __thread rota_loop *rota__handle_here
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
 /* Puts an item at the end of the ready queue. */
 static inline void rota__loop_ready(struct rota__loop *loop, struct rota__item *item)
 {
@@ -124,6 +135,17 @@ static inline void rota__loop_count_resume(struct rota__loop *loop)
 /* Watches the loop if its options or ROTA_DEBUG=1 ask for it. 0 or an error. */
 int rota__stall_watch_start(struct rota__loop *loop);
 void rota__stall_watch_stop(struct rota__loop *loop);
+/* This thread is the one to look at; none is. */
+void rota__stall_watch_enter(struct rota__loop *loop);
+void rota__stall_watch_leave(struct rota__loop *loop);
+
+/* Tells threads apart for ever, where pthread_t would be used again. */
+uint64_t rota__thread_serial(void);
+/* Makes `loop`, which may be NULL, the calling thread's. */
+void rota__loop_become_here(struct rota__loop *loop);
+/* Makes the loop the calling thread's for its end, also beside another that it has, which then is
+ * `ret_before`. NULL: it cannot be had; that was reported. */
+struct rota__loop *rota__loop_borrow(rota_loop *handle, struct rota__loop **ret_before);
 
 /* Hands `post` to the loop's thread. From any thread, also from a signal handler; takes no lock and no
  * memory. Returns 0: it will run; or ROTA_ECLOSED: the loop has ended, and the post is the caller's again.
@@ -139,6 +161,8 @@ void rota__handle_unmake(rota_loop *handle);
 /* No post is taken any more, if none is there: then returns true, when nobody uses wake_fd any more. */
 bool rota__handle_close(rota_loop *handle);
 
+/* The backend's wait, between the two calls of the hook if it may sleep. */
+int rota__loop_wait(struct rota__loop *loop, rota_time timeout);
 /* One turn: poll, timers, run. `timeout` as rota_loop_run_once. */
 int rota__loop_turn(struct rota__loop *loop, rota_time timeout);
 
@@ -177,16 +201,10 @@ static inline int rota__loop_check(const struct rota__loop *loop, const char *ca
 static inline struct rota__loop *rota__loop_mine(const rota_loop *handle, const char *call)
 {
     struct rota__loop *here = rota__loop_here;
-    if (__builtin_expect(here && here->handle == handle, true))
+    if (__builtin_expect(rota__handle_here == handle && here, true))
         return here;
     rota__loop_refuse(call);
     return NULL;
-}
-
-/* The handle of this thread's loop, or NULL. */
-static inline rota_loop *rota__handle_here(void)
-{
-    return rota__loop_here ? rota__loop_here->handle : NULL;
 }
 
 rota_time rota__loop_time(const struct rota__loop *loop);

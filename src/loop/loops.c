@@ -60,6 +60,7 @@ static void close_in_child(rota_loop *handle)
     atomic_store(&handle->inbox, ROTA__CLOSED);
     atomic_store(&handle->asleep, false);
     atomic_store(&handle->ending, true);
+    atomic_store(&handle->entered, true);
 }
 
 static void forget_in_child(void)
@@ -70,7 +71,7 @@ static void forget_in_child(void)
             close_in_child(&page[i].handle);
         used = SLOTS;
     }
-    rota__loop_here = NULL;
+    rota__loop_become_here(NULL);
     pthread_mutex_unlock(&handles.mutex);
 }
 

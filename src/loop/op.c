@@ -160,7 +160,7 @@ ssize_t rota__op_attempt(struct rota__op *op)
 
 bool rota__op_start(struct rota__op *op)
 {
-    op->pending = op->withdrawn = false;
+    op->pending = op->withdrawn = op->taken_back = op->resumed = false;
     if (op->fd) {
         op->loop = op->fd->loop;
         struct rota__op **slot = &op->fd->pending[rota__op_direction(op)];

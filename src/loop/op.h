@@ -54,6 +54,8 @@ struct rota__op {
     unsigned char kind;
     bool pending;
     bool withdrawn;
+    bool taken_back; /* pending, but not in the kernel, because the loop was left */
+    bool resumed;    /* was taken back, and is in the kernel again */
     struct rota__loop *loop;
     struct rota__fd *fd; /* NULL for POLL and files */
     union {

@@ -35,6 +35,8 @@ struct rota__stall_watch {
     pthread_mutex_t mutex;
     pthread_cond_t stopped;
     bool stop;
+    bool entered;     /* some thread has the loop, */
+    pthread_t looked; /* this one; under the mutex it cannot leave, and end */
 };
 
 /* What the handler found; one stall is looked at at a time. */
@@ -74,10 +76,18 @@ static void install_handler(void)
         sample.installed = sigaction(SIGURG, &ours, NULL) == 0;
 }
 
-/* Fills `sample`; false if the loop's thread did not answer. */
-static bool look_at(struct rota__loop *loop)
+static bool send_urgent(struct rota__stall_watch *watch)
 {
-    if (!sample.installed || pthread_kill(loop->thread, SIGURG) != 0)
+    pthread_mutex_lock(&watch->mutex);
+    bool sent = watch->entered && pthread_kill(watch->looked, SIGURG) == 0;
+    pthread_mutex_unlock(&watch->mutex);
+    return sent;
+}
+
+/* Fills `sample`; false if the loop's thread did not answer. */
+static bool look_at(struct rota__stall_watch *watch)
+{
+    if (!sample.installed || !send_urgent(watch))
         return false;
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -98,7 +108,7 @@ static void print_frames(FILE *out)
 #endif
 }
 
-static void report(const struct rota__stall_watch *watch)
+static void report(struct rota__stall_watch *watch)
 {
     char *text = NULL;
     size_t size;
@@ -106,7 +116,7 @@ static void report(const struct rota__stall_watch *watch)
     if (!out)
         return;
     pthread_mutex_lock(&sample.mutex);
-    bool seen = look_at(watch->loop);
+    bool seen = look_at(watch);
     if (seen && sample.name[0])
         fprintf(out, "stall: task '%s' has held the thread", sample.name);
     else
@@ -223,4 +233,24 @@ void rota__stall_watch_stop(struct rota__loop *loop)
     pthread_join(watch->thread, NULL);
     watch_free(watch);
     loop->stall_watch = NULL;
+}
+
+static void look(struct rota__stall_watch *watch, bool entered)
+{
+    if (!watch)
+        return;
+    pthread_mutex_lock(&watch->mutex);
+    watch->entered = entered;
+    watch->looked = pthread_self();
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+void rota__stall_watch_enter(struct rota__loop *loop)
+{
+    look(loop->stall_watch, true);
+}
+
+void rota__stall_watch_leave(struct rota__loop *loop)
+{
+    look(loop->stall_watch, false);
 }

@@ -6,10 +6,17 @@
  *
  *     start: queue a submission     withdraw: queue a cancellation     completion: rota__op_complete
  *
+ * A loop that is left takes its operations back: they are cancelled, and those that the cancellation ended
+ * are handed over again when the loop is entered. What had a result has it.
+ *
+ *     in the kernel (`sent`) --uring_leave, complete--> taken back (`kept`) --send_kept--> in the kernel
+ *
  * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so a
  *    buffer on a stack is safe: nobody returns before the completion.
  * 2. A submission's user_data is the operation, or one of the small numbers below.
- * 3. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
+ * 3. A ring is used by the thread that opened it: another one that enters the loop opens a new one. The
+ *    kernel refuses other threads, and ends the operations of a thread that exits.
+ * 4. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
  *    and other devices are not, and are only polled here, then attempted: the kernel itself would make
  *    a write as soon as there is some room, and wait for more in the middle of a submission (6.18). */
 #include "base/alloc.h"
@@ -43,7 +50,12 @@ struct uring {
     struct io_uring ring;
     unsigned wait_flags;       /* for an enter that may sleep */
     uint16_t recv_flags;       /* for a receive that has been tried, or need not be */
-    struct rota__list unasked; /* withdrawn while the kernel took no more submissions */
+    struct rota__list sent;    /* operations in the kernel */
+    struct rota__list unasked; /* the same, of which the kernel has still to be told that they are withdrawn */
+    struct rota__list kept;    /* taken back, or not handed over again yet */
+    size_t kept_count;
+    bool leaving;
+    uint64_t thread; /* whose ring it is */
     int notify_fd;             /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
 };
@@ -136,7 +148,10 @@ static int uring_open(struct rota__loop *loop, bool asked_for)
     if (!u)
         return -ENOMEM;
     u->notify_fd = -1;
+    u->thread = rota__thread_serial();
+    rota__list_init(&u->sent);
     rota__list_init(&u->unasked);
+    rota__list_init(&u->kept);
     int err = ring_open(&u->ring, FEATS_NEEDED | (asked_for ? 0 : FEAT_NO_IOWAIT));
     if (err < 0) {
         rota_free(u);
@@ -165,11 +180,12 @@ static unsigned poll_mask(int events)
            (events & ROTA_WRITABLE ? POLLOUT : 0);
 }
 
-/* The kernel tells when it may be attempted, here. */
+/* The kernel tells when it may be attempted, here. A connection that was begun goes on without its operation,
+ * and cannot be begun again. */
 static bool is_attempted(const struct rota__op *op)
 {
     return op->kind == ROTA__OP_CALL_IN || op->kind == ROTA__OP_CALL_OUT ||
-           (op->fd && op->fd->is_device);
+           (op->fd && op->fd->is_device) || (op->kind == ROTA__OP_CONNECT && op->resumed);
 }
 
 static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
@@ -232,7 +248,7 @@ static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
 {
     fill(op, sqe);
     sqe->user_data = (uint64_t)(uintptr_t)op;
-    rota__list_init(&op->node);
+    rota__list_append(&uring_of(op->loop)->sent, &op->node);
 }
 
 /* Only a receive that is likely to find something. Sends go with all that the turn has gathered, in one
@@ -272,8 +288,14 @@ static bool ask_to_cancel(struct uring *u, struct rota__op *op)
 static void uring_withdraw(struct rota__op *op)
 {
     struct uring *u = uring_of(op->loop);
-    if (!ask_to_cancel(u, op))
+    if (op->taken_back) {
+        rota__list_remove(&op->node);
+        u->kept_count--;
+        rota__op_complete(op, -ECANCELED);
+    } else if (!ask_to_cancel(u, op)) {
+        rota__list_remove(&op->node);
         rota__list_append(&u->unasked, &op->node);
+    }
 }
 
 /* False: some are left, for which nothing will wake the loop. */
@@ -283,6 +305,24 @@ static bool ask_again(struct uring *u)
         if (!ask_to_cancel(u, rota__container_of(node, struct rota__op, node)))
             return false;
         rota__list_remove(node);
+        rota__list_append(&u->sent, node);
+    }
+    return true;
+}
+
+/* False as above. */
+static bool send_kept(struct uring *u)
+{
+    rota__list_each (node, &u->kept) {
+        struct rota__op *op = rota__container_of(node, struct rota__op, node);
+        struct io_uring_sqe *sqe = next_sqe(u);
+        if (!sqe)
+            return false;
+        rota__list_remove(node);
+        u->kept_count--;
+        op->taken_back = false;
+        op->resumed = true;
+        prepare(op, sqe);
     }
     return true;
 }
@@ -299,10 +339,23 @@ static ssize_t poll_result(unsigned mask)
            (mask & (POLLHUP | POLLERR | POLLRDHUP) ? ROTA_HANGUP : 0);
 }
 
-static void complete(struct rota__op *op, int res)
+/* False: it has a result, or was withdrawn. */
+static bool take_back(struct uring *u, struct rota__op *op, int res)
+{
+    if (op->withdrawn || (res != -ECANCELED && res != -EINTR))
+        return false;
+    op->taken_back = true;
+    rota__list_append(&u->kept, &op->node);
+    u->kept_count++;
+    return true;
+}
+
+static void complete(struct uring *u, struct rota__op *op, int res)
 {
     ssize_t result = res;
     rota__list_remove(&op->node);
+    if (u->leaving && take_back(u, op, res))
+        return;
     if (op->kind == ROTA__OP_RECV)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
     if (op->kind == ROTA__OP_POLL && res > 0)
@@ -329,7 +382,7 @@ static void reap(struct rota__loop *loop)
             eventfd_read(loop->handle->wake_fd, &ignored);
             u->wake_armed = false;
         } else if (data >= DATA_SMALL) {
-            complete((struct rota__op *)(uintptr_t)data, res);
+            complete(u, (struct rota__op *)(uintptr_t)data, res);
         }
     }
 }
@@ -374,7 +427,8 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
     arm_wake(loop);
-    if (!ask_again(u) && timeout > UNASKED_PAUSE)
+    bool all = ask_again(u) && (u->leaving || send_kept(u));
+    if (!all && timeout > UNASKED_PAUSE)
         timeout = UNASKED_PAUSE;
     if (u->notify_fd >= 0)
         renew_notification(u);
@@ -397,6 +451,48 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
     if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
         return err;
     return 0;
+}
+
+static int uring_leave(struct rota__loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    int err = 0;
+    u->leaving = true;
+    rota__list_splice(&u->unasked, &u->sent);
+    while (err == 0 && loop->pending_ops > u->kept_count)
+        err = rota__loop_wait(loop, ROTA_SECOND);
+    u->leaving = false;
+    return err;
+}
+
+/* Nothing is in the old ring but the poll of wake_fd. */
+static int ring_renew(struct uring *u)
+{
+    struct io_uring ring;
+    int err = ring_open(&ring, FEATS_NEEDED);
+    if (err < 0)
+        return err;
+    err = u->notify_fd < 0 ? 0 : io_uring_register_eventfd(&ring, u->notify_fd);
+    if (err < 0) {
+        RING_ENDS();
+        io_uring_queue_exit(&ring);
+        return err;
+    }
+    RING_ENDS();
+    io_uring_queue_exit(&u->ring);
+    u->ring = ring;
+    u->thread = rota__thread_serial();
+    u->wake_armed = false;
+    return 0;
+}
+
+static int uring_enter(struct rota__loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    int err = u->thread == rota__thread_serial() ? 0 : ring_renew(u);
+    if (err == 0)
+        send_kept(u);
+    return err;
 }
 
 static int uring_pollable(struct rota__loop *loop)
@@ -424,4 +520,6 @@ const struct rota__backend rota__backend_uring = {
     .forget = uring_forget,
     .wait = uring_wait,
     .pollable = uring_pollable,
+    .leave = uring_leave,
+    .enter = uring_enter,
 };

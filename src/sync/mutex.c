@@ -8,6 +8,17 @@
  * 2. Ownership moves in unlock, not when the new owner runs: a newcomer finds the mutex owned. */
 #include "sync/sync.h"
 
+int rota__home_settle(const void **home, const void *there, const char *call)
+{
+    const rota_loop *owner = there;
+    bool free = !owner || !atomic_load(&owner->inside);
+    if (!free && atomic_load(&owner->thread) != rota__thread_serial())
+        return rota__loop_refuse(call);
+    if (free)
+        __atomic_store_n(home, rota__handle_here, __ATOMIC_RELAXED);
+    return 0;
+}
+
 void rota__line_leave(struct rota__wait *wait, int reason)
 {
     struct rota__waiter *w = rota__container_of(wait, struct rota__waiter, wait);

@@ -46,19 +46,15 @@ static inline int rota__line_wait(struct rota__list *line, const struct rota__wa
     return rota__park(&w.wait, kind, object);
 }
 
-/* 0 if the object belongs to the calling thread; else the call is reported and refused with
- * ROTA_ETHREAD. The first thread that uses an object inside a loop becomes its owner; the address of a
- * thread-local variable names it. Atomic, because the point is to notice who has no business here. */
+int rota__home_settle(const void **home, const void *there, const char *call);
+
+/* 0 if the object may be used by the calling thread; else the call is reported and refused with
+ * ROTA_ETHREAD. It belongs to the first loop in which it is used, until that has ended, and goes with it
+ * from thread to thread. Atomic, because the point is to notice who has no business here. */
 static inline int rota__home_check(const void **home, const char *call)
 {
-    const void *here = &rota__loop_here, *there = __atomic_load_n(home, __ATOMIC_RELAXED);
-    if (__builtin_expect(there == here, true))
-        return 0;
-    if (there)
-        return rota__loop_refuse(call);
-    if (rota__loop_here)
-        __atomic_store_n(home, here, __ATOMIC_RELAXED);
-    return 0;
+    const void *here = rota__handle_here, *there = __atomic_load_n(home, __ATOMIC_RELAXED);
+    return __builtin_expect(there == here, true) ? 0 : rota__home_settle(home, there, call);
 }
 
 /* What every call that suspends begins with: 0, ROTA_ETHREAD, or as rota__suspend_check. */

@@ -164,7 +164,7 @@ int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *sit
         .cancel.run = call_cancel,
         .reply.run = call_replied,
         .target = loop,
-        .home = rota__handle_here(),
+        .home = rota__handle_here,
         .fn = fn,
         .arg = arg,
         .site = site,

@@ -9,7 +9,7 @@ void rota_future_init(rota_future *future)
     rota__list_init(&future->_watchers);
     future->_state = PENDING;
     future->_result = 0;
-    future->_loop = rota__handle_here();
+    future->_loop = rota__handle_here;
     future->_error = NULL;
 }
 
@@ -26,7 +26,7 @@ void rota_future_init_threadsafe(rota_future *future)
 static int future_check(rota_future *future, const char *call)
 {
     if (!future->_loop)
-        future->_loop = rota__handle_here();
+        future->_loop = rota__handle_here;
     return rota__loop_mine(future->_loop, call) ? 0 : ROTA_ETHREAD;
 }
 

@@ -215,7 +215,7 @@ static int run_main(struct rota__loop *loop, rota_fn *main, void *arg, const rot
 int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, const rota_site *site)
 {
     rota_loop *handle;
-    int err = rota_loop_new(options, &handle);
+    int err = rota__loop_here ? -EBUSY : rota_loop_new(options, &handle);
     if (err < 0)
         return err;
     struct rota__loop *loop = rota__loop_here;

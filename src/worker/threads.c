@@ -204,7 +204,7 @@ static int run_in_task(void *arg)
     all->site = call->site;
     all->options = call->options;
     all->count = call->n;
-    all->home = rota__handle_here();
+    all->home = rota__handle_here;
     pthread_mutex_init(&all->mutex, NULL);
     if (sched_getaffinity(0, sizeof all->processors, &all->processors) < 0)
         CPU_ZERO(&all->processors);
