@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "loop/loop.h"
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -772,6 +774,173 @@ TEST(freed_loop_frees_its_watches)
     close(ends[1]);
     CHECK_INT(rota__alloc_live(), ==, live);
     CHECK_INT(test_open_fds(), ==, before);
+}
+
+/* Each turn polls once: that is one system call, and there is none besides. */
+TEST_WITH(an_event_of_a_watch_costs_no_system_call, .without_faults = true)
+{
+    enum { EVENTS = 50 };
+    rota_loop *loop = new_loop();
+    int ends[2];
+    struct seen seen = {.fd = -1};
+    CHECK_OK(pipe(ends));
+    CHECK_INT(write(ends[1], "x", 1), ==, 1);
+    watch(loop, ends[0], ROTA_READABLE, &seen);
+    CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    int before = seen.calls;
+    rota__fault_arm(ROTA__FAULT_SYSCALL, 0);
+    for (int i = 0; i < EVENTS; i++)
+        CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    uint64_t calls = rota__fault_count(ROTA__FAULT_SYSCALL);
+    rota__fault_disarm();
+    CHECK_INT(seen.calls - before, ==, EVENTS);
+    CHECK_INT(calls, <=, EVENTS);
+    rota_watch_free(seen.watch);
+    close(ends[0]);
+    close(ends[1]);
+    rota_loop_free(loop);
+}
+
+static int listener_on(struct sockaddr_in *address)
+{
+    socklen_t len = sizeof *address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_OK(bind(fd, (struct sockaddr *)address, len));
+    CHECK_OK(listen(fd, 1));
+    CHECK_OK(getsockname(fd, (struct sockaddr *)address, &len));
+    return fd;
+}
+
+/* Both while it waits and between two events. */
+TEST(a_listener_that_was_watched_frees_its_port_when_it_is_closed)
+{
+    rota_loop *loop = new_loop();
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct seen seen = {.fd = -1};
+    for (int i = 0; i < 4; i++) {
+        int fd = listener_on(&address);
+        watch(loop, fd, ROTA_READABLE, &seen);
+        if (i > 0)
+            CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+        rota_watch_free(seen.watch);
+        close(fd);
+    }
+    CHECK_INT(seen.calls, ==, 0);
+    CHECK_OK(rota_loop_run(loop));
+    rota_loop_free(loop);
+}
+
+static void free_and_close(rota_watch *watch, int events, void *arg)
+{
+    struct seen *seen = arg;
+    seen->calls++;
+    seen->events = events;
+    rota_watch_free(watch);
+    close(seen->fd);
+}
+
+TEST(a_watch_may_be_freed_and_its_descriptor_closed_in_the_callback)
+{
+    rota_loop *loop = new_loop();
+    for (int i = 0; i < 3; i++) { /* the number is used again */
+        int ends[2];
+        struct seen seen = {0};
+        CHECK_OK(pipe(ends));
+        seen.fd = ends[0];
+        CHECK_INT(write(ends[1], "x", 1), ==, 1);
+        CHECK_OK(rota_loop_watch(loop, ends[0], ROTA_READABLE, free_and_close, &seen, &seen.watch));
+        CHECK_OK(rota_loop_run(loop));
+        CHECK_INT(seen.calls, ==, 1);
+        close(ends[1]);
+    }
+    rota_loop_free(loop);
+}
+
+TEST(watches_of_a_descriptor_get_what_each_has_asked_for)
+{
+    rota_loop *loop = new_loop();
+    int ends[2];
+    struct seen r = {.fd = -1}, w = {.fd = -1};
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+    watch(loop, ends[0], ROTA_READABLE, &r);
+    watch(loop, ends[0], ROTA_WRITABLE, &w);
+    CHECK_INT(write(ends[1], "x", 1), ==, 1);
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    CHECK_INT(r.events, ==, ROTA_READABLE);
+    CHECK_INT(w.events, ==, ROTA_WRITABLE);
+    CHECK_OK(shutdown(ends[1], SHUT_WR)); /* told to who reads */
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    CHECK_INT(r.events, ==, ROTA_READABLE | ROTA_HANGUP);
+    CHECK_INT(w.events, ==, ROTA_WRITABLE);
+    rota_watch_free(r.watch);
+    rota_watch_free(w.watch);
+    CHECK_OK(rota_loop_run(loop));
+    close(ends[0]);
+    close(ends[1]);
+    rota_loop_free(loop);
+}
+
+static void count_done(struct rota__op *op)
+{
+    ++*(int *)op->owner;
+}
+
+/* Whichever comes first, the watch or the operation that has to wait. */
+static void share_with_the_loop(bool watch_first)
+{
+    rota_loop *loop = new_loop();
+    int ends[2], done = 0;
+    char byte;
+    struct rota__fd fd;
+    struct seen seen = {.fd = -1};
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    CHECK_OK(rota__fd_open(&fd, rota__loop_here, ends[0], true));
+    struct rota__op op = {.kind = ROTA__OP_RECV,
+                          .fd = &fd,
+                          .buf = &byte,
+                          .len = 1,
+                          .done = count_done,
+                          .owner = &done};
+    if (watch_first)
+        watch(loop, ends[0], ROTA_READABLE, &seen);
+    CHECK(!rota__op_start(&op));
+    if (!watch_first)
+        watch(loop, ends[0], ROTA_READABLE, &seen);
+    CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    CHECK_INT(seen.calls + done, ==, 0);
+    CHECK_INT(write(ends[1], "12", 2), ==, 2);
+    for (int i = 0; i < 10; i++)
+        CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    CHECK_INT(done, ==, 1);
+    CHECK_INT(seen.calls, >=, 8); /* one byte is left all the time */
+    CHECK_INT(seen.events, ==, ROTA_READABLE);
+    rota_watch_free(seen.watch);
+    CHECK(rota__op_start(&op));
+    CHECK(!rota__op_start(&op)); /* the operations go on without the watch */
+    CHECK_INT(write(ends[1], "3", 1), ==, 1);
+    while (done < 2)
+        CHECK_INT(rota_loop_run_once(loop, ROTA_SECOND), >=, 0);
+    rota__fd_close(&fd);
+    CHECK_INT(read(ends[1], &byte, 1), ==, 0); /* it is closed */
+    close(ends[1]);
+    rota_loop_free(loop);
+}
+
+TEST(a_descriptor_of_the_loops_may_be_watched)
+{
+    int fds = test_open_fds();
+    share_with_the_loop(false);
+    CHECK_INT(test_open_fds(), ==, fds);
+}
+
+TEST(a_watched_descriptor_may_become_the_loops)
+{
+    int fds = test_open_fds();
+    share_with_the_loop(true);
+    CHECK_INT(test_open_fds(), ==, fds);
 }
 
 /* ---- Signals in system calls */

@@ -221,13 +221,16 @@ typedef void rota_watch_fn(rota_watch *watch, int events, void *arg);
 
 /* Calls fn(watch, events, arg) in each turn in which `fd` is ready for one of `events`
  * (ROTA_READABLE, ROTA_WRITABLE), until rota_watch_free. The descriptor stays yours; close it after the
- * watch is gone. Several watches may share a descriptor.
+ * watch is gone. Several watches may share a descriptor, also one that belongs to a stream or a listener; they
+ * are called in no particular order. A peer that has ended its side of a connection is a hangup for those who
+ * asked for ROTA_READABLE.
  *
  * Returns 0, -EBADF, -EPERM (a descriptor that cannot be waited for, such as a regular file), -ENOMEM,
  * -EINVAL (no or unknown events). */
 ROTA_API int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void *arg,
                              rota_watch **ret_watch);
-/* Accepts NULL. No callback comes after it. May be called in the callback. */
+/* Lets go of the descriptor before it returns, so that closing it takes effect at once. No callback comes
+ * after it. Accepts NULL. May be called in the callback. */
 ROTA_API rota_watch *rota_watch_free(rota_watch *watch);
 
 ROTA_DEFINE_AUTO(rota_watch, rota_watch_free);

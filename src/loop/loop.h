@@ -21,6 +21,7 @@ struct rota__backend {
     void (*close)(struct rota__loop *loop);
     bool (*start)(struct rota__op *op);
     void (*withdraw)(struct rota__op *op);
+    void (*let_go)(struct rota__op *op); /* of POLL */
     void (*forget)(struct rota__fd *fd);
     /* Completes what is ready; waits for the first at most `timeout`. 0 or an error. */
     int (*wait)(struct rota__loop *loop, rota_time timeout);

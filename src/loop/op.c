@@ -195,3 +195,8 @@ void rota__op_withdraw(struct rota__op *op)
     op->withdrawn = true;
     op->loop->backend->withdraw(op);
 }
+
+void rota__op_let_go(struct rota__op *op)
+{
+    op->loop->backend->let_go(op);
+}

@@ -56,6 +56,8 @@ struct rota__op {
     bool withdrawn;
     bool taken_back; /* pending, but not in the kernel, because the loop was left */
     bool resumed;    /* was taken back, and is in the kernel again */
+    bool lasting; /* a POLL that is started again after each event: the backend may keep it registered */
+    bool idle;    /* lasting, registered, and not pending */
     struct rota__loop *loop;
     struct rota__fd *fd; /* NULL for POLL and files */
     union {
@@ -112,6 +114,9 @@ int rota__fd_check_pollable(int fd);
 /* True: done at once, `op->result` is set (also -EBUSY, -EBADF). False: op->done will be called. */
 bool rota__op_start(struct rota__op *op);
 void rota__op_withdraw(struct rota__op *op);
+/* Ends a POLL at once, whether it is pending or idle: when this returns the kernel has let go of the
+ * descriptor. Still pending afterwards only if the backend has failed. */
+void rota__op_let_go(struct rota__op *op);
 
 /* ---- for backends ---- */
 

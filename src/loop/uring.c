@@ -298,6 +298,15 @@ static void uring_withdraw(struct rota__op *op)
     }
 }
 
+static void uring_let_go(struct rota__op *op)
+{
+    rota__op_withdraw(op);
+    for (rota_time pause = 0; op->pending; pause = UNASKED_PAUSE) {
+        if (rota__loop_wait(op->loop, pause) < 0)
+            return;
+    }
+}
+
 /* False: some are left, for which nothing will wake the loop. */
 static bool ask_again(struct uring *u)
 {
@@ -333,10 +342,14 @@ static void uring_forget(struct rota__fd *fd)
     (void)fd;
 }
 
-static ssize_t poll_result(unsigned mask)
+/* A peer that sends no more is told to readers, as epoll does. The kernel ends each poll for it, though: a
+ * writer hears of it if that is all there is. */
+static ssize_t poll_result(const struct rota__op *op, unsigned mask)
 {
-    return (mask & POLLIN ? ROTA_READABLE : 0) | (mask & POLLOUT ? ROTA_WRITABLE : 0) |
-           (mask & (POLLHUP | POLLERR | POLLRDHUP) ? ROTA_HANGUP : 0);
+    unsigned gone = POLLHUP | POLLERR | (op->events & ROTA_READABLE ? POLLRDHUP : 0);
+    int result = (mask & POLLIN ? ROTA_READABLE : 0) | (mask & POLLOUT ? ROTA_WRITABLE : 0);
+    result = (result & op->events) | (mask & gone ? ROTA_HANGUP : 0);
+    return result ? result : ROTA_HANGUP;
 }
 
 /* False: it has a result, or was withdrawn. */
@@ -359,7 +372,7 @@ static void complete(struct uring *u, struct rota__op *op, int res)
     if (op->kind == ROTA__OP_RECV)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
     if (op->kind == ROTA__OP_POLL && res > 0)
-        result = poll_result((unsigned)res);
+        result = poll_result(op, (unsigned)res);
     if (is_attempted(op) && res > 0)
         result = op->withdrawn ? -ECANCELED : rota__op_attempt(op);
     if (res == -EINTR && !op->withdrawn)
@@ -517,6 +530,7 @@ const struct rota__backend rota__backend_uring = {
     .close = uring_close,
     .start = uring_start,
     .withdraw = uring_withdraw,
+    .let_go = uring_let_go,
     .forget = uring_forget,
     .wait = uring_wait,
     .pollable = uring_pollable,

@@ -1,7 +1,6 @@
 /* Watches: a POLL operation that is started again after each callback.
  *
- *     waiting  the operation is pending       ready  an event waits for its callback, in the ready queue
- *     ended    freed by the user while the kernel had the operation; the completion frees the memory */
+ *     waiting  the operation is pending       ready  an event waits for its callback, in the ready queue */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "loop/loop.h"
@@ -15,16 +14,21 @@ struct rota_watch {
     rota_watch_fn *fn;
     void *arg;
     bool *freed; /* set while the callback runs: tells it that the watch is gone */
-    bool ended;
 };
 
 static void watch_done(struct rota__op *op)
 {
-    rota_watch *watch = rota__container_of(op, rota_watch, op);
-    if (watch->ended)
-        rota_free(watch);
-    else
-        rota__loop_ready(op->loop, &watch->item);
+    rota__loop_ready(op->loop, &rota__container_of(op, rota_watch, op)->item);
+}
+
+static void watch_let_go(struct rota__op *op)
+{
+    (void)op;
+}
+
+static void watch_done_late(struct rota__op *op)
+{
+    rota_free(rota__container_of(op, rota_watch, op));
 }
 
 static bool is_passing(ssize_t result)
@@ -68,8 +72,12 @@ int rota_loop_watch(rota_loop *handle, int fd, int events, rota_watch_fn *fn, vo
     rota_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
         return -ENOMEM;
-    watch->op = (struct rota__op){
-        .kind = ROTA__OP_POLL, .loop = loop, .poll_fd = fd, .events = events, .done = watch_done};
+    watch->op = (struct rota__op){.kind = ROTA__OP_POLL,
+                                  .loop = loop,
+                                  .lasting = true,
+                                  .poll_fd = fd,
+                                  .events = events,
+                                  .done = watch_done};
     watch->item.run = watch_run;
     rota__list_init(&watch->item.node);
     watch->fn = fn;
@@ -97,12 +105,11 @@ rota_watch *rota_watch_free(rota_watch *watch)
     rota__list_remove(&watch->item.node);
     if (watch->freed)
         *watch->freed = true;
-    if (!watch->op.pending) {
+    watch->op.done = watch_let_go;
+    rota__op_let_go(&watch->op);
+    watch->op.done = watch_done_late;
+    if (!watch->op.pending)
         rota_free(watch);
-        return NULL;
-    }
-    watch->ended = true;
-    rota__op_withdraw(&watch->op);
     return NULL;
 }
 
