@@ -319,6 +319,8 @@ TEST(a_slow_lookup_can_be_cancelled_and_holds_nobody_up)
     CHECK_OK(rota_run(slow_lookup_main, NULL));
 }
 
+/* ---- Lookups that hang (rule 23) */
+
 /* Names that begin with "hang" take ten seconds of the loop's clock, others no time. */
 static atomic_int lookups;
 
