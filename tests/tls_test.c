@@ -1681,6 +1681,23 @@ static int find_key(void *arg)
     return found;
 }
 
+static int start_with_lost_contexts(void *arg)
+{
+    struct link *l = *(struct link **)arg;
+    rota_stream *client, *server;
+    CHECK_OK(rota_stream_pair(0, &client, &server));
+    CHECK_INT(rota_tls_start_client(client, l->client_tls, "localhost", NULL), ==, ROTA_ECLOSED);
+    CHECK_INT(rota_tls_start_server(server, l->server_tls), ==, ROTA_ECLOSED);
+    rota_stream_free(client);
+    rota_stream_free(server);
+    return 0;
+}
+
+static int run_with_lost_contexts(void *arg)
+{
+    return rota_run(start_with_lost_contexts, arg);
+}
+
 TLS_TEST(workers_of_a_pool_have_no_keys, .without_faults = true)
 {
     char path[100];
@@ -1692,6 +1709,7 @@ TLS_TEST(workers_of_a_pool_have_no_keys, .without_faults = true)
     rota_executor *pool;
     CHECK_OK(rota_process_pool_new(NULL, &pool));
     CHECK_INT(rota_executor_run_copy(pool, find_key, &hidden, sizeof hidden), ==, 0);
+    CHECK_OK(rota_executor_run_copy(pool, run_with_lost_contexts, &(struct link *){&l}, sizeof &l));
     rota_executor_free(pool);
     CHECK_INT(find_key(&hidden), ==, 1);
     greet(&l);

@@ -106,7 +106,10 @@ typedef struct rota_tls_options {
  * `options` may be NULL.
  *
  * Returns 0, -ENOMEM, -EINVAL (options that contradict each other), or ROTA_ETLS (a file cannot be read
- * or is not what it should be); rota_tls_error says what. */
+ * or is not what it should be); rota_tls_error says what.
+ *
+ * Worker processes of a process pool do not get the keys of the program, nor its contexts: there, calls
+ * with such a context return ROTA_ECLOSED. A job that speaks TLS makes a context of its own. */
 ROTA_API int rota_tls_context_new(const rota_tls_options *options, rota_tls_context **ret_context);
 
 /* Lets go of the context; streams that use it go on. Accepts NULL, returns NULL; what

@@ -59,6 +59,8 @@ static int trust_pem(SSL_CTX *ctx, rota_str pem)
 /* Takes some 10 ms and a MiB, so it waits until there is something to verify. */
 int rota__tls_trust_system(rota_tls_context *context)
 {
+    if (!context->ctx)
+        return ROTA_ECLOSED; /* in a worker process: see context_forget */
     int err = 0;
     pthread_mutex_lock(&context->system_mutex);
     if (context->needs_system && !SSL_CTX_set_default_verify_paths(context->ctx))
@@ -383,6 +385,7 @@ static void context_forget(rota_secret *secret)
         rota__tls_sessions_fini(&context->sessions);
     }
     SSL_CTX_free(context->ctx);
+    context->ctx = NULL;
 }
 
 static rota_tls_context *context_alloc(const rota_tls_options *o)

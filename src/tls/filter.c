@@ -282,13 +282,16 @@ const rota_filter_kind rota__tls_kind = {
 /* In a worker process of a pool. */
 static void tls_forget(rota_secret *secret)
 {
-    char *t = (char *)secret - offsetof(struct rota__tls, secret);
-    SSL_free(((struct rota__tls *)(void *)t)->ssl);
+    struct rota__tls *t = (void *)((char *)secret - offsetof(struct rota__tls, secret));
+    SSL_free(t->ssl);
+    t->ssl = NULL;
 }
 
 static int set_up(struct rota__tls *t)
 {
     BIO *bio = NULL;
+    if (!t->context->ctx)
+        return ROTA_ECLOSED; /* it was the program's, and this is a worker process */
     t->ssl = SSL_new(t->context->ctx);
     if (t->ssl)
         bio = rota__tls_bio_new(t);

@@ -133,7 +133,7 @@ void rota__tls_kernel_interrupt(struct rota__tls *t);
 
 /* ---- filter.c */
 
-/* A filter that is not started. Returns 0 or -ENOMEM. */
+/* A filter that is not started. Returns 0, -ENOMEM or ROTA_ECLOSED. */
 int rota__tls_new(rota_tls_context *context, struct rota__tls **ret_tls);
 /* Reads below once. Returns 0, ROTA_ETRUNCATED, or an error from below. */
 int rota__tls_fill(struct rota__tls *t);
