@@ -89,7 +89,7 @@ static int coro_row(void *arg)
 static int yield_half(void *arg)
 {
     for (uint64_t n = 0; n < operations / 2; n++)
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     return 0;
 }
 

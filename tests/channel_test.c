@@ -674,8 +674,9 @@ TASK_TEST(a_cancelled_receiver_loses_no_message, .without_faults = true)
     while (result != ROTA_ECLOSED) {
         rota_task *task;
         CHECK_OK(rota_spawn(receive_restlessly, &r, &task));
-        rota_yield();
-        rota_sleep(ROTA_MICROSECOND); /* not a yield: valgrind runs one thread at a time */
+        ROTA_IGNORE(rota_yield());
+        ROTA_IGNORE(
+            rota_sleep(ROTA_MICROSECOND)); /* not a yield: valgrind runs one thread at a time */
         rota_task_cancel(task);
         result = rota_join(task);
         r.cancelled += result == -ECANCELED;
@@ -721,8 +722,8 @@ TASK_TEST(a_cancelled_send_sends_or_does_not, .without_faults = true)
     for (int i = 0; i < 300; i++) {
         rota_task *task;
         CHECK_OK(rota_spawn(send_until_cancelled, &s, &task));
-        rota_yield();
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
+        ROTA_IGNORE(rota_yield());
         rota_task_cancel(task);
         CHECK_INT(rota_join(task), ==, -ECANCELED);
     }

@@ -119,7 +119,7 @@ static int step_spawn(struct actor *a)
     switch (pick(a->chaos, 4)) {
     case 0:
         rota_task_cancel(task);
-        rota_join(task);
+        ROTA_IGNORE(rota_join(task));
         return 0;
     case 1:
         rota_task_free(task);
@@ -128,7 +128,7 @@ static int step_spawn(struct actor *a)
         rota_task_detach(task);
         return err;
     default:
-        rota_join(task);
+        ROTA_IGNORE(rota_join(task));
         return err;
     }
 }
@@ -244,7 +244,7 @@ static int chaos_main(void *arg)
             struct actor a = {c, 0};
             rota_group_spawn_copy(&group, act, &a, sizeof a);
         }
-        rota_group_wait(&group);
+        ROTA_IGNORE(rota_group_wait(&group));
     }
     /* Those that were detached still use the sockets. */
     ROTA_SHIELD

@@ -94,7 +94,7 @@ static inline int pump(void *arg)
     while ((n = rota_stream_read(ends[0], buf, sizeof buf)) > 0 &&
            rota_stream_write(ends[1], buf, (size_t)n) == 0)
         ;
-    rota_stream_shutdown(ends[1]);
+    ROTA_IGNORE(rota_stream_shutdown(ends[1]));
     return 0;
 }
 

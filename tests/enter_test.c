@@ -127,7 +127,7 @@ static int end_in_shield(void *arg)
     int err = rota_sleep(ROTA_NEVER);
     ROTA_SHIELD
     {
-        rota_sleep(ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(ROTA_MILLISECOND));
     }
     ++*(int *)arg;
     return err;

@@ -80,7 +80,7 @@ static int open_gate(void *arg)
 {
     struct gate *gate = arg;
     for (int i = 0; i < 10; i++)
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     sem_post(&gate->go);
     return 0;
 }
@@ -1500,7 +1500,7 @@ VIRTUAL_TASK_TEST(worker_processes_sleep_on_the_virtual_clock)
         CHECK_OK(rota_executor_submit(pool, sleep_a_second, &byte[i], &jobs[i]));
     }
     for (int i = 0; i < 4; i++)
-        rota_job_wait(&jobs[i]);
+        ROTA_IGNORE(rota_job_wait(&jobs[i]));
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
 }
 

@@ -235,7 +235,7 @@ static int each_is_cancelled(void *arg)
         if (err == 0)
             err = rota_spawn(cancel_it, caller, &other);
         if (other)
-            rota_join(other);
+            ROTA_IGNORE(rota_join(other));
         int result = caller ? rota_join(caller) : 0;
         end_world();
         if (err < 0)

@@ -199,7 +199,7 @@ static int sleep_there(void *arg)
     s->saw = rota_sleep(ROTA_NEVER);
     ROTA_SHIELD
     {
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     }
     return s->returns ? s->returns : s->saw;
 }
@@ -262,7 +262,7 @@ TEST_WITH(a_deadline_of_the_caller_counts, .without_faults = true)
 static int end_soon(void *arg)
 {
     for (int i = 0; i < *(int *)arg; i++)
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     return 0;
 }
 
@@ -284,7 +284,7 @@ static int race_with_the_end(void *arg)
         rota_task *task;
         CHECK_OK(rota_spawn(ask_to_end_soon, &r, &task));
         for (int k = 0; k <= i % 5; k++)
-            rota_yield();
+            ROTA_IGNORE(rota_yield());
         rota_task_cancel(task);
         int result = rota_join(task);
         CHECK(result == 0 || result == -ECANCELED);
@@ -342,7 +342,7 @@ static int stay_stuck(void *arg)
     sem_post(arg);
     ROTA_SHIELD
     {
-        rota_sleep(ROTA_NEVER);
+        ROTA_IGNORE(rota_sleep(ROTA_NEVER));
     }
     return 0;
 }

@@ -18,7 +18,7 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 static void yield_deferred(void *arg)
 {
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
 }
 
 static int work(void *arg)
@@ -58,14 +58,14 @@ static int joins(void *arg)
     }
     ROTA_SHIELD
     {
-        rota_sleep(ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(ROTA_MILLISECOND));
     }
     return err == -ETIMEDOUT ? 0 : err;
 }
 
 static int set_later(void *arg)
 {
-    rota_sleep(ROTA_MILLISECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_MILLISECOND));
     return rota_future_set(arg, 1);
 }
 

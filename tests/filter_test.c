@@ -87,7 +87,7 @@ static void polite_farewell(rota_filter *f)
 {
     struct polite *p = (struct polite *)f;
     if (p->slow)
-        rota_sleep(p->slow);
+        ROTA_IGNORE(rota_sleep(p->slow));
     rota_filter_write(f->below, "bye", 3);
 }
 
@@ -210,7 +210,7 @@ VIRTUAL_TASK_TEST(a_filter_that_cannot_be_pushed_is_closed)
     struct ends e = pair_of(0);
     ROTA_GROUP(g);
     rota_group_spawn(&g, read_one, e.a);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     CHECK_INT(veil_push(e.a, 1), ==, -EBUSY);
     CHECK_INT(veils, ==, 0);
     put(e.b, "x");
@@ -247,7 +247,7 @@ VIRTUAL_TASK_TEST(a_farewell_is_said_though_a_reader_is_inside)
     ROTA_GROUP(g);
     CHECK_OK(polite_push(e.a, &slow));
     rota_group_spawn(&g, expect_closed, e.a);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     CHECK_OK(rota_stream_close(e.a));
     CHECK_INT(closed, ==, 1);
     expect(e.b, "hello bye");
@@ -288,7 +288,7 @@ static int freed_meanwhile_main(void *arg)
     rota_handle handle = ROTA_HANDLE_INIT;
     CHECK_OK(polite_push(e.a, &slow));
     rota_group_spawn(&g, close_it, e.a);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     if (outside)
         rota_loop_call_soon(rota_loop_current(), &handle, free_outside, e.a);
     else

@@ -472,9 +472,9 @@ struct nursery {
 static int spawn_from_outside(void *arg)
 {
     struct nursery *n = arg;
-    rota_sleep(ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     for (int i = 0; i < n->turns; i++)
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     n->err = rota_group_spawn(n->group, work, n->job);
     return 0;
 }
@@ -737,7 +737,7 @@ static int spawn_late(void *arg)
     struct late *late = arg;
     ROTA_SHIELD
     {
-        rota_sleep(2 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(2 * ROTA_SECOND));
     }
     late->err = rota_group_spawn(late->group, work, &late->job);
     return 0;

@@ -41,7 +41,7 @@ static int serve(void *arg)
 {
     struct place *place = arg;
     place->options.counters = &place->counters;
-    rota_http_serve(&place->listener, 1, place->handler, place, &place->options);
+    ROTA_IGNORE(rota_http_serve(&place->listener, 1, place->handler, place, &place->options));
     return 0;
 }
 
@@ -55,7 +55,7 @@ static int place_run(void *arg)
     if (err == 0) {
         err = place->body(place);
         rota_task_cancel(server);
-        rota_join(server);
+        ROTA_IGNORE(rota_join(server));
     }
     rota_listener_free(place->listener);
     return err;

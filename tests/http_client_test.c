@@ -656,16 +656,16 @@ static int answer_expected(rota_stream *s, void *arg)
         bool yes = has(head, " /yes "), later = has(head, " /later ");
         note(script, head);
         if (!yes && !later) {
-            rota_stream_write(s, no, sizeof no - 1);
+            ROTA_IGNORE(rota_stream_write(s, no, sizeof no - 1));
             return rota_stream_read(s, body, 1) ==
                    0; /* which closes it, with what was sent unread */
         }
         if (yes)
-            rota_stream_write(s, go, sizeof go - 1);
+            ROTA_IGNORE(rota_stream_write(s, go, sizeof go - 1));
         if (rota_stream_read_exact(s, body, 4) < 0)
             return 0;
         note(script, (rota_str){body, 4});
-        rota_stream_write(s, OK, sizeof OK - 1);
+        ROTA_IGNORE(rota_stream_write(s, OK, sizeof OK - 1));
     }
     return 0;
 }
@@ -1053,7 +1053,7 @@ static void odd_answers(struct setting *t)
         expect_body(t, "/", "next");
         if (t->script.connections - before != 1 + o->ends)
             FAIL("%s: %d connections", o->reply, t->script.connections - before);
-        rota_sleep(20 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
         CHECK_INT(t->script.open, ==, 0);
     }
 }
@@ -1333,9 +1333,9 @@ static int chatter(rota_stream *s, void *arg)
     struct script *script = arg;
     script->connections++;
     while (read_request(script, s) > 0) {
-        rota_stream_write(s, OK, sizeof OK - 1);
-        rota_sleep(ROTA_SECOND);
-        rota_stream_write(s, more, sizeof more - 1);
+        ROTA_IGNORE(rota_stream_write(s, OK, sizeof OK - 1));
+        ROTA_IGNORE(rota_sleep(ROTA_SECOND));
+        ROTA_IGNORE(rota_stream_write(s, more, sizeof more - 1));
     }
     return 0;
 }
@@ -1357,7 +1357,7 @@ static void unasked(struct setting *t)
         CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/"), NULL, &r));
         CHECK_STR(rota_http_body(r).ptr, "hello");
         rota_http_response_free(r);
-        rota_sleep(2 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(2 * ROTA_SECOND));
     }
     CHECK_INT(other.connections, ==, 3);
     script_stop(&other);
@@ -1447,11 +1447,11 @@ static void in_line(struct setting *t)
         askers[i] = (struct asker){t, order, &count, i, 1};
         CHECK_OK(rota_spawn(ask_one, &askers[i], &tasks[i]));
     }
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     rota_task_cancel(tasks[4]);
     rota_task_cancel(tasks[7]);
     for (int i = 0; i < N; i++) {
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
         CHECK_INT(askers[i].result, ==, i == 4 || i == 7 ? -ECANCELED : 0);
     }
     CHECK_INT(count, ==, N - 2);
@@ -1542,7 +1542,7 @@ static void makes_room(struct setting *t)
     rota_http_response *r;
     CHECK_OK(rota_http_fetch(t->session, url_of(&other, "/"), NULL, &r));
     rota_http_response_free(r);
-    rota_sleep(ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     CHECK_INT(t->script.open, ==, 0); /* had to go */
     CHECK_INT(other.open, ==, 1);
     script_stop(&other);
@@ -1565,10 +1565,10 @@ static void freed(struct setting *t)
         askers[i] = (struct asker){t, order, &count, i, 1};
         CHECK_OK(rota_spawn(ask_one, &askers[i], &tasks[i]));
     }
-    rota_sleep(ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     t->session = rota_http_session_free(t->session);
     for (int i = 0; i < 3; i++) {
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
         CHECK_INT(askers[i].result, ==, ROTA_ECLOSED);
     }
     CHECK_INT(rota_http_status(r), ==, 200);
@@ -1656,7 +1656,7 @@ static int carry(rota_stream *s, void *arg)
     while (read_request(script, s) > 0) {
         const char *head = script->seen + before;
         if (sscanf(head, "CONNECT %63[^:]:%d ", host, &port) != 2) {
-            rota_stream_write(s, OK, sizeof OK - 1);
+            ROTA_IGNORE(rota_stream_write(s, OK, sizeof OK - 1));
             before = strlen(script->seen);
             continue;
         }
@@ -1666,13 +1666,13 @@ static int carry(rota_stream *s, void *arg)
             return rota_stream_write(s, refusal, sizeof refusal - 1);
         }
         static const char go[] = "HTTP/1.1 200 Connection established\r\n\r\n";
-        rota_stream_write(s, go, sizeof go - 1);
+        ROTA_IGNORE(rota_stream_write(s, go, sizeof go - 1));
         rota_stream *out[] = {s, there}, *back[] = {there, s};
         {
             ROTA_GROUP(g);
             rota_group_spawn(&g, pump, out);
             rota_group_spawn(&g, pump, back);
-            rota_group_wait(&g);
+            ROTA_IGNORE(rota_group_wait(&g));
         }
         rota_stream_free(there);
         return 0;
@@ -1836,7 +1836,8 @@ static void resolved_by_hook(struct setting *t)
         CHECK_INT(hosts->calls, ==, 1);
     }
     check_seen(t, "Host: api.example:");
-    rota_sleep(20 * ROTA_SECOND); /* neither connection nor addresses are kept so long */
+    /* Neither connection nor addresses are kept so long. */
+    ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
     hosts->err = ROTA_EDNS;
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, ROTA_EDNS);
     CHECK(strstr(rota_http_error(), "looking up the address of api.example"));
@@ -1993,7 +1994,7 @@ static int answer_coded(rota_stream *s, void *arg)
                      "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %zu\r\n\r\n",
                      sizeof body - 1 - cut);
         memcpy(reply + len, body, sizeof body - 1 - cut);
-        rota_stream_write(s, reply, (size_t)len + sizeof body - 1 - cut);
+        ROTA_IGNORE(rota_stream_write(s, reply, (size_t)len + sizeof body - 1 - cut));
     }
     return 0;
 }
@@ -2217,7 +2218,7 @@ static int h2_converse(struct h2_connection *c, rota_stream *s)
         c->h2.out.len = 0;
         if (err == 0 && c->says_bye && !c->server->busy) {
             c->says_bye = false;
-            rota_sleep(ROTA_SECOND);
+            ROTA_IGNORE(rota_sleep(ROTA_SECOND));
             rota__h2_shut_down(&c->h2);
             continue;
         }
@@ -2340,7 +2341,7 @@ static void multiplexed(struct setting *t)
     CHECK_INT(server.requests, ==, N);
     CHECK_INT(server.most, >, 1);
     CHECK_INT(server.most, <=, 20);
-    rota_sleep(16 * ROTA_SECOND); /* for so long it must not be idle */
+    ROTA_IGNORE(rota_sleep(16 * ROTA_SECOND)); /* for so long it must not be idle */
     {
         ROTA_GROUP(g);
         for (int i = 0; i < N; i++)
@@ -2615,9 +2616,9 @@ static void h2_bye(struct setting *t)
     h2_url(&server, "/bye", bye, sizeof bye);
     CHECK_OK(rota_http_fetch(t->session, bye, NULL, &r));
     rota_http_response_free(r);
-    rota_sleep(500 * ROTA_MILLISECOND);
+    ROTA_IGNORE(rota_sleep(500 * ROTA_MILLISECOND));
     CHECK_INT(t->session->open, ==, 1);
-    rota_sleep(ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     CHECK_INT(t->session->open, ==, 0);
     CHECK_INT(t->session->keepers, ==, 0);
     t->session = rota_http_session_free(t->session);
@@ -2844,7 +2845,7 @@ static void named(struct setting *t)
     for (int i = 0; i < 3; i++) {
         CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
         r = rota_http_response_free(r);
-        rota_sleep(i == 0 ? 6 * ROTA_SECOND : 20 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(i == 0 ? 6 * ROTA_SECOND : 20 * ROTA_SECOND));
     }
     CHECK_INT(lookups, ==, 3);
     CHECK(strstr(t->script.seen, "\r\nHost: here.example:"));
@@ -3127,13 +3128,14 @@ static int answer_somehow(rota_stream *s, void *arg)
                 return 0;
             sent += piece;
             if (roll(2))
-                rota_sleep(roll(100) * ROTA_MILLISECOND);
+                ROTA_IGNORE(rota_sleep(roll(100) * ROTA_MILLISECOND));
         }
         if (fate == 1)
             return 0;
         if (fate == 3) {
-            rota_sleep(roll(500) * ROTA_MILLISECOND);
-            rota_stream_write(s, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 42);
+            ROTA_IGNORE(rota_sleep(roll(500) * ROTA_MILLISECOND));
+            ROTA_IGNORE(
+                rota_stream_write(s, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 42));
             return 0;
         }
     }
@@ -3179,7 +3181,7 @@ static int ask_often(void *arg)
     for (int i = 0; i < 20; i++) {
         ask_somehow(arg, number);
         if (roll(3) == 0)
-            rota_sleep(roll(300) * ROTA_MILLISECOND);
+            ROTA_IGNORE(rota_sleep(roll(300) * ROTA_MILLISECOND));
     }
     return 0;
 }
@@ -3198,7 +3200,7 @@ static int storm_main(void *arg)
         ROTA_GROUP(g);
         for (int i = 0; i < 10; i++)
             rota_group_spawn(&g, ask_often, &storm);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     CHECK_INT(storm.answers, >, 20);
     CHECK_INT(storm.session->open, <=, 4);
@@ -3207,7 +3209,7 @@ static int storm_main(void *arg)
     rota__list_each (node, &storm.session->idle)
         idle++;
     CHECK_INT(storm.session->open, ==, idle);
-    rota_sleep(20 * ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
     CHECK_INT(storm.session->open, ==, 0);
     CHECK_INT(storm.session->keepers, ==, 0);
     rota_http_session_free(storm.session);

@@ -61,7 +61,7 @@ static int place_run(void *arg)
     if (err == 0) {
         err = place->body(place);
         rota_task_cancel(server);
-        rota_join(server);
+        ROTA_IGNORE(rota_join(server));
     }
     rota_listener_free(place->listener);
     return err;

@@ -168,7 +168,7 @@ static int carry(rota_stream *s, void *arg)
     ROTA_GROUP(g);
     rota_group_spawn(&g, pump, out);
     rota_group_spawn(&g, pump, back);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     return 0;
 }
 
@@ -315,10 +315,10 @@ static void ask_for_others(struct world *w)
     ask_for_own(&others[3]);
     for (int i = 0; i < 4 && w->is_served; i++)
         CHECK_INT(others[i].result, ==, 0);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     check_pool(w->session);
     if (w->nth % 8 == 0) { /* a clock that jumps takes its time */
-        rota_sleep(20 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
         CHECK_INT(w->session->open, ==, 0);
         CHECK_INT(w->session->keepers, ==, 0);
     }
@@ -377,13 +377,13 @@ static int go(void *arg)
     open_world(w);
     if (way->warm) {
         ask_for_own(&(struct other){.world = w});
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
     }
     if (way->leaves)
-        rota_sleep(999 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(999 * ROTA_MILLISECOND));
     if (way->held) {
         CHECK_OK(rota_spawn(hold, w, &holder));
-        rota_sleep(ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(ROTA_MILLISECOND));
     }
     rota_test_fail(w->kind, w->nth);
     int err = ask_somehow(w);

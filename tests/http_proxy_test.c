@@ -375,7 +375,7 @@ static int pump(void *arg)
         if (err < 0)
             return 0;
     }
-    rota_stream_shutdown(pair[1]);
+    ROTA_IGNORE(rota_stream_shutdown(pair[1]));
     return 0;
 }
 

@@ -180,7 +180,7 @@ static int talk_run(void *arg)
         if (rota_group_spawn(&g, server_run, t) < 0 || rota_group_spawn(&g, client_send, t) < 0 ||
             rota_group_spawn(&g, client_receive, t) < 0)
             rota_group_cancel(&g);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     rota_stream_free(t->client);
     rota_stream_free(t->server);
@@ -767,7 +767,7 @@ static int close_while_read(rota_http_request *r, void *arg)
         return err;
     err = rota_spawn(read_stream, body, &task);
     if (err == 0) {
-        rota_yield();
+        ROTA_IGNORE(rota_yield());
         rota_stream_close(body);
         *(int *)arg = rota_join(task);
     }

@@ -246,7 +246,7 @@ static int talk_run(void *arg)
     rota_group_spawn(&g, server_run, t);
     if (rota_group_spawn(&g, client_run, t) < 0)
         rota_stream_close(t->client);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     rota_stream_free(t->client);
     rota_stream_free(t->server);
     return 0;
@@ -698,7 +698,7 @@ static int fail(rota_http_request *r, void *arg)
 {
     if (rota_str_equal(rota_http_request_path(r), "/begun")) {
         rota_http_start(r, 200, NULL, 10);
-        rota_http_write(r, "abc", 3);
+        ROTA_IGNORE(rota_http_write(r, "abc", 3));
     }
     return -EIO;
 }

@@ -67,7 +67,7 @@ static int talk_receive(void *arg)
     struct talk *t = arg;
     ssize_t n = 1;
     if (t->reads)
-        rota_sleep(t->reads);
+        ROTA_IGNORE(rota_sleep(t->reads));
     while (n > 0) {
         size_t room = sizeof t->reply - 1 - t->len;
         CHECK(room > 0);
@@ -103,7 +103,7 @@ static int talk_run(void *arg)
         rota_group_spawn(&g, talk_serve, t);
         rota_group_spawn(&g, talk_send, t);
         rota_group_spawn(&g, talk_receive, t);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     rota_stream_free(t->client);
     rota_stream_free(t->server);
@@ -478,7 +478,7 @@ static int sink_run(void *arg)
     ssize_t n = err == 0 ? 1 : 0;
     sink->is_right = true;
     while (n > 0) {
-        rota_sleep(sink->nap);
+        ROTA_IGNORE(rota_sleep(sink->nap));
         n = rota_stream_read(sink->s, buf, sizeof buf);
         for (ssize_t i = 0; i < n; i++)
             sink->is_right &= buf[i] == (char)('a' + (sink->got + (size_t)i) % 23);
@@ -888,7 +888,7 @@ static int fail(rota_http_request *r, void *arg)
         rota_http_start(r, 200, NULL, 10);
     if (rota_str_equal(rota_http_request_path(r), "/written")) {
         rota_http_start(r, 200, NULL, 10);
-        rota_http_write(r, "abc", 3);
+        ROTA_IGNORE(rota_http_write(r, "abc", 3));
     }
     return *result;
 }
@@ -1840,12 +1840,12 @@ static int stop_main(void *arg)
         if (err == 0)
             rota_group_spawn(&g, ask, stop);
         for (int i = 0; i < 100 && (stop->counters.running == 0 || stop->counters.idle == 0); i++)
-            rota_sleep(10 * ROTA_MILLISECOND);
+            ROTA_IGNORE(rota_sleep(10 * ROTA_MILLISECOND));
         stop->began = rota_now();
         site_end(&stop->site);
         stop->ended = rota_now();
         stop->idle_end = idle ? (int)rota_stream_read(idle, &byte, 1) : 0;
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     return err;
 }
@@ -1889,11 +1889,11 @@ static int hang_up_main(void *arg)
     if (err == 0)
         err = rota_stream_write(s, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27);
     for (int i = 0; i < 100 && stop->counters.running == 0; i++)
-        rota_sleep(10 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(10 * ROTA_MILLISECOND));
     rota_stream_free(s);
     stop->began = rota_now();
     for (int i = 0; i < 1000 && stop->counters.running > 0; i++)
-        rota_sleep(10 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(10 * ROTA_MILLISECOND));
     stop->ended = rota_now();
     site_end(&stop->site);
     return err;

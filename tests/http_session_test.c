@@ -108,7 +108,7 @@ static int act(rota_http_request *r, const char *path)
     if (strcmp(path, "/who") == 0)
         return say_who(r);
     if (strcmp(path, "/nap") == 0)
-        rota_sleep(1 * ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(1 * ROTA_SECOND));
     return send_back(r);
 }
 
@@ -260,10 +260,10 @@ static int ask_by_name(struct place *p)
     rota__lookup = look_up_here;
     snprintf(url, sizeof url, "http://here.example:%d/", rota_listener_port(p->listener));
     CHECK_INT(get(p, url), ==, 200);
-    rota_sleep(9 * ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(9 * ROTA_SECOND));
     CHECK_INT(get(p, url), ==, 200);
     CHECK_INT(lookups, ==, 1);
-    rota_sleep(2 * ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(2 * ROTA_SECOND));
     CHECK_INT(get(p, url), ==, 200);
     CHECK_INT(lookups, ==, 2);
     rota__lookup = before;
@@ -508,7 +508,7 @@ static void note_access(void *arg, const rota_http_access *access)
 static int ask_for_two(struct place *p)
 {
     CHECK_INT(get(p, "/two"), ==, 200);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     return 0;
 }
 
@@ -524,7 +524,7 @@ TEST_TOGETHER(the_access_log_has_the_times)
 static int stop_soon(void *arg)
 {
     struct place *p = arg;
-    rota_sleep(500 * ROTA_MILLISECOND);
+    ROTA_IGNORE(rota_sleep(500 * ROTA_MILLISECOND));
     rota_task_cancel(p->server);
     return 0;
 }

@@ -176,7 +176,7 @@ struct talk {
 static int talk_serve(void *arg)
 {
     struct talk *t = arg;
-    rota_http_serve_stream(t->server, act, NULL, NULL);
+    ROTA_IGNORE(rota_http_serve_stream(t->server, act, NULL, NULL));
     rota_stream_close(t->server);
     return 0;
 }
@@ -224,7 +224,7 @@ static int talk_run(void *arg)
         rota_group_spawn(&g, talk_serve, t);
         rota_group_spawn(&g, talk_read, t);
         rota_group_spawn(&g, talk_write, t);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     rota_stream_free(t->client);
     rota_stream_free(t->server);

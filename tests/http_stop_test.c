@@ -38,7 +38,7 @@ static int reply(rota_http_request *r, void *arg)
 {
     const struct stop *stop = arg;
     if (stop->handling)
-        rota_sleep(stop->handling);
+        ROTA_IGNORE(rota_sleep(stop->handling));
     return rota_http_reply(r, 200, NULL, "hello", 5);
 }
 
@@ -208,7 +208,7 @@ static int clock_events(rota_http_request *r, void *arg)
     while (err == 0 && !rota_event_is_set(stopping)) {
         err = rota_http_send_event(r, &(rota_http_event){.data = {"tick", 4}});
         ROTA_TIMEOUT (5 * ROTA_SECOND) {
-            rota_event_wait(stopping);
+            ROTA_IGNORE(rota_event_wait(stopping));
         }
     }
     return err;

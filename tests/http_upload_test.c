@@ -190,7 +190,7 @@ static int pour(void *arg)
         flow->at += len;
         flow->left -= len;
     }
-    rota_stream_shutdown(flow->s);
+    ROTA_IGNORE(rota_stream_shutdown(flow->s));
     return 0;
 }
 
@@ -616,7 +616,7 @@ static void fail_before_the_answer(struct world *w)
     CHECK_OK(rota_spawn(reset_later, &up, &task));
     expect_error(w, &(rota_http_fetch_options){.body.stream = up.b}, -ECONNRESET, "sending to 127");
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_SENDING);
-    rota_join(task);
+    ROTA_IGNORE(rota_join(task));
     free_ends(&up);
 
     up = pair_of(0);
@@ -647,7 +647,7 @@ static void fail_behind_the_head(struct world *w)
     CHECK(strstr(rota_http_response_error(r), "sending to http://127"));
     CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ECONNRESET);
     rota_http_response_free(r);
-    rota_join(task);
+    ROTA_IGNORE(rota_join(task));
     free_ends(&up);
 
     up = tcp();
@@ -785,7 +785,7 @@ static void slow_source(struct world *w)
     expect_error(w, &(rota_http_fetch_options){.body.stream = up.b}, -ETIMEDOUT,
                  "nothing came for 10 s");
     CHECK_INT(rota_now() - start, ==, 30 * ROTA_SECOND); /* from the body's end on */
-    rota_join(task);
+    ROTA_IGNORE(rota_join(task));
     free_ends(&up);
 }
 
@@ -866,7 +866,7 @@ static ssize_t stubborn_read(rota_filter *f, void *buf, size_t len)
 {
     ROTA_SHIELD
     {
-        rota_sleep(ROTA_SECOND);
+        ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     }
     return rota_filter_read(f->below, buf, len);
 }
@@ -905,7 +905,7 @@ static void session_gone_meanwhile(struct world *w)
     CHECK_OK(rota_spawn(free_session, w, &task));
     CHECK_INT(drain(r, NULL), ==, 0); /* waits for the uploader; nobody is told that this is done */
     rota_http_response_free(r);
-    rota_join(task);
+    ROTA_IGNORE(rota_join(task));
     free_ends(&up);
 }
 
@@ -1028,7 +1028,7 @@ static int feed(void *arg)
             err = rota_sleep(roll(100) * ROTA_MILLISECOND);
     }
     if (err == 0)
-        rota_stream_shutdown(f->s);
+        ROTA_IGNORE(rota_stream_shutdown(f->s));
     return 0;
 }
 
@@ -1095,7 +1095,7 @@ static void storm(struct world *w)
         ROTA_GROUP(g);
         for (int i = 0; i < 8; i++)
             rota_group_spawn(&g, ask_often, w);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     CHECK_INT(w->received, >, 5);
     CHECK(rota__list_empty(&w->session->hungry));
@@ -1103,7 +1103,7 @@ static void storm(struct world *w)
     rota__list_each (node, &w->session->idle)
         idle++;
     CHECK_INT(w->session->open, ==, idle);
-    rota_sleep(20 * ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
     CHECK_INT(w->session->open, ==, 0);
     CHECK_INT(w->session->keepers, ==, 0);
 }

@@ -66,7 +66,7 @@ static int fork_among_others(void *arg)
     ROTA_AUTO(rota_task) forker = NULL;
     rota_spawn(sleep_a_second, NULL, &other);
     rota_spawn(return_in_child, &child, &forker);
-    rota_future_wait(rota_task_future(forker));
+    ROTA_IGNORE(rota_future_wait(rota_task_future(forker)));
     int status = 0;
     CHECK_INT(waitpid(child, &status, 0), ==, child);
     *(int *)arg = status;
@@ -423,7 +423,7 @@ static int wait_for_ever_shielded(void *arg)
     CHECK_INT(rota_defer(defer_nothing, NULL), ==, 0);
     ROTA_SHIELD
     {
-        rota_event_wait(&never);
+        ROTA_IGNORE(rota_event_wait(&never));
     }
     return 0;
 }

@@ -392,7 +392,7 @@ VIRTUAL_TASK_TEST(lookups_that_were_given_up_delay_nobody)
     static char names[100][16];
     ROTA_GROUP(group, .policy = ROTA_GROUP_COLLECT);
     hang_many(&group, names, 100, give_up);
-    rota_group_wait(&group);
+    ROTA_IGNORE(rota_group_wait(&group));
     rota_time start = rota_now();
     CHECK_INT(resolve_name((char[]){"quick.test"}), ==, 1);
     CHECK_INT(rota_now(), ==, start);

@@ -864,7 +864,7 @@ VIRTUAL_TASK_TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
 static int speak_and_hold(void *arg)
 {
     int fd = *(int *)arg;
-    rota_sleep(45 * ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(45 * ROTA_SECOND));
     CHECK_INT(write(fd, "late\n", 5), ==, 5);
     return 0;
 }

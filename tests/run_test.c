@@ -312,7 +312,7 @@ static int shield_for_ever(void *arg)
     CHECK_OK(rota_defer(free_argument, NULL));
     ROTA_SHIELD
     {
-        rota_future_wait(&never);
+        ROTA_IGNORE(rota_future_wait(&never));
     }
     return 0;
 }

@@ -416,7 +416,7 @@ static int sleep_long(void *arg)
 static int cancel_group_later(void *arg)
 {
     rota_group *group = arg;
-    rota_sleep(ROTA_SECOND);
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND));
     rota_group_cancel(group);
     static int started_late;
     rota_group_spawn(group, sleep_long, &started_late);

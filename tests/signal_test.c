@@ -493,7 +493,7 @@ static int abandon_listener(void *arg)
     raise(SIGUSR1);
     ROTA_SHIELD
     {
-        rota_future_wait(&never);
+        ROTA_IGNORE(rota_future_wait(&never));
     }
     return 0;
 }
@@ -682,7 +682,7 @@ static int stop_twice(void *arg)
         raise(number);
         ROTA_SHIELD
         {
-            rota_sleep(ROTA_MILLISECOND);
+            ROTA_IGNORE(rota_sleep(ROTA_MILLISECOND));
         }
     }
     return 0;

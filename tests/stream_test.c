@@ -63,7 +63,7 @@ TASK_TEST(the_snippet_of_the_header_works)
     ROTA_GROUP(g);
     rota_group_spawn(&g, shout_task, e.b);
     put(e.a, "hello\nworld\r\n");
-    rota_stream_shutdown(e.a);
+    ROTA_IGNORE(rota_stream_shutdown(e.a));
     char reply[32] = "";
     CHECK_INT(rota_stream_read_exact(e.a, reply, 14), ==, 0);
     CHECK_STR(reply, "hello!\nworld!\n");
@@ -156,7 +156,7 @@ TASK_TEST(a_line_longer_than_the_limit_is_ELIMIT_and_stays_readable)
     rota_str line;
     rota_stream_set_limit(e.b, 8);
     put(e.a, "1234567\n12345678\nx");
-    rota_stream_shutdown(e.a);
+    ROTA_IGNORE(rota_stream_shutdown(e.a));
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, 1); /* exactly the limit */
     check_str(line, "1234567");
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, ROTA_ELIMIT);
@@ -518,7 +518,7 @@ static int pieces_main(void *arg)
             CHECK_MEM(got, iov[k].iov_base, iov[k].iov_len);
         }
     }
-    rota_stream_shutdown(e.a);
+    ROTA_IGNORE(rota_stream_shutdown(e.a));
     CHECK_INT(rota_group_wait(&g), ==, 0);
     free(text);
     free(got);

@@ -907,7 +907,7 @@ VIRTUAL_TASK_TEST(notify_skips_a_waiter_that_was_cancelled_before)
     CHECK_STR(history, "!ac");
     CHECK_INT(rota_cond_notify(&a.cond, 5), ==, 0);
     for (int i = 0; i < 4; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     CHECK_STR(history, "!acd");
     CHECK_INT(rota_cond_notify(&a.cond, 1), ==, 0);
 }
@@ -926,7 +926,7 @@ static int cancel_while_the_mutex_is_held(void *arg)
     CHECK_STR(rota_task_waits_for(task), "mutex");
     CHECK_STR(history, "");
     CHECK_INT(rota_mutex_unlock(&a.mutex), ==, 0);
-    rota_join(task);
+    ROTA_IGNORE(rota_join(task));
     CHECK_INT(l.result, ==, -ECANCELED);
     CHECK_PTR(rota_mutex_owner(&a.mutex), ==, NULL);
     return 0;
@@ -983,7 +983,7 @@ static int permits_in_order(void *arg)
     rota_task_cancel(tasks[1]);
     rota_semaphore_release(&semaphore);
     for (int i = 0; i < 3; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     return 0;
 }
 
@@ -1053,7 +1053,7 @@ VIRTUAL_TASK_TEST(barrier_waits_for_another_in_place_of_a_cancelled_task)
     CHECK_INT(rota_barrier_wait(&barrier), ==, 2);
     rota_task_cancel(tasks[1]);
     for (int i = 0; i < 3; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     CHECK_INT(a[0].result, ==, -ECANCELED);
     CHECK_INT(a[1].result, ==, 0);
     CHECK_INT(a[2].result, ==, 1);
@@ -1245,7 +1245,7 @@ VIRTUAL_TASK_TEST(putters_move_up_in_order_and_a_cancelled_one_puts_nothing)
         CHECK_INT(rota_queue_try_put(q, &item), ==, i < 2 ? -EAGAIN : 0);
     }
     for (int i = 0; i < 3; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     CHECK_INT(p[0].result, ==, 0);
     CHECK_INT(p[1].result, ==, -ECANCELED);
     CHECK_INT(p[2].result, ==, 0);
@@ -1278,7 +1278,7 @@ VIRTUAL_TASK_TEST(getters_are_served_in_order_and_a_cancelled_one_takes_nothing)
         CHECK_INT(rota_queue_put(q, &i), ==, 0);
     CHECK_INT(rota_queue_len(q), ==, 1);
     for (int i = 0; i < 3; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     CHECK_INT(g[0].item, ==, 1);
     CHECK_INT(g[1].result, ==, -ECANCELED);
     CHECK_INT(g[2].item, ==, 2);
@@ -1301,8 +1301,8 @@ VIRTUAL_TASK_TEST(closed_queue_refuses_puts_and_is_drained_by_gets)
         CHECK_INT(rota_queue_close(full), ==, 0);
         CHECK_INT(rota_queue_close(empty), ==, 0);
     }
-    rota_join(tasks[0]);
-    rota_join(tasks[1]);
+    ROTA_IGNORE(rota_join(tasks[0]));
+    ROTA_IGNORE(rota_join(tasks[1]));
     CHECK_INT(p.result, ==, ROTA_ECLOSED);
     CHECK_INT(g.result, ==, ROTA_ECLOSED);
     CHECK_INT(rota_queue_put(full, &item), ==, ROTA_ECLOSED);
@@ -1347,7 +1347,7 @@ VIRTUAL_TASK_TEST(freeing_a_queue_sends_everybody_away)
     CHECK_INT(p.result, ==, 0);
     rota_queue_free(q);
     for (int i = 0; i < 4; i++)
-        rota_join(tasks[i]);
+        ROTA_IGNORE(rota_join(tasks[i]));
     CHECK_INT(g.result, ==, ROTA_ECLOSED);
     CHECK_INT(j.result, ==, ROTA_ECLOSED);
 }
@@ -1694,8 +1694,8 @@ static int starve(void *arg)
     CHECK_OK(rota_spawn(dine, &p[1], &tasks[1]));
     rota_task_set_name(tasks[0], "plato");
     rota_task_set_name(tasks[1], "kant");
-    rota_join(tasks[0]);
-    rota_join(tasks[1]);
+    ROTA_IGNORE(rota_join(tasks[0]));
+    ROTA_IGNORE(rota_join(tasks[1]));
     return 0;
 }
 

@@ -146,7 +146,7 @@ static void free_streams(struct link *l)
     if (rota_group_spawn(&g, free_stream, l->client) < 0)
         rota_stream_free(l->client);
     rota_stream_free(l->server);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
 }
 
 static void free_link(struct link *l)
@@ -226,7 +226,7 @@ TLS_TEST(the_snippet_of_the_header_works, .both_backends = true)
     CHECK_INT(ask("::1", port, client, reply, 5), ==, ROTA_ECERT);
     check_contains(rota_tls_error(), "certificate is for localhost, 127.0.0.1, not ");
     rota_group_cancel(&g);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     rota_listener_free(site.listener);
     CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, -ECONNREFUSED);
     check_contains(rota_tls_error(), "Connection refused");
@@ -257,7 +257,7 @@ static int plain_client_main(void *arg)
         continue;
     rota_stream_free(s);
     rota_group_cancel(&g);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     rota_listener_free(site.listener);
     return 0;
 }
@@ -896,7 +896,7 @@ static int pass_on(void *arg)
         if (rota_stream_write(m->to, bytes, (size_t)n) < 0)
             break;
     }
-    rota_stream_shutdown(m->to);
+    ROTA_IGNORE(rota_stream_shutdown(m->to));
     return 0;
 }
 
@@ -926,7 +926,7 @@ static void untap(struct tapped *t)
 {
     free_link(&t->link);
     rota_group_cancel(&t->group);
-    rota_group_wait(&t->group);
+    ROTA_IGNORE(rota_group_wait(&t->group));
     rota_group_fini(&t->group);
     rota_stream_free(t->left);
     rota_stream_free(t->right);
@@ -939,7 +939,7 @@ TLS_TEST(a_connection_cut_off_is_reported_and_not_taken_for_the_end)
     start_well(&t.link);
     greet(&t.link);
     put(t.link.client, "whole");
-    rota_sleep(1);
+    ROTA_IGNORE(rota_sleep(1));
     t.up.cut = true;
     put(t.link.client, "in part");
     expect(t.link.server, "whole");
@@ -1016,21 +1016,21 @@ TLS_TEST(closing_says_so_and_waits_a_second_at_most_for_the_peer)
 
     struct link m = open_link(0); /* while somebody reads */
     rota_group_spawn(&g, read_closed, m.client);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     CHECK_INT(rota_stream_close(m.client), ==, 0);
     CHECK_INT(rota_now() - began, ==, 0);
     expect_end(m.server);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     free_link(&m);
 
     struct link n = open_link(0);
     rota_group_spawn(&g, read_end, n.server);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     put(n.server, "not read by anybody");
     CHECK_INT(rota_stream_shutdown(n.server), ==, 0);
     CHECK_INT(rota_stream_close(n.client), ==, 0);
     CHECK_INT(rota_now() - began, ==, 0);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     free_link(&n);
 }
 
@@ -1098,7 +1098,7 @@ TLS_TEST(a_call_that_was_over_before_it_began_changes_nothing)
     struct link l = open_link(0);
     ROTA_TIMEOUT (0) {
         char c;
-        rota_sleep(1);
+        ROTA_IGNORE(rota_sleep(1));
         CHECK_INT(rota_stream_write(l.client, "x", 1), ==, -ETIMEDOUT);
         CHECK_INT(rota_stream_read(l.client, &c, 1), ==, -ETIMEDOUT);
         CHECK_INT(rota_stream_shutdown(l.client), ==, -ETIMEDOUT);
@@ -1141,7 +1141,7 @@ static int greeting_ahead(void *arg)
 {
     struct link *l = arg;
     rota_str line;
-    rota_sleep(1); /* the client's first message is there with the line */
+    ROTA_IGNORE(rota_sleep(1)); /* the client's first message is there with the line */
     CHECK_INT(rota_stream_read_line(l->server, &line), ==, 1);
     CHECK_STR(line.ptr, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2");
     return start_server(l);
@@ -1225,9 +1225,9 @@ TLS_TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
     ROTA_GROUP(g);
     rota_group_spawn(&g, send_much, &up);
     rota_group_spawn(&g, refuse, &l);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     ask_to_renegotiate(l.server, "");
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     for (int i = 0; i < 10; i++) {
         CHECK_INT(rota_stream_read_exact(l.server, bytes, sizeof bytes), ==, 0);
         for (size_t k = 0; k < sizeof bytes; k++)
@@ -1235,7 +1235,7 @@ TLS_TEST(a_reader_that_answers_leaves_alone_what_a_writer_is_sending)
     }
     rota_stream_close(l.server);
     rota_group_cancel(&g);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     free_link(&l);
 }
 
@@ -1930,7 +1930,7 @@ static int no_room_main(void *arg)
     CHECK_INT(err, ==, -ETIMEDOUT);
     ROTA_GROUP(g);
     rota_group_spawn(&g, shut_down, l.server);
-    rota_yield();
+    ROTA_IGNORE(rota_yield());
     rota_stream_close(l.server);
     CHECK_OK(rota_group_wait(&g));
     ssize_t n;

@@ -65,7 +65,7 @@ static void free_pair(struct sockets *s)
     ROTA_GROUP(g);
     rota_group_spawn(&g, close_one, s->client);
     rota_group_spawn(&g, close_one, s->server);
-    rota_group_wait(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
     rota_websocket_free(s->client);
     rota_websocket_free(s->server);
 }

@@ -205,7 +205,7 @@ static int cancel_at_every_moment(void *arg)
         rota_task *task = NULL;
         CHECK_OK(rota_spawn(run_workers_forever, NULL, &task));
         for (int i = 0; i < yields; i++)
-            rota_yield();
+            ROTA_IGNORE(rota_yield());
         rota_task_cancel(task);
         CHECK_INT(rota_join(task), ==, -ECANCELED);
     }
@@ -706,7 +706,8 @@ static int stop_in_a_block(void *arg)
         err = forever(NULL);
         ROTA_SHIELD
         {
-            rota_sleep(5 * ROTA_MILLISECOND); /* the supervisor's word comes meanwhile */
+            ROTA_IGNORE(
+                rota_sleep(5 * ROTA_MILLISECOND)); /* the supervisor's word comes meanwhile */
         }
     }
     births->stage += err == -ECANCELED;

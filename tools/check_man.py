@@ -21,7 +21,7 @@ def declared(include):
     functions, names = {}, set()
     for header in sorted(include.glob("rota/*.h")):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
-        for match in re.finditer(r"^(?:ROTA_API\s+)?((?:ROTA_SUSPENDS\s)?[^;{}()#=]*?\b(rota_(?!_)\w+)\([^;{]*);",
+        for match in re.finditer(r"^(?:ROTA_API\s+)?((?:ROTA_SUSPENDS(?:_SHIELDED)?\s)?[^;{}()#=]*?\b(rota_(?!_)\w+)\([^;{]*);",
                                  text, re.MULTILINE):
             if match[0].startswith(("ROTA_API", "ROTA_SUSPENDS")):
                 declaration = re.sub(r"\s*ROTA_PRINTF\([^)]*\)", "", match[1])

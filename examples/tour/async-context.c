@@ -33,7 +33,7 @@ static void connection_close(connection *c)
         return;
     ROTA_SHIELD
     {
-        rota_sleep(100 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(100 * ROTA_MILLISECOND));
     }
     printf("%s: close\n", c->name);
     free(c);

@@ -8,7 +8,7 @@
 
 static void put_back(void *what)
 {
-    rota_sleep(100 * ROTA_MILLISECOND); /* what is deferred is shielded: it may wait */
+    ROTA_IGNORE(rota_sleep(100 * ROTA_MILLISECOND)); /* what is deferred is shielded: it may wait */
     printf("put back %s\n", (const char *)what);
 }
 

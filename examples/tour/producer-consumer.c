@@ -34,7 +34,7 @@ static int consumer(void *arg)
         printf("%s took %d\n", rota_task_name(rota_task_current()), *item);
         shop->consumed++;
         shop->sum += *item;
-        rota_sleep(100 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(100 * ROTA_MILLISECOND));
     }
     return err;
 }

@@ -18,7 +18,7 @@ static int save(void)
     ROTA_SHIELD
     {
         printf("saving\n");
-        rota_sleep(300 * ROTA_MILLISECOND);
+        ROTA_IGNORE(rota_sleep(300 * ROTA_MILLISECOND));
         printf("saved\n");
     }
     return err;

@@ -40,8 +40,20 @@ extern "C" {
 
 /* Marks a function that may suspend the calling task and is a cancellation point: it returns
  * -ECANCELED inside a cancelled scope and -ETIMEDOUT once a deadline around it has passed, also
- * when it would not have had to wait. Outside a task it returns ROTA_ENOTASK. */
-#define ROTA_SUSPENDS ROTA_API
+ * when it would not have had to wait. Outside a task it returns ROTA_ENOTASK. Compilers warn where
+ * the result is dropped: a cancellation that is ignored comes back, and a loop that ignores it
+ * never ends. */
+#define ROTA_SUSPENDS ROTA_API __attribute__((warn_unused_result))
+
+/* Marks a release that may suspend: other tasks may run meanwhile. It shields itself, so no
+ * cancellation arrives in it. Between two calls that have none of these marks no other task of the
+ * thread runs. */
+#define ROTA_SUSPENDS_SHIELDED ROTA_API
+
+/* Drops the result of a call on purpose. (gcc warns in spite of a cast to void.)
+ *
+ *     ROTA_IGNORE(rota_stream_write(s, "bye\n", 4)); */
+#define ROTA_IGNORE(call) ((void)!(call))
 
 #define ROTA_PRINTF(text, first) __attribute__((format(printf, text, first)))
 

@@ -175,9 +175,9 @@ ROTA_API int rota_dgram_port(const rota_dgram *s);
 
 /* Closes the socket: calls of others that are inside end with ROTA_ECLOSED; its file is removed. Shields
  * itself. Closing again does nothing. */
-ROTA_API void rota_dgram_close(rota_dgram *s);
+ROTA_SUSPENDS_SHIELDED void rota_dgram_close(rota_dgram *s);
 /* Closes and frees it. Accepts NULL, returns NULL; what ROTA_AUTO(rota_dgram) calls. */
-ROTA_API rota_dgram *rota_dgram_free(rota_dgram *s);
+ROTA_SUSPENDS_SHIELDED rota_dgram *rota_dgram_free(rota_dgram *s);
 ROTA_DEFINE_AUTO(rota_dgram, rota_dgram_free);
 
 #ifdef __cplusplus

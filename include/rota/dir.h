@@ -132,7 +132,7 @@ ROTA_API const char *rota_temp_dir_path(const rota_temp_dir *temp);
 /* Removes the directory with all that is in it, as rota_path_remove_all, and frees it. Shields itself; outside a
  * task it blocks. What cannot be removed is told to the log hook. Accepts NULL, returns NULL; what
  * ROTA_AUTO(rota_temp_dir) calls. */
-ROTA_API rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp);
+ROTA_SUSPENDS_SHIELDED rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp);
 ROTA_DEFINE_AUTO(rota_temp_dir, rota_temp_dir_free);
 
 #ifdef __cplusplus

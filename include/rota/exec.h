@@ -106,12 +106,13 @@ typedef enum rota_executor_close_mode {
  * when the function returns. Closing again waits for the same end, and CANCEL hastens a DRAIN.
  *
  * Returns 0, ROTA_ENOTASK, ROTA_ETHREAD. */
-ROTA_API int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode);
+ROTA_SUSPENDS_SHIELDED int rota_executor_close(rota_executor *executor,
+                                               rota_executor_close_mode mode);
 
 /* Closes with CANCEL and frees the executor. Accepts NULL, returns NULL; what ROTA_AUTO(rota_executor)
  * calls. Outside a task it cannot wait: if jobs still run, the end of the loop does the rest. An executor
  * that outlived its loop was closed by it, but is still to be freed. */
-ROTA_API rota_executor *rota_executor_free(rota_executor *executor);
+ROTA_SUSPENDS_SHIELDED rota_executor *rota_executor_free(rota_executor *executor);
 ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
 
 /* ---- Awaiting a function ---- */
@@ -219,7 +220,7 @@ ROTA_API const char *rota_job_error(const rota_job *job);
 
 /* Cancels the job if it is under way, and waits until its storage is free; what ROTA_SCOPED calls. Shields
  * itself. Harmless on a job that was never submitted. */
-ROTA_API void rota_job_fini(rota_job *job);
+ROTA_SUSPENDS_SHIELDED void rota_job_fini(rota_job *job);
 ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
 
 /* ---- Secrets ---- */

@@ -81,10 +81,10 @@ ROTA_API int rota_file_fd(const rota_file *file);
  *
  * Returns 0, also when it was closed before; -EIO, -ENOSPC, -EDQUOT: a network file system has lost
  * something that was written. The file is closed all the same. */
-ROTA_API int rota_file_close(rota_file *file);
+ROTA_SUSPENDS_SHIELDED int rota_file_close(rota_file *file);
 
 /* Closes and frees the file. Accepts NULL, returns NULL; what ROTA_AUTO(rota_file) calls. */
-ROTA_API rota_file *rota_file_free(rota_file *file);
+ROTA_SUSPENDS_SHIELDED rota_file *rota_file_free(rota_file *file);
 ROTA_DEFINE_AUTO(rota_file, rota_file_free);
 
 /* ---- Reading ---- */

@@ -184,7 +184,7 @@ ROTA_API int rota_http_session_new(const rota_http_session_options *options,
 /* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED. Shields itself. Responses
  * stay valid; those that are still being read end with ROTA_ECLOSED. Accepts NULL, returns NULL; what
  * ROTA_AUTO(rota_http_session) calls. */
-ROTA_API rota_http_session *rota_http_session_free(rota_http_session *session);
+ROTA_SUSPENDS_SHIELDED rota_http_session *rota_http_session_free(rota_http_session *session);
 ROTA_DEFINE_AUTO(rota_http_session, rota_http_session_free);
 
 /* Writes the cookies that outlive the program to a file that only its owner may read, also where there was one that
@@ -356,7 +356,7 @@ ROTA_API rota_stream *rota_http_take_stream(rota_http_response *r);
 /* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. A body that is
  * still being sent is cut off, and its task waited for. Shields itself. Accepts NULL, returns NULL; what
  * ROTA_AUTO(rota_http_response) calls. */
-ROTA_API rota_http_response *rota_http_response_free(rota_http_response *r);
+ROTA_SUSPENDS_SHIELDED rota_http_response *rota_http_response_free(rota_http_response *r);
 ROTA_DEFINE_AUTO(rota_http_response, rota_http_response_free);
 
 #ifdef __cplusplus

@@ -136,10 +136,10 @@ ROTA_SUSPENDS int rota_accept(rota_listener *listener, rota_stream **ret_stream)
 
 /* Stops listening: peers are refused, a call of rota_accept or rota_serve under way ends with
  * ROTA_ECLOSED. Shields itself. */
-ROTA_API void rota_listener_close(rota_listener *listener);
+ROTA_SUSPENDS_SHIELDED void rota_listener_close(rota_listener *listener);
 /* Closes and frees the listener; not before rota_serve has returned. Accepts NULL, returns NULL; what
  * ROTA_AUTO(rota_listener) calls. */
-ROTA_API rota_listener *rota_listener_free(rota_listener *listener);
+ROTA_SUSPENDS_SHIELDED rota_listener *rota_listener_free(rota_listener *listener);
 ROTA_DEFINE_AUTO(rota_listener, rota_listener_free);
 
 /* ---- Serving ---- */

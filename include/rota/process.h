@@ -178,7 +178,7 @@ ROTA_SUSPENDS int rota_process_terminate(rota_process *p, rota_time grace,
  * whoever is left gets SIGKILL at once. To give the others time, send them SIGTERM by rota_process_kill and
  * wait for what they do, such as the end of their output, before. Tasks that still wait for it are told how it ended. Shields itself. Outside a task
  * there is no grace. Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
-ROTA_API rota_process *rota_process_free(rota_process *p);
+ROTA_SUSPENDS_SHIELDED rota_process *rota_process_free(rota_process *p);
 ROTA_DEFINE_AUTO(rota_process, rota_process_free);
 
 /* ---- All at once ---- */

@@ -137,7 +137,7 @@ ROTA_SUSPENDS int rota_stream_shutdown(rota_stream *s);
  * ROTA_ECLOSED.
  *
  * Returns 0, also when it was closed before, or why held-back output could not be sent. */
-ROTA_API int rota_stream_close(rota_stream *s);
+ROTA_SUSPENDS_SHIELDED int rota_stream_close(rota_stream *s);
 
 /* Makes the stream's end abrupt, as asyncio's transport.abort() does: nothing more is sent. When the stream is closed, what
  * was held back and what the kernel has not sent yet is thrown away, and the peer of a TCP connection gets a reset. For
@@ -146,7 +146,7 @@ ROTA_API int rota_stream_close(rota_stream *s);
 ROTA_API void rota_stream_abort(rota_stream *s);
 
 /* Closes and frees the stream. Accepts NULL, returns NULL; what ROTA_AUTO(rota_stream) calls. */
-ROTA_API rota_stream *rota_stream_free(rota_stream *s);
+ROTA_SUSPENDS_SHIELDED rota_stream *rota_stream_free(rota_stream *s);
 ROTA_DEFINE_AUTO(rota_stream, rota_stream_free);
 
 /* What went wrong last, and with whom: "read from 127.0.0.1:4711: Connection reset by peer". Empty

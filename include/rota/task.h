@@ -116,7 +116,7 @@ ROTA_SUSPENDS int rota_join(rota_task *task);
 
 /* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself.
  * Accepts NULL, returns NULL; what ROTA_AUTO(rota_task) calls. */
-ROTA_API rota_task *rota_task_free(rota_task *task);
+ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 
 /* Releases the handle and leaves the task running. Accepts NULL, returns NULL. */
@@ -425,7 +425,7 @@ ROTA_API void rota_group_begin(rota_group *group);
  * shielded, and releases those that were kept. Nobody sees the result, so a failure is reported.
  * After rota_group_wait it only releases. Does nothing to a group that was never opened, and to one
  * that another task owns (which is reported). */
-ROTA_API void rota_group_fini(rota_group *group);
+ROTA_SUSPENDS_SHIELDED void rota_group_fini(rota_group *group);
 ROTA_DEFINE_SCOPED(rota_group, rota_group_fini);
 
 static inline rota_group rota__group_unopened(void)
@@ -586,7 +586,7 @@ ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
 
 /* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it. Accepts
  * NULL, returns NULL. While the generator runs, nothing is freed and the log hook is told. */
-ROTA_API rota_gen *rota_gen_free(rota_gen *gen);
+ROTA_SUSPENDS_SHIELDED rota_gen *rota_gen_free(rota_gen *gen);
 ROTA_DEFINE_AUTO(rota_gen, rota_gen_free);
 
 #ifdef __cplusplus

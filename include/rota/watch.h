@@ -74,7 +74,7 @@ ROTA_API rota_iter rota_path_watch_events(rota_path_watch *watch);
 
 /* Ends the wait of a task that is inside with ROTA_ECLOSED, and frees the watch. Accepts NULL, returns NULL;
  * what ROTA_AUTO(rota_path_watch) calls. */
-ROTA_API rota_path_watch *rota_path_watch_free(rota_path_watch *watch);
+ROTA_SUSPENDS_SHIELDED rota_path_watch *rota_path_watch_free(rota_path_watch *watch);
 ROTA_DEFINE_AUTO(rota_path_watch, rota_path_watch_free);
 
 #ifdef __cplusplus

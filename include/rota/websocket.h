@@ -111,7 +111,7 @@ ROTA_SUSPENDS int rota_websocket_write(rota_websocket *ws, rota_websocket_type t
  *
  * Returns 0, also when it was closed before; -EINVAL (a code or reason that may not be sent); or why it was not
  * closed in order, such as -ETIMEDOUT. */
-ROTA_API int rota_websocket_close(rota_websocket *ws, int code, const char *reason);
+ROTA_SUSPENDS_SHIELDED int rota_websocket_close(rota_websocket *ws, int code, const char *reason);
 /* The code that it was closed with: 1005 where there was none in the close frame, 1006 where there was no close
  * frame; 0: it is open. */
 ROTA_API int rota_websocket_close_code(const rota_websocket *ws);
@@ -119,7 +119,7 @@ ROTA_API const char *rota_websocket_close_reason(const rota_websocket *ws);
 
 /* Closes by 1001 if it is open, and frees. Calls of other tasks that are inside end, with ROTA_ECLOSED at the latest, and are
  * waited for. Shields itself. Accepts NULL, returns NULL. */
-ROTA_API rota_websocket *rota_websocket_free(rota_websocket *ws);
+ROTA_SUSPENDS_SHIELDED rota_websocket *rota_websocket_free(rota_websocket *ws);
 ROTA_DEFINE_AUTO(rota_websocket, rota_websocket_free);
 
 #ifdef __cplusplus

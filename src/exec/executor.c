@@ -475,7 +475,7 @@ int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)
         cancel_queued(executor);
     ROTA_SHIELD
     {
-        rota_future_wait(&executor->drained);
+        ROTA_IGNORE(rota_future_wait(&executor->drained));
     }
     stop_if_drained(executor);
     return 0;

@@ -307,7 +307,7 @@ static void say_goodbye(struct rota__http_conn *conn)
     {
         ROTA_TIMEOUT (ROTA_SECOND) {
             if (h2->out.len)
-                rota_stream_write(conn->stream, h2->out.ptr, h2->out.len);
+                ROTA_IGNORE(rota_stream_write(conn->stream, h2->out.ptr, h2->out.len));
         }
     }
 }
@@ -331,7 +331,7 @@ static void keep_shared(struct rota__http_conn *conn)
         lost = !conn->is_over;
         rota__http_conn_end(conn); /* before anybody else runs, and begins a request on it */
         rota_group_cancel(&g);
-        rota_group_wait(&g);
+        ROTA_IGNORE(rota_group_wait(&g));
     }
     rota__http_conn_end(conn);
     fail_all(conn, err);

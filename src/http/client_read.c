@@ -299,7 +299,7 @@ int rota_http_save(rota_http_response *r, const char *path)
     if (err < 0) {
         ROTA_SHIELD
         {
-            rota_path_unlink(name);
+            ROTA_IGNORE(rota_path_unlink(name));
         }
     }
     return err;

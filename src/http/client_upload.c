@@ -139,7 +139,7 @@ void rota__http_upload_stop(struct rota__http_upload *upload)
     rota__http_upload_cancel(upload);
     ROTA_SHIELD
     {
-        rota_event_wait(&upload->over);
+        ROTA_IGNORE(rota_event_wait(&upload->over));
     }
 }
 

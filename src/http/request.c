@@ -232,7 +232,7 @@ static void reply_instead(rota_http_request *r, int err)
         rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: %s", (int)r->method.len, r->method.ptr,
                  (int)r->path.len, r->path.ptr, why);
     rota__reply_withdraw(r);
-    rota_http_reply_status(r, status);
+    ROTA_IGNORE(rota_http_reply_status(r, status));
 }
 
 /* Whether anybody is there to reply to: what else breaks a body off has ended its connection, or stream. */
@@ -262,7 +262,7 @@ static void end_stragglers(rota_http_request *r)
         rota__reply_cut(r, -ECANCELED);
         r->kind->interrupt(r);
         while (r->reading || r->writing)
-            rota_yield();
+            ROTA_IGNORE(rota_yield());
     }
 }
 
@@ -274,7 +274,7 @@ static void conclude(rota_http_request *r, int err)
     if (is_unsaid && may_reply(r))
         reply_instead(r, err);
     else if (r->state == ROTA__REPLY_BEGUN && err >= 0)
-        rota_http_finish(r);
+        ROTA_IGNORE(rota_http_finish(r));
     rota__reply_cut(r, err < 0 ? err : -ECANCELED); /* unless it has ended */
 }
 

@@ -242,7 +242,7 @@ static void end_all(struct rota__h2_connection *c)
     if (!c->broken)
         leave(c);
     rota_group_cancel(&c->tasks);
-    rota_group_wait(&c->tasks);
+    ROTA_IGNORE(rota_group_wait(&c->tasks));
     rota_group_fini(&c->tasks);
 }
 

@@ -36,7 +36,7 @@ static void turn_out(rota_websocket *ws)
     ROTA_SHIELD
     {
         if (ws->calls)
-            rota_event_wait(&ws->left);
+            ROTA_IGNORE(rota_event_wait(&ws->left));
     }
 }
 

@@ -209,7 +209,8 @@ int rota__websocket_read_message(rota_websocket *ws, rota_websocket_message *ret
             return cut_off(ws, ROTA_ETRUNCATED);
         int found = look(ws, bytes, &wanted, ret_message);
         if (found > 0 && ws->pong_due)
-            rota_yield(); /* to who writes it: the caller may be busy with the message for long */
+            /* To the task that writes it: the caller may be busy with the message for long. */
+            ROTA_IGNORE(rota_yield());
         if (found != 0)
             return found;
     }

@@ -157,7 +157,7 @@ static void drain(struct server *server, rota_time grace)
         }
     }
     rota_group_cancel(&server->group);
-    rota_group_wait(&server->group); /* each handler's failure was reported when it ended */
+    ROTA_IGNORE(rota_group_wait(&server->group)); /* each failure was reported when it happened */
     rota_group_fini(&server->group);
 }
 

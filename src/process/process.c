@@ -398,7 +398,7 @@ static void process_wait_for_users(rota_process *p)
 static void process_stop(rota_process *p)
 {
     if (rota__task_here() && !process_collect(p, WNOHANG))
-        rota_process_terminate(p, p->grace, NULL);
+        ROTA_IGNORE(rota_process_terminate(p, p->grace, NULL));
     process_signal(p, SIGKILL); /* what is left of the group, or of what failed */
     process_collect(p, 0);
     if (!p->reaped) {
