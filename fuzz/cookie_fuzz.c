@@ -1,5 +1,5 @@
-/* Reads the input's lines as Set-Cookie fields of one server, and then as the file of a jar. What is sent back is fit for
- * a header field; what is saved is understood again, and saved the same. */
+/* Reads the input's lines as Set-Cookie fields of one server, and then as the file of a jar. What
+ * is sent back is fit for a header field; what is saved is understood again, and saved the same. */
 #include "fuzz.h"
 
 #include "http/chars.h"

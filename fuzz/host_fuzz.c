@@ -1,5 +1,6 @@
-/* Reads the input's two lines as hosts, and asks everything that compares hosts whether they are the same: URLs, origins,
- * cookies, the server's Host and :authority, certificates, exceptions from proxies. All give the same answer. */
+/* Reads the input's two lines as hosts, and asks everything that compares hosts whether they are
+ * the same: URLs, origins, cookies, the server's Host and :authority, certificates, exceptions from
+ * proxies. All give the same answer. */
 #include "fuzz.h"
 
 #include "http/chars.h"

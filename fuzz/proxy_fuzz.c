@@ -1,5 +1,6 @@
-/* Reads the input's first line as a proxy's setting, the second as a host, the rest as a NO_PROXY. A setting that is taken
- * has a host that is one; what a host is excepted by excepts it in other spellings, too; nothing shows a password. */
+/* Reads the input's first line as a proxy's setting, the second as a host, the rest as a NO_PROXY.
+ * A setting that is taken has a host that is one; what a host is excepted by excepts it in other
+ * spellings, too; nothing shows a password. */
 #include "fuzz.h"
 
 #include "http/chars.h"

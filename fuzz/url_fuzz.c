@@ -1,6 +1,6 @@
-/* Reads the input's first line as a base and the rest as a reference found there. What is resolved is in normal form,
- * stays so however often it is read, and a path alone leads to no other origin; what is taken apart is put together
- * again; what is encoded comes back. */
+/* Reads the input's first line as a base and the rest as a reference found there. What is resolved
+ * is in normal form, stays so however often it is read, and a path alone leads to no other origin;
+ * what is taken apart is put together again; what is encoded comes back. */
 #include "fuzz.h"
 
 #include "http/params.h"

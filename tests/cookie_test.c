@@ -367,8 +367,8 @@ TEST(lines_that_are_no_cookies_are_counted)
 
 /* ---- Dates */
 
-/* RFC 6265, section 5.1.1: what counts is the first time, day, month and year, in whatever order and whatever stands
- * between; -1 where the cookie keeps no date. */
+/* RFC 6265, section 5.1.1: what counts is the first time, day, month and year, in whatever order
+ * and whatever stands between; -1 where the cookie keeps no date. */
 static const struct {
     const char *text;
     int64_t seconds;

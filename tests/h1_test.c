@@ -1,5 +1,5 @@
-/* HTTP/1.1 without a socket. Each message of the tables is read whole, split at every byte, and byte by
- * byte: it has to mean the same. */
+/* HTTP/1.1 without a socket. Each message of the tables is read whole, split at every byte, and
+ * byte by byte: it has to mean the same. */
 #include "http/chars.h"
 #include "http/fields.h"
 #include "http/h1.h"

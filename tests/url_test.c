@@ -93,8 +93,8 @@ TEST(what_is_no_url_is_refused)
     }
 }
 
-/* Which host would be asked, by its canonical text, and with which port; NULL: it is refused. What RFC 3986 and browsers
- * read alike is taken, what they read differently is not. */
+/* Which host would be asked, by its canonical text, and with which port; NULL: it is refused. What
+ * RFC 3986 and browsers read alike is taken, what they read differently is not. */
 static const struct {
     const char *text, *host;
     int port;

@@ -27,41 +27,46 @@
 extern "C" {
 #endif
 
-/* The parts, as slices of the text, still encoded. One that is not there has a NULL pointer; one that is empty has
- * not. */
+/* The parts, as slices of the text, still encoded. One that is not there has a NULL pointer; one
+ * that is empty has not. */
 typedef struct rota_url {
     rota_str scheme, userinfo, host, port, path, query, fragment;
-    int number; /* of the port; the scheme's default for http, https, ws and wss; 0 if there is none */
+    /* of the port; the scheme's default for http, https, ws and wss; 0 if there is none */
+    int number;
 } rota_url;
 
-/* Takes a URL or a relative reference apart. An IPv6 host comes with its brackets and its zone ("[fe80::1%25eth0]").
+/* Takes a URL or a relative reference apart. An IPv6 host comes with its brackets and its zone
+ * ("[fe80::1%25eth0]").
  *
- * Paths, queries and fragments may have the characters that browsers leave unencoded, such as | and [. Userinfo may have
- * those of RFC 3986 only: what readers disagree about there ("http://good.test\@evil.test/") decides which host is asked.
+ * Paths, queries and fragments may have the characters that browsers leave unencoded, such as | and
+ * [. Userinfo may have those of RFC 3986 only: what readers disagree about there
+ * ("http://good.test\@evil.test/") decides which host is asked.
  *
- * Returns 0 or -EINVAL: a character that has to be encoded, a % that encodes nothing, an invalid host or port. */
+ * Returns 0 or -EINVAL: a character that has to be encoded, a % that encodes nothing, an invalid
+ * host or port. */
 ROTA_API int rota_url_parse(rota_str text, rota_url *ret_url);
 
-/* Whether scheme, host and port are the same: http://a/x and HTTP://A:80/y, http://[::1]/ and http://[0:0::1]/. A final
- * dot makes no difference, a zone does. */
+/* Whether scheme, host and port are the same: http://a/x and HTTP://A:80/y, http://[::1]/ and
+ * http://[0:0::1]/. A final dot makes no difference, a zone does. */
 ROTA_API bool rota_url_same_origin(const rota_url *a, const rota_url *b);
 
-/* Resolves `reference`, found in `base` (section 5.2). Both may be as people write them: spaces around them do not
- * count, and characters that have to be encoded are, but for those of an authority. The result is in normal form (section 6.2), so that two
- * addresses of the same are equal: scheme and host in lower case, addresses as inet_ntop(3) writes them, no default port, no dot segments, nothing encoded
- * that need not be.
+/* Resolves `reference`, found in `base` (section 5.2). Both may be as people write them: spaces
+ * around them do not count, and characters that have to be encoded are, but for those of an
+ * authority. The result is in normal form (section 6.2), so that two addresses of the same are
+ * equal: scheme and host in lower case, addresses as inet_ntop(3) writes them, no default port, no
+ * dot segments, nothing encoded that need not be.
  *
- * A base of no bytes is none: the reference stands for itself, and is put into normal form. The result is yours, to be
- * released by rota_bytes_fini.
+ * A base of no bytes is none: the reference stands for itself, and is put into normal form. The
+ * result is yours, to be released by rota_bytes_fini.
  *
  * Returns 0, -EINVAL (one of them is no URL), -ENOMEM. */
 ROTA_API int rota_url_resolve(rota_str base, rota_str reference, rota_bytes *ret_url);
 
-/* Encodes everything but letters, digits and "-._~": for a value that is put into a path or a query. The result is
- * yours, to be released by rota_bytes_fini. Returns 0 or -ENOMEM. */
+/* Encodes everything but letters, digits and "-._~": for a value that is put into a path or a
+ * query. The result is yours, to be released by rota_bytes_fini. Returns 0 or -ENOMEM. */
 ROTA_API int rota_url_encode(rota_str text, rota_bytes *ret_encoded);
-/* Decodes what is encoded. The result may have any bytes, also NUL and '/'; a '+' stays one. It is yours, too.
- * Returns 0, -EINVAL (a % that encodes nothing), -ENOMEM. */
+/* Decodes what is encoded. The result may have any bytes, also NUL and '/'; a '+' stays one. It is
+ * yours, too. Returns 0, -EINVAL (a % that encodes nothing), -ENOMEM. */
 ROTA_API int rota_url_decode(rota_str text, rota_bytes *ret_decoded);
 
 #ifdef __cplusplus

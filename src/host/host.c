@@ -72,8 +72,8 @@ static bool read_address(int family, rota_str s, unsigned char *ret_address)
            inet_pton(family, literal, ret_address) == 1;
 }
 
-/* 1*( unreserved / pct-encoded ), which may encode unreserved characters only: no interface that is called otherwise
- * has lost anything, because its number is a zone, too. */
+/* 1*( unreserved / pct-encoded ), which may encode unreserved characters only: no interface that is
+ * called otherwise has lost anything, because its number is a zone, too. */
 static bool read_zone(rota_str s, bool is_encoded, char ret_zone[ZONE_MAX_LEN + 1])
 {
     size_t len = 0;
@@ -167,7 +167,8 @@ static bool is_name(rota_str s)
     return s.len > 0;
 }
 
-/* Whether inet_aton(3), or a browser, may take it for an address: by its last label, a number or "0x...". */
+/* Whether inet_aton(3), or a browser, may take it for an address: by its last label, a number or
+ * "0x...". */
 static bool ends_in_number(rota_str name)
 {
     const char *dot = memrchr(name.ptr, '.', name.len);

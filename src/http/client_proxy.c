@@ -75,7 +75,8 @@ static int read_setting(rota_http_session *session, const char *text,
     return err;
 }
 
-/* `name`: of the setting. One that makes no sense is an error only when a request would go through it. */
+/* `name`: of the setting. One that makes no sense is an error only when a request would go through
+ * it. */
 static int proxy_new(rota_http_session *session, const char *name, const char *text,
                      struct rota__http_proxy **ret)
 {

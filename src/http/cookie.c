@@ -220,7 +220,8 @@ static struct rota__cookie **find(struct rota__cookie_jar *jar, const struct rot
     return place;
 }
 
-/* Puts the cookie in the place of the one that it replaces, or at the end; one that has expired only removes. */
+/* Puts the cookie in the place of the one that it replaces, or at the end; one that has expired
+ * only removes. */
 static int jar_add(struct rota__cookie_jar *jar, const struct draft *draft, int64_t now)
 {
     struct rota__cookie *cookie = cookie_new(draft);
@@ -293,8 +294,8 @@ static bool is_public(const struct rota__cookie_jar *jar, const char *domain)
     return jar->is_public_suffix ? jar->is_public_suffix(domain) : !strchr(domain, '.');
 }
 
-/* Section 5.3, from step 4 on: for which hosts the cookie is. `domain` is the attribute, and has the text of the draft's.
- * False: this server may not say so. */
+/* Section 5.3, from step 4 on: for which hosts the cookie is. `domain` is the attribute, and has
+ * the text of the draft's. False: this server may not say so. */
 static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
                        const struct attributes *a, rota_host *domain, struct draft *d)
 {
@@ -321,7 +322,8 @@ static bool has_prefix(rota_str name, const char *lower)
     return name.len >= len && rota__str_is((rota_str){name.ptr, len}, lower);
 }
 
-/* RFC 6265bis, section 5.7: what the name promises. `is_own`: for its host only, and nothing else was said. */
+/* RFC 6265bis, section 5.7: what the name promises. `is_own`: for its host only, and nothing else
+ * was said. */
 static bool keeps_promise(const struct draft *d, bool is_own)
 {
     if (has_prefix(d->name, "__host-"))

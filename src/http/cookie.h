@@ -1,5 +1,6 @@
-/* Cookies (RFC 6265): what servers set, kept in a jar, and sent back where they belong. No clock and no file:
- * the caller says what time it is, in seconds since 1970, and moves the text of a saved jar. */
+/* Cookies (RFC 6265): what servers set, kept in a jar, and sent back where they belong. No clock
+ * and no file: the caller says what time it is, in seconds since 1970, and moves the text of a
+ * saved jar. */
 #ifndef ROTA__HTTP_COOKIE_H
 #define ROTA__HTTP_COOKIE_H
 
@@ -25,8 +26,8 @@ struct rota__cookie_limits {
 struct rota__cookie_jar {
     struct rota__cookie *first; /* the oldest first */
     struct rota__cookie_limits limits;
-    /* Whether anybody may register a name below this domain ("com", "co.uk"): no cookie is set for all of
-     * those. NULL: only names without a dot. */
+    /* Whether anybody may register a name below this domain ("com", "co.uk"): no cookie is set for
+     * all of those. NULL: only names without a dot. */
     bool (*is_public_suffix)(const char *domain);
 };
 
@@ -42,18 +43,18 @@ bool rota__cookie_is_public_suffix(const char *domain);
 
 void rota__cookie_jar_fini(struct rota__cookie_jar *jar);
 
-/* Takes the value of a Set-Cookie field of an answer from `target` (sections 5.2 and 5.3). Returns 1 (kept, or
- * an old one removed), 0 (not acceptable, or unreadable), -ENOMEM. */
+/* Takes the value of a Set-Cookie field of an answer from `target` (sections 5.2 and 5.3). Returns
+ * 1 (kept, or an old one removed), 0 (not acceptable, or unreadable), -ENOMEM. */
 int rota__cookie_set(struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
                      rota_str field, int64_t now);
 
-/* Writes the value of the Cookie field for a request to `target` (section 5.4), longest paths first, then the
- * oldest. Nothing where there are no cookies for it. */
+/* Writes the value of the Cookie field for a request to `target` (section 5.4), longest paths
+ * first, then the oldest. Nothing where there are no cookies for it. */
 void rota__cookie_write(struct rota__cookie_jar *jar, const struct rota__cookie_target *target,
                         struct rota__out *out, int64_t now);
 
-/* The jar as text that curl and wget understand: a line a cookie, of seven fields separated by tabs.
- * Session cookies, which end with the program, are left out. */
+/* The jar as text that curl and wget understand: a line a cookie, of seven fields separated by
+ * tabs. Session cookies, which end with the program, are left out. */
 void rota__cookie_save(const struct rota__cookie_jar *jar, struct rota__out *out, int64_t now);
 /* Adds what such text holds. Returns the number of lines that were not understood, or -ENOMEM. */
 int rota__cookie_load(struct rota__cookie_jar *jar, rota_str text, int64_t now);

@@ -7,10 +7,12 @@
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 #define ROTA__DATE_LEN 29
 
-/* Writes without a NUL. Seconds before the year 0 or beyond 9999 become the nearest that can be written. */
+/* Writes without a NUL. Seconds before the year 0 or beyond 9999 become the nearest that can be
+ * written. */
 void rota__date_write(char text[ROTA__DATE_LEN], int64_t seconds);
 
-/* Reads the three forms that there are. `now` tells the century of years of two digits. Returns 0, -EINVAL. */
+/* Reads the three forms that there are. `now` tells the century of years of two digits. Returns 0,
+ * -EINVAL. */
 int rota__date_parse(rota_str text, int64_t now, int64_t *ret_seconds);
 
 /* Days since 1970 of a date of the Gregorian calendar; months and days begin with 1. */

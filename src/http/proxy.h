@@ -1,5 +1,5 @@
-/* What a setting for a proxy says, and which hosts are excepted. There is no standard: this is what curl, Go and Python's
- * requests agree on, and the wider of their readings where one knows more. */
+/* What a setting for a proxy says, and which hosts are excepted. There is no standard: this is what
+ * curl, Go and Python's requests agree on, and the wider of their readings where one knows more. */
 #ifndef ROTA__HTTP_PROXY_H
 #define ROTA__HTTP_PROXY_H
 
@@ -19,10 +19,12 @@ struct rota__proxy {
     rota_str userinfo; /* of the text, still encoded; NULL: there is none */
 };
 
-/* "http://user:password@host:port", of http, https, socks5 (or socks) and socks5h. Returns 0, -EINVAL. */
+/* "http://user:password@host:port", of http, https, socks5 (or socks) and socks5h. Returns 0,
+ * -EINVAL. */
 int rota__proxy_parse(rota_str url, struct rota__proxy *ret_proxy);
 
-/* Whether `list`, a value of NO_PROXY, has this host. Its entries are separated by commas or blanks:
+/* Whether `list`, a value of NO_PROXY, has this host. Its entries are separated by commas or
+ * blanks:
  *
  *     example.org      the host and all below it; .example.org and *.example.org are the same
  *     127.0.0.1        an address in any spelling; an IPv4 address is also found in its mapped form

@@ -13,11 +13,13 @@ struct rota__socks5 {
     rota_str user, password; /* user: NULL: there is none */
 };
 
-/* Asks the proxy, at the other end of the stream, for a connection. What the host says then is still in the stream. Suspends.
+/* Asks the proxy, at the other end of the stream, for a connection. What the host says then is
+ * still in the stream. Suspends.
  *
- * Returns 0; ROTA_EPROTOCOL (no SOCKS5), -EACCES (the proxy refuses us), -ENETUNREACH, -EHOSTUNREACH, -ECONNREFUSED,
- * -EOPNOTSUPP, -EAFNOSUPPORT (it cannot reach the host), ROTA_ETRUNCATED, or an error of the stream. `*ret_why` is set to
- * words, or NULL where the code says all. */
+ * Returns 0; ROTA_EPROTOCOL (no SOCKS5), -EACCES (the proxy refuses us), -ENETUNREACH,
+ * -EHOSTUNREACH, -ECONNREFUSED, -EOPNOTSUPP, -EAFNOSUPPORT (it cannot reach the host),
+ * ROTA_ETRUNCATED, or an error of the stream. `*ret_why` is set to words, or NULL where the code
+ * says all. */
 int rota__socks5_connect(rota_stream *s, const struct rota__socks5 *what, const char **ret_why);
 
 #endif

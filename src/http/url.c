@@ -154,7 +154,8 @@ const char *rota__host_write(const rota_host *host, bool with_zone,
     return ret_text;
 }
 
-/* *( unreserved / pct-encoded / sub-delims / ":" ): what is laxer lets two readers find two hosts behind it. */
+/* *( unreserved / pct-encoded / sub-delims / ":" ): what is laxer lets two readers find two hosts
+ * behind it. */
 static bool is_userinfo(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -193,7 +194,8 @@ int rota_url_parse(rota_str text, rota_url *ret_url)
     if (colon < end && *colon == ':') {
         url.scheme = slice(at, colon);
         if (!rota__url_is_scheme(url.scheme))
-            return -EINVAL; /* a relative path may have no colon in its first segment (section 4.2) */
+            /* a relative path may have no colon in its first segment (section 4.2) */
+            return -EINVAL;
         url.number = rota__url_default_port(url.scheme);
         at = colon + 1;
     }
@@ -320,8 +322,8 @@ static void merge(struct rota__out *out, const rota_url *base, rota_str path)
     rota__out_add_str(out, path);
 }
 
-/* A path without a host before it that would be read as one, or as a scheme, gets a segment that means nothing
- * (sections 3.3 and 4.2). */
+/* A path without a host before it that would be read as one, or as a scheme, gets a segment that
+ * means nothing (sections 3.3 and 4.2). */
 static void keep_a_path(struct rota__out *out, size_t from, const rota_url *url)
 {
     if (out->err < 0 || url->host.ptr || out->len == from)
@@ -367,7 +369,8 @@ void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_u
 
 /* ---- For errors and logs */
 
-/* Where a password is, or may be: what stands before the last @, from the first colon on. Empty: nowhere. */
+/* Where a password is, or may be: what stands before the last @, from the first colon on. Empty:
+ * nowhere. */
 static rota_str find_password(rota_str text)
 {
     rota_url url;

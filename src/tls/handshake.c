@@ -22,7 +22,8 @@ static int step(struct rota__tls *t)
     return t->failed = ROTA_ECERT; /* as rota__tls_verified says */
 }
 
-/* A server of TLS 1.3 ends with tickets, which go with its first words: the client waits for none. */
+/* A server of TLS 1.3 ends with tickets, which go with its first words: the client waits for
+ * none. */
 static bool can_wait(struct rota__tls *t)
 {
     return SSL_is_server(t->ssl) && SSL_version(t->ssl) == TLS1_3_VERSION;
@@ -59,8 +60,8 @@ static void give_up(struct rota__tls *t, int err, bool out_of_time)
         snprintf(t->why, sizeof t->why, "TLS handshake broken off: %s", rota_strerror(err));
 }
 
-/* Where a server of TLS 1.2 replaces the ticket of a session that is resumed, OpenSSL makes the session that was kept useless, and
- * does not tell of the new one. */
+/* Where a server of TLS 1.2 replaces the ticket of a session that is resumed, OpenSSL makes the
+ * session that was kept useless, and does not tell of the new one. */
 static void keep_renewed(struct rota__tls *t)
 {
     if (!t->resumes || !SSL_session_reused(t->ssl) || SSL_version(t->ssl) >= TLS1_3_VERSION)
@@ -98,7 +99,8 @@ int rota__tls_verified(int good, X509_STORE_CTX *chain)
 
 /* ---- Clients */
 
-/* An address is never sent as a server's name (RFC 6066, section 3), and a certificate's has no zone. */
+/* An address is never sent as a server's name (RFC 6066, section 3), and a certificate's has no
+ * zone. */
 static int expect_address(struct rota__tls *t, const rota_host *host)
 {
     size_t len = host->kind == ROTA_HOST_IPV4 ? 4 : 16;

@@ -116,14 +116,15 @@ static void add(struct text *text, const char *what)
     add_bytes(text, what, strlen(what));
 }
 
-/* A control character of ASCII, or of the second half of ISO 8859, which is C2 80 to C2 9F in UTF-8. */
+/* A control character of ASCII, or of the second half of ISO 8859, which is C2 80 to C2 9F in
+ * UTF-8. */
 static bool is_control(unsigned char before, unsigned char c)
 {
     return c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
 }
 
-/* What a certificate says, in UTF-8. Its author may be anybody: what would move a terminal's cursor, or end a line of
- * a log, is escaped as \xNN. */
+/* What a certificate says, in UTF-8. Its author may be anybody: what would move a terminal's
+ * cursor, or end a line of a log, is escaped as \xNN. */
 static void add_foreign(struct text *text, const unsigned char *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
