@@ -55,21 +55,32 @@ static rota_str rest_of(rota_str s, size_t from)
 
 /* ---- Addresses */
 
-/* Copies to where a NUL can follow; false where there is no room, or a NUL inside. */
-static bool copy(char *to, size_t size, rota_str s)
+/* Four decimal numbers and dots. A leading zero makes a number octal for some readers. */
+static bool read_v4(rota_str s, unsigned char ret_address[4])
 {
-    if (s.len >= size || memchr(s.ptr, '\0', s.len))
-        return false;
-    memcpy(to, s.ptr, s.len);
-    to[s.len] = '\0';
-    return true;
+    const char *at = s.ptr, *end = at + s.len;
+    for (int i = 0; i < 4; i++) {
+        const char *from = at;
+        int number = 0;
+        while (at < end && is_digit(*at) && at - from < 3)
+            number = number * 10 + (*at++ - '0');
+        if (at == from || number > 255 || (*from == '0' && at - from > 1))
+            return false;
+        ret_address[i] = (unsigned char)number;
+        if (i < 3 && (at == end || *at++ != '.'))
+            return false;
+    }
+    return at == end;
 }
 
-static bool read_address(int family, rota_str s, unsigned char *ret_address)
+static bool read_v6_address(rota_str s, unsigned char ret_address[16])
 {
     char literal[INET6_ADDRSTRLEN];
-    return s.len && copy(literal, sizeof literal, s) &&
-           inet_pton(family, literal, ret_address) == 1;
+    if (!s.len || s.len >= sizeof literal || memchr(s.ptr, '\0', s.len))
+        return false;
+    memcpy(literal, s.ptr, s.len);
+    literal[s.len] = '\0';
+    return inet_pton(AF_INET6, literal, ret_address) == 1;
 }
 
 /* 1*( unreserved / pct-encoded ), which may encode unreserved characters only: no interface that is
@@ -99,7 +110,7 @@ static int read_v6(rota_str s, const char *sign, rota_host *host)
     char zone[ZONE_MAX_LEN + 1] = "", address[INET6_ADDRSTRLEN];
     const char *percent = s.len ? memchr(s.ptr, '%', s.len) : NULL;
     rota_str literal = {s.ptr, percent ? (size_t)(percent - s.ptr) : s.len};
-    if (!read_address(AF_INET6, literal, host->address))
+    if (!read_v6_address(literal, host->address))
         return -EINVAL;
     if (percent) {
         rota_str behind = rest_of(s, literal.len);
@@ -191,7 +202,7 @@ static bool is_plain(rota_str name, bool is_rooted, unsigned char *ret_address, 
         return false;
     if (!ends_in_number(name))
         return true;
-    return *is_v4 = !is_rooted && read_address(AF_INET, name, ret_address);
+    return *is_v4 = !is_rooted && read_v4(name, ret_address);
 }
 
 static bool take_root(rota_str *name)
