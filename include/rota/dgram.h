@@ -168,6 +168,12 @@ ROTA_SUSPENDS int rota_dgram_receive_fds(rota_dgram *s, rota_packet *packet, rot
 
 /* ---- The whole ---- */
 
+/* Makes a datagram socket of a descriptor (UDP or Unix) and takes it over; rota_listen_fds finds such.
+ *
+ * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE (not
+ * a datagram socket), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this thread has no loop). */
+ROTA_API int rota_dgram_from_fd(int fd, rota_dgram **ret_socket);
+
 /* Where it is; valid as long as the socket. */
 ROTA_API const rota_address *rota_dgram_local(const rota_dgram *s);
 /* The port of that; 0 for a Unix socket. */

@@ -124,6 +124,30 @@ typedef struct rota_listen_options {
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
+/* Makes a listener of a socket that listens already (TCP or Unix), and takes it over. A Unix socket's
+ * file is left where it is when the listener is freed.
+ *
+ * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE (not
+ * a stream socket), -EINVAL (it does not listen), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this thread has
+ * no loop). */
+ROTA_API int rota_listener_from_fd(int fd, rota_listener **ret_listener);
+
+/* Finds the descriptors that the service manager has opened for this process: systemd's LISTEN_PID,
+ * LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), which are ignored in programs that run with raised
+ * privileges. `name` is the FileDescriptorName= of a socket unit; NULL finds all. Where no names were
+ * passed all are called "unknown". All descriptors that were passed are closed on exec from now on.
+ *
+ *     int fd;
+ *     int n = rota_listen_fds("http", &fd, 1);       // 0: not started by a socket
+ *     int err = n > 0 ? rota_listener_from_fd(fd, &l) : rota_tcp_listen(NULL, 80, NULL, &l);
+ *
+ * May be called anywhere, before threads change the environment. It finds the same descriptors each
+ * time: take each of them over once.
+ *
+ * Fills at most `max` places and returns how many there are, which may be more; 0: none; -EINVAL: the
+ * variables make no sense; -EBADF: such a descriptor is not open. */
+ROTA_API int rota_listen_fds(const char *name, int *ret_fds, size_t max);
+
 /* The port on which it listens: the one that was free where 0 was asked for. 0 for a Unix socket. */
 ROTA_API int rota_listener_port(const rota_listener *listener);
 

@@ -29,7 +29,7 @@
 #ifndef ROTA_STREAM_H
 #define ROTA_STREAM_H
 
-#include <rota/task.h>
+#include <rota/sync.h>
 
 #include <sys/uio.h>
 
@@ -185,6 +185,14 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
  * yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
+/* Takes the descriptor back out of a stream: it is yours, in the mode in which it came (blocking, if rota
+ * made it), and the stream is closed and still to be freed.
+ *
+ * Returns the descriptor; -EBUSY: a task reads or writes, the stream has filters (TLS), or it holds bytes
+ * that were received and not read, or held back and not sent; -EOPNOTSUPP: it has no descriptor;
+ * ROTA_ECLOSED, ROTA_ETHREAD, ROTA_ENOTASK. On failure the stream goes on. */
+ROTA_API int rota_stream_take_fd(rota_stream *s);
+
 /* Makes a pipe: what is written to one stream is read from the other. For tasks of one loop
  * rota_stream_pair is cheaper; a pipe has descriptors, which other processes can be given.
  *
@@ -253,6 +261,14 @@ ROTA_SUSPENDS int rota_stream_receive_file(rota_stream *s, int fd, int64_t offse
  * has an error; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBADF, -EPERM (a regular file or a directory,
  * which is always ready), -EINVAL (no or unknown events), -ENOMEM. */
 ROTA_SUSPENDS int rota_fd_wait(int fd, int events);
+
+/* Waits until `fd` is ready, as rota_fd_wait does, or until the event is set, whichever comes first: for
+ * tasks that also have to be told to stop. When it returns, also with an error, nothing waits for `fd`
+ * any more, and you may close it.
+ *
+ * Returns the events that are there; 0 if the event is set; an error as rota_fd_wait; or ROTA_ETHREAD (the
+ * event belongs to another thread's loop). */
+ROTA_SUSPENDS int rota_fd_wait_or(int fd, int events, rota_event *event);
 
 #ifdef __cplusplus
 }

@@ -36,6 +36,7 @@ int rota__fd_open(struct rota__fd *fd, struct rota__loop *loop, int number, bool
                             .is_socket = is_socket,
                             .is_tcp = is_socket && is_tcp(number),
                             .unblocked = !block,
+                            .came_unblocked = flags & O_NONBLOCK,
                             .is_device = is_device,
                             .loop = loop};
     return 0;

@@ -41,6 +41,7 @@ struct rota__fd {
     bool is_socket;    /* recv and send; else read and write */
     bool is_tcp;       /* a short read has emptied it: not so with all else */
     bool unblocked;    /* has O_NONBLOCK */
+    bool came_unblocked; /* had it when it came */
     bool is_device;    /* neither a socket nor a pipe: no backend waits for it but by attempts */
     bool registered;   /* the backend knows it */
     bool read_drained; /* the last read was short or would have blocked */

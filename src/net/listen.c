@@ -196,6 +196,7 @@ int rota__listener_take(int fd, const rota_address *address, const struct rota__
     }
     l->doors[0].address = *address;
     l->doors[0].file = *file;
+    l->port = rota__address_port(address);
     l->count = 1;
     *ret_listener = l;
     return 0;

@@ -282,6 +282,46 @@ int rota_stream_from_fd(int fd, rota_stream **ret_stream)
     return descriptor_stream(rota__loop_here, fd, is_socket, (struct sockaddr *)&peer, ret_stream);
 }
 
+/* The mode in which it came. */
+static int restore_mode(struct rota__fd *fd)
+{
+    int flags = (int)rota__sys(EBADF, fcntl(fd->fd, F_GETFL));
+    int wanted = fd->came_unblocked ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    int err = flags < 0 ? flags
+                        : (int)rota__sys(EBADF, fcntl(fd->fd, F_SETFL, wanted));
+    return err < 0 ? err : 0;
+}
+
+static int take_fd(rota_stream *s)
+{
+    struct rota__socket *socket = rota__stream_socket(s);
+    if (!socket || socket->fd.fd < 0)
+        return rota_error_set(-EOPNOTSUPP, "take the descriptor of a stream: it has none");
+    if (s->top != &socket->filter)
+        return rota_error_set(-EBUSY, "take descriptor %d of a stream: filters use it",
+                              socket->fd.fd);
+    if (rota__buffer_count(&s->in) || rota__buffer_count(&s->out))
+        return rota_error_set(-EBUSY, "take descriptor %d of a stream: it holds bytes %s",
+                              socket->fd.fd,
+                              rota__buffer_count(&s->in) ? "that nobody has read"
+                                                         : "that were not sent");
+    int err = restore_mode(&socket->fd);
+    return err < 0 ? rota_error_set(err, "take descriptor %d of a stream: %s", socket->fd.fd,
+                                    rota_strerror(err))
+                   : rota__fd_release(&socket->fd);
+}
+
+int rota_stream_take_fd(rota_stream *s)
+{
+    int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING | ROTA__STREAM_WRITING);
+    if (err < 0)
+        return err;
+    int fd = take_fd(s);
+    s->gate.closed = fd >= 0;
+    rota__gate_leave(&s->gate, ROTA__STREAM_READING | ROTA__STREAM_WRITING);
+    return fd;
+}
+
 int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer)
 {
     int ends[2];
