@@ -6,12 +6,12 @@
  * stand last and are untouched on failure. `errno` itself means nothing after a call that suspends,
  * because other tasks have run meanwhile.
  *
+ *     int err = rota_sleep(50 * ROTA_MILLISECOND);
  *     if (err < 0)
  *         fprintf(stderr, "%s\n", rota_error(err));
  *
  * Time. `rota_time` is a signed count of nanoseconds on the monotonic clock; a duration is one too:
- *
- *     rota_sleep(50 * ROTA_MILLISECOND);
+ * `50 * ROTA_MILLISECOND`.
  *
  * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them. ROTA_STR makes one of a
  * string literal, and printf prints it by "%.*s":
