@@ -348,3 +348,109 @@ TEST(generator_that_lets_others_run_is_busy_meanwhile)
 {
     RUN(share_generator);
 }
+
+/* ---- Rule 8: tasks that ignore their cancellation */
+
+static char told[8192];
+static int reports;
+
+static void keep_report(void *arg, rota_log_level level, const char *message)
+{
+    snprintf(told, sizeof told, "%s", message);
+    reports++;
+}
+
+struct ignoring {
+    int (*call)(void);
+    long rounds, most;
+    bool stop, shields;
+};
+
+static int go_on_regardless(void *arg)
+{
+    struct ignoring *i = arg;
+    while (!i->stop && i->rounds++ < i->most) {
+        ROTA_IGNORE(i->call());
+        if (i->shields)
+            ROTA_SHIELD
+            {
+                ROTA_IGNORE(rota_yield());
+            }
+    }
+    return 0;
+}
+
+static int sleep_long(void)
+{
+    return rota_sleep(100 * ROTA_SECOND);
+}
+
+static int join_a_group(void)
+{
+    ROTA_GROUP(g);
+    return rota_group_wait(&g);
+}
+
+static int ignored_calls_stop_nobody(void *arg)
+{
+    static int (*const interrupted[])(void) = {sleep_long, queue_call,   event_call,
+                                               mutex_call, join_a_group, rota_yield};
+    world.mutex = (rota_mutex)ROTA_MUTEX_INIT;
+    CHECK_OK(rota_queue_new(1, sizeof(int), &world.queue));
+    for (size_t n = 0; n < sizeof interrupted / sizeof *interrupted; n++) {
+        struct ignoring i = {.call = interrupted[n], .most = 100 * MANY};
+        rota_task *task;
+        CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+        CHECK_OK(rota_yield());
+        rota_task_cancel(task);
+        for (int turn = 0; turn < 100; turn++)
+            CHECK_OK(rota_yield());
+        CHECK_INT(i.rounds, <, i.most);
+        i.stop = true;
+        CHECK_INT(rota_join(task), ==, 0);
+    }
+    rota_queue_free(world.queue);
+    return 0;
+}
+
+TEST_WITH(rule_8_a_task_that_ignores_its_cancellation_stops_nobody, .without_faults = true)
+{
+    RUN(ignored_calls_stop_nobody);
+}
+
+static int ignore_once(void *arg)
+{
+    struct ignoring i = {.call = sleep_long, .most = 5000};
+    rota_task *task;
+    CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+    CHECK_OK(rota_yield());
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK_INT(reports, ==, 1);
+    CHECK(strstr(told, "task 'go_on_regardless' (spawned at "));
+    CHECK(strstr(told, "goes on although it was cancelled: 1000 calls in a row have returned "
+                       "-ECANCELED"));
+    i = (struct ignoring){.call = sleep_long, .most = 999};
+    CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 0);
+    i = (struct ignoring){.call = sleep_long, .most = 5000, .shields = true};
+    CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK_INT(reports, ==, 1);
+    i = (struct ignoring){.call = sleep_long, .most = 5000};
+    for (int scope = 0; scope < 2; scope++, i.rounds = 0)
+        ROTA_TIMEOUT (-ROTA_SECOND)
+            CHECK_INT(go_on_regardless(&i), ==, 0);
+    CHECK_INT(reports, ==, 3);
+    CHECK(strstr(told, "its deadline has passed: 1000 calls in a row have returned -ETIMEDOUT"));
+    return 0;
+}
+
+TEST_WITH(rule_8_an_ignored_cancellation_is_reported_once_after_a_thousand_calls,
+          .without_faults = true)
+{
+    rota_log_set(keep_report, NULL);
+    RUN(ignore_once);
+}

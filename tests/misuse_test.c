@@ -132,6 +132,75 @@ MISUSE_TEST(a_group_that_nobody_waits_for_is_reported)
     CHECK_OK(rota_sleep(2 * ROTA_SECOND));
 }
 
+struct handle {
+    rota_task *task;
+    int err;
+};
+
+static int join_it(void *arg)
+{
+    struct handle *h = arg;
+    h->err = rota_join(h->task);
+    return 0;
+}
+
+static int free_it(void *arg)
+{
+    rota_task_free(((struct handle *)arg)->task);
+    return 0;
+}
+
+static int detach_it(void *arg)
+{
+    rota_task_detach(((struct handle *)arg)->task);
+    return 0;
+}
+
+/* Whoever comes first waits, and releases the handle. */
+MISUSE_TEST(a_handle_that_somebody_waits_with_is_released_once)
+{
+    static rota_fn *const pairs[][2] = {
+        {join_it, free_it}, {free_it, join_it}, {free_it, free_it}, {join_it, detach_it}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct handle h = {.err = 1};
+        reports[0] = '\0';
+        CHECK_OK(rota_spawn(sleep_a_second, NULL, &h.task));
+        ROTA_GROUP(group);
+        rota_group_spawn(&group, pairs[i][0], &h);
+        rota_group_spawn(&group, pairs[i][1], &h);
+        CHECK_INT(rota_group_wait(&group), ==, 0);
+        bool second_joins = pairs[i][1] == join_it;
+        CHECK_INT(h.err, ==, second_joins ? -EBUSY : h.err);
+        CHECK_INT(strstr(reports, "which another task is waiting for") != NULL, ==, !second_joins);
+    }
+}
+
+static int be_known(void *arg)
+{
+    struct handle *h = arg;
+    h->task = rota_task_current();
+    return rota_sleep(ROTA_SECOND);
+}
+
+MISUSE_TEST(a_task_without_a_handle_is_not_joined)
+{
+    struct handle h = {NULL, 0}, main_task = {rota_task_current(), 0};
+    CHECK_OK(rota_spawn(be_known, &h, NULL));
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_yield());
+    CHECK_INT(rota_join(h.task), ==, -EINVAL);
+    rota_task_detach(h.task);
+    CHECK(strstr(reports, "rota_task_detach was called on task 'be_known'"));
+    CHECK(strstr(reports, "which has no handle to release"));
+    rota_task_free(h.task); /* only cancels */
+    CHECK(strstr(reports, "rota_task_free was called on task 'be_known'"));
+    CHECK_OK(rota_yield());
+    rota_task *joiner;
+    CHECK_OK(rota_spawn(join_it, &main_task, &joiner));
+    CHECK_INT(rota_join(joiner), ==, 0);
+    CHECK_INT(main_task.err, ==, -EINVAL);
+}
+
 /* ---- Generators */
 
 static int free_itself(rota_gen *gen, void *arg)

@@ -953,3 +953,86 @@ VIRTUAL_TASK_TEST(timeouts_may_be_closed_in_any_order)
     CHECK_INT(rota_now(), ==, 3 * ROTA_SECOND);
     CHECK_INT(rota_timeout_end(&inner), ==, -ETIMEDOUT);
 }
+
+VIRTUAL_TASK_TEST(rule_9_a_deadline_that_has_passed_is_seen_by_the_first_call)
+{
+    rota_queue *queue;
+    int item = 1;
+    rota_mutex mutex = ROTA_MUTEX_INIT;
+    CHECK_OK(rota_queue_new(4, sizeof item, &queue));
+    CHECK_INT(rota_queue_put(queue, &item), ==, 0);
+    for (rota_time after = -ROTA_SECOND; after <= 0; after += ROTA_SECOND) {
+        ROTA_TIMEOUT (after)
+            CHECK_INT(rota_sleep(0), ==, -ETIMEDOUT);
+        ROTA_TIMEOUT (after)
+            CHECK_INT(rota_yield(), ==, -ETIMEDOUT);
+        ROTA_TIMEOUT (after)
+            CHECK_INT(rota_queue_get(queue, &item), ==, -ETIMEDOUT);
+        ROTA_TIMEOUT (after)
+            CHECK_INT(rota_mutex_lock(&mutex), ==, -ETIMEDOUT);
+        rota_timeout timeout;
+        rota_timeout_begin_at(&timeout, rota_now() + after);
+        CHECK_INT(rota_check(), ==, -ETIMEDOUT);
+        CHECK_INT(rota_timeout_end(&timeout), ==, -ETIMEDOUT);
+    }
+    CHECK_INT(rota_queue_len(queue), ==, 1);
+    CHECK_INT(rota_yield(), ==, 0);
+    rota_queue_free(queue);
+}
+
+static int compute_past_a_deadline(void *arg)
+{
+    ROTA_TIMEOUT (ROTA_MILLISECOND) {
+        rota_time end = rota_now() + 2 * ROTA_MILLISECOND;
+        while (rota_now() < end)
+            continue;
+        CHECK_INT(rota_sleep(0), ==, -ETIMEDOUT);
+    }
+    return rota_sleep(0);
+}
+
+TEST(rule_9_a_sleep_of_no_time_sees_that_the_deadline_has_passed_meanwhile)
+{
+    CHECK_INT(rota_run(compute_past_a_deadline, NULL), ==, 0);
+}
+
+VIRTUAL_TASK_TEST(a_scope_that_is_begun_twice_begins_anew)
+{
+    rota_timeout timeout;
+    rota_timeout_begin(&timeout, ROTA_SECOND);
+    rota_timeout_begin(&timeout, 5 * ROTA_SECOND);
+    CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
+    CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+    CHECK_INT(rota_now(), ==, 5 * ROTA_SECOND);
+    CHECK_INT(rota_timeout_end(&timeout), ==, -ETIMEDOUT);
+    CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
+    rota_task_cancel(rota_task_current());
+    rota_shield shield;
+    rota_shield_begin(&shield);
+    rota_shield_begin(&shield);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
+    rota_shield_end(&shield);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, -ECANCELED);
+}
+
+VIRTUAL_TASK_TEST(break_and_continue_leave_a_block_and_not_the_loop_around_it)
+{
+    int rounds = 0, err = 0;
+    rota_mutex mutex = ROTA_MUTEX_INIT;
+    rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(1);
+    for (int i = 0; i < 3; i++) {
+        ROTA_TIMEOUT (ROTA_SECOND)
+            break;
+        ROTA_SHIELD
+        break;
+        ROTA_LOCK (&mutex, &err)
+            continue;
+        ROTA_PERMIT (&semaphore, &err)
+            break;
+        rounds++;
+    }
+    CHECK_INT(rounds, ==, 3);
+    CHECK_PTR(rota_mutex_owner(&mutex), ==, NULL);
+    CHECK_INT(rota_semaphore_value(&semaphore), ==, 1);
+    CHECK_INT(rota_timeout_end(&(rota_timeout)ROTA_TIMEOUT_INIT), ==, 0);
+}

@@ -112,10 +112,8 @@ typedef struct rota__lock {
     bool held;
 } rota__lock;
 
-static inline bool rota__lock_once(rota__lock *lock, int *ret_err)
+static inline bool rota__lock_enter(rota__lock *lock, int *ret_err)
 {
-    if (lock->held)
-        return false;
     *ret_err = rota_mutex_lock(lock->mutex);
     lock->held = *ret_err >= 0;
     return lock->held;
@@ -129,11 +127,16 @@ static inline void rota__lock_leave(rota__lock *lock)
 ROTA_DEFINE_SCOPED(rota__lock, rota__lock_leave);
 
 /* Runs the block with the mutex locked, and unlocks it however the block is left: at its end, by
- * break, return or goto. `*err` is what rota_mutex_lock returned; when that is an error, the block
- * is skipped. */
-#define ROTA_LOCK(mutex, err)                                                   \
-    for (ROTA_SCOPED(rota__lock) ROTA__UNIQUE(rota__locked) = {(mutex), false}; \
-         rota__lock_once(&ROTA__UNIQUE(rota__locked), (err));)
+ * break, return or goto. A break in it leaves this block and no loop around it. `*err` is what
+ * rota_mutex_lock returned; when that is an error, the block is skipped. */
+#define ROTA_LOCK(mutex, err)                                                               \
+    ROTA__ONCE(ROTA__UNIQUE(rota__enter_lock),                                              \
+               ROTA_SCOPED(rota__lock) ROTA__UNIQUE(rota__locked) = ROTA__HOLDER_OF(mutex), \
+               rota__lock_enter(&ROTA__UNIQUE(rota__locked), (err)))
+#define ROTA__HOLDER_OF(object) \
+    {                           \
+        (object), false         \
+    }
 
 /* ---- Event: a flag to wait for ---- */
 
@@ -218,10 +221,8 @@ typedef struct rota__permit {
     bool held;
 } rota__permit;
 
-static inline bool rota__permit_once(rota__permit *permit, int *ret_err)
+static inline bool rota__permit_enter(rota__permit *permit, int *ret_err)
 {
-    if (permit->held)
-        return false;
     *ret_err = rota_semaphore_acquire(permit->semaphore);
     permit->held = *ret_err >= 0;
     return permit->held;
@@ -235,9 +236,11 @@ static inline void rota__permit_leave(rota__permit *permit)
 ROTA_DEFINE_SCOPED(rota__permit, rota__permit_leave);
 
 /* Runs the block with a permit, as ROTA_LOCK does with a mutex. */
-#define ROTA_PERMIT(semaphore, err)                                                      \
-    for (ROTA_SCOPED(rota__permit) ROTA__UNIQUE(rota__permitted) = {(semaphore), false}; \
-         rota__permit_once(&ROTA__UNIQUE(rota__permitted), (err));)
+#define ROTA_PERMIT(semaphore, err)                                      \
+    ROTA__ONCE(ROTA__UNIQUE(rota__enter_permit),                         \
+               ROTA_SCOPED(rota__permit) ROTA__UNIQUE(rota__permitted) = \
+                   ROTA__HOLDER_OF(semaphore),                           \
+               rota__permit_enter(&ROTA__UNIQUE(rota__permitted), (err)))
 
 /* ---- Barrier: nobody goes on before all are here ---- */
 

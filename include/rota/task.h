@@ -111,11 +111,13 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
  * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and then
  * returns what interrupted it, or the task's result if that is another than -ECANCELED. The handle is
  * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, ROTA_ETHREAD,
- * -EBUSY (another task is joining it), -EINVAL (the task is a group's: rota_task_result says how it ended). */
+ * -EBUSY (another task is waiting for it, in rota_join or rota_task_free), -EINVAL (the task has no handle: it was
+ * spawned without one, or is main's, or a group's: rota_task_result says how it ended). */
 ROTA_SUSPENDS int rota_join(rota_task *task);
 
 /* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself.
- * Accepts NULL, returns NULL; what ROTA_AUTO(rota_task) calls. */
+ * A task that another one is waiting for is only cancelled: that one releases it, and this call is reported. The
+ * same for a task without a handle. Accepts NULL, returns NULL; what ROTA_AUTO(rota_task) calls. */
 ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 
@@ -190,10 +192,8 @@ struct rota__scope {
 
 /* A scope with a deadline. */
 typedef struct rota_timeout {
-    rota_time duration;
     struct rota__scope _scope;
     struct rota__timer _timer;
-    int _step;
 } rota_timeout;
 
 #ifdef __cplusplus
@@ -201,14 +201,16 @@ typedef struct rota_timeout {
     {                     \
     }
 #else
-#define ROTA_TIMEOUT_INIT \
-    {                     \
-        0                 \
+#define ROTA_TIMEOUT_INIT        \
+    {                            \
+        ._scope = {.task = NULL} \
     }
 #endif
 
 /* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed (or
- * the clock has reached `when`). ROTA_NEVER sets no deadline. Scopes around it keep their meaning. */
+ * the clock has reached `when`). ROTA_NEVER sets no deadline. With one that has passed already the first
+ * call inside returns -ETIMEDOUT. Scopes around it keep their meaning. A timeout that is still open
+ * begins anew: it is ended first. */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */
@@ -222,22 +224,8 @@ static inline void rota__timeout_leave(rota_timeout *timeout)
 }
 ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
 
-static inline rota_timeout rota__timeout_for(rota_time duration)
-{
-    rota_timeout timeout = ROTA_TIMEOUT_INIT;
-    timeout.duration = duration;
-    return timeout;
-}
-
-static inline bool rota__timeout_once(rota_timeout *timeout)
-{
-    if (timeout->_step++)
-        return false;
-    rota_timeout_begin(timeout, timeout->duration);
-    return true;
-}
-
-/* A block under a deadline; it may be left by break, return or goto.
+/* A block under a deadline; it may be left by break, return or goto. A break in it leaves this
+ * block and no loop around it; so does continue.
  *
  *     int err;
  *     ROTA_TIMEOUT(5 * ROTA_SECOND) {
@@ -245,15 +233,22 @@ static inline bool rota__timeout_once(rota_timeout *timeout)
  *     }
  *     if (err == -ETIMEDOUT)
  *         ... */
-#define ROTA_TIMEOUT(after)                                                                \
-    for (ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = rota__timeout_for(after); \
-         rota__timeout_once(&ROTA__UNIQUE(rota__timeout));)
+#define ROTA_TIMEOUT(after)                                                               \
+    ROTA__ONCE(ROTA__UNIQUE(rota__enter_timeout),                                         \
+               ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = ROTA_TIMEOUT_INIT, \
+               rota_timeout_begin(&ROTA__UNIQUE(rota__timeout), (after)), true)
+
+/* Runs the block that follows once, if the last expression is true. That it is true for
+ * ROTA_TIMEOUT can be seen by a compiler that inlines nothing, which then does not take what the
+ * block sets for uninitialised. */
+#define ROTA__ONCE(enter, declaration, ...) \
+    for (bool enter = true; enter;)         \
+        for (declaration; enter && (enter = false, __VA_ARGS__);)
 
 /* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
  * gives it a deadline of its own. */
 typedef struct rota_shield {
     struct rota__scope _scope;
-    int _step;
 } rota_shield;
 
 /* Opens the scope in the current task, and leaves it. */
@@ -261,26 +256,12 @@ ROTA_API void rota_shield_begin(rota_shield *shield);
 ROTA_API void rota_shield_end(rota_shield *shield);
 ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
 
-static inline rota_shield rota__shield_unopened(void)
-{
-    rota_shield shield;
-    shield._scope.task = NULL;
-    shield._step = 0;
-    return shield;
-}
-
-static inline bool rota__shield_once(rota_shield *shield)
-{
-    if (shield->_step++)
-        return false;
-    rota_shield_begin(shield);
-    return true;
-}
-
-/* A block inside a shield; it may be left by break, return or goto. */
+/* A block inside a shield; it may be left by break, return or goto. A break in it leaves this block
+ * and no loop around it; so does continue. */
 #define ROTA_SHIELD                                                                     \
-    for (ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = rota__shield_unopened(); \
-         rota__shield_once(&ROTA__UNIQUE(rota__shield));)
+    ROTA__ONCE(ROTA__UNIQUE(rota__enter_shield),                                        \
+               ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = ROTA_TIMEOUT_INIT, \
+               rota_shield_begin(&ROTA__UNIQUE(rota__shield)), true)
 
 /* ---- Futures: a result that somebody else will bring ---- */
 

@@ -152,9 +152,9 @@ static bool wait_until_closed(rota_stream *s)
     if (s->orphan)
         return false;
     struct rota__wait wait = {0};
-    s->freer = &wait;
     ROTA_SHIELD
     {
+        s->freer = &wait;
         rota__park(&wait, &freeing, s);
     }
     return true;

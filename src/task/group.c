@@ -178,9 +178,9 @@ static void end_tasks(rota_group *group)
 /* Waits for all tasks; what interrupts the wait cancels them. */
 static int drain(rota_group *group)
 {
-    int interrupt = rota__task_here()->interrupt;
-    if (group->_running && !interrupt)
-        interrupt = group_park(group, &all_kind);
+    int interrupt = rota__suspend_check();
+    if (!interrupt)
+        interrupt = group->_running ? group_park(group, &all_kind) : (int)rota__done_at_once(0);
     if (interrupt < 0)
         end_tasks(group);
     return interrupt;
@@ -238,8 +238,6 @@ int rota_group_wait(rota_group *group)
     release_given(group);
     if (group->_state == CLOSED)
         return group_result(group);
-    if (rota__fault(ROTA__FAULT_SUSPEND))
-        rota__cancel_by_fault(here);
     begin_wait(group);
     int interrupt = drain(group);
     if (interrupt < 0)

@@ -12,6 +12,9 @@
 #include "base/alloc.h"
 #include "task/task.h"
 
+/* After so many calls in a row, a task that goes on although it is interrupted is reported. */
+#define IGNORED_REPORTED 1000
+
 static int effective(const rota_task *task)
 {
     int result = 0;
@@ -35,6 +38,8 @@ static void recompute(rota_task *task)
     task->interrupt = effective(task);
     if (task->error && task->interrupt != before)
         rota__error_forget(&task->error, task->interrupt);
+    if (!task->interrupt)
+        task->ignored = 0;
     if (task->interrupt && task->wait)
         task->wait->kind->abort(task->wait, task->interrupt);
 }
@@ -45,8 +50,11 @@ void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rot
     scope->kind = (unsigned char)kind;
     scope->cancelled = scope->expired = false;
     rota__list_prepend(&task->scopes, &scope->node);
-    if (kind == ROTA__SCOPE_SHIELD)
-        task->interrupt = 0;
+    if (kind != ROTA__SCOPE_SHIELD)
+        return;
+    task->interrupt = 0;
+    if (task->ignored < IGNORED_REPORTED)
+        task->ignored = 0; /* cleaning up, not ignoring */
 }
 
 bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task)
@@ -93,6 +101,28 @@ void rota__scopes_abandon(rota_task *task)
 void rota__cancel_by_fault(rota_task *task)
 {
     rota_task_cancel(task->loop->main ? task->loop->main : task);
+}
+
+static void report_ignoring(const rota_task *task)
+{
+    bool cancelled = task->interrupt == -ECANCELED;
+    rota_log(
+        ROTA_LOG_WARNING,
+        "task '%s' (spawned at %s:%d) goes on although %s: %d calls in a row have returned %s; a "
+        "loop has to end when a call fails",
+        rota_task_name(task), task->site->file, task->site->line,
+        cancelled ? "it was cancelled" : "its deadline has passed", IGNORED_REPORTED,
+        cancelled ? "-ECANCELED" : "-ETIMEDOUT");
+}
+
+int rota__interrupted(rota_task *task)
+{
+    int interrupt = task->interrupt;
+    if (task->ignored < IGNORED_REPORTED && ++task->ignored == IGNORED_REPORTED)
+        report_ignoring(task);
+    if (--task->budget <= 0)
+        rota__yield(task);
+    return interrupt;
 }
 
 /* ---- Timeouts */
@@ -165,28 +195,46 @@ rota_time rota_deadline(void)
 }
 
 /* ROTA_NEVER from now is never, whatever the clock says. */
-static rota_time from_now(const struct rota__loop *loop, rota_time duration)
+static rota_time from(rota_time now, rota_time duration)
 {
     rota_time when;
-    if (__builtin_add_overflow(rota__loop_time(loop), duration, &when))
+    if (__builtin_add_overflow(now, duration, &when))
         when = duration > 0 ? ROTA_NEVER : 0;
     return when;
+}
+
+static rota_time from_now(const struct rota__loop *loop, rota_time duration)
+{
+    return from(rota__loop_time(loop), duration);
+}
+
+/* A deadline that has passed already needs no timer, and is seen by the first call inside. */
+static void timeout_begin(rota_timeout *timeout, rota_time when, rota_time now)
+{
+    rota_task *task = rota__task_here();
+    if (task && rota__scope_is_open(&timeout->_scope, task))
+        rota_timeout_end(timeout);
+    *timeout = (rota_timeout){0};
+    if (!task)
+        return;
+    rota__scope_open(&timeout->_scope, ROTA__SCOPE_TIMEOUT, task);
+    if (when <= now)
+        timeout_fire(&timeout->_timer);
+    else
+        timeout_arm(timeout, when);
 }
 
 void rota_timeout_begin_at(rota_timeout *timeout, rota_time when)
 {
     rota_task *task = rota__task_here();
-    *timeout = (rota_timeout){.duration = timeout->duration, ._step = timeout->_step};
-    if (!task)
-        return;
-    rota__scope_open(&timeout->_scope, ROTA__SCOPE_TIMEOUT, task);
-    timeout_arm(timeout, when);
+    timeout_begin(timeout, when, task ? rota__loop_time(task->loop) : 0);
 }
 
 void rota_timeout_begin(rota_timeout *timeout, rota_time duration)
 {
     rota_task *task = rota__task_here();
-    rota_timeout_begin_at(timeout, task ? from_now(task->loop, duration) : ROTA_NEVER);
+    rota_time now = task ? rota__loop_time(task->loop) : 0;
+    timeout_begin(timeout, from(now, duration), now);
 }
 
 void rota_timeout_reset(rota_timeout *timeout, rota_time duration)
@@ -213,6 +261,8 @@ int rota_timeout_end(rota_timeout *timeout)
 void rota_shield_begin(rota_shield *shield)
 {
     rota_task *task = rota__task_here();
+    if (task && rota__scope_is_open(&shield->_scope, task))
+        rota__scope_close(&shield->_scope);
     shield->_scope.task = NULL;
     if (task)
         rota__scope_open(&shield->_scope, ROTA__SCOPE_SHIELD, task);

@@ -96,12 +96,16 @@ ssize_t rota__let_others_run(ssize_t result)
     return result;
 }
 
+/* Nothing comes after it that a deadline could lose against, so it looks at the clock itself. */
 int rota_yield(void)
 {
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    return rota__yield(rota__task_here());
+    rota_task *task = rota__task_here();
+    if (__builtin_expect(task->scopes.next != &task->own.node, false) && rota_check() < 0)
+        return rota__interrupted(task);
+    return rota__yield(task);
 }
 
 /* ---- Operations */
@@ -307,7 +311,7 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
     task->resume = &task->coro;
     task->loop = loop;
     task->wait = NULL;
-    task->interrupt = 0;
+    task->interrupt = task->ignored = 0;
     task->stack = stack;
     task->fn = fn;
     task->arg = (void *)(uintptr_t)arg;
@@ -402,7 +406,6 @@ static void await_end(rota_task *task)
 
 int rota_join(rota_task *task)
 {
-    int interrupted = rota__suspend_check();
     rota_task *here = rota__task_here();
     if (!here)
         return ROTA_ENOTASK;
@@ -413,9 +416,10 @@ int rota_join(rota_task *task)
         return -EDEADLK;
     if (task->joining)
         return -EBUSY;
-    if (task->group)
+    if (task->group || !task->owned || task == task->loop->main)
         return -EINVAL;
     task->joining = true;
+    int interrupted = rota__suspend_check();
     if (!interrupted && !rota_task_done(task)) {
         rota__future_park(&task->done, &join_kind);
         interrupted = rota_task_done(task) ? 0 : here->interrupt;
@@ -434,18 +438,32 @@ int rota_join(rota_task *task)
     return result;
 }
 
+/* Whether the handle is there to be released. A task that was spawned without one belongs to the loop, and
+ * while somebody waits in rota_join or rota_task_free, that call releases it. */
+static bool has_handle(const rota_task *task, const char *call)
+{
+    if (task->owned && !task->joining)
+        return true;
+    rota_log(ROTA_LOG_ERROR, "%s was called on task '%s' (spawned at %s:%d), %s", call,
+             rota_task_name(task), task->site->file, task->site->line,
+             task->joining ? "which another task is waiting for: that one releases it"
+                           : "which has no handle to release");
+    return false;
+}
+
 rota_task *rota_task_free(rota_task *task)
 {
     if (!task || rota__loop_check(task->loop, "rota_task_free") < 0)
         return NULL;
     ROTA__KEEP_ERROR;
     rota_task_cancel(task);
-    if (task->group)
+    if (task->group || !has_handle(task, "rota_task_free"))
         return NULL;
     if (!rota_task_done(task)) {
         rota_task *here = rota__task_here();
         if (!here || here == task)
             return rota_task_detach(task); /* cannot wait here */
+        task->joining = true;
         await_end(task);
     }
     rota__task_report_unread(task);
@@ -455,7 +473,8 @@ rota_task *rota_task_free(rota_task *task)
 
 rota_task *rota_task_detach(rota_task *task)
 {
-    if (!task || task->group || rota__loop_check(task->loop, "rota_task_detach") < 0)
+    if (!task || task->group || rota__loop_check(task->loop, "rota_task_detach") < 0 ||
+        !has_handle(task, "rota_task_detach"))
         return NULL;
     task->owned = false;
     if (rota_task_done(task)) {

@@ -59,6 +59,7 @@ struct rota_task {
     int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
     int woken_with;           /* what rota__park returns */
     int budget;               /* calls that may still be done at once before it has to yield */
+    int ignored;              /* calls in a row that an interrupt has ended at once */
     struct rota__scope own;
     struct rota__coro coro;
     struct rota__stack *stack;
@@ -72,9 +73,9 @@ struct rota_task {
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
     struct rota__error *error; /* words of its last failure; once it has ended, of its result */
-    bool owned;   /* somebody has the handle, or the group keeps it */
-    bool joining; /* a rota_join is under way */
-    bool read;    /* somebody has seen the result */
+    bool owned;                /* somebody has the handle, or the group keeps it */
+    bool joining;              /* a rota_join is under way */
+    bool read;                 /* somebody has seen the result */
     char name[32];
 };
 
@@ -88,6 +89,9 @@ static inline rota_task *rota__task_here(void)
 }
 
 void rota__cancel_by_fault(rota_task *task);
+/* What a suspending call does in a scope that is cancelled or expired: counts against the budget, so that a
+ * task that ignores it stops nobody, and reports such a task. Returns task->interrupt. */
+int rota__interrupted(rota_task *task);
 
 /* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
 static inline int rota__suspend_check(void)
@@ -97,7 +101,7 @@ static inline int rota__suspend_check(void)
         return ROTA_ENOTASK;
     if (rota__fault(ROTA__FAULT_SUSPEND))
         rota__cancel_by_fault(task);
-    return task->interrupt;
+    return __builtin_expect(task->interrupt != 0, false) ? rota__interrupted(task) : 0;
 }
 
 /* Stops the current task until rota__wake; returns the result given there. An interrupt that arrives
