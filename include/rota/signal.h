@@ -5,14 +5,14 @@
  *     static int serve_until_stop(rota_listener *listener, rota_serve_fn *handler)
  *     {
  *         int err = 0;
- *         ROTA_UNTIL_STOP {                              // SIGINT or SIGTERM cancels what is inside
+ *         ROTA_UNTIL_STOP {                              // SIGINT or SIGTERM cancels the block
  *             rota_serve_options options = {.grace = 5 * ROTA_SECOND};
  *             err = rota_serve(listener, handler, NULL, &options);
  *         }
  *         return err;                                    // -ECANCELED: it was asked to stop
  *     }
  *
- * and something else than ending can be done, too:
+ * and a task can do something else with a signal:
  *
  *     static int reload_on_hangup(rota_fn *reload)
  *     {
@@ -25,13 +25,14 @@
  *         return err;
  *     }
  *
- * From rota_signals_add on a signal no longer does what it did, and none is missed: what arrives before
- * somebody waits is kept. As in the kernel, several of one kind that were not taken yet are one, so a storm
- * takes no room; what is sent after the last was taken is always seen. Every listener gets the signal, also
- * in other loops and threads. When the last one has left, the signal does again what it did before.
+ * From rota_signals_add on, the signal no longer has its former effect, and none is missed: a
+ * signal that arrives before a task waits for it is kept. As in the kernel, signals of one kind
+ * that were not taken yet count as one, so a storm of them takes no memory; a signal sent after the
+ * last one was taken is always seen. Every listener gets the signal, also in other loops and
+ * threads. When the last listener has gone, the signal has its former effect again.
  *
- * Handlers run with SA_RESTART | SA_ONSTACK on whatever thread the kernel chooses, and only make a note
- * there. While nobody listens for SIGINT, rota_run does its own with it. A child of fork(2) has no
+ * The handler runs with SA_RESTART | SA_ONSTACK on a thread that the kernel chooses, and only makes
+ * a note. While no listener wants SIGINT, rota_run handles it. A child of fork(2) has no
  * listeners. */
 #ifndef ROTA_SIGNAL_H
 #define ROTA_SIGNAL_H
@@ -46,7 +47,7 @@ extern "C" {
 
 /* ---- Listening ---- */
 
-/* What one task listens for; it lives in your storage. */
+/* The signals that one task listens for, in your storage. */
 typedef struct rota_signals {
     struct rota__list _node;
     struct rota__signal_hub *_hub; /* its loop's; NULL: it listens for nothing yet */
@@ -67,30 +68,30 @@ typedef struct rota_signals {
     }
 #endif
 
-/* Begins to listen for one more signal. Twice does no harm.
+/* Begins to listen for one more signal. Adding it twice does no harm.
  *
- * Returns 0, -EINVAL (SIGKILL and SIGSTOP, which cannot be caught; SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP
- * and SIGSYS, after which the thread cannot go on; numbers that are no signal's or are the C library's
- * own), -ENOMEM, ROTA_ENOTASK, ROTA_ETHREAD. */
+ * Returns 0, -EINVAL (SIGKILL and SIGSTOP, which cannot be caught; SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+ * SIGTRAP and SIGSYS, after which the thread cannot go on; invalid numbers and those that the C
+ * library keeps for itself), -ENOMEM, ROTA_ENOTASK, ROTA_ETHREAD. */
 ROTA_API int rota_signals_add(rota_signals *signals, int number);
 
-/* Waits for a signal, and takes it; of several that have come, the one with the lowest number.
+/* Waits for a signal and takes it. If several have come, it takes the one with the lowest number.
  *
- * Returns its number; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EBUSY (another task waits here),
- * ROTA_ECLOSED, -EINVAL (nothing to listen for). */
+ * Returns the number of the signal, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -EBUSY
+ * (another task waits here), ROTA_ECLOSED, -EINVAL (no signal was added). */
 ROTA_SUSPENDS int rota_signals_next(rota_signals *signals);
 
-/* The same as an iterator, whose items are `const int *` and which has no end. */
+/* The same as an iterator without an end. Its items are `const int *`. */
 ROTA_API rota_iter rota_signals_iter(rota_signals *signals);
 
-/* Stops listening. What was not taken is dropped; a task that waits gets ROTA_ECLOSED. What ROTA_SCOPED
- * calls. */
+/* Stops listening; what ROTA_SCOPED calls. Signals that were not taken are dropped. A task that
+ * waits gets ROTA_ECLOSED. */
 ROTA_API void rota_signals_fini(rota_signals *signals);
 ROTA_DEFINE_SCOPED(rota_signals, rota_signals_fini);
 
-/* Listens for the `count` signals, waits for one, and stops listening. Of those that come between two such
- * calls nobody knows; where that matters, keep a rota_signals. Returns as rota_signals_add and
- * rota_signals_next. */
+/* Listens for the `count` signals, waits for one, and stops listening. Signals that arrive between
+ * two such calls are lost; where that matters, keep a rota_signals. Returns what rota_signals_add
+ * and rota_signals_next return. */
 ROTA_SUSPENDS int rota_signal_wait(const int *numbers, size_t count);
 
 /* ---- Stopping ---- */
@@ -102,16 +103,16 @@ typedef struct rota_stop {
     int _step;
 } rota_stop;
 
-/* Opens the scope in the current task: after the first SIGINT or SIGTERM, calls inside return -ECANCELED.
- * That first one is all that it takes: a second one does what it would have done without (where rota_run
- * has SIGINT to itself: end the process). While the scope is open nothing inside is a deadlock, because a
- * signal may still come.
+/* Opens the scope in the current task: after the first SIGINT or SIGTERM, calls inside return
+ * -ECANCELED. The scope takes only that first signal. A second one has its usual effect: under
+ * rota_run, SIGINT ends the process. While the scope is open, waiting is never a deadlock, because
+ * a signal may still come.
  *
- * A signal that is ignored when the scope is opened stays ignored: a shell without job control starts
- * background programs that way. To take it all the same, use rota_signals_add.
+ * A signal that is ignored when the scope is opened stays ignored: a shell without job control
+ * starts background programs that way. To take it all the same, use rota_signals_add.
  *
- * Returns 0, -ENOMEM or ROTA_ENOTASK; the scope is then cancelled from the beginning, so the return value
- * may be ignored. */
+ * Returns 0, -ENOMEM or ROTA_ENOTASK. After -ENOMEM the scope is cancelled from the beginning, so
+ * you may ignore the result. */
 ROTA_API int rota_stop_begin(rota_stop *stop);
 /* Leaves the scope. Returns the signal that has come, or 0. */
 ROTA_API int rota_stop_end(rota_stop *stop);

@@ -18,14 +18,14 @@
  *         return err < 0 ? err : rota_stream_read_exact(s, ret_reply, len);
  *     }
  *
- * Names. A path is a file of type socket, 107 bytes long at most. What begins with '@' is an abstract
- * name instead: it has no file and no permissions, and is free again when its socket is closed. For a
- * file of that name write "./@name".
+ * Names. A path names a file of type socket and has at most 107 bytes. A name that begins with '@'
+ * is abstract: it has no file and no permissions, and is free again when its socket is closed. For
+ * a file of that name, write "./@name".
  *
- * A socket's file outlives a server that was killed. Whoever opens the path finds out, by trying to
- * connect, whether somebody is there (-EADDRINUSE); the file of a dead socket is replaced. What is no
- * socket is never touched (-ENOTSOCK). When the socket is closed, its file is removed if it is still its
- * own.
+ * The file of a socket outlives a server that was killed. A listener therefore tries to connect
+ * first: if a server answers, listening fails with -EADDRINUSE; the file of a dead socket is
+ * replaced. A file that is not a socket is never touched (-ENOTSOCK). When the listener closes, it
+ * removes its file, unless another one has taken the name.
  *
  * Datagrams by path or name are in rota/dgram.h. */
 #ifndef ROTA_UNIX_H
@@ -37,33 +37,34 @@
 extern "C" {
 #endif
 
-/* Makes an address of a path or an abstract name. Returns 0, -EINVAL (empty), -ENAMETOOLONG. */
+/* Makes an address from a path or an abstract name. Returns 0, -EINVAL (empty), -ENAMETOOLONG. */
 ROTA_API int rota_unix_address(const char *path, rota_address *ret_address);
 
-/* Connects to a listener. While that has no room for another connection (its backlog is full), tries
- * again in growing intervals of at most 50 ms, for as long as the deadlines around the call allow.
+/* Connects to a listener. While its backlog is full, the call tries again at growing intervals of
+ * at most 50 ms, for as long as the deadlines around it allow.
  *
- * Returns 0, -ENOENT (no such file), -ECONNREFUSED (nobody listens), -EACCES, -EPROTOTYPE (a datagram
- * socket), -EINVAL, -ENAMETOOLONG, -EMFILE, -ENOMEM, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
+ * Returns 0, -ENOENT (no such file), -ECONNREFUSED (nobody listens), -EACCES, -EPROTOTYPE (a
+ * datagram socket), -EINVAL, -ENAMETOOLONG, -EMFILE, -ENOMEM, -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_unix_connect(const char *path, rota_stream **ret_stream);
 
 /* Zero is the default of each field. */
 typedef struct rota_unix_listen_options {
-    int backlog; /* connections the kernel holds until they are accepted; SOMAXCONN */
-    unsigned
-        mode; /* of the file, such as 0600, whatever the umask; 0777 without the umask's bits */
+    int backlog; /* connections that wait to be accepted, at most; SOMAXCONN */
+    /* Of the file, such as 0600, whatever the umask; 0777 without the umask's bits. */
+    unsigned mode;
 } rota_unix_listen_options;
 
-/* Listens at a path or an abstract name. rota_accept, rota_serve and rota_listener_close are as for TCP;
- * closing removes the file.
+/* Listens at a path or an abstract name. rota_accept, rota_serve and rota_listener_close work as
+ * for TCP; closing removes the file.
  *
- * Servers that are started at the same moment wait for each other, by a lock (flock(2)) on the directory
- * that each holds for an instant. If some other program keeps it for a second, the server listens without
- * it, and the log hook is told.
+ * Servers that start at the same moment wait for each other: each holds a lock (flock(2)) on the
+ * directory for an instant. If another program keeps the lock for a second, the server listens
+ * without it and reports that to the log hook.
  *
- * Returns 0, -EADDRINUSE (somebody is there), -ENOTSOCK (something else is), -ENOENT (no such
- * directory), -EACCES, -EROFS, -EINVAL, -ENAMETOOLONG, -EMFILE, -ENOMEM, -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK. */
+ * Returns 0, -EADDRINUSE (a server listens there), -ENOTSOCK (another kind of file has the name),
+ * -ENOENT (no such directory), -EACCES, -EROFS, -EINVAL, -ENAMETOOLONG, -EMFILE, -ENOMEM,
+ * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_unix_listen(const char *path, const rota_unix_listen_options *options,
                                    rota_listener **ret_listener);
 
@@ -73,39 +74,40 @@ typedef struct rota_credentials {
     gid_t gid;
 } rota_credentials;
 
-/* Who connected, or who listened, as the kernel noted it at that moment. Returns 0, -ENOTSOCK (the
- * stream is no socket), ROTA_ECLOSED, or an error of getsockopt(2). */
+/* Finds the credentials of the peer, as they were when it connected or began to listen. Returns 0,
+ * -ENOTSOCK (the stream is not a socket), ROTA_ECLOSED, or an error of getsockopt(2). */
 ROTA_API int rota_unix_peer(rota_stream *s, rota_credentials *ret_peer);
 
 /* ---- Passing descriptors ---- */
 
-#define ROTA_FDS_MAX 253 /* at once; the kernel's bound */
+#define ROTA_FDS_MAX 253 /* in one call; the kernel's limit */
 
 /* Descriptors that travel with bytes. */
 typedef struct rota_fds {
     int *fds;     /* yours */
     size_t size;  /* receiving: room at `fds` */
     size_t count; /* how many are there */
-    bool cut;     /* receiving: there were more than there was room for; those are closed */
+    bool cut;     /* receiving: some did not fit and were closed */
 } rota_fds;
 
-/* Writes all of `buf`, at least a byte, and passes duplicates of `fds` with the first of them. Yours stay
- * open. What is held back goes first.
+/* Writes all of `buf`, which has at least one byte, and passes duplicates of `fds` with the first
+ * byte. Your descriptors stay open. Output that the stream holds back goes first.
  *
- * Returns as rota_stream_write; -EINVAL (no byte, too many descriptors), -EBADF (one is not open),
- * -ETOOMANYREFS (too many are under way), -EOPNOTSUPP (no Unix socket, or something such as TLS is on
- * top of it). */
+ * Returns what rota_stream_write does; also -EINVAL (no byte, or too many descriptors), -EBADF (a
+ * descriptor is not open), -ETOOMANYREFS (too many descriptors are under way), -EOPNOTSUPP (not a
+ * Unix socket, or a layer such as TLS is on top). */
 ROTA_SUSPENDS int rota_unix_send_fds(rota_stream *s, const void *buf, size_t len,
                                      const rota_fds *fds);
 
-/* Reads as rota_stream_read, and takes the descriptors that came with the bytes; they are yours, and
- * are closed on exec. Bytes that came with descriptors are not read together with those that came with
- * others. Every other call that reads drops the descriptors that come: they are closed.
+/* Reads as rota_stream_read does, and takes the descriptors that came with the bytes. They are
+ * yours and are closed on exec. One call returns the descriptors of one message at most. Other
+ * calls that read close the descriptors that they come across.
  *
- * `fds->cut` says that descriptors were lost, because `fds` has no room for them or this process has
+ * `fds->cut` is set if descriptors were lost because `fds` had no room for them or this process has
  * reached its limit.
  *
- * Returns as rota_stream_read; -EOPNOTSUPP as above. If it fails, no descriptor was taken. */
+ * Returns what rota_stream_read does; also -EOPNOTSUPP, as above. If it fails, no descriptor was
+ * taken. */
 ROTA_SUSPENDS ssize_t rota_unix_receive_fds(rota_stream *s, void *buf, size_t len, rota_fds *fds);
 
 #ifdef __cplusplus
