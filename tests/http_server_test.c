@@ -8,6 +8,7 @@
 
 #include <rota.h>
 #include <rota/http_server.h>
+#include <rota/websocket.h>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -273,6 +274,8 @@ TEST(a_preface_of_http_2_that_is_cut_short_is_refused)
 }
 
 struct idler {
+    rota_http_handler *handler;
+    const char *request;
     rota_task *task;           /* the connection's */
     long begun, deep, settled; /* bytes of its stack: at the request, behind it, after a while */
     rota_stream *client, *server;
@@ -287,17 +290,31 @@ static int reply_deeply(rota_http_request *r, void *arg)
     return rota_http_reply(r, 200, NULL, NULL, 0);
 }
 
+static int listen_deeply(rota_http_request *r, void *arg)
+{
+    struct idler *idler = arg;
+    ROTA_AUTO(rota_websocket) ws = NULL;
+    rota_websocket_message message;
+    idler->task = rota_task_current();
+    idler->begun = stack_bytes(idler->task);
+    go_deep();
+    int err = rota_websocket_accept(r, NULL, &ws);
+    while (err == 0 && rota_websocket_read(ws, &message) > 0)
+        go_deep();
+    return err;
+}
+
 static int idler_serve(void *arg)
 {
     struct idler *idler = arg;
-    return rota_http_serve_stream(idler->server, reply_deeply, idler, NULL);
+    return rota_http_serve_stream(idler->server, idler->handler, idler, NULL);
 }
 
 static int idler_ask(struct idler *idler)
 {
     rota_str head;
-    int err = rota_stream_write(idler->client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27);
-    if (err == 0)
+    int err = rota_stream_write(idler->client, idler->request, strlen(idler->request));
+    if (err == 0 && *idler->request == 'G')
         err = rota_stream_read_until(idler->client, text("\r\n\r\n"), 0, &head);
     if (err == 0)
         err = rota_sleep(ROTA_SECOND);
@@ -320,6 +337,8 @@ static int idler_run(void *arg)
         ROTA_GROUP(g);
         rota_group_spawn(&g, idler_serve, idler);
         err = idler_ask(idler);
+        if (idler->handler == listen_deeply)
+            idler->request = "\x82\x81mask-"; /* a message of a byte */
         if (err == 0)
             err = idler_ask(idler); /* the stack is as good as before */
         rota_stream_close(idler->client);
@@ -331,13 +350,27 @@ static int idler_run(void *arg)
 
 TEST(an_idle_connection_keeps_no_stack_of_its_handler)
 {
-    struct idler idler = {0};
+    struct idler idler = {.handler = reply_deeply, .request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"};
     CHECK_OK(run_virtual(idler_run, &idler));
     if (idler.begun < 0)
         SKIP("what stacks take cannot be counted here");
     CHECK_INT(idler.deep, >=, DEEP);
     CHECK_INT(idler.settled, <=, idler.begun);
     CHECK_INT(idler.settled, <=, 2 * sysconf(_SC_PAGESIZE));
+}
+
+TEST(an_idle_websocket_keeps_no_stack_of_its_handler)
+{
+    struct idler idler = {
+        .handler = listen_deeply,
+        .request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                   "Sec-WebSocket-Version: 13\r\n"
+                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"};
+    CHECK_OK(run_virtual(idler_run, &idler));
+    if (idler.begun < 0)
+        SKIP("the stack's pages cannot be counted here");
+    CHECK_INT(idler.deep, >=, DEEP);
+    CHECK_INT(idler.settled, <=, idler.begun + 2 * sysconf(_SC_PAGESIZE));
 }
 
 static int second_is_slow(rota_http_request *r, void *arg)
@@ -555,7 +588,8 @@ static int small_or_long(rota_http_request *r, void *arg)
     return reply_to(r, arg);
 }
 
-/* It goes out to the end at once, also where the client takes it only turns later, and others wait behind it. */
+/* It goes out to the end at once, also where the client takes it only turns later, and others wait
+ * behind it. */
 TEST(a_long_reply_is_sent_with_what_was_held_back_before_it)
 {
     static struct talk t;
@@ -1286,7 +1320,8 @@ static rota_http_root *open_root(rota_http_root_options options)
     return root;
 }
 
-/* Asks for `lines` (a target, and perhaps fields), and gives the reply without ETag and Last-Modified. */
+/* Asks for `lines` (a target, and perhaps fields), and gives the reply without ETag and
+ * Last-Modified. */
 static struct talk *ask_for(rota_http_root *root, const char *method, const char *target,
                             const char *fields)
 {
@@ -1696,7 +1731,8 @@ static int get_slowly(void *arg)
     return err;
 }
 
-/* Three clients of two ports, and two connections, which are busy: the third one waits for the first to leave. */
+/* Three clients of two ports, and two connections, which are busy: the third one waits for the
+ * first to leave. */
 static int shared_main(void *arg)
 {
     struct site *site = arg;
