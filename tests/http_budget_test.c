@@ -1,4 +1,5 @@
-/* What clients make a server keep is counted, and has a limit; so have requests at once, and the slowness of bodies. */
+/* What clients make a server keep is counted, and has a limit; so have requests at once, and the
+ * slowness of bodies. */
 #include "harness.h"
 
 #include <rota.h>
@@ -92,7 +93,8 @@ static int read_status(rota_stream *s)
     return err < 0 ? err : status;
 }
 
-/* The next frame of that type; its stream, and of its payload the last byte, or the status of a head. */
+/* The next frame of that type; its stream, and of its payload the last byte, or the status of a
+ * head. */
 static int await_frame(rota_stream *s, int type, int *ret_id, int *ret_code)
 {
     unsigned char head[9], payload[16384];

@@ -1,4 +1,5 @@
-/* What hostile clients cannot do to others: fill the server with connections that say nothing, or say it slowly. */
+/* What hostile clients cannot do to others: fill the server with connections that say nothing, or
+ * say it slowly. */
 #include "certificates.h"
 #include "harness.h"
 
@@ -270,7 +271,8 @@ TEST_BOTH(a_client_that_waits_hears_of_the_end_at_once)
 
 #define DEFAULT_CONNECTIONS 10000
 
-/* In a process of its own, because both ends together are more descriptors than most machines let one have. */
+/* In a process of its own, because both ends together are more descriptors than most machines let
+ * one have. */
 static pid_t begin_crowd(int port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};

@@ -231,7 +231,8 @@ static int talk_run(void *arg)
     return 0;
 }
 
-/* What the server said to the probe: "GOAWAY <code>", "RST_STREAM <code>", "reply" or "" where it went on. */
+/* What the server said to the probe: "GOAWAY <code>", "RST_STREAM <code>", "reply" or "" where it
+ * went on. */
 static void judge(struct talk *t)
 {
     bool goes_on = false;
@@ -280,7 +281,8 @@ static const struct {
     int type;
     const char *verdicts[STATES];
 } table[] = {
-    /*  idle, open, half-closed local and remote, ended, reset by the client, by the server, passed over */
+    /*  idle, open, half-closed local and remote, ended, reset by the client, by the server, passed
+     *  over */
     {DATA, {BAD, "reply", "", CLOSED, CLOSED, "RST_STREAM STREAM_CLOSED", "", BAD}},
     {HEADERS,
      {"reply", "RST_STREAM PROTOCOL_ERROR", "RST_STREAM PROTOCOL_ERROR", CLOSED, CLOSED,
@@ -325,7 +327,8 @@ TEST_WITH(streams_that_a_client_cannot_open_have_their_verdicts, .without_faults
     }
 }
 
-/* What was under way when the server reset the stream is passed over, however many others came between, up to a number. */
+/* What was under way when the server reset the stream is passed over, however many others came
+ * between, up to a number. */
 TEST(a_late_frame_behind_many_resets_is_passed_over)
 {
     static struct talk t;

@@ -1,4 +1,5 @@
-/* A server that is stopped while a client is at something: what runs no request does not wait for the grace. */
+/* A server that is stopped while a client is at something: what runs no request does not wait for
+ * the grace. */
 #include "certificates.h"
 #include "harness.h"
 

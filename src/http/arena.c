@@ -90,7 +90,8 @@ void *rota__arena_grow(struct rota__arena *arena, size_t size)
     block->next = arena->blocks;
     arena->blocks = block;
     char *bytes = (char *)block + HEAD;
-    /* What is left of the present block may be more than what is left of a new one that was made to measure. */
+    /* What is left of the present block may be more than what is left of a new one that was made to
+     * measure. */
     if (room - rounded > (size_t)(arena->end - arena->at)) {
         arena->at = bytes + rounded;
         arena->end = bytes + room;

@@ -1,7 +1,8 @@
-/* Memory that goes in one free: what a request's parser, reply and handler allocate, or what a response is made of.
+/* Memory that goes in one free: what a request's parser, reply and handler allocate, or what a
+ * response is made of.
  *
- * The first block comes from a store, which keeps some for the next requests, or is made to measure, or is the
- * caller's; what does not fit gets blocks of its own. */
+ * The first block comes from a store, which keeps some for the next requests, or is made to
+ * measure, or is the caller's; what does not fit gets blocks of its own. */
 #ifndef ROTA__HTTP_ARENA_H
 #define ROTA__HTTP_ARENA_H
 
@@ -36,7 +37,8 @@ static inline struct rota__arena rota__arena_on(void *memory, size_t size)
 {
     return (struct rota__arena){.at = (char *)memory, .end = (char *)memory + size};
 }
-/* Frees everything that came from the arena, which may lie in it itself. Without a store it is NULL. */
+/* Frees everything that came from the arena, which may lie in it itself. Without a store it is
+ * NULL. */
 void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store);
 void rota__arena_store_fini(struct rota__arena_store *store);
 

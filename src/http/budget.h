@@ -1,5 +1,5 @@
-/* What clients make a server keep, in bytes: counted, and limited as a whole. What does not fit is refused; nothing waits for
- * others to give something back. */
+/* What clients make a server keep, in bytes: counted, and limited as a whole. What does not fit is
+ * refused; nothing waits for others to give something back. */
 #ifndef ROTA__HTTP_BUDGET_H
 #define ROTA__HTTP_BUDGET_H
 
@@ -24,7 +24,8 @@ static inline void rota__budget_give(struct rota__budget *budget, size_t bytes)
     *budget->shown = budget->used -= bytes;
 }
 
-/* Changes what one holder has taken, `*held`, to `bytes`. False: it does not fit, and nothing has changed. */
+/* Changes what one holder has taken, `*held`, to `bytes`. False: it does not fit, and nothing has
+ * changed. */
 static inline bool rota__budget_hold(struct rota__budget *budget, size_t *held, size_t bytes)
 {
     if (bytes > *held && !rota__budget_take(budget, bytes - *held))

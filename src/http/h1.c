@@ -1,5 +1,5 @@
-/* Messages of HTTP/1.1 event by event: heads by h1_head.c, bodies and trailers here (RFC 9112, sections 6
- * and 7). */
+/* Messages of HTTP/1.1 event by event: heads by h1_head.c, bodies and trailers here (RFC 9112,
+ * sections 6 and 7). */
 #include "http/h1.h"
 #include "http/chars.h"
 
@@ -124,8 +124,8 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* quoted-string (RFC 9110, section 5.6.4), from behind its first quote on. Returns where it ends, behind the last one; `end`
- * where it does not; NULL where something must not be in it. */
+/* quoted-string (RFC 9110, section 5.6.4), from behind its first quote on. Returns where it ends,
+ * behind the last one; `end` where it does not; NULL where something must not be in it. */
 static const char *quoted_string(const char *at, const char *end)
 {
     while (at < end && *at != '"') {
@@ -138,9 +138,9 @@ static const char *quoted_string(const char *at, const char *end)
     return at < end ? at + 1 : end;
 }
 
-/* chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) (RFC 9112, section 7.1.1). They mean nothing
- * here, but what follows them has to be found where everybody else finds it. Returns where they end; `end` where that is
- * not known yet; NULL where they are not right. */
+/* chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) (RFC 9112, section
+ * 7.1.1). They mean nothing here, but what follows them has to be found where everybody else finds
+ * it. Returns where they end; `end` where that is not known yet; NULL where they are not right. */
 static const char *chunk_extensions(const char *at, const char *end)
 {
     const char *p;

@@ -1,8 +1,8 @@
 /* HTTP/1.1 without a socket: bytes in, events out; a head in, bytes out. Of both roles.
  * RFC 9112 is the syntax, RFC 9110 the meaning.
  *
- * Reading. Give rota__h1_next what has arrived, from the first byte that it has not used. It returns one
- * event at a time:
+ * Reading. Give rota__h1_next what has arrived, from the first byte that it has not used. It
+ * returns one event at a time:
  *
  *     states    HEAD -> BODY -> HEAD -> ...     a message after another
  *               BODY    how it goes on is `body`: a length, chunks, or all until the end
@@ -11,13 +11,13 @@
  *
  *     HEAD -> BODY: finish_head    BODY -> HEAD: end_message    -> BROKEN: rota__h1_refuse
  *
- * 1. A head is looked at once when it arrives whole; of one that comes in pieces, each byte is looked
- *    at once more at most.
+ * 1. A head is looked at once when it arrives whole; of one that comes in pieces, each byte is
+ *    looked at once more at most.
  * 2. What the events give are slices of the caller's bytes.
- * 3. Two parsers must not be able to understand it differently: what RFC 9112 lets a recipient repair,
- *    and others repair otherwise, is refused.
- * 4. A folded line is refused in a request. A user agent has to accept it (RFC 9112, section 5.2): in a response the
- *    parser writes spaces over the line ends in the caller's bytes. */
+ * 3. Two parsers must not be able to understand it differently: what RFC 9112 lets a recipient
+ *    repair, and others repair otherwise, is refused.
+ * 4. A folded line is refused in a request. A user agent has to accept it (RFC 9112, section 5.2):
+ *    in a response the parser writes spaces over the line ends in the caller's bytes. */
 #ifndef ROTA__HTTP_H1_H
 #define ROTA__HTTP_H1_H
 
@@ -103,24 +103,26 @@ struct rota__h1_item {
     rota_str data;
 };
 
-/* `fields` has room for limits->fields (or the default) of them, and stays until the parser goes. */
+/* `fields` has room for limits->fields (or the default) of them, and stays until the parser
+ * goes. */
 void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_limits *limits,
                    rota_http_field *fields);
 
 #define ROTA__H1_FIELDS 100
 #define ROTA__H1_HEAD_LIMIT 32768
 
-/* The next event in `bytes`, which a client's must be able to change; `*ret_used` says how many of them are done with. Returns an event, or -EBADMSG:
- * then `status` and `error` say why, and every later call does the same; of a head that is refused, item->head has what was
- * understood. */
+/* The next event in `bytes`, which a client's must be able to change; `*ret_used` says how many of
+ * them are done with. Returns an event, or -EBADMSG: then `status` and `error` say why, and every
+ * later call does the same; of a head that is refused, item->head has what was understood. */
 int rota__h1_next(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
                   struct rota__h1_item *item);
 
-/* The connection has ended behind the last byte. Returns END (of a body that lasts until then), MORE
- * (between messages: an orderly end), or -EBADMSG (in the middle of one). */
+/* The connection has ended behind the last byte. Returns END (of a body that lasts until then),
+ * MORE (between messages: an orderly end), or -EBADMSG (in the middle of one). */
 int rota__h1_finish(struct rota__h1 *h1);
 
-/* Bytes of the body that may go past the parser, straight into the reader's buffer; then say how many did. */
+/* Bytes of the body that may go past the parser, straight into the reader's buffer; then say how
+ * many did. */
 static inline uint64_t rota__h1_direct(const struct rota__h1 *h1)
 {
     return h1->state == ROTA__H1_AT_DATA ? (h1->until_end ? UINT64_MAX : h1->left) : 0;
@@ -147,8 +149,8 @@ bool rota__h1_is_no_trailer(rota_str name);
 
 int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why);
 
-/* Fields up to the empty line, of a head or of trailers. Returns 1 (*ret_at stands behind the empty line), 0
- * (incomplete), -EBADMSG. */
+/* Fields up to the empty line, of a head or of trailers. Returns 1 (*ret_at stands behind the empty
+ * line), 0 (incomplete), -EBADMSG. */
 int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_t *ret_count);
 
 int rota__h1_parse_head(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,

@@ -1,4 +1,5 @@
-/* Heads of HTTP/1.1: the first line, the fields, and what they say about the body and the connection. */
+/* Heads of HTTP/1.1: the first line, the fields, and what they say about the body and the
+ * connection. */
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/params.h"
@@ -18,8 +19,9 @@ int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why)
 
 /* ---- Lines */
 
-/* CR LF, and nothing else, ends a line (RFC 9112, section 2.2, lets a recipient take a bare LF; some do and
- * some do not). `*at` stands at the first byte that did not belong to the line's last part. */
+/* CR LF, and nothing else, ends a line (RFC 9112, section 2.2, lets a recipient take a bare LF;
+ * some do and some do not). `*at` stands at the first byte that did not belong to the line's last
+ * part. */
 static int end_line(struct rota__h1 *h1, const char **at, const char *end, const char *otherwise)
 {
     const char *p = *at;
@@ -59,8 +61,8 @@ static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
                            is_blank(*p) ? "space before a colon" : "a field without a proper name");
 }
 
-/* Joins the line that continues this one behind the line end at `p` (RFC 9112, section 5.2): only of responses, whose
- * bytes are the client's own to change. */
+/* Joins the line that continues this one behind the line end at `p` (RFC 9112, section 5.2): only
+ * of responses, whose bytes are the client's own to change. */
 static bool unfold(const struct rota__h1 *h1, const char *p, const char *next, const char *end)
 {
     if (h1->is_server || next == end || !is_blank(*next))
@@ -158,8 +160,8 @@ static int request_line(struct rota__h1 *h1, const char **at, const char *end,
     return done == DONE ? end_line(h1, at, end, "something behind the version") : done;
 }
 
-/* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). Servers that leave
- * out the second space with the reason are understood. */
+/* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). Servers
+ * that leave out the second space with the reason are understood. */
 static int status_line(struct rota__h1 *h1, const char **at, const char *end,
                        struct rota__h1_head *head)
 {
@@ -341,7 +343,8 @@ static bool absolute_form(rota_str target, rota_str *ret_authority)
     return scheme != 0;
 }
 
-/* What an absolute target says replaces the Host field (RFC 9112, section 3.2.2), so that no handler trusts the other one. */
+/* What an absolute target says replaces the Host field (RFC 9112, section 3.2.2), so that no
+ * handler trusts the other one. */
 static void replace_host(struct rota__h1_head *head, rota_str authority)
 {
     for (size_t i = 0; i < head->count; i++) {

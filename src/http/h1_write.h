@@ -2,10 +2,11 @@
  *
  *     HEAD -> BODY -> OVER      rota__h1_write_request or _response, _field..., _body; _data...; _end
  *
- * 1. Nothing is written that a peer could understand differently: no control character gets into a name, a
- *    value, a target or a reason, and what frames a message or names its host comes from these calls only.
- * 2. The bytes of a body are counted: more than announced are refused, fewer make _end fail, and then the
- *    connection has to be closed.
+ * 1. Nothing is written that a peer could understand differently: no control character gets into a
+ *    name, a value, a target or a reason, and what frames a message or names its host comes from
+ *    these calls only.
+ * 2. The bytes of a body are counted: more than announced are refused, fewer make _end fail, and
+ *    then the connection has to be closed.
  * 3. A refused call has added nothing. */
 #ifndef ROTA__HTTP_H1_WRITE_H
 #define ROTA__HTTP_H1_WRITE_H
@@ -26,11 +27,12 @@ struct rota__h1_writer {
 /* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
 int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rota_str method,
                            rota_str target, rota_str host);
-/* "HTTP/1.1 200 OK". An empty reason is the usual one. `silent`: it answers HEAD. Returns 0, -EINVAL (no status,
- * or a reason with control characters), -ENOMEM. */
+/* "HTTP/1.1 200 OK". An empty reason is the usual one. `silent`: it answers HEAD. Returns 0,
+ * -EINVAL (no status, or a reason with control characters), -ENOMEM. */
 int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, int status,
                             rota_str reason, bool silent);
-/* Whether it may be written: not if it is no name, no value, or one of Content-Length, Transfer-Encoding and Host. */
+/* Whether it may be written: not if it is no name, no value, or one of Content-Length,
+ * Transfer-Encoding and Host. */
 bool rota__h1_is_field(rota_str name, rota_str value);
 /* Returns 0, -EINVAL (it may not be written), -ENOMEM. */
 int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value);
@@ -55,12 +57,13 @@ static inline void rota__h1_write_own(struct rota__h1_writer *w, rota_str name, 
 /* Ends the head, saying how the body is framed. `length` counts with LENGTH. Returns 0, -ENOMEM. */
 int rota__h1_write_body(struct rota__h1_writer *w, enum rota__h1_body body, uint64_t length);
 
-/* Adds what stands before the next `len` bytes of the body, which the caller sends behind it. Returns 1;
- * 0: they are not to be sent; -EMSGSIZE (more than announced), -ENOMEM. */
+/* Adds what stands before the next `len` bytes of the body, which the caller sends behind it.
+ * Returns 1; 0: they are not to be sent; -EMSGSIZE (more than announced), -ENOMEM. */
 int rota__h1_write_data(struct rota__h1_writer *w, size_t len);
 
-/* Adds a field behind the body; after that nothing but more of them, and the end. Left out where the body is not
- * chunked. Returns 0, -EINVAL (not a name or value, or a field that must not come there), -ENOMEM. */
+/* Adds a field behind the body; after that nothing but more of them, and the end. Left out where
+ * the body is not chunked. Returns 0, -EINVAL (not a name or value, or a field that must not come
+ * there), -ENOMEM. */
 int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str value);
 
 /* Ends the body. Returns 0, -EMSGSIZE (less than announced), -ENOMEM. */

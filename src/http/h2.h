@@ -1,27 +1,31 @@
-/* HTTP/2 without a socket (RFC 9113), on libnghttp2: bytes in, events out; heads and bodies in, bytes out. Of both
- * roles. libnghttp2 knows frames, HPACK, windows and the states of streams; this knows messages, limits and floods.
+/* HTTP/2 without a socket (RFC 9113), on libnghttp2: bytes in, events out; heads and bodies in,
+ * bytes out. Of both roles. libnghttp2 knows frames, HPACK, windows and the states of streams; this
+ * knows messages, limits and floods.
  *
- * Reading. Give rota__h2_next what has arrived, from the first byte that it has not used. It returns one event at
- * a time. A request's head is taken with rota__h2_take, which gives its stream an owner; events name the owner.
+ * Reading. Give rota__h2_next what has arrived, from the first byte that it has not used. It
+ * returns one event at a time. A request's head is taken with rota__h2_take, which gives its stream
+ * an owner; events name the owner.
  *
  *     a stream     IDLE -> OPEN -> CLOSED    rota__h2_take or _request; both sides have ended, a reset, or _drop
  *     its peer     HEAD, DATA..., TRAILERS, END; RESET instead of the rest at any time. A client gets INTERIM before
  *     the whole    until BROKEN: fail. What `out` holds then (it says why) is sent, and the connection closed
  *
- * Writing. Each call adds to `out`, in the order in which it is to be sent, and so does rota__h2_next (answers to
- * pings and settings, resets, windows): look at `out` after each call. The caller sends what it holds, or takes
- * the whole structure and leaves an empty one. A body is written as far as window and frame allow:
+ * Writing. Each call adds to `out`, in the order in which it is to be sent, and so does
+ * rota__h2_next (answers to pings and settings, resets, windows): look at `out` after each call.
+ * The caller sends what it holds, or takes the whole structure and leaves an empty one. A body is
+ * written as far as window and frame allow:
  *
  *     n = rota__h2_data(h2, s, len, end)     the head of a frame; its n bytes come behind `out`, before all else
  *     n = -EAGAIN                            wait for WINDOW, then again
  *
  * 1. Nothing calls back: whoever owns streams may be many tasks, of which one reads.
- * 2. Bytes of a body hold their part of the windows, the stream's and the connection's, until rota__h2_consumed
- *    or _drop: a slow reader stops its own stream, not the others, and no more than a window has to be kept.
- * 3. A stream that was told stays counted until it is dropped, even when its peer has reset it: no peer has more
- *    of them worked on than twice `limits.streams`.
- * 4. What a peer makes us send does not pile up: `out` has a limit, over which the connection breaks. Who writes
- *    waits while `out` holds ROTA__H2_HIGH_WATER.
+ * 2. Bytes of a body hold their part of the windows, the stream's and the connection's, until
+ *    rota__h2_consumed or _drop: a slow reader stops its own stream, not the others, and no more
+ *    than a window has to be kept.
+ * 3. A stream that was told stays counted until it is dropped, even when its peer has reset it: no
+ *    peer has more of them worked on than twice `limits.streams`.
+ * 4. What a peer makes us send does not pile up: `out` has a limit, over which the connection
+ *    breaks. Who writes waits while `out` holds ROTA__H2_HIGH_WATER.
  * 5. Bytes of a body are counted: more than announced are refused, and less fail the end. */
 #ifndef ROTA__HTTP_H2_H
 #define ROTA__HTTP_H2_H
@@ -67,8 +71,9 @@ struct rota__h2_limits {
     uint32_t idle_rate;     /* ... and a second; 500 */
 };
 
-/* Of a request: method, scheme, authority, target; of a response: status. CONNECT has neither scheme nor target. A
- * message to be sent has no framing among its fields, and no Host: they are refused. */
+/* Of a request: method, scheme, authority, target; of a response: status. CONNECT has neither
+ * scheme nor target. A message to be sent has no framing among its fields, and no Host: they are
+ * refused. */
 struct rota__h2_head {
     rota_str method, scheme, authority, target;
     int status;
@@ -104,17 +109,22 @@ struct rota__h2_stream {
 
 enum rota__h2_event {
     ROTA__H2_MORE, /* it needs more bytes than there are */
-    ROTA__H2_HEAD, /* `head`: a request, to be taken before the next call; or the response of `stream` */
+    /* `head`: a request, to be taken before the next call; or the response of `stream` */
+    ROTA__H2_HEAD,
     ROTA__H2_INTERIM,  /* `head`, of status 1xx; only to clients */
     ROTA__H2_DATA,     /* `data`, a piece of the body */
     ROTA__H2_TRAILERS, /* `head.fields` */
     ROTA__H2_END,      /* the peer's message is complete */
-    ROTA__H2_RESET, /* the stream is over; `code`, and `reason` in words if it was reset on this side */
-    ROTA__H2_WINDOW,   /* `stream`, or any if it is NULL, may have become free to write */
-    ROTA__H2_SETTINGS, /* of the peer: as WINDOW for all, and rota__h2_free may say something else */
-    ROTA__H2_SETTLED,  /* the peer follows our settings */
-    ROTA__H2_GOAWAY, /* the peer takes no more streams: `code`. What it did not work on is reset: REFUSED_STREAM */
-    ROTA__H2_REFUSED /* a request was answered with `head.status` and is over: `reason`. For the log */
+    /* the stream is over; `code`, and `reason` in words if it was reset on this side */
+    ROTA__H2_RESET,
+    ROTA__H2_WINDOW, /* `stream`, or any if it is NULL, may have become free to write */
+    /* of the peer: as WINDOW for all, and rota__h2_free may say something else */
+    ROTA__H2_SETTINGS,
+    ROTA__H2_SETTLED, /* the peer follows our settings */
+    /* the peer takes no more streams: `code`. What it did not work on is reset: REFUSED_STREAM */
+    ROTA__H2_GOAWAY,
+    /* a request was answered with `head.status` and is over: `reason`. For the log */
+    ROTA__H2_REFUSED
 };
 
 struct rota__h2_item {
@@ -159,7 +169,8 @@ struct rota__h2 {
         in_head; /* some of a head (HEADERS and what continues it) is there, and not all of it... */
     rota_time head_began; /* ... since then */
 
-    int err; /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
+    /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
+    int err;
     uint32_t code;
     const char *error; /* in words */
 
@@ -199,7 +210,8 @@ struct rota__h2 {
     bool piece_ends, piece_done;
 
     int32_t
-        returned; /* bytes that were consumed, of the connection's window, and the peer does not know */
+        /* bytes that were consumed, of the connection's window, and the peer does not know */
+        returned;
 
     /* Floods; see spend(). */
     rota_time now, resets_paid, idle_paid;
@@ -218,43 +230,47 @@ void rota__h2_fini(struct rota__h2 *h2);
 /* Bytes that the connection keeps, without what its streams' owners do. */
 size_t rota__h2_memory(const struct rota__h2 *h2);
 
-/* Whether a connection begins with HTTP/2's preface (prior knowledge): 1, 0 (too few bytes to tell), -EBADMSG. */
+/* Whether a connection begins with HTTP/2's preface (prior knowledge): 1, 0 (too few bytes to
+ * tell), -EBADMSG. */
 int rota__h2_is_preface(rota_str bytes);
 
-/* The next event in `bytes`, which came before `now`; `*ret_used` says how many of them are done with. Returns an
- * event; -EBADMSG or -ENOMEM: the connection is broken, every later call does the same. Events of what came before
- * are told first. */
+/* The next event in `bytes`, which came before `now`; `*ret_used` says how many of them are done
+ * with. Returns an event; -EBADMSG or -ENOMEM: the connection is broken, every later call does the
+ * same. Events of what came before are told first. */
 int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *ret_used,
                   struct rota__h2_item *item);
 
-/* Makes `s` the owner's part of the request that was just told. One that nobody takes before the next call of
- * rota__h2_next is reset: REFUSED_STREAM. */
+/* Makes `s` the owner's part of the request that was just told. One that nobody takes before the
+ * next call of rota__h2_next is reset: REFUSED_STREAM. */
 void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s,
                    const struct rota__h2_item *item);
 
-/* Answers the request that was just told with a status and nothing else, instead of taking it. Returns 0, or the error that
- * broke the connection. */
+/* Answers the request that was just told with a status and nothing else, instead of taking it.
+ * Returns 0, or the error that broke the connection. */
 int rota__h2_turn_down(struct rota__h2 *h2, const struct rota__h2_item *item, int status);
 
-/* Whether a head may have this field: not one that frames the message, or belongs to a connection of HTTP/1.1. */
+/* Whether a head may have this field: not one that frames the message, or belongs to a connection
+ * of HTTP/1.1. */
 bool rota__h2_is_field(rota_str name, rota_str value);
 /* How many requests a client may begin now. 0 for good after GOAWAY. */
 uint32_t rota__h2_free(const struct rota__h2 *h2);
-/* Begins a request. Returns 0; -EAGAIN (rota__h2_free says 0 and may change), -EINVAL (a part of the head that must not be
- * sent), -EMSGSIZE (a head over 64 KiB), -ESHUTDOWN (this connection takes no more requests), or the error that broke it. */
+/* Begins a request. Returns 0; -EAGAIN (rota__h2_free says 0 and may change), -EINVAL (a part of
+ * the head that must not be sent), -EMSGSIZE (a head over 64 KiB), -ESHUTDOWN (this connection
+ * takes no more requests), or the error that broke it. */
 int rota__h2_request(struct rota__h2 *h2, struct rota__h2_stream *s,
                      const struct rota__h2_head *head);
-/* The head of a response; of status 1xx before another one. Returns 0, -EINVAL, -EMSGSIZE, -ECONNRESET (the stream is
- * over), or the error that broke the connection. */
+/* The head of a response; of status 1xx before another one. Returns 0, -EINVAL, -EMSGSIZE,
+ * -ECONNRESET (the stream is over), or the error that broke the connection. */
 int rota__h2_respond(struct rota__h2 *h2, struct rota__h2_stream *s,
                      const struct rota__h2_head *head);
 
 /* Bytes of the body that can be written now. */
 size_t rota__h2_window(const struct rota__h2 *h2, const struct rota__h2_stream *s);
-/* Adds the head of a frame for the next bytes of the body, at most `len`, and returns how many: the caller adds these
- * to `out`, or sends them behind it, before anything else is called. `end`: these `len` bytes are the last; with
- * `len` 0, none follow. Returns -EAGAIN (wait for WINDOW), -EMSGSIZE (more than announced, or at the end less),
- * -ECONNRESET, or the error that broke the connection. */
+/* Adds the head of a frame for the next bytes of the body, at most `len`, and returns how many: the
+ * caller adds these to `out`, or sends them behind it, before anything else is called. `end`: these
+ * `len` bytes are the last; with `len` 0, none follow. Returns -EAGAIN (wait for WINDOW), -EMSGSIZE
+ * (more than announced, or at the end less), -ECONNRESET, or the error that broke the
+ * connection. */
 ssize_t rota__h2_data(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len, bool end);
 /* Ends a body with trailers. Returns 0 or an error as above. */
 int rota__h2_trailers(struct rota__h2 *h2, struct rota__h2_stream *s, const rota_http_field *fields,
@@ -262,17 +278,19 @@ int rota__h2_trailers(struct rota__h2 *h2, struct rota__h2_stream *s, const rota
 
 /* The owner is done with `len` bytes of data that were told: the peer may send as many again. */
 void rota__h2_consumed(struct rota__h2 *h2, struct rota__h2_stream *s, size_t len);
-/* The owner lets go of the stream, whatever its state; one that is still open is reset with `code` (NO_ERROR where
- * a server has answered before it has read all). Harmless on one that was never opened. */
+/* The owner lets go of the stream, whatever its state; one that is still open is reset with `code`
+ * (NO_ERROR where a server has answered before it has read all). Harmless on one that was never
+ * opened. */
 void rota__h2_drop(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code);
 
-/* No new streams; those that exist go on. A server says so twice (section 6.8): what was under way before the
- * peer knew is still taken, until it has answered a ping. Then `is_going`, and once nothing is `open`, the connection can be
- * closed. */
+/* No new streams; those that exist go on. A server says so twice (section 6.8): what was under way
+ * before the peer knew is still taken, until it has answered a ping. Then `is_going`, and once
+ * nothing is `open`, the connection can be closed. */
 int rota__h2_shut_down(struct rota__h2 *h2);
 /* "REFUSED_STREAM" */
 const char *rota__h2_code_name(uint32_t code);
-/* Ends the connection at once: `out` tells the peer why. Returns the error that every later call gives. */
+/* Ends the connection at once: `out` tells the peer why. Returns the error that every later call
+ * gives. */
 int rota__h2_close(struct rota__h2 *h2, uint32_t code, const char *why);
 
 /* ---- for the files of h2 ---- */
@@ -298,7 +316,8 @@ static inline int32_t rota__h2_frame_stream(const struct rota__h2 *h2)
                      id[3]);
 }
 
-/* Servers: looks at the head of a frame before libnghttp2 does. Returns 0, or the error that broke the connection. */
+/* Servers: looks at the head of a frame before libnghttp2 does. Returns 0, or the error that broke
+ * the connection. */
 int rota__h2_check_stray(struct rota__h2 *h2);
 /* Notes that a stream was reset. */
 void rota__h2_note_reset(struct rota__h2 *h2, int32_t id, bool by_peer);
@@ -318,8 +337,8 @@ int rota__h2_block_add(struct rota__h2 *h2, rota_str name, rota_str value);
 void rota__h2_block_trim(struct rota__h2_block *block);
 void rota__h2_block_fini(struct rota__h2_block *block);
 
-/* Makes a head of them. Returns 0; or `h2->why` says why the message is refused, and this how: the status (431, 417)
- * that answers the request, or the code for the reset, negated. */
+/* Makes a head of them. Returns 0; or `h2->why` says why the message is refused, and this how: the
+ * status (431, 417) that answers the request, or the code for the reset, negated. */
 int rota__h2_read_request(struct rota__h2 *h2, struct rota__h2_head *head);
 int rota__h2_read_response(struct rota__h2 *h2, struct rota__h2_head *head);
 int rota__h2_read_trailers(struct rota__h2 *h2, struct rota__h2_head *head);

@@ -1,6 +1,6 @@
-/* Heads of HTTP/2: fields as they come, and what they have to be (RFC 9113, section 8). libnghttp2 has refused what
- * breaks its rules before: names in upper case, fields of a connection, pseudo-fields that are unknown, repeated,
- * missing or behind others, lengths that are none. */
+/* Heads of HTTP/2: fields as they come, and what they have to be (RFC 9113, section 8). libnghttp2
+ * has refused what breaks its rules before: names in upper case, fields of a connection,
+ * pseudo-fields that are unknown, repeated, missing or behind others, lengths that are none. */
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"
@@ -130,7 +130,8 @@ static void read_fields(struct rota__h2_block *block, struct rota__h2_head *head
     head->count = block->count - i;
 }
 
-/* What the fields say about the message; the Host that there is. Returns as rota__h2_read_request. */
+/* What the fields say about the message; the Host that there is. Returns as
+ * rota__h2_read_request. */
 static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_str *host)
 {
     bool expects_other = false;

@@ -6,8 +6,9 @@
 #include <nghttp2/nghttp2.h>
 #include <stddef.h>
 
-/* ---- Memory: all that libnghttp2 holds is in a list, because where an allocation has failed it may free things
- * twice or not at all (1.52, nghttp2_submit_data). Then it is not called again, and the list is freed. */
+/* ---- Memory: all that libnghttp2 holds is in a list, because where an allocation has failed it
+ * may free things twice or not at all (1.52, nghttp2_submit_data). Then it is not called again, and
+ * the list is freed. */
 
 struct block {
     struct rota__list link;
@@ -116,7 +117,8 @@ int rota__h2_pump(struct rota__h2 *h2)
     return h2->err;
 }
 
-/* ---- Floods: so many at once, and so many a second. `paid` is the time at which all that happened is forgotten. */
+/* ---- Floods: so many at once, and so many a second. `paid` is the time at which all that happened
+ * is forgotten. */
 
 static bool spend(rota_time *paid, rota_time now, uint32_t burst, uint32_t rate)
 {
@@ -187,8 +189,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* A head that is far over the limit is not even looked at any more: it may be a bomb of HPACK, of which a byte names
- * a field of 4 KiB. */
+/* A head that is far over the limit is not even looked at any more: it may be a bomb of HPACK, of
+ * which a byte names a field of 4 KiB. */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *arg)
@@ -215,7 +217,8 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-/* libnghttp2 would wait for half of the window, which never comes where streams that are not read hold more. */
+/* libnghttp2 would wait for half of the window, which never comes where streams that are not read
+ * hold more. */
 int rota__h2_return_window(struct rota__h2 *h2, size_t len)
 {
     int32_t held = nghttp2_session_get_effective_recv_data_length(h2->session);
@@ -382,7 +385,8 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* libnghttp2 resets a stream whose body is not as long as its head says (section 8.1.1), and does not tell why. */
+/* libnghttp2 resets a stream whose body is not as long as its head says (section 8.1.1), and does
+ * not tell why. */
 static const char *miscounted(const struct rota__h2 *h2, const struct rota__h2_stream *s)
 {
     bool is_message = h2->frame[3] == NGHTTP2_DATA || h2->frame[3] == NGHTTP2_HEADERS;

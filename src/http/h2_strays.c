@@ -1,5 +1,6 @@
-/* Frames for streams that the client must not send them for (RFC 9113, sections 5.1 and 5.1.1). libnghttp2 knows the streams
- * that exist, and passes over what comes for others; this knows why they do not exist.
+/* Frames for streams that the client must not send them for (RFC 9113, sections 5.1 and 5.1.1).
+ * libnghttp2 knows the streams that exist, and passes over what comes for others; this knows why
+ * they do not exist.
  *
  *     the stream                          HEADERS or DATA for it
  *     was passed over (3, behind 5)       PROTOCOL_ERROR of the connection

@@ -1,5 +1,5 @@
-/* Writing HTTP/2: heads, bodies, trailers. Each call has its frames in `out` before it returns, so libnghttp2 keeps
- * none back; of bodies it sees lengths only. */
+/* Writing HTTP/2: heads, bodies, trailers. Each call has its frames in `out` before it returns, so
+ * libnghttp2 keeps none back; of bodies it sees lengths only. */
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"

@@ -5,7 +5,8 @@
 #include "http/coding.h"
 #include "http/server.h"
 
-/* Whether replies of that status have no body, and announce none (RFC 9110, sections 15.3.5 and 15.4.5). */
+/* Whether replies of that status have no body, and announce none (RFC 9110, sections 15.3.5 and
+ * 15.4.5). */
 static inline bool rota__reply_is_bodiless(int status)
 {
     return status == 204 || status == 304;
@@ -23,15 +24,18 @@ void rota__reply_cut(rota_http_request *r, int err);
 /* Sends bytes of a file, as part of the body. Only where the kind has a call for it. */
 int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
 
-/* Whether a reply of that type and length is one that clients may get compressed, and so has a Vary. */
+/* Whether a reply of that type and length is one that clients may get compressed, and so has a
+ * Vary. */
 bool rota__reply_may_be_coded(const rota_http_request *r, const char *type, uint64_t length);
 /* The best of what is offered, by the request's Accept-Encoding. */
 int rota__reply_choose_coding(const rota_http_request *r, unsigned offered);
-/* Begins to compress the reply, where that is wished and worth it: sets its fields, and `encoder`. */
+/* Begins to compress the reply, where that is wished and worth it: sets its fields, and
+ * `encoder`. */
 int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_t length);
 /* The reply is compressed no more. */
 void rota__reply_drop_encoder(rota_http_request *r);
-/* Compresses a piece; it then is what is to be sent. Returns 0, -EMSGSIZE (other than announced), -ENOMEM. */
+/* Compresses a piece; it then is what is to be sent. Returns 0, -EMSGSIZE (other than announced),
+ * -ENOMEM. */
 int rota__reply_encode(rota_http_request *r, rota_str *piece, enum rota__encoder_step step);
 
 #endif

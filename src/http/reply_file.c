@@ -1,4 +1,5 @@
-/* Replies from files: what a path names, conditions, ranges (RFC 9110, sections 13 and 14), and the bytes. */
+/* Replies from files: what a path names, conditions, ranges (RFC 9110, sections 13 and 14), and the
+ * bytes. */
 #include "http/condition.h"
 #include "http/date.h"
 #include "http/multipart.h"
@@ -200,8 +201,8 @@ static int reply_list(struct serving *f)
     return err;
 }
 
-/* Relative to what was asked for, so it is right wherever the root is mounted. "./" lest a colon in the name be taken
- * for a scheme's. */
+/* Relative to what was asked for, so it is right wherever the root is mounted. "./" lest a colon in
+ * the name be taken for a scheme's. */
 static int redirect(rota_http_request *r)
 {
     const char *slash = memrchr(r->path.ptr, '/', r->path.len);

@@ -133,7 +133,8 @@ static bool is_final(ssize_t err)
     return err != -ECANCELED && err != -ETIMEDOUT && err != -EINVAL;
 }
 
-/* The client has the gap, and no longer than its bytes so far explain. What a handler does between two reads does not count. */
+/* The client has the gap, and no longer than its bytes so far explain. What a handler does between
+ * two reads does not count. */
 static rota_time time_to_read(const rota_http_request *r)
 {
     const rota_http_serve_options *o = &r->server->options;
@@ -170,7 +171,8 @@ ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
     return n;
 }
 
-/* The text grows in the arena's newest block where it can, so what is read once is mostly not copied. */
+/* The text grows in the arena's newest block where it can, so what is read once is mostly not
+ * copied. */
 static int read_all(rota_http_request *r, size_t limit, struct rota__out *out, size_t *held)
 {
     for (;;) {
@@ -235,7 +237,8 @@ static void reply_instead(rota_http_request *r, int err)
     ROTA_IGNORE(rota_http_reply_status(r, status));
 }
 
-/* Whether anybody is there to reply to: what else breaks a body off has ended its connection, or stream. */
+/* Whether anybody is there to reply to: what else breaks a body off has ended its connection, or
+ * stream. */
 static bool may_reply(const rota_http_request *r)
 {
     switch (r->body_error) {
@@ -251,7 +254,8 @@ static bool may_reply(const rota_http_request *r)
     }
 }
 
-/* The handler did not wait for a task of its own, which is inside of a request that is about to go. */
+/* The handler did not wait for a task of its own, which is inside of a request that is about to
+ * go. */
 static void end_stragglers(rota_http_request *r)
 {
     rota_log(ROTA_LOG_ERROR, "http: %.*s %.*s: the handler returned while a task of its was %s",
@@ -307,8 +311,8 @@ static void tell(rota_http_request *r)
     options->access(options->access_arg, &access);
 }
 
-/* The server ended before the handler did. A reply that is whole was not cut off by that, and a connection that speaks another
- * protocol has no end to wait for. */
+/* The server ended before the handler did. A reply that is whole was not cut off by that, and a
+ * connection that speaks another protocol has no end to wait for. */
 static void report_outlived(const rota_http_request *r)
 {
     const struct rota__server *server = r->server;

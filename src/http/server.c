@@ -2,13 +2,14 @@
  *
  *     serving -> stopping -> ended    stop: those that rest are told to end, those that run a request close after it
  *
- * The sweep. A request that is answered at once must not pay for what only long ones need: to learn that its
- * client has gone, and that it takes nothing of the reply. So nothing is armed for a request; while any run, a
- * timer looks after those that have been running for more than a tick.
+ * The sweep. A request that is answered at once must not pay for what only long ones need: to learn
+ * that its client has gone, and that it takes nothing of the reply. So nothing is armed for a
+ * request; while any run, a timer looks after those that have been running for more than a tick.
  *
- * 1. Connections of HTTP/1.1 are in `running`, oldest first, while a request runs, and in `resting` while they wait for
- *    anything else: a handshake, a head, the end of what the client sends behind a reply. They are in neither while they send
- *    what is no request's. Those of HTTP/2, which always read, are in `resting` while no request runs, else in `busy`.
+ * 1. Connections of HTTP/1.1 are in `running`, oldest first, while a request runs, and in `resting`
+ *    while they wait for anything else: a handshake, a head, the end of what the client sends
+ *    behind a reply. They are in neither while they send what is no request's. Those of HTTP/2,
+ *    which always read, are in `resting` while no request runs, else in `busy`.
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
@@ -221,7 +222,8 @@ static void stop(void *arg, int err)
     rota_group_cancel(port->ports);
 }
 
-/* One more connection than there may be is accepted: it waits at the door, where others make room for it. */
+/* One more connection than there may be is accepted: it waits at the door, where others make room
+ * for it. */
 static int port_run(void *arg)
 {
     struct port *port = arg;
@@ -255,7 +257,8 @@ static void set_options(struct rota__server *server, const rota_http_serve_optio
     server->counters = o->counters ? o->counters : &server->own_counters;
 }
 
-/* A request's first block: the request, the fields, the head of its reply, and some for the handler. */
+/* A request's first block: the request, the fields, the head of its reply, and some for the
+ * handler. */
 static size_t block_size(const rota_http_serve_options *options)
 {
     return 4096 + options->fields * sizeof(rota_http_field);

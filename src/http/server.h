@@ -15,9 +15,9 @@
  *
  * 1. Nothing but reply.c changes the reply's state.
  * 2. What a request has, is in its arena: it lies there itself.
- * 3. One task is inside of what reads the body, and one of what sends (`reading`, `writing`); a second one is refused.
- *    The reader sends nothing but 100 (Continue), which must not come behind the reply's head, nor into what else
- *    is being sent. */
+ * 3. One task is inside of what reads the body, and one of what sends (`reading`, `writing`); a
+ *    second one is refused. The reader sends nothing but 100 (Continue), which must not come behind
+ *    the reply's head, nor into what else is being sent. */
 #ifndef ROTA__HTTP_SERVER_H
 #define ROTA__HTTP_SERVER_H
 
@@ -34,7 +34,8 @@
 #define ROTA__SERVER_DATE_LEN 29
 /* A connection that has been idle for so long is likely to stay so. */
 #define ROTA__SERVER_SETTLED (2 * ROTA_SECOND)
-/* What a connection counts for in the budget: its task's stack, its stream, its buffer. TLS adds OpenSSL's part. */
+/* What a connection counts for in the budget: its task's stack, its stream, its buffer. TLS adds
+ * OpenSSL's part. */
 #define ROTA__SERVER_CONNECTION ((size_t)8 * 1024)
 #define ROTA__SERVER_TLS ((size_t)24 * 1024)
 /* What a client has to take within write_stall. */
@@ -104,14 +105,16 @@ struct rota__request_kind {
     ssize_t (*read)(rota_http_request *r, void *buf, size_t len);
     /* Puts the head of the reply together; it goes with what is sent next. Returns 0, -ENOMEM. */
     int (*head)(rota_http_request *r, const struct rota__reply_head *head);
-    /* Sends it and a piece of the body, with `last` the end, too. Suspends. -EMSGSIZE: other than announced. */
+    /* Sends it and a piece of the body, with `last` the end, too. Suspends. -EMSGSIZE: other than
+     * announced. */
     int (*send)(rota_http_request *r, rota_str piece, bool last);
-    /* Sends the head, if it was not yet, and `len` bytes of a file. Suspends. NULL: they go by `send`. */
+    /* Sends the head, if it was not yet, and `len` bytes of a file. Suspends. NULL: they go by
+     * `send`. */
     int (*send_file)(rota_http_request *r, int fd, uint64_t offset, uint64_t len);
     /* Sends a head of its own, with the fields that were added. Suspends. */
     int (*interim)(rota_http_request *r, int status);
-    /* Sends 101 and gives the connection away. Suspends. -EPROTO: not yet, a body is unread. NULL: this version of
-     * HTTP has no such thing. */
+    /* Sends 101 and gives the connection away. Suspends. -EPROTO: not yet, a body is unread. NULL:
+     * this version of HTTP has no such thing. */
     int (*upgrade)(rota_http_request *r, const char *protocol);
     /* The reply ends here, and the client has to see that it is not whole. */
     void (*cut)(rota_http_request *r);
@@ -152,7 +155,8 @@ struct rota_http_request {
     struct rota__encoder *encoder; /* NULL: the reply is not compressed */
     struct rota__out encoded;
     uint64_t
-        left; /* with an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH */
+        /* with an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH */
+        left;
 
     uint64_t bytes_in, bytes_out;
     rota_time began, replied; /* for the access log */
@@ -199,16 +203,18 @@ struct rota__server_connection {
 /* Enters `running`. The caller leaves it. */
 void rota__server_run(struct rota__server_connection *c, struct rota__server *server);
 
-/* Enters `resting`: no request runs, so c->stop(c) is called when the server stops, and c->task is cancelled where room is
- * needed. The caller leaves it. Returns -ECANCELED where the server has stopped. */
+/* Enters `resting`: no request runs, so c->stop(c) is called when the server stops, and c->task is
+ * cancelled where room is needed. The caller leaves it. Returns -ECANCELED where the server has
+ * stopped. */
 int rota__server_rest(struct rota__server_connection *c, struct rota__server *server);
-/* Enters `busy`: c->stop(c) is called when the server stops. The caller leaves it. Returns as rota__server_rest. */
+/* Enters `busy`: c->stop(c) is called when the server stops. The caller leaves it. Returns as
+ * rota__server_rest. */
 int rota__server_be_busy(struct rota__server_connection *c, struct rota__server *server);
 /* Is a `stop`: cancels the task. */
 void rota__server_cancel(struct rota__server_connection *c);
 
-/* What is read behind a reply, so that the client gets it: a scope that ends soon when the server stops. `task`: the
- * connection's, which may be cancelled where room is needed, or NULL. */
+/* What is read behind a reply, so that the client gets it: a scope that ends soon when the server
+ * stops. `task`: the connection's, which may be cancelled where room is needed, or NULL. */
 struct rota__server_aftermath {
     struct rota__server_connection common;
     rota_timeout deadline;
@@ -217,8 +223,9 @@ void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota_
                                   rota_task *task, rota_time most);
 void rota__server_aftermath_end(struct rota__server_aftermath *a);
 
-/* Ends our side and reads on until the client has ended its own, so that it gets our last words: what it sends to a
- * closed socket would be answered by a reset, which overtakes them (RFC 9112, section 9.6). */
+/* Ends our side and reads on until the client has ended its own, so that it gets our last words:
+ * what it sends to a closed socket would be answered by a reset, which overtakes them (RFC 9112,
+ * section 9.6). */
 void rota__server_linger(struct rota__server *server, rota_stream *stream);
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
@@ -231,7 +238,8 @@ static inline rota_time rota__server_head_by(const struct rota__server *server)
     return most == ROTA_NEVER ? most : rota_now() + most;
 }
 
-/* Serves a connection that speaks HTTP/1.1, or what begins like it. The first head has to come until `head_by`. */
+/* Serves a connection that speaks HTTP/1.1, or what begins like it. The first head has to come
+ * until `head_by`. */
 int rota__server_h1(struct rota__server *server, rota_stream *stream, rota_time head_by);
 /* Serves one that speaks HTTP/2; nothing was read yet. */
 int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time head_by);
@@ -243,8 +251,8 @@ int rota__server_door_init(struct rota__server *server);
 void rota__server_door_fini(struct rota__server *server);
 /* Makes one that rests leave. Returns whether there was one. */
 bool rota__server_evict(struct rota__server *server);
-/* Lets a connection in as soon as there is room, which the one that has rested for longest makes. Suspends. Returns 0,
- * -ECANCELED, -EUSERS (too many from its address). */
+/* Lets a connection in as soon as there is room, which the one that has rested for longest makes.
+ * Suspends. Returns 0, -ECANCELED, -EUSERS (too many from its address). */
 int rota__server_admit(struct rota__server *server, rota_stream *stream,
                        struct rota__server_visitor *visitor);
 void rota__server_dismiss(struct rota__server *server, struct rota__server_visitor *visitor);

@@ -3,10 +3,11 @@
  *     accepted -> inside     rota__server_admit, once there is room
  *              -> closed     its address has too many, or the server stops
  *
- * 1. No more than options.connections are inside, and no more than the budget has memory for. A listener accepts one more,
- *    which waits at the door.
- * 2. While one waits, the connection that has rested for longest is told to leave; where none rests, it waits until one
- *    does or leaves. So clients that say nothing, or say it slowly, keep nobody out.
+ * 1. No more than options.connections are inside, and no more than the budget has memory for. A
+ *    listener accepts one more, which waits at the door.
+ * 2. While one waits, the connection that has rested for longest is told to leave; where none
+ *    rests, it waits until one does or leaves. So clients that say nothing, or say it slowly, keep
+ *    nobody out.
  * 3. An IPv6 client usually has a whole /64, so that is what counts as its address. */
 #include "http/server.h"
 

@@ -95,7 +95,8 @@ static int await_until(struct rota__h1_connection *c, rota_time when, rota_str *
     return err;
 }
 
-/* A connection that waits for longer keeps nothing of what handlers, or a handshake, have needed of the stack. */
+/* A connection that waits for longer keeps nothing of what handlers, or a handshake, have needed of
+ * the stack. */
 static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str *bytes)
 {
     rota_time settled = rota_now() + ROTA__SERVER_SETTLED;
@@ -106,7 +107,8 @@ static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str
     return await_until(c, when, bytes);
 }
 
-/* The first head has its time from the connection's beginning on; those behind it, from their first bytes on. */
+/* The first head has its time from the connection's beginning on; those behind it, from their first
+ * bytes on. */
 static int await_first(struct rota__h1_connection *c, rota_str *bytes)
 {
     rota_time idle = c->server->options.idle;
@@ -122,8 +124,9 @@ static int await_first(struct rota__h1_connection *c, rota_str *bytes)
     return err;
 }
 
-/* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section 3.3). Where they
- * stop before that is known, HTTP/1.1 is what they are. Returns 1, 0, or an error: there is no connection any more. */
+/* Whether the first bytes are a client's of HTTP/2 that knows that we speak it (RFC 9113, section
+ * 3.3). Where they stop before that is known, HTTP/1.1 is what they are. Returns 1, 0, or an error:
+ * there is no connection any more. */
 static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_str *bytes)
 {
     int is = rota__h2_is_preface(*bytes), err = rota__server_rest(&c->common, c->server);

@@ -11,15 +11,17 @@
  *
  *     | head | what belongs to it or to the next requests ...
  *
- * 1. A request without a body leaves its head there until it is over, and its fields are slices of it. Where something
- *    may be read behind it, the head is moved into the request's memory before the handler runs (keep_head), which
- *    so may keep what it was given.
- * 2. What is unread of a body when the reply has been sent is passed over, if it is not much; else the connection
- *    closes behind the reply.
- * 3. While another whole head stands in the buffer, what is written is held back, to go out with the
- *    reply to that; where its handler suspends first, a task sends it (flush_soon).
- * 4. Where the client waits for 100 (Continue), whoever sends holds `output`: the reader may have to, beside the writer.
- * 5. Frames below a waiting connection are few and small: its stack is most of what an idle one costs. */
+ * 1. A request without a body leaves its head there until it is over, and its fields are slices of
+ *    it. Where something may be read behind it, the head is moved into the request's memory before
+ *    the handler runs (keep_head), which so may keep what it was given.
+ * 2. What is unread of a body when the reply has been sent is passed over, if it is not much; else
+ *    the connection closes behind the reply.
+ * 3. While another whole head stands in the buffer, what is written is held back, to go out with
+ *    the reply to that; where its handler suspends first, a task sends it (flush_soon).
+ * 4. Where the client waits for 100 (Continue), whoever sends holds `output`: the reader may have
+ *    to, beside the writer.
+ * 5. Frames below a waiting connection are few and small: its stack is most of what an idle one
+ *    costs. */
 #ifndef ROTA__HTTP_SERVER_H1_H
 #define ROTA__HTTP_SERVER_H1_H
 

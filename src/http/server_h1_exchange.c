@@ -12,7 +12,8 @@
 /* What a stream reads at once, at most. */
 #define CHUNK_BUFFER ((size_t)64 * 1024)
 
-/* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to gather. */
+/* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to
+ * gather. */
 #define OUT_ROOM 1536
 #define JOINED 1024
 
@@ -23,7 +24,8 @@ static struct rota__h1_exchange *exchange_of(rota_http_request *r)
 
 /* ---- The head of a reply */
 
-/* Whether the rest of the body is to be read: by a task that does so beside this one, which replies; or because it is short. */
+/* Whether the rest of the body is to be read: by a task that does so beside this one, which
+ * replies; or because it is short. */
 static bool is_drainable(const struct rota__h1_exchange *x)
 {
     const rota_task *reader = x->request.reader;
@@ -82,7 +84,8 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
 
 /* ---- Output */
 
-/* Where the client waits to be told to go on, the reader may have to send that while the writer sends. */
+/* Where the client waits to be told to go on, the reader may have to send that while the writer
+ * sends. */
 static int lock_output(struct rota__h1_exchange *x)
 {
     return x->head.expect_continue ? rota_mutex_lock(&x->output) : 0;
@@ -339,7 +342,8 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 
 /* ---- Another protocol */
 
-/* Behind a body only: what is unread of it would pass for the other protocol's bytes (RFC 9110, section 7.8). */
+/* Behind a body only: what is unread of it would pass for the other protocol's bytes (RFC 9110,
+ * section 7.8). */
 static int exchange_upgrade(rota_http_request *r, const char *protocol)
 {
     struct rota__h1_exchange *x = exchange_of(r);
@@ -452,8 +456,8 @@ void rota__h1_connection_turn_down(struct rota__h1_connection *c)
     }
 }
 
-/* What stays in the stream's buffer while the request runs. More than a connection counts for anyway is counted; chunks are
- * read through the buffer, which may take this much. */
+/* What stays in the stream's buffer while the request runs. More than a connection counts for
+ * anyway is counted; chunks are read through the buffer, which may take this much. */
 static bool hold_buffer(struct rota__h1_exchange *x)
 {
     size_t bytes = x->shown.len > 2048 ? x->shown.len : 0;

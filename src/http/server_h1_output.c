@@ -3,7 +3,8 @@
 
 #include <rota/sync.h>
 
-/* Output of a size for which write_stall is counted anew; of files, more where the client is fast. */
+/* Output of a size for which write_stall is counted anew; of files, more where the client is
+ * fast. */
 #define PIECE ROTA__SERVER_PIECE
 #define PIECE_MOST ((size_t)512 * 1024)
 
@@ -17,8 +18,8 @@ static int flush(void *arg)
     return err;
 }
 
-/* The handler of the next request has not replied in the turn in which it began. Who is writing at this time sends what
- * is held back himself, or calls again. */
+/* The handler of the next request has not replied in the turn in which it began. Who is writing at
+ * this time sends what is held back himself, or calls again. */
 static void flush_begin(rota_handle *handle, void *arg)
 {
     (void)handle;

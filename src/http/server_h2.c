@@ -2,7 +2,8 @@
 #include "http/server_h2.h"
 #include "http/peek.h"
 
-/* What a connection counts for at least: the engine, and some output, without which nothing would go on. */
+/* What a connection counts for at least: the engine, and some output, without which nothing would
+ * go on. */
 #define LEAST ((size_t)48 * 1024)
 /* Output memory of that size is kept for the next time. */
 #define KEPT 8192
@@ -159,7 +160,8 @@ static void watch_head(struct rota__h2_connection *c)
     rota_timeout_reset(&c->head, began == ROTA_NEVER ? ROTA_NEVER : began + most - rota_now());
 }
 
-/* Where none of its requests runs for a while, the reader gives back what it has needed of the stack. */
+/* Where none of its requests runs for a while, the reader gives back what it has needed of the
+ * stack. */
 static int await_bytes(struct rota__h2_connection *c, rota_str *bytes)
 {
     rota_timeout_begin(&c->settled, c->running ? ROTA_NEVER : ROTA__SERVER_SETTLED);

@@ -7,11 +7,13 @@
  *     handlers   read what the reader has put by, write into the engine's output
  *     writer     a task, while there is output: sends it
  *
- * 1. Nobody but the writer writes to the stream, so a handler that is cancelled leaves no frame unfinished. It runs
- *    in the turn after the first output came, and so takes what all handlers of that turn have put out.
- * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the output. Whoever
- *    changes one of these sets it, and the handler looks again.
- * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a window is put by.
+ * 1. Nobody but the writer writes to the stream, so a handler that is cancelled leaves no frame
+ *    unfinished. It runs in the turn after the first output came, and so takes what all handlers of
+ *    that turn have put out.
+ * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the
+ *    output. Whoever changes one of these sets it, and the handler looks again.
+ * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a
+ *    window is put by.
  * 4. The connection is in the server's list `busy` while it has exchanges, else in `resting`.
  * 5. An exchange ends with its task. The connection does not before its tasks have. */
 #ifndef ROTA__HTTP_SERVER_H2_H
@@ -63,7 +65,8 @@ struct rota__h2_exchange {
     bool was_reset;
 };
 
-/* Counts what the connection keeps by now. False: the server has no memory for that, and counts less. */
+/* Counts what the connection keeps by now. False: the server has no memory for that, and counts
+ * less. */
 bool rota__h2_connection_account(struct rota__h2_connection *c);
 /* What the engine has put out is to be sent. */
 void rota__h2_connection_begin_writer(struct rota__h2_connection *c);

@@ -28,8 +28,8 @@ static int await_news(struct rota__h2_exchange *x, rota_time most)
     return err;
 }
 
-/* How long the client may take to open windows for ROTA__SERVER_PIECE, on all streams: who opens them byte by byte
- * takes as little as who does not at all. */
+/* How long the client may take to open windows for ROTA__SERVER_PIECE, on all streams: who opens
+ * them byte by byte takes as little as who does not at all. */
 struct patience {
     bool is_tried;
     rota_time since;
@@ -367,8 +367,8 @@ static void exchange_free(struct rota__h2_exchange *x)
     c->lingers |= is_last;
 }
 
-/* Passes over what the handler left of a body. To be reset in the middle of it is what a client has to expect, but not
- * all do. */
+/* Passes over what the handler left of a body. To be reset in the middle of it is what a client has
+ * to expect, but not all do. */
 static void drain(struct rota__h2_exchange *x)
 {
     char ignored[1024];

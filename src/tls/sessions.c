@@ -1,7 +1,7 @@
 /* The sessions that clients may resume, by host and port.
  *
- * 1. A session of TLS 1.3 is handed out once (RFC 8446, appendix C.4); servers send new ones. One of
- *    TLS 1.2 stays.
+ * 1. A session of TLS 1.3 is handed out once (RFC 8446, appendix C.4); servers send new ones. One
+ *    of TLS 1.2 stays.
  * 2. A busy host keeps at most PER_KEY, so that it does not push the others out. */
 #include "tls/tls.h"
 

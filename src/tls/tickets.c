@@ -3,10 +3,11 @@
  *     epoch n, for PERIOD     tickets are made with its key; those of epoch n - 1 are still read, and replaced
  *     epoch n + 1             `chain` moves on, and nothing that is left tells the keys of epoch n - 1
  *
- * 1. Whoever gets hold of a key can read what its tickets were used for, so no key lasts, and none is kept.
- * 2. The keys of an epoch follow from the secret at the beginning and from the clock. So they are the same for all threads
- *    of a context, and for processes that were forked after it was made, without a word between them: a client may come to
- *    any of them.
+ * 1. Whoever gets hold of a key can read what its tickets were used for, so no key lasts, and none
+ *    is kept.
+ * 2. The keys of an epoch follow from the secret at the beginning and from the clock. So they are
+ *    the same for all threads of a context, and for processes that were forked after it was made,
+ *    without a word between them: a client may come to any of them.
  * 3. A step of the chain is a hash: it cannot be taken back. */
 #include "tls/tls.h"
 
@@ -97,7 +98,8 @@ static bool use_key(struct rota__tls_ticket_key *key, unsigned char *iv, EVP_CIP
            EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-/* OpenSSL's callback: 0 (no such key: a full handshake), 1, 2 (good, and to be replaced), -1 (failed). */
+/* OpenSSL's callback: 0 (no such key: a full handshake), 1, 2 (good, and to be replaced), -1
+ * (failed). */
 int rota__tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv,
                          EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
