@@ -12,7 +12,7 @@
 
 static_assert(ROTA_NEVER > ROTA_MINUTE && ROTA_MICROSECOND == 1000 * ROTA_NANOSECOND, "times");
 static_assert(ROTA_TO_END == INT64_MAX && ROTA_HTTP_UNKNOWN_LENGTH == UINT64_MAX, "lengths");
-static_assert(ROTA_FDS_MAX > 1 && ROTA_ADDRESS_TEXT > 46, "limits");
+static_assert(ROTA_FDS_MAX > 1 && ROTA_ADDRESS_TEXT > 46 && ROTA_HOST_TEXT > 253, "limits");
 
 static rota_mutex mutex = ROTA_MUTEX_INIT;
 static rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(1);
@@ -89,6 +89,15 @@ static int use_releases(void)
 }
 
 /* ---- Objects in storage of one's own */
+
+static int use_bytes(void)
+{
+    char text[32];
+    rota_str name = ROTA_STR("rota");
+    snprintf(text, sizeof text, "%.*s, %zu", ROTA_STR_ARG(name), ROTA_STR("").len);
+    ROTA_IGNORE(rota_yield());
+    return strcmp(text, "rota, 0") == 0 ? 0 : -EINVAL;
+}
 
 static int use_storage(void)
 {
@@ -274,8 +283,9 @@ static int rest(void *arg)
 {
     int *rested = (int *)arg;
     int sum = 0, err = use_blocks(&sum);
-    int (*const uses[])(void) = {use_storage,        use_releases,  use_tasks, use_iterators,
-                                 use_inner_iterator, use_processes, use_stop,  use_exceptions};
+    int (*const uses[])(void) = {use_storage,   use_releases,       use_tasks,
+                                 use_iterators, use_inner_iterator, use_processes,
+                                 use_stop,      use_exceptions,     use_bytes};
     for (size_t i = 0; err == 0 && i < sizeof uses / sizeof *uses; i++)
         err = uses[i]();
     ROTA_TIMEOUT (ROTA_MILLISECOND)
