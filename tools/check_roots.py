@@ -107,7 +107,8 @@ def make_root(source, root, suite):
     new = root.with_name(f"{root.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     tool = ["mmdebstrap", "--mode=root"] if shutil.which("mmdebstrap") else ["debootstrap"]
-    problem = run(*tool, "--variant=minbase", suite, new, mirror())
+    # What the tool mounts is gone with it, however it ends: nothing of this system is below `new` when that is removed.
+    problem = run("unshare", "--mount", "--kill-child", *tool, "--variant=minbase", suite, new, mirror())
     if not problem:
         sudo = new / "usr/bin/sudo"     # as root, in a system without it
         sudo.write_text('#!/bin/sh\nexec "$@"\n')
