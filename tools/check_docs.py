@@ -19,14 +19,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TASK = re.compile(r"^static int (\w+)\(void \*\w+\)$", re.MULTILINE)
+TASK = re.compile(r"^static int (\w+)\(void \*\w*\)$", re.MULTILINE)
 PRELUDE = "#include <rota.h>\n#include <stdio.h>\n"
 MAIN = "\nint main(void) { return rota_run(%s, NULL) < 0; }\n"
 ENVIRONMENT = {"ROTA_BACKEND", "ROTA_DEBUG", "ROTA_LOG"}
 SNIPPET_PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n#include <stdlib.h>\n" \
                   "#include <fnmatch.h>\n#include <pthread.h>\n#include <string.h>\n#include <unistd.h>\n"
 STRICT = ["-Wall", "-Wextra", "-Werror", "-O2", "-Wno-unused-parameter"]
-SNIPPET = ["-fsyntax-only", "-std=gnu17", *STRICT, "-Wno-unused-function", "-Wno-unused-variable"]
+SNIPPET = ["gcc", "-fsyntax-only", "-std=gnu17", *STRICT, "-Wno-unused-function", "-Wno-unused-variable"]
 NAME = re.compile(r"\b(?:rota|ROTA)_\w*[a-zA-Z0-9](?!\w|\*|\.\.\.)")
 
 
@@ -35,7 +35,8 @@ class Program:
     title: str
     source: str
     output: str              # None: it is not run
-    builds: tuple = (["-Werror"], ["-std=gnu17", *STRICT])    # flags of each
+    builds: tuple = (["gcc", "-Werror"], ["gcc", "-std=gnu17", *STRICT])    # compiler and flags of each
+    file: str = "program.c"
 
     @property
     def package(self):
@@ -55,6 +56,8 @@ def programs(path):
     for title, blocks in chapters(path.read_text()):
         code = "\n".join(block for language, block in blocks if language == "c")
         output = "".join(block for language, block in blocks if language == "text")
+        yield from (cxx_program(f"{path.name}: {title}", block, output) for language, block in blocks
+                    if language == "cpp")
         if not code:
             continue
         complete = "int main(" in code
@@ -63,6 +66,12 @@ def programs(path):
         if not complete:
             code += MAIN % TASK.findall(code)[-1]
         yield Program(f"{path.name}: {title}", code, None if complete and not output else output)
+
+
+def cxx_program(title, code, output):
+    source = PRELUDE + code + MAIN % TASK.findall(code)[-1]
+    return Program(title, source, output, tuple([c, "-std=c++17", *STRICT] for c in ("g++", "clang++")),
+                   "program.cpp")
 
 
 def header_snippets(header, name):
@@ -99,12 +108,12 @@ def try_program(program, build):
     """Returns what is wrong with a program, or an empty string."""
     env = {**os.environ, "PKG_CONFIG_PATH": str(build / "meson-uninstalled")}
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "program.c").write_text(program.source)
+        (Path(directory) / program.file).write_text(program.source)
         _, flags, _ = run(["pkg-config", "--cflags", "--libs", program.package], directory, env)
         flags = shlex.split(flags)
         paths = [flag.replace("-L", "-Wl,-rpath,", 1) for flag in flags if flag.startswith("-L")]
         for build_flags in program.builds:
-            status, _, errors = run(["gcc", *build_flags, "program.c", "-o", "program", *flags, *paths], directory, env)
+            status, _, errors = run([*build_flags, program.file, "-o", "program", *flags, *paths], directory, env)
             if status != 0:
                 return errors
         if program.output is None:

@@ -3,7 +3,11 @@
  * Saved on the stack that stops, from its stack pointer upwards: r15 r14 r13 r12 rbx rbp, then the
  * address to go on at. The FPU and MXCSR control words belong to the thread, not to a coroutine. The
  * last step is a jump and not a return: the processor's return predictor would always be wrong here.
- * For the same reason this file is not marked for shadow stacks. */
+ *
+ * CET. Indirect branch tracking is possible: calls find an endbr64, and the jump, whose target is behind a
+ * call, is a `notrack` one. Shadow stacks are not: the returns of the stack that continues would not be on
+ * the shadow stack. So the note at the end has one of the two bits, and a linker marks the library and its
+ * programs likewise. */
 
     .text
     .globl  rota__coro_jump
@@ -14,6 +18,7 @@
 /* int rota__coro_jump(void **save_sp, void *sp, int value) */
 rota__coro_jump:
     .cfi_startproc
+    endbr64
     pushq   %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset rbp, 0
@@ -56,7 +61,7 @@ rota__coro_jump:
     popq    %rcx
     .cfi_adjust_cfa_offset -8
     .cfi_register rip, rcx
-    jmpq    *%rcx
+    notrack jmpq *%rcx
     .cfi_endproc
     .size   rota__coro_jump, . - rota__coro_jump
 
@@ -68,6 +73,7 @@ rota__coro_jump:
     .p2align 4
 rota__coro_begin:
     .cfi_startproc
+    endbr64
     .cfi_undefined rip
     movq    %r13, %rdi
     callq   *%r12
@@ -76,3 +82,10 @@ rota__coro_begin:
     .size   rota__coro_begin, . - rota__coro_begin
 
     .section .note.GNU-stack, "", @progbits
+
+/* GNU_PROPERTY_X86_FEATURE_1_AND (0xc0000002): GNU_PROPERTY_X86_FEATURE_1_IBT (1). */
+    .section .note.gnu.property, "a", @note
+    .p2align 3
+    .long   4, 16, 5
+    .asciz  "GNU"
+    .long   0xc0000002, 4, 1, 0
