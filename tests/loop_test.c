@@ -883,6 +883,41 @@ TEST(watches_of_a_descriptor_get_what_each_has_asked_for)
     rota_loop_free(loop);
 }
 
+static void fill_socket(int fd)
+{
+    static const char bytes[4096];
+    CHECK_OK(fcntl(fd, F_SETFL, O_NONBLOCK));
+    while (write(fd, bytes, sizeof bytes) > 0)
+        continue;
+}
+
+/* io_uring's polls end when the peer sends no more, whatever they ask for. */
+TEST(a_watch_for_room_is_not_called_because_the_peer_sends_no_more)
+{
+    rota_loop *loop = new_loop();
+    int ends[2];
+    char bytes[4096];
+    struct seen w = {.fd = -1};
+    CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+    fill_socket(ends[0]);
+    CHECK_OK(shutdown(ends[1], SHUT_WR));
+    watch(loop, ends[0], ROTA_WRITABLE, &w);
+    for (int i = 0; i < 20; i++)
+        CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
+    CHECK_INT(w.calls, ==, 0);
+    CHECK_OK(fcntl(ends[1], F_SETFL, O_NONBLOCK));
+    while (read(ends[1], bytes, sizeof bytes) > 0)
+        continue;
+    while (!w.calls)
+        CHECK_INT(rota_loop_run_once(loop, ROTA_SECOND), ==, 1);
+    CHECK_INT(w.events, ==, ROTA_WRITABLE);
+    rota_watch_free(w.watch);
+    CHECK_OK(rota_loop_run(loop));
+    close(ends[0]);
+    close(ends[1]);
+    rota_loop_free(loop);
+}
+
 static void count_done(struct rota__op *op)
 {
     ++*(int *)op->owner;

@@ -28,6 +28,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #if ROTA__TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -36,6 +37,8 @@
 #define COMPLETIONS 4096
 /* Until withdrawals are asked for again that the kernel did not take. */
 #define UNASKED_PAUSE ROTA_MILLISECOND
+/* Between two polls for room at a peer that sends no more. */
+#define ROOM_PAUSE (10 * ROTA_MILLISECOND)
 
 enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 
@@ -54,6 +57,7 @@ struct uring {
     struct rota__list unasked; /* the same, of which the kernel has still to be told that they are withdrawn */
     struct rota__list kept;    /* taken back, or not handed over again yet */
     size_t kept_count;
+    rota_time kept_until; /* CLOCK_MONOTONIC; 0: they may be handed over at once */
     bool leaving;
     uint64_t thread; /* whose ring it is */
     int notify_fd;             /* made readable by completions, once somebody asked; -1 */
@@ -319,9 +323,21 @@ static bool ask_again(struct uring *u)
     return true;
 }
 
+static rota_time monotonic(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * ROTA_SECOND + ts.tv_nsec;
+}
+
 /* False as above. */
 static bool send_kept(struct uring *u)
 {
+    if (rota__list_empty(&u->kept))
+        return true;
+    if (u->kept_until && monotonic() < u->kept_until)
+        return false;
+    u->kept_until = 0;
     rota__list_each (node, &u->kept) {
         struct rota__op *op = rota__container_of(node, struct rota__op, node);
         struct io_uring_sqe *sqe = next_sqe(u);
@@ -342,14 +358,19 @@ static void uring_forget(struct rota__fd *fd)
     (void)fd;
 }
 
-/* A peer that sends no more is told to readers, as epoll does. The kernel ends each poll for it, though: a
- * writer hears of it if that is all there is. */
+/* A peer that sends no more is told to readers, as epoll does. */
 static ssize_t poll_result(const struct rota__op *op, unsigned mask)
 {
     unsigned gone = POLLHUP | POLLERR | (op->events & ROTA_READABLE ? POLLRDHUP : 0);
     int result = (mask & POLLIN ? ROTA_READABLE : 0) | (mask & POLLOUT ? ROTA_WRITABLE : 0);
-    result = (result & op->events) | (mask & gone ? ROTA_HANGUP : 0);
-    return result ? result : ROTA_HANGUP;
+    return (result & op->events) | (mask & gone ? ROTA_HANGUP : 0);
+}
+
+static void keep(struct uring *u, struct rota__op *op)
+{
+    op->taken_back = true;
+    rota__list_append(&u->kept, &op->node);
+    u->kept_count++;
 }
 
 /* False: it has a result, or was withdrawn. */
@@ -357,9 +378,25 @@ static bool take_back(struct uring *u, struct rota__op *op, int res)
 {
     if (op->withdrawn || (res != -ECANCELED && res != -EINTR))
         return false;
-    op->taken_back = true;
-    rota__list_append(&u->kept, &op->node);
-    u->kept_count++;
+    keep(u, op);
+    return true;
+}
+
+static bool waits_for_room(const struct rota__op *op)
+{
+    return op->kind == ROTA__OP_POLL ? !(op->events & ROTA_READABLE)
+                                     : is_attempted(op) && rota__op_direction(op);
+}
+
+/* The kernel ends each poll when the peer sends no more, also one for room only (POLLRDHUP cannot be left
+ * out, 6.18). It would do so at once each time. So such a poll is made again after a pause. */
+static bool polled_in_vain(struct uring *u, struct rota__op *op, int res)
+{
+    if (res != POLLRDHUP || op->withdrawn || !waits_for_room(op))
+        return false;
+    keep(u, op);
+    if (!u->kept_until)
+        u->kept_until = monotonic() + ROOM_PAUSE;
     return true;
 }
 
@@ -367,7 +404,7 @@ static void complete(struct uring *u, struct rota__op *op, int res)
 {
     ssize_t result = res;
     rota__list_remove(&op->node);
-    if (u->leaving && take_back(u, op, res))
+    if (polled_in_vain(u, op, res) || (u->leaving && take_back(u, op, res)))
         return;
     if (op->kind == ROTA__OP_RECV)
         op->fd->read_drained = res > 0 && (size_t)res < op->len;
@@ -440,9 +477,13 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
 {
     struct uring *u = uring_of(loop);
     arm_wake(loop);
-    bool all = ask_again(u) && (u->leaving || send_kept(u));
-    if (!all && timeout > UNASKED_PAUSE)
-        timeout = UNASKED_PAUSE;
+    rota_time limit = ROTA_NEVER; /* what is left over is tried again then */
+    if (!ask_again(u))
+        limit = UNASKED_PAUSE;
+    else if (!u->leaving && !send_kept(u))
+        limit = ROOM_PAUSE;
+    if (timeout > limit)
+        timeout = limit;
     if (u->notify_fd >= 0)
         renew_notification(u);
     int err;
@@ -457,9 +498,9 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
         arm_wake(loop);
         io_uring_submit(&u->ring);
     }
-    if (u->notify_fd >= 0 && err < 0 && err != -ETIME)
-        eventfd_write(u->notify_fd,
-                      1); /* cut short: completions may be left that will not notify again */
+    /* Cut short: completions may be left that will not notify again. Or a foreign loop has to come back. */
+    if (u->notify_fd >= 0 && ((err < 0 && err != -ETIME) || limit != ROTA_NEVER))
+        eventfd_write(u->notify_fd, 1);
     /* EBUSY and EAGAIN: the kernel wants completions taken or memory freed first. */
     if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
         return err;
