@@ -356,7 +356,7 @@ struct place {
     int plain_port, secure_port;
 };
 
-static void note(struct proxy *p, const char *format, ...)
+ROTA_PRINTF(2, 3) static void note(struct proxy *p, const char *format, ...)
 {
     size_t len = strlen(p->seen);
     va_list args;
@@ -706,15 +706,19 @@ TEST_TOGETHER(an_unusable_setting_fails_only_where_it_would_be_used)
 
 /* ---- CONNECT */
 
+#define BYTES_BEHIND "HTTP/1.1 204 Odd\r\nContent-Length: 10\r\n\r\nHTTP/1.1 200 "
+#define TWO_INTERIMS                                              \
+    "HTTP/1.1 102 Wait\r\nX: y\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" \
+    "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+
 static void connected(struct place *p)
 {
     static const char *const replies[] = {
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.0 200 Connection established\r\n\r\n",
-        "HTTP/1.1 204 Odd\r\nContent-Length: 10\r\n\r\nHTTP/1.1 200 ", /* bytes behind it */
+        BYTES_BEHIND,
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-        "HTTP/1.1 102 Wait\r\nX: y\r\n\r\nHTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 "
-        "OK\r\nContent-Length: 10\r\n\r\n",
+        TWO_INTERIMS,
     };
     for (size_t i = 0; i < COUNT(replies); i++) {
         rota_http_session *session = session_by(p, "http://me:secret@");
