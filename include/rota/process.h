@@ -1,16 +1,17 @@
-/* process: other programs: started, fed, listened to, and ended with the block they belong to.
+/* process: starts other programs, feeds them, reads them, and ends them with the block they belong
+ * to.
  *
  *     static int sorted(void *arg)
  *     {
  *         ROTA_SCOPED(rota_communication) c = {.input = {"pear\napple\n", 11}};
  *         int code = rota_process_run(ROTA_ARGV("sort"), NULL, &c);
  *         if (code != 0)
- *             return code < 0 ? code : -EIO;           // it could not be run, or said no
- *         fputs(c.out.ptr, stdout);                    // a NUL stands behind it
+ *             return code < 0 ? code : -EIO;           // it did not run, or it failed
+ *         fputs(c.out.ptr, stdout);                    // ends with a NUL
  *         return 0;
  *     }
  *
- * Or piece by piece. The streams belong to the process:
+ * Or piece by piece. The process owns the streams:
  *
  *     static int first_answer(void *arg)
  *     {
@@ -24,19 +25,19 @@
  *             return err;
  *         rota_str line;
  *         err = rota_stream_read_line(rota_process_out(sh), &line);
- *         return err > 0 ? atoi(line.ptr) : err;       // it is ended here, however it is left
+ *         return err > 0 ? atoi(line.ptr) : err;       // whichever way you leave, sh ends
  *     }
  *
- * A process that is freed is killed and waited for, and so are those that are left when the loop ends:
- * none stays behind, and none becomes a zombie. Its own children are another matter: `group` takes them in.
+ * Freeing a process kills it and waits for it. The end of the loop does the same for all processes
+ * that are left. So no child stays behind or becomes a zombie. Children of the child are covered
+ * only with the option `group`.
  *
- * What a child inherits: the three standard streams as the options say, the descriptors that they name,
- * and no other, whether or not the program marked its own close-on-exec; the signals that are ignored, but
- * for SIGPIPE and SIGXFSZ; no blocked signals; no handlers.
+ * A child inherits the three standard streams as the options say, and the descriptors that the
+ * options name. All others are closed, marked close-on-exec or not. Ignored signals stay ignored,
+ * except SIGPIPE and SIGXFSZ. No signal is blocked and none has a handler.
  *
- * The exit of a child comes through a descriptor, not through SIGCHLD, which stays the program's. A
- * program that ignores SIGCHLD, or that waits for any child, takes the status away from here: see
- * rota_process_wait. */
+ * The exit of a child is seen through a descriptor; SIGCHLD is left to the program. If the program
+ * ignores SIGCHLD or waits for any child, the status is lost: see rota_process_wait. */
 #ifndef ROTA_PROCESS_H
 #define ROTA_PROCESS_H
 
@@ -48,11 +49,11 @@ extern "C" {
 
 typedef struct rota_process rota_process;
 
-/* Arguments on the spot, the program's name first. The second is a command for the shell; never put
- * together one of what others have typed.
+/* An argument list, the program's name first; and one that runs a command in the shell. Never build
+ * a shell command from input.
  *
- * They live as long as the block in which they are written; in C++ as long as the expression, which is
- * enough for a call. */
+ * The list lives as long as the block that it is written in; in C++ as long as the expression,
+ * which is enough for a call. */
 #ifdef __cplusplus
 #define ROTA_ARGV(...) rota__argv_of(__VA_ARGS__)
 #else
@@ -77,7 +78,7 @@ template <class... word> rota__argv<sizeof...(word) + 1> rota__argv_of(word... w
 }
 #endif
 
-/* For `in`, `out` and `err`. Any number from 1 on is a descriptor of yours, which stays yours. */
+/* For `in`, `out` and `err`. A number of 1 or more is a descriptor of yours; it stays yours. */
 enum {
     ROTA_PROCESS_INHERIT = 0,      /* what this process has there */
     ROTA_PROCESS_NULL = -1048577,  /* /dev/null */
@@ -85,7 +86,7 @@ enum {
     ROTA_PROCESS_STDOUT = -1048579 /* for `err`: where `out` goes */
 };
 
-/* One more descriptor: the child's number `as` is what `fd` is here. */
+/* One more descriptor for the child: your `fd` becomes its number `as`. */
 typedef struct rota_process_fd {
     int fd;
     int as; /* from 3 on */
@@ -96,19 +97,19 @@ typedef struct rota_process_options {
     const char *program;    /* what to run; argv[0] */
     const char *cwd;        /* working directory */
     const char *const *env; /* ends with NULL: "NAME=value" sets, "NAME" removes */
-    bool env_only; /* the child gets nothing but `env`; else it is a change to what is here */
+    bool env_only; /* the child gets `env` alone; else `env` changes this program's environment */
     int in, out, err;
     const rota_process_fd *fds;
     size_t fd_count;
-    bool group;   /* it leads a process group of its own, and signals go to all of that */
-    bool session; /* it leads a session of its own, without a terminal; and a group */
-    rota_time
-        grace; /* how long it has between SIGTERM and SIGKILL when it is freed; 0: SIGKILL at once */
+    bool group;   /* it leads a process group of its own; signals go to the whole group */
+    bool session; /* it leads a session of its own, without a terminal, and a group */
+    /* Time between SIGTERM and SIGKILL when the process is freed; 0: SIGKILL at once. */
+    rota_time grace;
 } rota_process_options;
 
-/* How a process has ended; all zero: nobody knows, for instance because it still runs. */
+/* How a process has ended. All zero: not known, for instance because it still runs. */
 typedef struct rota_process_status {
-    bool known; /* that it has ended, and how; else the rest says nothing */
+    bool known; /* it has ended; else the other fields mean nothing */
     int code;   /* exit code, 0 to 255; 128 + signal if a signal ended it */
     int signal; /* 0 if it exited */
     bool core;  /* it left a core dump */
@@ -122,62 +123,64 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
 
 /* ---- Starting ---- */
 
-/* Starts a program. `argv` ends with NULL. A name without a slash is looked up in the child's PATH; a
- * relative one counts from `cwd`. Everything is copied; `options` may be NULL.
+/* Starts a program. `argv` ends with NULL. A name without a slash is looked up in the child's PATH;
+ * a relative one counts from `cwd`. Everything is copied; `options` may be NULL.
  *
- * It does not suspend, but the thread stands still until the kernel has loaded the program: some 0.3 ms,
- * however large this process is. A child that is killed before that counts as started.
+ * The call does not suspend, but it blocks the thread until the kernel has loaded the program: some
+ * 0.3 ms, however large this process is. A child that is killed before that counts as started.
  *
- * The words of a failed start (rota_error) name the step that failed and its path: "spawn make: change to
- * /nowhere: No such file or directory". The log hook gets them at INFO.
+ * The words of a failed start (rota_error) name the step that failed and its path: "spawn make:
+ * change to /nowhere: No such file or directory". The log hook gets them at INFO.
  *
- * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC (neither a
- * binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN (no more
- * processes are allowed), -EMFILE, -ENFILE, -EBADF (a given descriptor), -EINVAL (no argument, two
- * descriptors for one number, a number under 3 or over the limit of descriptors), -ENOMEM, -ECANCELED,
- * -ETIMEDOUT, ROTA_ENOTASK, or another error of execve(2). */
+ * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC
+ * (neither a binary nor a script with #!), -E2BIG (arguments and environment are too long), -EAGAIN
+ * (no more processes are allowed), -EMFILE, -ENFILE, -EBADF (a given descriptor), -EINVAL (no
+ * argument, two descriptors for one number, a number under 3 or over the limit of descriptors),
+ * -ENOMEM, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, or another error of execve(2). */
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
 
-/* Its number, which the kernel gives to nobody else before the process is freed or its end was waited for. */
+/* Returns the number of the process. The kernel does not reuse it until the process is freed or its
+ * end was waited for. */
 ROTA_API pid_t rota_process_pid(const rota_process *p);
 
-/* The near ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no pipe. They
- * are freed with the process; rota_stream_close or rota_stream_shutdown of `in` lets the child read to
- * the end. */
+/* The near ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no
+ * pipe. They are freed with the process; rota_stream_close or rota_stream_shutdown of `in` lets the
+ * child read to the end. */
 ROTA_API rota_stream *rota_process_in(const rota_process *p);
 ROTA_API rota_stream *rota_process_out(const rota_process *p);
 ROTA_API rota_stream *rota_process_err(const rota_process *p);
 
 /* ---- Waiting and ending ---- */
 
-/* Waits until the process has ended. Any number of tasks may, and the answer stays. `ret_status` may be
- * NULL. What a child has left in its pipes is still there to be read.
+/* Waits until the process has ended. Any number of tasks may wait, and later calls return the same.
+ * `ret_status` may be NULL. Output that the child left in its pipes can still be read.
  *
- * Returns its exit code, or 128 + N if signal N ended it, as a shell has it; -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK, ROTA_ETHREAD, ROTA_ECLOSED (it is being freed), -ENOMEM; -ECHILD: it has ended, but the
- * program ignores SIGCHLD or has waited for it elsewhere, so that nobody can tell how. */
+ * Returns the exit code, or 128 + N if signal N ended it, as shells do; -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK, ROTA_ETHREAD, ROTA_ECLOSED (it is being freed), -ENOMEM; -ECHILD: it has ended, but
+ * the program ignores SIGCHLD or has waited for it elsewhere, so how it ended is not known. */
 ROTA_SUSPENDS int rota_process_wait(rota_process *p, rota_process_status *ret_status);
 
-/* Whether it has ended. */
+/* Tells whether the process has ended. */
 ROTA_API bool rota_process_done(rota_process *p);
 
-/* Sends a signal: to the process, never to another one that got its number; with `group` or `session` to
- * the whole group, also after the process itself has ended. Returns 0, -ESRCH (there is nobody left),
- * -EPERM, -EINVAL, ROTA_ETHREAD. */
+/* Sends a signal to the process, never to another one that got its number. With `group` or
+ * `session` the whole group gets it, also after the process itself has ended. Returns 0, -ESRCH (no
+ * process is left), -EPERM, -EINVAL, ROTA_ETHREAD. */
 ROTA_API int rota_process_kill(rota_process *p, int signal);
 
-/* Asks it to end by SIGTERM (one that is stopped is continued to hear it), and after `grace` kills it;
- * with 0 it is killed at once. Waits for the end. A caller that is cancelled meanwhile leaves the process
- * as it is. Returns as rota_process_wait. */
+/* Sends SIGTERM (and SIGCONT, if the process is stopped), waits for `grace`, then sends SIGKILL;
+ * with a `grace` of 0 it sends SIGKILL at once. Waits for the end. If the caller is cancelled
+ * meanwhile, the process goes on as it is. Returns what rota_process_wait does. */
 ROTA_SUSPENDS int rota_process_terminate(rota_process *p, rota_time grace,
                                          rota_process_status *ret_status);
 
-/* Closes the pipes, ends the process as the option `grace` says, waits for it and frees it. With `group` or
- * `session` all of the group hears SIGTERM, but the grace is that of the process alone: once it has ended,
- * whoever is left gets SIGKILL at once. To give the others time, send them SIGTERM by rota_process_kill and
- * wait for what they do, such as the end of their output, before. Tasks that still wait for it are told how it ended. Shields itself. Outside a task
- * there is no grace. Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
+/* Closes the pipes, ends the process as the option `grace` says, waits for it and frees it. With
+ * `group` or `session` the whole group gets SIGTERM, but only the process itself has the grace:
+ * once it has ended, the rest of the group gets SIGKILL. To give the others time, first send
+ * SIGTERM by rota_process_kill and wait for a sign such as the end of their output. Tasks that
+ * still wait for the process get its status. Shields itself. Outside a task there is no grace.
+ * Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
 ROTA_SUSPENDS_SHIELDED rota_process *rota_process_free(rota_process *p);
 ROTA_DEFINE_AUTO(rota_process, rota_process_free);
 
@@ -204,24 +207,25 @@ typedef struct rota_communication {
     }
 #endif
 
-/* Feeds the input, collects both outputs as far as they are pipes, and waits for the end, all at once, so
- * that neither side blocks the other. A child that does not want its input is no error.
+/* Feeds the input, collects both outputs as far as they are pipes, and waits for the end, all at
+ * once, so that neither side blocks the other. A child that does not want its input is no error.
  *
- * Whatever is returned, what the child had written by then is in `out` and `err`, after what was there.
- * After an error the process still runs, unless it has ended; with ROTA_ELIMIT what goes beyond can still
- * be read from the stream.
+ * Whatever is returned, what the child had written by then is in `out` and `err`, after what was
+ * there. After an error the process still runs, unless it has ended; with ROTA_ELIMIT what goes
+ * beyond can still be read from the stream.
  *
  * A program that the child started may outlive it and hold the pipes, so that they never end. When
- * nothing has gone through them for `linger`, counted from the end of the child (or this call, if that is
- * later) and anew from each byte, the result is ROTA_EHELD, and `status` is set.
+ * nothing has gone through them for `linger`, counted from the end of the child (or this call, if
+ * that is later) and anew from each byte, the result is ROTA_EHELD, and `status` is set.
  *
  * Returns as rota_process_wait; ROTA_ELIMIT (an output is longer than `limit`), ROTA_EHELD, -EBUSY
  * (another task uses the streams), -ENOMEM, or an error of rota_stream_read. */
 ROTA_SUSPENDS int rota_process_communicate(rota_process *p, rota_communication *c);
 
-/* Runs a program from its start to its end, and returns its exit code. With `c`, standard output and error
- * are pipes where the options leave them alone (a number, such as 2, says otherwise), and so is standard
- * input if there is something to feed; without it, nothing is piped. After an error it is killed.
+/* Runs a program from its start to its end, and returns its exit code. With `c`, standard output
+ * and error are pipes where the options leave them alone (a number, such as 2, says otherwise), and
+ * so is standard input if there is something to feed; without it, nothing is piped. After an error
+ * it is killed.
  *
  * Returns as rota_process_spawn, rota_process_communicate, rota_process_wait. */
 ROTA_SUSPENDS int rota_process_run(const char *const *argv, const rota_process_options *options,
