@@ -336,7 +336,7 @@ STOP(group)
                         "1.00 failing fails\n"
                         "1.00 sibling 1: Operation canceled\n"
                         "1.00 sibling 2: Operation canceled\n"
-                        "1.00 the group: No such file or directory\n");
+                        "1.00 the group: open settings: No such file or directory\n");
 }
 
 STOP(early_return)

@@ -23,6 +23,7 @@ from pathlib import Path
 import check_dev
 import check_docs
 import check_man
+import check_marks
 import check_roots
 import check_text
 import matrix
@@ -248,6 +249,8 @@ def check_symbols():
         declared |= set(re.findall(r"^(?:ROTA_API|ROTA_SUSPENDS(?:_SHIELDED)?)\b[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE))
     missing = sorted(declared - exported)
     tally.add_check("the libraries have what the headers declare", declared and not missing, "\n".join(missing))
+    wrong = check_marks.violations(ROOT / suite.directory)
+    tally.add_check("what may suspend is marked so", not wrong, "\n".join(wrong))
     return tally
 
 

@@ -21,7 +21,7 @@ static int failing(void *arg)
     if (err < 0)
         return err;
     printf("failing fails\n");
-    return -ENOENT;
+    return rota_error_set(-ENOENT, "open settings: %s", rota_strerror(-ENOENT));
 }
 
 static int group_main(void *arg)
@@ -31,7 +31,7 @@ static int group_main(void *arg)
     rota_group_spawn(&group, failing, NULL);
     rota_group_spawn(&group, sibling, "sibling 2");
     int err = rota_group_wait(&group);
-    printf("the group: %s\n", rota_strerror(err));
+    printf("the group: %s\n", rota_error(err));
     return err == -ENOENT ? 0 : err;
 }
 
