@@ -192,7 +192,7 @@ static bool is_attempted(const struct rota__op *op)
            (op->fd && op->fd->is_device) || (op->kind == ROTA__OP_CONNECT && op->resumed);
 }
 
-static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
+static inline void fill(struct rota__op *op, struct io_uring_sqe *sqe)
 {
     int fd = op->fd ? op->fd->fd : -1;
     if (is_attempted(op)) {
@@ -248,7 +248,7 @@ static void fill(struct rota__op *op, struct io_uring_sqe *sqe)
     }
 }
 
-static void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
+static inline void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
 {
     fill(op, sqe);
     sqe->user_data = (uint64_t)(uintptr_t)op;
@@ -333,8 +333,6 @@ static rota_time monotonic(void)
 /* False as above. */
 static bool send_kept(struct uring *u)
 {
-    if (rota__list_empty(&u->kept))
-        return true;
     if (u->kept_until && monotonic() < u->kept_until)
         return false;
     u->kept_until = 0;
@@ -480,7 +478,7 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
     rota_time limit = ROTA_NEVER; /* what is left over is tried again then */
     if (!ask_again(u))
         limit = UNASKED_PAUSE;
-    else if (!u->leaving && !send_kept(u))
+    else if (!rota__list_empty(&u->kept) && !u->leaving && !send_kept(u))
         limit = ROOM_PAUSE;
     if (timeout > limit)
         timeout = limit;
