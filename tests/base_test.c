@@ -251,7 +251,7 @@ TEST(hook_gets_level_and_text)
 {
     char seen[100] = "";
     rota_log_set(keep_message, seen);
-    CHECK(rota__log_wanted());
+    CHECK(rota__log_wanted(ROTA_LOG_DEBUG));
     rota_log(ROTA_LOG_WARNING, "task %s failed", "reader");
     CHECK_STR(seen, "2 18 task reader failed");
 }
@@ -282,7 +282,7 @@ static void check_stderr(const char *expected)
 TEST(library_is_silent_without_a_hook)
 {
     setenv("ROTA_DEBUG", "0", 1);
-    CHECK(!rota__log_wanted());
+    CHECK(!rota__log_wanted(ROTA_LOG_ERROR));
     rota_log(ROTA_LOG_ERROR, "nobody asked");
     check_stderr("");
 }
@@ -290,9 +290,137 @@ TEST(library_is_silent_without_a_hook)
 TEST(debug_mode_reports_to_stderr)
 {
     setenv("ROTA_DEBUG", "1", 1);
-    CHECK(rota__log_wanted());
+    CHECK(rota__log_wanted(ROTA_LOG_DEBUG));
     rota_log(ROTA_LOG_ERROR, "somebody asked");
     check_stderr("rota: somebody asked\n");
+}
+
+TEST(program_reports_warnings_and_errors_to_stderr)
+{
+    rota__log_program_begins();
+    rota_log(ROTA_LOG_INFO, "all is well");
+    rota_log(ROTA_LOG_WARNING, "low on %s", "water");
+    rota_log(ROTA_LOG_ERROR, "out of water");
+    rota__log_program_ends();
+    rota_log(ROTA_LOG_ERROR, "afterwards");
+    check_stderr("rota: low on water\nrota: out of water\n");
+}
+
+TEST(environment_moves_the_limit_of_what_is_written)
+{
+    setenv("ROTA_LOG", "error", 1);
+    setenv("ROTA_DEBUG", "1", 1);
+    rota_log(ROTA_LOG_WARNING, "not this");
+    rota_log(ROTA_LOG_ERROR, "this");
+    check_stderr("rota: this\n");
+}
+
+TEST(environment_lets_a_program_tell_more)
+{
+    setenv("ROTA_LOG", "info", 1);
+    rota_log(ROTA_LOG_ERROR, "of an embedded loop");
+    rota__log_program_begins();
+    rota_log(ROTA_LOG_DEBUG, "not this");
+    rota_log(ROTA_LOG_INFO, "this");
+    rota__log_program_ends();
+    check_stderr("rota: this\n");
+}
+
+TEST(environment_silences)
+{
+    setenv("ROTA_LOG", "off", 1);
+    setenv("ROTA_DEBUG", "1", 1);
+    rota__log_program_begins();
+    CHECK(!rota__log_wanted(ROTA_LOG_ERROR));
+    rota_log(ROTA_LOG_ERROR, "nobody asked");
+    rota__log_program_ends();
+    check_stderr("");
+}
+
+TEST(removing_the_hook_silences)
+{
+    setenv("ROTA_DEBUG", "1", 1);
+    rota_log_set(NULL, NULL);
+    rota__log_program_begins();
+    rota_log(ROTA_LOG_ERROR, "nobody asked");
+    rota__log_program_ends();
+    check_stderr("");
+}
+
+static rota_time log_time = ROTA_SECOND;
+
+static rota_time log_clock(void)
+{
+    return log_time;
+}
+
+struct counted {
+    int calls;
+    char last[300];
+};
+
+static void count_message(void *arg, rota_log_level level, const char *message)
+{
+    struct counted *counted = arg;
+    (void)level;
+    counted->calls++;
+    snprintf(counted->last, sizeof counted->last, "%s", message);
+}
+
+TEST(equal_reports_are_counted_after_ten)
+{
+    struct counted counted = {0};
+    rota__log_clock = log_clock;
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 31; i++)
+        rota_log(ROTA_LOG_WARNING, "disk\nfull");
+    CHECK_INT(counted.calls, ==, 10);
+    rota_log(ROTA_LOG_WARNING, "another");
+    CHECK_INT(counted.calls, ==, 11);
+    log_time += ROTA_MINUTE;
+    rota_log(ROTA_LOG_WARNING, "disk\nfull");
+    CHECK_INT(counted.calls, ==, 13); /* the number, and the first of a new minute */
+    CHECK_STR(counted.last, "disk\nfull");
+}
+
+TEST(number_of_equal_reports_is_told_at_the_end)
+{
+    struct counted counted = {0};
+    rota__log_clock = log_clock;
+    rota_log_set(count_message, &counted);
+    rota__log_program_begins();
+    for (int i = 0; i < 31; i++)
+        rota_log(ROTA_LOG_WARNING, "disk\nfull");
+    rota__log_program_ends();
+    CHECK_INT(counted.calls, ==, 11);
+    CHECK_STR(counted.last, "21 more reports like this: disk");
+}
+
+TEST(many_different_reports_are_all_passed_on)
+{
+    struct counted counted = {0};
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 1000; i++)
+        rota_log(ROTA_LOG_WARNING, "report %d", i);
+    CHECK_INT(counted.calls, ==, 1000);
+}
+
+static void report_again(void *arg, rota_log_level level, const char *message)
+{
+    count_message(arg, level, message);
+    if (((struct counted *)arg)->calls < 5)
+        rota_log(level, "again");
+}
+
+TEST(hook_may_report)
+{
+    struct counted counted = {0};
+    rota_log_set(report_again, &counted);
+    for (int i = 0; i < 12; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    log_time += ROTA_MINUTE;
+    rota_log(ROTA_LOG_WARNING, "something else");
+    CHECK_INT(counted.calls, >, 5);
 }
 
 TEST(debug_mode_reports_to_the_hook_when_there_is_one)

@@ -422,6 +422,164 @@ TEST_BOTH(run_brings_the_words_of_main)
     CHECK_STR(rota_error(-EIO), "main");
 }
 
+/* ---- Executors */
+
+static int use_thread(void *arg)
+{
+    int err = rota_to_thread(fail_named, arg);
+    CHECK_INT(err, ==, -EIO);
+    CHECK_STR(rota_error(err), arg);
+    CHECK_INT(rota_to_thread(fail_with_detail, NULL), ==, -EEXIST);
+    CHECK_INT(code_of(-EEXIST), ==, 42);
+    CHECK_INT(rota_to_thread(fail_without_words, NULL), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    return 0;
+}
+
+TEST_WITH(thread_pool_brings_the_words_of_the_job, .both_backends = true, .without_faults = true)
+{
+    run(use_thread, a_words);
+}
+
+static int succeed(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static int use_one_thread(void *arg)
+{
+    rota_thread_pool_options options = {.threads = 1};
+    ROTA_AUTO(rota_executor) pool = NULL;
+    CHECK_OK(rota_thread_pool_new(&options, &pool));
+    CHECK_INT(rota_executor_run(pool, fail_named, arg), ==, -EIO);
+    CHECK_INT(rota_executor_run(pool, succeed, NULL), ==, 0);
+    CHECK_INT(rota_executor_run(pool, fail_without_words, NULL), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    return 0;
+}
+
+TEST_WITH(job_does_not_speak_with_the_words_of_an_earlier_one, .without_faults = true)
+{
+    run(use_one_thread, a_words);
+}
+
+static int fail_with_long_words(void *arg)
+{
+    char *words = text_of(600, "");
+    int err = rota_error_set(-EIO, "%s%s", (char *)arg, words);
+    free(words);
+    return err;
+}
+
+static int kill_itself(void *arg)
+{
+    (void)arg;
+    raise(SIGKILL);
+    return 0;
+}
+
+static int use_process(void *arg)
+{
+    char text[] = "a\nb";
+    ROTA_AUTO(rota_executor) pool = NULL;
+    rota_process_pool_options options = {.workers = 1};
+    CHECK_OK(rota_process_pool_new(&options, &pool));
+    (void)arg;
+    CHECK_INT(rota_executor_run_copy(pool, fail_named, text, sizeof text), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "a\\x0ab");
+    CHECK_INT(rota_executor_run_copy(pool, fail_with_long_words, text, sizeof text), ==, -EIO);
+    CHECK_INT(strlen(rota_error(-EIO)), ==, 511);
+    CHECK_INT(rota_executor_run_copy(pool, fail_without_words, NULL, 0), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    CHECK_INT(rota_executor_run_copy(pool, kill_itself, NULL, 0), ==, ROTA_ECRASHED);
+    CHECK(strstr(rota_error(ROTA_ECRASHED), "was ended by signal 9 (Killed)"));
+    return 0;
+}
+
+TEST_WITH(process_pool_brings_the_words_of_the_job, .both_backends = true, .without_faults = true)
+{
+    run(use_process, NULL);
+}
+
+static int use_job(void *arg)
+{
+    ROTA_SCOPED(rota_job) job = ROTA_JOB_INIT;
+    CHECK_OK(rota_executor_submit(NULL, fail_named, arg, &job));
+    CHECK_INT(rota_future_wait(&job.done), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), arg);
+    CHECK_STR(rota_job_error(&job), arg);
+    rota_error_set(-EIO, "mine");
+    CHECK_INT(rota_job_wait(&job), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), arg);
+    return 0;
+}
+
+TEST_WITH(job_keeps_its_words, .both_backends = true, .without_faults = true)
+{
+    run(use_job, a_words);
+}
+
+/* ---- Other loops */
+
+struct other {
+    pthread_t thread;
+    rota_loop *loop;
+    rota_future *started;
+};
+
+static int other_main(void *arg)
+{
+    struct other *other = arg;
+    other->loop = rota_loop_current();
+    CHECK_OK(rota_future_set_threadsafe(other->started, 0));
+    rota_loop_hold_threadsafe(other->loop);
+    int err = rota_sleep(ROTA_NEVER);
+    rota_loop_release_threadsafe(other->loop);
+    return err;
+}
+
+static void *other_thread(void *arg)
+{
+    rota_run(other_main, arg);
+    return NULL;
+}
+
+static void cancel_one(rota_task *task, void *arg)
+{
+    (void)arg;
+    rota_task_cancel(task);
+}
+
+static int cancel_all(void *arg)
+{
+    rota_task_each(rota_loop_current(), cancel_one, arg);
+    return 0;
+}
+
+static int ask_other_loop(void *arg)
+{
+    rota_future started;
+    struct other other = {.started = &started};
+    rota_future_init_threadsafe(&started);
+    CHECK_INT(pthread_create(&other.thread, NULL, other_thread, &other), ==, 0);
+    CHECK_OK(rota_future_wait(&started));
+    CHECK_INT(rota_run_on(other.loop, fail_named, arg), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), arg);
+    CHECK_INT(rota_run_on(other.loop, fail_with_detail, NULL), ==, -EEXIST);
+    CHECK_INT(code_of(-EEXIST), ==, 42);
+    CHECK_INT(rota_run_on(other.loop, fail_without_words, NULL), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), rota_strerror(-EIO));
+    CHECK_OK(rota_run_on(other.loop, cancel_all, NULL));
+    pthread_join(other.thread, NULL);
+    return 0;
+}
+
+TEST_WITH(another_loop_brings_the_words_of_its_task, .both_backends = true, .without_faults = true)
+{
+    run(ask_other_loop, a_words);
+}
+
 /* ---- What returns no code */
 
 static void fail_deferred(void *arg)

@@ -801,7 +801,7 @@ TASK_TEST(a_handler_that_fails_ends_its_own_connection_only)
     rota_stream_free(second);
     rota_stream *third = connect_to(service.listener);
     ask(third, "and here");
-    CHECK_INT(count_reports("connection from 127.0.0.1:"), ==, 1);
+    CHECK_INT(count_reports("connection from 127.0.0.1: "), ==, 1);
     CHECK_INT(count_reports(": Protocol error\n"), ==, 1);
     rota_stream_free(first);
     rota_stream_free(third);

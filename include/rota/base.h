@@ -19,9 +19,12 @@
  *     rota_str name = ROTA_STR("rota");
  *     printf("hello, %.*s\n", ROTA_STR_ARG(name));
  *
- * Reports. The library never prints. What is worth telling (a task that failed unseen, a deadlock,
- * a stalled loop) goes to the log hook; with ROTA_DEBUG=1 in the environment and no hook set, it
- * goes to standard error, because then somebody asked for it. */
+ * Reports. What is worth telling (a task that failed unseen, a deadlock, a stalled loop) goes to
+ * the log hook. Where no hook is set, programs of rota_run, rota_main and rota_run_workers write
+ * warnings and errors to standard error. A loop that your program runs itself by rota_loop_run is
+ * silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug, info, warning or error moves
+ * the limit of what is written there; ROTA_LOG=off, like rota_log_set(NULL, NULL), silences it.
+ * After ten equal reports in a minute further ones are only counted. */
 #ifndef ROTA_BASE_H
 #define ROTA_BASE_H
 
@@ -237,10 +240,11 @@ typedef enum rota_log_level {
  * any thread of the program and must not suspend. */
 typedef void rota_log_fn(void *arg, rota_log_level level, const char *message);
 
-/* Sets the hook for the whole program; NULL removes it. Call it before the first loop runs. */
+/* Sets the hook for the whole program. It receives reports of all levels. With NULL nothing is
+ * reported anywhere. Call it before the first loop runs. */
 ROTA_API void rota_log_set(rota_log_fn *fn, void *arg);
 
-/* A ready-made hook: writes "rota: message" to standard error. */
+/* A ready-made hook: writes "rota: message" to standard error, in one system call. */
 ROTA_API void rota_log_stderr(void *arg, rota_log_level level, const char *message);
 
 /* Reports to the hook; for libraries that are built on this one. Cut at 8 KiB. */

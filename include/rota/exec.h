@@ -156,11 +156,13 @@ struct rota__work {
     struct rota_job *job; /* NULL: abandoned */
     void *runner;         /* the thread or worker that has it */
     int result;
+    struct rota__error *error; /* words of a failed result */
     int state;
     bool returned; /* the function did, and its copy is to be copied back */
 };
 
-/* A job in your storage, which has to stay until it is done: ROTA_SCOPED sees to that.
+/* A job in your storage, which has to stay until it is done and ends with rota_job_fini: ROTA_SCOPED
+ * sees to both.
  *
  *     ROTA_SCOPED(rota_job) job = {.copy = sizeof request, .discard = request_discard}; */
 typedef struct rota_job {
@@ -172,7 +174,7 @@ typedef struct rota_job {
     struct rota__work *_work;
     struct rota__work _own;
     void *_arg;
-    char _error[80];
+    struct rota__error *_error; /* words of a failed result */
 } rota_job;
 
 #ifdef __cplusplus
@@ -214,8 +216,9 @@ ROTA_SUSPENDS int rota_job_wait(rota_job *job);
  * done. */
 ROTA_API int rota_job_cancel(rota_job *job);
 
-/* Why the job failed, if there is more to say than its result: "worker 4711 was ended by signal 11
- * (Segmentation fault)". Empty otherwise. Valid until the job is submitted again. */
+/* Returns the words of the job's failure: those of its function's rota_error_set, or "worker 4711
+ * was ended by signal 11 (Segmentation fault)". Empty where there is no more to say than its result
+ * does. Valid until the job is submitted again or finished. */
 ROTA_API const char *rota_job_error(const rota_job *job);
 
 /* Cancels the job if it is under way, and waits until its storage is free; what ROTA_SCOPED calls. Shields

@@ -25,7 +25,7 @@
  *         return rota_group_wait(&g);                   // the first failure, or 0
  *     }
  *
- *     int main(void) { return rota_run(both, NULL) < 0; }
+ *     int main(void) { return rota_main(both, NULL); }
  *
  * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside a
  * cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside one
@@ -66,12 +66,27 @@ typedef struct rota_site {
  * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. While it
  * runs SIGPIPE and SIGXFSZ are ignored: calls that write return -EPIPE and -EFBIG.
  *
- * Returns main's result, -EDEADLK (nothing could ever go on; the log hook has the report), or an error
- * of rota_loop_new. */
+ * While it runs, reports go to standard error unless the program has set a log hook: see rota_log_set.
+ *
+ * Returns main's result, -EDEADLK (nothing could ever go on, and a report says which task waits for
+ * what), or an error of rota_loop_new. */
 #define rota_run(main, arg) rota_run_at(main, arg, NULL, ROTA_SITE(#main))
 #define rota_run_with(main, arg, options) rota_run_at(main, arg, options, ROTA_SITE(#main))
 ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options,
                          const rota_site *site);
+
+/* Does what rota_run does and is the last line of a program: when main fails, it prints the
+ * failure's words on standard error, after the program's name. Returns the exit status: 0; 1 after
+ * a failure; 130 without a word when SIGINT cancelled main and main returned -ECANCELED.
+ *
+ *     int main(void)
+ *     {
+ *         return rota_main(serve, NULL);
+ *     } */
+#define rota_main(main, arg) rota_main_at(main, arg, NULL, ROTA_SITE(#main))
+#define rota_main_with(main, arg, options) rota_main_at(main, arg, options, ROTA_SITE(#main))
+ROTA_API int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *options,
+                          const rota_site *site);
 
 /* Starts fn(arg) as a task of this thread's loop. It first runs in the next turn.
  *
@@ -348,8 +363,11 @@ typedef struct rota_group {
     bool _cancelled;
     bool _settled; /* the result that counts is known */
     bool _lost;    /* a task ended because it was cancelled */
+    bool _unheard; /* the owner's wait was interrupted, and will not return what comes now */
     int _result;
     struct rota__error *_error; /* its words */
+    const rota_site *_failed;   /* where the task was spawned that it is of */
+    unsigned _spawned;
     size_t _running;
     rota_task *_owner;
     struct rota__scope _scope;

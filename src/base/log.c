@@ -1,15 +1,45 @@
+/* Reports: to the hook, or to standard error.
+ *
+ * Ten equal reports a minute are passed on. Further ones are counted, and their number is reported
+ * when the minute is over and something else is reported, or when the program ends. */
 #include "base/log.h"
 #include "base/noexcept.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
+
+/* ---- Who is told */
+
+enum { NOBODY = ROTA_LOG_ERROR + 1, UNSAID };
 
 static rota_log_fn *hook;
 static void *hook_arg;
+static atomic_bool silenced; /* by rota_log_set(NULL, NULL) */
+static atomic_int programs;  /* rota_run and its kin, under way */
+
+static int level_from_environment(void)
+{
+    static const struct {
+        const char *name;
+        int level;
+    } levels[] = {{"debug", ROTA_LOG_DEBUG},
+                  {"info", ROTA_LOG_INFO},
+                  {"warning", ROTA_LOG_WARNING},
+                  {"error", ROTA_LOG_ERROR},
+                  {"off", NOBODY}};
+    const char *s = getenv("ROTA_LOG");
+    for (size_t i = 0; s && i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(s, levels[i].name) == 0)
+            return levels[i].level;
+    return UNSAID;
+}
 
 bool rota__debug(void)
 {
@@ -23,37 +53,174 @@ bool rota__debug(void)
     return debug;
 }
 
+/* The least level that is written to standard error where there is no hook. */
+static int stderr_level(void)
+{
+    static atomic_int known = -1;
+    int wanted = atomic_load_explicit(&known, memory_order_relaxed);
+    if (wanted < 0) {
+        wanted = level_from_environment();
+        atomic_store_explicit(&known, wanted, memory_order_relaxed);
+    }
+    bool is_program = atomic_load_explicit(&programs, memory_order_relaxed) > 0;
+    if (atomic_load_explicit(&silenced, memory_order_relaxed) || !(is_program || rota__debug()))
+        return NOBODY;
+    if (wanted != UNSAID)
+        return wanted;
+    return rota__debug() ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
+}
+
 void rota_log_set(rota_log_fn *fn, void *arg)
 {
     hook = fn;
     hook_arg = arg;
+    silenced = !fn;
+}
+
+bool rota__log_wanted(rota_log_level level)
+{
+    return hook || (int)level >= stderr_level();
+}
+
+/* ---- Writing */
+
+/* One call, so that lines of several threads and processes do not mix. */
+void rota__write_line(const char *before, const char *text)
+{
+    int saved = errno;
+    struct iovec parts[] = {{(void *)(uintptr_t)before, strlen(before)},
+                            {(void *)(uintptr_t)text, strlen(text)},
+                            {(void *)(uintptr_t) "\n", 1}};
+    ssize_t n;
+    do
+        n = writev(STDERR_FILENO, parts, 3);
+    while (n < 0 && errno == EINTR);
+    errno = saved;
 }
 
 void rota_log_stderr(void *arg, rota_log_level level, const char *message)
 {
     (void)arg;
     (void)level;
-    fprintf(stderr, "rota: %s\n", message);
+    rota__write_line("rota: ", message);
 }
 
-bool rota__log_wanted(void)
+static void pass_on(rota_log_level level, const char *text)
 {
-    return hook || rota__debug();
+    if (hook)
+        hook(hook_arg, level, text);
+    else
+        rota_log_stderr(NULL, level, text);
+    ROTA__NOEXCEPT();
 }
+
+/* ---- Repetitions */
+
+enum { REMEMBERED = 32, EQUAL_MAX = 10, HEAD = 160 };
+
+static struct remembered {
+    uint64_t hash; /* 0: free */
+    rota_time since;
+    unsigned count;
+    rota_log_level level;
+    char head[HEAD];
+} remembered[REMEMBERED];
+static pthread_mutex_t remembered_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static rota_time monotonic(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * ROTA_SECOND + t.tv_nsec;
+}
+
+rota_time (*rota__log_clock)(void) = monotonic;
+
+static uint64_t hash_of(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
+    return hash | 1;
+}
+
+static void forget(struct remembered *r)
+{
+    char text[HEAD + 64];
+    unsigned more = r->count > EQUAL_MAX ? r->count - EQUAL_MAX : 0;
+    r->hash = 0;
+    if (!more || !rota__log_wanted(r->level))
+        return;
+    snprintf(text, sizeof text, "%u more report%s like this: %s", more, more == 1 ? "" : "s",
+             r->head);
+    pass_on(r->level, text);
+}
+
+static struct remembered *remember(rota_log_level level, const char *text, rota_time now)
+{
+    uint64_t hash = hash_of(text);
+    struct remembered *oldest = &remembered[0];
+    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++) {
+        if (r->hash == hash && r->level == level)
+            return r;
+        if (oldest->hash && (!r->hash || r->since < oldest->since))
+            oldest = r;
+    }
+    if (oldest->hash)
+        forget(oldest);
+    *oldest = (struct remembered){.hash = hash, .since = now, .level = level};
+    snprintf(oldest->head, HEAD, "%.*s", (int)strcspn(text, "\n"), text);
+    return oldest;
+}
+
+/* Whether this report has been made often enough. A hook that reports in turn, and the child of a
+ * fork that may have copied a locked mutex, are not counted. */
+static bool is_repeated(rota_log_level level, const char *text)
+{
+    if (pthread_mutex_trylock(&remembered_lock) != 0)
+        return false;
+    rota_time now = rota__log_clock();
+    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
+        if (r->hash && now - r->since >= ROTA_MINUTE)
+            forget(r);
+    bool repeated = ++remember(level, text, now)->count > EQUAL_MAX;
+    pthread_mutex_unlock(&remembered_lock);
+    return repeated;
+}
+
+static void tell_all_repetitions(void)
+{
+    if (pthread_mutex_trylock(&remembered_lock) != 0)
+        return;
+    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
+        if (r->hash)
+            forget(r);
+    pthread_mutex_unlock(&remembered_lock);
+}
+
+void rota__log_program_begins(void)
+{
+    atomic_fetch_add(&programs, 1);
+}
+
+void rota__log_program_ends(void)
+{
+    if (atomic_load(&programs) == 1)
+        tell_all_repetitions();
+    atomic_fetch_sub(&programs, 1);
+}
+
+/* ---- Reporting */
 
 void rota__log_text(rota_log_level level, const char *text)
 {
-    if (hook) {
-        hook(hook_arg, level, text);
-        ROTA__NOEXCEPT();
-    } else if (rota__debug()) {
-        rota_log_stderr(NULL, level, text);
-    }
+    if (rota__log_wanted(level) && !is_repeated(level, text))
+        pass_on(level, text);
 }
 
 void rota_log(rota_log_level level, const char *format, ...)
 {
-    if (!rota__log_wanted())
+    if (!rota__log_wanted(level))
         return;
     char text[8192];
     va_list args;

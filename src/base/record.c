@@ -6,6 +6,7 @@
  * 3. Words are valid UTF-8 without control characters, at most 511 bytes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/noexcept.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -158,6 +159,7 @@ static void drop_detail(struct rota__error *error)
 {
     if (error->type && error->type->fini)
         error->type->fini(error->detail);
+    ROTA__NOEXCEPT();
     rota_free(error->detail);
     rota__error_unref(error->cause);
     error->type = NULL;

@@ -58,7 +58,7 @@ void rota__work_finish(struct rota__work *work);
 /* Frees work whose job is gone, and what its function left. Reports its failure. Any thread. */
 void rota__work_discard(struct rota__work *work);
 /* Reports a failure that no caller will read. Any thread. */
-void rota__job_report_lost(int result);
+void rota__job_report_lost(int result, const struct rota__error *error);
 /* On the loop's thread: one of its drivers is about to end and uses the executor no more. */
 void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */
@@ -95,9 +95,13 @@ struct rota__frame {
     _Alignas(max_align_t) int kind;
     int result;
     rota_fn *fn;
-    size_t size; /* bytes that follow a call or a result */
+    size_t size;  /* bytes that follow a call or a result */
+    size_t words; /* bytes of a failure's words, which follow those of a result */
     rota_time duration;
 };
+
+/* The words of a failure have fewer bytes. */
+#define ROTA__FRAME_WORDS 512
 
 /* Work on a copy: one allocation, sent to a worker as it stands from `frame` on. */
 struct rota__copied {

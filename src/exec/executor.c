@@ -17,6 +17,7 @@
  * 4. A closing executor is drained once nothing is outstanding and no driver is left, not even one whose
  *    work was withdrawn before it began; then kind->stop ends what ran it. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "exec/exec.h"
 
@@ -177,20 +178,21 @@ static int executor_enter(rota_executor *executor)
 
 /* ---- Work */
 
-void rota__job_report_lost(int result)
+void rota__job_report_lost(int result, const struct rota__error *error)
 {
     if (result < 0 && result != -ECANCELED)
         rota_log(ROTA_LOG_WARNING, "a job failed that nobody waits for any more: %s",
-                 rota_strerror(result));
+                 rota__error_words(error, result));
 }
 
 void rota__work_discard(struct rota__work *work)
 {
     struct rota__copied *copied = rota__copied_of(work);
     if (work->returned)
-        rota__job_report_lost(work->result);
+        rota__job_report_lost(work->result, work->error);
     if (work->returned && copied->discard)
         copied->discard(copied->bytes);
+    rota__error_unref(work->error);
     rota_free(copied);
 }
 
@@ -210,21 +212,23 @@ static struct rota__work *work_copied(rota_job *job, const void *arg)
 }
 
 /* The job is done; the work that it had is freed, unless that goes on alone. */
-static void job_done(rota_job *job, int result)
+static void job_done(rota_job *job, int result, struct rota__error *error)
 {
     job->_work = NULL;
+    job->_error = job->done._error = error;
     rota_future_set(&job->done, result);
 }
 
 static void job_finish(rota_job *job, struct rota__work *work)
 {
     int result = work->result;
+    struct rota__error *error = work->error;
     if (job->copy) {
         if (work->returned)
             memcpy(job->_arg, work->arg, job->copy);
         rota_free(rota__copied_of(work));
     }
-    job_done(job, result);
+    job_done(job, result, error);
 }
 
 void rota__work_finish(struct rota__work *work)
@@ -247,7 +251,7 @@ static void work_abandon(struct rota__work *work)
     work->job = NULL;
     rota__list_append(&executor->abandoned, &work->node);
     executor->abandoned_count++;
-    job_done(job, -ECANCELED);
+    job_done(job, -ECANCELED, NULL);
 }
 
 /* The executor lets go of abandoned work as far as its kind can. */
@@ -292,11 +296,12 @@ static int job_start(rota_executor *executor, rota_fn *fn, void *arg, rota_job *
     work->fn = fn;
     work->job = job;
     work->runner = NULL;
+    work->error = NULL;
     work->state = ROTA__WORK_QUEUED;
     work->returned = false;
     job->_work = work;
     job->_arg = arg;
-    job->_error[0] = '\0';
+    rota__error_put(&job->_error, NULL);
     rota_future_init(&job->done);
     int err = executor->kind->start(executor, work);
     if (err < 0) {
@@ -357,6 +362,14 @@ static void job_wait_shielded(rota_job *job, const struct rota__wait_kind *kind)
     }
 }
 
+static int job_result(const rota_job *job)
+{
+    int result = rota_future_result(&job->done);
+    if (result < 0)
+        rota__error_give(rota__error_ref(job->_error));
+    return result;
+}
+
 static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
 {
     int err = rota__suspend_check();
@@ -365,15 +378,15 @@ static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
     if (err == 0 && !rota_future_done(&job->done))
         err = rota__future_park(&job->done, kind);
     if (rota_future_done(&job->done))
-        return rota_future_result(&job->done);
+        return job_result(job);
     int refused = rota_job_cancel(job);
     if (refused < 0)
         job_wait_shielded(job, kind);
     int result = rota_future_result(&job->done);
     /* What the function returned before anybody cancelled it outranks the cancellation. */
     if (result >= 0 || refused == -EINPROGRESS)
-        return result;
-    rota__job_report_lost(result);
+        return job_result(job);
+    rota__job_report_lost(result, job->_error);
     return err;
 }
 
@@ -390,16 +403,27 @@ int rota_job_wait(rota_job *job)
 
 const char *rota_job_error(const rota_job *job)
 {
-    return job->_error;
+    return job->_error ? rota__error_words(job->_error, rota_future_result(&job->done)) : "";
 }
 
 void rota_job_fini(rota_job *job)
 {
+    ROTA__KEEP_ERROR;
     int refused = rota_job_cancel(job);
-    if ((refused != -EBUSY && refused != -EINPROGRESS) || !rota__task_here())
-        return;
-    job_wait_shielded(job, &waiting_for_job);
-    rota__job_report_lost(rota_future_result(&job->done));
+    if ((refused == -EBUSY || refused == -EINPROGRESS) && rota__task_here()) {
+        job_wait_shielded(job, &waiting_for_job);
+        rota__job_report_lost(rota_future_result(&job->done), job->_error);
+    }
+    if (!job->_work)
+        rota__error_put(&job->_error, NULL);
+}
+
+/* The job is done when this returns. */
+static int job_run(rota_job *job, const struct rota__wait_kind *kind)
+{
+    int result = job_wait(job, kind);
+    rota__error_unref(job->_error);
+    return result;
 }
 
 int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,
@@ -407,7 +431,7 @@ int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,
 {
     rota_job job = ROTA_JOB_INIT;
     int err = rota_executor_submit(executor, fn, arg, &job);
-    return err < 0 ? err : job_wait(&job, kind);
+    return err < 0 ? err : job_run(&job, kind);
 }
 
 int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg)
@@ -424,7 +448,7 @@ int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg, size
     }
     rota_job job = {.copy = size};
     int err = rota_executor_submit(executor, fn, arg, &job);
-    return err < 0 ? err : job_wait(&job, &waiting_for_job);
+    return err < 0 ? err : job_run(&job, &waiting_for_job);
 }
 
 /* ---- The end */

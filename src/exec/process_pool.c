@@ -12,6 +12,7 @@
  * 4. Abandoned work is finished by its driver like any other; killing the worker makes that soon.
  * 5. A worker that was killed gets no other work, also where its answer came before it died. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "exec/exec.h"
@@ -23,6 +24,7 @@
 
 #define WORKERS_MAX 4096
 #define COPY_LIMIT (1024 * 1024)
+#define ENDS_TEXT 80 /* room for how a worker ended */
 
 struct pool {
     rota_executor executor;
@@ -152,7 +154,7 @@ static int worker_get(struct pool *pool, struct worker **ret_worker)
             *ret_worker = worker;
             return 0;
         }
-        char text[sizeof((rota_job *)0)->_error];
+        char text[ENDS_TEXT];
         worker_end(worker, text, sizeof text);
         rota_log(ROTA_LOG_WARNING, "process pool: %s while it was idle", text);
     }
@@ -228,13 +230,26 @@ static int converse(struct pool *pool, struct worker *worker, struct rota__copie
             return err;
         if (frame->kind == ROTA__FRAME_SLEEP && have == sizeof *frame)
             err = nap(pool, worker, frame);
-        else if (frame->kind == ROTA__FRAME_RESULT && frame->size == size)
+        else if (frame->kind == ROTA__FRAME_RESULT && frame->size == size &&
+                 frame->words < ROTA__FRAME_WORDS)
             return receive(worker, (char *)frame, whole, whole, &have);
         else
             return ROTA_EOF;
         if (err < 0)
             return err;
     }
+}
+
+static int receive_words(struct worker *worker, struct rota__copied *copied)
+{
+    char words[ROTA__FRAME_WORDS];
+    size_t len = copied->frame.words, have = 0;
+    int err = receive(worker, words, len, len, &have);
+    if (err < 0 || len == 0)
+        return err;
+    words[len] = '\0';
+    copied->work.error = rota__error_new(copied->frame.result, words);
+    return 0;
 }
 
 static int worker_serve(struct pool *pool, struct worker *worker, struct rota__copied *copied)
@@ -246,6 +261,8 @@ static int worker_serve(struct pool *pool, struct worker *worker, struct rota__c
     int err = transmit(worker, &copied->frame, sizeof copied->frame + size);
     if (err == 0)
         err = converse(pool, worker, copied, size);
+    if (err == 0)
+        err = receive_words(worker, copied);
     set_computing(pool, false);
     if (err < 0)
         return err;
@@ -256,11 +273,11 @@ static int worker_serve(struct pool *pool, struct worker *worker, struct rota__c
 
 /* ---- Drivers */
 
-static void report_crash(rota_job *job, const char *text)
+static void report_crash(struct rota__work *work, const char *text)
 {
-    if (!job)
+    if (!work->job)
         return; /* it was killed because nobody wants its result */
-    snprintf(job->_error, sizeof job->_error, "%s", text);
+    work->error = rota__error_new(ROTA_ECRASHED, text);
     rota_log(ROTA_LOG_WARNING, "process pool: %s while it ran a job", text);
 }
 
@@ -268,7 +285,7 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
 {
     work->state = ROTA__WORK_RUNNING;
     work->runner = worker;
-    char end[sizeof((rota_job *)0)->_error];
+    char end[ENDS_TEXT];
     int err = worker_serve(pool, worker, rota__copied_of(work));
     if (err == 0 && !worker->killed)
         rota__list_prepend(&pool->idle, &worker->node);
@@ -278,11 +295,11 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
         work->result = err;
     if (err == ROTA_EOF) {
         work->result = ROTA_ECRASHED;
-        report_crash(work->job, end);
+        report_crash(work, end);
     }
     /* What a function left in its copy stayed in its process: there is nothing here to be discarded. */
     if (!work->job && work->returned) {
-        rota__job_report_lost(work->result);
+        rota__job_report_lost(work->result, work->error);
         work->returned = false;
     }
 }
@@ -359,7 +376,7 @@ static bool pool_computes(rota_executor *executor)
 static void pool_stop(rota_executor *executor)
 {
     struct rota__list *node;
-    char text[sizeof((rota_job *)0)->_error];
+    char text[ENDS_TEXT];
     while ((node = rota__list_take_first(&pool_of(executor)->idle)))
         worker_end(rota__container_of(node, struct worker, node), text, sizeof text);
 }

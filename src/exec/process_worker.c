@@ -6,6 +6,7 @@
  *    a sibling's socket ends when the parent closes it.
  * 3. It does not run on the small stack of the task that forked it. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/sys.h"
 #include "exec/exec.h"
 
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -87,11 +89,16 @@ static void serve(void *arg)
         int result = frame.fn(self.bytes);
         if (self.fd < 0)
             _exit(result < 0); /* in a child that the job forked */
+        struct rota__error *error = rota__error_take(result);
+        const char *words = error ? rota__error_words(error, result) : "";
         fflush(stdout);
         fflush(stderr);
-        frame = (struct rota__frame){.kind = ROTA__FRAME_RESULT, .result = result, .size = size};
+        frame = (struct rota__frame){
+            .kind = ROTA__FRAME_RESULT, .result = result, .size = size, .words = strlen(words)};
         transmit(&frame, sizeof frame, MSG_MORE);
-        transmit(self.bytes, size, 0);
+        transmit(self.bytes, size, frame.words ? MSG_MORE : 0);
+        transmit(words, frame.words, 0);
+        rota__error_unref(error);
     }
 }
 

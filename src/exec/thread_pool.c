@@ -20,6 +20,7 @@
  *    another thread, and while jobs wait and none begins for PATIENCE (`watch`), half as many threads more may be
  *    started. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "exec/exec.h"
@@ -198,6 +199,7 @@ static bool thread_run(struct thread *thread, struct rota__work *work)
     if (__builtin_expect(is_child, false))
         end_child(result);
     work->result = result;
+    work->error = rota__error_take(result); /* of an earlier job, it goes */
     work->returned = true;
     if (__atomic_exchange_n(&work->state, ROTA__WORK_FINISHED, __ATOMIC_ACQ_REL) ==
         ROTA__WORK_ORPHANED) {

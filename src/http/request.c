@@ -227,7 +227,7 @@ static int status_for(const rota_http_request *r, int err)
 static void reply_instead(rota_http_request *r, int err)
 {
     int status = status_for(r, err);
-    const char *why = err < 0        ? rota_strerror(err)
+    const char *why = err < 0        ? rota_error(err)
                       : r->error < 0 ? "a header field of the reply was refused"
                                      : "the handler has not replied";
     if (status == 500)
@@ -270,6 +270,14 @@ static void end_stragglers(rota_http_request *r)
     }
 }
 
+/* The handler's own failure, of which the client sees no more than a reply that breaks off. */
+static void report_cut(const rota_http_request *r, int err)
+{
+    if (err != r->error && err != r->body_error && rota_check() == 0)
+        rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: the reply was cut off: %s", (int)r->method.len,
+                 r->method.ptr, (int)r->path.len, r->path.ptr, rota_error(err));
+}
+
 static void conclude(rota_http_request *r, int err)
 {
     if (r->reading || r->writing)
@@ -277,6 +285,8 @@ static void conclude(rota_http_request *r, int err)
     bool is_unsaid = r->state == ROTA__REPLY_NONE || (r->head_is_due && err < 0);
     if (is_unsaid && may_reply(r))
         reply_instead(r, err);
+    else if (r->state == ROTA__REPLY_BEGUN && err < 0)
+        report_cut(r, err);
     else if (r->state == ROTA__REPLY_BEGUN && err >= 0)
         ROTA_IGNORE(rota_http_finish(r));
     rota__reply_cut(r, err < 0 ? err : -ECANCELED); /* unless it has ended */

@@ -8,6 +8,7 @@
  * The loop pays one relaxed store for each resume, watched or not. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/symbol.h"
 #include "base/sys.h"
 #include "loop/loop.h"
 
@@ -53,7 +54,10 @@ static void on_urgent(int number)
 {
     (void)number;
     int saved = errno;
-    const char *name = rota__coro_current()->name;
+    const struct rota__coro *coro = rota__coro_current();
+    while (coro->host && coro->host->stack)
+        coro = coro->host; /* a generator, inside a task */
+    const char *name = coro->name;
     size_t len = name ? strnlen(name, sizeof sample.name - 1) : 0;
     memcpy(sample.name, name ? name : "", len);
     sample.name[len] = '\0';
@@ -95,24 +99,48 @@ static bool look_at(struct rota__stall_watch *watch)
     return sem_timedwait(&sample.taken, &until) == 0;
 }
 
+#if HAVE_BACKTRACE
+/* The command that finds the places without a name: those in the file of the first of them. */
+static void print_command(const struct rota__symbol *nameless, int n, FILE *out)
+{
+    fprintf(out, "\n  addr2line -Cfpie %s", nameless[0].file);
+    for (int i = 0; i < n; i++)
+        if (strcmp(nameless[i].file, nameless[0].file) == 0)
+            fprintf(out, " 0x%zx", (size_t)nameless[i].in_file);
+}
+
 static void print_frames(FILE *out)
 {
-#if HAVE_BACKTRACE
-    char **names = backtrace_symbols(sample.frames, sample.depth);
+    static struct rota__symbol symbol, nameless[FRAMES]; /* guarded as `sample` is */
+    int n = 0;
     /* The first two are the handler and the signal's frame. */
-    for (int i = 2; names && i < sample.depth; i++)
-        fprintf(out, "\n  %s", names[i]);
-    free(names);
-#else
-    (void)out;
-#endif
+    for (int i = 2; i < sample.depth; i++) {
+        /* A return address may be the beginning of the next function. */
+        rota__symbol_find((char *)sample.frames[i] - (i > 2), &symbol);
+        const char *slash = strrchr(symbol.file, '/');
+        const char *file = slash ? slash + 1 : symbol.file;
+        if (*symbol.name)
+            fprintf(out, "\n  %s+0x%zx (%s)", symbol.name, symbol.offset, file);
+        else
+            fprintf(out, "\n  %s+0x%zx", file, (size_t)symbol.in_file);
+        if (!*symbol.name && *file)
+            nameless[n++] = symbol;
+    }
+    if (n)
+        print_command(nameless, n, out);
 }
+#else
+static void print_frames(FILE *out)
+{
+    (void)out;
+}
+#endif
 
 static void report(struct rota__stall_watch *watch)
 {
     char *text = NULL;
     size_t size;
-    FILE *out = rota__log_wanted() ? open_memstream(&text, &size) : NULL;
+    FILE *out = rota__log_wanted(ROTA_LOG_WARNING) ? open_memstream(&text, &size) : NULL;
     if (!out)
         return;
     pthread_mutex_lock(&sample.mutex);

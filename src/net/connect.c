@@ -68,7 +68,7 @@ static bool is_telling(int err)
 static void attempt_failed(struct connection *c, struct attempt *a, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (rota__log_wanted())
+    if (rota__log_wanted(ROTA_LOG_INFO))
         rota_log(ROTA_LOG_INFO, "connect to %s: %s", rota_address_text(a->address, text),
                  rota_strerror(err));
     a->stream = rota_stream_free(a->stream);

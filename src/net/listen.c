@@ -82,7 +82,7 @@ bool rota__address_is_absent(int err)
 static void report_refused(const rota_address *address, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (rota__log_wanted())
+    if (rota__log_wanted(ROTA_LOG_INFO))
         rota_log(ROTA_LOG_INFO, "listen on %s: %s", rota_address_text(address, text),
                  rota_strerror(err));
 }

@@ -8,12 +8,14 @@
 #include "base/log.h"
 #include "net/net.h"
 
+#include <string.h>
+
 enum { CONNECTIONS = 65536 };
 
 #define PAUSE_FIRST (10 * ROTA_MILLISECOND)
 #define PAUSE_LONGEST ROTA_SECOND
-/* For so long nothing has to be lacking before it counts as over, and is told: connections that come and go at the
- * limit are one shortage. */
+/* For so long nothing has to be lacking before it counts as over, and is told: connections that
+ * come and go at the limit are one shortage. */
 #define SHORTAGE_ENDS ROTA_SECOND
 
 struct server {
@@ -60,12 +62,39 @@ static void connection_ended(struct server *server)
         rota__wake(waiter, 0);
 }
 
+/* What a peer can bring about at any time says nothing of this program. */
+static bool is_the_peers_doing(int err)
+{
+    switch (err) {
+    case -ECANCELED:
+    case -ECONNRESET:
+    case -EPIPE:
+    case -ETIMEDOUT:
+    case -EHOSTUNREACH:
+    case ROTA_EOF:
+    case ROTA_ETRUNCATED:
+    case ROTA_EPROTOCOL:
+    case ROTA_ELIMIT:
+    case ROTA_ETLS:
+    case ROTA_ECERT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Without the peer's port, so that equal failures are one report that repeats. */
 static void report_failure(rota_stream *stream, int err)
 {
-    bool usual = err == -ECANCELED || err == -ECONNRESET || err == -EPIPE;
-    if (rota__log_wanted())
-        rota_log(usual ? ROTA_LOG_DEBUG : ROTA_LOG_INFO, "connection from %s: %s",
-                 rota_stream_peer(stream), rota__stream_why(stream, err));
+    rota_log_level level = is_the_peers_doing(err) ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
+    if (!rota__log_wanted(level))
+        return;
+    const char *peer = rota_stream_peer(stream), *port = strrchr(peer, ':');
+    const char *words = rota_error(err);
+    if (words == rota_strerror(err))
+        words = rota__stream_why(stream, err);
+    rota_log(level, "connection from %.*s: %s", (int)(port ? port - peer : (long)strlen(peer)),
+             peer, words);
 }
 
 static int connection_run(void *arg)
@@ -88,7 +117,7 @@ static bool lacks_resources(int err)
 static int pause_for(struct server *server, int why)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (!server->short_of && rota__log_wanted())
+    if (!server->short_of && rota__log_wanted(ROTA_LOG_WARNING))
         rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing",
                  rota__listener_text(server->listener, text), rota_strerror(why));
     server->short_of = true;
@@ -110,7 +139,7 @@ static void recovered(struct server *server)
     if (!server->short_of || rota_now() - server->lacked < SHORTAGE_ENDS)
         return;
     server->short_of = false;
-    if (rota__log_wanted())
+    if (rota__log_wanted(ROTA_LOG_INFO))
         rota_log(ROTA_LOG_INFO, "accept on %s: goes on",
                  rota__listener_text(server->listener, text));
 }
@@ -146,6 +175,16 @@ static int accept_until_stopped(struct server *server)
     return err;
 }
 
+static void report_outlived(const struct server *server, rota_time grace)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    rota_log(
+        ROTA_LOG_WARNING,
+        "serve on %s: cancelled %zu connection%s, still open when the grace of %.3g s was over",
+        rota__listener_text(server->listener, text), server->running,
+        server->running == 1 ? "" : "s", (double)grace / (double)ROTA_SECOND);
+}
+
 static void drain(struct server *server, rota_time grace)
 {
     int err = 0;
@@ -156,6 +195,8 @@ static void drain(struct server *server, rota_time grace)
                 err = wait_for_an_end(server);
         }
     }
+    if (grace > 0 && server->running)
+        report_outlived(server, grace);
     rota_group_cancel(&server->group);
     ROTA_IGNORE(rota_group_wait(&server->group)); /* each failure was reported when it happened */
     rota_group_fini(&server->group);

@@ -108,7 +108,7 @@ static int open_first(const rota_address *addresses, int count, attach_fn *attac
         err = open_one(&addresses[i], attach, options, ret_socket);
         if (err == 0)
             return 0;
-        if (rota__log_wanted())
+        if (rota__log_wanted(ROTA_LOG_INFO))
             rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", rota_address_text(&addresses[i], text),
                      rota_strerror(err));
         if (!is_of_address(err))

@@ -46,7 +46,7 @@ static int open_socket(const char *own_path, const rota_address *peer,
 
 static int report(const char *path, int err)
 {
-    if (err < 0 && rota__log_wanted())
+    if (err < 0 && rota__log_wanted(ROTA_LOG_INFO))
         rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", path ? path : "a free name",
                  rota_strerror(err));
     return err;

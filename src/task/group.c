@@ -60,25 +60,28 @@ size_t rota_group_running(const rota_group *group)
     return group->_running;
 }
 
-static void set_result(rota_group *group, int result, struct rota__error *error)
+static void set_result(rota_group *group, int result, const rota_task *task)
 {
+    struct rota__error *error = task ? task->error : NULL;
     group->_result = result;
+    group->_failed = task ? task->site : NULL;
     if (result < 0 || group->_error)
         rota__error_put(&group->_error, result < 0 ? rota__error_ref(error) : NULL);
 }
 
-/* Takes a result and its words into account, as the policy says. */
-static void count_result(rota_group *group, int result, struct rota__error *error)
+/* Takes a result into account, as the policy says: of a task, or of none where it could not
+ * start. */
+static void count_result(rota_group *group, int result, const rota_task *task)
 {
     if (group->_settled)
         return;
     bool decides = group->policy == ROTA_GROUP_RACE ? result >= 0 : result < 0;
     if (decides && group->policy != ROTA_GROUP_COLLECT) {
         group->_settled = true;
-        set_result(group, result, error);
+        set_result(group, result, task);
         rota_group_cancel(group);
     } else if (result < 0 && group->_result == 0) {
-        set_result(group, result, error);
+        set_result(group, result, task);
     }
 }
 
@@ -107,6 +110,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
         return err;
     }
     task->group = group;
+    task->index = group->_spawned++;
     task->owned = group->keep;
     task->read = true; /* by the group, until it has another failure to return */
     rota__list_append(&group->_tasks, &task->member);
@@ -135,6 +139,16 @@ static int group_park(rota_group *group, const struct rota__wait_kind *kind)
     return rota__park(&wait, kind, group);
 }
 
+/* Whether the group returns a failure that comes now. The others are for rota_group_next, or are
+ * reported. In a race tasks are expected to fail: they are alternatives. */
+static bool is_for_the_group(const rota_group *group)
+{
+    if (group->policy == ROTA_GROUP_RACE)
+        return true;
+    bool has_one = group->policy == ROTA_GROUP_COLLECT ? group->_result < 0 : group->_settled;
+    return !has_one && !group->_unheard;
+}
+
 void rota__group_task_ended(rota_task *task)
 {
     rota_group *group = task->group;
@@ -149,10 +163,11 @@ void rota__group_task_ended(rota_task *task)
         group->_waiter = NULL;
         rota__wake(waiter, 0); /* before what this result may cancel */
     }
-    /* One failure is what a collecting group returns; the others are for rota_group_next. */
-    task->read = group->policy != ROTA_GROUP_COLLECT || group->_result == 0;
+    task->read = is_for_the_group(group);
+    if (group->_unheard)
+        return;
     if (!(result == -ECANCELED && task->own.cancelled))
-        count_result(group, result, task->error);
+        count_result(group, result, task);
     else
         group->_lost = true;
 }
@@ -181,8 +196,10 @@ static int drain(rota_group *group)
     int interrupt = rota__suspend_check();
     if (!interrupt)
         interrupt = group->_running ? group_park(group, &all_kind) : (int)rota__done_at_once(0);
-    if (interrupt < 0)
+    if (interrupt < 0) {
+        group->_unheard = true;
         end_tasks(group);
+    }
     return interrupt;
 }
 
@@ -228,6 +245,16 @@ static int group_result(const rota_group *group)
     return group->_result;
 }
 
+/* The failure that the group would have returned. */
+static void report_lost(const rota_group *group, const char *why)
+{
+    const rota_site *site = group->_failed;
+    if (group->_result < 0 && group->policy != ROTA_GROUP_RACE && site)
+        rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) failed, and its group %s: %s",
+                 site->name, site->file, site->line, why,
+                 rota__error_words(group->_error, group->_result));
+}
+
 int rota_group_wait(rota_group *group)
 {
     rota_task *here = rota__task_here();
@@ -240,10 +267,12 @@ int rota_group_wait(rota_group *group)
         return group_result(group);
     begin_wait(group);
     int interrupt = drain(group);
-    if (interrupt < 0)
+    if (interrupt < 0) {
+        report_lost(group, "was interrupted");
         set_result(group, interrupt, NULL);
-    else if (nobody_won(group))
+    } else if (nobody_won(group)) {
         group->_result = -ECANCELED;
+    }
     return group_result(group);
 }
 
@@ -269,13 +298,6 @@ int rota_group_next(rota_group *group, rota_task **ret_task)
     return 1;
 }
 
-static void report_unread(const rota_group *group)
-{
-    if (group->_result < 0)
-        rota_log(ROTA_LOG_WARNING, "a task of a group failed and nobody waited for the group: %s",
-                 rota__error_words(group->_error, group->_result));
-}
-
 /* The block was left by an early return: right, but where the tasks were meant to finish, a wait is
  * missing. */
 static void report_cancelling(const rota_group *group)
@@ -298,7 +320,7 @@ static void leave_block(rota_group *group)
         report_cancelling(group);
         end_tasks(group);
     }
-    report_unread(group);
+    report_lost(group, "was not waited for");
 }
 
 void rota_group_fini(rota_group *group)
@@ -325,6 +347,12 @@ static int gather_run(void *arg)
 {
     rota_gather_call *call = arg;
     return call->result = call->fn(call->arg);
+}
+
+rota_fn *rota__task_gathers(const rota_task *task)
+{
+    bool gathers = task->group && task->fn == gather_run;
+    return gathers ? ((const rota_gather_call *)task->arg)->fn : NULL;
 }
 
 int rota_gather_at(rota_gather_call *calls, size_t n, const rota_site *site)

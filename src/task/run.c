@@ -1,10 +1,12 @@
 /* rota_run, and the end of a loop. */
+#include "base/log.h"
 #include "base/sys.h"
 #include "task/task.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- The end: tasks are cancelled and waited for, then what other modules keep with the loop. */
@@ -103,11 +105,16 @@ static struct {
     struct sigaction before;
 } ignored[] = {{.number = SIGPIPE}, {.number = SIGXFSZ}};
 
+/* Whether the run under way, or the last one, of this thread was. */
+static __thread bool main_interrupted;
+
 static void cancel_main(struct rota__post *post, struct rota__loop *loop)
 {
     (void)post;
-    if (loop->main)
+    if (loop->main) {
+        main_interrupted = true;
         rota_task_cancel(loop->main);
+    }
 }
 
 /* The first signal becomes a cancellation; the second one does what it would have done. */
@@ -215,10 +222,12 @@ static int run_main(struct rota__loop *loop, rota_fn *main, void *arg, const rot
 int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, const rota_site *site)
 {
     rota_loop *handle;
+    main_interrupted = false;
     int err = rota__loop_here ? -EBUSY : rota_loop_new(options, &handle);
     if (err < 0)
         return err;
     struct rota__loop *loop = rota__loop_here;
+    rota__log_program_begins();
     err = rota__overflow_watch_start();
     bool watching = err == 0, signals = watching && signals_start(loop);
     if (watching)
@@ -231,5 +240,19 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
         signals_stop();
     if (watching)
         rota__overflow_watch_stop();
+    rota__log_program_ends();
     return err;
+}
+
+int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *options, const rota_site *site)
+{
+    char before[64];
+    int err = rota_run_at(main, arg, options, site);
+    if (err >= 0)
+        return 0;
+    if (err == -ECANCELED && main_interrupted && interrupt.number == SIGINT)
+        return 128 + SIGINT;
+    snprintf(before, sizeof before, "%.60s: ", program_invocation_short_name);
+    rota__write_line(before, rota_error(err));
+    return 1;
 }

@@ -221,9 +221,11 @@ void rota__task_report_unread(rota_task *task)
     int result = task->done._result;
     if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
         return;
-    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) failed and nobody read its result: %s",
-             rota_task_name(task), task->site->file, task->site->line,
-             rota__error_words(task->error, result));
+    if (!rota__log_wanted(ROTA_LOG_WARNING))
+        return;
+    struct rota__task_text text;
+    rota_log(ROTA_LOG_WARNING, "%s failed and nobody read its result: %s",
+             rota__task_describe(task, &text), rota__error_words(task->error, result));
 }
 
 /* The storage of the scopes is below the stack pointer by now: whatever is called may write over it. */

@@ -73,6 +73,7 @@ struct rota_task {
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
     struct rota__error *error; /* words of its last failure; once it has ended, of its result */
+    unsigned index;            /* in its group, while it is in one */
     bool owned;                /* somebody has the handle, or the group keeps it */
     bool joining;              /* a rota_join is under way */
     bool read;                 /* somebody has seen the result */
@@ -171,6 +172,14 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
 /* The memory of an ended task goes; it must not be running. */
 void rota__task_release(rota_task *task);
 void rota__task_report_unread(rota_task *task);
+
+/* Who a task is, for reports: "task 'fetch' (spawned at crawl.c:12)". Returns text->text. */
+struct rota__task_text {
+    char text[256];
+};
+const char *rota__task_describe(const rota_task *task, struct rota__task_text *text);
+/* The function that rota_gather runs by this task, or NULL. */
+rota_fn *rota__task_gathers(const rota_task *task);
 void rota__group_task_ended(rota_task *task);
 /* The owner has ended without waiting: the group's storage is gone, its tasks go on cancelled. */
 void rota__group_abandon(rota_group *group);

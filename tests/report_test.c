@@ -1,0 +1,360 @@
+/* Reports (rule 6): what is told, whom it names, and where it goes by default; and rota_main (rule
+ * 3). */
+
+#include "clean_run.h"
+
+#include "base/symbol.h"
+#include "coro/coro.h"
+
+#include <rota.h>
+
+#include <fcntl.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+    int count;
+    char text[4096];
+} reports;
+
+static void collect(void *arg, rota_log_level level, const char *message)
+{
+    (void)arg;
+    if (level < ROTA_LOG_WARNING)
+        return;
+    reports.count++;
+    size_t len = strlen(reports.text);
+    snprintf(reports.text + len, sizeof reports.text - len, "%s\n", message);
+}
+
+static void check_report(const char *text)
+{
+    if (reports.count != 1 || !strstr(reports.text, text))
+        FAIL("%d reports, not one with \"%s\":\n%s", reports.count, text, reports.text);
+}
+
+/* The case's own standard error, read back through its descriptor. */
+static void read_stderr(char *text, size_t size)
+{
+    ssize_t n = pread(STDERR_FILENO, text, size - 1, 0);
+    CHECK_OK(n);
+    text[n] = '\0';
+}
+
+static void check_stderr_has(const char *expected)
+{
+    char text[2000];
+    read_stderr(text, sizeof text);
+    if (!strstr(text, expected))
+        FAIL("no \"%s\" in:\n%s", expected, text);
+}
+
+static void check_stderr_is(const char *expected)
+{
+    char text[2000];
+    read_stderr(text, sizeof text);
+    CHECK_STR(text, expected);
+}
+
+static char a_words[] = "a", b_words[] = "b";
+
+static int fail(void *arg)
+{
+    return rota_error_set(-EIO, "%s", (const char *)arg);
+}
+
+static int sleep_for_ever(void *arg)
+{
+    (void)arg;
+    return rota_sleep(ROTA_NEVER);
+}
+
+/* Says no to being cancelled by another failure. */
+static int fail_when_cancelled(void *arg)
+{
+    return rota_sleep(ROTA_MINUTE) < 0 ? fail(arg) : 0;
+}
+
+/* ---- Where reports go */
+
+static int fail_alone(void *arg)
+{
+    int err = rota_spawn(fail, arg, NULL);
+    return err < 0 ? err : rota_sleep(0);
+}
+
+TEST_BOTH(program_reports_a_failed_task_on_stderr)
+{
+    CHECK_OK(rota_run(fail_alone, a_words));
+    check_stderr_has("rota: task 'fail' (spawned at ");
+    check_stderr_has(") failed and nobody read its result: a\n");
+}
+
+TEST(embedded_loop_is_silent)
+{
+    rota_loop *loop;
+    CHECK_OK(rota_loop_new(NULL, &loop));
+    CHECK_OK(rota_spawn(fail_alone, a_words, NULL));
+    CHECK_OK(rota_loop_run(loop));
+    rota_loop_free(loop);
+    check_stderr_is("");
+}
+
+TEST(program_without_reports_writes_nothing)
+{
+    rota_log_set(NULL, NULL);
+    CHECK_OK(rota_run(fail_alone, a_words));
+    check_stderr_is("");
+}
+
+/* ---- rota_main */
+
+static int succeed(void *arg)
+{
+    return *(int *)arg;
+}
+
+TEST(main_that_succeeds_exits_with_0)
+{
+    int zero = 0, seven = 7;
+    CHECK_INT(rota_main(succeed, &zero), ==, 0);
+    CHECK_INT(rota_main(succeed, &seven), ==, 0);
+    check_stderr_is("");
+}
+
+TEST_BOTH(main_that_fails_says_why_and_exits_with_1)
+{
+    CHECK_INT(rota_main(fail, a_words), ==, 1);
+    check_stderr_is("report_test: a\n");
+}
+
+static int interrupt_main(void *arg)
+{
+    raise(SIGINT);
+    int err = rota_sleep(ROTA_NEVER);
+    return arg ? fail(arg) : err;
+}
+
+TEST_BOTH(interrupted_main_exits_with_130_without_a_word)
+{
+    CHECK_INT(rota_main(interrupt_main, NULL), ==, 130);
+    check_stderr_is("");
+}
+
+TEST_BOTH(interrupted_main_that_fails_exits_with_1)
+{
+    CHECK_INT(rota_main(interrupt_main, a_words), ==, 1);
+    check_stderr_is("report_test: a\n");
+}
+
+static int cancel_itself(void *arg)
+{
+    (void)arg;
+    rota_task_cancel(rota_task_current());
+    return rota_sleep(0);
+}
+
+TEST(main_that_was_cancelled_otherwise_has_failed)
+{
+    CHECK_INT(rota_main(cancel_itself, NULL), ==, 1);
+    check_stderr_is("report_test: Operation canceled\n");
+}
+
+TEST(main_in_a_deadlock_says_who_waits_for_what)
+{
+    CHECK_INT(rota_main(sleep_for_ever, NULL), ==, 1);
+    check_stderr_has(
+        "rota: deadlock: no task can go on, and nothing is pending:\n  sleep_for_ever");
+    check_stderr_has("\nreport_test: deadlock: no task can go on, and nothing is pending\n");
+}
+
+/* ---- Groups */
+
+static int group_of_two(void *arg)
+{
+    (void)arg;
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, fail_when_cancelled, b_words);
+    rota_group_spawn(&g, fail, a_words);
+    int err = rota_group_wait(&g);
+    CHECK_INT(err, ==, -EIO);
+    CHECK_STR(rota_error(err), "a");
+    return 0;
+}
+
+TEST_WITH(failure_beside_the_one_that_a_group_returns_is_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(group_of_two, NULL);
+    check_report("task 'fail_when_cancelled' (number 0 of its group, spawned at ");
+    check_report(") failed and nobody read its result: b\n");
+}
+
+static int group_of_cancelled(void *arg)
+{
+    (void)arg;
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, sleep_for_ever, NULL);
+    rota_group_spawn(&g, fail, a_words);
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    return 0;
+}
+
+TEST_WITH(task_that_a_group_cancelled_is_not_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(group_of_cancelled, NULL);
+    CHECK_INT(reports.count, ==, 0);
+}
+
+static int wait_for_group(void *arg)
+{
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, fail_when_cancelled, arg);
+    return rota_group_wait(&g);
+}
+
+static int cancel_the_owner(void *arg)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(wait_for_group, arg, &task));
+    CHECK_OK(rota_sleep(ROTA_SECOND));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    return 0;
+}
+
+TEST_WITH(failure_in_a_group_whose_owner_was_cancelled_is_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(cancel_the_owner, a_words);
+    check_report("failed and nobody read its result: a\n");
+}
+
+static int race(void *arg)
+{
+    (void)arg;
+    int zero = 0;
+    ROTA_GROUP(g, .policy = ROTA_GROUP_RACE);
+    rota_group_spawn(&g, fail, a_words);
+    rota_group_spawn(&g, succeed, &zero);
+    return rota_group_wait(&g);
+}
+
+TEST_WITH(alternatives_that_lost_a_race_are_not_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(race, NULL);
+    CHECK_INT(reports.count, ==, 0);
+}
+
+static int gather_two(void *arg)
+{
+    (void)arg;
+    rota_gather_call calls[] = {{fail, a_words, 0}, {fail_when_cancelled, b_words, 0}};
+    CHECK_INT(rota_gather(calls, 2), ==, -EIO);
+    return 0;
+}
+
+TEST_WITH(call_of_gather_is_named_by_its_function_and_index, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(gather_two, NULL);
+    check_report("task 'fail_when_cancelled' (call 1 of rota_gather at ");
+}
+
+/* ---- Jobs */
+
+static sem_t job_began, job_may_go;
+
+static int job_that_fails(void *arg)
+{
+    sem_post(&job_began);
+    while (sem_wait(&job_may_go) < 0)
+        continue;
+    return fail(arg);
+}
+
+static int wait_for_job(void *arg)
+{
+    return rota_to_thread(job_that_fails, arg);
+}
+
+static int cancel_wait_for_job(void *arg)
+{
+    rota_task *task;
+    sem_init(&job_began, 0, 0);
+    sem_init(&job_may_go, 0, 0);
+    CHECK_OK(rota_spawn(wait_for_job, arg, &task));
+    CHECK_OK(rota_sleep(0));
+    while (sem_trywait(&job_began) < 0)
+        CHECK_OK(rota_yield());
+    rota_task_cancel(task);
+    CHECK_OK(rota_yield());
+    sem_post(&job_may_go);
+    CHECK_INT(rota_join(task), ==, -ECANCELED);
+    return 0;
+}
+
+TEST_WITH(failure_of_a_job_whose_caller_was_cancelled_is_reported, .both_backends = true,
+          .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run(cancel_wait_for_job, a_words);
+    check_report("a job failed that nobody waits for any more: a\n");
+}
+
+/* ---- Names */
+
+TEST(static_functions_have_names)
+{
+    struct rota__symbol symbol;
+    rota__symbol_find((char *)(uintptr_t)wait_for_job + 1, &symbol);
+    CHECK_STR(symbol.name, "wait_for_job");
+    CHECK_INT(symbol.offset, ==, 1);
+    CHECK(strstr(symbol.file, "report_test"));
+    rota__symbol_find(&symbol, &symbol);
+    CHECK_STR(symbol.name, "");
+    CHECK_STR(symbol.file, "");
+}
+
+#if ROTA__ASAN
+#define TEST_OVERFLOWS(name_, text_) TEST_EXITS(name_, 1, text_)
+#elif ROTA__TSAN
+#define TEST_OVERFLOWS(name_, text_) TEST_EXITS(name_, 66, text_)
+#else
+#define TEST_OVERFLOWS(name_, text_) TEST_DIES(name_, SIGSEGV, text_)
+#endif
+
+__attribute__((noinline)) static size_t recurse(size_t bytes)
+{
+    volatile char frame[512];
+    frame[0] = (char)bytes;
+    if (bytes < sizeof frame)
+        return (size_t)frame[0];
+    return recurse(bytes - sizeof frame) + (size_t)frame[0];
+}
+
+static int overflow(rota_gen *gen, void *arg)
+{
+    (void)gen;
+    (void)arg;
+    return (int)recurse(64 << 20);
+}
+
+static int use_generator(void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_gen) gen = NULL;
+    CHECK_OK(rota_gen_new(overflow, NULL, &gen));
+    void *item;
+    return rota_gen_next(gen, &item);
+}
+
+TEST_OVERFLOWS(overflow_in_a_generator_names_its_task,
+               "rota: stack overflow in a generator of task 'use_generator': ")
+{
+    rota_run(use_generator, NULL);
+}
