@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^static int (\w+)\(void \*\w*\)$", re.MULTILINE)
 PRELUDE = "#include <rota.h>\n#include <stdio.h>\n"
-MAIN = "\nint main(void) { return rota_run(%s, NULL) < 0; }\n"
+MAIN = "\nint main(void) { return rota_main(%s, NULL); }\n"
 ENVIRONMENT = {"ROTA_BACKEND", "ROTA_DEBUG", "ROTA_LOG"}
 SNIPPET_PRELUDE = "#include <rota.h>\n#include <rota/test.h>\n#include <assert.h>\n#include <stdio.h>\n#include <stdlib.h>\n" \
                   "#include <fnmatch.h>\n#include <pthread.h>\n#include <string.h>\n#include <unistd.h>\n"

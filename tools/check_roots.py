@@ -47,7 +47,7 @@ peer.sendall(b"hello\\n")
 assert peer.makefile("rb").readline() == b"hello\\n"
 server.send_signal(signal.SIGINT)
 printed, _ = server.communicate(timeout=20)
-assert printed == b"" and server.returncode > 0, (printed, server.returncode)
+assert (printed, server.returncode) == (b"", 130), (printed, server.returncode)
 """
 
 
