@@ -21,7 +21,7 @@ static int get(void *arg)
         ROTA_AUTO(rota_http_response) r = NULL;
         int err = rota_http_fetch(work->session, work->url, NULL, &r);
         if (err < 0) {
-            fprintf(stderr, "%s\n", rota_http_error());
+            fprintf(stderr, "%s\n", rota_error(err));
             return err;
         }
         if (rota_http_status(r) != 200 || !rota_http_body(r).len)

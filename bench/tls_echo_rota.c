@@ -34,7 +34,7 @@ int main(int argc, char **argv)
     rota_tls_options options = {.cert_file = argv[1], .key_file = argv[2]};
     int err = rota_tls_context_new(&options, &tls);
     if (err < 0) {
-        fprintf(stderr, "tls_echo: %s\n", rota_tls_error());
+        fprintf(stderr, "tls_echo: %s\n", rota_error(err));
         return 1;
     }
     return exit_status(rota_run(serve, tls));

@@ -261,7 +261,7 @@ static int visit(struct page *page)
     rota_http_fetch_options options = {.stream = true, .redirects = -1};
     int err = rota_http_fetch(crawler.session, page->url, &options, &r);
     if (err < 0)
-        return err == -ECANCELED ? err : fail(page, rota_http_error());
+        return err == -ECANCELED ? err : fail(page, rota_error(err));
     char type[200], text[4096];
     int status = rota_http_status(r);
     rota_str said = rota_http_response_header(r, "Content-Type");
@@ -342,7 +342,7 @@ static int ask_robots(void)
         return 0;
     if (err < 0) {
         if (err != -ECANCELED)
-            warnx("%s", rota_http_error());
+            warnx("%s", rota_error(err));
         return err;
     }
     int status = rota_http_status(r);
@@ -400,7 +400,7 @@ static int crawl(void *arg)
         .total = opts.timeout * ROTA_SECOND};
     int err = rota_http_session_new(&options, &session);
     if (err < 0)
-        errx(2, "%s", rota_http_error());
+        errx(2, "%s", rota_error(err));
     err = rota_queue_new((size_t)opts.limit, sizeof(struct page *), &queue);
     if (err < 0)
         return err;

@@ -204,7 +204,7 @@ static int download(struct job *job)
     }
     if (err < 0) {
         if (err != -ECANCELED)
-            complain(job, rota_http_error());
+            complain(job, rota_error(err));
         return err;
     }
     if (!continues_at(r, have))
@@ -257,7 +257,7 @@ static int get_all(void)
     ROTA_AUTO(rota_task) progress = NULL;
     int err = rota_http_session_new(&options, &session);
     if (err < 0)
-        errx(1, "%s", rota_http_error());
+        errx(1, "%s", rota_error(err));
     all.session = session;
     if (on_terminal)
         rota_spawn(show_progress, NULL, &progress);

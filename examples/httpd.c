@@ -250,7 +250,7 @@ int main(int argc, char **argv)
         err = rota_tls_context_new(&o, &tls);
     }
     if (err < 0) {
-        fprintf(stderr, "httpd: %s\n", rota_tls_error());
+        fprintf(stderr, "httpd: %s\n", rota_error(err));
         return 1;
     }
     struct httpd httpd = {root, tls};

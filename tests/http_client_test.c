@@ -187,7 +187,7 @@ static rota_http_response *fetch(struct setting *t, const char *path,
     rota_http_response *r = NULL;
     int err = rota_http_fetch(t->session, url_of(&t->script, path), options, &r);
     if (err < 0)
-        FAIL("%s: %s", path, rota_http_error());
+        FAIL("%s: %s", path, rota_error(err));
     return r;
 }
 
@@ -207,9 +207,9 @@ static void expect_error(struct setting *t, const char *path,
     rota_http_response *r = NULL;
     int err = rota_http_fetch(t->session, url_of(&t->script, path), options, &r);
     CHECK_PTR(r, ==, NULL);
-    if (err != expected || !strstr(rota_http_error(), words))
+    if (err != expected || !strstr(rota_error(err), words))
         FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
-             rota_http_error());
+             rota_error(err));
 }
 
 static void check_seen(const struct setting *t, const char *text)
@@ -540,7 +540,7 @@ static void methods(struct setting *t)
                      "is no method");
     expect_error(t, "/ x", NULL, -EINVAL, "is not an http or https URL");
     CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
-    CHECK_STR(rota_http_error(), "\"ftp://a/\" is not an http or https URL");
+    CHECK_STR(rota_error(-EINVAL), "\"ftp://a/\" is not an http or https URL");
 }
 
 TEST(methods_fields_and_types_are_sent_and_what_cannot_be_is_refused)
@@ -761,10 +761,10 @@ static void unreachable(struct setting *t)
     rota_listener_free(l);
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ECONNREFUSED);
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_CONNECTING);
-    CHECK(strstr(rota_http_error(), "connecting to 127.0.0.1:"));
-    CHECK(strstr(rota_http_error(), ": Connection refused"));
+    CHECK(strstr(rota_error(-ECONNREFUSED), "connecting to 127.0.0.1:"));
+    CHECK(strstr(rota_error(-ECONNREFUSED), ": Connection refused"));
     CHECK_INT(rota_http_get(url, &r), ==, -ECONNREFUSED);
-    CHECK(strstr(rota_http_error(), ": Connection refused"));
+    CHECK(strstr(rota_error(-ECONNREFUSED), ": Connection refused"));
     CHECK_INT(rota_http_get("ftp://localhost/", &r), ==, -EINVAL);
     CHECK_INT(rota_http_get("http:///x", &r), ==, -EINVAL);
     CHECK_INT(rota_http_get("/x", &r), ==, -EINVAL);
@@ -1045,7 +1045,7 @@ static void odd_answers(struct setting *t)
         int err = rota_http_fetch(t->session, url_of(&t->script, "/"),
                                   &(rota_http_fetch_options){.method = o->method}, &r);
         if ((err < 0 ? err : rota_http_status(r)) != o->expected)
-            FAIL("%s: %s", o->reply, err < 0 ? rota_http_error() : "was taken");
+            FAIL("%s: %s", o->reply, err < 0 ? rota_error(err) : "was taken");
         if (err == 0)
             CHECK_STR(rota_http_body(r).ptr, o->body);
         rota_http_response_free(r);
@@ -1094,10 +1094,10 @@ static void credentials(struct setting *t)
 
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.user = "u"}, &session), ==,
               -EINVAL);
-    CHECK_STR(rota_http_error(), "credentials need a base_url that they are for");
+    CHECK_STR(rota_error(-EINVAL), "credentials need a base_url that they are for");
     rota_http_session_options lone_password = {.base_url = "http://a/", .password = "p"};
     CHECK_INT(rota_http_session_new(&lone_password, &session), ==, -EINVAL);
-    CHECK_STR(rota_http_error(), "a password without a user");
+    CHECK_STR(rota_error(-EINVAL), "a password without a user");
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.base_url = "x"}, &session), ==,
               -EINVAL);
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.fingerprint = "12"}, &session),
@@ -1110,7 +1110,7 @@ static void credentials(struct setting *t)
     const char *lone[] = {"Accept", "b", "X", NULL};
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.headers = lone}, &session), ==,
               -EINVAL);
-    CHECK_STR(rota_http_error(), "\"X\" has no value");
+    CHECK_STR(rota_error(-EINVAL), "\"X\" has no value");
 }
 
 TEST(credentials_belong_to_an_origin)
@@ -1143,8 +1143,8 @@ static void wrong_options(struct setting *t)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         rota_http_session *session;
         CHECK_INT(rota_http_session_new(&wrong[i].options, &session), ==, -EINVAL);
-        if (!strstr(rota_http_error(), wrong[i].words))
-            FAIL("%s instead of %s", rota_http_error(), wrong[i].words);
+        if (!strstr(rota_error(-EINVAL), wrong[i].words))
+            FAIL("%s instead of %s", rota_error(-EINVAL), wrong[i].words);
     }
     expect_error(t, "/", &(rota_http_fetch_options){.total = -1}, -EINVAL, "the option `total`");
     expect_error(t, "/", &(rota_http_fetch_options){.gap = -1}, -EINVAL, "the option `gap`");
@@ -1200,7 +1200,7 @@ static void timeouts(struct setting *t)
     rota_http_response *r = NULL;
     rota_time start = rota_now();
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the answer of 127.0.0.1:");
-    CHECK(strstr(rota_http_error(), "nothing came for 20 s"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_now() - start, ==, 20 * ROTA_SECOND);
     expect_error(t, "/", &(rota_http_fetch_options){.total = 3 * ROTA_SECOND}, -ETIMEDOUT,
@@ -1214,7 +1214,7 @@ static void timeouts(struct setting *t)
         err = rota_http_fetch(t->session, url_of(&t->script, "/"), &patient, &r);
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
-    CHECK(strstr(rota_http_error(), "the caller's deadline has passed"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "the caller's deadline has passed"));
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
     t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
     expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
@@ -1470,7 +1470,7 @@ static void queue_time(struct setting *t)
 {
     rota_http_response *held = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for a connection to 127.0.0.1:");
-    CHECK(strstr(rota_http_error(), "no connection was free for 2 s"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "no connection was free for 2 s"));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_QUEUED);
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_QUEUE_TIME);
     rota_http_response_free(held);
@@ -1485,7 +1485,7 @@ static void connect_time(struct setting *t)
     char url[64];
     snprintf(url, sizeof url, "https://127.0.0.1:%d/", t->script.port);
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
-    CHECK(strstr(rota_http_error(), "not connected within 4 s"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "not connected within 4 s"));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_CONNECT);
     CHECK_INT(rota_http_get("http://127.0.0.1:bad/", &r), ==, -EINVAL);
@@ -1506,7 +1506,7 @@ static void handshake_time(struct setting *t)
     char url[64];
     snprintf(url, sizeof url, "https://127.0.0.1:%d/", t->script.port);
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
-    CHECK(strstr(rota_http_error(), "not connected within 30 s"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "not connected within 30 s"));
     CHECK_INT(rota_now() - start, ==, 30 * ROTA_SECOND);
 
     ROTA_AUTO(rota_tls_context) tls = NULL;
@@ -1515,9 +1515,9 @@ static void handshake_time(struct setting *t)
     CHECK_OK(
         rota_http_session_new(&(rota_http_session_options){.tls = tls, .proxy = ""}, &session));
     CHECK_INT(rota_http_fetch(session, url, NULL, &r), ==, -ETIMEDOUT);
-    CHECK(strstr(rota_http_error(), "starting TLS with 127.0.0.1:"));
-    CHECK(strstr(rota_http_error(), "2 s"));
-    CHECK(!strstr(rota_http_error(), "deadline"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "starting TLS with 127.0.0.1:"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "2 s"));
+    CHECK(!strstr(rota_error(-ETIMEDOUT), "deadline"));
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
 }
 
@@ -1600,8 +1600,8 @@ static void trust(struct setting *t)
     CHECK_OK(rota_tls_context_new(&(rota_tls_options){.ca_pem = authority.pem}, &client));
     script_start(&secure);
     CHECK_INT(rota_http_fetch(t->session, url_of(&secure, "/"), NULL, &r), ==, ROTA_ECERT);
-    CHECK(strstr(rota_http_error(), "starting TLS with 127.0.0.1:"));
-    CHECK(strstr(rota_http_error(), "unknown certificate authority"));
+    CHECK(strstr(rota_error(ROTA_ECERT), "starting TLS with 127.0.0.1:"));
+    CHECK(strstr(rota_error(ROTA_ECERT), "unknown certificate authority"));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
 
     CHECK_OK(
@@ -1627,7 +1627,7 @@ static void trust(struct setting *t)
     pin[0] = pin[0] == '0' ? '1' : '0';
     CHECK_OK(rota_http_session_new(&pinned, &session));
     CHECK_INT(rota_http_fetch(session, url_of(&secure, "/"), NULL, &r), ==, ROTA_ECERT);
-    CHECK(strstr(rota_http_error(), "another fingerprint"));
+    CHECK(strstr(rota_error(ROTA_ECERT), "another fingerprint"));
     rota_http_session_free(session);
 
     script_stop(&secure);
@@ -1728,12 +1728,12 @@ static void proxied(struct setting *t)
     snprintf(expected, sizeof expected, "OPTIONS %s HTTP/1.1\r\n", url_of(&t->script, ""));
     CHECK(strstr(proxy.seen, expected));
     CHECK_INT(rota_http_fetch(session, "https://x-refuse.example/", NULL, &r), ==, -ECONNREFUSED);
-    CHECK(strstr(rota_http_error(), "the proxy refused: 403 Forbidden"));
+    CHECK(strstr(rota_error(-ECONNREFUSED), "the proxy refused: 403 Forbidden"));
     rota_http_session_free(session);
     CHECK_OK(rota_http_session_new(&(rota_http_session_options){.proxy = "http://127.0.0.1:1"},
                                    &session));
     CHECK_INT(rota_http_fetch(session, "http://a.example/", NULL, &r), ==, -ECONNREFUSED);
-    CHECK_STR(rota_http_error(),
+    CHECK_STR(rota_error(-ECONNREFUSED),
               "connecting to a.example:80: the proxy 127.0.0.1:1: Connection refused");
     rota_http_session_free(session);
 
@@ -1840,10 +1840,10 @@ static void resolved_by_hook(struct setting *t)
     ROTA_IGNORE(rota_sleep(20 * ROTA_SECOND));
     hosts->err = ROTA_EDNS;
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, ROTA_EDNS);
-    CHECK(strstr(rota_http_error(), "looking up the address of api.example"));
+    CHECK(strstr(rota_error(ROTA_EDNS), "looking up the address of api.example"));
     hosts->is_silent = true;
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
-    CHECK(strstr(rota_http_error(), "not connected within"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "not connected within"));
     CHECK_INT(hosts->calls, ==, 3);
 }
 
@@ -1906,7 +1906,7 @@ static void connected_by_hook(struct setting *t)
     tunnel->err = -EHOSTUNREACH;
     CHECK_INT(rota_http_fetch(t->session, "http://inside.example:81/", NULL, &r), ==,
               -EHOSTUNREACH);
-    CHECK(strstr(rota_http_error(), "connecting to inside.example:81: No route to host"));
+    CHECK(strstr(rota_error(-EHOSTUNREACH), "connecting to inside.example:81: No route to host"));
 }
 
 TEST(a_hook_may_connect)
@@ -2016,7 +2016,7 @@ static void coded(struct setting *t)
     CHECK_STR(rota_http_body(r).ptr, "hello");
     r = rota_http_response_free(r);
     CHECK_INT(rota_http_fetch(t->session, url_of(&zip, "/cut"), NULL, &r), ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_http_error(), "the coded body has no end"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the coded body has no end"));
     script_stop(&zip);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not coded as it says");
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
@@ -2300,7 +2300,7 @@ static int h2_fetch(void *arg)
     rota_http_response *r = NULL;
     a->result = rota_http_fetch(a->t->session, a->url, &a->options, &r);
     if (a->result < 0)
-        fprintf(stderr, "%s\n", rota_http_error());
+        fprintf(stderr, "%s\n", rota_error(a->result));
     if (a->result == 0) {
         CHECK(rota_str_equal(rota_http_response_version(r), "HTTP/2"));
         a->len = rota_http_body(r).len;
@@ -2444,8 +2444,8 @@ static void broken_messages_of_h2(struct setting *t)
         snprintf(url, sizeof url, "http://127.0.0.1:%d/", rota_listener_port(b.listener));
         CHECK_OK(rota_spawn(serve_broken, &b, &server));
         int err = rota_http_fetch(t->session, url, NULL, &r);
-        if (err != broken_messages[i].err || !strstr(rota_http_error(), broken_messages[i].words))
-            FAIL("%zu: %s: %s", i, rota_strerror(err), rota_http_error());
+        if (err != broken_messages[i].err || !strstr(rota_error(err), broken_messages[i].words))
+            FAIL("%zu: %s: %s", i, rota_strerror(err), rota_error(err));
         rota_task_free(server);
         rota_listener_free(b.listener);
     }
@@ -2481,7 +2481,7 @@ static void h2_bodies(struct setting *t)
     CHECK_INT(rota_http_body(r).len, ==, 0);
     r = rota_http_response_free(r);
     CHECK_INT(rota_http_fetch(t->session, reset, NULL, &r), ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_http_error(), "the server broke it off"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the server broke it off"));
     CHECK_INT(server.connections, ==, 1);
     CHECK_INT(
         rota_http_fetch(t->session, never, &(rota_http_fetch_options){.total = ROTA_SECOND}, &r),
@@ -2526,12 +2526,12 @@ static void h2_refusals(struct setting *t)
     CHECK_INT(rota_now() - start, >=, (25 + 50 + 100 + 200) * ROTA_MILLISECOND);
     CHECK_INT(rota_now() - start, <=, (50 + 100 + 200 + 400) * ROTA_MILLISECOND + ROTA_SECOND);
     CHECK_INT(rota_http_fetch(t->session, full, NULL, &r), ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_http_error(), "the server refused to work on it"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the server refused to work on it"));
     CHECK_INT(server.requests, ==, 6 + 11);
     CHECK_INT(
         rota_http_fetch(t->session, full, &(rota_http_fetch_options){.total = ROTA_SECOND}, &r), ==,
         ROTA_ETRUNCATED); /* no pause is begun that would not end in time */
-    CHECK(strstr(rota_http_error(), "the server refused to work on it"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the server refused to work on it"));
     CHECK_INT(server.connections, ==, 1);
     h2_stop(&server);
 }
@@ -2564,7 +2564,7 @@ static void h2_old(struct setting *t)
     CHECK_OK(rota_stream_shutdown(up.a));
     CHECK_INT(rota_http_fetch(t->session, old, &(rota_http_fetch_options){.body.stream = up.b}, &r),
               ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_http_error(), "HTTP_1_1_REQUIRED"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "HTTP_1_1_REQUIRED"));
     free_ends(&up);
     server.leaves = true;
     t->session = rota_http_session_free(t->session);
@@ -2592,8 +2592,8 @@ static void h2_fields(struct setting *t)
     for (int i = 0; i < 3; i++) {
         rota_http_fetch_options options = {.headers = bad[i]};
         CHECK_INT(rota_http_fetch(t->session, url, &options, &r), ==, -EINVAL);
-        CHECK(strstr(rota_http_error(), bad[i][0]));
-        CHECK(strstr(rota_http_error(), "is no header field, or one that is not the caller's"));
+        CHECK(strstr(rota_error(-EINVAL), bad[i][0]));
+        CHECK(strstr(rota_error(-EINVAL), "is no header field, or one that is not the caller's"));
     }
     CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
     rota_http_response_free(r);
@@ -2688,7 +2688,7 @@ static void h2_expected(struct setting *t)
     const char *bad[] = {"Connection", "close", NULL};
     CHECK_INT(rota_http_fetch(t->session, no, &(rota_http_fetch_options){.headers = bad}, &r), ==,
               -EINVAL);
-    CHECK(strstr(rota_http_error(), "is not the caller's"));
+    CHECK(strstr(rota_error(-EINVAL), "is not the caller's"));
     h2_stop(&server);
 }
 
@@ -2850,7 +2850,7 @@ static void named(struct setting *t)
     CHECK_INT(lookups, ==, 3);
     CHECK(strstr(t->script.seen, "\r\nHost: here.example:"));
     CHECK_INT(rota_http_fetch(t->session, "http://nobody.example/", NULL, &r), ==, ROTA_ENOHOST);
-    CHECK(strstr(rota_http_error(), "looking up the address of nobody.example:80: "));
+    CHECK(strstr(rota_error(ROTA_ENOHOST), "looking up the address of nobody.example:80: "));
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_RESOLVING);
     CHECK_INT(rota_http_fetch(t->session, "http://later.example/", NULL, &r), ==, ROTA_EDNS);
     rota__lookup = before;
@@ -2875,7 +2875,7 @@ static void doubtful(struct setting *t)
     rota_http_response *r = NULL;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         CHECK_INT(rota_http_fetch(t->session, urls[i], NULL, &r), ==, -EINVAL);
-        CHECK(strstr(rota_http_error(), "is not an http or https URL"));
+        CHECK(strstr(rota_error(-EINVAL), "is not an http or https URL"));
     }
     CHECK_INT(t->script.connections, ==, 0);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "is not an http or https URL");
@@ -2930,15 +2930,15 @@ static void passwords(struct setting *t)
                                         "me:secret@127.0.0.1/", "http://me:secret@[localhost]/"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         CHECK_INT(rota_http_fetch(t->session, wrong[i], NULL, &r), ==, -EINVAL);
-        CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+        CHECK(strstr(rota_error(-EINVAL), "me:***@") && !strstr(rota_error(-EINVAL), "secret"));
         rota_http_session_options options = {.base_url = wrong[i]};
         rota_http_session *session;
         CHECK_INT(rota_http_session_new(&options, &session), ==, -EINVAL);
-        CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+        CHECK(strstr(rota_error(-EINVAL), "me:***@") && !strstr(rota_error(-EINVAL), "secret"));
         options = (rota_http_session_options){.proxy = wrong[i]};
         if (i != 2) { /* which is one */
             CHECK_INT(rota_http_session_new(&options, &session), ==, -EINVAL);
-            CHECK(strstr(rota_http_error(), "me:***@") && !strstr(rota_http_error(), "secret"));
+            CHECK(strstr(rota_error(-EINVAL), "me:***@") && !strstr(rota_error(-EINVAL), "secret"));
         }
     }
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "\"http://you:***@h:x/\"");
@@ -2986,7 +2986,7 @@ static void downgraded(struct setting *t)
         int err = rota_http_fetch(session, url, &(rota_http_fetch_options){.headers = headers}, &r);
         CHECK_INT(err, ==, only ? ROTA_EREDIRECTS : 0);
         if (only)
-            CHECK(strstr(rota_http_error(), "/plain, which is not encrypted"));
+            CHECK(strstr(rota_error(err), "/plain, which is not encrypted"));
         else
             rota_http_response_free(r);
         rota_http_session_free(session);

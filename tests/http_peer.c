@@ -135,7 +135,7 @@ static int ask(struct job *job, const rota_http_body_source *body)
     rota_http_fetch_options options = {.stream = true, .body = *body};
     int err = rota_http_fetch(session, job->url, &options, &r);
     if (err < 0) {
-        printf("%s failed: %s\n", job->url, rota_http_error());
+        printf("%s failed: %s\n", job->url, rota_error(err));
     } else {
         waiting--;
         err = read_all(job, r);
@@ -182,12 +182,12 @@ static int ask_all(void *arg)
     rota_tls_options trust = {.ca_file = authorities, .alpn = rota_http_alpn};
     int err = authorities ? rota_tls_context_new(&trust, &tls) : 0;
     if (err < 0)
-        errx(1, "%s", rota_tls_error());
+        errx(1, "%s", rota_error(err));
     settings.tls = tls;
     settings.trace = note;
     err = rota_http_session_new(&settings, &session);
     if (err < 0)
-        errx(1, "%s", rota_http_error());
+        errx(1, "%s", rota_error(err));
     {
         ROTA_GROUP(g);
         ROTA_AUTO(rota_task) line = NULL;

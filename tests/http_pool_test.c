@@ -272,7 +272,7 @@ static int ask_for_own(void *arg)
     o->result =
         rota_http_fetch(o->world->session, url_of(o->world, path, url, sizeof url), NULL, &r);
     if (o->result < 0) {
-        printf("%llu: %s\n", (unsigned long long)o->world->nth, rota_http_error());
+        printf("%llu: %s\n", (unsigned long long)o->world->nth, rota_error(o->result));
         return 0;
     }
     CHECK_INT(rota_http_status(r), ==, 200);

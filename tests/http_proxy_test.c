@@ -570,8 +570,9 @@ static const char *url_at(struct place *p, const char *scheme, const char *host,
 static void expect(rota_http_session *session, const char *url, const char *body)
 {
     rota_http_response *r = NULL;
-    if (rota_http_fetch(session, url, NULL, &r) < 0)
-        FAIL("%s: %s", url, rota_http_error());
+    int err = rota_http_fetch(session, url, NULL, &r);
+    if (err < 0)
+        FAIL("%s: %s", url, rota_error(err));
     CHECK_STR(rota_http_body(r).ptr, body);
     rota_http_response_free(r);
 }
@@ -581,8 +582,8 @@ static void expect_failure(rota_http_session *session, const char *url, int expe
 {
     rota_http_response *r = NULL;
     int err = rota_http_fetch(session, url, NULL, &r);
-    if (err != expected || !strstr(rota_http_error(), words))
-        FAIL("%s: %s", rota_strerror(err), rota_http_error());
+    if (err != expected || !strstr(rota_error(err), words))
+        FAIL("%s: %s", rota_strerror(err), rota_error(err));
 }
 
 static void expect_echo(rota_http_session *session, const char *url)
@@ -663,7 +664,7 @@ static void local(struct place *p)
     session = session_by(p, "socks5h://");
     expect_failure(session, url_at(p, "http", "other.test", "/"), -EACCES,
                    "its rules do not allow the connection");
-    CHECK(strstr(rota_http_error(), ": the proxy 127.0.0.1:"));
+    CHECK(strstr(rota_error(-EACCES), ": the proxy 127.0.0.1:"));
     rota__lookup = before;
     rota_http_session_free(session);
 }
@@ -768,7 +769,7 @@ static void refused(struct place *p)
         p->proxy.reply = cases[i].reply;
         expect_failure(session, url_at(p, "https", "behind.test", "/"), cases[i].err,
                        cases[i].words);
-        CHECK(!strstr(rota_http_error(), "secret"));
+        CHECK(!strstr(rota_error(cases[i].err), "secret"));
         rota_http_session_free(session);
     }
 }

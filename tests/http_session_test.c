@@ -380,7 +380,7 @@ static int ask_through(struct place *p)
     CHECK_OK(rota_http_session_new(&options, &session));
     ROTA_AUTO(rota_http_response) r = NULL;
     CHECK_INT(rota_http_fetch(session, "https://example.invalid/", NULL, &r), ==, ROTA_ECERT);
-    CHECK(strstr(rota_http_error(), "the proxy 127.0.0.1:"));
+    CHECK(strstr(rota_error(ROTA_ECERT), "the proxy 127.0.0.1:"));
     rota_http_session_free(session);
     CHECK_INT(p->most, ==, 0);
     return 0;

@@ -254,9 +254,10 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i += 2)
         set_option(argv[i], argv[i + 1]);
     ROTA_AUTO(rota_tls_context) tls = NULL;
-    if (identity.cert_file && rota_tls_context_new(&identity, &tls) < 0)
-        errx(1, "%s", rota_tls_error());
-    int error = rota_http_root_open(directory, NULL, &root);
+    int error = identity.cert_file ? rota_tls_context_new(&identity, &tls) : 0;
+    if (error < 0)
+        errx(1, "%s", rota_error(error));
+    error = rota_http_root_open(directory, NULL, &root);
     if (error == 0)
         error = rota_run(serve, tls);
     rota_http_root_free(root);

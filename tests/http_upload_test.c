@@ -142,8 +142,9 @@ static void expect_status(struct world *w, const char *path, const rota_http_fet
                           int status)
 {
     rota_http_response *r;
-    if (fetch(w, path, options, &r) < 0)
-        FAIL("%s: %s", path, rota_http_error());
+    int err = fetch(w, path, options, &r);
+    if (err < 0)
+        FAIL("%s: %s", path, rota_error(err));
     CHECK_INT(rota_http_status(r), ==, status);
     rota_http_response_free(r);
 }
@@ -153,9 +154,9 @@ static void expect_error(struct world *w, const rota_http_fetch_options *options
 {
     rota_http_response *r;
     int err = fetch(w, "/", options, &r);
-    if (err != expected || !strstr(rota_http_error(), words))
+    if (err != expected || !strstr(rota_error(err), words))
         FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
-             rota_http_error());
+             rota_error(err));
 }
 
 /* ---- Bytes that come from somewhere and go somewhere */
@@ -750,7 +751,7 @@ static void both_stalled(struct world *w)
     rota_time start = rota_now();
     expect_error(w, &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, -ETIMEDOUT,
                  "sending to 127");
-    CHECK(strstr(rota_http_error(), "nothing came for 60 s"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 60 s"));
     CHECK_INT(rota_now() - start, ==, 60 * ROTA_SECOND);
     CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
 }

@@ -22,6 +22,6 @@ int main(void)
         rota_tls_context_free(tls);
     }
     if (err < 0)
-        fprintf(stderr, "%s: %s\n", rota_strerror(err), rota_tls_error());
+        fprintf(stderr, "%s: %s\n", rota_strerror(err), rota_error(err));
     return err < 0;
 }

@@ -217,7 +217,7 @@ static int visit(void)
     ROTA_AUTO(rota_stream) s = NULL;
     int error = starttls ? connect_by_starttls(&s) : rota_tls_connect(host, port, tls, NULL, &s);
     if (error < 0) {
-        printf("failed: %s\n", s ? rota_stream_error(s) : rota_tls_error());
+        printf("failed: %s\n", s ? rota_stream_error(s) : rota_error(error));
         return 0;
     }
     print_agreed(s);
@@ -252,7 +252,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     int error = rota_tls_context_new(&settings, &tls);
     if (error < 0)
-        errx(1, "%s", rota_tls_error());
+        errx(1, "%s", rota_error(error));
     error = rota_run(first == 4 ? client_main : server_main, NULL);
     rota_tls_context_free(tls);
     if (error < 0)

@@ -50,7 +50,7 @@ static rota_tls_context *context_with(rota_tls_options options)
     rota_tls_context *context;
     int err = rota_tls_context_new(&options, &context);
     if (err < 0)
-        FAIL("rota_tls_context_new: %s", rota_tls_error());
+        FAIL("rota_tls_context_new: %s", rota_error(err));
     return context;
 }
 
@@ -183,7 +183,7 @@ static int ask(const char *host, int port, rota_tls_context *tls, char *ret_repl
     ROTA_AUTO(rota_stream) s = NULL;
     int err = rota_tls_connect(host, port, tls, NULL, &s);
     if (err < 0) {
-        fprintf(stderr, "%s: %s\n", host, rota_tls_error());
+        fprintf(stderr, "%s: %s\n", host, rota_error(err));
         return err; // "certificate has expired", for instance
     }
     err = rota_stream_write(s, "hello", 5);
@@ -224,12 +224,12 @@ TLS_TEST(the_snippet_of_the_header_works, .both_backends = true)
     CHECK_STR(reply, "hello");
     CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, 0);
     CHECK_INT(ask("::1", port, client, reply, 5), ==, ROTA_ECERT);
-    check_contains(rota_tls_error(), "certificate is for localhost, 127.0.0.1, not ");
+    check_contains(rota_error(ROTA_ECERT), "certificate is for localhost, 127.0.0.1, not ");
     rota_group_cancel(&g);
     ROTA_IGNORE(rota_group_wait(&g));
     rota_listener_free(site.listener);
     CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, -ECONNREFUSED);
-    check_contains(rota_tls_error(), "Connection refused");
+    check_contains(rota_error(-ECONNREFUSED), "Connection refused");
 }
 
 /* ---- Words */
@@ -291,7 +291,7 @@ TLS_TEST(connecting_says_that_the_system_has_no_authorities, .without_faults = t
     CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &l));
     no_system = true;
     CHECK_INT(rota_tls_connect("127.0.0.1", rota_listener_port(l), both, NULL, &s), ==, ROTA_ETLS);
-    check_contains(rota_tls_error(), "the system's authorities: ");
+    check_contains(rota_error(ROTA_ETLS), "the system's authorities: ");
     CHECK_PTR(s, ==, NULL);
     rota_listener_free(l);
 }
@@ -685,7 +685,7 @@ TLS_TEST(what_is_no_host_is_not_verified, .without_faults = true)
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         if (rota_tls_start_client(l.client, l.client_tls, hosts[i], NULL) != -EINVAL)
             FAIL("\"%s\" was taken", hosts[i]);
-        check_contains(rota_tls_error(), "is not a host");
+        check_contains(rota_error(-EINVAL), "is not a host");
     }
     put(l.client, "plain"); /* nothing was started */
     expect(l.server, "plain");
@@ -1539,7 +1539,7 @@ static void check_refused(rota_tls_options options, int expected, const char *wo
     rota_tls_context *context = NULL;
     CHECK_INT(rota_tls_context_new(&options, &context), ==, expected);
     CHECK_PTR(context, ==, NULL);
-    check_contains(rota_tls_error(), words);
+    check_contains(rota_error(expected), words);
 }
 
 TEST_ALREADY(settings_that_make_no_sense_are_refused_in_words)

@@ -76,9 +76,10 @@ int main(int argc, char **argv)
         set_option(argv[i], argv[i + 1]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     ROTA_AUTO(rota_tls_context) tls = NULL;
-    if (identity.cert_file && rota_tls_context_new(&identity, &tls) < 0)
-        errx(1, "%s", rota_tls_error());
-    int error = rota_run(serve, tls);
+    int error = identity.cert_file ? rota_tls_context_new(&identity, &tls) : 0;
+    if (error < 0)
+        errx(1, "%s", rota_error(error));
+    error = rota_run(serve, tls);
     if (error < 0)
         errx(1, "%s", rota_strerror(error));
     return 0;

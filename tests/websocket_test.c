@@ -956,11 +956,11 @@ static void talk(struct host *host, const char *url)
     rota_websocket *ws = NULL;
     rota_websocket_options foreign = {.headers = headers};
     CHECK_INT(rota_websocket_connect(NULL, url, &foreign, &ws), ==, -EPROTO);
-    CHECK(strstr(rota_http_error(), "403"));
+    CHECK(strstr(rota_error(-EPROTO), "403"));
     static const char *const lone[] = {"Origin", NULL};
     CHECK_INT(rota_websocket_connect(NULL, url, &(rota_websocket_options){.headers = lone}, &ws),
               ==, -EINVAL);
-    CHECK_STR(rota_http_error(), "\"Origin\" has no value");
+    CHECK_STR(rota_error(-EINVAL), "\"Origin\" has no value");
     CHECK_INT(rota_websocket_connect(NULL, "ftp://x", NULL, &ws), ==, -EINVAL);
     CHECK_PTR(ws, ==, NULL);
 }
@@ -1083,7 +1083,7 @@ static void be_refused(struct host *host, const char *url)
     (void)host;
     rota_websocket *ws = NULL;
     CHECK_INT(rota_websocket_connect(NULL, url, NULL, &ws), ==, -EPROTO);
-    CHECK(strstr(rota_http_error(), url));
+    CHECK(strstr(rota_error(-EPROTO), url));
     CHECK_PTR(ws, ==, NULL);
 }
 

@@ -6,7 +6,7 @@
  *         ROTA_AUTO(rota_http_response) r = NULL;
  *         int err = rota_http_get(arg, &r);
  *         if (err < 0) {
- *             fprintf(stderr, "%s\n", rota_http_error());   // "connecting to localhost:80: Connection refused"
+ *             fprintf(stderr, "%s\n", rota_error(err));   // "connecting to localhost:80: Connection refused"
  *             return err;
  *         }
  *         rota_str body = rota_http_body(r);
@@ -177,7 +177,7 @@ typedef struct rota_http_session_options {
 } rota_http_session_options;
 
 /* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (a URL, header, proxy or
- * fingerprint that is none, Host or a header that frames messages, a negative time, an unknown version; rota_http_error says
+ * fingerprint that is none, Host or a header that frames messages, a negative time, an unknown version; rota_error says
  * which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
@@ -272,7 +272,7 @@ typedef struct rota_http_fetch_options {
  *
  * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be NULL.
  *
- * Returns 0, or what went wrong, of which rota_http_error has words and rota_http_failed_phase the phase:
+ * Returns 0, or what went wrong, of which rota_error has words and rota_http_failed_phase the phase:
  * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
  * -ECONNRESET, -EPIPE (the server broke the connection off);
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (what came is no HTTP, or leads to
@@ -289,10 +289,8 @@ ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_respon
 ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
                                  rota_http_response **ret_response);
 
-/* Why the last call of this thread failed that made no response: "connecting to localhost:80: Connection refused". Look at
- * it before the task suspends. */
-ROTA_API const char *rota_http_error(void);
-/* In which phase it failed. */
+/* In which phase the last call of this thread failed that made no response. Look at it before the
+ * task suspends. */
 ROTA_API rota_http_phase rota_http_failed_phase(void);
 /* Which limit had passed, if it was -ETIMEDOUT. */
 ROTA_API rota_http_limit rota_http_failed_limit(void);

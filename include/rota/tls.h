@@ -6,7 +6,7 @@
  *         ROTA_AUTO(rota_stream) s = NULL;
  *         int err = rota_tls_connect(host, port, tls, NULL, &s);
  *         if (err < 0) {
- *             fprintf(stderr, "%s: %s\n", host, rota_tls_error());
+ *             fprintf(stderr, "%s: %s\n", host, rota_error(err));
  *             return err;                            // "certificate has expired", for instance
  *         }
  *         err = rota_stream_write(s, "hello", 5);
@@ -106,7 +106,7 @@ typedef struct rota_tls_options {
  * `options` may be NULL.
  *
  * Returns 0, -ENOMEM, -EINVAL (options that contradict each other), or ROTA_ETLS (a file cannot be read
- * or is not what it should be); rota_tls_error says what.
+ * or is not what it should be); rota_error says what.
  *
  * Worker processes of a process pool do not get the keys of the program, nor its contexts: there, calls
  * with such a context return ROTA_ECLOSED. A job that speaks TLS makes a context of its own. */
@@ -143,10 +143,6 @@ ROTA_SUSPENDS int rota_tls_start_client(rota_stream *s, rota_tls_context *contex
 /* Makes a stream in use an encrypted one, with us as the server. Returns as rota_tls_start_client; -EINVAL
  * where the context has no certificate and no `choose`. */
 ROTA_SUSPENDS int rota_tls_start_server(rota_stream *s, rota_tls_context *context);
-
-/* Why the last call of this thread failed that made no object to ask: rota_tls_context_new,
- * rota_tls_connect. Look at it before the task suspends. */
-ROTA_API const char *rota_tls_error(void);
 
 /* ---- What was agreed ----
  *

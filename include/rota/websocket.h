@@ -81,7 +81,7 @@ ROTA_SUSPENDS int rota_websocket_accept(rota_http_request *r, const rota_websock
  * none of its pool. `session` may be NULL. A response with another status than 101 is no WebSocket, redirects included.
  *
  * Returns 0; -EPROTO (the server refused, or answered wrongly); -E2BIG (more than 60 header fields); or as
- * rota_http_fetch. rota_http_error has the words. */
+ * rota_http_fetch. rota_error has the words. */
 ROTA_SUSPENDS int rota_websocket_connect(rota_http_session *session, const char *url,
                                          const rota_websocket_options *options,
                                          rota_websocket **ret_ws);

@@ -73,15 +73,15 @@ int rota__http_say(struct rota__http_progress *p, int err, const char *format, .
     ROTA_PRINTF(3, 4);
 /* "connecting to localhost:80: Connection refused", into `ret_words`. */
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
-/* What rota_http_error, rota_http_failed_phase and rota_http_failed_limit of this thread return. */
+/* What rota_http_failed_phase and rota_http_failed_limit of this thread return. */
 struct rota__http_failure {
     rota_http_phase phase;
     rota_http_limit limit;
-    char words[512];
 };
 struct rota__http_failure *rota__http_failure(void);
-/* Sets it, with no limit. */
-void rota__http_set_error(rota_http_phase phase, const char *format, ...) ROTA_PRINTF(2, 3);
+/* Sets it, with no limit, and the words of the failure. Returns `err`. */
+int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
+    ROTA_PRINTF(3, 4);
 
 /* ---- Sessions (client_session.c) ---- */
 

@@ -119,7 +119,7 @@ static int start_tls(struct rota__http_conn *conn, const char *host, bool is_pro
         context = *own;
     }
     if (err < 0)
-        return fail_at(conn, proxy, err, rota_tls_error());
+        return fail_at(conn, proxy, err, rota_error(err));
     err = rota_tls_start_client(conn->stream, context, host, rota_http_alpn + only_h1);
     if (err < 0)
         return fail_at(conn, proxy, err, rota_stream_error(conn->stream));

@@ -247,13 +247,10 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     begin(&call.progress, session, call.options);
     session->uses++;
     int err = run(&call, url, ret_response);
+    char words[ROTA__HTTP_WHY + 300];
     if (err < 0) {
-        char words[ROTA__HTTP_WHY + 300];
         rota__http_words(&call.progress, err, words, sizeof words);
         rota__http_done(&call.progress, err);
-        rota__http_set_error(call.progress.phase, "%s", words);
-        if (err == -ETIMEDOUT)
-            rota__http_failure()->limit = call.progress.passed;
     }
     rota__http_upload_leave(&call);
     rota__http_source_fini(&call.source);
@@ -261,6 +258,10 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     if (call.origin)
         call.origin->uses--;
     rota__http_session_unref(session);
+    if (err < 0)
+        rota__http_set_error(call.progress.phase, err, "%s", words);
+    if (err == -ETIMEDOUT)
+        rota__http_failure()->limit = call.progress.passed;
     return err;
 }
 
@@ -277,9 +278,11 @@ static int fetch_once(const char *url, const rota_http_fetch_options *options,
     session->once = true;
     err = rota_http_fetch(session, url, options, ret_response);
     struct rota__http_failure failure = *rota__http_failure();
+    char words[ROTA__HTTP_WHY + 300];
+    snprintf(words, sizeof words, "%s", rota_error(err));
     rota_http_session_free(session);
     *rota__http_failure() = failure;
-    return err;
+    return rota_error_set(err, "%s", words);
 }
 
 int rota_http_get(const char *url, rota_http_response **ret_response)

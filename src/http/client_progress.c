@@ -15,19 +15,16 @@ struct rota__http_failure *rota__http_failure(void)
     return &failure;
 }
 
-void rota__http_set_error(rota_http_phase phase, const char *format, ...)
+int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
 {
+    char words[512];
     va_list args;
     failure.phase = phase;
     failure.limit = ROTA_HTTP_LIMIT_NONE;
     va_start(args, format);
-    vsnprintf(failure.words, sizeof failure.words, format, args);
+    vsnprintf(words, sizeof words, format, args);
     va_end(args);
-}
-
-const char *rota_http_error(void)
-{
-    return failure.words;
+    return rota_error_set(err, "%s", words);
 }
 
 rota_http_phase rota_http_failed_phase(void)

@@ -150,8 +150,7 @@ int rota__http_proxies_init(rota_http_session *session)
     session->https_proxy = session->http_proxy;
     if (!session->http_proxy->wrong)
         return 0;
-    rota__http_set_error(ROTA_HTTP_QUEUED, "%s", session->http_proxy->wrong);
-    return -EINVAL;
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "%s", session->http_proxy->wrong);
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,

@@ -26,22 +26,18 @@ static int keep_fields(rota_http_session *session)
 {
     const char *const *headers = session->options.headers;
     size_t count = rota__fields_pairs(headers);
-    if (headers && headers[2 * count]) {
-        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" has no value", headers[2 * count]);
-        return -EINVAL;
-    }
+    if (headers && headers[2 * count])
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" has no value", headers[2 * count]);
     session->fields = rota__arena_alloc(&session->arena, (count + 1) * sizeof *session->fields);
     if (!session->fields)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
         rota_str field = rota__str_of(name);
-        if (!rota__h1_is_field(field, rota__str_of(value))) {
-            rota__http_set_error(ROTA_HTTP_QUEUED,
+        if (!rota__h1_is_field(field, rota__str_of(value)))
+            return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL,
                                  "\"%s\" is no header field, or one that is not the caller's",
                                  name);
-            return -EINVAL;
-        }
         if (keep(&session->arena, &name) < 0 || keep(&session->arena, &value) < 0)
             return -ENOMEM;
         session->fields[i] = (rota_http_field){{name, strlen(name)}, {value, strlen(value)}};
@@ -67,8 +63,7 @@ static int keep_base(rota_http_session *session)
     if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
         char shown[128];
         rota__url_redact(session->base_text, shown, sizeof shown);
-        rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is not an http or https URL", shown);
-        return -EINVAL;
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is not an http or https URL", shown);
     }
     return 0;
 }
@@ -98,17 +93,15 @@ static int keep_credentials(rota_http_session *session)
     const rota_http_session_options *o = &session->options;
     struct rota__out out = {0};
     const char *why = contradiction(o);
-    if (why) {
-        rota__http_set_error(ROTA_HTTP_QUEUED, "%s", why);
-        return -EINVAL;
-    }
+    if (why)
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "%s", why);
     if (!o->user && !o->bearer)
         return 0;
     int err = o->bearer ? rota__auth_write_bearer(&out, rota__str_of(o->bearer))
                         : rota__auth_write_basic(&out, rota__str_of(o->user),
                                                  rota__str_of(o->password ? o->password : ""));
     if (err == -EINVAL)
-        rota__http_set_error(ROTA_HTTP_QUEUED, "the credentials cannot be sent");
+        rota__http_set_error(ROTA_HTTP_QUEUED, err, "the credentials cannot be sent");
     return keep_out(&session->arena, &out, err, &session->authorization);
 }
 
@@ -147,8 +140,7 @@ static int keep_pin(rota_http_session *session)
     session->pins = true;
     if (count == 64 && !*at)
         return 0;
-    rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" is no SHA-256", session->options.fingerprint);
-    return -EINVAL;
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is no SHA-256", session->options.fingerprint);
 }
 
 static void set_time(rota_time *time, rota_time usual)
@@ -211,8 +203,7 @@ static int check_options(const rota_http_session_options *o)
     const char *name = bad_option(o);
     if (!name)
         return 0;
-    rota__http_set_error(ROTA_HTTP_QUEUED, "the option `%s` cannot have this value", name);
-    return -EINVAL;
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "the option `%s` cannot have this value", name);
 }
 
 static int keep_retry(rota_http_session *session)

@@ -22,16 +22,13 @@ struct handshake {
 
 static int refused(const char *url, const char *why)
 {
-    rota__http_set_error(ROTA_HTTP_WAITING, "%s: %s", url, why);
-    return -EPROTO;
+    return rota__http_set_error(ROTA_HTTP_WAITING, -EPROTO, "%s: %s", url, why);
 }
 
 static int add(struct handshake *h, const char *name, const char *value)
 {
-    if (h->count == HEADERS_MOST) {
-        rota__http_set_error(ROTA_HTTP_QUEUED, "more than %d header fields", HEADERS_MOST);
-        return -E2BIG;
-    }
+    if (h->count == HEADERS_MOST)
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -E2BIG, "more than %d header fields", HEADERS_MOST);
     h->headers[2 * h->count] = name;
     h->headers[2 * h->count++ + 1] = value;
     return 0;
@@ -39,8 +36,7 @@ static int add(struct handshake *h, const char *name, const char *value)
 
 static int no_value(const char *name)
 {
-    rota__http_set_error(ROTA_HTTP_QUEUED, "\"%s\" has no value", name);
-    return -EINVAL;
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" has no value", name);
 }
 
 /* "ws" and "wss" are "http" and "https" to a session. */

@@ -14,14 +14,12 @@ enum { SESSIONS = 256 };
 static int out_of_memory(void)
 {
     ERR_clear_error();
-    rota__tls_set_error("%s", rota_strerror(-ENOMEM));
-    return -ENOMEM;
+    return rota_error_set(-ENOMEM, "%s", rota_strerror(-ENOMEM));
 }
 
 static int contradiction(const char *what)
 {
-    rota__tls_set_error("%s", what);
-    return -EINVAL;
+    return rota_error_set(-EINVAL, "%s", what);
 }
 
 /* What OpenSSL says about a file, or about what is in its place. */
@@ -29,8 +27,7 @@ static int refused(const char *what)
 {
     char why[ROTA__TLS_WHY];
     int err = rota__tls_why(why, sizeof why);
-    rota__tls_set_error("%s: %s", what, why);
-    return err;
+    return rota_error_set(err, "%s: %s", what, why);
 }
 
 /* ---- Whom to trust */

@@ -129,10 +129,9 @@ static int read_host(const rota_tls_context *context, const char *text, rota_hos
     if (is_named && rota_host_parse((rota_str){text, strlen(text)}, ret_host) == 0 &&
         ret_host->kind != ROTA_HOST_FUTURE)
         return 1;
-    rota__tls_set_error(is_named ? "start TLS: \"%s\" is not a host"
-                                 : "start TLS: no host to verify the certificate for",
-                        text);
-    return -EINVAL;
+    if (is_named)
+        return rota_error_set(-EINVAL, "start TLS: \"%s\" is not a host", text);
+    return rota_error_set(-EINVAL, "start TLS: no host to verify the certificate for");
 }
 
 static int offer_protocols(struct rota__tls *t, const char *const *names)
@@ -174,7 +173,9 @@ static int start(rota_stream *s, struct rota__tls *t, int err)
         ERR_clear_error();
         return err;
     }
-    return rota_stream_push(s, &t->filter);
+    err = rota_stream_push(s, &t->filter);
+    const char *words = err < 0 ? rota_stream_error(s) : "";
+    return *words ? rota_error_set(err, "%s", words) : err;
 }
 
 int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
@@ -207,18 +208,14 @@ int rota_tls_connect(const char *host, int port, rota_tls_context *context,
     if (err < 0)
         return err;
     err = rota_tcp_connect(host, port, options, &s);
-    if (err < 0) {
-        rota__tls_set_error("connect to %s, port %d: %s", host, port, rota_strerror(err));
+    if (err < 0)
         return err;
-    }
     err = rota_tls_start_client(s, context, host, NULL);
     if (err < 0) {
-        const char *why = rota_stream_error(s);
         char text[ROTA__TLS_WHY + 100];
-        snprintf(text, sizeof text, "%s", *why ? why : rota_strerror(err));
+        snprintf(text, sizeof text, "%s", rota_error(err));
         rota_stream_free(s); /* suspends */
-        rota__tls_set_error("%s", text);
-        return err;
+        return rota_error_set(err, "%s", text);
     }
     *ret_stream = s;
     return 0;

@@ -189,7 +189,5 @@ static inline void rota__tls_clear_errors(void)
 int rota__tls_why(char *ret_why, size_t size);
 /* Why a certificate is refused, in words. */
 void rota__tls_why_not(X509_STORE_CTX *chain, char *ret_why, size_t size);
-/* What rota_tls_error returns. */
-void rota__tls_set_error(const char *format, ...) ROTA_PRINTF(1, 2);
 
 #endif

@@ -3,23 +3,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/x509v3.h>
-#include <stdarg.h>
 #include <string.h>
-
-static __thread char last_error[256];
-
-const char *rota_tls_error(void)
-{
-    return last_error;
-}
-
-void rota__tls_set_error(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(last_error, sizeof last_error, format, args);
-    va_end(args);
-}
 
 /* ---- The error queue */
 
