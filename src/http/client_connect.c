@@ -169,7 +169,8 @@ static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret
     struct rota__h1 h1;
     struct rota__h1_item item;
     rota_str bytes = {NULL, 0};
-    rota__h1_init(&h1, false, NULL, conn->session->head);
+    struct rota__h1_limits limits = rota__http_head_limits(conn->session);
+    rota__h1_init(&h1, false, &limits, conn->session->head);
     h1.answers_connect = true;
     for (int interims = ROTA__HTTP_INTERIMS;;) {
         size_t used = 0;
