@@ -63,16 +63,17 @@ int rota_fd_wait_or(int fd, int events, rota_event *event)
         err = check_wait(fd, events);
     if (err < 0)
         return err;
-    if (event->_set)
-        return (int)rota__done_at_once(0);
     struct fd_or_event w = {.op = {.kind = ROTA__OP_POLL,
                                    .loop = rota__loop_here,
                                    .poll_fd = fd,
                                    .events = events,
                                    .done = ready_first}};
     int result;
-    do
+    do {
+        /* Also before another try: the event may have been set after the operation had woken us. */
+        if (event->_set)
+            return (int)rota__done_at_once(0);
         result = wait_for_either(&w, event);
-    while (result == -EAGAIN && (result = rota__suspend_check()) == 0);
+    } while (result == -EAGAIN && (result = rota__suspend_check()) == 0);
     return result;
 }
