@@ -187,6 +187,7 @@ static void report_outlived(const struct server *server, rota_time grace)
 
 static void drain(struct server *server, rota_time grace)
 {
+    ROTA__KEEP_ERROR;
     int err = 0;
     ROTA_SHIELD
     {
