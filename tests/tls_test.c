@@ -567,7 +567,7 @@ TEST(a_certificate_that_is_not_good_is_refused_with_the_reason_in_words)
          .says = "certificate is for other.example, not localhost",
          .peer_says = "peer says: bad certificate"},
         {.wanted = {.names = ""},
-         .says = "certificate names no host in subjectAltName, not localhost",
+         .says = "certificate names no host in subjectAltName, so it is not for localhost",
          .peer_says = "peer says: bad certificate"},
         {.wanted = {.names = "DNS:evil.test"},
          .host = "good.test",

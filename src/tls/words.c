@@ -161,8 +161,8 @@ static void add_name(struct text *text, const GENERAL_NAME *name)
         add(text, "something else");
 }
 
-/* "certificate is for a.example, b.example": whom it is for. */
-static void add_names(struct text *text, X509 *cert)
+/* "certificate is for a.example, b.example". Returns whether it names any host. */
+static bool add_names(struct text *text, X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     int count = names ? sk_GENERAL_NAME_num(names) : 0;
@@ -173,6 +173,7 @@ static void add_names(struct text *text, X509 *cert)
     }
     add(text, count > 3 ? ", ..." : "");
     GENERAL_NAMES_free(names);
+    return count > 0;
 }
 
 static void other_host(X509_STORE_CTX *chain, struct text *text)
@@ -180,8 +181,8 @@ static void other_host(X509_STORE_CTX *chain, struct text *text)
     X509_VERIFY_PARAM *wanted = X509_STORE_CTX_get0_param(chain);
     char *address = X509_VERIFY_PARAM_get1_ip_asc(wanted);
     const char *host = X509_VERIFY_PARAM_get0_host(wanted, 0);
-    add_names(text, X509_STORE_CTX_get0_cert(chain));
-    add(text, ", not ");
+    bool has_names = add_names(text, X509_STORE_CTX_get0_cert(chain));
+    add(text, has_names ? ", not " : ", so it is not for ");
     add(text, address ? address : host ? host : "this host");
     OPENSSL_free(address);
 }
