@@ -313,7 +313,7 @@ TEST(an_answer_to_HEAD_has_no_body)
 static void interim(struct setting *t)
 {
     expect_body(t, "/", "hello");
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "interim answers without end");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "too many interim responses");
 }
 
 TEST(interim_answers_are_passed_over_but_not_for_ever)
@@ -724,7 +724,7 @@ static void errors(struct setting *t)
 {
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "no HTTP version");
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_WAITING);
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "Content-Length beside Transfer-Encoding");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "both Content-Length and Transfer-Encoding");
     expect_error(t, "/", NULL, ROTA_ETRUNCATED, "the connection ended before the answer did");
     CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
     expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended before the answer did");
@@ -2390,7 +2390,7 @@ static const struct {
                H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
                    H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
                        H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS),
-     ROTA_EPROTOCOL, "interim answers without end"},
+     ROTA_EPROTOCOL, "too many interim responses"},
     {BYTES(H2_HEAD("\x6f", "\x88\x00\1x\x6a"
                            "1234567890123456789012345678901234567890123456789012345678901234567890"
                            "123456789012345678901234567890123456")),

@@ -727,7 +727,7 @@ static void connected(struct place *p)
         p->proxy.seen[0] = '\0';
         if (i == 2)
             expect_failure(session, url_at(p, "https", "behind.test", "/"), ROTA_EPROTOCOL,
-                           "the proxy's answer makes no sense");
+                           "the proxy's reply is invalid");
         else
             expect(session, url_at(p, "https", "behind.test", "/"), "HTTP/2");
         if (i != 2) {
@@ -760,8 +760,8 @@ static void refused(struct place *p)
          -ECONNREFUSED},
         {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 No\r\n\r\n", "the proxy refused: 403 No",
          -ECONNREFUSED},
-        {"HTTP/1.1 101 Switching Protocols\r\n\r\n", "makes no sense", ROTA_EPROTOCOL},
-        {"SSH-2.0-OpenSSH\r\n\r\n", "makes no sense", ROTA_EPROTOCOL},
+        {"HTTP/1.1 101 Switching Protocols\r\n\r\n", "reply is invalid", ROTA_EPROTOCOL},
+        {"SSH-2.0-OpenSSH\r\n\r\n", "reply is invalid", ROTA_EPROTOCOL},
         {"HTTP/1.1 100 Continue\r\n\r\n", "", ROTA_ETRUNCATED},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -788,7 +788,7 @@ static void endless(struct place *p)
     rota_http_session *session = session_by(p, "http://");
     p->proxy.reply = reply;
     expect_failure(session, url_at(p, "https", "behind.test", "/"), ROTA_EPROTOCOL,
-                   "makes no sense");
+                   "reply is invalid");
     rota_http_session_free(session);
 }
 

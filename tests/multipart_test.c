@@ -149,7 +149,7 @@ static const struct body refused[] = {
     {BYTES("--b-1\r\n" FORM("name=a") " folded\r\n\r\n" END), "!400 a field of a part"},
     {BYTES("--b-1\r\n" FORM("name=a") "X: \x01\r\n\r\n" END), "!400 a control character"},
     {BYTES("--b-1\r\n" FORM("name=a") "X: a\rb\r\n\r\n" END), "!400 a control character"},
-    {BYTES("--b-1\r\n" FORM("name=a") "X: a\nY: b\r\n\r\n" END), "!400 a line feed"},
+    {BYTES("--b-1\r\n" FORM("name=a") "X: a\nY: b\r\n\r\n" END), "!400 bare LF"},
     {BYTES("--b-1\r\n" FORM("name=a\0b") "\r\n" END), "!400 a control character"},
     {BYTES(PART("filename=a") END), "!400 a part without a name"},
     {BYTES(PART("x=a") END), "!400 a part without a name"},
@@ -157,12 +157,12 @@ static const struct body refused[] = {
     {BYTES(PART("name=a; filename=b; FileName=c") END), "!400 a part with two names"},
     {BYTES(PART("name=a; filename*=UTF-8''b") END), "!400 a file name that is coded"},
     {BYTES(PART("name") END), "!400 a part with two names"},
-    {BYTES(PART("name=") END), "!400 a Content-Disposition that is none"},
-    {BYTES(PART("name=\"a") END), "!400 a Content-Disposition that is none"},
-    {BYTES(PART("name=\"a\"b") END), "!400 a Content-Disposition that is none"},
-    {BYTES(PART("name=\"a\\\"") END), "!400 a Content-Disposition that is none"},
-    {BYTES(PART("name=a b") END), "!400 a Content-Disposition that is none"},
-    {BYTES(PART("name=a;;x=y") END), "!400 a Content-Disposition that is none"},
+    {BYTES(PART("name=") END), "!400 invalid Content-Disposition"},
+    {BYTES(PART("name=\"a") END), "!400 invalid Content-Disposition"},
+    {BYTES(PART("name=\"a\"b") END), "!400 invalid Content-Disposition"},
+    {BYTES(PART("name=\"a\\\"") END), "!400 invalid Content-Disposition"},
+    {BYTES(PART("name=a b") END), "!400 invalid Content-Disposition"},
+    {BYTES(PART("name=a;;x=y") END), "!400 invalid Content-Disposition"},
     /* limits: a head of 120 bytes, 3 parts */
     {BYTES("--b-1\r\n" FORM("name=a") "X: "
                                       "012345678901234567890123456789012345678901234567890123456789"

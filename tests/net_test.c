@@ -1016,11 +1016,11 @@ VIRTUAL_TASK_TEST(too_many_open_files_pause_the_server_which_says_so_once_and_go
     ask(clients[3], "and another descriptor came free");
     CHECK_INT(count_reports("pausing"), ==, 1); /* though one came in between */
     setrlimit(RLIMIT_NOFILE, &before);
-    CHECK_INT(count_reports("goes on"), ==, 0);
+    CHECK_INT(count_reports("resumed"), ==, 0);
     CHECK_INT(rota_sleep(2 * ROTA_SECOND), ==, 0);
     clients[0] = connect_to(service.listener);
     ask(clients[0], "nothing was lacking for a while");
-    CHECK_INT(count_reports("goes on"), ==, 1);
+    CHECK_INT(count_reports("resumed"), ==, 1);
     for (int i = 0; i < 4; i++)
         rota_stream_free(clients[i]);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);

@@ -303,7 +303,7 @@ TEST_WITH(failure_of_a_job_whose_caller_was_cancelled_is_reported, .both_backend
 {
     rota_log_set(collect, NULL);
     run(cancel_wait_for_job, a_words);
-    check_report("a job failed that nobody waits for any more: a\n");
+    check_report("a job failed after its caller had given up: a\n");
 }
 
 /* ---- Names */

@@ -377,11 +377,11 @@ def clients_that_stall_cut_or_speak_no_tls_are_told_by_our_server():
             peer.expect("failed: ", "peer closed the connection during the TLS handshake")
         status, _ = run_with("", tool("curl"), "--silent", f"http://127.0.0.1:{peer.port}/")
         check(status != 0)
-        peer.expect("failed: ", "peer speaks no TLS, but HTTP")
+        peer.expect("failed: ", "peer speaks HTTP, not TLS")
         with peer.connect() as s, contextlib.suppress(OSError):
             s.sendall(b"\x00\x01 something else \xff" * 20)
             read_all(s)
-        peer.expect("failed: ", "peer speaks no TLS")
+        peer.expect("failed: ", "peer does not speak TLS")
         status, text = curl(peer.port)
         check(status == 0, "others are not served any more:", text)
 
@@ -393,7 +393,7 @@ def commands_slipped_in_before_the_upgrade_reach_nobody():
             s.recv(100)
             s.sendall(b"STARTTLS\r\nRCPT TO:<victim@example>\r\n" + first_words())
             read_all(s)
-        peer.expect("failed: ", "peer speaks no TLS")
+        peer.expect("failed: ", "peer does not speak TLS")
 
 
 @case
@@ -541,7 +541,7 @@ def servers_that_stall_cut_or_speak_no_tls_are_told_by_our_client():
     for serve, words in ((lambda s: stall(s, 0), "not complete within 0.3 s"),
                          (lambda s: stall(s, 100), "not complete within 0.3 s"),
                          (cut, "peer closed the connection during the TLS handshake"),
-                         (greet, "peer speaks no TLS")):
+                         (greet, "peer does not speak TLS")):
         with listening(serve) as port, client(port, "--timeout", "0.3") as peer:
             peer.expect("failed: ", words)
 
@@ -563,7 +563,7 @@ def our_client_upgrades_by_starttls_and_takes_nothing_slipped_in_before():
                 s.unwrap()
         with listening(serve) as port, client(port, "--starttls", "1") as peer:
             if slipped:
-                peer.expect("failed: ", "peer speaks no TLS")
+                peer.expect("failed: ", "peer does not speak TLS")
             else:
                 peer.expect("open")
                 peer.expect("line encrypted")

@@ -267,7 +267,7 @@ TEST_ALREADY(a_server_reports_in_words_why_a_handshake_failed)
     rota_log_set(keep_report, NULL);
     run_tls(plain_client_main, NULL);
     check_contains(reports, "connection from 127.0.0.1:");
-    check_contains(reports, ": peer speaks no TLS, but HTTP\n");
+    check_contains(reports, ": peer speaks HTTP, not TLS\n");
 }
 
 /* In the place of OpenSSL's, which fails only without memory; the linker sees to it (--wrap). */
@@ -791,11 +791,11 @@ TLS_TEST(a_peer_that_speaks_no_TLS_is_named, .without_faults = true)
     plain_client(&l);
     start_server(&l);
     CHECK_INT(l.server_result, ==, ROTA_ETLS);
-    check_contains(rota_stream_error(l.server), "peer speaks no TLS, but HTTP");
+    check_contains(rota_stream_error(l.server), "peer speaks HTTP, not TLS");
     plain_server(&m);
     start_client(&m);
     CHECK_INT(m.client_result, ==, ROTA_ETLS);
-    check_contains(rota_stream_error(m.client), "peer speaks no TLS");
+    check_contains(rota_stream_error(m.client), "peer does not speak TLS");
     free_link(&l);
     free_link(&m);
 }
@@ -1132,7 +1132,7 @@ TLS_TEST(what_was_slipped_in_before_the_upgrade_is_never_read_as_encrypted)
     CHECK_INT(rota_stream_read_line(l.client, &line), ==, 1);
     start(&l);
     CHECK_INT(l.server_result, ==, ROTA_ETLS);
-    check_contains(rota_stream_error(l.server), "peer speaks no TLS");
+    check_contains(rota_stream_error(l.server), "peer does not speak TLS");
     CHECK_INT(rota_stream_read_line(l.server, &line), ==, ROTA_ETLS);
     free_link(&l);
 }

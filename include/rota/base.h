@@ -158,7 +158,7 @@ enum {
     ROTA_ETHREAD = -65543,    /* an object was used from a thread that is not its loop's */
     ROTA_ECRASHED = -65544,   /* a worker process died while it ran the job */
     ROTA_ESCOPE = -65545,     /* a generator yielded inside a scope that it had opened itself */
-    ROTA_ETLS = -65546,       /* the peer speaks no TLS, none in common with us, or refused ours */
+    ROTA_ETLS = -65546,       /* the peer does not speak TLS, or not ours, or refused us */
     ROTA_ECERT = -65547,      /* the peer's certificate is not to be trusted */
     ROTA_ETRUNCATED = -65548, /* cut off before its end: what was read may be a part */
     ROTA_EPROTOCOL = -65549,  /* the peer broke the protocol */

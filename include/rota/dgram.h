@@ -27,7 +27,7 @@
  *         return err < 0 ? err : rota_dgram_receive(s, ret_reply, len, NULL);
  *     }
  *
- * UDP datagrams may be lost, doubled and reordered; whoever waits for a reply sets a deadline. A datagram
+ * UDP datagrams may be lost, doubled and reordered; set a deadline when you wait for a reply. A datagram
  * of no bytes is one, too: receiving 0 bytes is not an end.
  *
  * One task receives at a time (-EBUSY for another). Any number may send; where they have to wait they

@@ -28,7 +28,7 @@
  * no task runs it. What it returns is the result of the job.
  *
  * Cancelling. A job that has not begun is withdrawn at once. A function that runs in a thread cannot
- * be stopped, so whoever waits for it goes on waiting: it may be writing to your stack. Give the job a
+ * be stopped, so a task that waits for it goes on waiting: it may be writing to your stack. Give the job a
  * copy of its argument (`copy`, rota_executor_run_copy), and it touches nothing of yours: then it is
  * abandoned at once when its caller is cancelled, and a worker process is killed. If a function fails
  * after its caller was cancelled or timed out, nobody gets that error: the log hook is told.

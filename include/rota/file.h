@@ -183,7 +183,7 @@ typedef struct rota_file_save_options {
     bool exclusive; /* -EEXIST if there is a file already */
 } rota_file_save_options;
 
-/* Makes `data` the contents of the file, whole or not at all: whoever reads sees the old file or the new one,
+/* Makes `data` the contents of the file, whole or not at all: a reader sees the old file or the new one,
  * and so it is after a crash. When it returns 0, the new one is on the disk.
  *
  * The bytes go to a temporary file in the same directory, which then takes the name. If `path` is a symbolic

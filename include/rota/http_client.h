@@ -176,8 +176,8 @@ typedef struct rota_http_session_options {
     void *connect_arg;
 } rota_http_session_options;
 
-/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (a URL, header, proxy or
- * fingerprint that is none, Host or a header that frames messages, a negative time, an unknown version; rota_error says
+/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an invalid URL, header, proxy
+ * or fingerprint, Host or a header that frames messages, a negative time, an unknown version; rota_error says
  * which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
@@ -275,9 +275,9 @@ typedef struct rota_http_fetch_options {
  * Returns 0, or what went wrong, of which rota_error has words and rota_http_failed_phase the phase:
  * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
  * -ECONNRESET, -EPIPE (the server broke the connection off);
- * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (what came is no HTTP, or leads to
- * no URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
- * (no URL, more than one body, a header or method that is none, or a negative time); -EMSGSIZE (the body is not as long as was
+ * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the response is not HTTP, or
+ * redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
+ * (an invalid URL, header or method, more than one body, or a negative time); -EMSGSIZE (the body is not as long as was
  * said); an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
@@ -289,7 +289,7 @@ ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_respon
 ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
                                  rota_http_response **ret_response);
 
-/* In which phase the last call of this thread failed that made no response. Look at it before the
+/* The phase in which this thread's last call that returned no response failed. Look at it before the
  * task suspends. */
 ROTA_API rota_http_phase rota_http_failed_phase(void);
 /* Which limit had passed, if it was -ETIMEDOUT. */
@@ -327,8 +327,8 @@ ROTA_API rota_str rota_http_body(const rota_http_response *r);
 /* Reads 1 to `len` bytes of the body, decoded; 0 at its end. A streamed one comes from the connection; a whole one is given
  * out piece by piece.
  *
- * Who is cancelled or runs into a deadline of his own may go on reading. Returns as rota_http_fetch does, from the phase
- * `reading` on; other errors are final, and rota_http_response_error has words for them. */
+ * After a cancellation or your own deadline you can keep reading. Returns as rota_http_fetch does, from the phase `reading`
+ * on; other errors are final, and rota_http_response_error has words for them. */
 ROTA_SUSPENDS ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len);
 /* Reads the rest of it for rota_http_body; at most `limit` bytes (0: the session's). Returns 0 or as rota_http_read. */
 ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
@@ -339,8 +339,8 @@ ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
 /* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until the next. A source that
- * may be silent for long is fetched without `gap`, and one that lasts without `total`. What is no such response ends with
- * ROTA_EPROTOCOL.
+ * may be silent for long is fetched without `gap`, and one that lasts without `total`. For any other response,
+ * iteration ends with ROTA_EPROTOCOL.
  *
  *     int err;
  *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)

@@ -96,8 +96,8 @@ typedef struct rota_connect_options {
 ROTA_SUSPENDS int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
                                    rota_stream **ret_stream);
 
-/* Connects to the first of these addresses that answers, as rota_tcp_connect does with those of a host: for who looks
- * names up in a way of his own. Returns 0, -EINVAL (no address, or `bind` is no literal), -ECANCELED, -ETIMEDOUT,
+/* Connects to the first of these addresses that answers, as rota_tcp_connect does with those of a host: for
+ * programs that look names up themselves. Returns 0, -EINVAL (no address, or `bind` is no literal), -ECANCELED, -ETIMEDOUT,
  * -ENOMEM, ROTA_ENOTASK, or why the last address failed. */
 ROTA_SUSPENDS int rota_tcp_connect_any(const rota_address *addresses, size_t count,
                                        const rota_connect_options *options,

@@ -78,7 +78,7 @@ typedef struct rota_tls_options {
     const char *ca_path; /* a directory as `openssl rehash` makes it */
     rota_str ca_pem;
     const char *crl_file;                 /* revocation lists, of each authority in the chains */
-    bool insecure_accept_any_certificate; /* no security: whoever is in between reads along */
+    bool insecure_accept_any_certificate; /* no security: anybody in between can read it all */
 
     /* Who we are: the certificate, followed by intermediate ones, and its key. */
     const char *cert_file, *key_file; /* without `key_file` the key is in `cert_file` too */

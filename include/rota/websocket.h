@@ -30,8 +30,8 @@
  *         return err;
  *     }
  *
- * One task may read and several may write: messages never mix. Pings are answered, and asked, by whoever reads;
- * so somebody should. */
+ * One task may read and several may write: messages never mix. The task that reads also answers
+ * and sends pings, so one task should always be reading. */
 #ifndef ROTA_WEBSOCKET_H
 #define ROTA_WEBSOCKET_H
 
@@ -54,7 +54,7 @@ typedef struct rota_websocket_message {
     rota_str bytes; /* until the next read */
 } rota_websocket_message;
 
-/* Zero is the default of each field. Times: ROTA_NEVER is none. */
+/* Zero is the default of each field. Times: ROTA_NEVER sets no limit. */
 typedef struct rota_websocket_options {
     const char *const *protocols; /* subprotocols, the preferred first, then NULL */
     const char *const *headers;   /* client: of the request: name, value, ..., NULL */

@@ -181,7 +181,7 @@ static int executor_enter(rota_executor *executor)
 void rota__job_report_lost(int result, const struct rota__error *error)
 {
     if (result < 0 && result != -ECANCELED)
-        rota_log(ROTA_LOG_WARNING, "a job failed that nobody waits for any more: %s",
+        rota_log(ROTA_LOG_WARNING, "a job failed after its caller had given up: %s",
                  rota__error_words(error, result));
 }
 

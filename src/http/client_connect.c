@@ -200,7 +200,7 @@ static int tunnel(struct rota__http_conn *conn)
     if (err == 0)
         err = read_verdict(conn, &status, reason, sizeof reason);
     if (err < 0)
-        return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's answer makes no sense" : NULL);
+        return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
     if (status / 100 == 2)
         return 0;
     snprintf(why, sizeof why, "the proxy refused: %d %s", status,

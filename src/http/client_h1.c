@@ -180,7 +180,7 @@ static int pass_interim(struct rota__http_conn *conn, struct rota__http_call *ca
 {
     rota_stream_skip(conn->stream, used);
     if (--*left == 0)
-        return rota__http_say(&call->progress, ROTA_EPROTOCOL, "interim answers without end");
+        return rota__http_say(&call->progress, ROTA_EPROTOCOL, "too many interim responses");
     return status == 100;
 }
 

@@ -129,7 +129,7 @@ static void on_interim(struct stream *st, const struct rota__h2_head *head)
 {
     st->consents |= head->status == 100;
     bool endless = ++st->interims == ROTA__HTTP_INTERIMS;
-    tell(st, endless ? ROTA_EPROTOCOL : 0, "interim answers without end");
+    tell(st, endless ? ROTA_EPROTOCOL : 0, "too many interim responses");
 }
 
 static void on_trailers(struct stream *st, const struct rota__h2_head *head)

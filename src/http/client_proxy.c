@@ -103,7 +103,7 @@ struct setting {
     const char *name, *value;
 };
 
-/* Not that of somebody who runs a program with more rights than his own. */
+/* Ignored in a program that runs with more rights than its user (secure_getenv(3)). */
 static struct setting environment(const char *lower, const char *upper)
 {
     const char *value = secure_getenv(lower);

@@ -226,7 +226,7 @@ static int next_event(void *self, void **ret_item)
 {
     rota_http_response *r = self;
     if (!r->has_sse && !is_event_stream(r)) {
-        rota__http_say(r->progress, ROTA_EPROTOCOL, "it is no stream of events");
+        rota__http_say(r->progress, ROTA_EPROTOCOL, "not an event stream");
         keep_words(r, ROTA_EPROTOCOL);
         return ROTA_EPROTOCOL;
     }

@@ -106,7 +106,7 @@ static int hex_size(struct rota__h1 *h1, const char **at, const char *end, uint6
     int digit;
     while (p < end && (digit = rota__char_hex(*p)) >= 0) {
         if (size > (uint64_t)INT64_MAX >> 4)
-            return rota__h1_refuse(h1, 400, "a chunk beyond all measure");
+            return rota__h1_refuse(h1, 400, "chunk size too large");
         size = size << 4 | (uint64_t)digit;
         p++;
     }
@@ -183,7 +183,7 @@ static int at_chunk_size(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
     if (end - at < 2)
         return ROTA__H1_MORE;
     if (at[1] != '\n')
-        return rota__h1_refuse(h1, 400, "a CR stands alone");
+        return rota__h1_refuse(h1, 400, "bare CR");
 
     *ret_used = (size_t)(at + 2 - bytes.ptr);
     h1->framing += *ret_used;

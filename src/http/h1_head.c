@@ -34,7 +34,7 @@ static int end_line(struct rota__h1 *h1, const char **at, const char *end, const
     if (p + 1 == end)
         return MORE;
     if (p[1] != '\n')
-        return rota__h1_refuse(h1, 400, "a CR stands alone");
+        return rota__h1_refuse(h1, 400, "bare CR");
     *at = p + 2;
     return DONE;
 }
@@ -57,8 +57,7 @@ static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
 {
     if (p == name)
         return rota__h1_refuse(h1, 400, is_blank(*p) ? "a folded line" : "a field without a name");
-    return rota__h1_refuse(h1, 400,
-                           is_blank(*p) ? "space before a colon" : "a field without a proper name");
+    return rota__h1_refuse(h1, 400, is_blank(*p) ? "space before a colon" : "invalid field name");
 }
 
 /* Joins the line that continues this one behind the line end at `p` (RFC 9112, section 5.2): only
@@ -132,7 +131,7 @@ static int version(struct rota__h1 *h1, const char **at, const char *end, int *r
     if (major < '0' || major > '9' || p[len + 1] != '.' || minor < '0' || minor > '9')
         return rota__h1_refuse(h1, 400, "no HTTP version");
     if (major != '1')
-        return rota__h1_refuse(h1, 505, "another version of HTTP");
+        return rota__h1_refuse(h1, 505, "unsupported HTTP version");
     *ret_minor = minor > '0';
     *at = p + len + 3;
     return DONE;
@@ -153,7 +152,7 @@ static int request_line(struct rota__h1 *h1, const char **at, const char *end,
     if (p == end)
         return MORE;
     if (p == target || *p != ' ')
-        return rota__h1_refuse(h1, 400, "no proper target and version");
+        return rota__h1_refuse(h1, 400, "invalid target or version");
     head->target = (rota_str){target, (size_t)(p - target)};
     *at = p + 1;
     int done = version(h1, at, end, &head->minor);
@@ -268,9 +267,9 @@ static int content_length(struct rota__h1 *h1, rota_str digits, uint64_t *ret_le
     if (digits.len == 0)
         return rota__h1_refuse(h1, 400, "an empty Content-Length");
     if (!rota__take_number(&digits, &length) || digits.len)
-        return rota__h1_refuse(h1, 400, "a Content-Length that is no number");
+        return rota__h1_refuse(h1, 400, "invalid Content-Length");
     if (length > INT64_MAX)
-        return rota__h1_refuse(h1, 400, "a Content-Length beyond all measure");
+        return rota__h1_refuse(h1, 400, "Content-Length too large");
     *ret_length = length;
     return DONE;
 }
@@ -278,7 +277,7 @@ static int content_length(struct rota__h1 *h1, rota_str digits, uint64_t *ret_le
 static int transfer_coding(struct rota__h1 *h1, const struct said *said, int minor)
 {
     if (said->lengths)
-        return rota__h1_refuse(h1, 400, "Content-Length beside Transfer-Encoding");
+        return rota__h1_refuse(h1, 400, "both Content-Length and Transfer-Encoding");
     if (minor == 0)
         return rota__h1_refuse(h1, 400, "Transfer-Encoding in HTTP/1.0");
     if (said->codings > 1)
@@ -290,8 +289,8 @@ static int transfer_coding(struct rota__h1 *h1, const struct said *said, int min
     while (rota__h1_list_next(&list, &coding))
         chunked += rota__str_is(coding, "chunked");
     if (chunked == 1 && rota__str_is(coding, "chunked"))
-        return rota__h1_refuse(h1, 501, "a transfer coding that is not known");
-    return rota__h1_refuse(h1, 400, "a Transfer-Encoding that does not end with one chunked");
+        return rota__h1_refuse(h1, 501, "unknown transfer coding");
+    return rota__h1_refuse(h1, 400, "Transfer-Encoding does not end with chunked");
 }
 
 /* Whether a response has no body whatever its fields say. */
@@ -360,7 +359,7 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
     if (said->hosts == 0 && head->minor > 0)
         return rota__h1_refuse(h1, 400, "no Host");
     if (said->hosts && !rota__url_is_authority(said->host))
-        return rota__h1_refuse(h1, 400, "a Host that is none");
+        return rota__h1_refuse(h1, 400, "invalid Host");
     head->authority = said->host;
 
     rota_str target = head->target, stated;
@@ -374,9 +373,9 @@ static int find_authority(struct rota__h1 *h1, const struct said *said, struct r
                    ? DONE
                    : rota__h1_refuse(h1, 400, "the target * without OPTIONS");
     else if (!(is_absolute = absolute_form(target, &stated)))
-        return rota__h1_refuse(h1, 400, "a target that is none");
+        return rota__h1_refuse(h1, 400, "invalid target");
     if (!rota__url_is_authority(stated))
-        return rota__h1_refuse(h1, 400, "a target without a proper host");
+        return rota__h1_refuse(h1, 400, "invalid host in the target");
     if (is_absolute)
         replace_host(head, stated);
     else if (said->hosts && !rota__url_same_authority(stated, said->host, 0))
@@ -396,7 +395,7 @@ static int finish_head(struct rota__h1 *h1, struct rota__h1_head *head)
     if (ok == DONE && h1->is_server)
         ok = find_authority(h1, &said, head);
     if (ok == DONE && h1->is_server && said.expect_other)
-        ok = rota__h1_refuse(h1, 417, "an expectation that is not known");
+        ok = rota__h1_refuse(h1, 417, "unknown expectation");
     if (ok < 0)
         return ok;
     head->keep_alive = (head->minor ? !said.close : said.keep_alive && !said.close) &&

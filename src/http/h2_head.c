@@ -147,7 +147,7 @@ static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_st
             expects_other |= !known;
         }
     }
-    return expects_other && h2->is_server ? refuse(h2, 417, "an expectation that is not known") : 0;
+    return expects_other && h2->is_server ? refuse(h2, 417, "unknown expectation") : 0;
 }
 
 /* Section 8.3.1. */
@@ -155,11 +155,11 @@ static int check_authority(struct rota__h2 *h2, struct rota__h2_head *head, rota
 {
     int port = rota__url_default_port(head->scheme);
     if (host.len && !rota__url_is_authority(host))
-        return malformed(h2, "a Host that is none");
+        return malformed(h2, "invalid Host");
     if (!head->authority.len)
         head->authority = host;
     else if (!rota__url_is_authority(head->authority))
-        return malformed(h2, "an authority that is none");
+        return malformed(h2, "invalid :authority");
     else if (host.len && !rota__url_same_authority(head->authority, host, port))
         return malformed(h2, "authority and Host differ");
     return 0;
@@ -170,12 +170,12 @@ static int check_target(struct rota__h2 *h2, const struct rota__h2_head *head)
     if (rota_str_equal(head->method, "CONNECT")) /* libnghttp2 has seen to the rest (section 8.5) */
         return head->has_length ? malformed(h2, "CONNECT with a body") : 0;
     if (!rota__url_is_scheme(head->scheme))
-        return malformed(h2, "a scheme that is none");
+        return malformed(h2, "invalid :scheme");
     bool is_star = rota_str_equal(head->target, "*") && rota_str_equal(head->method, "OPTIONS");
     if (!is_star && (!head->target.len || *head->target.ptr != '/'))
-        return malformed(h2, "a target that is none");
+        return malformed(h2, "invalid target");
     if (!rota__chars_are(head->target, ROTA__CHAR_TARGET))
-        return malformed(h2, "a target with a character that must not be there");
+        return malformed(h2, "invalid character in the target");
     return 0;
 }
 
@@ -212,7 +212,7 @@ int rota__h2_read_response(struct rota__h2 *h2, struct rota__h2_head *head)
     if (refused)
         return refused;
     if (head->status < 100 || head->status == 101) /* section 8.6 */
-        return malformed(h2, "a status that is none");
+        return malformed(h2, "invalid :status");
     return read_meaning(h2, head, &host);
 }
 

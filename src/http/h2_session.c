@@ -213,7 +213,7 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
                              size_t value_len, uint8_t flags, void *arg)
 {
     struct rota__h2 *h2 = arg;
-    h2->why = "a field that is none";
+    h2->why = "invalid field";
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 

@@ -153,7 +153,7 @@ static int read_disposition(struct rota__multipart *m, rota_str value,
         *kept = param.value;
     }
     if (more < 0)
-        return refuse(m, 400, "a Content-Disposition that is none");
+        return refuse(m, 400, "invalid Content-Disposition");
     return item->name.ptr ? 0 : refuse(m, 400, "a part without a name");
 }
 
@@ -186,7 +186,7 @@ static int read_fields(struct rota__multipart *m, rota_str head, struct rota__mu
         const char *lf = memchr(head.ptr, '\n', head.len);
         size_t len = (size_t)(lf - head.ptr);
         if (len == 0 || lf[-1] != '\r')
-            return refuse(m, 400, "a line feed that stands alone");
+            return refuse(m, 400, "bare LF");
         int err = read_field(m, (rota_str){head.ptr, len - 1}, item);
         if (err < 0)
             return err;

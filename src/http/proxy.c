@@ -65,7 +65,7 @@ static bool starts_alike(struct address a, struct address b, int bits)
     return !rest || (a.bytes[bytes] ^ b.bytes[bytes]) >> (8 - rest) == 0;
 }
 
-/* A number with an end, without a sign; -1: it is none. */
+/* A number up to `most`, without a sign; -1: not such a number. */
 static int read_number(rota_str s, int most)
 {
     int number = 0;

@@ -181,7 +181,7 @@ static int read_close(struct rota__ws *ws, struct rota__ws_item *item)
         item->close_code = (int)big_endian((const unsigned char *)item->data.ptr, 2);
         item->data = (rota_str){item->data.ptr + 2, item->data.len - 2};
         if (!is_close_code(item->close_code))
-            return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a close code that is none");
+            return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "invalid close code");
         if (!rota__utf8_check(&utf8, item->data.ptr, item->data.len) || utf8)
             return refuse(ws, ROTA__WS_BAD_DATA, "a reason that is not UTF-8");
     }

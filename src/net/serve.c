@@ -140,7 +140,7 @@ static void recovered(struct server *server)
         return;
     server->short_of = false;
     if (rota__log_wanted(ROTA_LOG_INFO))
-        rota_log(ROTA_LOG_INFO, "accept on %s: goes on",
+        rota_log(ROTA_LOG_INFO, "accept on %s: resumed",
                  rota__listener_text(server->listener, text));
 }
 

@@ -51,7 +51,7 @@ static int directory_lock(const char *path, int *ret_lock)
         pause = rota__pause_after(pause);
     }
     if (*ret_lock == -EAGAIN) {
-        rota_log(ROTA_LOG_WARNING, "bind %s: somebody keeps the directory locked; binding without",
+        rota_log(ROTA_LOG_WARNING, "bind %s: the directory stays locked; binding without the lock",
                  path);
         *ret_lock = -1;
     }

@@ -16,10 +16,10 @@ static const char *words_for(int reason)
     case SSL_R_PACKET_LENGTH_TOO_LONG:
     case SSL_R_DATA_LENGTH_TOO_LONG:
     case SSL_R_RECORD_TOO_SMALL:
-        return "peer speaks no TLS";
+        return "peer does not speak TLS";
     case SSL_R_HTTP_REQUEST:
     case SSL_R_HTTPS_PROXY_REQUEST:
-        return "peer speaks no TLS, but HTTP";
+        return "peer speaks HTTP, not TLS";
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_VERSION_TOO_LOW:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
@@ -37,7 +37,7 @@ static const char *words_for(int reason)
     case SSL_R_CALLBACK_FAILED:
         return "client asks for a name that is not served";
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
-        return "what came was damaged or forged";
+        return "a record was damaged or forged";
     default:
         return NULL;
     }
