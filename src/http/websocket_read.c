@@ -35,6 +35,8 @@ static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_by
         rota_time most = patience(ws);
         if (!ws->asked && most != ROTA_NEVER)
             most -= waited;
+        if (most < 1) /* a pong may have come while nobody read: looks at what is there first */
+            most = 1;
         bool settles = !waited && most > SETTLED;
         rota_timeout_begin(&silence, settles ? SETTLED : most);
         n = rota_stream_peek(ws->stream, count, ret_bytes);
