@@ -67,10 +67,10 @@
  * when the cancellation came returns it, and the cancellation arrives at the next call: nothing
  * that is handed over is lost.
  *
- * Threads. An object belongs to the thread that first used it inside a loop; any other one is
- * refused with ROTA_ETHREAD and a report to the log hook. Calls that do not suspend may also be
- * made by callbacks of that thread's loop. To reach a loop from another thread, use
- * rota_loop_call_threadsafe. */
+ * Threads. An object belongs to the loop in which it is first used, until that loop ends, and goes
+ * with it from thread to thread. Other threads are refused with ROTA_ETHREAD and a report to the
+ * log hook. Calls that do not suspend may also be made by callbacks of the loop. To reach a loop
+ * from another thread, use rota_loop_call_threadsafe. */
 #ifndef ROTA_SYNC_H
 #define ROTA_SYNC_H
 
