@@ -89,13 +89,18 @@ int rota_future_result(const rota_future *future)
 
 /* ---- Waiting for one */
 
+/* The future may be gone when the waiter runs. */
+__attribute__((noinline, cold)) static void bring_words(struct rota__future_wait *w)
+{
+    rota__error_put(&w->wait.task->error, rota__error_ref(w->future->_error));
+}
+
 void rota__future_notify(struct rota__watcher *watcher)
 {
     struct rota__future_wait *w = rota__container_of(watcher, struct rota__future_wait, watcher);
-    const rota_future *future = w->future;
-    if (future->_result < 0) /* the future may be gone when the waiter runs */
-        rota__error_put(&w->wait.task->error, rota__error_ref(future->_error));
-    rota__wake(&w->wait, future->_result);
+    if (__builtin_expect(w->future->_result < 0, false))
+        bring_words(w);
+    rota__wake(&w->wait, w->future->_result);
 }
 
 void rota__future_abort(struct rota__wait *wait, int reason)
