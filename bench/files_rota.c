@@ -1,5 +1,5 @@
-/* rota's side of the file rows: open, read 4 KiB, close, by many tasks at once. Prints the CPU time and the
- * wall time of all of it, in nanoseconds.
+/* rota's side of the file rows: open, read 4 KiB, close, by many tasks at once. Prints the CPU time
+ * and the wall time of all of it, in nanoseconds.
  *
  *     files_rota DIRECTORY FILES OPENS TASKS
  *

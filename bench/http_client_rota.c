@@ -1,4 +1,5 @@
-/* GETs of one URL by many tasks at once, over connections that are kept; prints CPU and wall time in nanoseconds.
+/* GETs of one URL by many tasks at once, over connections that are kept; prints CPU and wall time
+ * in nanoseconds.
  *
  *     http_client_rota URL REQUESTS TASKS */
 #include "peers/clock.h"

@@ -1,5 +1,5 @@
-/* rota's side of the row of heads: parses a browser's request again and again, and prints the best of the repeats, in
- * nanoseconds a head.
+/* rota's side of the row of heads: parses a browser's request again and again, and prints the best
+ * of the repeats, in nanoseconds a head.
  *
  *     http_head HEADS REPEATS */
 #include "peers/browser_head.h"

@@ -1,12 +1,14 @@
 /* Load for the echo servers: one epoll loop, N connections, one message of 1 KiB in flight on each.
  *
- *     load PORT CONNECTIONS REQUESTS [websocket]     the messages as they are, or in frames of RFC 6455
+ *     load PORT CONNECTIONS REQUESTS [websocket]     the messages as they are, or in frames of RFC
+ *                                                    6455
  *
  * Connects, sends one round to warm up, prints `ready` and waits for a line on standard input; then
- * makes REQUESTS round trips, prints their count, and holds the connections until its input ends. The
- * driver reads the server's CPU time at both pauses, so connecting and closing are not counted.
+ * makes REQUESTS round trips, prints their count, and holds the connections until its input ends.
+ * The driver reads the server's CPU time at both pauses, so connecting and closing are not counted.
  *
- * Each message carries its connection and its number, and every byte that comes back is compared. */
+ * Each message carries its connection and its number, and every byte that comes back is
+ * compared. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,5 +1,5 @@
-/* Messages from one loop to another, each on a thread of its own, pipelined through a channel: prints
- * nanoseconds a message, the best of several repeats.
+/* Messages from one loop to another, each on a thread of its own, pipelined through a channel:
+ * prints nanoseconds a message, the best of several repeats.
  *
  *     messages_rota MESSAGES [REPEATS] */
 #include "peers/clock.h"

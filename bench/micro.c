@@ -276,8 +276,8 @@ static int park(void *arg)
     return rota_event_wait(&gate);
 }
 
-/* Looks for the page below a stack that cannot be read, without touching it. Pages of the stack that
- * were never used read as zeros. */
+/* Looks for the page below a stack that cannot be read, without touching it. Pages of the stack
+ * that were never used read as zeros. */
 static int guarded(char *stack)
 {
     char byte;

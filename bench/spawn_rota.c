@@ -1,5 +1,5 @@
-/* rota's side of the row of processes: one child after the other, from a parent that holds memory. Prints
- * nanoseconds a spawn.
+/* rota's side of the row of processes: one child after the other, from a parent that holds memory.
+ * Prints nanoseconds a spawn.
  *
  *     spawn_rota GIGABYTES SPAWNS */
 #include "peers/clock.h"

@@ -5,8 +5,8 @@
  *     tls_load PORT CERTIFICATE full|resumed CONNECTIONS HANDSHAKES
  *
  * `echo` has one message of 1 KiB in flight on each connection. The others make one round trip of a
- * byte on each, end it in order on both sides and connect again: with a full handshake each time, or
- * resumed by the last ticket that the server sent.
+ * byte on each, end it in order on both sides and connect again: with a full handshake each time,
+ * or resumed by the last ticket that the server sent.
  *
  * Warms up by one round of all connections, prints `ready` and waits for a line on standard input;
  * then makes the given number of round trips or handshakes and prints their count. The driver reads
@@ -103,8 +103,8 @@ static void close_connection(struct connection *c)
     close(fd);
 }
 
-/* Returns 1 once the message of this round trip is on its way: the first write of a connection makes
- * its handshake. */
+/* Returns 1 once the message of this round trip is on its way: the first write of a connection
+ * makes its handshake. */
 static int send_message(struct load *load, struct connection *c)
 {
     if (c->sent)
@@ -167,7 +167,8 @@ static int ended(struct connection *c)
     return why == SSL_ERROR_ZERO_RETURN;
 }
 
-/* Returns 1 when a round trip, with its connection if it has one of its own, has come to its end. */
+/* Returns 1 when a round trip, with its connection if it has one of its own, has come to its
+ * end. */
 static int progress(struct load *load, struct connection *c)
 {
     int leaving = SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN;

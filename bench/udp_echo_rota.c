@@ -1,4 +1,5 @@
-/* rota's side of the UDP echo table: what is there is received in one call, and goes back in one. */
+/* rota's side of the UDP echo table: what is there is received in one call, and goes back in
+ * one. */
 #include "serving.h"
 
 #include <stdlib.h>

@@ -1,13 +1,14 @@
-/* Load for the UDP echo servers: one epoll loop, N sockets, a window of datagrams of 1 KiB under way on
- * each.
+/* Load for the UDP echo servers: one epoll loop, N sockets, a window of datagrams of 1 KiB under
+ * way on each.
  *
  *     udp_load PORT SOCKETS WINDOW DATAGRAMS
  *
  * Warms up, prints `ready` and waits for a line on standard input; then has DATAGRAMS answered and
  * prints how many were. The driver reads the server's CPU time at both pauses.
  *
- * Datagrams may be lost: when nothing was heard for a while, what is under way is counted as lost and
- * its places in the windows are used again. More than one in a hundred lost ends the program. */
+ * Datagrams may be lost: when nothing was heard for a while, what is under way is counted as lost
+ * and its places in the windows are used again. More than one in a hundred lost ends the
+ * program. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -52,8 +53,8 @@ static void send_more(struct load *load, struct sender *s)
     }
 }
 
-/* Anything but a datagram of this sender's, sent not long ago, is an error. An answer that was given up
- * as lost may still arrive. */
+/* Anything but a datagram of this sender's, sent not long ago, is an error. An answer that was
+ * given up as lost may still arrive. */
 static void check(const struct sender *s, const uint32_t *bytes, size_t length)
 {
     if (length == DATAGRAM_SIZE && s->bytes[0] - bytes[0] < 4 * WINDOW_MAX &&

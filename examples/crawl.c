@@ -7,8 +7,9 @@
 #include <rota/http_client.h>
 #include <rota/url.h>
 
-/* libxml2, because it is kept, reads pages as they come without building a tree, knows the encodings that old sites
- * have, and is in every distribution (gumbo is archived and takes UTF-8 only, lexbor is not in Debian 12). */
+/* libxml2, because it is kept, reads pages as they come without building a tree, knows the
+ * encodings that old sites have, and is in every distribution (gumbo is archived and takes UTF-8
+ * only, lexbor is not in Debian 12). */
 #include <libxml/HTMLparser.h>
 #include <libxml/parserInternals.h>
 
@@ -55,7 +56,8 @@ static struct {
 
 static struct page command_line = {.url = (char[]){"the command line"}};
 
-/* A page that was not known is queued. The queue has room for all that are allowed, so nobody waits who reads a page. */
+/* A page that was not known is queued. The queue has room for all that are allowed, so nobody waits
+ * who reads a page. */
 static void queue_page(struct page *page, const char *path)
 {
     if (!robots_allow(crawler.robots, path))
@@ -332,7 +334,8 @@ static int show_progress(void *arg)
     return 0;
 }
 
-/* Without a robots.txt everything is allowed; where it cannot be had now, nothing is (RFC 9309, section 2.3.1). */
+/* Without a robots.txt everything is allowed; where it cannot be had now, nothing is (RFC 9309,
+ * section 2.3.1). */
 static int ask_robots(void)
 {
     ROTA_AUTO(rota_http_response) r = NULL;

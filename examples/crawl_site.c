@@ -43,7 +43,8 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Puts an element into a tree, or frees it where its like is there already. Returns the one that is there. */
+/* Puts an element into a tree, or frees it where its like is there already. Returns the one that is
+ * there. */
 static void *put(void **tree, void *element)
 {
     void *known = *(void **)must(tsearch(element, tree, by_text));
@@ -72,7 +73,8 @@ static struct page *find_page(const char *url, const rota_url *parts)
     return known;
 }
 
-/* What comes from a page and cannot be encoded, because it is no address, is not to reach the terminal as it is. */
+/* What comes from a page and cannot be encoded, because it is no address, is not to reach the
+ * terminal as it is. */
 static char *copy_visible(const char *text)
 {
     char *copy = must(strdup(text));
@@ -83,7 +85,8 @@ static char *copy_visible(const char *text)
     return copy;
 }
 
-/* What follows ":~:" is for the browser (URL Fragment Text Directives): `#x:~:text=y` leads to x. */
+/* What follows ":~:" is for the browser (URL Fragment Text Directives): `#x:~:text=y` leads to
+ * x. */
 static size_t fragment_len(rota_str fragment)
 {
     const char *directive = fragment.len ? memmem(fragment.ptr, fragment.len, ":~:", 3) : NULL;

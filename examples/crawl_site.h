@@ -1,4 +1,5 @@
-/* What a crawler knows of a site: its pages, the links between them, and what is wrong with them. */
+/* What a crawler knows of a site: its pages, the links between them, and what is wrong with
+ * them. */
 #ifndef CRAWL_SITE_H
 #define CRAWL_SITE_H
 
@@ -24,12 +25,12 @@ struct link {
     void *pages;     /* a tree of struct page */
 };
 
-/* Begins with an address in normal form. What is found is freed by the end of the program. Each page that is new is given
- * to `found`, with what follows the host in its address. */
+/* Begins with an address in normal form. What is found is freed by the end of the program. Each
+ * page that is new is given to `found`, with what follows the host in its address. */
 void site_open(const char *url, void (*found)(struct page *page, const char *path));
 
-/* Finds the link to an address that stands in `base`, and remembers that `from` has it (unless it is NULL). NULL: it
- * leads to another site. */
+/* Finds the link to an address that stands in `base`, and remembers that `from` has it (unless it
+ * is NULL). NULL: it leads to another site. */
 struct link *site_add_link(struct page *from, const char *base, const char *text);
 void site_add_anchor(struct page *page, const char *name);
 void site_add_problem(struct page *page, const char *why);

@@ -112,8 +112,8 @@ static int hash(void *arg)
 
 /* ---- A download */
 
-/* How much of the file is there from before, and what says that it is still the same file: the part's time is what the
- * server gave as Last-Modified. */
+/* How much of the file is there from before, and what says that it is still the same file: the
+ * part's time is what the server gave as Last-Modified. */
 static int64_t find_part(const struct job *job, char *ret_date, size_t size)
 {
     struct stat about;
@@ -125,7 +125,8 @@ static int64_t find_part(const struct job *job, char *ret_date, size_t size)
     return about.st_size;
 }
 
-/* `old` is the date of the part; who sends the rest need not repeat it (RFC 9110, section 15.3.7). */
+/* `old` is the date of the part; who sends the rest need not repeat it (RFC 9110, section
+ * 15.3.7). */
 static void keep_date(rota_file *file, const rota_http_response *r, const char *old)
 {
     char date[64];
@@ -152,7 +153,8 @@ static int copy(rota_http_response *r, rota_file *file)
     return (int)n;
 }
 
-/* Asks for what is missing. A server that knows no ranges, or has another file now, sends all of it. */
+/* Asks for what is missing. A server that knows no ranges, or has another file now, sends all of
+ * it. */
 static int ask(const struct job *job, int64_t have, const char *date,
                rota_http_response **ret_response)
 {
@@ -321,7 +323,8 @@ static bool take_name(const char *text)
     return whole->taken = part->taken = true;
 }
 
-/* The last component of the URL's path; of several with the same name the later ones get a number. */
+/* The last component of the URL's path; of several with the same name the later ones get a
+ * number. */
 static void set_name(struct job *job)
 {
     const char *host = strstr(job->url, "://"), *at = host ? host + 3 : job->url;

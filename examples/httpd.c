@@ -217,7 +217,8 @@ static void parse(int argc, char **argv)
         refuse("--cert and --key need each other");
 }
 
-/* Programs begin with few descriptors, lest they use select(2). Each connection may need one more, for its file. */
+/* Programs begin with few descriptors, lest they use select(2). Each connection may need one more,
+ * for its file. */
 static void raise_limit(void)
 {
     struct rlimit limit;

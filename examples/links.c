@@ -31,7 +31,8 @@ static size_t web_scheme(const char *text)
     return strncasecmp(text, "https:", 6) == 0 ? 6 : 0;
 }
 
-/* Relative to `base`, or with two slashes behind the scheme, however many there are; there is room for them. */
+/* Relative to `base`, or with two slashes behind the scheme, however many there are; there is room
+ * for them. */
 static void read_scheme(const char *base, char *text)
 {
     size_t scheme = web_scheme(text), slashes = strspn(text + scheme, "/");
@@ -169,7 +170,8 @@ static void add_character(struct sheet *s, unsigned long c)
         s->address[s->len++] = (char)(0x80 | ((c >> 6 * more) & 0x3f));
 }
 
-/* What stands behind a backslash: a number of up to six digits and a space, the end of a line, or a character. */
+/* What stands behind a backslash: a number of up to six digits and a space, the end of a line, or a
+ * character. */
 static void take_escape(struct sheet *s)
 {
     unsigned long c = 0;
@@ -187,7 +189,8 @@ static void take_escape(struct sheet *s)
     }
 }
 
-/* Takes a string whose quote has been passed. False: its line ends before it does, so it is none. */
+/* Takes a string whose quote has been passed. False: its line ends before it does, so it is
+ * none. */
 static bool take_string(struct sheet *s, char quote)
 {
     s->len = 0;

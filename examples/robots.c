@@ -69,8 +69,8 @@ static bool names(struct slice value, const char *agent)
     return is((struct slice){value.at, end}, agent);
 }
 
-/* Collects the rules of all groups for that agent, or with NULL of those for everybody. Returns whether there was such a
- * group. */
+/* Collects the rules of all groups for that agent, or with NULL of those for everybody. Returns
+ * whether there was such a group. */
 static bool collect(struct robots *robots, struct slice rest, const char *agent)
 {
     struct slice key, value;
@@ -147,7 +147,8 @@ static int next_octet(const char **at, const char *end)
     return encoded || c >= 0x80 ? c | 0x100 : c;
 }
 
-/* A star takes as little as it can, and more where that does not lead on: only the last one is ever gone back to. */
+/* A star takes as little as it can, and more where that does not lead on: only the last one is ever
+ * gone back to. */
 static bool matches(const struct rule *rule, const char *path)
 {
     const char *p = rule->pattern, *end = p + rule->len, *path_end = path + strlen(path);

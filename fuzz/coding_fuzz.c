@@ -1,5 +1,5 @@
-/* Decodes the input, whole and in pieces: both have to come to the same. Then encodes it and decodes that. The first
- * byte chooses the codings, the second one the pieces. */
+/* Decodes the input, whole and in pieces: both have to come to the same. Then encodes it and
+ * decodes that. The first byte chooses the codings, the second one the pieces. */
 #include "fuzz.h"
 
 #include "http/coding.h"

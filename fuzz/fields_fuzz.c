@@ -1,5 +1,5 @@
-/* Reads the input as the value of each kind of field, chosen by the first byte. What can be written back is, and read
- * again. */
+/* Reads the input as the value of each kind of field, chosen by the first byte. What can be written
+ * back is, and read again. */
 #include "fuzz.h"
 
 #include "http/auth.h"

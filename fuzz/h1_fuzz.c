@@ -1,5 +1,6 @@
-/* Reads the input as HTTP/1.1, whole and in pieces: both have to be told the same. A head that was understood
- * is written by our writer, and has to be understood again. The first byte chooses role and pieces. */
+/* Reads the input as HTTP/1.1, whole and in pieces: both have to be told the same. A head that was
+ * understood is written by our writer, and has to be understood again. The first byte chooses role
+ * and pieces. */
 #include "../tests/pieces.h"
 #include "fuzz.h"
 

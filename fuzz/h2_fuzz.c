@@ -1,6 +1,7 @@
-/* Reads the input as HTTP/2, whole and in pieces: both have to be told the same, and break for the same reason. What
- * is told has to be in order, stream by stream, and what we send has to be whole frames. The first byte chooses role
- * and pieces; the preface of a client is put before the rest. */
+/* Reads the input as HTTP/2, whole and in pieces: both have to be told the same, and break for the
+ * same reason. What is told has to be in order, stream by stream, and what we send has to be whole
+ * frames. The first byte chooses role and pieces; the preface of a client is put before the
+ * rest. */
 #include "../tests/pieces.h"
 #include "fuzz.h"
 

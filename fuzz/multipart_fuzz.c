@@ -1,5 +1,5 @@
-/* Reads the input as multipart/form-data, whole and in pieces: both have to be told the same, and are refused alike.
- * The first byte chooses the pieces. */
+/* Reads the input as multipart/form-data, whole and in pieces: both have to be told the same, and
+ * are refused alike. The first byte chooses the pieces. */
 #include "../tests/pieces.h"
 #include "fuzz.h"
 

@@ -1,5 +1,5 @@
-/* Reads the input as server-sent events, whole and in pieces: both have to be told the same. What was told is written
- * and read again. The first byte chooses the pieces. */
+/* Reads the input as server-sent events, whole and in pieces: both have to be told the same. What
+ * was told is written and read again. The first byte chooses the pieces. */
 #include "fuzz.h"
 
 #include "http/sse.h"

@@ -1,5 +1,6 @@
-/* Sends the input through a pair of streams in pieces and reads it by lines, separators, peeks and exact
- * counts, as its first bytes say: what comes out is what went in, in order, nothing lost at an error. */
+/* Sends the input through a pair of streams in pieces and reads it by lines, separators, peeks and
+ * exact counts, as its first bytes say: what comes out is what went in, in order, nothing lost at
+ * an error. */
 #include "fuzz.h"
 
 #include <rota.h>

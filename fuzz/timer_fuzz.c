@@ -1,6 +1,6 @@
-/* Arms, cancels and lets time pass as the input says, and compares the wheel with a plain table: due
- * timers come out in the order (deadline, arming), none early, none late, and the next deadline is
- * never announced too late. */
+/* Arms, cancels and lets time pass as the input says, and compares the wheel with a plain table:
+ * due timers come out in the order (deadline, arming), none early, none late, and the next deadline
+ * is never announced too late. */
 #include "fuzz.h"
 
 #include "loop/timer.h"

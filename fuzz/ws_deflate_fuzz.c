@@ -1,5 +1,5 @@
-/* Inflates the input as messages, whole and in pieces: both have to come to the same. Then deflates it and inflates that.
- * The first byte chooses what was agreed on, the second one the pieces. */
+/* Inflates the input as messages, whole and in pieces: both have to come to the same. Then deflates
+ * it and inflates that. The first byte chooses what was agreed on, the second one the pieces. */
 #include "../tests/inflate.h"
 #include "fuzz.h"
 

@@ -1,5 +1,5 @@
-/* Reads the input as WebSocket frames, whole and in pieces: both have to be told the same, and are refused
- * with the same code. The first byte chooses the role and the pieces. */
+/* Reads the input as WebSocket frames, whole and in pieces: both have to be told the same, and are
+ * refused with the same code. The first byte chooses the role and the pieces. */
 #include "../tests/pieces.h"
 #include "fuzz.h"
 

@@ -24,7 +24,8 @@ static inline bool first_thread_sleeps(void)
     return name_end && strncmp(name_end, ") S", 3) == 0;
 }
 
-/* Returns when a loop that the first thread runs waits in the kernel, not before, and not on its way there. */
+/* Returns when a loop that the first thread runs waits in the kernel, not before, and not on its
+ * way there. */
 static inline void wait_until_asleep(rota_loop *loop)
 {
     while (!atomic_load(&loop->asleep) || !first_thread_sleeps())

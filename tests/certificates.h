@@ -14,8 +14,9 @@ struct authority {
 
 struct wanted {
     const char *subject; /* common name; "localhost" */
-    const char *names;   /* as in "DNS:a.example,IP:127.0.0.1"; "DNS:localhost,IP:127.0.0.1"; "": none */
-    long ends_in;        /* seconds; an hour */
+    /* as in "DNS:a.example,IP:127.0.0.1"; "DNS:localhost,IP:127.0.0.1"; "": none */
+    const char *names;
+    long ends_in; /* seconds; an hour */
 };
 
 struct identity {

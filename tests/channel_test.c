@@ -687,7 +687,8 @@ TASK_TEST(a_cancelled_receiver_loses_no_message, .without_faults = true)
     rota_receiver_unref(r.c.rx);
 }
 
-/* Senders that are cancelled: each either says that it sent, and then the item comes out, or not. */
+/* Senders that are cancelled: each either says that it sent, and then the item comes out, or
+ * not. */
 static _Atomic(long) drained;
 
 static void *drain(void *arg)

@@ -1,5 +1,5 @@
-/* Random programs: tasks that open scopes, wait, spawn, cancel and fail at random, in a random order. What
- * holds whatever happens is checked on the way; at the end nothing may be left. */
+/* Random programs: tasks that open scopes, wait, spawn, cancel and fail at random, in a random
+ * order. What holds whatever happens is checked on the way; at the end nothing may be left. */
 
 #include "harness.h"
 

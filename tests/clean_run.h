@@ -33,7 +33,8 @@
     }                                                        \
     static void name_##_body(void)
 
-/* Runs a task on a loop of its own and returns its result. No descriptor, memory or child is left of it. */
+/* Runs a task on a loop of its own and returns its result. No descriptor, memory or child is left
+ * of it. */
 static inline int run_clean(rota_fn *fn, void *arg, bool virtual_clock)
 {
     int fds = test_open_fds();

@@ -120,7 +120,8 @@ TEST(codings_of_several_fields_are_one_list)
 
 /* ---- Decoding */
 
-/* Reads to the end, of bytes in pieces, into rooms of that size; each lies in memory of just its size. */
+/* Reads to the end, of bytes in pieces, into rooms of that size; each lies in memory of just its
+ * size. */
 static int decode(const char *codings, rota_str coded, size_t piece, size_t room,
                   const struct rota__decoder_limits *limits, struct rota__out *told)
 {

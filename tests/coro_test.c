@@ -326,7 +326,8 @@ static bool readable(const char *address)
 
 static void check_stack(const struct rota__stack *stack, size_t stride)
 {
-    /* An advice that guards nothing must not have been trusted either: qemu ignores unknown ones. */
+    /* An advice that guards nothing must not have been trusted either: qemu ignores unknown
+     * ones. */
     char *guard;
     size_t size;
     rota__stack_extent(stack, &guard, &size);
@@ -700,8 +701,8 @@ TEST_OVERFLOWS(overflow_by_a_large_frame_is_caught_too, "stack overflow in task 
     on_stack(0, "mill", use_large_frame, &sink);
 }
 
-/* A buffer that is filled from its beginning, as read(2) does. The guard is smaller: without probes on each
- * page the first touch would be in the stack below. */
+/* A buffer that is filled from its beginning, as read(2) does. The guard is smaller: without probes
+ * on each page the first touch would be in the stack below. */
 __attribute__((noinline)) static void use_part_of_a_larger_frame(struct co *co)
 {
     char frame[400 << 10];

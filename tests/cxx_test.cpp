@@ -1,5 +1,5 @@
-/* Exceptions in tasks, generators and coroutines. Rule 22: exception state belongs to the stack, and an
- * exception that leaves a function which rota calls ends the program by std::terminate. */
+/* Exceptions in tasks, generators and coroutines. Rule 22: exception state belongs to the stack,
+ * and an exception that leaves a function which rota calls ends the program by std::terminate. */
 #include "harness.h"
 
 #include <rota.h>

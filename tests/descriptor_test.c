@@ -121,8 +121,7 @@ static int wait_alone(void *arg)
 /* Whatever ended the wait: the listener is closed at once, and its port is free. */
 TASK_TEST(a_wait_that_has_ended_has_let_go_of_the_descriptor)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (int how = 0; how < 3; how++) {
         rota_event event = ROTA_EVENT_INIT;
         int fd = listening_socket(&address);
@@ -207,8 +206,7 @@ TASK_TEST(a_descriptor_in_use_is_not_given_away)
 
 TASK_TEST(a_listening_socket_becomes_a_listener)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = listening_socket(&address), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     rota_listener *l;
     rota_stream *s;
@@ -251,8 +249,7 @@ TASK_TEST(only_a_listening_stream_socket_becomes_a_listener)
 
 TASK_TEST(a_bound_socket_becomes_a_datagram_socket)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     char byte;
     rota_dgram *s;

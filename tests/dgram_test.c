@@ -519,7 +519,8 @@ static void check_all_arrive(struct crowd *c, rota_dgram *receiver, rota_group *
 
 enum { CROWD = 600 }; /* more than net.unix.max_dgram_qlen */
 
-/* Who sends to a receiver that it is connected to waits for room; for another one's room no event comes. */
+/* Who sends to a receiver that it is connected to waits for room; for another one's room no event
+ * comes. */
 static struct crowd crowd_of(rota_dgram *sender, rota_dgram *receiver, bool connected)
 {
     const rota_address *to = rota_dgram_local(receiver);

@@ -1,4 +1,5 @@
-/* The shared library as a plug-in brings it along: loaded late, and closed while threads live on. */
+/* The shared library as a plug-in brings it along: loaded late, and closed while threads live
+ * on. */
 #include "harness.h"
 
 #include "coro/coro.h"

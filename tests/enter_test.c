@@ -314,8 +314,8 @@ static void listen_on(struct pending *p)
 {
     socklen_t len = sizeof p->address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    p->address = (struct sockaddr_in){.sin_family = AF_INET,
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    p->address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     CHECK_OK(bind(fd, (struct sockaddr *)&p->address, len));
     CHECK_OK(listen(fd, 4));
     CHECK_OK(getsockname(fd, (struct sockaddr *)&p->address, &len));
@@ -456,8 +456,8 @@ TEST_WITH(a_connection_that_was_begun_is_made_in_the_next_thread, .without_fault
         fill[n] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         connect(fill[n], (struct sockaddr *)&p.address, sizeof p.address);
     }
-    CHECK_OK(rota__fd_open(&fd, rota__loop_here, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-                           true));
+    CHECK_OK(
+        rota__fd_open(&fd, rota__loop_here, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true));
     struct job job = {.op = {.kind = ROTA__OP_CONNECT,
                              .fd = &fd,
                              .addr = (struct sockaddr *)&p.address,

@@ -1,4 +1,5 @@
-/* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in vain. */
+/* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in
+ * vain. */
 #include "clean_run.h"
 #include "directory.h"
 #include "file/file.h"

@@ -1,5 +1,6 @@
-/* HTTP/2 without a socket: a client and a server of ours against each other, and either against frames made by
- * hand. What is sent is read whole, split at every byte, and byte by byte: it has to mean the same. */
+/* HTTP/2 without a socket: a client and a server of ours against each other, and either against
+ * frames made by hand. What is sent is read whole, split at every byte, and byte by byte: it has to
+ * mean the same. */
 #include "http/h2.h"
 
 #include "pieces.h"
@@ -460,7 +461,8 @@ static int feed_out(struct side *e, struct rota__out *out)
     return err;
 }
 
-/* The code of the last RST_STREAM for a stream, or of GOAWAY for 0, in what a side has to send; -1 for none. */
+/* The code of the last RST_STREAM for a stream, or of GOAWAY for 0, in what a side has to send; -1
+ * for none. */
 static int64_t sent_code(const struct side *e, int32_t id)
 {
     const unsigned char *at = (const unsigned char *)e->h2.out.ptr;
@@ -980,8 +982,8 @@ TEST(an_endless_head_ends_the_connection)
     rota__out_fini(&out);
 }
 
-/* A field of 3 KiB in the table of HPACK, and a byte for each time that it is named: 48 MB, of which 128 KiB are
- * looked at. The table is as it should be afterwards. */
+/* A field of 3 KiB in the table of HPACK, and a byte for each time that it is named: 48 MB, of
+ * which 128 KiB are looked at. The table is as it should be afterwards. */
 TEST(a_bomb_of_hpack_takes_neither_memory_nor_time)
 {
     struct side e;
@@ -1100,8 +1102,8 @@ TEST(a_request_that_nobody_takes_is_refused)
 
 /* ---- Floods */
 
-/* Feeds the same frames again and again, emptying `out` if the peer reads. Returns after how many times it broke,
- * or 0. */
+/* Feeds the same frames again and again, emptying `out` if the peer reads. Returns after how many
+ * times it broke, or 0. */
 static int flood(struct side *e, struct rota__out *frames, int times, bool reads, rota_time each)
 {
     for (int i = 1; i <= times; i++) {
@@ -1288,7 +1290,8 @@ TEST(a_writer_waits_until_the_reader_has_consumed)
     close_pair(&p);
 }
 
-/* Only the stream that is not read stops; one that is dropped gives its part of the connection's window back. */
+/* Only the stream that is not read stops; one that is dropped gives its part of the connection's
+ * window back. */
 TEST(a_slow_reader_does_not_stop_other_streams)
 {
     struct pair p;

@@ -6,9 +6,9 @@
  *
  * Either way the whole group is killed afterwards, so nothing that a case started outlives it.
  *
- * With --fail=KIND a case is run once to count the points where something of that kind can fail, and
- * then once for each point, which fails. Checks may then fail, of course; signals, hangs, leaks and
- * what a sanitizer finds may not. */
+ * With --fail=KIND a case is run once to count the points where something of that kind can fail,
+ * and then once for each point, which fails. Checks may then fail, of course; signals, hangs, leaks
+ * and what a sanitizer finds may not. */
 
 #include "harness.h"
 
@@ -32,9 +32,9 @@
 
 enum { DEFAULT_SECONDS = 20, STATUS_CHECK_FAILED = 76, STATUS_SKIPPED = 77 };
 
-/* How many points of a case are failed: all of them up to EVERY_POINT, unless the case is slow; else as many as
- * fit into about a second (ROTA_TEST_FAULT_SECONDS), but at least SOME_POINTS. A CROWD does one thing
- * over and over. */
+/* How many points of a case are failed: all of them up to EVERY_POINT, unless the case is slow;
+ * else as many as fit into about a second (ROTA_TEST_FAULT_SECONDS), but at least SOME_POINTS. A
+ * CROWD does one thing over and over. */
 enum { EVERY_POINT = 64, SLOW = 10, SOME_POINTS = 16, CROWD = 2000, SOME_OF_A_CROWD = 4 };
 
 enum verdict { PASSED, FAILED, SKIPPED };
@@ -211,7 +211,8 @@ static void require_backend(const char *backend)
 {
     if (!backend)
         return;
-    /* With a null argument a kernel that has io_uring answers EFAULT, one that refuses it ENOSYS or EPERM. */
+    /* With a null argument a kernel that has io_uring answers EFAULT, one that refuses it ENOSYS or
+     * EPERM. */
     if (strcmp(backend, "uring") == 0 && syscall(SYS_io_uring_setup, 0, NULL) < 0 &&
         errno != EFAULT && errno != EINVAL)
         SKIP("io_uring is not available here: %s", strerror(errno));
@@ -247,7 +248,8 @@ static bool remove_from(int top, const char *name)
     return unlinkat(top, name, AT_REMOVEDIR) == 0;
 }
 
-/* Whatever is in it: trees may be deeper than a path is long, and than a process has descriptors. */
+/* Whatever is in it: trees may be deeper than a path is long, and than a process has
+ * descriptors. */
 static bool remove_directory(pid_t pid)
 {
     char path[64];

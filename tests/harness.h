@@ -18,14 +18,15 @@
  *     task_test --list               names only
  *     task_test --verbose            passed cases too, with their time
  *     task_test --no-fork NAME       in this process, without a limit: for gdb
- *     task_test --fail=alloc         each case again and again: its first allocation fails, then its
+ *     task_test --fail=alloc         each case again and again: its first allocation fails, then
+ *                                    its
  *                                    second, ...; also syscall, and suspend, which cancels there.
  *                                    Checks may fail then, but nothing may crash, hang or leak
  *
- * Of a case with many such points as many are failed as fit into ROTA_TEST_FAULT_SECONDS (1), or, with
- * ROTA_TEST_EVERY=1 in the environment, all of them.
- * ROTA_TEST_SCALE multiplies every time limit (sanitizers, valgrind and qemu are slow). The last
- * line is for ./dev: `# task_test: 12 passed, 0 failed, 1 skipped`. */
+ * Of a case with many such points as many are failed as fit into ROTA_TEST_FAULT_SECONDS (1), or,
+ * with ROTA_TEST_EVERY=1 in the environment, all of them. ROTA_TEST_SCALE multiplies every time
+ * limit (sanitizers, valgrind and qemu are slow). The last line is for ./dev: `# task_test: 12
+ * passed, 0 failed, 1 skipped`. */
 
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -120,12 +121,13 @@ struct test_case {
 /* Ends the case without a verdict; the reason is shown and counted. */
 #define SKIP(...) test_skip(__VA_ARGS__)
 
-/* A directory of the case's own, empty at first; the harness removes it with all that is in it, however the
- * case ends. It is also $TMPDIR. Files of a case belong nowhere else: ./dev test looks. */
+/* A directory of the case's own, empty at first; the harness removes it with all that is in it,
+ * however the case ends. It is also $TMPDIR. Files of a case belong nowhere else: ./dev test
+ * looks. */
 const char *test_directory(void);
 
-/* Where these directories are, said once in a file: on a disk, or in memory if there is a place for that, which
- * is quicker for many files. Elsewhere they are in /tmp, whatever that is on. */
+/* Where these directories are, said once in a file: on a disk, or in memory if there is a place for
+ * that, which is quicker for many files. Elsewhere they are in /tmp, whatever that is on. */
 #define TEST_DIRECTORIES_ON_DISK TEST_DIRECTORIES_IN("/var/tmp")
 #define TEST_DIRECTORIES_IN_MEMORY \
     TEST_DIRECTORIES_IN(access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/var/tmp")

@@ -24,8 +24,9 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 enum { REPLIES = 24 };
 
-/* What to answer to the first request, to the second, and so on, whatever connection they come by. Behind a reply that
- * begins with '!' the connection ends; NULL ends it at once; "..." answers nothing, ever. The last one is repeated. */
+/* What to answer to the first request, to the second, and so on, whatever connection they come by.
+ * Behind a reply that begins with '!' the connection ends; NULL ends it at once; "..." answers
+ * nothing, ever. The last one is repeated. */
 struct script {
     const char *replies[REPLIES];
     int next;
@@ -208,8 +209,7 @@ static void expect_error(struct setting *t, const char *path,
     int err = rota_http_fetch(t->session, url_of(&t->script, path), options, &r);
     CHECK_PTR(r, ==, NULL);
     if (err != expected || !strstr(rota_error(err), words))
-        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
-             rota_error(err));
+        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected), rota_error(err));
 }
 
 static void check_seen(const struct setting *t, const char *text)
@@ -3166,7 +3166,8 @@ static void ask_somehow(struct storm *storm, int number)
             err = rota_http_read_all(r, 0);
     }
     if (err == 0 && rota_http_body(r).len) {
-        /* What a server says in the moment in which it is asked passes for its answer; it cannot be told apart. */
+        /* What a server says in the moment in which it is asked passes for its answer; it cannot be
+         * told apart. */
         if (strcmp(rota_http_body(r).ptr, "evil") != 0)
             CHECK_STR(rota_http_body(r).ptr, path);
         storm->answers++;

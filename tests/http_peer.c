@@ -2,14 +2,16 @@
  *
  *     http_peer [OPTION]... URL...
  *
- * Asks for all URLs at once, through one session, and prints a line for each answer when it has come:
+ * Asks for all URLs at once, through one session, and prints a line for each answer when it has
+ * come:
  *
  *     URL STATUS VERSION LENGTH SHA-256 [TRAILER]        or: URL failed: WORDS
  *
- * and at the end how many connections it took. Behind a "+" stands what is to be done with a URL: "slow" reads it in small
- * pieces, letting all others go on in between; "held" reads a piece, and goes on when a line has come by stdin; "post"
- * sends as many bytes as --upload says, "stream" the same from a stream, which cannot be sent twice. Prints "under way" when
- * all answers are waited for or held. */
+ * and at the end how many connections it took. Behind a "+" stands what is to be done with a URL:
+ * "slow" reads it in small pieces, letting all others go on in between; "held" reads a piece, and
+ * goes on when a line has come by stdin; "post" sends as many bytes as --upload says, "stream" the
+ * same from a stream, which cannot be sent twice. Prints "under way" when all answers are waited
+ * for or held. */
 #include <rota.h>
 #include <rota/http_client.h>
 

@@ -1,8 +1,10 @@
-/* Whatever becomes of a request, the session's others get answers, and each its own; and no place of the pool is lost.
+/* Whatever becomes of a request, the session's others get answers, and each its own; and no place
+ * of the pool is lost.
  *
- * A case is a way to ask. It is gone again and again: who asks is cancelled at the first suspension of any task that
- * has part in it, then at the second, and so on; and allocations and system calls fail one after another. Then the
- * same session, which has room for one connection only, has to answer others. */
+ * A case is a way to ask. It is gone again and again: who asks is cancelled at the first suspension
+ * of any task that has part in it, then at the second, and so on; and allocations and system calls
+ * fail one after another. Then the same session, which has room for one connection only, has to
+ * answer others. */
 #include "http/client.h"
 #include "net/net.h"
 

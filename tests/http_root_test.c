@@ -1,4 +1,5 @@
-/* What can be reached below a root, and what cannot: with openat2, and by hand where a filter refuses it. */
+/* What can be reached below a root, and what cannot: with openat2, and by hand where a filter
+ * refuses it. */
 #include "http/root.h"
 
 #include "harness.h"

@@ -412,7 +412,8 @@ static int reply_late(rota_http_request *r, void *arg)
     return relay_with(arg, r, read_on, write_late);
 }
 
-/* The client waits to be told to go on, takes little of what it is told until `reads`, and asks once more. */
+/* The client waits to be told to go on, takes little of what it is told until `reads`, and asks
+ * once more. */
 static void talk_waiting(rota_http_handler *handler, size_t capacity, rota_time reads,
                          const char *heads)
 {

@@ -1,5 +1,5 @@
-/* Sessions as most programs have them, with a server of ours: what holds where nobody says otherwise, and what the
- * environment says. */
+/* Sessions as most programs have them, with a server of ours: what holds where nobody says
+ * otherwise, and what the environment says. */
 #include "http/client.h"
 #include "net/net.h"
 

@@ -1,6 +1,8 @@
-/* A server for the tests that talk to one as a whole: http_front_test.py, http_attack_test.py, http_curl_test.py.
+/* A server for the tests that talk to one as a whole: http_front_test.py, http_attack_test.py,
+ * http_curl_test.py.
  *
- *     http_target --table                 prints the cases of refusals.h: RFC, what is expected, bytes in hexadecimal
+ *     http_target --table                 prints the cases of refusals.h: RFC, what is expected,
+ *                                         bytes in hexadecimal
  *     http_target [--OPTION VALUE]...     prints "port N", then serves until it is ended
  *
  * What it does with a request is the path's first part:
@@ -14,8 +16,9 @@
  *     /files     a file below the directory of --root
  *     all else   reads the body, and replies with method, target and the body's length
  *
- * With --compress yes, it compresses what is worth it. With --seen FILE, it writes a line there for each request as it begins: the values of its X-Front fields, joined
- * by commas, method and target without its query. */
+ * With --compress yes, it compresses what is worth it. With --seen FILE, it writes a line there for
+ * each request as it begins: the values of its X-Front fields, joined by commas, method and target
+ * without its query. */
 #include "refusals.h"
 #include "relay.h"
 

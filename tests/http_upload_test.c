@@ -1,4 +1,5 @@
-/* Bodies that are sent while the answer is read: over HTTP/1.1 and HTTP/2, to our server and to peers that play by scripts. */
+/* Bodies that are sent while the answer is read: over HTTP/1.1 and HTTP/2, to our server and to
+ * peers that play by scripts. */
 #include "http/client.h"
 
 #include "certificates.h"
@@ -155,8 +156,7 @@ static void expect_error(struct world *w, const rota_http_fetch_options *options
     rota_http_response *r;
     int err = fetch(w, "/", options, &r);
     if (err != expected || !strstr(rota_error(err), words))
-        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected),
-             rota_error(err));
+        FAIL("%s instead of %s: %s", rota_strerror(err), rota_strerror(expected), rota_error(err));
 }
 
 /* ---- Bytes that come from somewhere and go somewhere */

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Inflates a message that comes in pieces, into rooms of that size; each lies in memory of just its size. */
+/* Inflates a message that comes in pieces, into rooms of that size; each lies in memory of just its
+ * size. */
 static inline int inflate_message(struct rota__ws_deflate *d, rota_str message, size_t piece,
                                   size_t room, struct rota__out *told)
 {

@@ -1,5 +1,5 @@
-/* A user's program: compiled against the installed library by the install check, as C and as C++. It uses
- * every public macro. */
+/* A user's program: compiled against the installed library by the install check, as C and as C++.
+ * It uses every public macro. */
 
 #include <assert.h>
 #include <rota.h>

@@ -562,7 +562,8 @@ static void *release_soon(void *arg)
     return NULL;
 }
 
-/* The loop may be gone the moment the last promise is taken back: the thread must not touch it then. */
+/* The loop may be gone the moment the last promise is taken back: the thread must not touch it
+ * then. */
 TEST_WITH(loop_may_be_freed_as_soon_as_a_release_lets_it_end, .seconds = 60)
 {
     for (int i = 0; i < 300; i++) {
@@ -815,8 +816,7 @@ static int listener_on(struct sockaddr_in *address)
 TEST(a_listener_that_was_watched_frees_its_port_when_it_is_closed)
 {
     rota_loop *loop = new_loop();
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct seen seen = {.fd = -1};
     for (int i = 0; i < 4; i++) {
         int fd = listener_on(&address);
@@ -1044,8 +1044,8 @@ TEST(option_outranks_the_environment)
     rota_loop_free(loop);
 }
 
-/* Whether this kernel's io_uring is the default: it lets a thread sleep without a look of waiting for a
- * disk (6.15), and nobody forbids it. */
+/* Whether this kernel's io_uring is the default: it lets a thread sleep without a look of waiting
+ * for a disk (6.15), and nobody forbids it. */
 static bool uring_is_good_here(void)
 {
     struct io_uring_params params = {.flags =
@@ -1082,7 +1082,8 @@ TEST(absurd_stack_size_is_refused)
     CHECK_PTR(rota_loop_current(), ==, NULL);
 }
 
-/* From now on io_uring_setup fails with `error`; a flag in `flags` makes it fail with EINVAL instead. */
+/* From now on io_uring_setup fails with `error`; a flag in `flags` makes it fail with EINVAL
+ * instead. */
 static void deny_io_uring(int error, unsigned flags)
 {
     (void)flags;

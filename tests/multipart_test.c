@@ -1,5 +1,5 @@
-/* Forms: multipart/form-data (RFC 7578, RFC 2046, WHATWG HTML), application/x-www-form-urlencoded. Each body of the
- * tables is read whole, split at every byte, and byte by byte. */
+/* Forms: multipart/form-data (RFC 7578, RFC 2046, WHATWG HTML), application/x-www-form-urlencoded.
+ * Each body of the tables is read whole, split at every byte, and byte by byte. */
 #include "http/form.h"
 #include "http/multipart.h"
 

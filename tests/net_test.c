@@ -313,7 +313,8 @@ static int slow_lookup_main(void *arg)
     return 0;
 }
 
-/* The loop does not wait for the threads that were given up: nothing can be said yet about what they leave. */
+/* The loop does not wait for the threads that were given up: nothing can be said yet about what
+ * they leave. */
 TEST(a_slow_lookup_can_be_cancelled_and_holds_nobody_up)
 {
     CHECK_OK(rota_run(slow_lookup_main, NULL));
@@ -1112,8 +1113,8 @@ static int counted_echo(rota_stream *s, void *arg)
     return err;
 }
 
-/* Until all have been there, also those who left before they were accepted, and their streams are closed and
- * freed, which the handlers do not see. */
+/* Until all have been there, also those who left before they were accepted, and their streams are
+ * closed and freed, which the handlers do not see. */
 static void wait_until_gone(const struct attendance *a, int visitors)
 {
     long live = -1;
@@ -1141,8 +1142,8 @@ TASK_TEST(ten_thousand_connections_a_third_of_them_reset_lose_nothing, .seconds 
         wave(&service, visitors, i, i + each);
     wait_until_gone(&attendance, connections);
     CHECK_INT(test_open_fds(), ==, fds);
-    /* Slabs of stacks stay for a while, depending on how many were in use at once; what is left when the
-     * loop has ended is compared exactly. */
+    /* Slabs of stacks stay for a while, depending on how many were in use at once; what is left
+     * when the loop has ended is compared exactly. */
     CHECK_INT(rota__alloc_live() - live, <, 100);
     CHECK_INT(service_stop(&service), ==, -ECANCELED);
     free(visitors);

@@ -1,4 +1,5 @@
-/* The contract of backends: every operation on each, at once, pending, withdrawn, in every order. */
+/* The contract of backends: every operation on each, at once, pending, withdrawn, in every
+ * order. */
 
 #include "harness.h"
 
@@ -941,8 +942,8 @@ TEST(both_directions_may_be_pending)
 
 /* ---- Descriptor numbers that are used again */
 
-/* rule 18: the number of a closed descriptor goes to another one at once, again and again, with data on
- * its way to both. Each buffer may only ever see what was sent to its own descriptor. */
+/* rule 18: the number of a closed descriptor goes to another one at once, again and again, with
+ * data on its way to both. Each buffer may only ever see what was sent to its own descriptor. */
 TEST(reused_descriptor_number_gets_nothing_that_was_for_another)
 {
     rota_loop *loop = new_loop();

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a reader does with bytes: it returns an event (above 0) or an error, or 0 when it needs more, and sets in any
- * case how many bytes it used. It may change them. */
+/* What a reader does with bytes: it returns an event (above 0) or an error, or 0 when it needs
+ * more, and sets in any case how many bytes it used. It may change them. */
 typedef int take_fn(void *reader, rota_str bytes, size_t *ret_used);
 
-/* Gives the reader pieces of `piece` bytes, cut at `split` too, until it returns an error. Each piece lies, behind
- * what was left unread of the one before, in memory of just that size, so that a look past its end is found. Returns
- * what the reader returned last. */
+/* Gives the reader pieces of `piece` bytes, cut at `split` too, until it returns an error. Each
+ * piece lies, behind what was left unread of the one before, in memory of just that size, so that a
+ * look past its end is found. Returns what the reader returned last. */
 static inline int read_in_pieces(rota_str bytes, size_t split, size_t piece, take_fn *take,
                                  void *reader)
 {

@@ -1,5 +1,5 @@
-/* Processes. Children are the small programs that every system has; what they do next is told to them
- * through their pipes, so nothing here depends on time. */
+/* Processes. Children are the small programs that every system has; what they do next is told to
+ * them through their pipes, so nothing here depends on time. */
 
 #include "base/alloc.h"
 #include "clean_run.h"

@@ -192,7 +192,8 @@ static int wait_next(struct race *race)
     return err == 1 ? rota_task_result(ended) : err;
 }
 
-/* A task that has its result hands it on, or was cancelled with its owner; nobody hangs either way. */
+/* A task that has its result hands it on, or was cancelled with its owner; nobody hangs either
+ * way. */
 static int race_tasks(void *arg)
 {
     static int (*const ways[])(struct race * race) = {wait_join, wait_group, wait_next};

@@ -1,5 +1,6 @@
-/* Requests that are refused, because two parsers could understand them differently; with the section that says so. The
- * parser is tested with them, and the server, alone and behind others (http_front_test.py). */
+/* Requests that are refused, because two parsers could understand them differently; with the
+ * section that says so. The parser is tested with them, and the server, alone and behind others
+ * (http_front_test.py). */
 #ifndef REFUSALS_H
 #define REFUSALS_H
 

@@ -1,4 +1,5 @@
-/* The edges of a program: signals, deadlocks, forks, the end of the loop, calls from other threads. */
+/* The edges of a program: signals, deadlocks, forks, the end of the loop, calls from other
+ * threads. */
 
 #include "asleep.h"
 #include "harness.h"

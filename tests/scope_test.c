@@ -174,7 +174,8 @@ static int waits_at_the_bottom(void *arg)
     return 0;
 }
 
-/* Interrupts a task that is parked inside all the scopes, in one turn, from within or from without. */
+/* Interrupts a task that is parked inside all the scopes, in one turn, from within or from
+ * without. */
 static void strike_while_parked(struct nesting *n, bool inwards)
 {
     CHECK_OK(rota_spawn(waits_at_the_bottom, n, &n->task));

@@ -1,7 +1,8 @@
-/* What tasks may rely on where several of them meet, as asyncio, trio and anyio define it: a table of scripts, and
- * what becomes of them.
+/* What tasks may rely on where several of them meet, as asyncio, trio and anyio define it: a table
+ * of scripts, and what becomes of them.
  *
- * Each row has up to four tasks, a to d, which start in that order. The letters of a script are calls:
+ * Each row has up to four tasks, a to d, which start in that order. The letters of a script are
+ * calls:
  *
  *     1..9  sleep so many seconds       y   yield
  *     L U   lock, unlock                A R acquire, release (a semaphore of 1)
@@ -11,9 +12,9 @@
  *     ka    cancel task a               (n ) a deadline of n seconds around
  *     [ ]   a shield around             B   wait at a barrier for 2
  *
- * Each call leaves a word: task, letter, result, second. Results: + done, c cancelled, t timed out, x closed,
- * d deadlock, p not the owner; `)t` says that this deadline has passed. Sleeps and calls that never wait leave a word
- * only if they fail. */
+ * Each call leaves a word: task, letter, result, second. Results: + done, c cancelled, t timed out,
+ * x closed, d deadlock, p not the owner; `)t` says that this deadline has passed. Sleeps and calls
+ * that never wait leave a word only if they fail. */
 
 #include "clean_run.h"
 #include "told.h"

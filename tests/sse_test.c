@@ -1,5 +1,5 @@
-/* Server-sent events: WHATWG HTML, section 9.2. Each stream of the table is read whole, split at every byte, and byte
- * by byte. */
+/* Server-sent events: WHATWG HTML, section 9.2. Each stream of the table is read whole, split at
+ * every byte, and byte by byte. */
 #include "http/sse.h"
 
 #include "out_check.h"

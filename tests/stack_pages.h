@@ -7,7 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Bytes of memory that a task's stack has touched and not given back; -1 where they cannot be counted. */
+/* Bytes of memory that a task's stack has touched and not given back; -1 where they cannot be
+ * counted. */
 static inline long stack_bytes(const rota_task *task)
 {
     const struct rota__stack *stack = task->stack;

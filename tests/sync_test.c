@@ -117,9 +117,10 @@ TEST(workers_take_every_job_and_end_when_the_queue_is_closed)
 
 /* ---- Rules 10 and 12: what is waited for, a timeout and a cancellation arrive in one turn.
  *
- * Two tasks wait in line. While they are parked, a third one lets these arrive in the order of a string:
- * R releases what they wait for, C cancels the first task, T lets its deadline pass. The one that came
- * first decides the first task's call; what it does not get must go to the second task. */
+ * Two tasks wait in line. While they are parked, a third one lets these arrive in the order of a
+ * string: R releases what they wait for, C cancels the first task, T lets its deadline pass. The
+ * one that came first decides the first task's call; what it does not get must go to the second
+ * task. */
 
 struct arena {
     rota_mutex mutex;

@@ -158,7 +158,8 @@ static int compare_alarms(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Each timer that comes out is the least of those that are armed, and due; checked against sorting. */
+/* Each timer that comes out is the least of those that are armed, and due; checked against
+ * sorting. */
 TEST_WITH(hundred_thousand_random_timers_agree_with_sorting, .seconds = 60)
 {
     enum { N = 100000 };

@@ -3,8 +3,9 @@
  *     tls_peer server [OPTION VALUE]...             prints "port N", then serves until it is ended
  *     tls_peer client HOST PORT [OPTION VALUE]...   connects, says a line, and prints the answers
  *
- * Prints a line for what a connection came to ("open ...", "failed: why"), one for each line that comes,
- * and one for its end ("end", "error: why"). The server answers lines, and requests of HTTP. */
+ * Prints a line for what a connection came to ("open ...", "failed: why"), one for each line that
+ * comes, and one for its end ("end", "error: why"). The server answers lines, and requests of
+ * HTTP. */
 #include <rota.h>
 #include <rota/tls.h>
 

@@ -18,8 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Streams in memory know no backend, and making keys takes time: what has its faults covered by another
- * case is run without. */
+/* Streams in memory know no backend, and making keys takes time: what has its faults covered by
+ * another case is run without. */
 #define TEST_ALREADY(name_) TEST_WITH(name_, .without_faults = true)
 
 /* ---- Setting */
@@ -1447,7 +1447,8 @@ TEST(sessions_are_resumed_with_the_same_host_only)
 
 /* ---- Keys of tickets */
 
-/* Visits at these times, in hours: the key of a ticket is changed every four, and read for another four. */
+/* Visits at these times, in hours: the key of a ticket is changed every four, and read for another
+ * four. */
 struct returns {
     rota_tls_options client;
     int hours[6];
@@ -1486,7 +1487,8 @@ TEST(keys_of_tickets_are_used_for_four_hours_and_read_for_eight)
     run_tls(returns_main, &late);
 }
 
-/* As two processes do that were forked after the context was made: what one of them says, the other one reads. */
+/* As two processes do that were forked after the context was made: what one of them says, the other
+ * one reads. */
 TLS_TEST(copies_of_a_context_change_their_keys_alike)
 {
     rota_tls_context *client = client_with((rota_tls_options){.max_version = 0});
@@ -1598,7 +1600,8 @@ TLS_TEST(certificates_and_keys_come_from_files_too, .without_faults = true)
 
 enum { KEY_BYTES = 32 };
 
-/* A private key that only a file has; and, so that a search does not find what it searches for, masked. */
+/* A private key that only a file has; and, so that a search does not find what it searches for,
+ * masked. */
 struct hidden_key {
     unsigned char masked[KEY_BYTES];
 };

@@ -1,4 +1,5 @@
-/* Watching directories. Events are in the queue as soon as the call that causes them has returned. */
+/* Watching directories. Events are in the queue as soon as the call that causes them has
+ * returned. */
 #include "clean_run.h"
 #include "directory.h"
 

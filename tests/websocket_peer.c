@@ -2,7 +2,8 @@
  *
  *     websocket_peer [OPTION VALUE]...     prints "port N", then serves until it is ended
  *
- * Prints a line for each WebSocket that is over: "closed CODE REASON" in order, else "cut CODE why". */
+ * Prints a line for each WebSocket that is over: "closed CODE REASON" in order, else "cut CODE
+ * why". */
 #include <rota.h>
 #include <rota/http_server.h>
 #include <rota/tls.h>

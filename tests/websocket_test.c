@@ -755,8 +755,8 @@ static int serve(void *arg)
     return rota_http_serve(&host->listener, 1, greet, &host->options, NULL);
 }
 
-/* Sends a request with these fields more, and checks how the answer begins. With 101, the rest is read up
- * to the frames. */
+/* Sends a request with these fields more, and checks how the answer begins. With 101, the rest is
+ * read up to the frames. */
 static rota_stream *ask(struct host *host, const char *method, const char *fields,
                         const char *expected)
 {
@@ -985,8 +985,8 @@ static void ask_by_h2(__attribute__((unused)) struct host *host, const char *url
     }
 }
 
-/* Answers to a handshake that offers "chat" (RFC 6455, section 4.1; RFC 7692, section 7.1). The accept value replaces
- * "@". */
+/* Answers to a handshake that offers "chat" (RFC 6455, section 4.1; RFC 7692, section 7.1). The
+ * accept value replaces "@". */
 #define UP "Upgrade: websocket\r\n"
 #define CON "Connection: Upgrade\r\n"
 #define ACC "Sec-WebSocket-Accept: @\r\n"

@@ -21,9 +21,9 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 #define WORKERS 3
 
-/* In memory that worker processes share. These have one thread each, and are told to stop by signals, which
- * ThreadSanitizer keeps until the program calls something that it intercepts; a loop on io_uring need not do that
- * for long. */
+/* In memory that worker processes share. These have one thread each, and are told to stop by
+ * signals, which ThreadSanitizer keeps until the program calls something that it intercepts; a loop
+ * on io_uring need not do that for long. */
 static void *shared(size_t size)
 {
     if (ROTA__TSAN)

@@ -1,4 +1,5 @@
-/* WebSocket frames. Each sequence of the tables is read whole, split at every byte, and byte by byte. */
+/* WebSocket frames. Each sequence of the tables is read whole, split at every byte, and byte by
+ * byte. */
 #include "http/ws.h"
 
 #include "pieces.h"
@@ -229,7 +230,8 @@ TEST(only_close_frames_that_may_be_sent_are_written)
 
 /* ---- UTF-8 */
 
-/* The table 3-7 of Unicode, the plain way: the length of the character at `s`, 0 if there is none. */
+/* The table 3-7 of Unicode, the plain way: the length of the character at `s`, 0 if there is
+ * none. */
 static size_t character(const unsigned char *s, size_t len)
 {
     static const unsigned char rows[][9] = {

@@ -1,4 +1,5 @@
-/* The same head by http_parser, once of node.js; a slice of each name and value is kept, as rota's parser does.
+/* The same head by http_parser, once of node.js; a slice of each name and value is kept, as rota's
+ * parser does.
  *
  *     http_parser_head HEADS REPEATS */
 #include "browser_head.h"

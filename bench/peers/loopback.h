@@ -1,5 +1,5 @@
-/* A socket on a free loopback port, announced on standard output as `port N`: how every server of the
- * benchmarks tells its driver where it is. */
+/* A socket on a free loopback port, announced on standard output as `port N`: how every server of
+ * the benchmarks tells its driver where it is. */
 #pragma once
 
 #include <netinet/in.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* A listener for TCP (SOCK_STREAM) or a socket for UDP (SOCK_DGRAM); `flags` as socket(2) takes them.
- * Returns the descriptor; ends the program when no socket can be had. */
+/* A listener for TCP (SOCK_STREAM) or a socket for UDP (SOCK_DGRAM); `flags` as socket(2) takes
+ * them. Returns the descriptor; ends the program when no socket can be had. */
 static inline int loopback_serve(int type, int flags)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};

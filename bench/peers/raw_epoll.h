@@ -1,4 +1,5 @@
-/* What the raw epoll servers share: the shortest loop that accepts, level-triggered, and hands on what can be read. */
+/* What the raw epoll servers share: the shortest loop that accepts, level-triggered, and hands on
+ * what can be read. */
 #pragma once
 
 #include "loopback.h"

@@ -1,6 +1,6 @@
 /* The limit of the echo table: the shortest program that does the work, one read and one write a
- * request. It leaves out what a real server cannot: a connection whose peer does not keep up (a short
- * write) is dropped. */
+ * request. It leaves out what a real server cannot: a connection whose peer does not keep up (a
+ * short write) is dropped. */
 #include "raw_epoll.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* The limit of the HTTP table: the same bytes for every read that ends a head. Nothing is parsed, and a connection whose
- * head comes in two pieces, or whose peer does not keep up, is dropped. */
+/* The limit of the HTTP table: the same bytes for every read that ends a head. Nothing is parsed,
+ * and a connection whose head comes in two pieces, or whose peer does not keep up, is dropped. */
 #include "raw_epoll.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* The limit of the proxy table: the shortest level-triggered epoll loop that forwards both directions,
- * one read and one write a message. It leaves out what a real proxy cannot: half-close, timeouts, and a
- * peer that does not keep up (a short write ends the pair).
+/* The limit of the proxy table: the shortest level-triggered epoll loop that forwards both
+ * directions, one read and one write a message. It leaves out what a real proxy cannot: half-close,
+ * timeouts, and a peer that does not keep up (a short write ends the pair).
  *
  *     raw_epoll_proxy TARGET_PORT */
 #include "loopback.h"

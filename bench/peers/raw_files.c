@@ -1,9 +1,10 @@
-/* The limit of the file rows: open, read 4 KiB, close, by plain blocking calls of one thread. Prints the
- * CPU time and the wall time of all of it, in nanoseconds.
+/* The limit of the file rows: open, read 4 KiB, close, by plain blocking calls of one thread.
+ * Prints the CPU time and the wall time of all of it, in nanoseconds.
  *
  *     raw_files DIRECTORY FILES OPENS
  *
- * The files of the directory are named by their numbers, from 0, and hold 4 KiB; they are read in turn. */
+ * The files of the directory are named by their numbers, from 0, and hold 4 KiB; they are read in
+ * turn. */
 #include "clock.h"
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* The least a client can do: GETs over connections that are kept, one epoll loop, a parser that trusts. Prints CPU and
- * wall time in nanoseconds.
+/* The least a client can do: GETs over connections that are kept, one epoll loop, a parser that
+ * trusts. Prints CPU and wall time in nanoseconds.
  *
  *     raw_http_client URL REQUESTS CONNECTIONS */
 #include "clock.h"

@@ -1,5 +1,5 @@
-/* The limit of the message row: two threads and a bounded ring under one mutex, with a condition for
- * each side, of which only one that is waited for is signalled.
+/* The limit of the message row: two threads and a bounded ring under one mutex, with a condition
+ * for each side, of which only one that is waited for is signalled.
  *
  *     raw_messages OPERATIONS [REPEATS] */
 #include "clock.h"

@@ -1,5 +1,5 @@
-/* The limit of the thread pool row: two threads, one queue in each direction, each under its own mutex
- * and condition, a fixed number of jobs under way.
+/* The limit of the thread pool row: two threads, one queue in each direction, each under its own
+ * mutex and condition, a fixed number of jobs under way.
  *
  *     raw_pool OPERATIONS [REPEATS] */
 #include "clock.h"

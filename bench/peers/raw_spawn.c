@@ -1,5 +1,5 @@
-/* The limit of the row of processes: posix_spawn and waitpid, one child after the other, from a parent
- * that holds memory. Prints nanoseconds a spawn.
+/* The limit of the row of processes: posix_spawn and waitpid, one child after the other, from a
+ * parent that holds memory. Prints nanoseconds a spawn.
  *
  *     raw_spawn GIGABYTES SPAWNS */
 #include "clock.h"

@@ -1,5 +1,6 @@
-/* The limit of the parked row: stacks of 256 KiB in one mapping, one page of each touched. Prints bytes
- * a stack, page tables counted; the guards cost nothing more, as they live in the same tables.
+/* The limit of the parked row: stacks of 256 KiB in one mapping, one page of each touched. Prints
+ * bytes a stack, page tables counted; the guards cost nothing more, as they live in the same
+ * tables.
  *
  *     raw_stacks COUNT */
 #include "memory.h"

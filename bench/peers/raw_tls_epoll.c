@@ -1,6 +1,7 @@
-/* The limit of the TLS rows: the epoll loop of raw_epoll_echo.c with OpenSSL on the descriptors, one
- * SSL_read and one SSL_write a request. It leaves out what a real server cannot: a connection whose
- * peer does not keep up (a short write) is dropped, and nobody is told why a handshake failed.
+/* The limit of the TLS rows: the epoll loop of raw_epoll_echo.c with OpenSSL on the descriptors,
+ * one SSL_read and one SSL_write a request. It leaves out what a real server cannot: a connection
+ * whose peer does not keep up (a short write) is dropped, and nobody is told why a handshake
+ * failed.
  *
  *     raw_tls_epoll CERTIFICATE KEY [plain]
  *
@@ -50,7 +51,8 @@ static void end(SSL *ssl, int orderly)
     close(fd);
 }
 
-/* The first calls make the handshake. What OpenSSL has read ahead, epoll does not announce again. */
+/* The first calls make the handshake. What OpenSSL has read ahead, epoll does not announce
+ * again. */
 static void echo(SSL *ssl)
 {
     do {

@@ -1,7 +1,7 @@
-/* The same limit over io_uring: multishot accept and receive, a ring of provided buffers, completions
- * run when the thread asks for them (DEFER_TASKRUN), one enter a turn. A buffer goes back to the ring
- * once it has been sent. One message a connection is in flight at a time; were there more, their sends
- * would have to be put in order. */
+/* The same limit over io_uring: multishot accept and receive, a ring of provided buffers,
+ * completions run when the thread asks for them (DEFER_TASKRUN), one enter a turn. A buffer goes
+ * back to the ring once it has been sent. One message a connection is in flight at a time; were
+ * there more, their sends would have to be put in order. */
 #include "loopback.h"
 
 #include <errno.h>

@@ -1,9 +1,11 @@
 /* Echo over libuv, in three ways:
  *
- *     uv_echo          as libuv's guide and its own echo server have it: a buffer of the suggested size a
+ *     uv_echo          as libuv's guide and its own echo server have it: a buffer of the suggested
+ *                      size a
  *                      read, handed on to uv_write and freed once that is done
  *     uv_echo --kept   a buffer a client; what was read is copied for uv_write
- *     uv_echo --try    a buffer a client; uv_try_write, and only what the socket refused is copied for
+ *     uv_echo --try    a buffer a client; uv_try_write, and only what the socket refused is copied
+ *                      for
  *                      uv_write: as little as libuv can be asked to do */
 #include <stdio.h>
 #include <stdlib.h>

@@ -13,8 +13,8 @@
  * Time. `rota_time` is a signed count of nanoseconds on the monotonic clock; a duration is one too:
  * `50 * ROTA_MILLISECOND`.
  *
- * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them. ROTA_STR makes one of a
- * string literal, and printf prints it by "%.*s":
+ * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them. ROTA_STR makes
+ * one of a string literal, and printf prints it by "%.*s":
  *
  *     rota_str name = ROTA_STR("rota");
  *     printf("hello, %.*s\n", ROTA_STR_ARG(name));
@@ -111,8 +111,8 @@ typedef struct rota_str {
 #define ROTA_STR(literal) ((rota_str){"" literal, sizeof(literal) - 1})
 #endif
 
-/* The two arguments that "%.*s" takes, of a rota_str; evaluates it more than once. As always with "%.*s", printing
- * ends at a NUL. */
+/* The two arguments that "%.*s" takes, of a rota_str; evaluates it more than once. As always with
+ * "%.*s", printing ends at a NUL. */
 #define ROTA_STR_ARG(str) \
     ((int)((str).len < INT_MAX ? (str).len : INT_MAX)), ((str).ptr ? (str).ptr : "")
 

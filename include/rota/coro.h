@@ -3,8 +3,8 @@
  * A coroutine is a function with a stack of its own. It runs when somebody switches to it and stops
  * where it switches to somebody else; each switch hands over one pointer. Nothing is scheduled and
  * nothing waits: who runs next is written in the program. Most programs want tasks (rota/task.h)
- * instead; coroutines are for turning a producer inside out, for parsers that are fed piecemeal, and
- * for schedulers of one's own.
+ * instead; coroutines are for turning a producer inside out, for parsers that are fed piecemeal,
+ * and for schedulers of one's own.
  *
  *     static void *count(void *arg, void *value)
  *     {
@@ -26,16 +26,16 @@
  *
  * The thread's own stack is a coroutine too: it is what rota_coro_current returns before the first
  * switch, and it is never freed. Inside a task the same handle stands for the task's stack. A
- * coroutine that a task has switched to belongs to that task while it runs: when it makes a call that
- * suspends, the task waits.
+ * coroutine that a task has switched to belongs to that task while it runs: when it makes a call
+ * that suspends, the task waits.
  *
  * Parents. The coroutine that called rota_coro_new is the parent of the new one. When a coroutine's
  * function returns, its parent continues, as if it had been switched to with the function's result.
  * When a parent ends before its child, the child goes to the parent's parent.
  *
- * C++. Exceptions belong to the stack: a coroutine may switch, and a task may wait, inside `try` and
- * `catch`, rethrow afterwards, and be unwound through ROTA_AUTO. An exception that leaves the function of
- * a coroutine, task or generator, or a callback, ends the program by std::terminate.
+ * C++. Exceptions belong to the stack: a coroutine may switch, and a task may wait, inside `try`
+ * and `catch`, rethrow afterwards, and be unwound through ROTA_AUTO. An exception that leaves the
+ * function of a coroutine, task or generator, or a callback, ends the program by std::terminate.
  *
  * Threads. A coroutine stays on the thread that made it. Free all coroutines before their thread
  * ends: the stacks of those that are left stay mapped. */
@@ -50,23 +50,23 @@ extern "C" {
 
 typedef struct rota_coro rota_coro;
 
-/* What a coroutine runs: `arg` is from rota_coro_new, `value` from the first switch. The result goes
- * to the parent. */
+/* What a coroutine runs: `arg` is from rota_coro_new, `value` from the first switch. The result
+ * goes to the parent. */
 typedef void *rota_coro_fn(void *arg, void *value);
 
 /* Makes a coroutine that will run fn(arg, value) when it is first switched to.
  *
  * It has a stack of 256 KiB of address space, of which only what is touched takes memory. Its last
- * 64 KiB are a guard: overflow ends the program with a message on standard error, unless one function
- * alone has more than that in local variables and was compiled without -fstack-clash-protection.
- * Release it with rota_coro_free.
+ * 64 KiB are a guard: overflow ends the program with a message on standard error, unless one
+ * function alone has more than that in local variables and was compiled without
+ * -fstack-clash-protection. Release it with rota_coro_free.
  *
  * Returns 0, or -ENOMEM. */
 ROTA_API int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro);
 
-/* Stops the running coroutine and continues `to`, handing it `value`. Returns when somebody switches
- * back, or when a child of the running coroutine ends, with what they handed over in `ret_value`
- * (which may be NULL).
+/* Stops the running coroutine and continues `to`, handing it `value`. Returns when somebody
+ * switches back, or when a child of the running coroutine ends, with what they handed over in
+ * `ret_value` (which may be NULL).
  *
  * Returns 0, -ECANCELED when the running coroutine was cancelled (then and ever after: it should
  * clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is the running
@@ -85,8 +85,8 @@ ROTA_API int rota_coro_switch(rota_coro *to, void *value, void **ret_value);
  * ROTA_ETHREAD. */
 ROTA_API int rota_coro_cancel(rota_coro *coro);
 
-/* Whether the coroutine's function has returned, or was cancelled before it began. May be asked from
- * any thread only if that thread knows that the coroutine is not running. */
+/* Whether the coroutine's function has returned, or was cancelled before it began. May be asked
+ * from any thread only if that thread knows that the coroutine is not running. */
 ROTA_API bool rota_coro_dead(const rota_coro *coro);
 
 /* The running coroutine of this thread. Never NULL. */
@@ -99,8 +99,8 @@ ROTA_API rota_coro *rota_coro_free(rota_coro *coro);
 ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);
 
 /* Names the C++ runtime whose exceptions are kept apart by stacks: `get_globals` is its
- * `__cxa_get_globals`. NULL is ignored. In C++ this header calls it when your code is loaded, and the
- * second one when it is unloaded, so there is nothing to do.
+ * `__cxa_get_globals`. NULL is ignored. In C++ this header calls it when your code is loaded, and
+ * the second one when it is unloaded, so there is nothing to do.
  *
  * There is one runtime a program. Others are reported; tasks must not wait while they handle their
  * exceptions. */

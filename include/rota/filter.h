@@ -64,8 +64,8 @@ typedef struct rota_filter rota_filter;
 
 /* All calls but these may be NULL: `read`, `write`, `close`. */
 typedef struct rota_filter_kind {
-    /* Called when the filter has been pushed, before anybody reads or writes: a handshake. Suspends.
-     * Where it fails, reads and writes have to fail from then on. */
+    /* Called when the filter has been pushed, before anybody reads or writes: a handshake.
+     * Suspends. Where it fails, reads and writes have to fail from then on. */
     int (*start)(rota_filter *filter);
     /* Reads 1 to `len` bytes; 0 at the end. Suspends. */
     ssize_t (*read)(rota_filter *filter, void *buf, size_t len);
@@ -73,22 +73,24 @@ typedef struct rota_filter_kind {
     ssize_t (*write)(rota_filter *filter, const void *buf, size_t len);
     /* The same from several pieces. NULL: the stream joins them. */
     ssize_t (*writev)(rota_filter *filter, const struct iovec *iov, int count);
-    /* Writes 1 to `len` bytes of a file from `offset` on, which are in the page cache as far as can be known;
-     * 0 at the file's end. Suspends. -EOPNOTSUPP, or NULL: the stream reads the file and writes. */
+    /* Writes 1 to `len` bytes of a file from `offset` on, which are in the page cache as far as can
+     * be known; 0 at the file's end. Suspends. -EOPNOTSUPP, or NULL: the stream reads the file and
+     * writes. */
     ssize_t (*send_file)(rota_filter *filter, int fd, int64_t offset, size_t len);
     /* Ends the write side. Suspends. NULL: what is below does. */
     int (*shutdown)(rota_filter *filter);
-    /* Makes the calls that are inside end with ROTA_ECLOSED, and those that follow. Does not suspend.
-     * What is below is interrupted too, so that one who only waits there needs none. */
+    /* Makes the calls that are inside end with ROTA_ECLOSED, and those that follow. Does not
+     * suspend. What is below is interrupted too, so that one who only waits there needs none. */
     void (*interrupt)(rota_filter *filter);
-    /* The stream is about to be closed: what is to be said at the end. Suspends, but is shielded and has
-     * a second. A reader may still be inside. Does not come where a write was cut short, nor where the
-     * stream is closed outside a task. */
+    /* The stream is about to be closed: what is to be said at the end. Suspends, but is shielded
+     * and has a second. A reader may still be inside. Does not come where a write was cut short,
+     * nor where the stream is closed outside a task. */
     void (*farewell)(rota_filter *filter);
-    /* Lets go of everything, also of the filter itself. Nobody is inside any more. Does not suspend. */
+    /* Lets go of everything, also of the filter itself. Nobody is inside any more. Does not
+     * suspend. */
     void (*close)(rota_filter *filter);
-    /* The TCP socket that gets unchanged what is written here, for the options that the kernel has for it.
-     * Returns it, or -EOPNOTSUPP, as does NULL. Does not suspend. */
+    /* The TCP socket that gets unchanged what is written here, for the options that the kernel has
+     * for it. Returns it, or -EOPNOTSUPP, as does NULL. Does not suspend. */
     int (*tcp_socket)(rota_filter *filter);
     /* Writes the address of one end as text, at most `size` bytes. NULL: what is below knows. */
     void (*describe)(rota_filter *filter, bool peer, char *ret_text, size_t size);
@@ -102,20 +104,22 @@ struct rota_filter {
     rota_filter *below; /* NULL at the bottom */
 };
 
-/* Puts a filter on top of a stream in use, sends before what is held back, and lets the filter start.
- * From the call on the filter belongs to the stream: it is closed with it, or at once if it could not
- * be pushed.
+/* Puts a filter on top of a stream in use, sends before what is held back, and lets the filter
+ * start. From the call on the filter belongs to the stream: it is closed with it, or at once if it
+ * could not be pushed.
  *
- * What the stream has read ahead and nobody has taken is what the filter reads first: bytes that the
- * peer sent before the change never pass for bytes that went through the filter.
+ * What the stream has read ahead and nobody has taken is what the filter reads first: bytes that
+ * the peer sent before the change never pass for bytes that went through the filter.
  *
- * Returns 0; what `start` returned, and then the filter is on top and the stream of no more use than
- * the filter says; or, not pushed, -EBUSY (a task is inside), ROTA_ECLOSED, -ENOMEM, -ECANCELED,
- * -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, or an error of rota_stream_flush or of an earlier read. */
+ * Returns 0; what `start` returned, and then the filter is on top and the stream of no more use
+ * than the filter says; or, not pushed, -EBUSY (a task is inside), ROTA_ECLOSED, -ENOMEM,
+ * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, or an error of rota_stream_flush or of an
+ * earlier read. */
 ROTA_SUSPENDS int rota_stream_push(rota_stream *s, rota_filter *filter);
 
-/* Makes a stream of a filter that has the bytes itself: nothing is below. `start` is not called. The filter is the stream's if
- * that succeeds. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop). */
+/* Makes a stream of a filter that has the bytes itself: nothing is below. `start` is not called.
+ * The filter is the stream's if that succeeds. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no
+ * loop). */
 ROTA_API int rota_stream_from_filter(rota_filter *filter, rota_stream **ret_stream);
 
 /* The topmost filter of that kind, or NULL. */

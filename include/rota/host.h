@@ -10,7 +10,8 @@
  *         rota_host wanted;
  *         if (rota_host_parse(host, &wanted) < 0)
  *             return false;
- *         return wanted.kind == ROTA_HOST_NAME && rota_host_is_below(&wanted, (rota_str){"example.org", 11});
+ *         return wanted.kind == ROTA_HOST_NAME &&
+ *                rota_host_is_below(&wanted, (rota_str){"example.org", 11});
  *     }
  *
  * A name consists of the ASCII characters of RFC 3986, section 3.2.2. Convert internationalised

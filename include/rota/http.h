@@ -2,8 +2,8 @@
  *
  * <rota/http_client.h>, <rota/http_server.h> and <rota/websocket.h> bring it along.
  *
- * HTTP by RFC 9110, HTTP/1.1 by RFC 9112, HTTP/2 by RFC 9113. What lets two parsers understand a message
- * differently is refused, never repaired, and nothing is written that could be. */
+ * HTTP by RFC 9110, HTTP/1.1 by RFC 9112, HTTP/2 by RFC 9113. What lets two parsers understand a
+ * message differently is refused, never repaired, and nothing is written that could be. */
 #ifndef ROTA_HTTP_H
 #define ROTA_HTTP_H
 
@@ -29,7 +29,8 @@ typedef struct rota_http_event {
 /* "Not Found"; "Unknown" for what RFC 9110 and its kin do not name. */
 ROTA_API const char *rota_http_reason(int status);
 
-/* What a server says by ALPN (rota_tls_options.alpn): HTTP/2, else HTTP/1.1. Sessions do so by themselves. */
+/* What a server says by ALPN (rota_tls_options.alpn): HTTP/2, else HTTP/1.1. Sessions do so by
+ * themselves. */
 extern ROTA_API const char *const rota_http_alpn[];
 
 #ifdef __cplusplus

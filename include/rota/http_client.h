@@ -1,12 +1,13 @@
-/* http_client: requests to servers of HTTP/1.1 and HTTP/2. In a library of its own (pkg-config rota-http), and
- * not in <rota.h>.
+/* http_client: requests to servers of HTTP/1.1 and HTTP/2. In a library of its own (pkg-config
+ * rota-http), and not in <rota.h>.
  *
  *     static int title(void *arg)
  *     {
  *         ROTA_AUTO(rota_http_response) r = NULL;
  *         int err = rota_http_get(arg, &r);
  *         if (err < 0) {
- *             fprintf(stderr, "%s\n", rota_error(err));   // "connecting to localhost:80: Connection refused"
+ *             // "connecting to localhost:80: Connection refused"
+ *             fprintf(stderr, "%s\n", rota_error(err));
  *             return err;
  *         }
  *         rota_str body = rota_http_body(r);
@@ -14,24 +15,28 @@
  *         return 0;
  *     }
  *
- * A program that asks more than once keeps a session: connections, cookies and addresses are used again, and
- * settings are made once.
+ * A program that asks more than once keeps a session: connections, cookies and addresses are used
+ * again, and settings are made once.
  *
  *     static int talk(rota_http_session *session, rota_str json)
  *     {
  *         ROTA_AUTO(rota_http_response) r = NULL;
  *         const char *headers[] = {"Accept", "application/json", NULL};
  *         rota_http_fetch_options options = {
- *             .method = "POST", .headers = headers, .body = {.bytes = json}, .type = "application/json"};
+ *             .method = "POST",
+ *             .headers = headers,
+ *             .body = {.bytes = json},
+ *             .type = "application/json"};
  *         int err = rota_http_fetch(session, "https://localhost/items", &options, &r);
  *         return err < 0 ? err : rota_http_status(r);
  *     }
  *
- * A response is whole when the call returns, unless it was asked to be streamed; then the body is read by
- * rota_http_read. Statuses are no errors: 404 is an answer.
+ * A response is whole when the call returns, unless it was asked to be streamed; then the body is
+ * read by rota_http_read. Statuses are no errors: 404 is an answer.
  *
- * Any number of tasks may use a session at once. Deadlines of your own are a ROTA_TIMEOUT around a call; what
- * is cancelled or timed out closes its connection, so nobody ever gets another's bytes. */
+ * Any number of tasks may use a session at once. Deadlines of your own are a ROTA_TIMEOUT around a
+ * call; what is cancelled or timed out closes its connection, so nobody ever gets another's
+ * bytes. */
 #ifndef ROTA_HTTP_CLIENT_H
 #define ROTA_HTTP_CLIENT_H
 
@@ -56,7 +61,8 @@ typedef enum rota_http_phase {
     ROTA_HTTP_CONNECTING, /* of the proxy, where there is one */
     ROTA_HTTP_ENCRYPTING, /* the TLS handshake */
     ROTA_HTTP_SENDING,
-    ROTA_HTTP_WAITING, /* for the first byte of the answer; the body is out. None where the answer is quicker */
+    /* for the first byte of the answer; the body is out. None where the answer is quicker */
+    ROTA_HTTP_WAITING,
     ROTA_HTTP_READING, /* the body */
     ROTA_HTTP_REDIRECTED,
     ROTA_HTTP_DONE
@@ -64,7 +70,8 @@ typedef enum rota_http_phase {
 
 /* What takes too long, by the session's options. */
 typedef enum rota_http_limit {
-    ROTA_HTTP_LIMIT_NONE, /* none of them: where the error is -ETIMEDOUT, a deadline of the caller's */
+    /* none of them: where the error is -ETIMEDOUT, a deadline of the caller's */
+    ROTA_HTTP_LIMIT_NONE,
     ROTA_HTTP_LIMIT_TOTAL,
     ROTA_HTTP_LIMIT_QUEUE_TIME,
     ROTA_HTTP_LIMIT_CONNECT,
@@ -81,22 +88,24 @@ typedef struct rota_http_trace {
     int err;     /* of DONE */
 } rota_http_trace;
 
-/* Called for each phase; must not suspend. It may run in another task than the request's: connections are made, and
- * larger bodies sent, by tasks of their own. */
+/* Called for each phase; must not suspend. It may run in another task than the request's:
+ * connections are made, and larger bodies sent, by tasks of their own. */
 typedef void rota_http_trace_fn(void *arg, const rota_http_trace *trace);
 
-/* Whether the session may connect to this address, which `host` has (or the proxy): against requests that somebody
- * else steers to places of your network. Must not suspend. */
+/* Whether the session may connect to this address, which `host` has (or the proxy): against
+ * requests that somebody else steers to places of your network. Must not suspend. */
 typedef bool rota_http_allow_fn(void *arg, const char *host, const rota_address *address);
 
-/* Looks up a host in place of rota_resolve: stores at most `most` addresses, with that port, and returns how many, or an error.
- * It may suspend; `connect` of the session's options limits it. The results are kept like others, and `allow` sees them. */
+/* Looks up a host in place of rota_resolve: stores at most `most` addresses, with that port, and
+ * returns how many, or an error. It may suspend; `connect` of the session's options limits it. The
+ * results are kept like others, and `allow` sees them. */
 typedef int rota_http_resolve_fn(void *arg, const char *host, int port, rota_address *ret_addresses,
                                  size_t most);
 
-/* Connects to a host, or to the proxy, in place of the client: through a tunnel, to a server in memory, over another kind of
- * socket. The stream is the session's from then on; TLS is begun on it where the URL says https. It may suspend; `connect` of
- * the session's options limits it. `resolve` and `allow` are not called. Returns 0 or an error. */
+/* Connects to a host, or to the proxy, in place of the client: through a tunnel, to a server in
+ * memory, over another kind of socket. The stream is the session's from then on; TLS is begun on it
+ * where the URL says https. It may suspend; `connect` of the session's options limits it. `resolve`
+ * and `allow` are not called. Returns 0 or an error. */
 typedef int rota_http_connect_fn(void *arg, const char *host, int port, rota_stream **ret_stream);
 
 /* ---- Sessions ---- */
@@ -107,12 +116,13 @@ typedef enum rota_http_version {
     ROTA_HTTP_2_DIRECTLY /* HTTP/2 by prior knowledge, in the clear, too */
 } rota_http_version;
 
-/* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay until the session is
- * freed. Times: ROTA_NEVER is no limit.
+/* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay
+ * until the session is freed. Times: ROTA_NEVER is no limit.
  *
- * Cookies are kept and sent as RFC 6265 says, and the prefixes __Host- and __Secure- hold what they promise (RFC 6265bis,
- * section 4.1.3). None is taken that is for all hosts of a public suffix, such as "co.uk":
- * by the list that libpsl brings along, and where rota was built without it, only of a name without a dot. */
+ * Cookies are kept and sent as RFC 6265 says, and the prefixes __Host- and __Secure- hold what they
+ * promise (RFC 6265bis, section 4.1.3). None is taken that is for all hosts of a public suffix,
+ * such as "co.uk": by the list that libpsl brings along, and where rota was built without it, only
+ * of a name without a dot. */
 typedef struct rota_http_session_options {
     const char *base_url;       /* what relative URLs are relative to */
     const char *const *headers; /* sent with each request: name, value, ..., NULL */
@@ -120,19 +130,22 @@ typedef struct rota_http_session_options {
     const char *user, *password;
     const char *bearer;
 
-    /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide what is offered by ALPN,
-     * not this. */
+    /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide
+     * what is offered by ALPN, not this. */
     rota_tls_context *tls;
-    /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is all that is checked. */
+    /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is
+     * all that is checked. */
     const char *fingerprint;
     const char *unix_path; /* connect to this Unix socket, whatever the host */
-    /* "http://user:password@host:port", or https, socks5 or socks5h; "": none. The proxy's default port is 80, 443 or 1080. With
-     * socks5 names are looked up here, with the others by the proxy; then `allow` sees the proxy's addresses only.
+    /* "http://user:password@host:port", or https, socks5 or socks5h; "": none. The proxy's default
+     * port is 80, 443 or 1080. With socks5 names are looked up here, with the others by the proxy;
+     * then `allow` sees the proxy's addresses only.
      *
-     * NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment say, in either case, unless the program runs
-     * with more rights than its user (secure_getenv(3)). HTTP_PROXY in capitals does not count in a CGI program. A setting that
-     * makes no sense fails the requests that would use it. NO_PROXY lists hosts (with all below them), addresses,
-     * networks (10.0.0.0/8), each perhaps with a port, or "*". */
+     * NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment say, in either
+     * case, unless the program runs with more rights than its user (secure_getenv(3)). HTTP_PROXY
+     * in capitals does not count in a CGI program. A setting that makes no sense fails the requests
+     * that would use it. NO_PROXY lists hosts (with all below them), addresses, networks
+     * (10.0.0.0/8), each perhaps with a port, or "*". */
     const char *proxy;
     rota_http_version version;
 
@@ -147,8 +160,9 @@ typedef struct rota_http_session_options {
     rota_time gap;        /* in which nothing comes, nor is anything of the body taken; 60 s */
 
     int redirects; /* that are followed; 10; -1: none */
-    /* A redirect to http fails with ROTA_EREDIRECTS, whatever the request began with. Without this, one that leads from https
-     * to http is followed as one to another origin: without credentials and Secure cookies. */
+    /* A redirect to http fails with ROTA_EREDIRECTS, whatever the request began with. Without this,
+     * one that leads from https to http is followed as one to another origin: without credentials
+     * and Secure cookies. */
     bool only_https_redirects;
     size_t head;   /* bytes of a response's head, and of its trailers; 32 KiB: ROTA_ELIMIT */
     size_t fields; /* header fields of a response, and trailers, 10,000 at most; 100: ROTA_ELIMIT */
@@ -159,11 +173,12 @@ typedef struct rota_http_session_options {
 
     /* How often, and after which pauses, to try again what may pass. NULL: never.
      *
-     * Tried again are a failure to resolve (ROTA_EDNS), connect or encrypt; and, of idempotent methods (RFC 9110, section
-     * 9.2.2), a connection that breaks off, or falls silent for `gap`, before the response's head, and the statuses 408,
-     * 429, 502, 503 and 504. A body must be one that can be sent twice. Retry-After is obeyed. `total` and the caller's
-     * deadline bound all tries together: a pause that would not end in time is not begun. The call returns what the last
-     * try brought. */
+     * Tried again are a failure to resolve (ROTA_EDNS), connect or encrypt; and, of idempotent
+     * methods (RFC 9110, section 9.2.2), a connection that breaks off, or falls silent for `gap`,
+     * before the response's head, and the statuses 408, 429, 502, 503 and 504. A body must be one
+     * that can be sent twice. Retry-After is obeyed. `total` and the caller's deadline bound all
+     * tries together: a pause that would not end in time is not begun. The call returns what the
+     * last try brought. */
     const rota_backoff *retry;
 
     rota_http_trace_fn *trace;
@@ -176,23 +191,23 @@ typedef struct rota_http_session_options {
     void *connect_arg;
 } rota_http_session_options;
 
-/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an invalid URL, header, proxy
- * or fingerprint, Host or a header that frames messages, a negative time, an unknown version; rota_error says
- * which), ROTA_ENOTASK (this thread has no loop). */
+/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an
+ * invalid URL, header, proxy or fingerprint, Host or a header that frames messages, a negative
+ * time, an unknown version; rota_error says which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
-/* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED. Shields itself. Responses
- * stay valid; those that are still being read end with ROTA_ECLOSED. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_http_session) calls. */
+/* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED.
+ * Shields itself. Responses stay valid; those that are still being read end with ROTA_ECLOSED.
+ * Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_session) calls. */
 ROTA_SUSPENDS_SHIELDED rota_http_session *rota_http_session_free(rota_http_session *session);
 ROTA_DEFINE_AUTO(rota_http_session, rota_http_session_free);
 
-/* Writes the cookies that outlive the program to a file that only its owner may read, also where there was one that
- * others could read, in the format of curl and wget.
- * Returns 0, -ENOMEM, or an error of rota_file_save. */
+/* Writes the cookies that outlive the program to a file that only its owner may read, also where
+ * there was one that others could read, in the format of curl and wget. Returns 0, -ENOMEM, or an
+ * error of rota_file_save. */
 ROTA_SUSPENDS int rota_http_session_save_cookies(rota_http_session *session, const char *path);
-/* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are no cookies; the others count), -ENOMEM, or an error
- * of rota_file_load. */
+/* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are no cookies; the others
+ * count), -ENOMEM, or an error of rota_file_load. */
 ROTA_SUSPENDS int rota_http_session_load_cookies(rota_http_session *session, const char *path);
 
 /* ---- Requests ---- */
@@ -206,15 +221,15 @@ typedef struct rota_http_part {
     const char *type;
 } rota_http_part;
 
-/* What is sent: one of these. What the pointers point to is borrowed until the call returns; with `stream` of
- * rota_http_fetch_options until the answer has been read to its end or has failed, or the response was freed. Then nobody
- * reads it any more. */
+/* What is sent: one of these. What the pointers point to is borrowed until the call returns; with
+ * `stream` of rota_http_fetch_options until the answer has been read to its end or has failed, or
+ * the response was freed. Then nobody reads it any more. */
 typedef struct rota_http_body_source {
     rota_str bytes;
     const char *path; /* a regular file */
-    /* Until its end, or `length`. It is read by a task of the client's, which has inherited the caller's locals, and by nobody else
-     * meanwhile; it may suspend as it likes. What is cut short ends the request with that error. Cannot be sent twice: a
-     * redirect that would is -ESPIPE. */
+    /* Until its end, or `length`. It is read by a task of the client's, which has inherited the
+     * caller's locals, and by nobody else meanwhile; it may suspend as it likes. What is cut short
+     * ends the request with that error. Cannot be sent twice: a redirect that would is -ESPIPE. */
     rota_stream *stream;
     uint64_t length;             /* of `stream`; 0: unknown */
     const char *const *form;     /* name, value, ..., NULL: application/x-www-form-urlencoded */
@@ -224,35 +239,41 @@ typedef struct rota_http_body_source {
 
 /* Zero is the default of each field. */
 typedef struct rota_http_fetch_options {
-    /* GET, or POST where there is a body. OPTIONS of a URL without path and query asks of the server as a whole: "*" (RFC
-     * 9110, section 9.3.7). */
+    /* GET, or POST where there is a body. OPTIONS of a URL without path and query asks of the
+     * server as a whole: "*" (RFC 9110, section 9.3.7). */
     const char *method;
-    const char *const
-        *headers; /* beside, and instead of, those of the session: name, value, ..., NULL */
+    /* Name, value, ..., NULL; sent beside those of the session, and instead of those with the same
+     * name. */
+    const char *const *headers;
     rota_http_body_source body;
-    const char
-        *upgrade; /* asks for this protocol, in lower case (RFC 9110, section 7.8). Where the server
-                          * agrees, the status is 101, and rota_http_take_stream gives the connection */
-    const char *type; /* Content-Type of `body`, where its kind does not say it */
-    bool stream;      /* return when the head has come; the body is read by rota_http_read */
-    bool
-        expect; /* wait for the server's consent (100 Continue), a second at most, before sending the body */
-    rota_time total, gap;      /* instead of the session's; ROTA_NEVER: without */
-    int redirects;             /* the same */
-    const rota_backoff *retry; /* the same; one with `tries` = 1 never tries again */
+    /* Asks for this protocol, in lower case (RFC 9110, section 7.8). Where the server agrees, the
+     * status is 101, and rota_http_take_stream gives the connection. */
+    const char *upgrade;
+    /* Content-Type of `body`, where its kind does not say it. */
+    const char *type;
+    /* Return when the head has come; the body is read by rota_http_read. */
+    bool stream;
+    /* Wait for the server's consent (100 Continue), a second at most, before sending the body. */
+    bool expect;
+    /* Instead of the session's; ROTA_NEVER is without. */
+    rota_time total, gap;
+    int redirects;
+    /* Instead of the session's; one with `tries` = 1 never tries again. */
+    const rota_backoff *retry;
 } rota_http_fetch_options;
 
 /* Sends a request and waits for the response: whole, or with `stream` its head.
  *
- * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET without a body; 307
- * and 308 as it was. Credentials and cookies of the call do not go to another origin. An idempotent request on a reused
- * connection that dies before a byte of an answer is sent once more, on a fresh one. What a server of HTTP/2 says that it has
- * not worked on (RFC 9113, section 8.7) is sent again whatever its method, up to ten times; what it requires HTTP/1.1 for, once by
- * that.
+ * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET
+ * without a body; 307 and 308 as it was. Credentials and cookies of the call do not go to another
+ * origin. An idempotent request on a reused connection that dies before a byte of an answer is sent
+ * once more, on a fresh one. What a server of HTTP/2 says that it has not worked on (RFC 9113,
+ * section 8.7) is sent again whatever its method, up to ten times; what it requires HTTP/1.1 for,
+ * once by that.
  *
- * A body of more than 16 KiB, or that is not in memory, is sent by a task of its own while this one reads: so a server may
- * answer while it reads, and with `stream` this returns when the head is there, though the body is still being sent; that goes
- * on whatever the caller does meanwhile.
+ * A body of more than 16 KiB, or that is not in memory, is sent by a task of its own while this one
+ * reads: so a server may answer while it reads, and with `stream` this returns when the head is
+ * there, though the body is still being sent; that goes on whatever the caller does meanwhile.
  *
  *     static int both_ways(rota_http_session *session, rota_stream *up, rota_stream *down)
  *     {
@@ -266,19 +287,21 @@ typedef struct rota_http_fetch_options {
  *         return err;
  *     }
  *
- * Sending ends with the answer: where that is complete before the body was sent, the rest is not sent. It ends, too, where the
- * answer fails or is freed; and a body that fails makes reading the answer fail, with its error. `gap` does not count while the
- * body's own source is waited for.
+ * Sending ends with the answer: where that is complete before the body was sent, the rest is not
+ * sent. It ends, too, where the answer fails or is freed; and a body that fails makes reading the
+ * answer fail, with its error. `gap` does not count while the body's own source is waited for.
  *
- * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be NULL.
+ * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be
+ * NULL.
  *
- * Returns 0, or what went wrong, of which rota_error has words and rota_http_failed_phase the phase:
- * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ... (connecting);
- * -ECONNRESET, -EPIPE (the server broke the connection off);
- * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the response is not HTTP, or
- * redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off before its end); ROTA_ELIMIT (head or body too large); -EINVAL
- * (an invalid URL, header or method, more than one body, or a negative time); -EMSGSIZE (the body is not as long as was
- * said); an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
+ * Returns 0, or what went wrong, of which rota_error has words and rota_http_failed_phase the
+ * phase: ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses);
+ * -ECONNREFUSED, ... (connecting); -ECONNRESET, -EPIPE (the server broke the connection off);
+ * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the
+ * response is not HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off
+ * before its end); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header or method,
+ * more than one body, or a negative time); -EMSGSIZE (the body is not as long as was said); an
+ * error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
                                   rota_http_response **ret_response);
@@ -289,8 +312,8 @@ ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_respon
 ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
                                  rota_http_response **ret_response);
 
-/* The phase in which this thread's last call that returned no response failed. Look at it before the
- * task suspends. */
+/* The phase in which this thread's last call that returned no response failed. Look at it before
+ * the task suspends. */
 ROTA_API rota_http_phase rota_http_failed_phase(void);
 /* Which limit had passed, if it was -ETIMEDOUT. */
 ROTA_API rota_http_limit rota_http_failed_limit(void);
@@ -307,53 +330,60 @@ ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
 ROTA_API const char *rota_http_response_url(const rota_http_response *r);
 /* How many redirects led there. */
 ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
-/* Where the nth of them, from 0, came from, and its status (unless `ret_status` is NULL). NULL: there were fewer. */
+/* Where the nth of them, from 0, came from, and its status (unless `ret_status` is NULL). NULL:
+ * there were fewer. */
 ROTA_API const char *rota_http_response_redirect(const rota_http_response *r, size_t nth,
                                                  int *ret_status);
-/* The value of the first header field of that name, in any case; its pointer is NULL where there is none. */
+/* The value of the first header field of that name, in any case; its pointer is NULL where there is
+ * none. */
 ROTA_API rota_str rota_http_response_header(const rota_http_response *r, const char *name);
 /* All header fields, as they came. */
 ROTA_API const rota_http_field *rota_http_response_fields(const rota_http_response *r,
                                                           size_t *ret_count);
 /* The value of a field behind the body, once that was read to its end. */
 ROTA_API rota_str rota_http_response_trailer(const rota_http_response *r, const char *name);
-/* When a phase began, counted from the call; -1 where there was none. Of the last request, after redirects. */
+/* When a phase began, counted from the call; -1 where there was none. Of the last request, after
+ * redirects. */
 ROTA_API rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase phase);
 
-/* The whole body with a NUL behind it, of a response that was not streamed, or that rota_http_read_all has read. Empty
- * otherwise. */
+/* The whole body with a NUL behind it, of a response that was not streamed, or that
+ * rota_http_read_all has read. Empty otherwise. */
 ROTA_API rota_str rota_http_body(const rota_http_response *r);
 
-/* Reads 1 to `len` bytes of the body, decoded; 0 at its end. A streamed one comes from the connection; a whole one is given
- * out piece by piece.
+/* Reads 1 to `len` bytes of the body, decoded; 0 at its end. A streamed one comes from the
+ * connection; a whole one is given out piece by piece.
  *
- * After a cancellation or your own deadline you can keep reading. Returns as rota_http_fetch does, from the phase `reading`
- * on; other errors are final, and rota_http_response_error has words for them. */
+ * After a cancellation or your own deadline you can keep reading. Returns as rota_http_fetch does,
+ * from the phase `reading` on; other errors are final, and rota_http_response_error has words for
+ * them. */
 ROTA_SUSPENDS ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len);
-/* Reads the rest of it for rota_http_body; at most `limit` bytes (0: the session's). Returns 0 or as rota_http_read. */
+/* Reads the rest of it for rota_http_body; at most `limit` bytes (0: the session's). Returns 0 or
+ * as rota_http_read. */
 ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
-/* Reads the rest of it into a file, which takes the name `path` when it is complete and on the disk. Returns 0, or as
- * rota_http_read, or an error of the file. */
+/* Reads the rest of it into a file, which takes the name `path` when it is complete and on the
+ * disk. Returns 0, or as rota_http_read, or an error of the file. */
 ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
-/* Why reading failed: "reading the answer of ...". Empty if it did not. Stays as long as the response. */
+/* Why reading failed: "reading the answer of ...". Empty if it did not. Stays as long as the
+ * response. */
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
-/* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until the next. A source that
- * may be silent for long is fetched without `gap`, and one that lasts without `total`. For any other response,
- * iteration ends with ROTA_EPROTOCOL.
+/* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until
+ * the next. A source that may be silent for long is fetched without `gap`, and one that lasts
+ * without `total`. For any other response, iteration ends with ROTA_EPROTOCOL.
  *
  *     int err;
  *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)
  *         printf("%.*s\n", (int)event->data.len, event->data.ptr); */
 ROTA_API rota_iter rota_http_events(rota_http_response *r);
 
-/* Takes over the connection of a response with status 101, which speaks the protocol that `upgrade` asked for. It is
- * yours, and no longer the session's. NULL where there is none, or it was taken before. */
+/* Takes over the connection of a response with status 101, which speaks the protocol that `upgrade`
+ * asked for. It is yours, and no longer the session's. NULL where there is none, or it was taken
+ * before. */
 ROTA_API rota_stream *rota_http_take_stream(rota_http_response *r);
 
-/* Frees the response; a connection whose answer was read to its end goes back to the pool, another is closed. A body that is
- * still being sent is cut off, and its task waited for. Shields itself. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_http_response) calls. */
+/* Frees the response; a connection whose answer was read to its end goes back to the pool, another
+ * is closed. A body that is still being sent is cut off, and its task waited for. Shields itself.
+ * Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_response) calls. */
 ROTA_SUSPENDS_SHIELDED rota_http_response *rota_http_response_free(rota_http_response *r);
 ROTA_DEFINE_AUTO(rota_http_response, rota_http_response_free);
 

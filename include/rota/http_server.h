@@ -307,8 +307,8 @@ ROTA_SUSPENDS int rota_http_reply_status(rota_http_request *r, int status);
  *
  *     return rota_http_reply_printf(r, 200, "text/plain", "hello, %.*s\n", ROTA_STR_ARG(name));
  *
- * Returns as rota_http_reply, or -ENOMEM, or the error of vsnprintf(3): -EILSEQ, -EOVERFLOW; then no
- * reply has started. */
+ * Returns as rota_http_reply, or -ENOMEM, or the error of vsnprintf(3): -EILSEQ, -EOVERFLOW; then
+ * no reply has started. */
 ROTA_SUSPENDS int rota_http_reply_printf(rota_http_request *r, int status, const char *type,
                                          const char *format, ...) ROTA_PRINTF(4, 5);
 

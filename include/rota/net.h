@@ -59,17 +59,19 @@ typedef struct rota_address {
 
 #define ROTA_ADDRESS_TEXT 112
 
-/* Writes "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "/run/x.sock", "@abstract" or, for a Unix socket without a name,
- * "unix" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and returns it. */
+/* Writes "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "/run/x.sock", "@abstract" or, for a Unix
+ * socket without a name, "unix" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and
+ * returns it. */
 ROTA_API const char *rota_address_text(const rota_address *address, char *ret_text);
 
-/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0", "fe80::1%2")
- * and "localhost", which is always this machine, are answered at once; other names are looked up by
- * getaddrinfo(3) in threads of their own, and a caller that is cancelled does not wait for that. Callers
- * that ask for the same name at the same time share one lookup.
+/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0",
+ * "fe80::1%2") and "localhost", which is always this machine, are answered at once; other names are
+ * looked up by getaddrinfo(3) in threads of their own, and a caller that is cancelled does not wait
+ * for that. Callers that ask for the same name at the same time share one lookup.
  *
- * Sixteen lookups run at a time. While some hang, others are started beside them, up to 256; a lookup that
- * its callers gave up counts as one that hangs. rota_to_thread and the end of rota_run wait for none of them.
+ * Sixteen lookups run at a time. While some hang, others are started beside them, up to 256; a
+ * lookup that its callers gave up counts as one that hangs. rota_to_thread and the end of rota_run
+ * wait for none of them.
  *
  * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name),
  * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place), -ECANCELED,
@@ -96,9 +98,9 @@ typedef struct rota_connect_options {
 ROTA_SUSPENDS int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
                                    rota_stream **ret_stream);
 
-/* Connects to the first of these addresses that answers, as rota_tcp_connect does with those of a host: for
- * programs that look names up themselves. Returns 0, -EINVAL (no address, or `bind` is no literal), -ECANCELED, -ETIMEDOUT,
- * -ENOMEM, ROTA_ENOTASK, or why the last address failed. */
+/* Connects to the first of these addresses that answers, as rota_tcp_connect does with those of a
+ * host: for programs that look names up themselves. Returns 0, -EINVAL (no address, or `bind` is no
+ * literal), -ECANCELED, -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK, or why the last address failed. */
 ROTA_SUSPENDS int rota_tcp_connect_any(const rota_address *addresses, size_t count,
                                        const rota_connect_options *options,
                                        rota_stream **ret_stream);
@@ -124,18 +126,19 @@ typedef struct rota_listen_options {
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
-/* Makes a listener of a socket that listens already (TCP or Unix), and takes it over. A Unix socket's
- * file is left where it is when the listener is freed.
+/* Makes a listener of a socket that listens already (TCP or Unix), and takes it over. A Unix
+ * socket's file is left where it is when the listener is freed.
  *
- * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE (not
- * a stream socket), -EINVAL (it does not listen), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this thread has
- * no loop). */
+ * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE
+ * (not a stream socket), -EINVAL (it does not listen), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this
+ * thread has no loop). */
 ROTA_API int rota_listener_from_fd(int fd, rota_listener **ret_listener);
 
 /* Finds the descriptors that the service manager has opened for this process: systemd's LISTEN_PID,
- * LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), which are ignored in programs that run with raised
- * privileges. `name` is the FileDescriptorName= of a socket unit; NULL finds all. Where no names were
- * passed all are called "unknown". All descriptors that were passed are closed on exec from now on.
+ * LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), which are ignored in programs that run with
+ * raised privileges. `name` is the FileDescriptorName= of a socket unit; NULL finds all. Where no
+ * names were passed all are called "unknown". All descriptors that were passed are closed on exec
+ * from now on.
  *
  *     int fd;
  *     int n = rota_listen_fds("http", &fd, 1);       // 0: not started by a socket
@@ -144,11 +147,12 @@ ROTA_API int rota_listener_from_fd(int fd, rota_listener **ret_listener);
  * May be called anywhere, before threads change the environment. It finds the same descriptors each
  * time: take each of them over once.
  *
- * Fills at most `max` places and returns how many there are, which may be more; 0: none; -EINVAL: the
- * variables make no sense; -EBADF: such a descriptor is not open. */
+ * Fills at most `max` places and returns how many there are, which may be more; 0: none; -EINVAL:
+ * the variables make no sense; -EBADF: such a descriptor is not open. */
 ROTA_API int rota_listen_fds(const char *name, int *ret_fds, size_t max);
 
-/* The port on which it listens: the one that was free where 0 was asked for. 0 for a Unix socket. */
+/* The port on which it listens: the one that was free where 0 was asked for. 0 for a Unix
+ * socket. */
 ROTA_API int rota_listener_port(const rota_listener *listener);
 
 /* Waits for a connection. Connections that end before they are accepted are passed over.
@@ -161,8 +165,8 @@ ROTA_SUSPENDS int rota_accept(rota_listener *listener, rota_stream **ret_stream)
 /* Stops listening: peers are refused, a call of rota_accept or rota_serve under way ends with
  * ROTA_ECLOSED. Shields itself. */
 ROTA_SUSPENDS_SHIELDED void rota_listener_close(rota_listener *listener);
-/* Closes and frees the listener; not before rota_serve has returned. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_listener) calls. */
+/* Closes and frees the listener; not before rota_serve has returned. Accepts NULL, returns NULL;
+ * what ROTA_AUTO(rota_listener) calls. */
 ROTA_SUSPENDS_SHIELDED rota_listener *rota_listener_free(rota_listener *listener);
 ROTA_DEFINE_AUTO(rota_listener, rota_listener_free);
 
@@ -174,8 +178,8 @@ typedef int rota_serve_fn(rota_stream *s, void *arg);
 typedef struct rota_serve_options {
     size_t connections; /* at most so many at once, further ones wait in the backlog; 65536 */
     rota_time grace;    /* how long they may go on when serving ends; 0: cancelled at once */
-    /* Called when serving ends, with the reason that rota_serve is going to return: the listener is closed and `grace`
-     * begins, so handlers can be told. Must not suspend. */
+    /* Called when serving ends, with the reason that rota_serve is going to return: the listener is
+     * closed and `grace` begins, so handlers can be told. Must not suspend. */
     void (*stopping)(void *arg, int err);
     void *stopping_arg;
 } rota_serve_options;

@@ -140,8 +140,8 @@ static inline bool rota__stop_once(rota_stop *stop)
     return true;
 }
 
-/* A block that ends soon after SIGINT or SIGTERM. It may be left by break, return or goto. A break in it
- * leaves this block and no loop around it. */
+/* A block that ends soon after SIGINT or SIGTERM. It may be left by break, return or goto. A break
+ * in it leaves this block and no loop around it. */
 #define ROTA_UNTIL_STOP                                                           \
     for (ROTA_SCOPED(rota_stop) ROTA__UNIQUE(rota__stop) = rota__stop_unopened(); \
          rota__stop_once(&ROTA__UNIQUE(rota__stop));)

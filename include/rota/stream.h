@@ -90,14 +90,14 @@ ROTA_API rota_iter rota_stream_lines(rota_stream *s);
  * of rota_stream_read. */
 ROTA_SUSPENDS ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data);
 
-/* Takes up to `len` of the bytes that a peek has shown; what it borrowed stays valid until the next call that
- * reads, all the same. Does not suspend. Returns how many it took. */
+/* Takes up to `len` of the bytes that a peek has shown; what it borrowed stays valid until the next
+ * call that reads, all the same. Does not suspend. Returns how many it took. */
 ROTA_API size_t rota_stream_skip(rota_stream *s, size_t len);
 
-/* Whether the next `seen` bytes (at most what a peek has shown) are the last ones that will ever be read: the
- * other side has ended, or is gone. A connection that was reset is over, whatever else was received before.
- * Reads nothing and does not suspend, so a task that computes, or waits for something else, can be told in time
- * that nobody is left to wait for it. */
+/* Whether the next `seen` bytes (at most what a peek has shown) are the last ones that will ever be
+ * read: the other side has ended, or is gone. A connection that was reset is over, whatever else
+ * was received before. Reads nothing and does not suspend, so a task that computes, or waits for
+ * something else, can be told in time that nobody is left to wait for it. */
 ROTA_API bool rota_stream_hung_up(rota_stream *s, size_t seen);
 
 /* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores
@@ -115,8 +115,8 @@ ROTA_SUSPENDS int rota_stream_write(rota_stream *s, const void *buf, size_t len)
 /* The same for several pieces at once, in order; -EINVAL if `count` is negative. */
 ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count);
 
-/* Writes text as printf(3) formats it, of any length. Returns as rota_stream_write, or -ENOMEM, or what vsnprintf(3)
- * failed with: -EILSEQ, -EOVERFLOW; nothing is written then. */
+/* Writes text as printf(3) formats it, of any length. Returns as rota_stream_write, or -ENOMEM, or
+ * what vsnprintf(3) failed with: -EILSEQ, -EOVERFLOW; nothing is written then. */
 ROTA_SUSPENDS int rota_stream_printf(rota_stream *s, const char *format, ...) ROTA_PRINTF(2, 3);
 
 /* Holds back what is written from now on, to go out in few large pieces: at rota_stream_flush, at
@@ -139,10 +139,11 @@ ROTA_SUSPENDS int rota_stream_shutdown(rota_stream *s);
  * Returns 0, also when it was closed before, or why held-back output could not be sent. */
 ROTA_SUSPENDS_SHIELDED int rota_stream_close(rota_stream *s);
 
-/* Makes the stream's end abrupt, as asyncio's transport.abort() does: nothing more is sent. When the stream is closed, what
- * was held back and what the kernel has not sent yet is thrown away, and the peer of a TCP connection gets a reset. For
- * a peer that takes nothing: otherwise the kernel would keep the rest for many minutes. Does not suspend. Writes fail
- * with -EPIPE afterwards; it does not close the stream. */
+/* Makes the stream's end abrupt, as asyncio's transport.abort() does: nothing more is sent. When
+ * the stream is closed, what was held back and what the kernel has not sent yet is thrown away, and
+ * the peer of a TCP connection gets a reset. For a peer that takes nothing: otherwise the kernel
+ * would keep the rest for many minutes. Does not suspend. Writes fail with -EPIPE afterwards; it
+ * does not close the stream. */
 ROTA_API void rota_stream_abort(rota_stream *s);
 
 /* Closes and frees the stream. Accepts NULL, returns NULL; what ROTA_AUTO(rota_stream) calls. */
@@ -166,11 +167,11 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
 /* Makes a stream of a descriptor and takes it over: a connected stream socket, a pipe, a terminal;
  * not a regular file. Closing the stream closes the descriptor.
  *
- * O_NONBLOCK is set or cleared as the loop needs it, and stays so. That mode belongs to the open file, not
- * to the descriptor, so whoever has the same one sees it, too: where standard input is a terminal, the
- * shell and all programs that were started from it, whose reads and writes then fail with EAGAIN. For
- * what is shared, open the file anew and make a stream of that; it works for terminals and pipes, not for
- * sockets:
+ * O_NONBLOCK is set or cleared as the loop needs it, and stays so. That mode belongs to the open
+ * file, not to the descriptor, so whoever has the same one sees it, too: where standard input is a
+ * terminal, the shell and all programs that were started from it, whose reads and writes then fail
+ * with EAGAIN. For what is shared, open the file anew and make a stream of that; it works for
+ * terminals and pipes, not for sockets:
  *
  *     static int open_input(rota_stream **ret_stream)
  *     {
@@ -181,16 +182,16 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
  *         return err;
  *     }
  *
- * Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then the descriptor is still
- * yours. */
+ * Returns 0, -EBADF, -ENOMEM, ROTA_ENOTASK (this thread has no loop), and then the descriptor is
+ * still yours. */
 ROTA_API int rota_stream_from_fd(int fd, rota_stream **ret_stream);
 
-/* Takes the descriptor back out of a stream: it is yours, in the mode in which it came (blocking, if rota
- * made it), and the stream is closed and still to be freed.
+/* Takes the descriptor back out of a stream: it is yours, in the mode in which it came (blocking,
+ * if rota made it), and the stream is closed and still to be freed.
  *
- * Returns the descriptor; -EBUSY: a task reads or writes, the stream has filters (TLS), or it holds bytes
- * that were received and not read, or held back and not sent; -EOPNOTSUPP: it has no descriptor;
- * ROTA_ECLOSED, ROTA_ETHREAD, ROTA_ENOTASK. On failure the stream goes on. */
+ * Returns the descriptor; -EBUSY: a task reads or writes, the stream has filters (TLS), or it holds
+ * bytes that were received and not read, or held back and not sent; -EOPNOTSUPP: it has no
+ * descriptor; ROTA_ECLOSED, ROTA_ETHREAD, ROTA_ENOTASK. On failure the stream goes on. */
 ROTA_API int rota_stream_take_fd(rota_stream *s);
 
 /* Makes a pipe: what is written to one stream is read from the other. For tasks of one loop
@@ -204,8 +205,8 @@ ROTA_API int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer);
 /* As a length: up to the end, of the file or of the stream. */
 #define ROTA_TO_END INT64_MAX
 
-/* Sends `len` bytes of a file from `offset` on, after what is held back. The file stays yours, and so does
- * its position.
+/* Sends `len` bytes of a file from `offset` on, after what is held back. The file stays yours, and
+ * so does its position.
  *
  *     static int send_page(rota_stream *s, int fd, size_t size)
  *     {
@@ -219,55 +220,56 @@ ROTA_API int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer);
  *     }
  *
  * What is larger than 16 KiB does not pass through this program where the kernel can hand it on by
- * itself: to sockets and pipes without a filter such as TLS on top. So what is changed in the file before
- * the peer has it may arrive changed. Smaller files are copied, which is cheaper; those and the head
- * before them go out in one piece, as above, and the end of what is copied to a corked stream may stay
- * held back until rota_stream_flush.
+ * itself: to sockets and pipes without a filter such as TLS on top. So what is changed in the file
+ * before the peer has it may arrive changed. Smaller files are copied, which is cheaper; those and
+ * the head before them go out in one piece, as above, and the end of what is copied to a corked
+ * stream may stay held back until rota_stream_flush.
  *
- * The loop does not wait for a disk: what is not in the page cache is first read by a thread, up to 1 MiB
- * at a time. Only what is dropped from the cache in the moments between holds up the loop.
+ * The loop does not wait for a disk: what is not in the page cache is first read by a thread, up to
+ * 1 MiB at a time. Only what is dropped from the cache in the moments between holds up the loop.
  *
- * A file that turns out shorter than `len` is ROTA_EOF. The stream cannot mend that: where a length was
- * announced before, the peer is left waiting for the rest, so close the stream.
+ * A file that turns out shorter than `len` is ROTA_EOF. The stream cannot mend that: where a length
+ * was announced before, the peer is left waiting for the rest, so close the stream.
  *
- * `*sent` (`sent` may be NULL) is how many bytes the stream took, whatever the result is. A call that
- * fails after it took some leaves the stream as a write that was cut short does: nothing may follow.
+ * `*sent` (`sent` may be NULL) is how many bytes the stream took, whatever the result is. A call
+ * that fails after it took some leaves the stream as a write that was cut short does: nothing may
+ * follow.
  *
- * Returns 0; ROTA_EOF, -EINVAL (a negative number), -EBADF, -ESPIPE (no file: a pipe, a terminal), -EISDIR,
- * -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as rota_stream_write. */
+ * Returns 0; ROTA_EOF, -EINVAL (a negative number), -EBADF, -ESPIPE (no file: a pipe, a terminal),
+ * -EISDIR, -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as rota_stream_write. */
 ROTA_SUSPENDS int rota_stream_send_file(rota_stream *s, int fd, int64_t offset, int64_t len,
                                         int64_t *sent);
 
-/* Reads `len` bytes and writes them to a regular file from `offset` on, by a thread. From sockets without
- * a filter on top they do not pass through this program.
+/* Reads `len` bytes and writes them to a regular file from `offset` on, by a thread. From sockets
+ * without a filter on top they do not pass through this program.
  *
- * `*received` (`received` may be NULL) is how many are in the file, whatever the result is. What had
- * arrived and could not be written stays readable. A caller that is cancelled waits for the piece that is
- * being written.
+ * `*received` (`received` may be NULL) is how many are in the file, whatever the result is. What
+ * had arrived and could not be written stays readable. A caller that is cancelled waits for the
+ * piece that is being written.
  *
- * Returns 0; ROTA_EOF (the stream ended before), -EINVAL (no regular file, one that is open for appending,
- * or a negative number), -EBADF (also: not open for writing), -ENOSPC, -EDQUOT, -EFBIG, -EIO, -ENOMEM,
- * -EAGAIN (no thread could be started), or as rota_stream_read. */
+ * Returns 0; ROTA_EOF (the stream ended before), -EINVAL (no regular file, one that is open for
+ * appending, or a negative number), -EBADF (also: not open for writing), -ENOSPC, -EDQUOT, -EFBIG,
+ * -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as rota_stream_read. */
 ROTA_SUSPENDS int rota_stream_receive_file(rota_stream *s, int fd, int64_t offset, int64_t len,
                                            int64_t *received);
 
 /* ---- Descriptors that are not rota's ---- */
 
-/* Waits until `fd` is ready for one of `events` (ROTA_READABLE, ROTA_WRITABLE), for libraries that bring
- * a descriptor of their own and do their own reading. The descriptor stays yours, in the mode in which
- * it is; several tasks may wait for the same one. Close it only when nobody waits for it.
+/* Waits until `fd` is ready for one of `events` (ROTA_READABLE, ROTA_WRITABLE), for libraries that
+ * bring a descriptor of their own and do their own reading. The descriptor stays yours, in the mode
+ * in which it is; several tasks may wait for the same one. Close it only when nobody waits for it.
  *
- * Returns the events that are there, ROTA_HANGUP among them if the other side is gone or the descriptor
- * has an error; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBADF, -EPERM (a regular file or a directory,
- * which is always ready), -EINVAL (no or unknown events), -ENOMEM. */
+ * Returns the events that are there, ROTA_HANGUP among them if the other side is gone or the
+ * descriptor has an error; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBADF, -EPERM (a regular file or
+ * a directory, which is always ready), -EINVAL (no or unknown events), -ENOMEM. */
 ROTA_SUSPENDS int rota_fd_wait(int fd, int events);
 
-/* Waits until `fd` is ready, as rota_fd_wait does, or until the event is set, whichever comes first: for
- * tasks that also have to be told to stop. When it returns, also with an error, nothing waits for `fd`
- * any more, and you may close it.
+/* Waits until `fd` is ready, as rota_fd_wait does, or until the event is set, whichever comes
+ * first: for tasks that also have to be told to stop. When it returns, also with an error, nothing
+ * waits for `fd` any more, and you may close it.
  *
- * Returns the events that are there; 0 if the event is set; an error as rota_fd_wait; or ROTA_ETHREAD (the
- * event belongs to another thread's loop). */
+ * Returns the events that are there; 0 if the event is set; an error as rota_fd_wait; or
+ * ROTA_ETHREAD (the event belongs to another thread's loop). */
 ROTA_SUSPENDS int rota_fd_wait_or(int fd, int events, rota_event *event);
 
 #ifdef __cplusplus

@@ -1,8 +1,9 @@
 /* task: tasks, futures, groups, scopes, locals, generators.
  *
- * A task is a function `int fn(void *arg)` with a stack of its own. It runs until it calls something
- * that has to wait; then another task runs. (Calls that never have to wait let the others run, too, now
- * and then: any call marked ROTA_SUSPENDS may.) Inside a task, code reads like blocking code:
+ * A task is a function `int fn(void *arg)` with a stack of its own. It runs until it calls
+ * something that has to wait; then another task runs. (Calls that never have to wait let the others
+ * run, too, now and then: any call marked ROTA_SUSPENDS may.) Inside a task, code reads like
+ * blocking code:
  *
  *     struct fetch { const char *url; size_t bytes; };
  *
@@ -27,10 +28,11 @@
  *
  *     int main(void) { return rota_main(both, NULL); }
  *
- * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside a
- * cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside one
- * whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. Both lose against a result
- * that is already there: the call returns the result, and the cancellation arrives at the next one. */
+ * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside
+ * a cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside
+ * one whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. Both lose against a
+ * result that is already there: the call returns the result, and the cancellation arrives at the
+ * next one. */
 #ifndef ROTA_TASK_H
 #define ROTA_TASK_H
 
@@ -60,13 +62,14 @@ typedef struct rota_site {
 
 /* ---- Running ---- */
 
-/* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are left,
- * waits for them, stops the executors and frees the loop.
+/* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are
+ * left, waits for them, stops the executors and frees the loop.
  *
- * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. While it
- * runs SIGPIPE and SIGXFSZ are ignored: calls that write return -EPIPE and -EFBIG.
+ * The first SIGINT cancels main; a second one, or one after main has returned, ends the process.
+ * While it runs SIGPIPE and SIGXFSZ are ignored: calls that write return -EPIPE and -EFBIG.
  *
- * While it runs, reports go to standard error unless the program has set a log hook: see rota_log_set.
+ * While it runs, reports go to standard error unless the program has set a log hook: see
+ * rota_log_set.
  *
  * Returns main's result, -EDEADLK (nothing could ever go on, and a report says which task waits for
  * what), or an error of rota_loop_new. */
@@ -90,32 +93,34 @@ ROTA_API int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *opt
 
 /* Starts fn(arg) as a task of this thread's loop. It first runs in the next turn.
  *
- * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach. With
- * NULL the task is on its own: the loop owns it, and its failure is reported through the log hook.
+ * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach.
+ * With NULL the task is on its own: the loop owns it, and its failure is reported through the log
+ * hook.
  *
  * While the loop is ending, a new task starts cancelled.
  *
  * Returns 0, -ENOMEM, or ROTA_ENOTASK (this thread has no loop). */
 #define rota_spawn(fn, arg, ret_task) rota_spawn_at(fn, arg, 0, ret_task, ROTA_SITE(#fn))
-/* The same with the `size` bytes at `arg` copied onto the task's stack (at most 2048, else -E2BIG). */
+/* The same with the `size` bytes at `arg` copied onto the task's stack (at most 2048, else
+ * -E2BIG). */
 #define rota_spawn_copy(fn, arg, size, ret_task) \
     rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
 ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
                            const rota_site *site);
 
-/* Runs fn(arg) as a task of another thread's loop, waits until it has ended and returns its result. A
- * task is suspended meanwhile; a thread without a loop is blocked.
+/* Runs fn(arg) as a task of another thread's loop, waits until it has ended and returns its result.
+ * A task is suspended meanwhile; a thread without a loop is blocked.
  *
- * A caller that is cancelled or timed out cancels the task there, waits for its end and then returns
- * what interrupted it, or the task's result if that is another than -ECANCELED.
+ * A caller that is cancelled or timed out cancels the task there, waits for its end and then
+ * returns what interrupted it, or the task's result if that is another than -ECANCELED.
  *
- * Also returns ROTA_ECLOSED: the loop has ended, or ended before the task did; -ENOMEM; ROTA_ENOTASK (in a
- * callback of a loop). */
+ * Also returns ROTA_ECLOSED: the loop has ended, or ended before the task did; -ENOMEM;
+ * ROTA_ENOTASK (in a callback of a loop). */
 #define rota_run_on(loop, fn, arg) rota_run_on_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_SUSPENDS int rota_run_on_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site);
 
-/* Starts a task on another thread's loop, and does not wait. Returns 0, ROTA_ECLOSED (the loop has ended),
- * -ENOMEM. */
+/* Starts a task on another thread's loop, and does not wait. Returns 0, ROTA_ECLOSED (the loop has
+ * ended), -ENOMEM. */
 #define rota_loop_spawn_threadsafe(loop, fn, arg) \
     rota_loop_spawn_threadsafe_at(loop, fn, arg, ROTA_SITE(#fn))
 ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg,
@@ -123,24 +128,26 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
 
 /* Waits until the task has ended, releases the handle and returns the task's result.
  *
- * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and then
- * returns what interrupted it, or the task's result if that is another than -ECANCELED. The handle is
- * released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK, ROTA_ETHREAD,
- * -EBUSY (another task is waiting for it, in rota_join or rota_task_free), -EINVAL (the task has no handle: it was
- * spawned without one, or is main's, or a group's: rota_task_result says how it ended). */
+ * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and
+ * then returns what interrupted it, or the task's result if that is another than -ECANCELED. The
+ * handle is released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK,
+ * ROTA_ETHREAD, -EBUSY (another task is waiting for it, in rota_join or rota_task_free), -EINVAL
+ * (the task has no handle: it was spawned without one, or is main's, or a group's: rota_task_result
+ * says how it ended). */
 ROTA_SUSPENDS int rota_join(rota_task *task);
 
-/* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself.
- * A task that another one is waiting for is only cancelled: that one releases it, and this call is reported. The
- * same for a task without a handle. Accepts NULL, returns NULL; what ROTA_AUTO(rota_task) calls. */
+/* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself. A
+ * task that another one is waiting for is only cancelled: that one releases it, and this call is
+ * reported. The same for a task without a handle. Accepts NULL, returns NULL; what
+ * ROTA_AUTO(rota_task) calls. */
 ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 
 /* Releases the handle and leaves the task running. Accepts NULL, returns NULL. */
 ROTA_API rota_task *rota_task_detach(rota_task *task);
 
-/* Cancels the task's own scope. Returns at once; the task ends when it has cleaned up. A task that has
- * ended is left alone. */
+/* Cancels the task's own scope. Returns at once; the task ends when it has cleaned up. A task that
+ * has ended is left alone. */
 ROTA_API void rota_task_cancel(rota_task *task);
 
 /* The task that runs; NULL outside a task. */
@@ -149,13 +156,15 @@ ROTA_API rota_task *rota_task_current(void);
 /* Whether the task's function has returned. */
 ROTA_API bool rota_task_done(const rota_task *task);
 
-/* Names the task, for reports. Copies at most 31 bytes of `name`; the first name is that of the function. */
+/* Names the task, for reports. Copies at most 31 bytes of `name`; the first name is that of the
+ * function. */
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
 ROTA_API const char *rota_task_name(const rota_task *task);
 
-/* Gives the memory of the running task's stack that only deeper calls have needed, which have returned, back to the
- * kernel. A stack keeps what was once touched until its task ends, so this is for a task that is going to wait for long as one
- * of many. Costs a system call; does not suspend. */
+/* Gives the memory of the running task's stack that only deeper calls have needed, which have
+ * returned, back to the kernel. A stack keeps what was once touched until its task ends, so this is
+ * for a task that is going to wait for long as one of many. Costs a system call; does not
+ * suspend. */
 ROTA_API void rota_task_trim(void);
 
 /* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
@@ -168,12 +177,12 @@ ROTA_API rota_future *rota_task_future(rota_task *task);
  * tasks, but not suspend. */
 ROTA_API void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), void *arg);
 
-/* Writes a line for each task of the loop: name, state, what it waits for, where it was spawned. Returns
- * the text, to be freed with free(3), or NULL. */
+/* Writes a line for each task of the loop: name, state, what it waits for, where it was spawned.
+ * Returns the text, to be freed with free(3), or NULL. */
 ROTA_API char *rota_dump(rota_loop *loop);
 
-/* Runs fn(arg) when the current task has returned, on its stack; the last deferred runs first. It may
- * suspend, and is shielded. Returns 0, -ENOMEM or ROTA_ENOTASK. */
+/* Runs fn(arg) when the current task has returned, on its stack; the last deferred runs first. It
+ * may suspend, and is shielded. Returns 0, -ENOMEM or ROTA_ENOTASK. */
 ROTA_API int rota_defer(void (*fn)(void *arg), void *arg);
 
 /* ---- Time ---- */
@@ -191,8 +200,8 @@ ROTA_SUSPENDS int rota_yield(void);
  * For long computations: it looks at the clock itself. Does not suspend. */
 ROTA_API int rota_check(void);
 
-/* The earliest deadline of the scopes around the caller, on the loop's clock; those outside a shield do not count. It may
- * have passed. ROTA_NEVER without a deadline, and outside a task. */
+/* The earliest deadline of the scopes around the caller, on the loop's clock; those outside a
+ * shield do not count. It may have passed. ROTA_NEVER without a deadline, and outside a task. */
 ROTA_API rota_time rota_deadline(void);
 
 /* ---- Scopes ---- */
@@ -216,16 +225,16 @@ typedef struct rota_timeout {
     {                     \
     }
 #else
-#define ROTA_TIMEOUT_INIT        \
-    {                            \
-        ._scope = {.task = NULL} \
+#define ROTA_TIMEOUT_INIT         \
+    {                             \
+        ._scope = {.task = NULL } \
     }
 #endif
 
-/* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed (or
- * the clock has reached `when`). ROTA_NEVER sets no deadline. With one that has passed already the first
- * call inside returns -ETIMEDOUT. Scopes around it keep their meaning. A timeout that is still open
- * begins anew: it is ended first. */
+/* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed
+ * (or the clock has reached `when`). ROTA_NEVER sets no deadline. With one that has passed already
+ * the first call inside returns -ETIMEDOUT. Scopes around it keep their meaning. A timeout that is
+ * still open begins anew: it is ended first. */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */
@@ -280,8 +289,8 @@ ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
 
 /* ---- Futures: a result that somebody else will bring ---- */
 
-/* A result that somebody else will bring: an int, 0 or more for success, less for failure. What else there
- * is to say stands in a structure of yours beside it. Lives in your storage. */
+/* A result that somebody else will bring: an int, 0 or more for success, less for failure. What
+ * else there is to say stands in a structure of yours beside it. Lives in your storage. */
 struct rota_future {
     struct rota__list _watchers;
     int _result;
@@ -290,19 +299,19 @@ struct rota_future {
     struct rota__error *_error; /* words of a failure; its task or job has the memory */
 };
 
-/* Makes the future pending. It belongs to the calling thread's loop; one that is made before there is a
- * loop, to the one in which it is first used. */
+/* Makes the future pending. It belongs to the calling thread's loop; one that is made before there
+ * is a loop, to the one in which it is first used. */
 ROTA_API void rota_future_init(rota_future *future);
-/* The same for one that another thread will complete: the loop waits for that instead of reporting a
- * deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
+/* The same for one that another thread will complete: the loop waits for that instead of reporting
+ * a deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
 ROTA_API void rota_future_init_threadsafe(rota_future *future);
 
 /* Completes the future: wakes those who wait, calls the callbacks in the next turn. Returns 0, or
  * -EALREADY if it was completed before, or ROTA_ETHREAD. */
 ROTA_API int rota_future_set(rota_future *future, int result);
-/* The same from any thread; the future is complete in one of the loop's next turns. Returns 0, -ENOMEM,
- * ROTA_ECLOSED (its loop has ended), or ROTA_ENOTASK (it was made before there was a loop, and nobody has
- * used it yet). */
+/* The same from any thread; the future is complete in one of the loop's next turns. Returns 0,
+ * -ENOMEM, ROTA_ECLOSED (its loop has ended), or ROTA_ENOTASK (it was made before there was a loop,
+ * and nobody has used it yet). */
 ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
 
 /* Whether the future is complete. */
@@ -310,8 +319,8 @@ ROTA_API bool rota_future_done(const rota_future *future);
 /* The result, or -EINPROGRESS. */
 ROTA_API int rota_future_result(const rota_future *future);
 
-/* Waits for completion and returns the result; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD. Any
- * number of tasks may wait. */
+/* Waits for completion and returns the result; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * ROTA_ETHREAD. Any number of tasks may wait. */
 ROTA_SUSPENDS int rota_future_wait(rota_future *future);
 
 struct rota__watcher {
@@ -328,7 +337,8 @@ typedef struct rota_done {
     rota_future *_future;
 } rota_done;
 
-/* Calls fn(future, arg) in the turn after the future was completed (in the next turn if it is already). */
+/* Calls fn(future, arg) in the turn after the future was completed (in the next turn if it is
+ * already). */
 ROTA_API void rota_future_on_done(rota_future *future, rota_done *done,
                                   void (*fn)(rota_future *future, void *arg), void *arg);
 ROTA_API void rota_done_remove(rota_done *done);
@@ -339,11 +349,12 @@ typedef enum rota_wait_mode {
     ROTA_FIRST_FAILED /* all, or the first that fails */
 } rota_wait_mode;
 
-/* Waits until enough of the futures are done; which ones says rota_future_done. Nothing is cancelled
- * and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done by then are done.
+/* Waits until enough of the futures are done; which ones says rota_future_done. Nothing is
+ * cancelled and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done
+ * by then are done.
  *
- * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -ENOMEM (more
- * than 16 futures need memory), -EINVAL (none to wait for). */
+ * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -ENOMEM
+ * (more than 16 futures need memory), -EINVAL (none to wait for). */
 ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode);
 
 /* ---- Groups ---- */
@@ -505,8 +516,8 @@ ROTA_API int rota_local_set(const rota_local *local, void *value);
 
 /* ---- Iterators and generators ---- */
 
-/* Anything that can be iterated: `next` returns 1 and stores an item, 0 at the end, or an error. It may
- * suspend. */
+/* Anything that can be iterated: `next` returns 1 and stores an item, 0 at the end, or an error. It
+ * may suspend. */
 typedef struct rota_iter {
     int (*next)(void *self, void **ret_item);
     void *self;
@@ -525,8 +536,8 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
     return each->inside;
 }
 
-/* Runs the block for each item; break and continue mean what they always do. Then `*err` is 0, or the
- * error that ended the iteration.
+/* Runs the block for each item; break and continue mean what they always do. Then `*err` is 0, or
+ * the error that ended the iteration.
  *
  *     int err;
  *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
@@ -563,8 +574,8 @@ template <class source> rota__foreach_kept<source> rota__foreach_of(source s)
 typedef struct rota_gen rota_gen;
 
 /* Makes a generator: fn(gen, arg) runs on a stack of its own, first at the first rota_gen_next, and
- * hands out items with rota_gen_yield. Inside a task its body may call whatever suspends. Outside a task
- * it may not, but works all the same. Returns 0 or -ENOMEM. */
+ * hands out items with rota_gen_yield. Inside a task its body may call whatever suspends. Outside a
+ * task it may not, but works all the same. Returns 0 or -ENOMEM. */
 ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen);
 
 /* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
@@ -573,18 +584,21 @@ ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_g
 ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
 
 /* In the generator's function: hands out `item` and goes on at the next rota_gen_next. Returns 0;
- * -ECANCELED when the generator is being freed, so clean up and return; ROTA_ESCOPE, without yielding,
- * if a scope opened inside the generator is still open; -EPERM if called from elsewhere. */
+ * -ECANCELED when the generator is being freed, so clean up and return; ROTA_ESCOPE, without
+ * yielding, if a scope opened inside the generator is still open; -EPERM if called from
+ * elsewhere. */
 ROTA_API int rota_gen_yield(rota_gen *gen, void *item);
 
-/* Hands out all items of `inner`, then goes on: Python's `yield from`. Returns 0, or inner's error. */
+/* Hands out all items of `inner`, then goes on: Python's `yield from`. Returns 0, or inner's
+ * error. */
 ROTA_API int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 
 /* The generator's items, for ROTA_FOREACH and rota_gen_yield_from. */
 ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
 
-/* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it. Accepts
- * NULL, returns NULL. While the generator runs, nothing is freed and the log hook is told. */
+/* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it.
+ * Accepts NULL, returns NULL. While the generator runs, nothing is freed and the log hook is
+ * told. */
 ROTA_SUSPENDS_SHIELDED rota_gen *rota_gen_free(rota_gen *gen);
 ROTA_DEFINE_AUTO(rota_gen, rota_gen_free);
 

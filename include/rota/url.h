@@ -5,7 +5,8 @@
  *     {
  *         rota_url from, to;
  *         ROTA_SCOPED(rota_bytes) target = ROTA_BYTES_INIT;
- *         int err = rota_url_resolve(page, link, &target); // "../b c#top" in "http://a/x/y" is "http://a/b%20c#top"
+ *         // "../b c#top" in "http://a/x/y" is "http://a/b%20c#top"
+ *         int err = rota_url_resolve(page, link, &target);
  *         if (err == 0)
  *             err = rota_url_parse(page, &from);
  *         if (err == 0)

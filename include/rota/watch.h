@@ -15,8 +15,9 @@
  *         return err;
  *     }
  *
- * A watched directory tells of itself and of what is directly in it, not of what is below. What happened through
- * other machines or mmap(2) is not told, and many small writes may come as one event. */
+ * A watched directory tells of itself and of what is directly in it, not of what is below. What
+ * happened through other machines or mmap(2) is not told, and many small writes may come as one
+ * event. */
 #ifndef ROTA_WATCH_H
 #define ROTA_WATCH_H
 
@@ -53,27 +54,30 @@ typedef struct rota_path_watch_event {
     const char *name; /* in the watched directory; "" for the watched thing itself */
 } rota_path_watch_event;
 
-/* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop), -EMFILE (also:
- * too many of them for this user). */
+/* Makes a watch, of nothing yet. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no loop),
+ * -EMFILE (also: too many of them for this user). */
 ROTA_API int rota_path_watch_new(rota_path_watch **ret_watch);
 
-/* Watches a file or directory; symbolic links are followed. Watching the same again changes what is asked for.
- * Events are queued from now on.
+/* Watches a file or directory; symbolic links are followed. Watching the same again changes what is
+ * asked for. Events are queued from now on.
  *
- * Returns an id, 0 or more; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -EINVAL (nothing, or something
- * unknown was asked for), -ENOENT, -EACCES, -ENOSPC (the user's limit of watches), -ENOMEM. */
+ * Returns an id, 0 or more; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -EINVAL (nothing,
+ * or something unknown was asked for), -ENOENT, -EACCES, -ENOSPC (the user's limit of watches),
+ * -ENOMEM. */
 ROTA_SUSPENDS int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what);
-/* Stops watching; a ROTA_WATCH_GONE follows what is queued. Returns 0, -EINVAL (no such id), ROTA_ECLOSED. */
+/* Stops watching; a ROTA_WATCH_GONE follows what is queued. Returns 0, -EINVAL (no such id),
+ * ROTA_ECLOSED. */
 ROTA_API int rota_path_watch_remove(rota_path_watch *watch, int id);
 
-/* Waits for the next event and gives it to you until the next call. Cancelled, it loses none. Returns 1,
- * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task is waiting), ROTA_ECLOSED. */
+/* Waits for the next event and gives it to you until the next call. Cancelled, it loses none.
+ * Returns 1, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task is waiting),
+ * ROTA_ECLOSED. */
 ROTA_SUSPENDS int rota_path_watch_next(rota_path_watch *watch, rota_path_watch_event **ret_event);
 /* The events as rota_path_watch_event; it never ends by itself. */
 ROTA_API rota_iter rota_path_watch_events(rota_path_watch *watch);
 
-/* Ends the wait of a task that is inside with ROTA_ECLOSED, and frees the watch. Accepts NULL, returns NULL;
- * what ROTA_AUTO(rota_path_watch) calls. */
+/* Ends the wait of a task that is inside with ROTA_ECLOSED, and frees the watch. Accepts NULL,
+ * returns NULL; what ROTA_AUTO(rota_path_watch) calls. */
 ROTA_SUSPENDS_SHIELDED rota_path_watch *rota_path_watch_free(rota_path_watch *watch);
 ROTA_DEFINE_AUTO(rota_path_watch, rota_path_watch_free);
 

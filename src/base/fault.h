@@ -1,6 +1,6 @@
-/* Injected faults: the k-th allocation fails, the k-th system call fails or is cut short, the running
- * task is cancelled at its k-th suspension. Points count across all threads of the process. Unarmed, a
- * point costs one load of a flag that is never written. */
+/* Injected faults: the k-th allocation fails, the k-th system call fails or is cut short, the
+ * running task is cancelled at its k-th suspension. Points count across all threads of the process.
+ * Unarmed, a point costs one load of a flag that is never written. */
 #ifndef ROTA__BASE_FAULT_H
 #define ROTA__BASE_FAULT_H
 

@@ -9,8 +9,8 @@ __attribute__((used, visibility("hidden"))) _Unwind_Reason_Code
 rota__noexcept_personality(int version, _Unwind_Action actions, uint64_t language,
                            struct _Unwind_Exception *exception, struct _Unwind_Context *context);
 
-/* The end of the search is what a runtime finds too where no handler is left: it calls std::terminate.
- * Unwinding without a search, by pthread_exit and pthread_cancel, passes. */
+/* The end of the search is what a runtime finds too where no handler is left: it calls
+ * std::terminate. Unwinding without a search, by pthread_exit and pthread_cancel, passes. */
 _Unwind_Reason_Code rota__noexcept_personality(int version, _Unwind_Action actions,
                                                uint64_t language,
                                                struct _Unwind_Exception *exception,

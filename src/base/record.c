@@ -21,8 +21,8 @@ struct rota__error {
     int err;
     const rota_error_type *type; /* of the detail, or NULL */
     void *detail;
-    struct rota__error
-        *cause; /* of the same code; has the detail that these words were put before */
+    /* Of the same code; has the detail that these words were put before. */
+    struct rota__error *cause;
     char words[WORDS_MAX];
 };
 

@@ -1,5 +1,6 @@
-/* System calls as the library makes them: they return -errno, and each is a point where tests make it
- * fail. `fault` is the error that an injected failure returns: one that the call really can return.
+/* System calls as the library makes them: they return -errno, and each is a point where tests make
+ * it fail. `fault` is the error that an injected failure returns: one that the call really can
+ * return.
  *
  *     int fd = rota__sys(EMFILE, socket(AF_INET, SOCK_STREAM, 0)); */
 #ifndef ROTA__BASE_SYS_H

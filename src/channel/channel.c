@@ -1,8 +1,8 @@
 /* Channels: a ring without locks, and a line of waiters at each end under a lock.
  *
- * The ring (after Vyukov's bounded queue). Positions count up for ever; position p belongs to cell p mod
- * capacity in round p / capacity. A cell's turn is 2r when it is to be filled in round r, 2r + 1 when it is
- * to be emptied:
+ * The ring (after Vyukov's bounded queue). Positions count up for ever; position p belongs to cell
+ * p mod capacity in round p / capacity. A cell's turn is 2r when it is to be filled in round r, 2r
+ * + 1 when it is to be emptied:
  *
  *     push: claim position `tail` while its cell's turn is 2r, copy in, turn = 2r + 1
  *     pop:  claim position `head` while its cell's turn is 2r + 1, copy out, turn = 2r + 2
@@ -10,17 +10,20 @@
  * The line. Who finds no room or no item gets in line under the lock and looks once more; who has
  * pushed or popped looks at how many are in line, and if there are any serves them under the lock:
  *
- *     serve: while one more is possible: pop for the first receiver in line, push for the first sender;
+ *     serve: while one more is possible: pop for the first receiver in line, push for the first
+ *     sender;
  *            when closed: send away all senders, and the receivers once nothing is left
  *
- * 1. Nobody who should be served is overlooked: he has counted himself before his last look, and the
- *    other has changed the turn before looking at the count; both in the one order of seq_cst.
- * 2. An item moves in the call that decides the wait, into or out of the waiter's own storage. A waiter
- *    that is cancelled after that returns with it; nothing is lost, and nothing to be handed on.
+ * 1. Nobody who should be served is overlooked: he has counted himself before his last look, and
+ *    the other has changed the turn before looking at the count; both in the one order of seq_cst.
+ * 2. An item moves in the call that decides the wait, into or out of the waiter's own storage. A
+ *    waiter that is cancelled after that returns with it; nothing is lost, and nothing to be handed
+ *    on.
  * 3. While somebody is in line, newcomers get in line behind.
- * 4. A waiter is decided under the lock by taking it out of the line, and not touched once it is woken.
- * 5. Closing sets a bit of `tail`, so no position is claimed after it. A channel is at its end when it is
- *    closed and head has come up to tail: who has claimed but not yet filled still counts. */
+ * 4. A waiter is decided under the lock by taking it out of the line, and not touched once it is
+ *    woken.
+ * 5. Closing sets a bit of `tail`, so no position is claimed after it. A channel is at its end when
+ *    it is closed and head has come up to tail: who has claimed but not yet filled still counts. */
 #include "base/alloc.h"
 #include "task/task.h"
 

@@ -1,5 +1,5 @@
-/* Coroutines below tasks: a stack, and where it stopped. Tasks and generators embed one. Nothing here
- * knows of loops; a thread needs no set-up beyond the first rota__coro_current(). */
+/* Coroutines below tasks: a stack, and where it stopped. Tasks and generators embed one. Nothing
+ * here knows of loops; a thread needs no set-up beyond the first rota__coro_current(). */
 #ifndef ROTA__CORO_CORO_H
 #define ROTA__CORO_CORO_H
 
@@ -69,10 +69,12 @@ void rota__stack_pool_fini(struct rota__stack_pool *pool);
 struct rota__stack *rota__stack_take(struct rota__stack_pool *pool);
 void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
 /* Gives pages of stacks that were not needed lately back to the kernel, a bounded number a call.
- * Returns when to call again; ROTA_NEVER: there is nothing to give until the next rota__stack_give. */
+ * Returns when to call again; ROTA_NEVER: there is nothing to give until the next
+ * rota__stack_give. */
 rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
 
-/* Gives the pages of the stack that the caller stands on and that lie below it back to the kernel. */
+/* Gives the pages of the stack that the caller stands on and that lie below it back to the
+ * kernel. */
 void rota__stack_trim(const struct rota__stack *stack);
 
 /* Stacks of the calling thread's own pool, where there is no loop: coroutines and generators. take
@@ -93,8 +95,8 @@ enum rota__guard {
 };
 extern enum rota__guard rota__guard;
 
-/* What a C++ runtime knows of a thread's exceptions: __cxa_eh_globals of the Itanium C++ ABI (2.2.2), which
- * libstdc++ and libc++abi share. The count is an `unsigned int`, padded. */
+/* What a C++ runtime knows of a thread's exceptions: __cxa_eh_globals of the Itanium C++ ABI
+ * (2.2.2), which libstdc++ and libc++abi share. The count is an `unsigned int`, padded. */
 struct rota__exceptions {
     void *caught; /* those whose handlers are running, innermost first */
     uintptr_t uncaught;
@@ -127,11 +129,12 @@ struct rota__coro {
  * returns: it ends by rota__coro_exit. */
 void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
                      void (*entry)(void *), void *arg);
-/* After the coroutine ended, or when it is dropped without having run: releases what sanitizers hold.
- * The stack is given back by the owner. */
+/* After the coroutine ended, or when it is dropped without having run: releases what sanitizers
+ * hold. The stack is given back by the owner. */
 void rota__coro_fini(struct rota__coro *coro);
 
-/* Hidden, so that shared code reaches them without the global offset table where that is possible. */
+/* Hidden, so that shared code reaches them without the global offset table where that is
+ * possible. */
 #define ROTA__HIDDEN __attribute__((visibility("hidden")))
 
 ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
@@ -157,7 +160,8 @@ static inline struct rota__coro *rota__coro_current(void)
 
 /* The C++ runtime that is attached, by a number that no other one has had; 0: none. */
 ROTA__HIDDEN extern unsigned rota__exceptions_runtime;
-/* Where that runtime keeps the state of this thread, and the number of the runtime that was asked. */
+/* Where that runtime keeps the state of this thread, and the number of the runtime that was
+ * asked. */
 struct rota__exceptions_here {
     struct rota__exceptions *state;
     unsigned runtime;
@@ -169,8 +173,8 @@ ROTA__HIDDEN void rota__exceptions_ask(void);
 /* rota__coro_switch, on a thread that has not asked. */
 ROTA__HIDDEN int rota__coro_switch_asking(struct rota__coro *to, int value);
 
-/* Exceptions belong to the stack on which they are thrown and handled, but a C++ runtime keeps them by
- * thread: a switch takes along those of the stack that stops and brings back the other's. */
+/* Exceptions belong to the stack on which they are thrown and handled, but a C++ runtime keeps them
+ * by thread: a switch takes along those of the stack that stops and brings back the other's. */
 static inline void rota__exceptions_exchange(struct rota__coro *from, const struct rota__coro *to)
 {
     struct rota__exceptions *state = rota__exceptions_here.state;
@@ -178,12 +182,13 @@ static inline void rota__exceptions_exchange(struct rota__coro *from, const stru
     *state = to->exceptions;
 }
 
-/* Stops the running coroutine and continues `to`, which must be another one of this thread; `value` is
- * what the call returns there. Returns when somebody switches back. rota__coro_current() must have
- * been called once on this thread.
+/* Stops the running coroutine and continues `to`, which must be another one of this thread; `value`
+ * is what the call returns there. Returns when somebody switches back. rota__coro_current() must
+ * have been called once on this thread.
  *
- * Callers that return what this returns become jumps themselves: then no return address of theirs is
- * left behind in the processor's return predictor, which would mispredict each return after a switch. */
+ * Callers that return what this returns become jumps themselves: then no return address of theirs
+ * is left behind in the processor's return predictor, which would mispredict each return after a
+ * switch. */
 static inline int rota__coro_switch(struct rota__coro *to, int value)
 {
 #if ROTA__CORO_WATCHED
@@ -212,8 +217,8 @@ static inline _Noreturn void rota__coro_exit(struct rota__coro *to, int value)
     __builtin_unreachable();
 }
 
-/* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; counts; the handler
- * of before is restored and chained to. */
+/* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; counts; the
+ * handler of before is restored and chained to. */
 int rota__overflow_watch_start(void);
 void rota__overflow_watch_stop(void);
 

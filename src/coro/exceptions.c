@@ -1,13 +1,13 @@
 /* Finds the C++ runtime.
  *
- * One that the program is linked with is found when this library is loaded, by a weak reference. One
- * that comes later, with a plug-in or an extension module, is attached by the header <rota/coro.h>, from
- * a constructor of each source file in C++; that file's destructor detaches it, because dlclose may
- * unload the runtime as well.
+ * One that the program is linked with is found when this library is loaded, by a weak reference.
+ * One that comes later, with a plug-in or an extension module, is attached by the header
+ * <rota/coro.h>, from a constructor of each source file in C++; that file's destructor detaches it,
+ * because dlclose may unload the runtime as well.
  *
  * 1. At most one runtime is attached: `attached` counts by how many. Others are reported.
- * 2. Destructors that run because the process ends detach nothing: other threads go on until the last
- *    moment. */
+ * 2. Destructors that run because the process ends detach nothing: other threads go on until the
+ *    last moment. */
 #include "base/log.h"
 #include "coro/coro.h"
 

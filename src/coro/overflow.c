@@ -1,7 +1,8 @@
-/* The report of a stack overflow: a handler for SIGSEGV and SIGBUS on an alternate stack. It knows an
- * overflow by the fault's address, which lies in the guard of the stack that is running; every other
- * fault belongs to the handler that was there before. It writes to standard error, which the library
- * never does elsewhere: the process is about to end and nothing else can be trusted any more. */
+/* The report of a stack overflow: a handler for SIGSEGV and SIGBUS on an alternate stack. It knows
+ * an overflow by the fault's address, which lies in the guard of the stack that is running; every
+ * other fault belongs to the handler that was there before. It writes to standard error, which the
+ * library never does elsewhere: the process is about to end and nothing else can be trusted any
+ * more. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "coro/coro.h"

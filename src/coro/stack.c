@@ -9,9 +9,10 @@
  * Invariants:
  *   1. Taking prefers warm to cold to fresh stacks, and the last one given among the warm.
  *   2. Only pool->growing has fresh stacks; slab->fresh is the index of the next.
- *   3. slab->live counts its used and warm stacks. A slab is unmapped when that falls to 0 by purging.
- *   4. Each stack that was ever taken is guarded until its slab is unmapped: neither MADV_DONTNEED nor
- *      a reuse removes a guard. */
+ *   3. slab->live counts its used and warm stacks. A slab is unmapped when that falls to 0 by
+ *      purging.
+ *   4. Each stack that was ever taken is guarded until its slab is unmapped: neither MADV_DONTNEED
+ *      nor a reuse removes a guard. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "coro/coro.h"
@@ -160,7 +161,8 @@ static int guard_install(char *guard, size_t size)
     return (int)rota__sys(ENOMEM, mprotect(guard, size, PROT_NONE));
 }
 
-/* Guards are installed one by one as stacks are first taken, so that a program pays for those it uses. */
+/* Guards are installed one by one as stacks are first taken, so that a program pays for those it
+ * uses. */
 static struct rota__stack *take_fresh(struct rota__stack_pool *pool)
 {
     if (!pool->growing)
@@ -213,8 +215,8 @@ void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack)
     rota__list_prepend(&pool->warm, &stack->node);
 }
 
-/* The slab's stacks are all cold or fresh. Where the kernel refuses (unmapping from the middle takes
- * one more mapping) they stay as they are, good for use. */
+/* The slab's stacks are all cold or fresh. Where the kernel refuses (unmapping from the middle
+ * takes one more mapping) they stay as they are, good for use. */
 static void slab_drop(struct rota__stack_pool *pool, struct rota__slab *slab)
 {
     for (unsigned i = 0; i < slab->fresh; i++)

@@ -1,6 +1,6 @@
-/* The switch for architectures without an assembly one. Some fifty times slower, because swapcontext
- * saves the signal mask with a system call. A "stack pointer" is here the context that lies on the
- * stack which stopped. */
+/* The switch for architectures without an assembly one. Some fifty times slower, because
+ * swapcontext saves the signal mask with a system call. A "stack pointer" is here the context that
+ * lies on the stack which stopped. */
 #include "base/noexcept.h"
 #include "coro/coro.h"
 

@@ -1,5 +1,5 @@
-/* Stacks of a thread, for coroutines and generators, which need no loop. The pool begins with the first
- * stack that is taken and ends with the thread. */
+/* Stacks of a thread, for coroutines and generators, which need no loop. The pool begins with the
+ * first stack that is taken and ends with the thread. */
 #include "base/log.h"
 #include "coro/coro.h"
 

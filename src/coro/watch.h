@@ -1,5 +1,5 @@
-/* What AddressSanitizer, ThreadSanitizer and valgrind have to be told about stacks and switches. All of
- * it is empty in other builds. */
+/* What AddressSanitizer, ThreadSanitizer and valgrind have to be told about stacks and switches.
+ * All of it is empty in other builds. */
 #ifndef ROTA__CORO_WATCH_H
 #define ROTA__CORO_WATCH_H
 
@@ -123,8 +123,8 @@ static inline void watch_stack_given(const struct rota__stack_pool *pool, struct
     (void)stack;
 #if ROTA__ASAN
     __lsan_unregister_root_region(stack->low, (size_t)(stack->top - stack->low));
-    /* Frames that never returned leave their red zones: the last ones of a coroutine that ended, and all of
-     * one that was given up. */
+    /* Frames that never returned leave their red zones: the last ones of a coroutine that ended,
+     * and all of one that was given up. */
     __asan_unpoison_memory_region(stack->low, (size_t)(stack->top - stack->low));
 #endif
 #if ROTA__VALGRIND

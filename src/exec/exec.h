@@ -21,8 +21,8 @@ struct rota__executor_kind {
     bool (*withdraw)(rota_executor *executor, struct rota__work *work);
     /* Takes out the first work that has not begun, or NULL. */
     struct rota__work *(*take_queued)(rota_executor *executor);
-    /* The work runs, and nobody wants its result. True: it is out of the executor's hands; false: it
-     * will be finished as others are. */
+    /* The work runs, and nobody wants its result. True: it is out of the executor's hands; false:
+     * it will be finished as others are. */
     bool (*abandon)(rota_executor *executor, struct rota__work *work);
     /* Under a virtual clock: whether something computes, so that time has to stand still. */
     bool (*computes)(rota_executor *executor);
@@ -42,15 +42,15 @@ struct rota_executor {
     size_t abandoned_count;
     struct rota__list room; /* tasks that wait to submit */
     unsigned drivers;       /* tasks of the executor's own that use it */
-    rota_future
-        drained; /* complete when it is closing, nothing is outstanding and no driver left */
+    /* Complete when it is closing, nothing is outstanding and no driver left. */
+    rota_future drained;
     bool closing, stopped;
     bool ownerless; /* freed where nothing could be waited for: the loop frees it */
     bool holds;     /* the loop waits for us */
 };
 
-/* Fills in what is common and ties the executor to this thread's loop. `runners` is how many jobs can run
- * at once, `queue` how many more may be outstanding (0: any number). 0 or an error. */
+/* Fills in what is common and ties the executor to this thread's loop. `runners` is how many jobs
+ * can run at once, `queue` how many more may be outstanding (0: any number). 0 or an error. */
 int rota__executor_init(rota_executor *executor, const struct rota__executor_kind *kind,
                         unsigned runners, size_t queue, size_t copy_limit);
 /* On the loop's thread: the work has ended with `work->result`. It may be freed here. */
@@ -64,11 +64,13 @@ void rota__executor_driver_left(rota_executor *executor);
 /* To be called when what kind->computes says may have changed. */
 void rota__executor_update_hold(rota_executor *executor);
 
-/* rota_executor_run, where reports say what kind of job it is; `kind->abort` is rota__future_abort. */
+/* rota_executor_run, where reports say what kind of job it is; `kind->abort` is
+ * rota__future_abort. */
 int rota__executor_run(rota_executor *executor, rota_fn *fn, void *arg,
                        const struct rota__wait_kind *kind);
 
-/* For tests: how often a thread pool has collected finished work, and how many of its threads sleep. */
+/* For tests: how often a thread pool has collected finished work, and how many of its threads
+ * sleep. */
 uint64_t rota__thread_pool_batches(rota_executor *executor);
 unsigned rota__thread_pool_idle(rota_executor *executor);
 
@@ -82,8 +84,8 @@ struct rota__sleeper {
 extern __thread struct rota__sleeper *rota__sleeper_here
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
-/* ---- The wire between a process pool and its workers. Both ends are the same program, so fields travel
- * as they are. ---- */
+/* ---- The wire between a process pool and its workers. Both ends are the same program, so fields
+ * travel as they are. ---- */
 
 enum rota__frame_kind {
     ROTA__FRAME_CALL,   /* to the worker; bytes follow */
@@ -119,7 +121,8 @@ static inline struct rota__copied *rota__copied_of(struct rota__work *work)
 /* In a worker: forgets what rota_secret_add was told of. */
 void rota__secrets_forget(void);
 
-/* Runs in the child after fork, with all signals blocked; serves jobs from `fd` until that is closed. */
+/* Runs in the child after fork, with all signals blocked; serves jobs from `fd` until that is
+ * closed. */
 _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_t copy_limit);
 
 #endif

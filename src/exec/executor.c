@@ -7,15 +7,16 @@
  *     running   decided by the thread or worker that takes it
  *     finished  rota__work_finish on the loop's thread, once for each admitted job
  *
- *     cancel    queued -> done (kind->withdraw); running with a copy -> done, while the work goes on as
+ *     cancel    queued -> done (kind->withdraw); running with a copy -> done, while the work goes
+ *               on as
  *               `abandoned` until it is finished, or orphaned by a closing executor (kind->abandon)
  *
  * 1. All of this is on the loop's thread; only kinds know of others.
- * 2. Work lives in the job itself, or with its copy in one allocation. Only work with a copy outlives
- *    its job, so nothing that runs elsewhere ever has a pointer into storage that may go.
+ * 2. Work lives in the job itself, or with its copy in one allocation. Only work with a copy
+ *    outlives its job, so nothing that runs elsewhere ever has a pointer into storage that may go.
  * 3. Room is made when a job is finished, and belongs at once to the first task that waits for it.
- * 4. A closing executor is drained once nothing is outstanding and no driver is left, not even one whose
- *    work was withdrawn before it began; then kind->stop ends what ran it. */
+ * 4. A closing executor is drained once nothing is outstanding and no driver is left, not even one
+ *    whose work was withdrawn before it began; then kind->stop ends what ran it. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"

@@ -1,14 +1,19 @@
 /* Process pools: the parent's side.
  *
  *     work      queued -> running -> finished; a driver takes it, and finishes it
- *     a driver  a task that is started when work arrives, up to as many as there may be workers; it takes
+ *     a driver  a task that is started when work arrives, up to as many as there may be workers; it
+ *               takes
  *               work until none is left, and ends
- *     a worker  forked by a driver that finds none idle; idle -> busy -> idle, or ended when it died, was
+ *     a worker  forked by a driver that finds none idle; idle -> busy -> idle, or ended when it
+ *               died, was
  *               killed, or spoke nonsense
  *
- * 1. A driver has one worker while it has work, so there are never more workers than drivers at most.
- * 2. Only a driver reaps its worker, so a worker that runs somebody's work can be killed by its number.
- * 3. Whatever happens to a worker ends its socket, and that is what the driver waits for: it cannot hang.
+ * 1. A driver has one worker while it has work, so there are never more workers than drivers at
+ *    most.
+ * 2. Only a driver reaps its worker, so a worker that runs somebody's work can be killed by its
+ *    number.
+ * 3. Whatever happens to a worker ends its socket, and that is what the driver waits for: it cannot
+ *    hang.
  * 4. Abandoned work is finished by its driver like any other; killing the worker makes that soon.
  * 5. A worker that was killed gets no other work, also where its answer came before it died. */
 #include "base/alloc.h"
@@ -112,7 +117,8 @@ static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t
         snprintf(text, size, "worker %d exited with status %d", (int)pid, WEXITSTATUS(status));
 }
 
-/* Where the program has its children reaped by the kernel, the number may be somebody else's by now. */
+/* Where the program has its children reaped by the kernel, the number may be somebody else's by
+ * now. */
 static void worker_kill(struct worker *worker)
 {
     siginfo_t info;
@@ -297,7 +303,8 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
         work->result = ROTA_ECRASHED;
         report_crash(work, end);
     }
-    /* What a function left in its copy stayed in its process: there is nothing here to be discarded. */
+    /* What a function left in its copy stayed in its process: there is nothing here to be
+     * discarded. */
     if (!work->job && work->returned) {
         rota__job_report_lost(work->result, work->error);
         work->returned = false;

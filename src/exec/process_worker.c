@@ -1,9 +1,10 @@
-/* The life of a worker process: forked from the loop's thread in the midst of a task, it sheds what it
- * inherited and serves one job after another until its socket is closed.
+/* The life of a worker process: forked from the loop's thread in the midst of a task, it sheds what
+ * it inherited and serves one job after another until its socket is closed.
  *
- * 1. It ends with its parent: by signal when the parent's thread dies, by the end of the socket else.
- * 2. It holds no descriptor of the parent's: a connection there is closed when the parent closes it, and
- *    a sibling's socket ends when the parent closes it.
+ * 1. It ends with its parent: by signal when the parent's thread dies, by the end of the socket
+ *    else.
+ * 2. It holds no descriptor of the parent's: a connection there is closed when the parent closes
+ *    it, and a sibling's socket ends when the parent closes it.
  * 3. It does not run on the small stack of the task that forked it. */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -157,7 +158,8 @@ static void shed_descriptors(int fd)
     }
 }
 
-/* A child that a job forks must not keep the socket open after the worker has died, nor speak for it. */
+/* A child that a job forks must not keep the socket open after the worker has died, nor speak for
+ * it. */
 static void close_socket_in_child(void)
 {
     close(self.fd);

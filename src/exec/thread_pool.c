@@ -1,24 +1,30 @@
 /* Thread pools.
  *
- *     work      queued -> running (take) -> finished (thread_run) -> collected (collect, on the loop's thread)
+ *     work      queued -> running (take) -> finished (thread_run) -> collected (collect, on the
+ *               loop's thread)
  *                                        -> orphaned (pool_abandon): its thread frees it and ends
- *     a thread  takes work while there is some; then looks out for it a moment (at most one thread at a
+ *     a thread  takes work while there is some; then looks out for it a moment (at most one thread
+ *               at a
  *               time); then sleeps on `wanted` until it is given a token
  *
  * 1. The mutex guards the queue and what is counted beside it. The lists of threads and of finished
- *    work need none: the first is the loop's alone, the second is pushed to atomically and taken whole.
- * 2. Who pushes finished work onto an empty list posts to the loop, nobody else: however many jobs have
- *    ended when the loop comes to look, it was woken once, and the post is never in the inbox twice.
- * 3. A thread that sleeps is idle. To wake it, it is taken off that count and a token is left for it.
- * 4. A thread that has a token, looks out, or has finished work and not come back yet, is coming: it will
- *    see what is queued now. While one is coming none is woken: it takes the first job and, if that
- *    leaves others, wakes the next. So short jobs do not wake every thread, and long ones soon do.
- * 5. While jobs are queued and threads idle, one is coming. A thread is started where those that come and
- *    those that are idle are fewer than the jobs.
+ *    work need none: the first is the loop's alone, the second is pushed to atomically and taken
+ *    whole.
+ * 2. Who pushes finished work onto an empty list posts to the loop, nobody else: however many jobs
+ *    have ended when the loop comes to look, it was woken once, and the post is never in the inbox
+ *    twice.
+ * 3. A thread that sleeps is idle. To wake it, it is taken off that count and a token is left for
+ *    it.
+ * 4. A thread that has a token, looks out, or has finished work and not come back yet, is coming:
+ *    it will see what is queued now. While one is coming none is woken: it takes the first job and,
+ *    if that leaves others, wakes the next. So short jobs do not wake every thread, and long ones
+ *    soon do.
+ * 5. While jobs are queued and threads idle, one is coming. A thread is started where those that
+ *    come and those that are idle are fewer than the jobs.
  * 6. A thread whose work was orphaned touches neither the pool nor the loop again.
- * 7. With `threads_extra`, jobs that hang do not keep the others from running: each abandoned job makes room for
- *    another thread, and while jobs wait and none begins for PATIENCE (`watch`), half as many threads more may be
- *    started. */
+ * 7. With `threads_extra`, jobs that hang do not keep the others from running: each abandoned job
+ *    makes room for another thread, and while jobs wait and none begins for PATIENCE (`watch`),
+ *    half as many threads more may be started. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -29,7 +35,8 @@
 #include <unistd.h>
 
 #define THREADS_MAX 4096
-/* How often an idle thread looks again before it sleeps: a few microseconds, less than a futex costs. */
+/* How often an idle thread looks again before it sleeps: a few microseconds, less than a futex
+ * costs. */
 #define LOOKS 200
 /* How long no job may begin before those that run are taken to hang. */
 #define PATIENCE (100 * ROTA_MILLISECOND)
@@ -120,8 +127,8 @@ static struct rota__work *queue_pop(struct pool *pool)
     return rota__container_of(node, struct rota__work, node);
 }
 
-/* Leaves a token if a thread sleeps and none is on its way already; the mutex is held, and the caller
- * signals `wanted` once it is not. */
+/* Leaves a token if a thread sleeps and none is on its way already; the mutex is held, and the
+ * caller signals `wanted` once it is not. */
 static bool call_sleeper(struct pool *pool)
 {
     if (pool->idle == 0 || pool->tokens + pool->looking > 0)
@@ -171,7 +178,8 @@ static void pool_finished(struct pool *pool, struct rota__work *work)
         rota__loop_post(pool->executor.loop->handle, &pool->collect);
 }
 
-/* The job has forked, and this is the only thread of the child: the pool and its loop are the parent's. */
+/* The job has forked, and this is the only thread of the child: the pool and its loop are the
+ * parent's. */
 static __thread bool is_child;
 
 static void forget_in_child(void)
@@ -225,8 +233,9 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* ---- Naps: rota_blocking_sleep under a virtual clock. The thread posts a nap to the loop and waits until
- * the loop's timer ends it; from the one to the other it does not count as computing. */
+/* ---- Naps: rota_blocking_sleep under a virtual clock. The thread posts a nap to the loop and
+ * waits until the loop's timer ends it; from the one to the other it does not count as
+ * computing. */
 
 struct nap {
     struct rota__post post;
@@ -421,8 +430,8 @@ static struct rota__work *pool_take_queued(rota_executor *executor)
     return work;
 }
 
-/* Only the end of the pool is a reason to leave a thread behind; until then it will be back. A thread
- * that naps on the loop's virtual clock needs the loop, and that costs no time. */
+/* Only the end of the pool is a reason to leave a thread behind; until then it will be back. A
+ * thread that naps on the loop's virtual clock needs the loop, and that costs no time. */
 static bool pool_abandon(rota_executor *executor, struct rota__work *work)
 {
     struct pool *pool = pool_of(executor);
@@ -467,7 +476,8 @@ static void collect(struct rota__post *post, struct rota__loop *loop)
     watch_stop_if_idle(pool);
 }
 
-/* Seen from the loop, a job computes from when a thread could have taken it until it is collected. */
+/* Seen from the loop, a job computes from when a thread could have taken it until it is
+ * collected. */
 static bool pool_computes(rota_executor *executor)
 {
     struct pool *pool = pool_of(executor);

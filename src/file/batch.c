@@ -31,7 +31,8 @@ static struct dirent64 *entry_at(struct rota__batch *batch, size_t at)
     return (struct dirent64 *)(void *)(batch->bytes + at);
 }
 
-/* Some file systems do not say what an entry is. One that has vanished meanwhile is called a file. */
+/* Some file systems do not say what an entry is. One that has vanished meanwhile is called a
+ * file. */
 static void learn_type(struct rota__batch *batch, struct dirent64 *entry)
 {
     struct stat about;

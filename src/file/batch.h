@@ -15,8 +15,8 @@ struct rota__batch {
     alignas(struct dirent64) char bytes[32768];
 };
 
-/* Opens the directory `name`, as seen from the directory `at`, and fetches the first entries. The last part of a
- * `followed` name may be a symbolic link. Blocks. 0 or an error. */
+/* Opens the directory `name`, as seen from the directory `at`, and fetches the first entries. The
+ * last part of a `followed` name may be a symbolic link. Blocks. 0 or an error. */
 int rota__batch_open(struct rota__batch *batch, int at, const char *name, bool followed);
 /* Fetches the next entries when none is left. Blocks. 0 or an error. */
 int rota__batch_fill(struct rota__batch *batch);

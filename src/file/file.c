@@ -120,7 +120,8 @@ static int temp_job(void *arg)
     job->fd = rota__fault(ROTA__FAULT_SYSCALL)
                   ? -EOPNOTSUPP
                   : rota__open_blocking(job->directory, O_TMPFILE | O_RDWR | O_EXCL, 0600);
-    /* EISDIR, ENOENT: kernels and file systems that do not know O_TMPFILE see the rest of its bits. */
+    /* EISDIR, ENOENT: kernels and file systems that do not know O_TMPFILE see the rest of its
+     * bits. */
     if (job->fd == -EOPNOTSUPP || job->fd == -EISDIR || job->fd == -ENOENT || job->fd == -EINVAL)
         job->fd = open_named_temp(job->directory);
     return job->fd;
@@ -165,8 +166,8 @@ static int close_job(void *arg)
     return 0;
 }
 
-/* Closing a file that was only read is a matter of memory. One that was written may have to be sent to a
- * server first, or, if its name is gone, its blocks are to be freed. */
+/* Closing a file that was only read is a matter of memory. One that was written may have to be sent
+ * to a server first, or, if its name is gone, its blocks are to be freed. */
 static int file_shut(rota_file *file)
 {
     struct close_job job = {.fd = file->fd};
@@ -293,7 +294,8 @@ static int seek_job(void *arg)
     return job->number < 0 ? (int)job->number : 0;
 }
 
-/* The descriptor's own position is moved in vain: nobody uses it, but for appending, which sets it. */
+/* The descriptor's own position is moved in vain: nobody uses it, but for appending, which sets
+ * it. */
 static int64_t seek_target(rota_file *file, int64_t offset, int whence)
 {
     struct fd_job job = {.fd = file->fd, .number = offset, .whence = whence};

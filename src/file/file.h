@@ -1,8 +1,8 @@
 /* The file module's inside: how its calls leave the loop's thread, and what an open file is.
  *
  * Each call tries first what cannot block (openat2 with RESOLVE_CACHED, preadv2 and pwritev2 with
- * RWF_NOWAIT). What that does not finish makes one hop: a job in the file pool, or an operation where the
- * loop's backend takes file operations. */
+ * RWF_NOWAIT). What that does not finish makes one hop: a job in the file pool, or an operation
+ * where the loop's backend takes file operations. */
 #ifndef ROTA__FILE_FILE_H
 #define ROTA__FILE_FILE_H
 
@@ -25,8 +25,8 @@ struct rota__file_wait {
         .job = {name_, rota__future_abort}, .op = {name_, rota__op_abort}, \
     }
 
-/* Runs fn(arg) in a thread of the loop's file pool, as rota_executor_run: cancelled before it has begun it
- * never runs, and once it runs nobody returns before it. */
+/* Runs fn(arg) in a thread of the loop's file pool, as rota_executor_run: cancelled before it has
+ * begun it never runs, and once it runs nobody returns before it. */
 int rota__file_hop(rota_fn *fn, void *arg, const struct rota__file_wait *wait);
 
 /* To be called when something was done at once: yields when the task's budget is used up. */
@@ -46,8 +46,8 @@ int rota__path_failed(int err, const char *call, const char *path);
 
 /* Opens what is there already if that needs no waiting: the descriptor, an error, or -EAGAIN. */
 int rota__open_cached(const char *path, int flags);
-/* Opens in the calling thread. Like the above, it adds O_CLOEXEC and O_NONBLOCK: a FIFO that nobody else has
- * opened would block for ever. */
+/* Opens in the calling thread. Like the above, it adds O_CLOEXEC and O_NONBLOCK: a FIFO that nobody
+ * else has opened would block for ever. */
 int rota__open_blocking(const char *path, int flags, mode_t mode);
 /* Both: the first, and if that has to wait the second one in a hop. The descriptor or an error. */
 int rota__open(const char *path, int flags, mode_t mode, const struct rota__file_wait *wait);
@@ -57,7 +57,8 @@ extern atomic_bool rota__open_cached_refused;
 
 /* ---- Asking without waiting */
 
-/* The status of a descriptor, if its file system is known to answer at once: 0, -EAGAIN or an error. */
+/* The status of a descriptor, if its file system is known to answer at once: 0, -EAGAIN or an
+ * error. */
 int rota__stat_now(int fd, struct stat *ret_stat);
 /* In a thread, beside an fstat(2): makes the file system known if it is one of those. */
 void rota__device_learn(int fd, dev_t device);
@@ -66,7 +67,8 @@ void rota__device_learn(int fd, dev_t device);
 
 struct rota__removal;
 
-/* Removing a tree, some hundred names a step, each of which blocks. NULL: no memory. `path` is borrowed. */
+/* Removing a tree, some hundred names a step, each of which blocks. NULL: no memory. `path` is
+ * borrowed. */
 struct rota__removal *rota__removal_new(const char *path);
 /* Returns 1 if there is more to do, or 0. */
 int rota__removal_step(struct rota__removal *removal);
@@ -83,8 +85,8 @@ const char *rota__temp_directory(const char *asked);
 enum { ROTA__FILE_AT_POSITION = 1, ROTA__FILE_ELSEWHERE = 2 };
 
 /* 1. One task uses the position, `ahead`, `line`; any number reads and writes elsewhere.
- * 2. `ahead` holds bytes of the file from `position` on. Whatever moves the position or writes through it
- *    takes or drops them.
+ * 2. `ahead` holds bytes of the file from `position` on. Whatever moves the position or writes
+ *    through it takes or drops them.
  * 3. `fd` is closed when nobody is inside. */
 struct rota_file {
     struct rota__gate gate;
@@ -110,7 +112,8 @@ struct rota_file {
 int rota__file_enter_for(rota_file *file, unsigned char how, const char *call);
 void rota__file_leave(rota_file *file, unsigned char how);
 
-/* Reads until `iov` is full or the file ends. Returns how much, or an error if there was nothing. */
+/* Reads until `iov` is full or the file ends. Returns how much, or an error if there was
+ * nothing. */
 ssize_t rota__file_read_at(rota_file *file, const struct iovec *iov, int count, int64_t offset);
 
 /* Reads what was read ahead, and the rest. */

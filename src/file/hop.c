@@ -1,6 +1,7 @@
-/* The pool that file calls go to. It is not the loop's default pool, so long jobs of the program do not
- * hold up its files, and it may have more threads than there are processors: they wait for devices. A file
- * system whose server is gone keeps its threads for long: then there are more for the others. */
+/* The pool that file calls go to. It is not the loop's default pool, so long jobs of the program do
+ * not hold up its files, and it may have more threads than there are processors: they wait for
+ * devices. A file system whose server is gone keeps its threads for long: then there are more for
+ * the others. */
 #include "base/alloc.h"
 #include "file/file.h"
 

@@ -14,7 +14,8 @@
 #include <sys/vfs.h>
 
 #define WINDOW 16
-/* A read that stopped for want of cached pages stops at a page's end; any other short one, at the file's. */
+/* A read that stopped for want of cached pages stops at a page's end; any other short one, at the
+ * file's. */
 #define PAGE_MIN 4096
 /* More than that is not copied on the loop's thread: it would take longer than a hop. */
 #define COPY_MAX (1 << 20)
@@ -182,8 +183,8 @@ static int move_by_job(struct transfer *t)
 
 /* ---- As an operation */
 
-/* A backend that takes file operations gives up on descriptors that do not block. What has no offset must not
- * get there: a read of a pipe would wait. */
+/* A backend that takes file operations gives up on descriptors that do not block. What has no
+ * offset must not get there: a read of a pipe would wait. */
 static int make_blocking(rota_file *file)
 {
     if (!file->nonblocking)

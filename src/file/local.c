@@ -1,5 +1,6 @@
-/* File systems on which fstat(2) answers from memory. Nothing in the kernel says so without being asked what
- * may itself wait (fstatfs on a server that is gone), so it is asked in a thread and remembered by device. */
+/* File systems on which fstat(2) answers from memory. Nothing in the kernel says so without being
+ * asked what may itself wait (fstatfs on a server that is gone), so it is asked in a thread and
+ * remembered by device. */
 #include "base/sys.h"
 #include "file/file.h"
 

@@ -57,8 +57,8 @@ static int open_job(void *arg)
     return job->fd = rota__open_blocking(job->path, job->flags, job->mode);
 }
 
-/* What openat2 says where it does not exist (before 5.6), does not know RESOLVE_CACHED (before 5.12) or is
- * filtered. EPERM and EINVAL may be true, too: only the other call can tell. */
+/* What openat2 says where it does not exist (before 5.6), does not know RESOLVE_CACHED (before
+ * 5.12) or is filtered. EPERM and EINVAL may be true, too: only the other call can tell. */
 static bool may_be_refusal(int err)
 {
     return err == -ENOSYS || err == -EPERM || err == -EINVAL || err == -E2BIG;

@@ -73,7 +73,8 @@ static int stat_now(const char *path, int open_flags, struct stat *ret_stat)
     return err;
 }
 
-/* What is asked about is opened by its place only, which needs no permission for it and waits for nobody. */
+/* What is asked about is opened by its place only, which needs no permission for it and waits for
+ * nobody. */
 static int path_stat(const char *path, int open_flags, struct stat *ret_stat)
 {
     struct stat about;
@@ -216,7 +217,8 @@ static int make_directory(const char *path, mode_t mode)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode) ? 0 : -ENOTDIR;
 }
 
-/* Where the part that ends at `end` begins to be missing: cuts `path` to its parent. NULL: it has none. */
+/* Where the part that ends at `end` begins to be missing: cuts `path` to its parent. NULL: it has
+ * none. */
 static char *cut_last(char *path, char *end)
 {
     while (end > path && end[-1] != '/')

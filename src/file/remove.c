@@ -1,11 +1,12 @@
 /* Removing a tree.
  *
- * 1. Names are removed from the descriptor of the directory that they were found in, which was opened without
- *    following links: nothing outside the tree is touched, whatever is renamed meanwhile.
- * 2. A directory is removed when a pass over it found nothing more. One that is refilled by somebody is given
- *    PASSES_MAX chances.
- * 3. What lies deeper than DEPTH_MAX is moved up to the first level and comes later: the number of descriptors
- *    is bounded, the depth is not. */
+ * 1. Names are removed from the descriptor of the directory that they were found in, which was
+ *    opened without following links: nothing outside the tree is touched, whatever is renamed
+ *    meanwhile.
+ * 2. A directory is removed when a pass over it found nothing more. One that is refilled by
+ *    somebody is given PASSES_MAX chances.
+ * 3. What lies deeper than DEPTH_MAX is moved up to the first level and comes later: the number of
+ *    descriptors is bounded, the depth is not. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "file/batch.h"

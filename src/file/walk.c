@@ -1,11 +1,14 @@
-/* Walking a tree: a stack of directories, each held open by descriptor and entered from the one above.
+/* Walking a tree: a stack of directories, each held open by descriptor and entered from the one
+ * above.
  *
  *     told of a directory -> enter it (one hop: open, first entries) -> its entries -> leave it
  *
- * 1. A directory is opened by its name in the descriptor of the one above, never through a symbolic link. So
- *    renaming what is above leads nowhere else, and what took its place is not a directory or is in the tree.
+ * 1. A directory is opened by its name in the descriptor of the one above, never through a symbolic
+ *    link. So renaming what is above leads nowhere else, and what took its place is not a directory
+ *    or is in the tree.
  * 2. A call that fails has changed nothing: the next one tries the same again.
- * 3. `path` is the path of the top directory, followed by the name of the entry that was told of. */
+ * 3. `path` is the path of the top directory, followed by the name of the entry that was told
+ * of. */
 #include <rota/dir.h>
 
 #include "base/alloc.h"

@@ -32,7 +32,8 @@ struct load {
     size_t size, len; /* one byte more than `size` is there, for the NUL */
 };
 
-/* Room for at least one byte. The size that a file has is a hint, and one byte behind it shows the end. */
+/* Room for at least one byte. The size that a file has is a hint, and one byte behind it shows the
+ * end. */
 static int load_room(struct load *load, size_t hint)
 {
     if (load->len < load->size)
@@ -183,7 +184,8 @@ static int save_follow(struct save *s)
     return 0;
 }
 
-/* The path of the directory that the name is in; the name follows it in `path`. -ENAMETOOLONG, or its length. */
+/* The path of the directory that the name is in; the name follows it in `path`. -ENAMETOOLONG, or
+ * its length. */
 static int directory_of(const char *path, char ret_directory[PATH_MAX])
 {
     const char *slash = strrchr(path, '/');
@@ -195,9 +197,10 @@ static int directory_of(const char *path, char ret_directory[PATH_MAX])
     return (int)len;
 }
 
-/* As the kernel with fs.protected_symlinks and fs.protected_regular: in a sticky directory that everybody may
- * write to, links are followed and files replaced only if they are our own or the directory's owner's. The
- * name cannot become somebody else's after this look: that is what sticky means. */
+/* As the kernel with fs.protected_symlinks and fs.protected_regular: in a sticky directory that
+ * everybody may write to, links are followed and files replaced only if they are our own or the
+ * directory's owner's. The name cannot become somebody else's after this look: that is what sticky
+ * means. */
 static int save_trust(const struct save *s)
 {
     char directory[PATH_MAX];
@@ -218,7 +221,8 @@ static int save_stat(struct save *s)
     return err < 0 ? err : save_trust(s);
 }
 
-/* Finds the file that is meant, behind symbolic links; not realpath(3), because it need not exist. */
+/* Finds the file that is meant, behind symbolic links; not realpath(3), because it need not
+ * exist. */
 static int save_look(struct save *s)
 {
     int err = save_stat(s);
@@ -264,14 +268,14 @@ static int save_make_temp(struct save *s)
     return fd;
 }
 
-/* ---- Who may read it: nobody more than the old file let in, at no time. Until here the temporary file is its
- * owner's alone. */
+/* ---- Who may read it: nobody more than the old file let in, at no time. Until here the temporary
+ * file is its owner's alone. */
 
 #define ACL "system.posix_acl_access"
 #define ACL_MAX 4096
 
-/* Gives the file to the old one's owner and group, as far as that is allowed. Returns whether the group is the
- * old one's. */
+/* Gives the file to the old one's owner and group, as far as that is allowed. Returns whether the
+ * group is the old one's. */
 static bool save_give(const struct save *s, int fd, const struct stat *made, mode_t *mode)
 {
     if (made->st_uid == s->old.st_uid && made->st_gid == s->old.st_gid)
@@ -294,8 +298,8 @@ static bool is_absent(int error)
     return error == ENODATA || error == EOPNOTSUPP;
 }
 
-/* The access control list: the old one's, or none, although the directory may have given one. Returns whether
- * that was done. */
+/* The access control list: the old one's, or none, although the directory may have given one.
+ * Returns whether that was done. */
 static bool save_copy_acl(const struct save *s, int fd, bool may_copy)
 {
     char acl[ACL_MAX];

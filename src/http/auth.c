@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-/* Controls are forbidden in both (RFC 7617, section 2); bytes beyond ASCII are the caller's charset. */
+/* Controls are forbidden in both (RFC 7617, section 2); bytes beyond ASCII are the caller's
+ * charset. */
 static bool is_text(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {

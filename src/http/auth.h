@@ -1,4 +1,5 @@
-/* Credentials: basic (RFC 7617) and bearer (RFC 6750), as values of Authorization and Proxy-Authorization. */
+/* Credentials: basic (RFC 7617) and bearer (RFC 6750), as values of Authorization and
+ * Proxy-Authorization. */
 #ifndef ROTA__HTTP_AUTH_H
 #define ROTA__HTTP_AUTH_H
 
@@ -9,8 +10,8 @@ int rota__auth_write_basic(struct rota__out *out, rota_str user, rota_str passwo
 /* Returns 0, -EINVAL (not a token; nothing was added), -ENOMEM. */
 int rota__auth_write_bearer(struct rota__out *out, rota_str token);
 
-/* What was sent; decoded into `out`, of which the results are slices. Returns 0, -EINVAL (another scheme, or
- * malformed), -ENOMEM. */
+/* What was sent; decoded into `out`, of which the results are slices. Returns 0, -EINVAL (another
+ * scheme, or malformed), -ENOMEM. */
 int rota__auth_read_basic(rota_str field, struct rota__out *out, rota_str *ret_user,
                           rota_str *ret_password);
 /* The token is a slice of the field. Returns 0, -EINVAL. */

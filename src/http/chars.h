@@ -1,5 +1,5 @@
-/* The characters of HTTP, and scans over them. The scans look at sixteen bytes at a time, never behind
- * `end`, and return the first byte that does not belong, or `end`. */
+/* The characters of HTTP, and scans over them. The scans look at sixteen bytes at a time, never
+ * behind `end`, and return the first byte that does not belong, or `end`. */
 #ifndef ROTA__HTTP_CHARS_H
 #define ROTA__HTTP_CHARS_H
 
@@ -146,7 +146,8 @@ static inline const char *rota__scan_target(const char *at, const char *end)
     return at;
 }
 
-/* Names are short, and the processor foresees where they end: byte after byte is quicker than by sixteen. */
+/* Names are short, and the processor foresees where they end: byte after byte is quicker than by
+ * sixteen. */
 static inline const char *rota__scan_name(const char *at, const char *end, int classes)
 {
     for (; end - at >= 4; at += 4) {

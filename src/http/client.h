@@ -1,12 +1,19 @@
 /* Inside the client: a session, its pool of connections, and what a request goes through.
  *
- *     rota_http_fetch     a call: requests one after another, until one is not redirected      client_fetch.c
- *       request           what is sent: URL, fields, body                                      client_request.c, _body.c
- *       pool              a connection for it, or a place for a new one                        client_pool.c
- *       keeper            the connection's own task: connects, watches while idle, closes      client_keeper.c, _connect.c
- *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable          client_h1.c, client_h2.c
- *       upload            a body that is sent beside the reading, by a task of its own         client_upload.c
- *     rota_http_response  the answer's head, and its body as it is read                        client_response.c, _read.c */
+ *     rota_http_fetch     a call: requests one after another, until one is not redirected
+ *                         client_fetch.c
+ *       request           what is sent: URL, fields, body
+ *                         client_request.c, _body.c
+ *       pool              a connection for it, or a place for a new one
+ *                         client_pool.c
+ *       keeper            the connection's own task: connects, watches while idle, closes
+ *                         client_keeper.c, _connect.c
+ *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable
+ *                         client_h1.c, client_h2.c
+ *       upload            a body that is sent beside the reading, by a task of its own
+ *                         client_upload.c
+ *     rota_http_response  the answer's head, and its body as it is read
+ *                         client_response.c, _read.c */
 #ifndef ROTA__HTTP_CLIENT_H
 #define ROTA__HTTP_CLIENT_H
 
@@ -80,8 +87,7 @@ struct rota__http_failure {
 };
 struct rota__http_failure *rota__http_failure(void);
 /* Sets it, with no limit, and the words of the failure. Returns `err`. */
-int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
-    ROTA_PRINTF(3, 4);
+int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...) ROTA_PRINTF(3, 4);
 
 /* ---- Sessions (client_session.c) ---- */
 
@@ -130,7 +136,8 @@ struct rota__http_origin {
     rota_time expires;
 };
 
-/* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section 4.1). */
+/* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section
+ * 4.1). */
 static inline bool rota__http_asks_proxy(const struct rota__http_origin *o)
 {
     return o->proxy && !o->secure && !o->only_h1 && !rota__http_is_socks(o->proxy);
@@ -186,10 +193,12 @@ int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret
 struct rota__http_kind {
     /* The keeper of an open connection, until it is to be closed. */
     void (*keep)(struct rota__http_conn *conn);
-    /* Sends the call's request and receives the head of its answer. If it fails, the connection is still the caller's. */
+    /* Sends the call's request and receives the head of its answer. If it fails, the connection is
+     * still the caller's. */
     int (*exchange)(struct rota__http_conn *conn, struct rota__http_call *call,
                     rota_http_response **ret_response);
-    /* Reads from the body as it came; at its end, and only then, 0, and the connection has been given back. */
+    /* Reads from the body as it came; at its end, and only then, 0, and the connection has been
+     * given back. */
     ssize_t (*read)(rota_http_response *r, void *buf, size_t len);
     /* Lets go of an answer that was not read to its end. */
     void (*drop)(rota_http_response *r);
@@ -236,13 +245,14 @@ struct rota__http_conn {
     bool sent;      /* the request went out whole, and nobody writes any more */
 };
 
-/* Makes a connection to the origin, which counts from now on. It is busy, for the call of that progress. Returns 0 or
- * -ENOMEM. */
+/* Makes a connection to the origin, which counts from now on. It is busy, for the call of that
+ * progress. Returns 0 or -ENOMEM. */
 int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
                         struct rota__http_progress *starter, struct rota__http_conn **ret_conn);
 /* Waits until it is connected. */
 int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call);
-/* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is free. Does not suspend. */
+/* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is
+ * free. Does not suspend. */
 void rota__http_conn_close(struct rota__http_conn *conn);
 /* The same, and gives the place to who waits. */
 void rota__http_conn_end(struct rota__http_conn *conn);
@@ -257,7 +267,8 @@ void rota__http_keep_watching(struct rota__http_conn *conn);
 /* Requests that a shared connection may take now. */
 size_t rota__http_h2_free(const struct rota__http_conn *conn);
 
-/* In the keeper's task: makes conn->stream and conn->kind. Returns 0 or an error, with words in conn->why. */
+/* In the keeper's task: makes conn->stream and conn->kind. Returns 0 or an error, with words in
+ * conn->why. */
 int rota__http_connect(struct rota__http_conn *conn);
 
 /* ---- The pool (client_pool.c) ---- */
@@ -267,7 +278,8 @@ int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
                           const rota_host *host, int port, struct rota__http_origin **ret_origin);
 void rota__http_origins_fini(rota_http_session *session);
 
-/* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that has served. */
+/* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that
+ * has served. */
 int rota__http_pool_take(struct rota__http_call *call, bool fresh,
                          struct rota__http_conn **ret_conn);
 /* Its exchange is over, and has left it in order. */
@@ -323,10 +335,10 @@ int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece
 struct rota__http_upload {
     struct rota__http_source source;
     struct rota__http_conn *conn; /* a reference */
-    struct rota__http_progress
-        *progress; /* of who waits for the answer; NULL: nobody does any more */
-    /* Sends it, in the uploader's task; also when it is stopped before it began. What it does about a failure is its
-     * protocol's. */
+    /* Of who waits for the answer; NULL: nobody does any more. */
+    struct rota__http_progress *progress;
+    /* Sends it, in the uploader's task; also when it is stopped before it began. What it does about
+     * a failure is its protocol's. */
     int (*send)(struct rota__http_upload *upload);
     void *exchange;                /* of HTTP/2: the stream */
     struct rota__h1_writer writer; /* of HTTP/1.1 */
@@ -343,7 +355,8 @@ struct rota__http_upload {
     int err;
 };
 
-/* Begins to send the call's body, whose source is the upload's until it is recalled. Returns 0 or -ENOMEM. */
+/* Begins to send the call's body, whose source is the upload's until it is recalled. Returns 0 or
+ * -ENOMEM. */
 int rota__http_upload_start(struct rota__http_call *call, const struct rota__http_upload *from);
 /* The next piece, for its `send`. */
 int rota__http_upload_next(struct rota__http_upload *upload, rota_str *ret_piece);
@@ -418,11 +431,12 @@ int rota__http_call_write(struct rota__http_call *call);
 bool rota__http_is_idempotent(rota_str method);
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call);
 
-/* (client_retry.c) An exchange has failed, with `err`, or brought `*r`. Returns 1 after a pause: ask again, and `*r` is freed;
- * or `err`; or what ended the pause. */
+/* (client_retry.c) An exchange has failed, with `err`, or brought `*r`. Returns 1 after a pause:
+ * ask again, and `*r` is freed; or `err`; or what ended the pause. */
 int rota__http_retry(struct rota__http_call *call, int err, rota_http_response **r);
 
-/* (client_redirect.c) Whether the answer leads on: 1, and the call has its next URL and method; 0; or an error. */
+/* (client_redirect.c) Whether the answer leads on: 1, and the call has its next URL and method; 0;
+ * or an error. */
 int rota__http_follow(struct rota__http_call *call, rota_http_response *r);
 
 /* ---- Responses (client_response.c, client_read.c) ---- */
@@ -482,7 +496,8 @@ struct rota__http_head {
 /* Of a head that has come for a call. Returns 0 or -ENOMEM. */
 int rota__http_response_new(struct rota__http_call *call, const struct rota__http_head *head,
                             rota_http_response **ret_response);
-/* It is the one that the caller gets: it says where it came from, and how its body is to be read. */
+/* It is the one that the caller gets: it says where it came from, and how its body is to be
+ * read. */
 int rota__http_response_finish(rota_http_response *r, const struct rota__http_call *call);
 /* The call is over: what it says from now on, it says itself. */
 void rota__http_response_detach(rota_http_response *r);
@@ -491,7 +506,8 @@ int rota__http_response_trailers(rota_http_response *r, const rota_http_field *f
                                  size_t count);
 /* The body's end has come; the connection has been given back. */
 void rota__http_response_ended(rota_http_response *r);
-/* Reads a short answer to its end, so that its connection can be used again; not where the request was not sent whole. */
+/* Reads a short answer to its end, so that its connection can be used again; not where the request
+ * was not sent whole. */
 void rota__http_response_read_off(rota_http_response *r);
 /* Reads all of it that is left. */
 int rota__http_read_whole(rota_http_response *r, uint64_t limit);

@@ -102,8 +102,8 @@ static int part_fails(struct rota__http_source *source, const char *about)
     return -EINVAL;
 }
 
-/* How long all of it is is known only where the files do not change meanwhile; a part that does makes the request
- * fail, rather than its length a lie. */
+/* How long all of it is is known only where the files do not change meanwhile; a part that does
+ * makes the request fail, rather than its length a lie. */
 static int parts_length(struct rota__http_source *source)
 {
     const rota_http_body_source *from = &source->from;

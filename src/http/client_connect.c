@@ -96,7 +96,8 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-/* Who the user trusts, with whom he does not say otherwise. The fingerprint is not meant for the proxy. */
+/* Who the user trusts, with whom he does not say otherwise. The fingerprint is not meant for the
+ * proxy. */
 static int own_context(const rota_http_session *session, bool is_proxy, rota_tls_context **context)
 {
     rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy,
@@ -162,7 +163,8 @@ static int ask_proxy(struct rota__http_conn *conn)
     return err;
 }
 
-/* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the next. */
+/* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the
+ * next. */
 static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret_reason,
                         size_t size)
 {
@@ -253,7 +255,8 @@ static bool may_reach_another(int err)
            err == -EAFNOSUPPORT;
 }
 
-/* One address after another, each by a connection of its own, because a proxy that refuses closes. */
+/* One address after another, each by a connection of its own, because a proxy that refuses
+ * closes. */
 static int socks_to_any(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;

@@ -5,9 +5,10 @@
  *                  +------------------------- redirected ------------------------+
  *
  * 1. One deadline holds for all of it.
- * 2. Without a retry policy a request is sent a second time only if the connection had served before, died without a byte of an answer, and
- *    the method allows it (RFC 9110, section 9.2.2), and then once; or if the server has said that it did nothing (RFC
- *    9113, section 8.7), and then until it has said so REFUSALS times; or if it wants HTTP/1.1, by that, once. */
+ * 2. Without a retry policy a request is sent a second time only if the connection had served
+ *    before, died without a byte of an answer, and the method allows it (RFC 9110, section 9.2.2),
+ *    and then once; or if the server has said that it did nothing (RFC 9113, section 8.7), and then
+ *    until it has said so REFUSALS times; or if it wants HTTP/1.1, by that, once. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -58,7 +59,8 @@ static bool may_be_repeated(const struct rota__http_call *call, int err, bool re
            (call->refused || (reused && rota__http_is_idempotent(call->method)));
 }
 
-/* The server is left alone for a while, unless it has only moved on. Returns `err` where that would take too long. */
+/* The server is left alone for a while, unless it has only moved on. Returns `err` where that would
+ * take too long. */
 static int pause(struct rota__http_call *call, rota_backoff *backoff, int refusals, int err)
 {
     if (!call->is_busy || refusals < 2)

@@ -1,9 +1,10 @@
 /* An exchange over HTTP/1.1: the request in one write where it can be, the answer's head, its body.
  *
- * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been passed as data.
- * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent whole, its uploader has
- *    ended, the peer lets it live (by Connection, and by Keep-Alive if it says more), and nothing has come behind the
- *    answer. Else it is over.
+ * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been
+ *    passed as data.
+ * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent
+ *    whole, its uploader has ended, the peer lets it live (by Connection, and by Keep-Alive if it
+ *    says more), and nothing has come behind the answer. Else it is over.
  * 3. A connection that is over is not read from: somebody else may have closed it. */
 #include "http/chars.h"
 #include "http/client.h"
@@ -126,7 +127,8 @@ static int start_upload(struct rota__http_conn *conn, struct rota__http_call *ca
 
 /* ---- Receiving the head */
 
-/* Waits for more than `have` bytes; all that has come is shown. Returns 0, ROTA_EOF, or an error. */
+/* Waits for more than `have` bytes; all that has come is shown. Returns 0, ROTA_EOF, or an
+ * error. */
 static int fetch_more(struct rota__http_conn *conn, size_t have, rota_str *ret_bytes)
 {
     if (conn->watching) {
@@ -184,7 +186,8 @@ static int pass_interim(struct rota__http_conn *conn, struct rota__http_call *ca
     return status == 100;
 }
 
-/* Waits for the server's consent, a second at most. Returns whether to send the body: not if the answer is there. */
+/* Waits for the server's consent, a second at most. Returns whether to send the body: not if the
+ * answer is there. */
 static int await_consent(struct rota__http_conn *conn, struct rota__http_call *call, int *interims)
 {
     struct rota__h1 before = conn->h1;
@@ -208,10 +211,12 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
     return consent;
 }
 
-/* ---- Keep-Alive: how long the server waits for the next request, and how many more it takes on this connection. RFC
- * 9112, appendix C.2.2, names the field; what it says is in RFC 2068, section 19.7.1.1. */
+/* ---- Keep-Alive: how long the server waits for the next request, and how many more it takes on
+ * this connection. RFC 9112, appendix C.2.2, names the field; what it says is in RFC 2068, section
+ * 19.7.1.1. */
 
-/* Before the server closes it, the connection is not used any more: what is sent then would cross with that. */
+/* Before the server closes it, the connection is not used any more: what is sent then would cross
+ * with that. */
 static rota_time patience_of(uint64_t seconds)
 {
     rota_time time = seconds < 1000000 ? (rota_time)seconds * ROTA_SECOND : ROTA_NEVER;

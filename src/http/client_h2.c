@@ -1,23 +1,25 @@
 /* Exchanges over HTTP/2: many on one connection.
  *
- * The keeper reads and tells each stream what has come; a second task, the sender, writes what there is to be
- * written, so that reading never waits for a peer that does not read. Whoever adds to `out` wakes the sender.
+ * The keeper reads and tells each stream what has come; a second task, the sender, writes what
+ * there is to be written, so that reading never waits for a peer that does not read. Whoever adds
+ * to `out` wakes the sender.
  *
  *     a stream    asked -> headed -> ended          or failed, at any time
  *
- * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for its reader, at most a
- *    window of it, and the peer may send more when it has been read.
- * 2. Who reads a stream waits for `news`, looks at its state, and waits again; its uploader does so with `room`: nothing
- *    is handed over that could get lost.
- * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches `h2`. */
+ * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for
+ *    its reader, at most a window of it, and the peer may send more when it has been read.
+ * 2. Who reads a stream waits for `news`, looks at its state, and waits again; its uploader does so
+ *    with `room`: nothing is handed over that could get lost.
+ * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches
+ *    `h2`. */
 #include "http/client.h"
 #include "http/h2.h"
 #include "http/peek.h"
 
 #include <string.h>
 
-/* A connection's window is as good as endless: each stream has its own, and those that are not read must not hold up the
- * others. */
+/* A connection's window is as good as endless: each stream has its own, and those that are not read
+ * must not hold up the others. */
 #define WINDOW (1 << 30)
 
 struct stream {
@@ -358,7 +360,8 @@ static int await_news(struct stream *st)
     return err;
 }
 
-/* The server hears of it: CANCEL, or where its answer is complete without the rest of the request, NO_ERROR. */
+/* The server hears of it: CANCEL, or where its answer is complete without the rest of the request,
+ * NO_ERROR. */
 static void leave(struct stream *st)
 {
     struct rota__http_conn *conn = st->conn;

@@ -2,9 +2,10 @@
  *
  *     connecting -> [ parked <-> watching ] -> closing
  *
- * 1. All but the exchange itself happens here, so whoever ends a connection does not suspend for it.
- * 2. While an exchange has the connection the keeper is parked, or still inside the read with which it watched; then the
- *    exchange waits for `news` before it reads itself. One reads at a time.
+ * 1. All but the exchange itself happens here, so whoever ends a connection does not suspend for
+ *    it.
+ * 2. While an exchange has the connection the keeper is parked, or still inside the read with which
+ *    it watched; then the exchange waits for `news` before it reads itself. One reads at a time.
  * 3. The keeper is cancelled only by rota__http_conn_close, or by the end of the loop. */
 #include "http/client.h"
 
@@ -44,7 +45,8 @@ void rota__http_conn_end(struct rota__http_conn *conn)
 
 /* ---- The keeper */
 
-/* Something has come to a connection that nobody had asked anything, or it is to be ended: it is over. */
+/* Something has come to a connection that nobody had asked anything, or it is to be ended: it is
+ * over. */
 static bool watch(struct rota__http_conn *conn)
 {
     rota_str bytes;

@@ -4,15 +4,16 @@
  *
  *     -> busy: take, serve    busy -> idle: rota__http_pool_put    -> over: rota__http_conn_end
  *
- * 1. A connection has its place from the moment somebody begins to make it until it is over. There are never more
- *    than `connections`, nor more to one origin than `connections_host`.
- * 2. Nobody waits who could be served: whatever frees a place or a connection serves the lines at once. So a
- *    newcomer who can be served overtakes nobody who could have been.
- * 3. Whose turn it is holds what it was given before it runs. If it was cancelled meanwhile, it gives it back, and that
- *    serves the next.
- * 4. Where all places are taken, and some of them by idle connections to other origins, the one idle longest goes.
- * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive, or when it has
- *    been idle for `keep_alive`, or for as long as the server said that it waits. */
+ * 1. A connection has its place from the moment somebody begins to make it until it is over. There
+ *    are never more than `connections`, nor more to one origin than `connections_host`.
+ * 2. Nobody waits who could be served: whatever frees a place or a connection serves the lines at
+ *    once. So a newcomer who can be served overtakes nobody who could have been.
+ * 3. Whose turn it is holds what it was given before it runs. If it was cancelled meanwhile, it
+ *    gives it back, and that serves the next.
+ * 4. Where all places are taken, and some of them by idle connections to other origins, the one
+ *    idle longest goes.
+ * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive,
+ *    or when it has been idle for `keep_alive`, or for as long as the server said that it waits. */
 #include "http/client.h"
 
 #include <stdio.h>
@@ -240,7 +241,8 @@ static bool has_room(const rota_http_session *session, const struct rota__http_o
            (session->open < o->connections || !rota__list_empty(&session->idle));
 }
 
-/* One that is shared now was made after any other that was: it is fresh for who found that wanting. */
+/* One that is shared now was made after any other that was: it is fresh for who found that
+ * wanting. */
 static struct rota__http_conn *find_open(struct rota__http_origin *origin, bool fresh)
 {
     if (origin->shared)
@@ -404,7 +406,8 @@ void rota__http_pool_put(struct rota__http_conn *conn)
     rota__http_conn_unref(conn);
 }
 
-/* One that is still being made is not wanted any more, and of HTTP/1.1 nobody knows what comes next. */
+/* One that is still being made is not wanted any more, and of HTTP/1.1 nobody knows what comes
+ * next. */
 void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked)
 {
     if (!asked && conn->reserved > 0)

@@ -1,7 +1,7 @@
 /* Where a request is, how long it may take, and why it failed.
  *
- * There is one scope with a deadline, and what it stands for is known: the whole, or the phase. So a timeout can say
- * which one it was, and that of a caller is not taken for it. */
+ * There is one scope with a deadline, and what it stands for is known: the whole, or the phase. So
+ * a timeout can say which one it was, and that of a caller is not taken for it. */
 #include "base/noexcept.h"
 #include "http/client.h"
 

@@ -51,7 +51,8 @@ static int set_origin(struct rota__http_call *call, const rota_host *host)
     return 0;
 }
 
-/* Takes userinfo and fragment off a URL, which are not sent, and puts its host into the canonical form. */
+/* Takes userinfo and fragment off a URL, which are not sent, and puts its host into the canonical
+ * form. */
 static int strip(struct rota__http_call *call, const char *host, rota_url *url, rota_str *text)
 {
     struct rota__out out = {0};
@@ -275,8 +276,8 @@ static int write_fields(struct rota__http_call *call)
 
 /* ---- The first line */
 
-/* A part of the URL from its path on; of a proxy, all of it. The path is never empty, but where OPTIONS asks of the server
- * as a whole (RFC 9112, section 3.2.4). */
+/* A part of the URL from its path on; of a proxy, all of it. The path is never empty, but where
+ * OPTIONS asks of the server as a whole (RFC 9112, section 3.2.4). */
 static int write_target(struct rota__http_call *call)
 {
     bool whole = rota__http_asks_proxy(call->origin);

@@ -59,7 +59,8 @@ static int copy_hops(rota_http_response *r, const struct rota__http_hop *hop)
     return 0;
 }
 
-/* What is coded in a way that is not known is left as it is; the field says so. So are parts of what is coded. */
+/* What is coded in a way that is not known is left as it is; the field says so. So are parts of
+ * what is coded. */
 static int set_decoder(rota_http_response *r, const rota_http_session_options *o)
 {
     struct rota__codings codings = {.count = 0};

@@ -1,6 +1,8 @@
-/* The retry policy: requests that are sent again because what kept them from being answered may pass.
+/* The retry policy: requests that are sent again because what kept them from being answered may
+ * pass.
  *
- * Beside it a request is sent again where the protocol says that nothing was done (client_fetch.c), policy or not. */
+ * Beside it a request is sent again where the protocol says that nothing was done (client_fetch.c),
+ * policy or not. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/date.h"
@@ -79,8 +81,8 @@ static rota_time asked_for(const rota_http_response *r)
     return seconds > 0 && seconds <= INT32_MAX ? seconds * ROTA_SECOND : 0;
 }
 
-/* The pause before the next try; ROTA_NEVER: there is none, or not in time. The limit of the phase is not that of the
- * pause. */
+/* The pause before the next try; ROTA_NEVER: there is none, or not in time. The limit of the phase
+ * is not that of the pause. */
 static rota_time pause_for(struct rota__http_call *call, const rota_http_response *r)
 {
     rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);

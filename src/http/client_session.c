@@ -27,7 +27,8 @@ static int keep_fields(rota_http_session *session)
     const char *const *headers = session->options.headers;
     size_t count = rota__fields_pairs(headers);
     if (headers && headers[2 * count])
-        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" has no value", headers[2 * count]);
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" has no value",
+                                    headers[2 * count]);
     session->fields = rota__arena_alloc(&session->arena, (count + 1) * sizeof *session->fields);
     if (!session->fields)
         return -ENOMEM;
@@ -35,9 +36,9 @@ static int keep_fields(rota_http_session *session)
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
         rota_str field = rota__str_of(name);
         if (!rota__h1_is_field(field, rota__str_of(value)))
-            return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL,
-                                 "\"%s\" is no header field, or one that is not the caller's",
-                                 name);
+            return rota__http_set_error(
+                ROTA_HTTP_QUEUED, -EINVAL,
+                "\"%s\" is no header field, or one that is not the caller's", name);
         if (keep(&session->arena, &name) < 0 || keep(&session->arena, &value) < 0)
             return -ENOMEM;
         session->fields[i] = (rota_http_field){{name, strlen(name)}, {value, strlen(value)}};
@@ -63,7 +64,8 @@ static int keep_base(rota_http_session *session)
     if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
         char shown[128];
         rota__url_redact(session->base_text, shown, sizeof shown);
-        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is not an http or https URL", shown);
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is not an http or https URL",
+                                    shown);
     }
     return 0;
 }
@@ -140,7 +142,8 @@ static int keep_pin(rota_http_session *session)
     session->pins = true;
     if (count == 64 && !*at)
         return 0;
-    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is no SHA-256", session->options.fingerprint);
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is no SHA-256",
+                                session->options.fingerprint);
 }
 
 static void set_time(rota_time *time, rota_time usual)
@@ -203,7 +206,8 @@ static int check_options(const rota_http_session_options *o)
     const char *name = bad_option(o);
     if (!name)
         return 0;
-    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "the option `%s` cannot have this value", name);
+    return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "the option `%s` cannot have this value",
+                                name);
 }
 
 static int keep_retry(rota_http_session *session)

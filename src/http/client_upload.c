@@ -2,10 +2,10 @@
  *
  *     sending -> whole | gone | failed | stopped
  *
- * 1. It has ended before its exchange is repeated, redirected or given back, before a response has been freed, and
- *    before a call returns without one that is still to be read.
- * 2. `progress` is somebody else's, who has stopped it before that goes; the session is touched only while the
- *    connection is not over.
+ * 1. It has ended before its exchange is repeated, redirected or given back, before a response has
+ *    been freed, and before a call returns without one that is still to be read.
+ * 2. `progress` is somebody else's, who has stopped it before that goes; the session is touched
+ *    only while the connection is not over.
  * 3. It opens no scope with a deadline: it moves the one of who waits for the answer. */
 #include "http/client.h"
 

@@ -144,8 +144,8 @@ enum rota__condition rota__condition_check(const rota_http_field *fields, size_t
     return unmodified ? ROTA__CONDITION_NOT_MODIFIED : ROTA__CONDITION_GO;
 }
 
-/* A file may change twice in the second of its date: while that is not over, the date is a weak validator
- * (section 8.8.2.2). */
+/* A file may change twice in the second of its date: while that is not over, the date is a weak
+ * validator (section 8.8.2.2). */
 static bool is_strong_date(int64_t modified, int64_t now)
 {
     return modified != ROTA__MODIFIED_UNKNOWN && modified < now - 1;

@@ -1,4 +1,5 @@
-/* Conditional requests (RFC 9110, section 13): which of a request's conditions count, and what they come to. */
+/* Conditional requests (RFC 9110, section 13): which of a request's conditions count, and what they
+ * come to. */
 #ifndef ROTA__HTTP_CONDITION_H
 #define ROTA__HTTP_CONDITION_H
 
@@ -23,13 +24,14 @@ enum rota__condition {
     ROTA__CONDITION_FAILED        /* 412 */
 };
 
-/* Steps 1 to 4 of section 13.2.2. Dates that are none say nothing; entity-tags that are none match nothing, and of a
- * method that changes something they fail. `now` is as for rota__date_parse. */
+/* Steps 1 to 4 of section 13.2.2. Dates that are none say nothing; entity-tags that are none match
+ * nothing, and of a method that changes something they fail. `now` is as for rota__date_parse. */
 enum rota__condition rota__condition_check(const rota_http_field *fields, size_t count,
                                            rota_str method,
                                            const struct rota__validators *validators, int64_t now);
 
-/* Step 5: whether a Range field counts. It does without If-Range. `validators` has to be of an existing file. */
+/* Step 5: whether a Range field counts. It does without If-Range. `validators` has to be of an
+ * existing file. */
 bool rota__condition_range(const rota_http_field *fields, size_t count,
                            const struct rota__validators *validators, int64_t now);
 

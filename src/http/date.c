@@ -94,7 +94,8 @@ void rota__date_write(char text[ROTA__DATE_LEN], int64_t seconds)
 
 /* ---- Reading */
 
-/* The forms, in the letters of strftime. All are in use, though only the first is written any more. */
+/* The forms, in the letters of strftime. All are in use, though only the first is written any
+ * more. */
 static const char *const forms[] = {
     "%a, %d %b %Y %H:%M:%S GMT", /* IMF-fixdate */
     "%A, %d-%b-%y %H:%M:%S GMT", /* RFC 850 */
@@ -193,7 +194,8 @@ static int64_t seconds_of(const struct date *d)
            d->second;
 }
 
-/* A year of two digits that seems to be more than 50 years ahead is the last past one that ends so. */
+/* A year of two digits that seems to be more than 50 years ahead is the last past one that ends
+ * so. */
 static void find_century(struct date *d, int64_t now)
 {
     struct date today;

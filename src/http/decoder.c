@@ -1,4 +1,5 @@
-/* Decoding: see coding.h. Each stage pulls from the one outside of it; the outermost has the caller's bytes. */
+/* Decoding: see coding.h. Each stage pulls from the one outside of it; the outermost has the
+ * caller's bytes. */
 #include "http/coding.h"
 #include "http/zlib_stream.h"
 #include "http/zstd_stream.h"
@@ -101,8 +102,8 @@ static int decode_zlib(struct stage *s, rota_str *in, char *to, size_t room, siz
     return rota__zlib_error(status);
 }
 
-/* CM 8, a window that there is, and a sum that 31 divides (RFC 1950, section 2.2). A bare block that begins so would
- * have bits set in its padding, which nobody does. */
+/* CM 8, a window that there is, and a sum that 31 divides (RFC 1950, section 2.2). A bare block
+ * that begins so would have bits set in its padding, which nobody does. */
 static bool is_wrapped(char first, char second)
 {
     unsigned cmf = (unsigned char)first, flg = (unsigned char)second;

@@ -29,7 +29,8 @@ static int open_zlib(struct rota__encoder *e, int level, int window_bits)
 int rota__encoder_new(enum rota__coding coding, int level, struct rota__encoder **ret_encoder)
 {
     bool is_brotli = coding == ROTA__CODING_BR;
-    if (coding == ROTA__CODING_IDENTITY || coding == ROTA__CODING_ZSTD || level < 0 || level > (is_brotli ? 11 : 9))
+    if (coding == ROTA__CODING_IDENTITY || coding == ROTA__CODING_ZSTD || level < 0 ||
+        level > (is_brotli ? 11 : 9))
         return -EINVAL;
     struct rota__encoder *e = rota_zalloc(sizeof *e);
     if (!e)

@@ -1,6 +1,7 @@
 /* Writing HTTP/1.1: a head, then a body that is as long as the head said.
  *
- *     HEAD -> BODY -> OVER      rota__h1_write_request or _response, _field..., _body; _data...; _end
+ *     HEAD -> BODY -> OVER      rota__h1_write_request or _response, _field..., _body; _data...;
+ *                               _end
  *
  * 1. Nothing is written that a peer could understand differently: no control character gets into a
  *    name, a value, a target or a reason, and what frames a message or names its host comes from

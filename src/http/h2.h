@@ -6,16 +6,20 @@
  * returns one event at a time. A request's head is taken with rota__h2_take, which gives its stream
  * an owner; events name the owner.
  *
- *     a stream     IDLE -> OPEN -> CLOSED    rota__h2_take or _request; both sides have ended, a reset, or _drop
- *     its peer     HEAD, DATA..., TRAILERS, END; RESET instead of the rest at any time. A client gets INTERIM before
- *     the whole    until BROKEN: fail. What `out` holds then (it says why) is sent, and the connection closed
+ *     a stream     IDLE -> OPEN -> CLOSED    rota__h2_take or _request; both sides have ended, a
+ *                                            reset, or _drop
+ *     its peer     HEAD, DATA..., TRAILERS, END; RESET instead of the rest at any time. A client
+ *                  gets INTERIM before
+ *     the whole    until BROKEN: fail. What `out` holds then (it says why) is sent, and the
+ *                  connection closed
  *
  * Writing. Each call adds to `out`, in the order in which it is to be sent, and so does
  * rota__h2_next (answers to pings and settings, resets, windows): look at `out` after each call.
  * The caller sends what it holds, or takes the whole structure and leaves an empty one. A body is
  * written as far as window and frame allow:
  *
- *     n = rota__h2_data(h2, s, len, end)     the head of a frame; its n bytes come behind `out`, before all else
+ *     n = rota__h2_data(h2, s, len, end)     the head of a frame; its n bytes come behind `out`,
+ *                                            before all else
  *     n = -EAGAIN                            wait for WINDOW, then again
  *
  * 1. Nothing calls back: whoever owns streams may be many tasks, of which one reads.
@@ -165,8 +169,8 @@ struct rota__h2 {
     bool is_going;  /* GOAWAY was sent, and says which streams are still worked on */
     bool was_told;  /* GOAWAY was received */
 
-    bool
-        in_head; /* some of a head (HEADERS and what continues it) is there, and not all of it... */
+    /* Some of a head (HEADERS and what continues it) is there, and not all of it... */
+    bool in_head;
     rota_time head_began; /* ... since then */
 
     /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
@@ -209,9 +213,8 @@ struct rota__h2 {
     size_t piece;
     bool piece_ends, piece_done;
 
-    int32_t
-        /* bytes that were consumed, of the connection's window, and the peer does not know */
-        returned;
+    /* Bytes that were consumed, of the connection's window, and the peer does not know. */
+    int32_t returned;
 
     /* Floods; see spend(). */
     rota_time now, resets_paid, idle_paid;

@@ -57,8 +57,8 @@ static int refuse(struct rota__multipart *m, int status, const char *why)
 
 /* ---- Boundaries */
 
-/* What stands behind a delimiter: a line end, or two dashes after the last part. `at` is where. Returns -EBADMSG, 0
- * (incomplete), or how many bytes it takes; the state is the one behind it. */
+/* What stands behind a delimiter: a line end, or two dashes after the last part. `at` is where.
+ * Returns -EBADMSG, 0 (incomplete), or how many bytes it takes; the state is the one behind it. */
 static int behind_delimiter(struct rota__multipart *m, rota_str bytes, size_t at)
 {
     size_t left = bytes.len - at;
@@ -195,7 +195,8 @@ static int read_fields(struct rota__multipart *m, rota_str head, struct rota__mu
     return item->name.ptr ? 0 : refuse(m, 400, "a part without a Content-Disposition");
 }
 
-/* The bytes of a head up to its empty line, and with it; 0: it is incomplete. Each byte is looked at once. */
+/* The bytes of a head up to its empty line, and with it; 0: it is incomplete. Each byte is looked
+ * at once. */
 static size_t find_head_end(struct rota__multipart *m, rota_str bytes)
 {
     if (bytes.len >= 2 && memcmp(bytes.ptr, "\r\n", 2) == 0)

@@ -1,19 +1,23 @@
 /* multipart/form-data (RFC 7578, RFC 2046): parts written as they are sent, and read as they come.
  *
- * Writing. Names and file names are escaped as browsers do (WHATWG HTML, multipart/form-data encoding):
+ * Writing. Names and file names are escaped as browsers do (WHATWG HTML, multipart/form-data
+ * encoding):
  *
  *     for each part:   rota__multipart_write_part, then its bytes, as they come
  *     at the end:      rota__multipart_write_end
  *
- * Reading. As with h1.h: give rota__multipart_next what has arrived, from the first byte that it has not used.
+ * Reading. As with h1.h: give rota__multipart_next what has arrived, from the first byte that it
+ * has not used.
  *
  *     states    START -> HEAD -> DATA -> HEAD -> ... -> OVER      or BROKEN
  *
- *     START -> HEAD: at_start    HEAD -> DATA: at_head    DATA -> HEAD, OVER: at_data    -> BROKEN: refuse
+ *     START -> HEAD: at_start    HEAD -> DATA: at_head    DATA -> HEAD, OVER: at_data    -> BROKEN:
+ *                                                         refuse
  *
  * 1. Slices of the caller's bytes; nothing is kept, and nothing is copied.
- * 2. What parsers are known to understand differently is refused: a preamble, an epilogue, spaces behind a boundary,
- *    bare CR or LF in a head, folded lines, filename*, parameters that are repeated. */
+ * 2. What parsers are known to understand differently is refused: a preamble, an epilogue, spaces
+ *    behind a boundary, bare CR or LF in a head, folded lines, filename*, parameters that are
+ *    repeated. */
 #ifndef ROTA__HTTP_MULTIPART_H
 #define ROTA__HTTP_MULTIPART_H
 
@@ -40,9 +44,9 @@ int rota__boundary_new(char boundary[ROTA__BOUNDARY_SIZE]);
 /* The value of Content-Type. */
 void rota__multipart_write_type(struct rota__out *out, const char *boundary);
 
-/* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come behind it.
- * Returns 0, -EINVAL (a control character that is no line end, or a name that ends with a backslash: nothing was
- * added), -ENOMEM. */
+/* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come
+ * behind it. Returns 0, -EINVAL (a control character that is no line end, or a name that ends with
+ * a backslash: nothing was added), -ENOMEM. */
 int rota__multipart_write_part(struct rota__out *out, const char *boundary,
                                const struct rota__part *part, bool first);
 /* The same without the head of the part, for other kinds of multipart. */
@@ -94,19 +98,22 @@ struct rota__multipart_item {
     rota_str data;
 };
 
-/* `content_type` is the value of that field. Returns 0, -EINVAL: it is not multipart/form-data with one boundary. */
+/* `content_type` is the value of that field. Returns 0, -EINVAL: it is not multipart/form-data with
+ * one boundary. */
 int rota__multipart_init(struct rota__multipart *m, rota_str content_type,
                          const struct rota__multipart_limits *limits);
 
-/* The next event in `bytes`; `*ret_used` says how many of them are done with. Returns an event, or -EBADMSG: then
- * `status` and `error` say why, and every later call does the same. The caller's room has to hold a head. */
+/* The next event in `bytes`; `*ret_used` says how many of them are done with. Returns an event, or
+ * -EBADMSG: then `status` and `error` say why, and every later call does the same. The caller's
+ * room has to hold a head. */
 int rota__multipart_next(struct rota__multipart *m, rota_str bytes, size_t *ret_used,
                          struct rota__multipart_item *item);
 
 /* The body has ended. Returns 0, -EBADMSG: it was cut short. */
 int rota__multipart_finish(struct rota__multipart *m);
 
-/* Undoes what browsers (%22, %0D, %0A) and others (backslashes) did to a name. Returns 0, -ENOMEM. */
+/* Undoes what browsers (%22, %0D, %0A) and others (backslashes) did to a name. Returns 0,
+ * -ENOMEM. */
 int rota__multipart_unescape(struct rota__out *out, rota_str text);
 
 #endif

@@ -1,4 +1,5 @@
-/* Writing multipart/form-data as browsers do (WHATWG HTML, "multipart/form-data encoding algorithm"). */
+/* Writing multipart/form-data as browsers do (WHATWG HTML, "multipart/form-data encoding
+ * algorithm"). */
 #include "http/chars.h"
 #include "http/multipart.h"
 
@@ -45,7 +46,8 @@ static bool is_name(rota_str s)
     return true;
 }
 
-/* `mends`: a line end of any kind becomes CRLF, which holds for names of fields but not of files. */
+/* `mends`: a line end of any kind becomes CRLF, which holds for names of fields but not of
+ * files. */
 static void write_escaped(struct rota__out *out, rota_str s, bool mends)
 {
     for (size_t i = 0; i < s.len; i++) {

@@ -1,5 +1,5 @@
-/* Bytes to be sent, put together piece by piece. Want of memory is remembered: what follows does nothing, and
- * `err` tells at the end. */
+/* Bytes to be sent, put together piece by piece. Want of memory is remembered: what follows does
+ * nothing, and `err` tells at the end. */
 #ifndef ROTA__HTTP_OUT_H
 #define ROTA__HTTP_OUT_H
 
@@ -17,8 +17,8 @@ struct rota__out {
 /* The same where there is no room yet. */
 char *rota__out_grow(struct rota__out *out, size_t len);
 
-/* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count once `len` is
- * raised. */
+/* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count
+ * once `len` is raised. */
 static inline char *rota__out_reserve(struct rota__out *out, size_t len)
 {
     bool fits = out->room - out->len >= len && out->err == 0;
@@ -41,8 +41,9 @@ static inline void rota__out_add_str(struct rota__out *out, rota_str s)
 
 #define rota__out_add_literal(out, literal) rota__out_add((out), "" literal, sizeof(literal) - 1)
 
-/* Where it is a queue: drops the first `*at` bytes, which were taken, once that is at least as much as is left to be moved.
- * Who takes and is always a little behind would else make it as long as all that ever came. */
+/* Where it is a queue: drops the first `*at` bytes, which were taken, once that is at least as much
+ * as is left to be moved. Who takes and is always a little behind would else make it as long as all
+ * that ever came. */
 static inline void rota__out_drop(struct rota__out *out, size_t *at)
 {
     size_t left = out->len - *at;

@@ -1,4 +1,5 @@
-/* Parameters of a field's value: ";" name [ "=" ( token / quoted-string ) ] (RFC 9110, section 5.6.6). */
+/* Parameters of a field's value: ";" name [ "=" ( token / quoted-string ) ] (RFC 9110, section
+ * 5.6.6). */
 #ifndef ROTA__HTTP_PARAMS_H
 #define ROTA__HTTP_PARAMS_H
 
@@ -10,7 +11,8 @@ struct rota__param {
     bool quoted;    /* backslashes in `value` have not been taken out */
 };
 
-/* Takes the next parameter, with its semicolon, off `rest`. Returns 1, 0 (nothing is left), -EINVAL. */
+/* Takes the next parameter, with its semicolon, off `rest`. Returns 1, 0 (nothing is left),
+ * -EINVAL. */
 int rota__param_next(rota_str *rest, struct rota__param *ret_param);
 
 /* Takes what stands before the first semicolon off `rest`, without spaces around it. */
@@ -22,8 +24,8 @@ rota_str rota__trim(rota_str s);
 /* Takes what stands before the separator off `rest`, and the separator with it. */
 rota_str rota__cut(rota_str *rest, char separator);
 
-/* Takes the decimal digits at the front off `rest`. What 64 bits cannot hold, or hardly, is UINT64_MAX. False: there is
- * no digit. */
+/* Takes the decimal digits at the front off `rest`. What 64 bits cannot hold, or hardly, is
+ * UINT64_MAX. False: there is no digit. */
 bool rota__take_number(rota_str *rest, uint64_t *ret_number);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include <rota/stream.h>
 
-/* Waits for more than the `have` bytes that have been looked at; all that has come is shown. Returns 0, ROTA_EOF, or
- * an error of rota_stream_peek. */
+/* Waits for more than the `have` bytes that have been looked at; all that has come is shown.
+ * Returns 0, ROTA_EOF, or an error of rota_stream_peek. */
 static inline int rota__peek_more(rota_stream *s, size_t have, rota_str *ret_bytes)
 {
     ssize_t n = rota_stream_peek(s, have + 1, ret_bytes);

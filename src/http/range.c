@@ -52,8 +52,9 @@ static void unite(struct rota__range *a, const struct rota__range *b)
     a->len = (a_end > b_end ? a_end : b_end) - a->from;
 }
 
-/* Adds a range in the place of the first that it touches, and takes in the others: what it touches only when it has
- * grown, it touched before, as those that are there do not touch. Returns how many there are, or -1: too many. */
+/* Adds a range in the place of the first that it touches, and takes in the others: what it touches
+ * only when it has grown, it touched before, as those that are there do not touch. Returns how many
+ * there are, or -1: too many. */
 static int add(struct rota__range *ranges, int count, struct rota__range range)
 {
     int kept = 0, place = -1;

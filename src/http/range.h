@@ -11,9 +11,9 @@ struct rota__range {
 /* Ranges that one answer has at most: who wants more gets all of it. */
 #define ROTA__RANGES 16
 
-/* The ranges that a Range field asks for of `size` bytes, in its order. Those that overlap, or nearly touch, become
- * one (section 14.2). Returns how many; 0: the field does not count (another unit, no ranges, too many), and all is
- * sent; -ERANGE: none of them is there (416). */
+/* The ranges that a Range field asks for of `size` bytes, in its order. Those that overlap, or
+ * nearly touch, become one (section 14.2). Returns how many; 0: the field does not count (another
+ * unit, no ranges, too many), and all is sent; -ERANGE: none of them is there (416). */
 int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[ROTA__RANGES]);
 
 struct rota__content_range {
@@ -25,8 +25,8 @@ void rota__content_range_write(struct rota__out *out, const struct rota__content
 
 /* ---- Several ranges in one answer: multipart/byteranges (section 14.6) ---- */
 
-/* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come behind it.
- * `type` may be empty. rota__multipart_write_end ends the last one. */
+/* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come
+ * behind it. `type` may be empty. rota__multipart_write_end ends the last one. */
 void rota__byteranges_write_part(struct rota__out *out, const char *boundary, rota_str type,
                                  const struct rota__range *range, uint64_t size, bool first);
 

@@ -1,6 +1,6 @@
-/* Opening below a directory, and nowhere else: openat2(2) with RESOLVE_BENEATH, under which neither ".." nor a symbolic
- * link leads out. Where that is missing (a filter of system calls), names are walked by hand, and no symbolic
- * links are followed at all. */
+/* Opening below a directory, and nowhere else: openat2(2) with RESOLVE_BENEATH, under which neither
+ * ".." nor a symbolic link leads out. Where that is missing (a filter of system calls), names are
+ * walked by hand, and no symbolic links are followed at all. */
 #include "http/root.h"
 
 #include <rota/exec.h>
@@ -76,7 +76,8 @@ static int open_waiting(void *arg)
     return 0;
 }
 
-/* Before Linux 5.12 nobody can tell whether opening would wait (-EINVAL), and where the call is refused neither. */
+/* Before Linux 5.12 nobody can tell whether opening would wait (-EINVAL), and where the call is
+ * refused neither. */
 static bool may_wait(int err)
 {
     return err == -EAGAIN || err == -EINVAL || err == -EPERM || err == -ENOSYS;

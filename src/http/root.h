@@ -15,15 +15,17 @@ struct rota_http_root {
     rota_time cache;
 };
 
-/* Opens what stands at `name` below the root, for reading: 0 or more, or an error of openat2(2). Where a disk has to
- * be waited for, a thread does. Suspends. */
+/* Opens what stands at `name` below the root, for reading: 0 or more, or an error of openat2(2).
+ * Where a disk has to be waited for, a thread does. Suspends. */
 int rota__root_open(const rota_http_root *root, const char *name);
 
-/* Looks at what rota__root_open would open, which has neither to be readable nor a file. Blocks. Returns 0 or an error. */
+/* Looks at what rota__root_open would open, which has neither to be readable nor a file. Blocks.
+ * Returns 0 or an error. */
 int rota__root_stat(const rota_http_root *root, const char *name, struct stat *ret_st);
 
-/* Writes a page that lists the directory that stands at `name` below the root, "" or with a slash at its end, and is open as
- * `fd`, which it closes; `path` is what the client asked for. Suspends. Returns 0 or an error. */
+/* Writes a page that lists the directory that stands at `name` below the root, "" or with a slash
+ * at its end, and is open as `fd`, which it closes; `path` is what the client asked for. Suspends.
+ * Returns 0 or an error. */
 int rota__listing_write(struct rota__out *out, const rota_http_root *root, const char *name, int fd,
                         rota_str path);
 

@@ -1,6 +1,7 @@
 /* Serving: connections, and when they end.
  *
- *     serving -> stopping -> ended    stop: those that rest are told to end, those that run a request close after it
+ *     serving -> stopping -> ended    stop: those that rest are told to end, those that run a
+ *                                     request close after it
  *
  * The sweep. A request that is answered at once must not pay for what only long ones need: to learn
  * that its client has gone, and that it takes nothing of the reply. So nothing is armed for a

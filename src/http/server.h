@@ -1,11 +1,15 @@
 /* The server, inside.
  *
  *     server        listeners, options, counters, the sweep                             server.c
- *     door          how many connections there may be, and from one address             server_door.c
- *     connection    a stream and its task, of HTTP/1.1 or HTTP/2                        server_h1*.c, server_h2*.c
+ *     door          how many connections there may be, and from one address
+ *                   server_door.c
+ *     connection    a stream and its task, of HTTP/1.1 or HTTP/2
+ *                   server_h1*.c, server_h2*.c
  *     request       what a handler sees: the same for both, above a small vtable        request.c
- *     reply         what RFC 9110 demands of any; compressed; of events                 reply.c, _coding.c, _events.c
- *     files         what a path names, conditions, ranges; below a directory            reply_file.c, root.c, listing.c
+ *     reply         what RFC 9110 demands of any; compressed; of events                 reply.c,
+ *                   _coding.c, _events.c
+ *     files         what a path names, conditions, ranges; below a directory
+ *                   reply_file.c, root.c, listing.c
  *
  * A request:
  *
@@ -46,8 +50,8 @@ struct rota__server_door {
     size_t inside;   /* connections that were let in */
     size_t waiting;  /* at the door */
     rota_event room; /* one has left, or rests: those at the door look again */
-    struct rota__list
-        *addresses; /* visitors by a hash of their addresses; NULL: nobody counts them */
+    /* Visitors by a hash of their addresses; NULL: nobody counts them. */
+    struct rota__list *addresses;
     size_t buckets; /* a power of two */
     uint64_t seed;
 };
@@ -69,8 +73,8 @@ struct rota__server {
     struct rota__budget budget;
     size_t requests; /* that run */
 
-    struct rota__list
-        resting; /* connections without a request, longest first: see rota__server_rest */
+    /* Connections without a request, longest first: see rota__server_rest. */
+    struct rota__list resting;
     struct rota__list busy;    /* the others that are told when the server stops */
     struct rota__list running; /* those of HTTP/1.1 with a request, oldest first */
     rota_handle sweep;
@@ -154,9 +158,8 @@ struct rota_http_request {
 
     struct rota__encoder *encoder; /* NULL: the reply is not compressed */
     struct rota__out encoded;
-    uint64_t
-        /* with an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH */
-        left;
+    /* With an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH. */
+    uint64_t left;
 
     uint64_t bytes_in, bytes_out;
     rota_time began, replied; /* for the access log */

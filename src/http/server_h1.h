@@ -1,8 +1,10 @@
 /* Connections of HTTP/1.1.
  *
  *     connection    waits, takes a head apart, has the request run, waits again         server_h1.c
- *     its output    in pieces, held back, watched for stalls                            server_h1_output.c
- *     exchange      a request and its reply: the head, bodies, another protocol         server_h1_exchange.c
+ *     its output    in pieces, held back, watched for stalls
+ *                   server_h1_output.c
+ *     exchange      a request and its reply: the head, bodies, another protocol
+ *                   server_h1_exchange.c
  *
  *     IDLE -> HEAD -> REQUEST -> IDLE ...     await_first; parse; rota__h1_exchange_run
  *     any  -> the end                         `afterwards`: after this reply, or at once

@@ -18,8 +18,8 @@ static int flush(void *arg)
     return err;
 }
 
-/* The handler of the next request has not replied in the turn in which it began. A task that is writing
- * at this time also sends what is held back, or calls again. */
+/* The handler of the next request has not replied in the turn in which it began. A task that is
+ * writing at this time also sends what is held back, or calls again. */
 static void flush_begin(rota_handle *handle, void *arg)
 {
     (void)handle;

@@ -1,7 +1,8 @@
 /* Connections of HTTP/2.
  *
  *     connection    the reader, the writer, the end                                     server_h2.c
- *     exchange      a request, its task, its reply                                      server_h2_exchange.c
+ *     exchange      a request, its task, its reply
+ *                   server_h2_exchange.c
  *
  *     reader     the connection's task: bytes into the engine; a task for each request
  *     handlers   read what the reader has put by, write into the engine's output

@@ -1,6 +1,7 @@
 /* Server-sent events (WHATWG HTML, section 9.2): text/event-stream, read and written.
  *
- * 1. What is kept is the line and the event that are incomplete, and the last id; `limit` holds for their sum.
+ * 1. What is kept is the line and the event that are incomplete, and the last id; `limit` holds for
+ *    their sum.
  * 2. An event that the end cuts off is none. */
 #ifndef ROTA__HTTP_SSE_H
 #define ROTA__HTTP_SSE_H
@@ -28,14 +29,15 @@ struct rota__sse {
 /* `limit`: bytes of an event; 0: 1 MiB. */
 void rota__sse_init(struct rota__sse *sse, size_t limit);
 
-/* Takes bytes off `in`, up to the end of an event. Returns 1: `*ret_event`, valid until the next call; 0: all was taken;
- * ROTA_ELIMIT, -ENOMEM: and so does every later call. That text is UTF-8 is not checked. */
+/* Takes bytes off `in`, up to the end of an event. Returns 1: `*ret_event`, valid until the next
+ * call; 0: all was taken; ROTA_ELIMIT, -ENOMEM: and so does every later call. That text is UTF-8 is
+ * not checked. */
 int rota__sse_next(struct rota__sse *sse, rota_str *in, struct rota__sse_event *ret_event);
 
 void rota__sse_fini(struct rota__sse *sse);
 
-/* Writes an event. Line ends of all three kinds in `data` begin a line. Returns 0, -EINVAL (a line end in `type` or `id`, a
- * NUL in `id`: nothing was added), -ENOMEM. */
+/* Writes an event. Line ends of all three kinds in `data` begin a line. Returns 0, -EINVAL (a line
+ * end in `type` or `id`, a NUL in `id`: nothing was added), -ENOMEM. */
 int rota__sse_write(struct rota__out *out, const struct rota__sse_event *event);
 
 #endif

@@ -2,20 +2,24 @@
  *
  *     beginning, end     websocket.c
  *     reading            websocket_read.c
- *     writing            websocket_write.c      frames, what is due, the watch over a peer that takes nothing
+ *     writing            websocket_write.c      frames, what is due, the watch over a peer that
+ *                                               takes nothing
  *
  *     state `end`     1 (open) -> 0 (closed in order) or an error: finish
- *     `silent`        no frame of ours follows: a close frame was sent, or one was lost in part, or a deflated
+ *     `silent`        no frame of ours follows: a close frame was sent, or one was lost in part, or
+ *                     a deflated
  *                     one, without which the next could not be inflated
  *
- * 1. Whoever holds `lock` writes, one frame at a time. Pings and pongs that are due while somebody else
- *    holds it are written by that one before it lets go (unlock), else by a task for just that (answer_run). So
- *    a reader never writes them: two peers that take nothing until they have sent theirs must not wait for each
- *    other, and a reader's deadline must not tear a frame.
+ * 1. Whoever holds `lock` writes, one frame at a time. Pings and pongs that are due while somebody
+ *    else holds it are written by that one before it lets go (unlock), else by a task for just that
+ *    (answer_run). So a reader never writes them: two peers that take nothing until they have sent
+ *    theirs must not wait for each other, and a reader's deadline must not tear a frame.
  * 2. Only the latest ping is answered (RFC 6455, section 5.5.3), so pings take no room.
- * 3. `end` is set once: by a reader, which is rota_websocket_read or rota_websocket_close, or by the watch over
- *    a write that does not go on, which then closes the stream, so that all calls inside end.
- * 4. The watch is armed by a write, and looks on until it finds none under way: a message costs no timer.
+ * 3. `end` is set once: by a reader, which is rota_websocket_read or rota_websocket_close, or by
+ *    the watch over a write that does not go on, which then closes the stream, so that all calls
+ *    inside end.
+ * 4. The watch is armed by a write, and looks on until it finds none under way: a message costs no
+ *    timer.
  * 5. `calls` are inside, of any task. Freeing ends them and waits until they have left. */
 #ifndef ROTA__HTTP_WEBSOCKET_H
 #define ROTA__HTTP_WEBSOCKET_H

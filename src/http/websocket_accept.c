@@ -17,8 +17,8 @@ static int refuse(rota_http_request *r, int status)
     return err < 0 ? err : -EPROTO;
 }
 
-/* Says what would be taken (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no such field (RFC 9113, section
- * 8.2.2). */
+/* Says what would be taken (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no such
+ * field (RFC 9113, section 8.2.2). */
 static int ask_for_upgrade(rota_http_request *r)
 {
     rota_http_add_header(r, "Sec-WebSocket-Version", "13");
@@ -53,8 +53,8 @@ static bool is_own(rota_http_request *r, rota_str origin)
     return rota__url_same_authority(host, rota_http_request_authority(r), port);
 }
 
-/* A page of another site must not use its visitors' cookies here (section 10.2). What is no browser names no
- * origin. */
+/* A page of another site must not use its visitors' cookies here (section 10.2). What is no browser
+ * names no origin. */
 static bool is_welcome(rota_http_request *r, const char *const *origins)
 {
     rota_str origin = rota_http_request_header(r, "origin");

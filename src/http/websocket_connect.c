@@ -28,7 +28,8 @@ static int refused(const char *url, const char *why)
 static int add(struct handshake *h, const char *name, const char *value)
 {
     if (h->count == HEADERS_MOST)
-        return rota__http_set_error(ROTA_HTTP_QUEUED, -E2BIG, "more than %d header fields", HEADERS_MOST);
+        return rota__http_set_error(ROTA_HTTP_QUEUED, -E2BIG, "more than %d header fields",
+                                    HEADERS_MOST);
     h->headers[2 * h->count] = name;
     h->headers[2 * h->count++ + 1] = value;
     return 0;
@@ -102,8 +103,8 @@ static bool is_offered(const struct handshake *h, rota_str protocol)
     return !protocol.ptr;
 }
 
-/* The value of a field that may stand in a response once at most (section 11.3); its `ptr` is NULL where there is none.
- * Returns whether that holds. */
+/* The value of a field that may stand in a response once at most (section 11.3); its `ptr` is NULL
+ * where there is none. Returns whether that holds. */
 static bool take_once(const rota_http_response *r, const char *name, rota_str *ret_value)
 {
     size_t count, at = 0;
@@ -113,7 +114,8 @@ static bool take_once(const rota_http_response *r, const char *name, rota_str *r
     return !first || !rota__fields_next(fields, count, rota__str_of(name), &at);
 }
 
-/* Why the answer makes no WebSocket; NULL if it does. `*ret_deflates`: the extension was agreed on. */
+/* Why the answer makes no WebSocket; NULL if it does. `*ret_deflates`: the extension was agreed
+ * on. */
 static const char *check(const struct handshake *h, const rota_http_response *r,
                          struct rota__ws_deflate_terms *terms, bool *ret_deflates)
 {

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 
-/* A task that has waited for so long is likely to wait on: it gives back what it has needed of its stack. */
+/* A task that has waited for so long is likely to wait on: it gives back what it has needed of its
+ * stack. */
 #define SETTLED (2 * ROTA_SECOND)
 
 static int fail(rota_websocket *ws, int code, const char *why, int result)
@@ -16,8 +17,8 @@ static int fail(rota_websocket *ws, int code, const char *why, int result)
 
 /* ---- Bytes ---- */
 
-/* How long to wait for a silent peer now. While the ping waits for a long message to be taken, it has all its
- * time before it. */
+/* How long to wait for a silent peer now. While the ping waits for a long message to be taken, it
+ * has all its time before it. */
 static rota_time patience(const rota_websocket *ws)
 {
     if (!ws->asked)
@@ -158,9 +159,9 @@ static int on_broken(rota_websocket *ws)
     return fail(ws, ws->in.close_code, ws->in.error, too_big ? ROTA_ELIMIT : ROTA_EPROTOCOL);
 }
 
-/* Looks at what is there. Returns 1 with a message, 0 without, or an error; `*wanted` says how many unread bytes it
- * takes to go on. The bytes are the stream's own, and nobody looks at them again, so they are unmasked in
- * place. */
+/* Looks at what is there. Returns 1 with a message, 0 without, or an error; `*wanted` says how many
+ * unread bytes it takes to go on. The bytes are the stream's own, and nobody looks at them again,
+ * so they are unmasked in place. */
 static int look(rota_websocket *ws, rota_str bytes, size_t *wanted,
                 rota_websocket_message *ret_message)
 {

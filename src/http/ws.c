@@ -16,8 +16,9 @@ static int refuse(struct rota__ws *ws, int code, const char *why)
     return -EBADMSG;
 }
 
-/* ---- UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing beyond U+10FFFF. The state holds how many
- * bytes are to come, and the bounds of the next one, which is where the special cases are. */
+/* ---- UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing beyond U+10FFFF. The state holds
+ * how many bytes are to come, and the bounds of the next one, which is where the special cases
+ * are. */
 
 static uint32_t utf8_state(uint32_t rest, uint32_t low, uint32_t high)
 {
@@ -128,8 +129,8 @@ static int parse_head(struct rota__ws *ws, const unsigned char *bytes, size_t le
     return 1;
 }
 
-/* Deflate makes what it cannot compress longer, by 5 bytes for each block of it, which are 128 bytes and more. What
- * becomes of a message is for whoever inflates it to limit. */
+/* Deflate makes what it cannot compress longer, by 5 bytes for each block of it, which are 128
+ * bytes and more. What becomes of a message is for whoever inflates it to limit. */
 static uint64_t limit_of(const struct rota__ws *ws, bool compressed)
 {
     return compressed && ws->limit < INT64_MAX ? ws->limit + ws->limit / 16 + 64 : ws->limit;

@@ -6,8 +6,9 @@
  *
  *     FRAME -> PAYLOAD, -> CLOSED: at_frame    PAYLOAD -> FRAME: at_payload    -> BROKEN: refuse
  *
- * 1. Messages are told in the pieces in which they come, and nothing is kept: whoever wants them whole, and
- *    how large, decides that for himself; `limit` refuses longer ones as soon as a frame says so.
+ * 1. Messages are told in the pieces in which they come, and nothing is kept: whoever wants them
+ *    whole, and how large, decides that for himself; `limit` refuses longer ones as soon as a frame
+ *    says so.
  * 2. Control frames are told whole, also between the pieces of a message.
  * 3. Text is UTF-8 (section 8.1), checked as it comes: what was told of a text so far is right. */
 #ifndef ROTA__HTTP_WS_H
@@ -46,8 +47,8 @@ struct rota__ws {
     enum { ROTA__WS_AT_FRAME, ROTA__WS_AT_PAYLOAD, ROTA__WS_CLOSED, ROTA__WS_BROKEN } state;
     bool is_server;  /* reads masked frames, writes unmasked ones */
     bool compresses; /* permessage-deflate was agreed on: RSV1 has a meaning (RFC 7692) */
-    uint64_t
-        limit; /* bytes of a message; some more where it is deflated, as what does not compress grows */
+    /* Bytes of a message; some more where it is deflated, as what does not compress grows. */
+    uint64_t limit;
 
     /* The message. */
     int message; /* TEXT or BINARY; 0 between messages */
@@ -81,26 +82,27 @@ struct rota__ws_item {
 /* `limit` 0: none. */
 void rota__ws_init(struct rota__ws *ws, bool is_server, bool compresses, uint64_t limit);
 
-/* The next event in `len` bytes, which it unmasks in place; `*ret_used` says how many are done with, also
- * with MORE. Returns an event, or -EBADMSG: then `close_code` and `error` say why, and every later call does the same. */
+/* The next event in `len` bytes, which it unmasks in place; `*ret_used` says how many are done
+ * with, also with MORE. Returns an event, or -EBADMSG: then `close_code` and `error` say why, and
+ * every later call does the same. */
 int rota__ws_next(struct rota__ws *ws, char *bytes, size_t len, size_t *ret_used,
                   struct rota__ws_item *item);
 
-/* Writes the head of a frame whose payload of `len` bytes comes behind it. `mask` is NULL for a server; a
- * client masks the payload by rota__ws_mask with the same. */
+/* Writes the head of a frame whose payload of `len` bytes comes behind it. `mask` is NULL for a
+ * server; a client masks the payload by rota__ws_mask with the same. */
 void rota__ws_write_head(struct rota__out *out, int opcode, bool final, bool compressed,
                          uint64_t len, const unsigned char *mask);
 
 /* Masks or unmasks `len` bytes, of which the first is byte `at` of the payload. */
 void rota__ws_mask(char *bytes, size_t len, const unsigned char mask[4], uint64_t at);
 
-/* A close frame. `code` NO_CODE makes an empty one. Returns 0, -EINVAL (a code that must not be sent; a
- * reason that is too long or no UTF-8), -ENOMEM. */
+/* A close frame. `code` NO_CODE makes an empty one. Returns 0, -EINVAL (a code that must not be
+ * sent; a reason that is too long or no UTF-8), -ENOMEM. */
 int rota__ws_write_close(struct rota__out *out, int code, rota_str reason,
                          const unsigned char *mask);
 
-/* Goes on checking UTF-8 in the next `len` bytes; `*state` is 0 at the beginning, and again wherever a
- * character is complete. False: they are none. */
+/* Goes on checking UTF-8 in the next `len` bytes; `*state` is 0 at the beginning, and again
+ * wherever a character is complete. False: they are none. */
 bool rota__utf8_check(uint32_t *state, const char *bytes, size_t len);
 
 #endif

@@ -11,7 +11,8 @@
 static const char tail_of_flush[] = "\x00\x00\xff\xff";
 #define TAIL_LEN 4
 
-/* Of data_type after inflate: it stands between blocks; and so many bits of the last byte are unread. */
+/* Of data_type after inflate: it stands between blocks; and so many bits of the last byte are
+ * unread. */
 #define BETWEEN_BLOCKS 128
 #define UNREAD_BITS 63
 
@@ -67,8 +68,8 @@ void rota__ws_deflate_free(struct rota__ws_deflate *deflate)
 
 /* ---- Out */
 
-/* zlib deflates no bare stream with a window of 256 bytes. With one of 512 it looks back 250 bytes at most
- * (MIN_LOOKAHEAD is 262), so a receiver who has but 256 understands it. */
+/* zlib deflates no bare stream with a window of 256 bytes. With one of 512 it looks back 250 bytes
+ * at most (MIN_LOOKAHEAD is 262), so a receiver who has but 256 understands it. */
 static int open_out(struct rota__ws_deflate *d)
 {
     if (d->out.open)
@@ -81,7 +82,8 @@ static int open_out(struct rota__ws_deflate *d)
     return err;
 }
 
-/* Section 7.2.1. A flush of nothing is nothing, so a message of nothing is the byte that section 7.2.3.6 has for it. */
+/* Section 7.2.1. A flush of nothing is nothing, so a message of nothing is the byte that section
+ * 7.2.3.6 has for it. */
 static int end_message(struct rota__ws_deflate *d, struct rota__out *out)
 {
     if (!d->written) {
@@ -121,8 +123,8 @@ static int open_in(struct rota__ws_deflate *d)
     return err;
 }
 
-/* Inflates from `in`. A block may say that it is the last one (section 7.2.3.4): then others follow all the same, with
- * the same window, which inflateReset would clear. */
+/* Inflates from `in`. A block may say that it is the last one (section 7.2.3.4): then others follow
+ * all the same, with the same window, which inflateReset would clear. */
 static int inflate_some(struct rota__ws_deflate *d, rota_str *in, char *to, size_t room,
                         size_t *ret_put)
 {

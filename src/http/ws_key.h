@@ -10,7 +10,8 @@
 /* A random one, without a NUL. Returns 0 or an error of getrandom(2). */
 int rota__ws_key_new(char key[ROTA__WS_KEY_LEN]);
 
-/* What the server answers to `key`, without a NUL. Returns 0, -EINVAL (not a key: sixteen bytes in base64), -ENOMEM. */
+/* What the server answers to `key`, without a NUL. Returns 0, -EINVAL (not a key: sixteen bytes in
+ * base64), -ENOMEM. */
 int rota__ws_key_accept(rota_str key, char accept[ROTA__WS_ACCEPT_LEN]);
 
 #endif

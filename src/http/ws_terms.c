@@ -50,8 +50,8 @@ static int read_param(const struct rota__param *param, struct rota__ws_deflate_t
     return bits ? which : 0;
 }
 
-/* The parameters behind the extension's name. Returns the sum of those that were seen, or -EINVAL: one that is
- * unknown, has a bad value, or stands there twice. */
+/* The parameters behind the extension's name. Returns the sum of those that were seen, or -EINVAL:
+ * one that is unknown, has a bad value, or stands there twice. */
 static int read_params(rota_str params, struct rota__ws_deflate_terms *terms)
 {
     struct rota__param param;
@@ -165,7 +165,8 @@ void rota__ws_deflate_write_offer(struct rota__out *out, const struct rota__ws_d
         rota__out_add_literal(out, "; client_max_window_bits");
 }
 
-/* What was asked for has to be granted: no larger window, no longer context (sections 7.1.1.1 and 7.1.2.1). */
+/* What was asked for has to be granted: no larger window, no longer context (sections 7.1.1.1 and
+ * 7.1.2.1). */
 static bool is_granted(const struct rota__ws_deflate_terms *own,
                        const struct rota__ws_deflate_terms *answer)
 {

@@ -4,7 +4,8 @@
 
 /* zlib counts by unsigned int. */
 #define MOST ((size_t)1 << 30)
-/* zlib repeats the end of a flush where there was just room for it; six bytes are enough to avoid that. */
+/* zlib repeats the end of a flush where there was just room for it; six bytes are enough to avoid
+ * that. */
 #define ROOM 512
 
 /* zlib clears what it has to. */

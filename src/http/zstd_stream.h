@@ -10,8 +10,8 @@ struct rota__zstd;
 
 /* NULL without memory. */
 struct rota__zstd *rota__zstd_open(void);
-/* Takes bytes off `in` and puts up to `room` at `to`; `*ret_put` says how many. Returns 1 at the end of a frame, 0,
- * -EBADMSG, -ENOMEM. */
+/* Takes bytes off `in` and puts up to `room` at `to`; `*ret_put` says how many. Returns 1 at the
+ * end of a frame, 0, -EBADMSG, -ENOMEM. */
 int rota__zstd_decode(struct rota__zstd *zstd, rota_str *in, char *to, size_t room,
                       size_t *ret_put);
 /* Accepts NULL. */

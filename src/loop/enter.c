@@ -4,7 +4,8 @@
  *
  * 1. `entered` decides between threads: who has set it may look at what is inside.
  * 2. Tasks stay with the thread that started them: while some are left only that thread may enter.
- * 3. While a loop is nobody's, the kernel does nothing for it in the name of the thread that left. */
+ * 3. While a loop is nobody's, the kernel does nothing for it in the name of the thread that
+ * left. */
 #include "loop/loop.h"
 
 #include "base/log.h"

@@ -1,17 +1,17 @@
 /* The epoll backend.
  *
- * Our descriptors are registered once, edge-triggered, at the first operation that has to wait. Foreign
- * ones (POLL) are registered level-triggered while somebody waits for them, and for a lasting POLL also
- * between two events: an event then costs no epoll_ctl.
+ * Our descriptors are registered once, edge-triggered, at the first operation that has to wait.
+ * Foreign ones (POLL) are registered level-triggered while somebody waits for them, and for a
+ * lasting POLL also between two events: an event then costs no epoll_ctl.
  *
- * A descriptor that is both ours and waited for by POLL is registered twice, which takes a second epoll
- * set: `beside`, made for the first of them and itself registered in the first set.
+ * A descriptor that is both ours and waited for by POLL is registered twice, which takes a second
+ * epoll set: `beside`, made for the first of them and itself registered in the first set.
  *
  * 1. Between an attempt that would have blocked and the next event for that direction no attempt is
- *    made: rota__fd.read_drained and write_full say so, and only an event clears them. A read that was
- *    short counts as one that would have blocked, but not once an event has told of the end: that
- *    event may have told of the last bytes, too, and there will be no other. Nor once it has told of
- *    urgent data, at which a read stops though more stands behind.
+ *    made: rota__fd.read_drained and write_full say so, and only an event clears them. A read that
+ *    was short counts as one that would have blocked, but not once an event has told of the end:
+ *    that event may have told of the last bytes, too, and there will be no other. Nor once it has
+ *    told of urgent data, at which a read stops though more stands behind.
  * 2. Completing an operation runs no user code (it only makes tasks and callbacks ready), so the
  *    objects that one batch of events points to live until the batch is done. */
 #include "base/alloc.h"
@@ -40,8 +40,8 @@ struct epoll {
     struct epoll_event events[BATCH];
 };
 
-/* What an event carries: a pointer to a descriptor of ours; NULL for the wake-up; or the number of a foreign
- * descriptor, shifted by 2, with this tag; or BESIDE. */
+/* What an event carries: a pointer to a descriptor of ours; NULL for the wake-up; or the number of
+ * a foreign descriptor, shifted by 2, with this tag; or BESIDE. */
 enum { TAG_FOREIGN = 1, BESIDE = 2 };
 
 static struct epoll *epoll_of(struct rota__loop *loop)
@@ -207,7 +207,8 @@ static bool foreign_start(struct epoll *e, struct rota__op *op)
     return true;
 }
 
-/* Which of the events the operation has asked for. A peer that sends no more is told to readers only. */
+/* Which of the events the operation has asked for. A peer that sends no more is told to readers
+ * only. */
 static int result_of(const struct rota__op *op, uint32_t events)
 {
     uint32_t gone = EPOLLHUP | EPOLLERR | (op->events & ROTA_READABLE ? EPOLLRDHUP : 0);
@@ -242,8 +243,9 @@ static void foreign_end(struct epoll *e, struct rota__op *op)
 
 /* ---- Our descriptors */
 
-/* TCP tells of room when a write has had to wait for it. Other sockets tell whenever something they sent
- * was taken, which would be an event for each datagram: they are asked only while a write waits. */
+/* TCP tells of room when a write has had to wait for it. Other sockets tell whenever something they
+ * sent was taken, which would be an event for each datagram: they are asked only while a write
+ * waits. */
 static bool tells_too_much(const struct rota__fd *fd)
 {
     return fd->is_socket && !fd->is_tcp;

@@ -3,16 +3,16 @@
  *     ready    what has become ready and waits for the next turn: rota__loop_ready
  *     running  what this turn still has to run; filled from `ready` when the turn begins
  *
- * A turn: take posts of other threads, poll (waiting only if nothing is ready), take the timers that
- * are due, move `ready` to `running`, run it to the end. A task that stops switches straight to the
- * next task of `running` and never comes back here while there is one.
+ * A turn: take posts of other threads, poll (waiting only if nothing is ready), take the timers
+ * that are due, move `ready` to `running`, run it to the end. A task that stops switches straight
+ * to the next task of `running` and never comes back here while there is one.
  *
  * 1. Only the loop's thread touches it. Other threads touch its handle (loops.c).
  * 2. A post that finds `asleep` set writes wake_fd, and clears it: one write wakes the loop however
  *    many posts there are. The loop sets `asleep` before it looks at the inbox for the last time.
  *    `nudged` is a post without content.
- * 3. The end: what is left is cancelled and waited for, with all posts still taken; then posts of users
- *    are refused, and it goes on until none is left; then all are. */
+ * 3. The end: what is left is cancelled and waited for, with all posts still taken; then posts of
+ *    users are refused, and it goes on until none is left; then all are. */
 #include "loop/loop.h"
 #include "base/alloc.h"
 #include "base/log.h"
@@ -383,8 +383,9 @@ static rota_time until_next(struct rota__loop *loop, rota_time limit)
     return wait < 0 ? 0 : wait < limit ? wait : limit;
 }
 
-/* On the virtual clock time passes only here: when nothing is runnable, no input is on its way and no
- * other thread has promised a wake-up. A millisecond of grace lets the kernel deliver over loopback. */
+/* On the virtual clock time passes only here: when nothing is runnable, no input is on its way and
+ * no other thread has promised a wake-up. A millisecond of grace lets the kernel deliver over
+ * loopback. */
 static int poll_virtual(struct rota__loop *loop, rota_time limit)
 {
     int err = wait_for(loop, 0);
@@ -405,8 +406,8 @@ static int poll_virtual(struct rota__loop *loop, rota_time limit)
     return 0;
 }
 
-/* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. A look at the
- * backend hands over what was started since the last one. */
+/* Makes the descriptor of rota_loop_fd readable when the next turn has something to do. A look at
+ * the backend hands over what was started since the last one. */
 static void arm_outer(struct rota__loop *loop)
 {
     atomic_store(&loop->handle->asleep, true);

@@ -27,42 +27,44 @@ struct rota__backend {
     int (*wait)(struct rota__loop *loop, rota_time timeout);
     /* A descriptor that is readable when wait would complete something; or an error. */
     int (*pollable)(struct rota__loop *loop);
-    /* Another thread may be going to have the loop: takes the operations back from the kernel, and hands
-     * them to it again. NULL where the kernel does not mind. 0 or an error, and then nothing has changed. */
+    /* Another thread may be going to have the loop: takes the operations back from the kernel, and
+     * hands them to it again. NULL where the kernel does not mind. 0 or an error, and then nothing
+     * has changed. */
     int (*leave)(struct rota__loop *loop);
     int (*enter)(struct rota__loop *loop);
 };
 
 extern const struct rota__backend rota__backend_epoll, rota__backend_uring;
 
-/* A message from another thread. Embedded in what sends it; `run` is called on the loop's thread. */
+/* A message from another thread. Embedded in what sends it; `run` is called on the loop's
+ * thread. */
 struct rota__post {
     struct rota__post *next;
     void (*run)(struct rota__post *post, struct rota__loop *loop);
 };
 
-/* What another module keeps with a loop: found by its `type`, closed before the loop goes, last made
- * first. `close` runs in a task of the ending loop and may suspend; without memory for the task it runs
- * outside, all tasks having ended, and may turn the loop. */
+/* What another module keeps with a loop: found by its `type`, closed before the loop goes, last
+ * made first. `close` runs in a task of the ending loop and may suspend; without memory for the
+ * task it runs outside, all tasks having ended, and may turn the loop. */
 struct rota__annex {
     struct rota__list node;
     const void *type;
     void (*close)(struct rota__annex *annex);
 };
 
-/* What a `rota_loop *` points to: all that other threads may touch of a loop. It is never freed, nor given
- * to another loop, so a pointer to it is good for ever (loops.c). */
+/* What a `rota_loop *` points to: all that other threads may touch of a loop. It is never freed,
+ * nor given to another loop, so a pointer to it is good for ever (loops.c). */
 struct rota_loop {
     _Atomic(struct rota__post *)
         inbox; /* of other threads, newest first; ROTA__CLOSED at the end */
     _Atomic(struct rota__loop *) inside; /* NULL once the loop has ended */
     atomic_long holds;                   /* wake-ups that other threads have promised */
     _Atomic(uint64_t) thread; /* rota__thread_serial of the one that has it, or had it last */
-    atomic_int posting;                  /* threads that may be about to write wake_fd */
+    atomic_int posting;       /* threads that may be about to write wake_fd */
     int wake_fd;
-    atomic_bool asleep; /* a post has to write wake_fd */
-    atomic_bool nudged; /* a hold was taken back since the loop slept */
-    atomic_bool ending; /* calls from outside are refused */
+    atomic_bool asleep;  /* a post has to write wake_fd */
+    atomic_bool nudged;  /* a hold was taken back since the loop slept */
+    atomic_bool ending;  /* calls from outside are refused */
     atomic_bool entered; /* some thread has it, or it has ended */
 };
 
@@ -148,18 +150,21 @@ void rota__loop_become_here(struct rota__loop *loop);
  * `ret_before`. NULL: it cannot be had; that was reported. */
 struct rota__loop *rota__loop_borrow(rota_loop *handle, struct rota__loop **ret_before);
 
-/* Hands `post` to the loop's thread. From any thread, also from a signal handler; takes no lock and no
- * memory. Returns 0: it will run; or ROTA_ECLOSED: the loop has ended, and the post is the caller's again.
- * Posts of the library's own are taken until the loop has nothing left that could wait for one. */
+/* Hands `post` to the loop's thread. From any thread, also from a signal handler; takes no lock and
+ * no memory. Returns 0: it will run; or ROTA_ECLOSED: the loop has ended, and the post is the
+ * caller's again. Posts of the library's own are taken until the loop has nothing left that could
+ * wait for one. */
 int rota__loop_post(rota_loop *loop, struct rota__post *post);
-/* The same for calls of users, which are refused from the moment at which the loop's tasks have ended. */
+/* The same for calls of users, which are refused from the moment at which the loop's tasks have
+ * ended. */
 int rota__loop_post_from_outside(rota_loop *loop, struct rota__post *post);
 
 /* A handle for a loop that is being made; NULL: no memory. */
 rota_loop *rota__handle_new(void);
 /* Nobody has seen it. */
 void rota__handle_unmake(rota_loop *handle);
-/* No post is taken any more, if none is there: then returns true, when nobody uses wake_fd any more. */
+/* No post is taken any more, if none is there: then returns true, when nobody uses wake_fd any
+ * more. */
 bool rota__handle_close(rota_loop *handle);
 
 /* The backend's wait, between the two calls of the hook if it may sleep. */

@@ -1,5 +1,5 @@
-/* Operations: what the loop asks of the kernel. Receive, send, accept, connect, readiness and files all fill
- * one struct; a backend starts, withdraws and completes it, exactly once.
+/* Operations: what the loop asks of the kernel. Receive, send, accept, connect, readiness and files
+ * all fill one struct; a backend starts, withdraws and completes it, exactly once.
  *
  *     states    idle -> pending -> idle
  *     start     idle -> idle when it could be done at once (returns true, `result` is set)
@@ -20,7 +20,8 @@
 
 enum rota__op_kind {
     ROTA__OP_RECV, /* buf, len: recv(2); read(2) on what is not a socket */
-    ROTA__OP_ACCEPT, /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
+    /* addr, addr_len (in/out): accept4 with SOCK_CLOEXEC; result is the descriptor */
+    ROTA__OP_ACCEPT,
     ROTA__OP_CALL_IN,  /* call: attempts of the owner's, when it may be readable */
     ROTA__OP_SEND,     /* buf, len: send(2) with MSG_NOSIGNAL; write(2) on what is not a socket */
     ROTA__OP_WRITEV,   /* iov, iov_count: sendmsg(2) with MSG_NOSIGNAL */
@@ -37,16 +38,16 @@ struct rota__op;
 
 /* A descriptor that the loop owns. Embedded in sockets and the like. */
 struct rota__fd {
-    int fd;            /* -1 after close */
-    bool is_socket;    /* recv and send; else read and write */
-    bool is_tcp;       /* a short read has emptied it: not so with all else */
-    bool unblocked;    /* has O_NONBLOCK */
+    int fd;              /* -1 after close */
+    bool is_socket;      /* recv and send; else read and write */
+    bool is_tcp;         /* a short read has emptied it: not so with all else */
+    bool unblocked;      /* has O_NONBLOCK */
     bool came_unblocked; /* had it when it came */
-    bool is_device;    /* neither a socket nor a pipe: no backend waits for it but by attempts */
-    bool registered;   /* the backend knows it */
-    bool read_drained; /* the last read was short or would have blocked */
-    bool write_full;   /* the last write would have blocked */
-    bool hung_up;      /* the end, an error or urgent data is among the data: never drained */
+    bool is_device;      /* neither a socket nor a pipe: no backend waits for it but by attempts */
+    bool registered;     /* the backend knows it */
+    bool read_drained;   /* the last read was short or would have blocked */
+    bool write_full;     /* the last write would have blocked */
+    bool hung_up;        /* the end, an error or urgent data is among the data: never drained */
     struct rota__loop *loop;
     struct rota__op *pending[2]; /* [0] RECV, ACCEPT and CALL_IN, [1] the rest */
 };
@@ -57,8 +58,9 @@ struct rota__op {
     bool withdrawn;
     bool taken_back; /* pending, but not in the kernel, because the loop was left */
     bool resumed;    /* was taken back, and is in the kernel again */
-    bool lasting; /* a POLL that is started again after each event: the backend may keep it registered */
-    bool idle;    /* lasting, registered, and not pending */
+    /* a POLL that is started again after each event: the backend may keep it registered */
+    bool lasting;
+    bool idle; /* lasting, registered, and not pending */
     struct rota__loop *loop;
     struct rota__fd *fd; /* NULL for POLL and files */
     union {
@@ -78,8 +80,8 @@ struct rota__op {
             int poll_fd;
             int events;
         };
-        /* One attempt, which does not block: a result or -EAGAIN. It may set fd->read_drained, to say
-         * that another one would be in vain. Runs no code of users. */
+        /* One attempt, which does not block: a result or -EAGAIN. It may set fd->read_drained, to
+         * say that another one would be in vain. Runs no code of users. */
         ssize_t (*call)(struct rota__op *op);
         struct {
             const struct iovec *file_iov;
@@ -104,19 +106,21 @@ void rota__fd_close(struct rota__fd *fd);
 /* Gives the number back to the caller, unregistered; -1 afterwards. */
 int rota__fd_release(struct rota__fd *fd);
 
-/* Makes a socket non-blocking for good, for calls that have no flag to say so: 0, or an error of fcntl(2).
- * No backend minds: io_uring's receive and send heed their own flags only. What accepts is not for this. */
+/* Makes a socket non-blocking for good, for calls that have no flag to say so: 0, or an error of
+ * fcntl(2). No backend minds: io_uring's receive and send heed their own flags only. What accepts
+ * is not for this. */
 int rota__fd_unblock(struct rota__fd *fd);
 
-/* Whether a POLL can wait for it: 0, -EBADF, -EPERM (a regular file or a directory). Both backends refuse
- * the same: io_uring would call a regular file always ready, and finds a closed descriptor only later. */
+/* Whether a POLL can wait for it: 0, -EBADF, -EPERM (a regular file or a directory). Both backends
+ * refuse the same: io_uring would call a regular file always ready, and finds a closed descriptor
+ * only later. */
 int rota__fd_check_pollable(int fd);
 
 /* True: done at once, `op->result` is set (also -EBUSY, -EBADF). False: op->done will be called. */
 bool rota__op_start(struct rota__op *op);
 void rota__op_withdraw(struct rota__op *op);
-/* Ends a POLL at once, whether it is pending or idle: when this returns the kernel has let go of the
- * descriptor. Still pending afterwards only if the backend has failed. */
+/* Ends a POLL at once, whether it is pending or idle: when this returns the kernel has let go of
+ * the descriptor. Still pending afterwards only if the backend has failed. */
 void rota__op_let_go(struct rota__op *op);
 
 /* ---- for backends ---- */

@@ -1,10 +1,13 @@
-/* A wheel of 8 levels with 64 slots each, in ticks of 2^20 ns (about a millisecond), and a pairing heap.
+/* A wheel of 8 levels with 64 slots each, in ticks of 2^20 ns (about a millisecond), and a pairing
+ * heap.
  *
- *     far     in slots[l][s]: l is the highest group of 6 bits in which the timer's tick differs from
+ *     far     in slots[l][s]: l is the highest group of 6 bits in which the timer's tick differs
+ *             from
  *             timers->tick, s is that group of the timer's tick
  *     near    in the heap: its tick is timers->tick or earlier
  *
- *     idle -> far, near: arm       far -> near: pull, as time passes      far, near -> idle: cancel, pop
+ *     idle -> far, near: arm       far -> near: pull, as time passes      far, near -> idle:
+ *                                                                         cancel, pop
  *
  * 1. Every timer of a lower level is due before every timer of a higher one; within a level a lower
  *    slot is due before a higher one, and slots up to the current one are empty.
@@ -23,7 +26,8 @@
 
 enum { IDLE, NEAR, FAR };
 
-/* ---- The heap: child is the first child, next the next sibling, prev the previous one or the parent. */
+/* ---- The heap: child is the first child, next the next sibling, prev the previous one or the
+ * parent. */
 
 static bool timer_before(const struct rota__timer *a, const struct rota__timer *b)
 {

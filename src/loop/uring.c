@@ -1,24 +1,27 @@
 /* The io_uring backend.
  *
- * Operations that could not be done at once become submissions; the kernel is entered at most once a
- * turn, with the next timer as its timeout: a turn that does not wait looks first whether there is a
- * reason to. The wake-up descriptor is watched by a poll that is renewed each time.
+ * Operations that could not be done at once become submissions; the kernel is entered at most once
+ * a turn, with the next timer as its timeout: a turn that does not wait looks first whether there
+ * is a reason to. The wake-up descriptor is watched by a poll that is renewed each time.
  *
- *     start: queue a submission     withdraw: queue a cancellation     completion: rota__op_complete
+ *     start: queue a submission     withdraw: queue a cancellation     completion:
+ *                                                                      rota__op_complete
  *
- * A loop that is left takes its operations back: they are cancelled, and those that the cancellation ended
- * are handed over again when the loop is entered. What had a result has it.
+ * A loop that is left takes its operations back: they are cancelled, and those that the
+ * cancellation ended are handed over again when the loop is entered. What had a result has it.
  *
- *     in the kernel (`sent`) --uring_leave, complete--> taken back (`kept`) --send_kept--> in the kernel
+ *     in the kernel (`sent`) --uring_leave, complete--> taken back (`kept`) --send_kept--> in the
+ *     kernel
  *
- * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so a
- *    buffer on a stack is safe: nobody returns before the completion.
+ * 1. An operation is pending from its submission to its completion, also after it was withdrawn, so
+ *    a buffer on a stack is safe: nobody returns before the completion.
  * 2. A submission's user_data is the operation, or one of the small numbers below.
- * 3. A ring is used by the thread that opened it: another one that enters the loop opens a new one. The
- *    kernel refuses other threads, and ends the operations of a thread that exits.
- * 4. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others. Terminals
- *    and other devices are not, and are only polled here, then attempted: the kernel itself would make
- *    a write as soon as there is some room, and wait for more in the middle of a submission (6.18). */
+ * 3. A ring is used by the thread that opened it: another one that enters the loop opens a new one.
+ *    The kernel refuses other threads, and ends the operations of a thread that exits.
+ * 4. Sockets and pipes of ours are in blocking mode: io_uring gives up with EAGAIN on others.
+ *    Terminals and other devices are not, and are only polled here, then attempted: the kernel
+ *    itself would make a write as soon as there is some room, and wait for more in the middle of a
+ *    submission (6.18). */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "coro/coro.h"
@@ -51,16 +54,17 @@ enum { DATA_IGNORED, DATA_WAKE, DATA_SMALL };
 
 struct uring {
     struct io_uring ring;
-    unsigned wait_flags;       /* for an enter that may sleep */
-    uint16_t recv_flags;       /* for a receive that has been tried, or need not be */
-    struct rota__list sent;    /* operations in the kernel */
-    struct rota__list unasked; /* the same, of which the kernel has still to be told that they are withdrawn */
-    struct rota__list kept;    /* taken back, or not handed over again yet */
+    unsigned wait_flags;    /* for an enter that may sleep */
+    uint16_t recv_flags;    /* for a receive that has been tried, or need not be */
+    struct rota__list sent; /* operations in the kernel */
+    /* the same, of which the kernel has still to be told that they are withdrawn */
+    struct rota__list unasked;
+    struct rota__list kept; /* taken back, or not handed over again yet */
     size_t kept_count;
     rota_time kept_until; /* CLOCK_MONOTONIC; 0: they may be handed over at once */
     bool leaving;
     uint64_t thread; /* whose ring it is */
-    int notify_fd;             /* made readable by completions, once somebody asked; -1 */
+    int notify_fd;   /* made readable by completions, once somebody asked; -1 */
     bool wake_armed;
 };
 
@@ -69,16 +73,16 @@ static struct uring *uring_of(struct rota__loop *loop)
     return loop->backend_state;
 }
 
-/* The entries of the submission queue in their order, once and for all: so enter() may hand over new
- * ones by moving the tail. Newer versions of liburing have no such array. */
+/* The entries of the submission queue in their order, once and for all: so enter() may hand over
+ * new ones by moving the tail. Newer versions of liburing have no such array. */
 static void ring_map(struct io_uring *ring)
 {
     for (unsigned i = 0; ring->sq.array && i < ring->sq.ring_entries; i++)
         ring->sq.array[i] = i;
 }
 
-/* liburing maps and unmaps by bare system calls. So ThreadSanitizer has to be told that a ring which lies
- * where another thread's was is a new one. */
+/* liburing maps and unmaps by bare system calls. So ThreadSanitizer has to be told that a ring
+ * which lies where another thread's was is a new one. */
 #if ROTA__TSAN
 static char rings;
 #define RING_BEGINS() __tsan_acquire(&rings)
@@ -140,10 +144,10 @@ static void arm_wake(struct rota__loop *loop)
     u->wake_armed = true;
 }
 
-/* Unless it was asked for, the ring is opened only where it is no worse than epoll. Before 6.15 a thread
- * that sleeps in a ring counts as one that waits for a disk, and monitors show a core at its limit. Reads
- * of pipes took a thread each before 6.4. Valgrind (3.19) lets no other thread run meanwhile, and does not
- * know what the kernel has written. */
+/* Unless it was asked for, the ring is opened only where it is no worse than epoll. Before 6.15 a
+ * thread that sleeps in a ring counts as one that waits for a disk, and monitors show a core at its
+ * limit. Reads of pipes took a thread each before 6.4. Valgrind (3.19) lets no other thread run
+ * meanwhile, and does not know what the kernel has written. */
 static int uring_open(struct rota__loop *loop, bool asked_for)
 {
     if (!asked_for && loop->stacks.on_valgrind)
@@ -184,8 +188,8 @@ static unsigned poll_mask(int events)
            (events & ROTA_WRITABLE ? POLLOUT : 0);
 }
 
-/* The kernel tells when it may be attempted, here. A connection that was begun goes on without its operation,
- * and cannot be begun again. */
+/* The kernel tells when it may be attempted, here. A connection that was begun goes on without its
+ * operation, and cannot be begun again. */
 static bool is_attempted(const struct rota__op *op)
 {
     return op->kind == ROTA__OP_CALL_IN || op->kind == ROTA__OP_CALL_OUT ||
@@ -255,8 +259,9 @@ static inline void prepare(struct rota__op *op, struct io_uring_sqe *sqe)
     rota__list_append(&uring_of(op->loop)->sent, &op->node);
 }
 
-/* Only a receive that is likely to find something. Sends go with all that the turn has gathered, in one
- * enter: a system call each, which seldom would block, cost a tenth of an echo server's time. */
+/* Only a receive that is likely to find something. Sends go with all that the turn has gathered, in
+ * one enter: a system call each, which seldom would block, cost a tenth of an echo server's
+ * time. */
 static bool may_try(const struct rota__op *op)
 {
     if (is_attempted(op))
@@ -386,8 +391,9 @@ static bool waits_for_room(const struct rota__op *op)
                                      : is_attempted(op) && rota__op_direction(op);
 }
 
-/* The kernel ends each poll when the peer sends no more, also one for room only (POLLRDHUP cannot be left
- * out, 6.18). It would do so at once each time. So such a poll is made again after a pause. */
+/* The kernel ends each poll when the peer sends no more, also one for room only (POLLRDHUP cannot
+ * be left out, 6.18). It would do so at once each time. So such a poll is made again after a
+ * pause. */
 static bool polled_in_vain(struct uring *u, struct rota__op *op, int res)
 {
     if (res != POLLRDHUP || op->withdrawn || !waits_for_room(op))
@@ -435,8 +441,8 @@ static void reap(struct rota__loop *loop)
     }
 }
 
-/* A completion that is caused by writing an eventfd is told to ours by way of RCU, and only once in the
- * life of a registration (seen with Linux 6.18). */
+/* A completion that is caused by writing an eventfd is told to ours by way of RCU, and only once in
+ * the life of a registration (seen with Linux 6.18). */
 static void renew_notification(struct uring *u)
 {
     eventfd_t ignored;
@@ -446,8 +452,8 @@ static void renew_notification(struct uring *u)
     io_uring_register_eventfd(&u->ring, u->notify_fd);
 }
 
-/* The shared memory tells whether the kernel has something to take or to give. Before 5.19, where the
- * flag for deferred work is missing, no work is deferred. */
+/* The shared memory tells whether the kernel has something to take or to give. Before 5.19, where
+ * the flag for deferred work is missing, no work is deferred. */
 static bool ring_quiet(const struct io_uring *ring)
 {
     unsigned flags = IO_URING_READ_ONCE(*ring->sq.kflags);
@@ -455,7 +461,8 @@ static bool ring_quiet(const struct io_uring *ring)
            !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
-/* Hands over what is queued and waits for a completion: liburing's way has no place for wait_flags. */
+/* Hands over what is queued and waits for a completion: liburing's way has no place for
+ * wait_flags. */
 static int enter(struct uring *u, rota_time timeout)
 {
     struct io_uring_sq *sq = &u->ring.sq;
@@ -496,7 +503,8 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
         arm_wake(loop);
         io_uring_submit(&u->ring);
     }
-    /* Cut short: completions may be left that will not notify again. Or a foreign loop has to come back. */
+    /* Cut short: completions may be left that will not notify again. Or a foreign loop has to come
+     * back. */
     if (u->notify_fd >= 0 && ((err < 0 && err != -ETIME) || limit != ROTA_NEVER))
         eventfd_write(u->notify_fd, 1);
     /* EBUSY and EAGAIN: the kernel wants completions taken or memory freed first. */

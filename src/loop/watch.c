@@ -1,6 +1,7 @@
 /* Watches: a POLL operation that is started again after each callback.
  *
- *     waiting  the operation is pending       ready  an event waits for its callback, in the ready queue */
+ *     waiting  the operation is pending       ready  an event waits for its callback, in the ready
+ * queue */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "loop/loop.h"

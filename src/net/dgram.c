@@ -1,12 +1,13 @@
 /* Datagrams: one recvmmsg(2) takes what is there, one sendmmsg(2) sends what there is.
  *
- * 1. A batch that was not filled has emptied the socket: the next attempt would be in vain. Not so once
- *    an event has told of an error, which the kernel reports before or after the datagrams; then only
- *    EAGAIN counts.
- * 2. One task receives, one sends. Further ones that send wait in `senders`, and the turn is handed over
- *    to them: a waiter that leaves the list owns it, or has been told that the socket is closed.
- * 3. A Unix socket that is not connected is always writable, and yet a receiver may have no room. No
- *    event tells when it has, so the sender pauses and tries again. */
+ * 1. A batch that was not filled has emptied the socket: the next attempt would be in vain. Not so
+ *    once an event has told of an error, which the kernel reports before or after the datagrams;
+ *    then only EAGAIN counts.
+ * 2. One task receives, one sends. Further ones that send wait in `senders`, and the turn is handed
+ *    over to them: a waiter that leaves the list owns it, or has been told that the socket is
+ *    closed.
+ * 3. A Unix socket that is not connected is always writable, and yet a receiver may have no room.
+ *    No event tells when it has, so the sender pauses and tries again. */
 #include "net/dgram.h"
 #include "base/alloc.h"
 #include "base/sys.h"

@@ -1,9 +1,9 @@
 /* Descriptors that travel with bytes, as control messages of type SCM_RIGHTS; see unix(7).
  *
- * 1. There is always room for as many as the kernel passes at once, so that what is lost is known, and
- *    lost here: the kernel rounds the room up, and would fill what is left of it.
- * 2. They are taken by an attempt that has succeeded, and an operation's result is returned whatever
- *    happens meanwhile: none is left behind by a cancellation. */
+ * 1. There is always room for as many as the kernel passes at once, so that what is lost is known,
+ *    and lost here: the kernel rounds the room up, and would fill what is left of it.
+ * 2. They are taken by an attempt that has succeeded, and an operation's result is returned
+ *    whatever happens meanwhile: none is left behind by a cancellation. */
 #include "base/sys.h"
 #include "net/unix.h"
 
@@ -96,7 +96,8 @@ static void transfer_prepare(struct transfer *t, rota_stream *s, const void *buf
     t->msg = (struct msghdr){.msg_iov = &t->iov, .msg_iovlen = 1};
 }
 
-/* 0 if the stream's bytes are those of a Unix socket: nothing is on top of it that would change them. */
+/* 0 if the stream's bytes are those of a Unix socket: nothing is on top of it that would change
+ * them. */
 static int check_bare(rota_stream *s, const rota_fds *fds)
 {
     struct rota__socket *socket = rota__stream_socket(s);

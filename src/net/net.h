@@ -24,7 +24,8 @@ bool rota__address_is_absent(int err);
 
 /* setsockopt(2) of an int. */
 int rota__socket_set(int fd, int level, int name, int value);
-/* Binds to a literal, NULL being any address of the family. -EINVAL, -EAFNOSUPPORT, or of bind(2). */
+/* Binds to a literal, NULL being any address of the family. -EINVAL, -EAFNOSUPPORT, or of
+ * bind(2). */
 int rota__socket_bind(int fd, int family, const char *host, int port);
 
 /* A TCP socket with the options that connections have (and inherit from a listener). */

@@ -1,11 +1,13 @@
-/* Names to addresses. The system's resolver blocks, and may hang for half a minute, so it runs in a thread
- * pool of its own, on a copy of the question.
+/* Names to addresses. The system's resolver blocks, and may hang for half a minute, so it runs in a
+ * thread pool of its own, on a copy of the question.
  *
- *     a lookup   under way (lookup_start) -> answered, or given up (lookup_end), when its last caller leaves
+ *     a lookup   under way (lookup_start) -> answered, or given up (lookup_end), when its last
+ *                caller leaves
  *
  * 1. Callers that ask for the same name at the same time share one lookup.
- * 2. A lookup that all its callers gave up is left to its thread and nobody joins it: the next caller may
- *    find the network in order again. Its thread no longer counts among those of the pool, up to EXTRA_THREADS. */
+ * 2. A lookup that all its callers gave up is left to its thread and nobody joins it: the next
+ *    caller may find the network in order again. Its thread no longer counts among those of the
+ *    pool, up to EXTRA_THREADS. */
 #include "base/alloc.h"
 #include "exec/exec.h"
 #include "net/net.h"

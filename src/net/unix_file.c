@@ -1,9 +1,11 @@
 /* The files of Unix sockets: made by bind(2), left behind by who is killed, removed by who closes.
  *
- * 1. Whoever binds holds a lock on the directory from its look at what is there until it listens. In
- *    between its own socket would look dead, and another one would replace it. The lock is held for an
- *    instant. Anybody who may read the directory can take it for longer, so after LOCK_TIME it no longer counts.
- * 2. Only what is a socket is removed: a dead one when its path is taken, or one's own at the end. */
+ * 1. Whoever binds holds a lock on the directory from its look at what is there until it listens.
+ *    In between its own socket would look dead, and another one would replace it. The lock is held
+ *    for an instant. Anybody who may read the directory can take it for longer, so after LOCK_TIME
+ *    it no longer counts.
+ * 2. Only what is a socket is removed: a dead one when its path is taken, or one's own at the
+ * end. */
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/unix.h"
@@ -21,8 +23,8 @@ static bool is_abstract(const rota_address *address)
     return address->un.sun_path[0] == '\0';
 }
 
-/* A descriptor that holds the lock; -1 where the directory cannot be locked, which is no reason not to
- * bind; -EAGAIN if somebody else holds it. */
+/* A descriptor that holds the lock; -1 where the directory cannot be locked, which is no reason not
+ * to bind; -EAGAIN if somebody else holds it. */
 static int directory_try_lock(const char *path)
 {
     char directory[sizeof((struct sockaddr_un *)0)->sun_path];
@@ -93,7 +95,8 @@ static int bind_file(int fd, const rota_address *address)
     return err < 0 ? err : (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
 }
 
-/* The file's mode, if the umask has taken from it. A link that somebody has put in its place is not followed. */
+/* The file's mode, if the umask has taken from it. A link that somebody has put in its place is not
+ * followed. */
 static int file_set_mode(const char *path, mode_t mode)
 {
     struct stat about;

@@ -1,7 +1,7 @@
 /* Talking to a child: one task feeds it, one reads each output, and the caller waits for its end.
  *
- * 1. Input goes in pieces of PIPE_BUF, which a pipe takes whole or not at all, so that what an interrupted
- *    call has sent is known.
+ * 1. Input goes in pieces of PIPE_BUF, which a pipe takes whole or not at all, so that what an
+ *    interrupted call has sent is known.
  * 2. An output is read up to its limit and not a byte further. */
 #include "base/alloc.h"
 #include "process/process.h"
@@ -101,7 +101,8 @@ static int collect_err(void *arg)
     return collect(talk, rota_process_err(talk->process), &talk->c->err, &talk->c->_room[1]);
 }
 
-/* The child has ended; its pipes may be held by others, who may be silent for `linger` at a time. */
+/* The child has ended; its pipes may be held by others, who may be silent for `linger` at a
+ * time. */
 static int wait_for_pipes(struct talk *talk, rota_group *group)
 {
     rota_time linger = talk->c->linger ? talk->c->linger : LINGER;

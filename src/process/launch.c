@@ -1,16 +1,19 @@
 /* Starting a child: what is prepared before, and what the child does up to execve(2).
  *
  *     parent   blocks signals, clones (CLONE_VM | CLONE_VFORK | CLONE_PIDFD), stands still
- *     child    session or group -> descriptors -> working directory -> signals -> execve, or a report
+ *     child    session or group -> descriptors -> working directory -> signals -> execve, or a
+ *              report
  *     parent   goes on once the child has another memory or has ended
  *
- * 1. The child shares the parent's memory but not its stack, descriptors or signal handlers, so it costs
- *    the same however large the parent is. It allocates nothing, takes no lock and calls no function of the
- *    library: system calls only. Sanitizers are not to know of it, who would take it for its parent.
- * 2. No handler of the program runs in the child: signals are let through only when there are none left.
- * 3. A report is told twice, in memory and through a pipe, because valgrind and qemu-user make a plain
- *    fork of such a clone. `entered` says whether the memory is shared. Where it is, the pipe is not
- *    read: another thread's fork may hold its other end. */
+ * 1. The child shares the parent's memory but not its stack, descriptors or signal handlers, so it
+ *    costs the same however large the parent is. It allocates nothing, takes no lock and calls no
+ *    function of the library: system calls only. Sanitizers are not to know of it, who would take
+ *    it for its parent.
+ * 2. No handler of the program runs in the child: signals are let through only when there are none
+ *    left.
+ * 3. A report is told twice, in memory and through a pipe, because valgrind and qemu-user make a
+ *    plain fork of such a clone. `entered` says whether the memory is shared. Where it is, the pipe
+ *    is not read: another thread's fork may hold its other end. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -162,7 +165,8 @@ IN_CHILD static void child_close_listed(const struct child *child)
         syscall(SYS_close, list);
 }
 
-/* All but what is passed, whether or not it is marked close-on-exec. Without /proc only that mark counts. */
+/* All but what is passed, whether or not it is marked close-on-exec. Without /proc only that mark
+ * counts. */
 IN_CHILD static void child_close_others(const struct child *child)
 {
     if (!child_close_ranges(child))
@@ -223,7 +227,8 @@ IN_CHILD static int child_main(void *arg)
 
 /* ---- The parent */
 
-/* ThreadSanitizer takes its clone for a fork and prepares the child, that is to say its own memory. */
+/* ThreadSanitizer takes its clone for a fork and prepares the child, that is to say its own
+ * memory. */
 #if ROTA__TSAN
 int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define CLONE __clone
@@ -231,8 +236,8 @@ int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define CLONE clone
 #endif
 
-/* qemu-user knows no CLONE_PIDFD. The child cannot have been reaped in between, so its number is its own.
- * Where filters refuse pidfd_open(2), too, -1 stands for the descriptor. */
+/* qemu-user knows no CLONE_PIDFD. The child cannot have been reaped in between, so its number is
+ * its own. Where filters refuse pidfd_open(2), too, -1 stands for the descriptor. */
 static int clone_and_open(struct child *child, int flags, int *ret_pidfd)
 {
     pid_t pid = (pid_t)rota__sys_result(

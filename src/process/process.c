@@ -6,9 +6,10 @@
  *     freed   rota_process_free; the loop's end comes to the same, but for the memory
  *
  * 1. The pidfd is readable from the exit on, for any number of tasks: nobody is told, each looks.
- * 2. A process is reaped when its end is noticed; the leader of a group only when it is freed, because until
- *    then its number is the group's and cannot be another's.
- * 3. `users` counts the tasks that are inside a call; who frees the process ends it and waits for them. */
+ * 2. A process is reaped when its end is noticed; the leader of a group only when it is freed,
+ *    because until then its number is the group's and cannot be another's.
+ * 3. `users` counts the tasks that are inside a call; who frees the process ends it and waits for
+ *    them. */
 #include "process/process.h"
 #include "base/alloc.h"
 #include "base/log.h"
@@ -327,8 +328,9 @@ static int process_signal_number(const rota_process *p, int number)
     return (int)rota__sys_result(kill(p->group ? -p->pid : p->pid, number));
 }
 
-/* To a group through its leader, who is not reaped yet. Kernels before 6.9 go by the number, which is the
- * group's unless the kernel reaps children by itself; so do valgrind, and filters that refuse the call. */
+/* To a group through its leader, who is not reaped yet. Kernels before 6.9 go by the number, which
+ * is the group's unless the kernel reaps children by itself; so do valgrind, and filters that
+ * refuse the call. */
 static int process_signal(const rota_process *p, int number)
 {
     if (p->reaped)
@@ -394,7 +396,8 @@ static void process_wait_for_users(rota_process *p)
     }
 }
 
-/* Without memory for the wait, or where nobody can wait, the thread blocks: not for long, after SIGKILL. */
+/* Without memory for the wait, or where nobody can wait, the thread blocks: not for long, after
+ * SIGKILL. */
 static void process_stop(rota_process *p)
 {
     if (rota__task_here() && !process_collect(p, WNOHANG))

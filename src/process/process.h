@@ -25,20 +25,21 @@ struct rota__launch {
     size_t passed_count;
 };
 
-/* Prepares a launch; the standard streams, in `passed` as far as they are not inherited, are the caller's.
- * 0, -EINVAL or -ENOMEM. */
+/* Prepares a launch; the standard streams, in `passed` as far as they are not inherited, are the
+ * caller's. 0, -EINVAL or -ENOMEM. */
 int rota__launch_init(struct rota__launch *launch, const char *const *argv,
                       const rota_process_options *options, const struct rota__passed *standard,
                       size_t standard_count);
 void rota__launch_fini(struct rota__launch *launch);
-/* Starts the child; returns when it runs its program, or why it does not. `ret_pidfd` is -1 where filters
- * refuse such descriptors. */
+/* Starts the child; returns when it runs its program, or why it does not. `ret_pidfd` is -1 where
+ * filters refuse such descriptors. */
 int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd);
 
 /* Words for a failure to start that has none of its own; reports it, too. Returns `err`. */
 int rota__launch_failed(const char *const *argv, const rota_process_options *options, int err);
 
-/* Whether an error of a newer system call may be that of a seccomp filter which does not know it. */
+/* Whether an error of a newer system call may be that of a seccomp filter which does not know
+ * it. */
 static inline bool rota__process_refused(int err)
 {
     return err == -ENOSYS || err == -EPERM;

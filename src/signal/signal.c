@@ -1,15 +1,18 @@
 /* Signals: a handler that makes a note, and on each loop's thread somebody who reads it.
  *
- *     handler    for each hub (there is one a loop) that wants the signal: sets its bit, and posts the hub
+ *     handler    for each hub (there is one a loop) that wants the signal: sets its bit, and posts
+ *                the hub
  *     hub_run    on the loop's thread: takes all bits, and hands them to the listeners
  *     listener   keeps its bits until rota_signals_next takes them
  *
  * 1. The handler runs on any thread, at any point: it uses atomics only, and rota__loop_post.
- * 2. A hub is posted at most once at a time, whatever number of signals come. `posted` is taken back before
- *    the bits are read, so a bit that is set later posts again: the last signal is never lost.
- * 3. A hub leaves the list before it goes, and goes when no handler runs and its post has come back.
- * 4. The signal's disposition is ours exactly while a hub wants it; a bit of `wanted` is set before, and
- *    cleared after. The lock is for those who change that, never for the handler. */
+ * 2. A hub is posted at most once at a time, whatever number of signals come. `posted` is taken
+ *    back before the bits are read, so a bit that is set later posts again: the last signal is
+ *    never lost.
+ * 3. A hub leaves the list before it goes, and goes when no handler runs and its post has come
+ *    back.
+ * 4. The signal's disposition is ours exactly while a hub wants it; a bit of `wanted` is set
+ *    before, and cleared after. The lock is for those who change that, never for the handler. */
 #include "signal/signal.h"
 #include "base/alloc.h"
 #include "base/sys.h"

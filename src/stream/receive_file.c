@@ -1,10 +1,11 @@
-/* From a stream to a file: spliced through a pipe where the stream is a bare socket, else through the
- * stream's buffer. Writing waits for disks now and then, so a thread does it.
+/* From a stream to a file: spliced through a pipe where the stream is a bare socket, else through
+ * the stream's buffer. Writing waits for disks now and then, so a thread does it.
  *
- * 1. Bytes are in the file (`received`), in the stream's buffer, or in the pipe. The buffer's go first;
- *    what a failure leaves in the pipe goes to the buffer, which is empty then. So nothing is lost.
- * 2. Nobody else touches the pipe or the buffer while a thread writes from it: the job has ended when the
- *    call that waits for it returns. */
+ * 1. Bytes are in the file (`received`), in the stream's buffer, or in the pipe. The buffer's go
+ *    first; what a failure leaves in the pipe goes to the buffer, which is empty then. So nothing
+ *    is lost.
+ * 2. Nobody else touches the pipe or the buffer while a thread writes from it: the job has ended
+ *    when the call that waits for it returns. */
 #include "base/sys.h"
 #include "file/file.h"
 #include "stream/stream.h"

@@ -4,13 +4,13 @@
  *                the piece is read to the end of the held-back output and written with it
  *     hand over  everything else
  *
- * 1. Small pieces are copied because that is cheaper: with the head before it a file of up to SMALL bytes
- *    costs one read and one write, and goes out in one segment.
- * 2. What is handed over is in the page cache, as far as probes can tell: one a PROBE, since the kernel
- *    reads and drops neighbours together. Where one finds nothing, a thread reads the WINDOW first.
- *    sendfile(2) itself cannot be told not to wait for a disk.
- * 3. `sent` counts what the stream has taken. What a failed write left of it in the held-back output is
- *    taken back out and not counted; what was there before stays. */
+ * 1. Small pieces are copied because that is cheaper: with the head before it a file of up to SMALL
+ *    bytes costs one read and one write, and goes out in one segment.
+ * 2. What is handed over is in the page cache, as far as probes can tell: one a PROBE, since the
+ *    kernel reads and drops neighbours together. Where one finds nothing, a thread reads the WINDOW
+ *    first. sendfile(2) itself cannot be told not to wait for a disk.
+ * 3. `sent` counts what the stream has taken. What a failed write left of it in the held-back
+ *    output is taken back out and not counted; what was there before stays. */
 #include "base/noexcept.h"
 #include "base/sys.h"
 #include "file/file.h"
@@ -38,8 +38,8 @@ static size_t at_most(const struct transfer *t, size_t size)
     return t->left < (int64_t)size ? (size_t)t->left : size;
 }
 
-/* What is in the page cache; -EAGAIN if nothing is, or nobody can tell. By the number of the call, because
- * not every libc has preadv2. */
+/* What is in the page cache; -EAGAIN if nothing is, or nobody can tell. By the number of the call,
+ * because not every libc has preadv2. */
 static ssize_t read_cached(struct transfer *t, void *buf, size_t len, int64_t offset)
 {
     struct iovec iov = {buf, len};

@@ -287,8 +287,7 @@ static int restore_mode(struct rota__fd *fd)
 {
     int flags = (int)rota__sys(EBADF, fcntl(fd->fd, F_GETFL));
     int wanted = fd->came_unblocked ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-    int err = flags < 0 ? flags
-                        : (int)rota__sys(EBADF, fcntl(fd->fd, F_SETFL, wanted));
+    int err = flags < 0 ? flags : (int)rota__sys(EBADF, fcntl(fd->fd, F_SETFL, wanted));
     return err < 0 ? err : 0;
 }
 
@@ -301,10 +300,9 @@ static int take_fd(rota_stream *s)
         return rota_error_set(-EBUSY, "take descriptor %d of a stream: filters use it",
                               socket->fd.fd);
     if (rota__buffer_count(&s->in) || rota__buffer_count(&s->out))
-        return rota_error_set(-EBUSY, "take descriptor %d of a stream: it holds bytes %s",
-                              socket->fd.fd,
-                              rota__buffer_count(&s->in) ? "that nobody has read"
-                                                         : "that were not sent");
+        return rota_error_set(
+            -EBUSY, "take descriptor %d of a stream: it holds bytes %s", socket->fd.fd,
+            rota__buffer_count(&s->in) ? "that nobody has read" : "that were not sent");
     int err = restore_mode(&socket->fd);
     return err < 0 ? rota_error_set(err, "take descriptor %d of a stream: %s", socket->fd.fd,
                                     rota_strerror(err))

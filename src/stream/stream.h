@@ -61,9 +61,11 @@ static inline void *rota__stream_bottom(rota_stream *s)
 int rota__stream_failed(rota_stream *s, int err, bool writing);
 /* The reason for an error, in the stream's words where it is the last of this stream. */
 const char *rota__stream_why(const rota_stream *s, int err);
-/* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an error. */
+/* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an
+ * error. */
 ssize_t rota__stream_read_failed(rota_stream *s, ssize_t err);
-/* For one who is inside as the writer: sends all; `partly`: what belongs before it has been sent. */
+/* For one who is inside as the writer: sends all; `partly`: what belongs before it has been
+ * sent. */
 int rota__stream_send(rota_stream *s, const char *bytes, size_t len, bool partly);
 int rota__stream_send_failed(rota_stream *s, ssize_t err, bool partly);
 /* Sends what is held back, for one who is inside as the writer. */
@@ -92,8 +94,8 @@ ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len);
 
 /* The socket or other descriptor at the bottom; NULL if the stream has none. */
 struct rota__socket *rota__stream_socket(rota_stream *s);
-/* Whether the end is all that can be read, with `unread` also where something stands before it; with `more` bytes above
- * it is not. A reset counts in any case. */
+/* Whether the end is all that can be read, with `unread` also where something stands before it;
+ * with `more` bytes above it is not. A reset counts in any case. */
 bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more);
 /* The same of an end of a pair, which knows no reset; false of all other filters. */
 bool rota__pair_hung_up(rota_filter *filter, bool unread);

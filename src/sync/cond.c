@@ -1,13 +1,15 @@
-/* Condition. A task that waits stands in one line after the other, and runs only when it has the mutex:
+/* Condition. A task that waits stands in one line after the other, and runs only when it has the
+ * mutex:
  *
  *     wait: gives the mutex up --> in the condition's line
- *     in the condition's line --notify, cancel--> gets the mutex, or in the mutex's line if it is owned
+ *     in the condition's line --notify, cancel--> gets the mutex, or in the mutex's line if it is
+ *     owned
  *     in the mutex's line --unlock--> has the mutex, and returns
  *
  * Invariants:
- * 1. What ends the first wait (0, -ECANCELED, -ETIMEDOUT) is what the call returns; a cancellation that
- *    comes later is not seen by it. So a notification is either used up by a call that returns 0, or
- *    goes to the next in line.
+ * 1. What ends the first wait (0, -ECANCELED, -ETIMEDOUT) is what the call returns; a cancellation
+ *    that comes later is not seen by it. So a notification is either used up by a call that returns
+ *    0, or goes to the next in line.
  * 2. The mutex's line cannot be left: the call always returns with the mutex. */
 #include "sync/sync.h"
 

@@ -2,20 +2,21 @@
  * select over a single case.
  *
  *     put: to the first getter in line, else into the ring, else in line (rota__selection_wait)
- *     get: from the ring, and the first putter in line moves up; else from that putter (capacity 0);
+ *     get: from the ring, and the first putter in line moves up; else from that putter (capacity
+ *     0);
  *          else in line
  *     in line --another task's put, get or close--> decided (case_decide), out of all its lines
  *     in line --cancel--> out of all its lines (selection_abort)
  *
  * Invariants:
- * 1. Getters stand in line only while the ring is empty and no putter does; putters only while it is
- *    full. So whoever finds room or an item does not pass anybody by.
+ * 1. Getters stand in line only while the ring is empty and no putter does; putters only while it
+ *    is full. So whoever finds room or an item does not pass anybody by.
  * 2. Nobody stands in line at a closed queue.
- * 3. An item moves in the call that decides the wait, not when the woken task runs: a getter that is
- *    cancelled after that returns with its item, and nothing needs to be handed on.
+ * 3. An item moves in the call that decides the wait, not when the woken task runs: a getter that
+ *    is cancelled after that returns with its item, and nothing needs to be handed on.
  *
- * A put wakes a getter, but does not switch to it: the producer goes on and fills the ring, then the
- * consumer empties it, so a ring of 64 costs about two switches for 64 items. */
+ * A put wakes a getter, but does not switch to it: the producer goes on and fills the ring, then
+ * the consumer empties it, so a ring of 64 costs about two switches for 64 items. */
 #include "base/alloc.h"
 #include "sync/sync.h"
 
@@ -45,7 +46,8 @@ struct rota__selection {
 
 /* ---- The ring ---- */
 
-/* Most items are a number or a pointer or two: for these a call of memcpy would be most of the work. */
+/* Most items are a number or a pointer or two: for these a call of memcpy would be most of the
+ * work. */
 static inline void item_copy(void *to, const void *from, size_t size)
 {
     switch (size) {
@@ -235,8 +237,9 @@ int rota_queue_try_get(rota_queue *queue, void *ret_item)
 
 /* ---- Select ---- */
 
-/* Where to begin looking. Not the quality of the numbers counts but that no pattern of calls can fall in
- * step with them; each thread draws the same ones, so that a program on the virtual clock repeats. */
+/* Where to begin looking. Not the quality of the numbers counts but that no pattern of calls can
+ * fall in step with them; each thread draws the same ones, so that a program on the virtual clock
+ * repeats. */
 static size_t any_below(size_t n)
 {
     static __thread uint32_t state = 2463534242;

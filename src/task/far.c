@@ -2,13 +2,14 @@
  *
  *     RUNNING --call_ended--> ENDED, the reply is posted
  *     RUNNING --far_abort (the caller is cancelled)--> CANCELLING, a cancellation is posted
- *     CANCELLING --call_cancel--> RUNNING, the task is cancelled; or ENDED, if it had ended meanwhile
+ *     CANCELLING --call_cancel--> RUNNING, the task is cancelled; or ENDED, if it had ended
+ *     meanwhile
  *
  * 1. The caller waits for the reply whatever happens, so its storage may hold the call.
- * 2. Only the caller makes it CANCELLING, and at most once; only the target's thread does anything else.
- *    So no post is on its way when the reply is.
- * 3. A call is in the target's far_calls while its task is there. What is left there when the loop ends
- *    (a task that stayed stuck) is answered then. */
+ * 2. Only the caller makes it CANCELLING, and at most once; only the target's thread does anything
+ *    else. So no post is on its way when the reply is.
+ * 3. A call is in the target's far_calls while its task is there. What is left there when the loop
+ *    ends (a task that stayed stuck) is answered then. */
 #include "task/task.h"
 
 #include <semaphore.h>

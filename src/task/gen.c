@@ -2,12 +2,12 @@
  *
  *     new -> running -> suspended -> running ... -> ended
  *
- * Whatever suspends in the body parks the task with the generator's coroutine as the one to resume, so
- * a body may wait like any other code.
+ * Whatever suspends in the body parks the task with the generator's coroutine as the one to resume,
+ * so a body may wait like any other code.
  *
  * 1. coro.host, the caller, is set exactly while the generator runs.
- * 2. A generator is left with the scopes that were open when it was entered: yielding out of a scope
- *    would put it around code that it was not written around. */
+ * 2. A generator is left with the scopes that were open when it was entered: yielding out of a
+ *    scope would put it around code that it was not written around. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/noexcept.h"

@@ -6,12 +6,13 @@
  *     open -> closed: rota__group_abandon (the owner has ended without either)
  *
  * 1. A zeroed group is closed. Nothing leaves the closed state but rota_group_begin.
- * 2. While it is open the group's scope is in the owner's list, so what cancels the group cancels the
- *    owner's calls too. While it is waited for, the scope is closed and _cancelled alone remembers.
+ * 2. While it is open the group's scope is in the owner's list, so what cancels the group cancels
+ *    the owner's calls too. While it is waited for, the scope is closed and _cancelled alone
+ *    remembers.
  * 3. _owner is alive while the group is not closed. Afterwards it is only compared.
  * 4. _running counts _tasks; a task leaves _tasks when it ends, before anybody else runs.
- * 5. _result is the first failure, until _settled: then it is what the group returns. Once the owner
- *    has waited, it is what rota_group_wait returned. _error has its words.
+ * 5. _result is the first failure, until _settled: then it is what the group returns. Once the
+ *    owner has waited, it is what rota_group_wait returned. _error has its words.
  * 6. A task that was cancelled and says so has not failed. */
 #include "base/log.h"
 #include "task/task.h"

@@ -1,5 +1,5 @@
-/* Locals: each task refers to an immutable table of bindings, which it shares with the tasks that it
- * spawned since its last change. A table that nobody shares is changed in place. */
+/* Locals: each task refers to an immutable table of bindings, which it shares with the tasks that
+ * it spawned since its last change. A table that nobody shares is changed in place. */
 #include "base/alloc.h"
 #include "task/task.h"
 

@@ -6,12 +6,13 @@
  *     park    running -> parked        rota__wake    parked -> ready
  *     yield   running -> ready         task_main     running -> ended
  *
- * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the next
- *    one and switches to it directly; it goes home only when the next thing to run is no task.
+ * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the
+ *    next one and switches to it directly; it goes home only when the next thing to run is no task.
  * 2. A task is in loop->tasks until it has ended, whoever has a handle.
- * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the stack
- *    that is to be released. There is at most one.
- * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided wait. */
+ * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the
+ *    stack that is to be released. There is at most one.
+ * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided
+ *    wait. */
 #include "task/task.h"
 #include "base/alloc.h"
 #include "base/log.h"
@@ -228,7 +229,8 @@ void rota__task_report_unread(rota_task *task)
              rota__task_describe(task, &text), rota__error_words(task->error, result));
 }
 
-/* The storage of the scopes is below the stack pointer by now: whatever is called may write over it. */
+/* The storage of the scopes is below the stack pointer by now: whatever is called may write over
+ * it. */
 static void scopes_forgotten(rota_task *task)
 {
     rota__scopes_abandon(task);
@@ -262,8 +264,8 @@ static void task_end(rota_task *task, int result)
     }
 }
 
-/* The task has forked, and its function has returned in the child, which has no loop to return to. What
- * was deferred is the parent's. */
+/* The task has forked, and its function has returned in the child, which has no loop to return to.
+ * What was deferred is the parent's. */
 static _Noreturn void end_child(const rota_task *task, int result)
 {
     rota_log(ROTA_LOG_DEBUG, "task '%s' returned in a child of fork(2), which ends here",
@@ -440,8 +442,8 @@ int rota_join(rota_task *task)
     return result;
 }
 
-/* Whether the handle is there to be released. A task that was spawned without one belongs to the loop, and
- * while somebody waits in rota_join or rota_task_free, that call releases it. */
+/* Whether the handle is there to be released. A task that was spawned without one belongs to the
+ * loop, and while somebody waits in rota_join or rota_task_free, that call releases it. */
 static bool has_handle(const rota_task *task, const char *call)
 {
     if (task->owned && !task->joining)

@@ -12,10 +12,10 @@
  *     return rota__park(&w.wait, &my_wait_kind, object);
  *
  * Whoever has the result takes the waiter out of the list, stores the result in it and calls
- * rota__wake(&w->wait, result). Cancellation calls kind->abort(wait, reason), which takes the waiter
- * out of its list and calls rota__wake(wait, reason), or asks somebody to do so later. Thus a waiter
- * leaves its list at the moment it is decided, the first decision counts, and what was handed to it is
- * never lost: rota__park returns exactly what the one rota__wake said. */
+ * rota__wake(&w->wait, result). Cancellation calls kind->abort(wait, reason), which takes the
+ * waiter out of its list and calls rota__wake(wait, reason), or asks somebody to do so later. Thus
+ * a waiter leaves its list at the moment it is decided, the first decision counts, and what was
+ * handed to it is never lost: rota__park returns exactly what the one rota__wake said. */
 #ifndef ROTA__TASK_TASK_H
 #define ROTA__TASK_TASK_H
 
@@ -90,8 +90,8 @@ static inline rota_task *rota__task_here(void)
 }
 
 void rota__cancel_by_fault(rota_task *task);
-/* What a suspending call does in a scope that is cancelled or expired: counts against the budget, so that a
- * task that ignores it stops nobody, and reports such a task. Returns task->interrupt. */
+/* What a suspending call does in a scope that is cancelled or expired: counts against the budget,
+ * so that a task that ignores it stops nobody, and reports such a task. Returns task->interrupt. */
 int rota__interrupted(rota_task *task);
 
 /* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
@@ -105,12 +105,12 @@ static inline int rota__suspend_check(void)
     return __builtin_expect(task->interrupt != 0, false) ? rota__interrupted(task) : 0;
 }
 
-/* Stops the current task until rota__wake; returns the result given there. An interrupt that arrives
- * meanwhile calls kind->abort. The caller has done rota__suspend_check. */
+/* Stops the current task until rota__wake; returns the result given there. An interrupt that
+ * arrives meanwhile calls kind->abort. The caller has done rota__suspend_check. */
 int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object);
 
-/* Decides a wait: the task becomes ready. Each wait is decided exactly once: the caller has taken it
- * out of whatever list it was in. It may be decided before rota__park is called. */
+/* Decides a wait: the task becomes ready. Each wait is decided exactly once: the caller has taken
+ * it out of whatever list it was in. It may be decided before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
 
 /* Lets the other ready tasks run, whatever scopes say. Returns 0. */
@@ -119,19 +119,19 @@ int rota__yield(rota_task *task);
 /* Yields, and returns `result`. */
 ssize_t rota__let_others_run(ssize_t result);
 
-/* What may suspend and did not have to ends with this: when the task's budget is used up, the others get
- * their turn, and deadlines are looked at. What others may free must not be touched afterwards. Returns
- * `result`. */
+/* What may suspend and did not have to ends with this: when the task's budget is used up, the
+ * others get their turn, and deadlines are looked at. What others may free must not be touched
+ * afterwards. Returns `result`. */
 static inline ssize_t rota__done_at_once(ssize_t result)
 {
     bool may_go_on = --rota__loop_here->current->budget > 0;
     return __builtin_expect(may_go_on, true) ? result : rota__let_others_run(result);
 }
 
-/* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only when
- * the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's scopes;
- * ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts against the task's
- * budget, and yields when that is used up. */
+/* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only
+ * when the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's
+ * scopes; ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts
+ * against the task's budget, and yields when that is used up. */
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 
 /* The `abort` of kinds that are given to rota__op_await. */
@@ -196,7 +196,8 @@ void rota__far_calls_abandon(struct rota__loop *loop);
 
 int rota__loop_stuck(struct rota__loop *loop);
 void rota__loop_finish(struct rota__loop *loop);
-/* If this is the signal that cancels main, somebody else has used it: the next one ends the process. */
+/* If this is the signal that cancels main, somebody else has used it: the next one ends the
+ * process. */
 void rota__interrupt_spend(int number);
 
 #endif

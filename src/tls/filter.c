@@ -3,12 +3,13 @@
 
 #include <string.h>
 
-/* How much is read below at once: from a request's worth to one that holds the longest record. Output is
- * sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request allocates none. */
+/* How much is read below at once: from a request's worth to one that holds the longest record.
+ * Output is sent when about OUT_MOST bytes are encrypted. Small blocks are kept, so that a request
+ * allocates none. */
 enum { STEP_MIN = 2048, STEP_MAX = 18432, OUT_MOST = 65536, KEPT = 2048 };
 
-/* New keys cost a peer 27 bytes, and us more, which OpenSSL does not count: so many bytes without any data are read at
- * once, and so many of answers to them may wait for a writer. */
+/* New keys cost a peer 27 bytes, and us more, which OpenSSL does not count: so many bytes without
+ * any data are read at once, and so many of answers to them may wait for a writer. */
 enum { BARREN_MOST = 65536, ANSWERS_MOST = 16384 };
 
 int rota__tls_fill(struct rota__tls *t)
@@ -222,8 +223,8 @@ static int tls_shutdown(rota_filter *filter)
 
 /* ---- The end */
 
-/* Without this the peer's last bytes, which nobody reads, would make the kernel answer with a reset,
- * and that would overtake what we have sent. */
+/* Without this the peer's last bytes, which nobody reads, would make the kernel answer with a
+ * reset, and that would overtake what we have sent. */
 static void await_end(struct rota__tls *t)
 {
     char ignored[512];

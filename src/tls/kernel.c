@@ -1,13 +1,17 @@
 /* The kernel encrypts what is written (kTLS), with the keys that OpenSSL hands to its BIO for that.
  *
  *     prepare    the stream is a TCP socket, and the context wants it: `socket` is set
- *     keys       in the handshake, once all before them has left: the kernel takes them, or OpenSSL goes on
+ *     keys       in the handshake, once all before them has left: the kernel takes them, or OpenSSL
+ *                goes on
  *                by itself
- *     in_kernel  data is written below as it is. What OpenSSL says itself (the last of the handshake,
- *                tickets, alerts) goes out from here, marked as no data. That bypasses the loop, so where
+ *     in_kernel  data is written below as it is. What OpenSSL says itself (the last of the
+ *                handshake,
+ *                tickets, alerts) goes out from here, marked as no data. That bypasses the loop, so
+ *                where
  *                the socket has no room it waits in `out` for the next flush
  *
- * What is read is decrypted by OpenSSL in any case. docs/design/tls.md says why it is done this way. */
+ * What is read is decrypted by OpenSSL in any case. docs/design/tls.md says why it is done this
+ * way. */
 #include "tls/tls.h"
 
 #include <fcntl.h>

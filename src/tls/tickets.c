@@ -1,7 +1,9 @@
 /* The keys of a server's session tickets (RFC 5077, section 4).
  *
- *     epoch n, for PERIOD     tickets are made with its key; those of epoch n - 1 are still read, and replaced
- *     epoch n + 1             `chain` moves on, and nothing that is left tells the keys of epoch n - 1
+ *     epoch n, for PERIOD     tickets are made with its key; those of epoch n - 1 are still read,
+ *                             and replaced
+ *     epoch n + 1             `chain` moves on, and nothing that is left tells the keys of epoch n
+ *                             - 1
  *
  * 1. Whoever gets hold of a key can read what its tickets were used for, so no key lasts, and none
  *    is kept.

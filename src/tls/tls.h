@@ -9,15 +9,16 @@
  *
  * 1. No call suspends while OpenSSL is on the stack.
  * 2. What was read below stays in `in`, or in OpenSSL, until a read returns it.
- * 3. What OpenSSL has encrypted stays in `out`, then in `sending`, until it is sent, in order; only a
- *    writer sends (or the handshake, or the farewell, when nobody else writes). What is lent below does
- *    not move: a reader may append to `out` meanwhile. After a torn write nothing is encrypted.
- * 4. Where the kernel encrypts, `out` has at most one record, of type `record`, for which the socket had no
- *    room; data goes below as it is.
- * 5. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill it
- *    and read right after.
- * 6. The worker processes of a pool have no keys: contexts and SSL objects are secrets (rota_secret_add), which a
- *    worker frees, and OpenSSL overwrites keys that it frees. */
+ * 3. What OpenSSL has encrypted stays in `out`, then in `sending`, until it is sent, in order; only
+ *    a writer sends (or the handshake, or the farewell, when nobody else writes). What is lent
+ *    below does not move: a reader may append to `out` meanwhile. After a torn write nothing is
+ *    encrypted.
+ * 4. Where the kernel encrypts, `out` has at most one record, of type `record`, for which the
+ *    socket had no room; data goes below as it is.
+ * 5. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill
+ *    it and read right after.
+ * 6. The worker processes of a pool have no keys: contexts and SSL objects are secrets
+ *    (rota_secret_add), which a worker frees, and OpenSSL overwrites keys that it frees. */
 #ifndef ROTA__TLS_TLS_H
 #define ROTA__TLS_TLS_H
 
@@ -125,7 +126,8 @@ void rota__tls_bytes_fini(struct rota__tls_bytes *b);
 void rota__tls_kernel_prepare(struct rota__tls *t);
 /* OpenSSL's control calls of its BIO that are about it. */
 long rota__tls_kernel_control(struct rota__tls *t, int what, long number, void *arg);
-/* Sends a record of OpenSSL's own, or keeps it in `out`. False: there is one already, or an error. */
+/* Sends a record of OpenSSL's own, or keeps it in `out`. False: there is one already, or an
+ * error. */
 bool rota__tls_kernel_write(struct rota__tls *t, const char *bytes, size_t len);
 /* Sends what is in `out`. Suspends. Returns 0 or an error. */
 int rota__tls_kernel_flush(struct rota__tls *t);
@@ -151,11 +153,12 @@ int rota__tls_verified(int good, X509_STORE_CTX *chain);
 /* ---- context.c */
 
 void rota__tls_context_use(rota_tls_context *context);
-/* As ALPN has them on the wire: each with its length in front (RFC 7301, section 3.1); to be freed. Returns 0, -EINVAL,
- * -ENOMEM. */
+/* As ALPN has them on the wire: each with its length in front (RFC 7301, section 3.1); to be freed.
+ * Returns 0, -EINVAL, -ENOMEM. */
 int rota__tls_write_protocols(const char *const *names, unsigned char **ret_wire,
                               unsigned *ret_len);
-/* Loads the system's authorities where they are wanted and missing. Blocks. Returns 0, ROTA_ETLS, -ENOMEM. */
+/* Loads the system's authorities where they are wanted and missing. Blocks. Returns 0, ROTA_ETLS,
+ * -ENOMEM. */
 int rota__tls_trust_system(rota_tls_context *context);
 
 /* ---- sessions.c */

@@ -1,15 +1,15 @@
 /* Workers in processes, and the supervisor that forks them.
  *
- * The supervisor has neither a loop nor threads nor descriptors of its own, so that a worker inherits
- * nothing from it: it blocks the signals it is interested in and takes them one by one.
+ * The supervisor has neither a loop nor threads nor descriptors of its own, so that a worker
+ * inherits nothing from it: it blocks the signals it is interested in and takes them one by one.
  *
  *     a worker  waiting (until `due`) --fork_due--> running --reap--> ended, or waiting again
  *
  *     running   told to stop: `deadline` says when it is killed
  *     renewed   told to stop by SIGHUP, and to be replaced
  *
- * What a worker's function returned travels home in memory that both share; its exit status alone has no
- * room for it. */
+ * What a worker's function returned travels home in memory that both share; its exit status alone
+ * has no room for it. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"

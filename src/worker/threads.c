@@ -1,10 +1,11 @@
-/* Workers in threads. One task waits for them all; where there is no loop, one is made for it, which
- * also gets SIGINT. A thread's loop is made, run and freed by rota_run.
+/* Workers in threads. One task waits for them all; where there is no loop, one is made for it,
+ * which also gets SIGINT. A thread's loop is made, run and freed by rota_run.
  *
- *     a worker  created --worker_main--> has a loop --worker_main--> has none --> ended, posted home
+ *     a worker  created --worker_main--> has a loop --worker_main--> has none --> ended, posted
+ *               home
  *
- * 1. worker.loop is set, under the mutex, exactly while worker_main runs: so what is posted to it under
- *    the mutex comes to a loop that is there.
+ * 1. worker.loop is set, under the mutex, exactly while worker_main runs: so what is posted to it
+ *    under the mutex comes to a loop that is there.
  * 2. The waiting task returns only when all threads have been joined. */
 #include "base/alloc.h"
 #include "worker/worker.h"

@@ -11,8 +11,8 @@
 #define ROTA__WORKERS_MAX 4096
 #define ROTA__WORKER_PORTS 64
 
-/* The ports that were asked for as 0, by the order of asking; 0: nobody has asked yet. Shared by all
- * workers, which may be processes. */
+/* The ports that were asked for as 0, by the order of asking; 0: nobody has asked yet. Shared by
+ * all workers, which may be processes. */
 struct rota__worker_ports {
     _Atomic(int) port[ROTA__WORKER_PORTS];
 };
