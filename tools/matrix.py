@@ -15,14 +15,17 @@ class Program:
     env: dict
     directory: str
     labels: set
+    needs: list     # what has to be built to run it, itself included
 
 
 def programs(directory):
     """The test programs of a configured build directory, those that take longest first."""
-    listed = subprocess.run(["meson", "introspect", "--tests", directory], stdout=subprocess.PIPE, check=True)
-    return [Program(test["name"], test["cmd"], test["env"], test["workdir"],
-                    {s.split(":")[-1] for s in test["suite"]})
-            for test in sorted(json.loads(listed.stdout), key=lambda test: -test["priority"])]
+    tests, targets = (json.loads(subprocess.run(["meson", "introspect", what, directory], stdout=subprocess.PIPE,
+                                                check=True).stdout) for what in ("--tests", "--targets"))
+    files = {target["id"]: target["filename"] for target in targets}
+    return [Program(test["name"], test["cmd"], test["env"], test["workdir"], {s.split(":")[-1] for s in test["suite"]},
+                    [name for target in test["depends"] for name in files[target]])
+            for test in sorted(tests, key=lambda test: -test["priority"])]
 
 
 @dataclass
@@ -44,8 +47,8 @@ class Suite:
         """What to build; an empty list stands for everything."""
         if self.builds_all:
             return []
-        return [Path(p.command[0]).relative_to(Path(self.directory).resolve())
-                for p in programs(self.directory) if self.takes(p)]
+        return sorted({Path(name).relative_to(Path(self.directory).resolve())
+                       for p in programs(self.directory) if self.takes(p) for name in p.needs})
 
     def takes(self, program):
         return (not self.label or self.label in program.labels) and self.without not in program.labels
