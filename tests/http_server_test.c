@@ -1220,7 +1220,7 @@ TEST(requests_are_logged_and_counted)
     talk(&t);
     CHECK_STR(log.lines, "pair POST /a?b HTTP/1.1 200 5/15 0 ok\n"
                          "pair HEAD /b HTTP/1.1 200 0/0 0 ok\n"
-                         "pair GET / HTTP/1.1 505 0/56 0 ok\n");
+                         "pair GET / HTTP/1.1 505 0/57 0 ok\n");
     CHECK_INT(counters.connections, ==, 1);
     CHECK_INT(counters.requests, ==, 2);
     CHECK_INT(counters.refused, ==, 1);

@@ -314,6 +314,8 @@ int main(void)
     if (err == 0)
         err = rota_run_with(add, &sum, &options);
     if (err == 0)
+        err = rota_main(add, &sum) || rota_main_with(add, &sum, &options);
+    if (err == 0)
         err = rota_test_run(add, &sum);
     if (err == 0)
         err = rota_run_workers(1, add, &sum);
