@@ -1227,7 +1227,7 @@ TEST(requests_are_logged_and_counted)
     CHECK_INT(counters.status[2], ==, 2);
     CHECK_INT(counters.status[5], ==, 1);
     CHECK_INT(counters.bytes_in, ==, 5);
-    CHECK_INT(counters.bytes_out, ==, 15 + 56);
+    CHECK_INT(counters.bytes_out, ==, 15 + 57);
     CHECK_INT(counters.open + counters.idle + counters.running, ==, 0);
 }
 
