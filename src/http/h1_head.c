@@ -56,7 +56,10 @@ static rota_str trim(const char *from, const char *to)
 static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
 {
     if (p == name)
-        return rota__h1_refuse(h1, 400, is_blank(*p) ? "a folded line" : "a field without a name");
+        return rota__h1_refuse(h1, 400,
+                               is_blank(*p) ? "a folded line"
+                               : *p == ':'  ? "a field without a name"
+                                            : "invalid field name");
     return rota__h1_refuse(h1, 400, is_blank(*p) ? "space before a colon" : "invalid field name");
 }
 
