@@ -820,6 +820,25 @@ static int keep_result(rota_http_request *r, void *arg)
     return *result = (int)n;
 }
 
+static int read_when_late(rota_http_request *r, void *arg)
+{
+    struct talk *t = arg;
+    char buf[100];
+    CHECK_INT(rota_http_request_read(r, buf, sizeof buf), ==, -ETIMEDOUT);
+    CHECK_OK(rota_stream_write(t->client, "hello", 5));
+    CHECK_INT(rota_http_request_read(r, buf, sizeof buf), ==, 5);
+    return 0;
+}
+
+TEST(a_client_whose_time_is_up_is_read_from_if_it_has_sent_something)
+{
+    static struct talk t;
+    t = (struct talk){.handler = read_when_late, .arg = &t, .stays = true};
+    t.request = text("POST /a HTTP/1.1\r\nHost: one\r\nContent-Length: 5\r\n\r\n");
+    t.options.body_gap = ROTA_SECOND;
+    talk(&t);
+}
+
 TEST(a_body_that_is_cut_off_is_told_from_one_that_is_whole)
 {
     static struct talk t;

@@ -146,7 +146,9 @@ static rota_time time_to_read(const rota_http_request *r)
     rota_time explained = (rota_time)seconds * ROTA_SECOND +
                           (rota_time)(r->bytes_in % o->body_rate * ROTA_SECOND / o->body_rate);
     rota_time left = o->body_gap + explained - r->read_for;
-    return left < 0 ? 0 : left < o->body_gap ? left : o->body_gap;
+    if (left < 1)
+        return 1; /* a deadline in the past would keep the call from what is there already */
+    return left < o->body_gap ? left : o->body_gap;
 }
 
 ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
