@@ -423,6 +423,38 @@ TEST(retry_after_is_obeyed_unless_the_deadline_comes_first)
     run(&t, retried_after);
 }
 
+static void not_waited_for(struct setting *t)
+{
+    rota_time before = rota_now();
+    rota_http_response *r = fetch(t, "/", NULL);
+    CHECK_INT(rota_http_status(r), ==, 503);
+    rota_http_response_free(r);
+    CHECK_INT(rota_now() - before, <, ROTA_SECOND);
+    CHECK_INT(count_seen(t, "GET / "), ==, 1);
+}
+
+static void waited_an_hour(struct setting *t)
+{
+    rota_time before = rota_now();
+    expect_body(t, "/", "hello");
+    CHECK_INT(rota_now() - before, >=, 60 * ROTA_MINUTE);
+}
+
+TEST(a_retry_after_of_more_than_an_hour_is_not_waited_for)
+{
+    static const char *const pauses[] = {BUSY("Retry-After: 3601\r\n"),
+                                         BUSY("Retry-After: 99999999999\r\n"),
+                                         BUSY("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n")};
+    for (size_t i = 0; i < sizeof pauses / sizeof *pauses; i++) {
+        struct setting t = {.options = {.retry = &three_tries, .total = ROTA_NEVER},
+                            .script.replies = {pauses[i], OK}};
+        run(&t, not_waited_for);
+    }
+    struct setting hour = {.options = {.retry = &three_tries, .total = ROTA_NEVER},
+                           .script.replies = {BUSY("Retry-After: 3600\r\n"), OK}};
+    run(&hour, waited_an_hour);
+}
+
 static void retried_connections(struct setting *t)
 {
     static const char body[] = "some body";

@@ -176,9 +176,10 @@ typedef struct rota_http_session_options {
      * Tried again are a failure to resolve (ROTA_EDNS), connect or encrypt; and, of idempotent
      * methods (RFC 9110, section 9.2.2), a connection that breaks off, or falls silent for `gap`,
      * before the response's head, and the statuses 408, 429, 502, 503 and 504. A body must be one
-     * that can be sent twice. Retry-After is obeyed. `total` and the caller's deadline bound all
-     * tries together: a pause that would not end in time is not begun. The call returns what the
-     * last try brought. */
+     * that can be sent twice. Retry-After is obeyed, even beyond the backoff's `most`; but a
+     * response that asks for more than an hour is returned. `total` and the caller's deadline bound
+     * all tries together: a pause that would not end in time is not begun. The call returns what
+     * the last try brought. */
     const rota_backoff *retry;
 
     rota_http_trace_fn *trace;

@@ -10,6 +10,9 @@
 
 #include <time.h>
 
+/* A server that asks for a longer pause than this is not waited for. */
+#define RETRY_AFTER_MAX (60 * ROTA_MINUTE)
+
 static bool passes_status(int status)
 {
     return status == 408 || status == 429 || status == 502 || status == 503 || status == 504;
@@ -64,7 +67,8 @@ static bool may_pass(const struct rota__http_call *call, int err, const rota_htt
     }
 }
 
-/* Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: it does not say. */
+/* Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: it does not say; ROTA_NEVER: too
+ * long. */
 static rota_time asked_for(const rota_http_response *r)
 {
     rota_str value = rota_http_response_header(r, "retry-after"), rest = value;
@@ -78,7 +82,9 @@ static rota_time asked_for(const rota_http_response *r)
         seconds -= now;
     else
         return 0;
-    return seconds > 0 && seconds <= INT32_MAX ? seconds * ROTA_SECOND : 0;
+    if (seconds > RETRY_AFTER_MAX / ROTA_SECOND)
+        return ROTA_NEVER;
+    return seconds > 0 ? seconds * ROTA_SECOND : 0;
 }
 
 /* The pause before the next try; ROTA_NEVER: there is none, or not in time. The limit of the phase
@@ -88,6 +94,8 @@ static rota_time pause_for(struct rota__http_call *call, const rota_http_respons
     rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     rota_time ends = rota_deadline();
     call->backoff.at_least = r ? asked_for(r) : 0;
+    if (call->backoff.at_least == ROTA_NEVER)
+        return ROTA_NEVER;
     rota_time pause = rota_backoff_next(&call->backoff);
     return ends == ROTA_NEVER || pause < ends - rota_now() ? pause : ROTA_NEVER;
 }
