@@ -363,8 +363,20 @@ static void keep_report(void *arg, rota_log_level level, const char *message)
 struct ignoring {
     int (*call)(void);
     long rounds, most;
-    bool stop, shields;
+    bool stop, shields, nests;
 };
+
+static void shield_twice(void)
+{
+    ROTA_SHIELD
+    {
+        ROTA_SHIELD
+        {
+            ROTA_IGNORE(rota_yield());
+        }
+        ROTA_IGNORE(rota_yield());
+    }
+}
 
 static int go_on_regardless(void *arg)
 {
@@ -376,6 +388,8 @@ static int go_on_regardless(void *arg)
             {
                 ROTA_IGNORE(rota_yield());
             }
+        if (i->nests && i->rounds % 1500 == 0)
+            shield_twice();
     }
     return 0;
 }
@@ -438,12 +452,21 @@ static int ignore_once(void *arg)
     CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, 0);
+    i = (struct ignoring){.call = sleep_long, .most = 5000, .shields = true, .nests = true};
+    CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 0);
     CHECK_INT(reports, ==, 1);
+    i = (struct ignoring){.call = sleep_long, .most = 5000, .nests = true};
+    CHECK_OK(rota_spawn(go_on_regardless, &i, &task));
+    rota_task_cancel(task);
+    CHECK_INT(rota_join(task), ==, 0);
+    CHECK_INT(reports, ==, 2);
     i = (struct ignoring){.call = sleep_long, .most = 5000};
     for (int scope = 0; scope < 2; scope++, i.rounds = 0)
         ROTA_TIMEOUT (-ROTA_SECOND)
             CHECK_INT(go_on_regardless(&i), ==, 0);
-    CHECK_INT(reports, ==, 3);
+    CHECK_INT(reports, ==, 4);
     CHECK(strstr(told, "its deadline has passed: 1000 calls in a row have returned -ETIMEDOUT"));
     return 0;
 }

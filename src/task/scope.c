@@ -30,6 +30,17 @@ static int effective(const rota_task *task)
     return result;
 }
 
+/* Whether the task was cancelled or is late behind its shields, too. */
+static bool any_interrupted(const rota_task *task)
+{
+    rota__list_each (node, &task->scopes) {
+        const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
+        if (scope->cancelled || scope->expired)
+            return true;
+    }
+    return false;
+}
+
 /* Suspending calls return the interrupt without a word, so words of an earlier failure of that kind
  * must not be taken for theirs. */
 static void recompute(rota_task *task)
@@ -38,7 +49,7 @@ static void recompute(rota_task *task)
     task->interrupt = effective(task);
     if (task->error && task->interrupt != before)
         rota__error_forget(&task->error, task->interrupt);
-    if (!task->interrupt)
+    if (!task->interrupt && (task->ignored < IGNORED_REPORTED || !any_interrupted(task)))
         task->ignored = 0;
     if (task->interrupt && task->wait)
         task->wait->kind->abort(task->wait, task->interrupt);
