@@ -543,6 +543,26 @@ VIRTUAL_TASK_TEST(a_callback_may_spawn_into_an_open_group)
     CHECK_INT(seconds(), ==, 4);
 }
 
+static void begin_and_spawn(rota_handle *handle, void *arg)
+{
+    struct nursery *n = arg;
+    ROTA_GROUP(g);
+    n->err = rota_group_spawn(&g, work, n->job);
+}
+
+VIRTUAL_TASK_TEST(a_group_that_a_callback_begins_takes_no_tasks)
+{
+    rota_log_set(keep_report, NULL);
+    struct job job = {1};
+    struct nursery n = {.job = &job, .err = 1};
+    rota_handle handle = {0};
+    rota_loop_call_later(rota_loop_current(), &handle, ROTA_SECOND, begin_and_spawn, &n);
+    CHECK_OK(rota_sleep(3 * ROTA_SECOND));
+    CHECK_INT(n.err, ==, ROTA_ENOTASK);
+    CHECK(strstr(report, "its group was begun outside of a task"));
+    CHECK(!job.ended);
+}
+
 /* ---- Groups in structures */
 
 VIRTUAL_TASK_TEST(group_in_a_structure_keeps_its_options_and_may_be_opened_again_after_its_end)

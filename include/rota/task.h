@@ -452,7 +452,8 @@ static inline rota_group rota__group_unopened(void)
  * A failure to spawn counts as the failure of a task, so the return value may be ignored.
  *
  * Returns 0, ROTA_ECLOSED (the group is closed; nothing was started, and that was reported),
- * -ENOMEM, -E2BIG, ROTA_ENOTASK (this thread has no loop), ROTA_ETHREAD. */
+ * -ENOMEM, -E2BIG, ROTA_ENOTASK (this thread has no loop, or no task began the group),
+ * ROTA_ETHREAD. */
 #define rota_group_spawn(group, fn, arg) rota_group_spawn_at(group, fn, arg, 0, ROTA_SITE(#fn))
 #define rota_group_spawn_copy(group, fn, arg, size) \
     rota_group_spawn_at(group, fn, arg, size, ROTA_SITE(#fn))

@@ -86,20 +86,22 @@ static void count_result(rota_group *group, int result, const rota_task *task)
     }
 }
 
-static int refuse_spawn(const rota_site *site)
+/* The group is closed, or was never open because no task began it. */
+static int refuse_spawn(const rota_group *group, const rota_site *site)
 {
     if (!rota__loop_here)
         return ROTA_ENOTASK;
-    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) was not started: its group is closed",
-             site->name, site->file, site->line);
-    return ROTA_ECLOSED;
+    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) was not started: %s", site->name,
+             site->file, site->line,
+             group->_owner ? "its group is closed" : "its group was begun outside of a task");
+    return group->_owner ? ROTA_ECLOSED : ROTA_ENOTASK;
 }
 
 int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
                         const rota_site *site)
 {
     if (group->_state == CLOSED)
-        return refuse_spawn(site);
+        return refuse_spawn(group, site);
     int err = group_check(group, "rota_group_spawn");
     if (err < 0)
         return err;
