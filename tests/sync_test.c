@@ -537,6 +537,26 @@ TEST(objects_in_use_by_a_loop_are_refused_to_other_threads)
     CHECK(strstr(report, "rota_barrier_break was called from another thread"));
 }
 
+TEST(objects_of_a_loop_are_refused_to_another_loop_of_the_same_thread)
+{
+    rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(3);
+    rota_loop *a, *b;
+    rota_log_set(keep_report, NULL);
+    CHECK_OK(rota_loop_new(NULL, &a));
+    CHECK_OK(rota_semaphore_try_acquire(&semaphore));
+    CHECK_OK(rota_loop_leave(a));
+    CHECK_OK(rota_loop_new(NULL, &b));
+    CHECK_INT(rota_semaphore_try_acquire(&semaphore), ==, ROTA_ETHREAD);
+    CHECK(strstr(report, "rota_semaphore_try_acquire was called from another thread"));
+    CHECK_OK(rota_loop_leave(b));
+    CHECK_OK(rota_loop_enter(a));
+    CHECK_OK(rota_semaphore_try_acquire(&semaphore));
+    rota_loop_free(a);
+    CHECK_OK(rota_loop_enter(b));
+    CHECK_OK(rota_semaphore_try_acquire(&semaphore)); /* it is nobody's any more */
+    rota_loop_free(b);
+}
+
 static rota_mutex static_mutex = ROTA_MUTEX_INIT;
 static rota_semaphore static_semaphore = ROTA_SEMAPHORE_INIT(2);
 

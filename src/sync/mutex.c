@@ -12,7 +12,8 @@ int rota__home_settle(const void **home, const void *there, const char *call)
 {
     const rota_loop *owner = there;
     bool free = !owner || !atomic_load(&owner->inside);
-    if (!free && atomic_load(&owner->thread) != rota__thread_serial())
+    /* A thread that is in no loop may still use what belongs to the loop that it has left. */
+    if (!free && (rota__handle_here || atomic_load(&owner->thread) != rota__thread_serial()))
         return rota__loop_refuse(call);
     if (free)
         __atomic_store_n(home, rota__handle_here, __ATOMIC_RELAXED);
