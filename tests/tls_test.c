@@ -1765,6 +1765,77 @@ TEST_ALREADY(threads_share_a_context)
     rota_tls_context_free(shared.server);
 }
 
+/* ---- Forks while other threads are inside OpenSSL */
+
+static int ssl_objects_freed;
+
+static void count_freed(void *object, void *ptr, CRYPTO_EX_DATA *data, int index, long number,
+                        void *arg)
+{
+    ssl_objects_freed++;
+}
+
+struct other_loop {
+    struct shared shared;
+    pthread_barrier_t connected, forked;
+};
+
+static int stay_connected(void *arg)
+{
+    struct other_loop *beside = arg;
+    struct link l = link_with(beside->shared.client, beside->shared.server);
+    start_well(&l);
+    pthread_barrier_wait(&beside->connected);
+    pthread_barrier_wait(&beside->forked);
+    greet(&l);
+    free_streams(&l);
+    return 0;
+}
+
+static void *stay_connected_thread(void *arg)
+{
+    CHECK_OK(rota_test_run(stay_connected, arg));
+    return NULL;
+}
+
+static int count_in_worker(void *arg)
+{
+    return ssl_objects_freed;
+}
+
+static int fork_beside(void *arg)
+{
+    struct other_loop *beside = arg;
+    struct link l = link_with(beside->shared.client, beside->shared.server);
+    rota_executor *pool;
+    start_well(&l);
+    CHECK_OK(rota_process_pool_new(NULL, &pool));
+    pthread_barrier_wait(&beside->connected);
+    int before = ssl_objects_freed;
+    CHECK_INT(rota_executor_run_copy(pool, count_in_worker, &(char){0}, 1), ==, before + 2);
+    pthread_barrier_wait(&beside->forked);
+    rota_executor_free(pool);
+    greet(&l);
+    free_streams(&l);
+    return 0;
+}
+
+TEST_ALREADY(workers_of_a_pool_leave_alone_what_another_thread_may_be_inside)
+{
+    make_authority();
+    struct other_loop beside = {
+        .shared = {client_with((rota_tls_options){0}), server_with((rota_tls_options){0})}};
+    pthread_t thread;
+    CHECK_INT(SSL_get_ex_new_index(0, NULL, NULL, NULL, count_freed), >=, 0);
+    CHECK_OK(pthread_barrier_init(&beside.connected, NULL, 2));
+    CHECK_OK(pthread_barrier_init(&beside.forked, NULL, 2));
+    CHECK_OK(pthread_create(&thread, NULL, stay_connected_thread, &beside));
+    CHECK_OK(rota_test_run(fork_beside, &beside));
+    pthread_join(thread, NULL);
+    rota_tls_context_free(beside.shared.client);
+    rota_tls_context_free(beside.shared.server);
+}
+
 /* ---- Resources */
 
 TLS_TEST(memory_returns_to_where_it_was, .without_faults = true)

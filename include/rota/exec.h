@@ -251,7 +251,10 @@ ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
 typedef struct rota_secret {
     void *ptr; /* may be NULL where `len` is 0 */
     size_t len;
-    /* Releases what is not bytes alone. Only the thread that calls it is left. */
+    /* Releases what is not bytes alone. Only the thread that calls it is left: what another thread
+     * was in the middle of stays half done, and what it had locked stays locked, so leave that
+     * alone. rota-tls frees the connections of the forking thread's loop, and not those of others,
+     * which keep the keys that they use. */
     void (*forget)(struct rota_secret *secret);
     struct rota__list _node;
 } rota_secret;

@@ -373,7 +373,8 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
 }
 
 /* In a worker process of a pool. What another thread had locked while it was forked stays as it is
- * there. */
+ * there. Whoever is inside OpenSSL with the context for a connection has an object that holds a
+ * reference to it (see tls_forget), so here it is freed only if nobody is. */
 static void context_forget(rota_secret *secret)
 {
     rota_tls_context *context = (rota_tls_context *)(void *)secret;
@@ -382,7 +383,10 @@ static void context_forget(rota_secret *secret)
         pthread_mutex_unlock(&context->sessions.mutex);
         rota__tls_sessions_fini(&context->sessions);
     }
-    SSL_CTX_free(context->ctx);
+    if (pthread_mutex_trylock(&context->system_mutex) == 0) {
+        pthread_mutex_unlock(&context->system_mutex);
+        SSL_CTX_free(context->ctx);
+    }
     context->ctx = NULL;
 }
 
@@ -407,8 +411,6 @@ static rota_tls_context *context_alloc(const rota_tls_options *o)
     context->needs_system = !names_authorities(o) && !o->insecure_accept_any_certificate;
     pthread_mutex_init(&context->system_mutex, NULL);
     rota__tls_sessions_init(&context->sessions, 0);
-    context->secret.forget = context_forget;
-    rota_secret_add(&context->secret);
     if (rota__tls_tickets_init(&context->tickets) < 0)
         return rota_tls_context_free(context);
     return context;
@@ -432,6 +434,8 @@ int rota_tls_context_new(const rota_tls_options *options, rota_tls_context **ret
         rota_tls_context_free(context);
         return err;
     }
+    context->secret.forget = context_forget;
+    rota_secret_add(&context->secret); /* not before it is whole: another thread may fork */
     *ret_context = context;
     return 0;
 }

@@ -280,17 +280,37 @@ const rota_filter_kind rota__tls_kind = {
     .error = tls_error,
 };
 
-/* In a worker process of a pool. */
+/* The loop of the thread that forks; its copy in the child. */
+static __thread rota_loop *forked_in;
+
+static void note_loop(void)
+{
+    forked_in = rota_loop_current();
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(note_loop, NULL, NULL);
+}
+
+/* In a worker process of a pool. Of another loop's object its thread may have been in the middle:
+ * it stays as it is. It holds a reference to its context, which therefore stays, too. */
 static void tls_forget(rota_secret *secret)
 {
     struct rota__tls *t = (void *)((char *)secret - offsetof(struct rota__tls, secret));
-    SSL_free(t->ssl);
+    if (t->loop == forked_in) {
+        /* Else OpenSSL would remove the session from the context, whose lock may be held. */
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+        SSL_free(t->ssl);
+    }
     t->ssl = NULL;
 }
 
 static int set_up(struct rota__tls *t)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     BIO *bio = NULL;
+    pthread_once(&once, watch_forks);
     if (!t->context->ctx)
         return ROTA_ECLOSED; /* it was the program's, and this is a worker process */
     t->ssl = SSL_new(t->context->ctx);
@@ -300,6 +320,7 @@ static int set_up(struct rota__tls *t)
         return -ENOMEM;
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_app_data(t->ssl, t);
+    t->loop = rota_loop_current();
     t->secret.forget = tls_forget;
     rota_secret_add(&t->secret);
     return 0;

@@ -87,6 +87,7 @@ struct rota__tls {
     rota_filter filter;
     rota_secret secret;
     rota_tls_context *context;
+    rota_loop *loop; /* in which it was made, and is used */
     SSL *ssl;
     struct rota__tls_bytes in, out; /* encrypted */
     struct rota__tls_bytes sending; /* taken from `out`: does not move while it is lent below */
