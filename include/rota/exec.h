@@ -63,7 +63,7 @@ typedef struct rota_thread_pool_options {
 /* Makes an executor whose jobs run in threads. A thread is started when a job finds none idle, and
  * stays until the executor is closed. `options` may be NULL.
  *
- * Jobs that may hang, such as calls to a server that may be gone, belong into a pool of their own
+ * Jobs that may hang, such as calls to a server that may be gone, belong in a pool of their own
  * with `extra_threads`: there they hold up neither other jobs nor each other.
  *
  * Signals are blocked in the threads: they arrive at yours.

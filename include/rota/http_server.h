@@ -396,7 +396,7 @@ ROTA_SUSPENDS int rota_http_reply_file(rota_http_request *r, rota_http_root *roo
  *         while (err == 0 && !rota_event_is_set(stopping)) {
  *             err = rota_http_send_event(r, &(rota_http_event){.data = {"tick", 4}});
  *             ROTA_TIMEOUT (5 * ROTA_SECOND) {
- *                 rota_event_wait(stopping);
+ *                 ROTA_IGNORE(rota_event_wait(stopping));
  *             }
  *         }
  *         return err;

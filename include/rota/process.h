@@ -29,8 +29,9 @@
  *     }
  *
  * Freeing a process kills it and waits for it. The end of the loop does the same for all processes
- * that are left. So no child stays behind or becomes a zombie. Children of the child are covered
- * only with the option `group`.
+ * that are left. So no child stays behind or becomes a zombie, unless a signal kills the program:
+ * ROTA_UNTIL_STOP ends the loop on SIGTERM. Children of the child are covered only with the option
+ * `group`.
  *
  * A child inherits the three standard streams as the options say, and the descriptors that the
  * options name. All others are closed, marked close-on-exec or not. Ignored signals stay ignored,

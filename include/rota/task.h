@@ -65,20 +65,21 @@ typedef struct rota_site {
 /* Starts a loop on this thread, runs main(arg) as its first task, then cancels the tasks that are
  * left, waits for them, stops the executors and frees the loop.
  *
- * The first SIGINT cancels main; a second one, or one after main has returned, ends the process.
- * While it runs SIGPIPE and SIGXFSZ are ignored: calls that write return -EPIPE and -EFBIG.
+ * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. A
+ * SIGINT that the program's parent ignored stays ignored. While it runs SIGPIPE and SIGXFSZ are
+ * ignored: calls that write return -EPIPE and -EFBIG.
  *
  * While it runs, reports go to standard error unless the program has set a log hook: see
  * rota_log_set.
  *
  * Returns main's result, -EDEADLK (nothing could ever go on, and a report says which task waits for
- * what), or an error of rota_loop_new. */
+ * what), -EBUSY (this thread runs a loop already), or an error of rota_loop_new. */
 #define rota_run(main, arg) rota_run_at(main, arg, NULL, ROTA_SITE(#main))
 #define rota_run_with(main, arg, options) rota_run_at(main, arg, options, ROTA_SITE(#main))
 ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options,
                          const rota_site *site);
 
-/* Does what rota_run does and is the last line of a program: when main fails, it prints the
+/* Like rota_run, but meant as the last line of main(): when the task fails, it prints the
  * failure's words on standard error, after the program's name. Returns the exit status: 0; 1 after
  * a failure; 130 without a word when SIGINT cancelled main and main returned -ECANCELED.
  *
@@ -349,7 +350,7 @@ typedef enum rota_wait_mode {
     ROTA_FIRST_FAILED /* all, or the first that fails */
 } rota_wait_mode;
 
-/* Waits until enough of the futures are done; which ones says rota_future_done. Nothing is
+/* Waits until enough of the futures are done; rota_future_done tells which. Nothing is
  * cancelled and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done
  * by then are done.
  *
@@ -388,7 +389,7 @@ typedef struct rota_group {
     struct rota__wait *_waiter;
 } rota_group;
 
-/* Declares a group, with options where the defaults do not do:
+/* Declares a group, with options if the defaults are not what you want:
  *
  *     ROTA_GROUP(g);
  *     ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
