@@ -57,6 +57,7 @@ static int words_released;
 
 static word *word_free(word *w)
 {
+    ROTA_KEEP_ERROR;
     if (w)
         free(w->text);
     free(w);

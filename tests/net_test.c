@@ -6,11 +6,13 @@
 #include "clean_run.h"
 #include "ends.h"
 
+#include <rota/dgram.h>
 #include <rota/exec.h>
 #include <rota/net.h>
 
 #include <netinet/tcp.h>
 #include <semaphore.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -645,6 +647,108 @@ TASK_TEST(options_of_sockets)
     rota_stream_free(a);
     rota_stream_free(b);
     rota_listener_free(l);
+}
+
+/* ---- Words of failures */
+
+__attribute__((format(printf, 1, 2))) static const char *formatted(const char *format, ...)
+{
+    static char text[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return text;
+}
+
+TASK_TEST(a_failed_connect_says_where_and_not_what_failed_before)
+{
+    int holder, port = refusing_port("127.0.0.1", &holder);
+    rota_stream *s = NULL;
+    rota_error_set(-ECONNREFUSED, "another");
+    CHECK_INT(rota_tcp_connect("127.0.0.1", port, NULL, &s), ==, -ECONNREFUSED);
+    CHECK_STR(rota_error(-ECONNREFUSED),
+              formatted("connect to 127.0.0.1:%d: Connection refused", port));
+    race("127.0.0.1", NULL, NULL);
+    CHECK_INT(rota_tcp_connect("racing.example", port, NULL, &s), ==, -ECONNREFUSED);
+    CHECK_STR(rota_error(-ECONNREFUSED),
+              formatted("connect to racing.example:%d (127.0.0.1): Connection refused", port));
+    rota_error_set(-EINVAL, "another");
+    CHECK_INT(rota_tcp_connect_any(NULL, 0, NULL, &s), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), rota_strerror(-EINVAL));
+    close(holder);
+}
+
+TASK_TEST(a_failed_listen_says_where)
+{
+    ROTA_AUTO(rota_listener) l = listen_on("127.0.0.1");
+    rota_listener *other = NULL;
+    int port = rota_listener_port(l);
+    CHECK_INT(rota_tcp_listen("127.0.0.1", port, NULL, &other), ==, -EADDRINUSE);
+    CHECK_STR(rota_error(-EADDRINUSE),
+              formatted("listen on 127.0.0.1:%d: Address already in use", port));
+    rota_error_set(-EINVAL, "another");
+    CHECK_INT(rota_tcp_listen(NULL, 70000, NULL, &other), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), rota_strerror(-EINVAL));
+}
+
+TASK_TEST(a_failed_datagram_says_to_whom)
+{
+    char big[70000] = "";
+    rota_address to;
+    rota_dgram *other = NULL;
+    ROTA_AUTO(rota_dgram) s = NULL;
+    CHECK_OK(rota_udp_open("127.0.0.1", 0, NULL, &s));
+    int port = rota_dgram_port(s);
+    CHECK_INT(rota_udp_open("127.0.0.1", port, NULL, &other), ==, -EADDRINUSE);
+    CHECK_STR(rota_error(-EADDRINUSE),
+              formatted("open UDP socket on 127.0.0.1:%d: Address already in use", port));
+    CHECK_OK(rota__address_parse("127.0.0.1", port, &to));
+    CHECK_INT(rota_dgram_send(s, big, sizeof big, &to), ==, -EMSGSIZE);
+    CHECK_STR(rota_error(-EMSGSIZE),
+              formatted("send datagram to 127.0.0.1:%d: Message too long", port));
+    CHECK_OK(rota_dgram_send(s, "long", 4, &to));
+    CHECK_INT(rota_dgram_receive(s, big, 1, NULL), ==, -EMSGSIZE);
+    CHECK_STR(rota_error(-EMSGSIZE),
+              formatted("receive datagram on 127.0.0.1:%d: Message too long", port));
+}
+
+TASK_TEST(a_failed_read_or_write_has_the_words_of_its_stream)
+{
+    ROTA_AUTO(rota_stream) a = NULL;
+    rota_stream *b;
+    rota_str line;
+    char bytes[8];
+    CHECK_OK(rota_stream_pair(64, &a, &b));
+    rota_stream_set_limit(a, 4);
+    CHECK_OK(rota_stream_write(b, "too long", 8));
+    CHECK_INT(rota_stream_read_line(a, &line), ==, ROTA_ELIMIT);
+    CHECK_STR(rota_error(ROTA_ELIMIT), rota_stream_error(a));
+    rota_stream_free(b);
+    CHECK_INT(rota_stream_write(a, "x", 1), ==, -EPIPE);
+    CHECK_STR(rota_error(-EPIPE), rota_stream_error(a));
+    CHECK(strncmp(rota_error(-EPIPE), "write to ", 9) == 0);
+    CHECK_OK(rota_stream_read_exact(a, bytes, sizeof bytes));
+    rota_error_set(ROTA_EOF, "another");
+    CHECK_INT(rota_stream_read_exact(a, bytes, 1), ==, ROTA_EOF);
+    CHECK_STR(rota_error(ROTA_EOF), rota_strerror(ROTA_EOF));
+}
+
+static int fail_beside_a_stream_that_cannot_be_flushed(void)
+{
+    ROTA_AUTO(rota_listener) l = listen_on("127.0.0.1");
+    ROTA_AUTO(rota_stream) a = NULL, b = NULL;
+    CHECK_OK(rota_stream_pair(64, &a, &b));
+    rota_stream_cork(a);
+    CHECK_OK(rota_stream_write(a, "x", 1));
+    b = rota_stream_free(b);
+    return rota_error_set(-EPIPE, "mine");
+}
+
+TASK_TEST(an_early_return_keeps_its_words_while_objects_are_released)
+{
+    CHECK_INT(fail_beside_a_stream_that_cannot_be_flushed(), ==, -EPIPE);
+    CHECK_STR(rota_error(-EPIPE), "mine");
 }
 
 /* ---- Listening and accepting */

@@ -197,6 +197,27 @@ ROTA_API int rota_error_set(int err, const char *format, ...) ROTA_PRINTF(2, 3);
  *     // load settings: open "app.conf": No such file or directory */
 ROTA_API int rota_error_wrap(int err, const char *format, ...) ROTA_PRINTF(2, 3);
 
+/* Stands in functions that release something, before calls that may fail: the block leaves the record
+ * as it was. Inside, the record begins empty.
+ *
+ *     pool *pool_free(pool *p)
+ *     {
+ *         ROTA_KEEP_ERROR;
+ *         ...
+ *     } */
+#define ROTA_KEEP_ERROR                                                                      \
+    __attribute__((cleanup(rota_error_put_back), unused)) rota_error_kept rota__error_kept = \
+        rota_error_set_aside()
+
+struct rota__error;
+typedef struct rota_error_kept {
+    struct rota__error *_error;
+} rota_error_kept;
+
+/* The halves of ROTA_KEEP_ERROR: takes the record away, and puts it back. */
+ROTA_API rota_error_kept rota_error_set_aside(void);
+ROTA_API void rota_error_put_back(rota_error_kept *kept);
+
 /* A structure that a library attaches to its failures, for callers who need more than words: a code
  * of the server's, a position. The address of the type is its identity: define one constant for
  * each structure. */

@@ -34,19 +34,9 @@ const char *rota__error_words(const struct rota__error *error, int err);
  * that code. */
 void rota__error_forget(struct rota__error **slot, int err);
 
-/* This failure has no words but its code's. Returns `err`. */
+/* A failure has no words but its code's: those of an earlier one with that code are dropped. Returns
+ * `err`. */
 int rota__error_plain(int err);
-
-/* Stands first in calls that return no code: the block leaves the record as it was. */
-#define ROTA__KEEP_ERROR                          \
-    __attribute__((cleanup(rota__error_put_back), \
-                   unused)) struct rota__error_kept rota__error_kept = rota__error_set_aside()
-
-struct rota__error_kept {
-    struct rota__error *error;
-};
-struct rota__error_kept rota__error_set_aside(void);
-void rota__error_put_back(struct rota__error_kept *kept);
 
 /* Allocations that the calling thread's own record holds. It stays as long as the thread does: no
  * leak. */

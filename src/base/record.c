@@ -315,7 +315,7 @@ const void *rota_error_detail(int err, const rota_error_type *type)
 
 int rota__error_plain(int err)
 {
-    rota__error_put(current_slot(), NULL);
+    rota__error_forget(current_slot(), err);
     return err;
 }
 
@@ -348,15 +348,15 @@ void rota__error_give(struct rota__error *error)
     rota__error_put(current_slot(), error);
 }
 
-struct rota__error_kept rota__error_set_aside(void)
+rota_error_kept rota_error_set_aside(void)
 {
     struct rota__error **slot = current_slot();
-    struct rota__error_kept kept = {*slot};
+    rota_error_kept kept = {*slot};
     *slot = NULL;
     return kept;
 }
 
-void rota__error_put_back(struct rota__error_kept *kept)
+void rota_error_put_back(rota_error_kept *kept)
 {
-    rota__error_put(current_slot(), kept->error);
+    rota__error_put(current_slot(), kept->_error);
 }

@@ -409,7 +409,7 @@ const char *rota_job_error(const rota_job *job)
 
 void rota_job_fini(rota_job *job)
 {
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     int refused = rota_job_cancel(job);
     if ((refused == -EBUSY || refused == -EINPROGRESS) && rota__task_here()) {
         job_wait_shielded(job, &waiting_for_job);
@@ -519,6 +519,7 @@ rota_executor *rota_executor_free(rota_executor *executor)
 {
     if (!executor)
         return NULL;
+    ROTA_KEEP_ERROR;
     if (executor->loop) {
         /* Not this thread's loop: it is somebody else's, or this is the child of a fork. */
         if (executor->loop != rota__loop_here)

@@ -210,7 +210,10 @@ int rota_file_close(rota_file *file)
 
 rota_file *rota_file_free(rota_file *file)
 {
-    if (!file || rota_file_close(file) == ROTA_ETHREAD)
+    if (!file)
+        return NULL;
+    ROTA_KEEP_ERROR;
+    if (rota_file_close(file) == ROTA_ETHREAD)
         return NULL;
     if (rota__gate_wait(&file->gate, file_emptied_freed))
         file_release(file);

@@ -116,7 +116,7 @@ rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp)
 {
     if (!temp)
         return NULL;
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     int err = rota__task_here() ? remove_shielded(temp->path) : remove_blocking(temp->path);
     if (err < 0)
         rota_log(ROTA_LOG_WARNING, "temporary directory %s could not be removed: %s", temp->path,

@@ -201,6 +201,7 @@ rota_path_watch *rota_path_watch_free(rota_path_watch *watch)
 {
     if (!watch)
         return NULL;
+    ROTA_KEEP_ERROR;
     if (rota__gate_close(&watch->gate) <= 0)
         return NULL;
     watch->interrupted = true;

@@ -269,7 +269,7 @@ int rota_http_fetch(rota_http_session *session, const char *url,
 
 /* ---- Without a session */
 
-/* The session's end lets others run, who may leave words of their own. */
+/* The session's end lets others run, whose calls may fail. */
 static int fetch_once(const char *url, const rota_http_fetch_options *options,
                       rota_http_response **ret_response)
 {
@@ -280,11 +280,9 @@ static int fetch_once(const char *url, const rota_http_fetch_options *options,
     session->once = true;
     err = rota_http_fetch(session, url, options, ret_response);
     struct rota__http_failure failure = *rota__http_failure();
-    char words[ROTA__HTTP_WHY + 300];
-    snprintf(words, sizeof words, "%s", rota_error(err));
     rota_http_session_free(session);
     *rota__http_failure() = failure;
-    return rota_error_set(err, "%s", words);
+    return err;
 }
 
 int rota_http_get(const char *url, rota_http_response **ret_response)

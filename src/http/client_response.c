@@ -130,6 +130,7 @@ rota_http_response *rota_http_response_free(rota_http_response *r)
 {
     if (!r)
         return NULL;
+    ROTA_KEEP_ERROR;
     if (r->conn)
         r->conn->kind->drop(r);
     rota__http_response_stop(r);

@@ -308,6 +308,7 @@ rota_http_session *rota_http_session_free(rota_http_session *session)
 {
     if (!session)
         return NULL;
+    ROTA_KEEP_ERROR;
     session->closed = true;
     rota__http_pool_close(session);
     ROTA_SHIELD

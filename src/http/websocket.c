@@ -87,6 +87,7 @@ rota_websocket *rota_websocket_free(rota_websocket *ws)
 {
     if (!ws)
         return NULL;
+    ROTA_KEEP_ERROR;
     if (ws->end > 0 && !ws->silent)
         rota_websocket_close(ws, ROTA__WS_GOING_AWAY, NULL);
     turn_out(ws);

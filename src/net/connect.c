@@ -4,6 +4,7 @@
  *    ROTA__ATTEMPT_DELAY.
  * 2. Every attempt owns its socket as a stream from the beginning: the winner's is the result. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/net.h"
@@ -24,7 +25,9 @@ struct connection {
     const rota_connect_options *options;
     struct attempt *attempts;
     int count, started, failed;
-    int error; /* the most telling one so far */
+    const char *host; /* as the caller wrote it; NULL: addresses are all there is */
+    int error;        /* the most telling one so far, and whose it is */
+    const rota_address *culprit;
     rota_stream *winner;
 };
 
@@ -73,8 +76,10 @@ static void attempt_failed(struct connection *c, struct attempt *a, int err)
                  rota_strerror(err));
     a->stream = rota_stream_free(a->stream);
     c->failed++;
-    if (!c->error || is_telling(err) || !is_telling(c->error))
+    if (!c->error || is_telling(err) || !is_telling(c->error)) {
         c->error = err;
+        c->culprit = a->address;
+    }
 }
 
 static void start_next(struct connection *c)
@@ -119,6 +124,25 @@ static int wait_for_news(struct connection *c)
     return err == -ETIMEDOUT && due ? 0 : err;
 }
 
+static bool is_name(const char *host)
+{
+    rota_address address;
+    return host && rota__address_parse(host, 0, &address) < 0;
+}
+
+/* "connect to localhost:80 (127.0.0.1): Connection refused" */
+static int all_failed(const struct connection *c)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    const char *why = rota_strerror(c->error);
+    rota_address_text(c->culprit, text);
+    if (!is_name(c->host))
+        return rota_error_set(c->error, "connect to %s: %s", text, why);
+    const char *port = strrchr(text, ':');
+    return rota_error_set(c->error, "connect to %s%s (%.*s): %s", c->host, port, (int)(port - text),
+                          text, why);
+}
+
 static int race_for_it(struct connection *c)
 {
     while (!c->winner && c->failed < c->count) {
@@ -128,9 +152,9 @@ static int race_for_it(struct connection *c)
         int err = c->failed > failed ? 0 : wait_for_news(c);
         collect(c);
         if (err < 0 && !c->winner)
-            return err;
+            return rota__error_plain(err);
     }
-    return c->winner ? 0 : c->error;
+    return c->winner ? 0 : all_failed(c);
 }
 
 static int connect_any(struct connection *c, rota_stream **ret_stream)
@@ -145,26 +169,33 @@ static int connect_any(struct connection *c, rota_stream **ret_stream)
     return err;
 }
 
-int rota_tcp_connect_any(const rota_address *addresses, size_t count,
-                         const rota_connect_options *options, rota_stream **ret_stream)
+static int connect_to(const char *host, const rota_address *addresses, size_t count,
+                      const rota_connect_options *options, rota_stream **ret_stream)
 {
     static const rota_connect_options defaults;
-    if (count == 0 || count > ROTA__ADDRESSES)
-        return -EINVAL;
-    if (!rota__task_here())
-        return ROTA_ENOTASK;
     rota_address ordered[ROTA__ADDRESSES];
     memcpy(ordered, addresses, count * sizeof *addresses);
     interleave(ordered, (int)count);
-    struct connection c = {.options = options ? options : &defaults, .count = (int)count};
+    struct connection c = {
+        .options = options ? options : &defaults, .host = host, .count = (int)count};
     c.attempts = rota__alloc_array(count, sizeof *c.attempts);
     if (!c.attempts)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     for (size_t i = 0; i < count; i++)
         c.attempts[i].address = &ordered[i];
     int err = connect_any(&c, ret_stream);
     rota_free(c.attempts);
     return err;
+}
+
+int rota_tcp_connect_any(const rota_address *addresses, size_t count,
+                         const rota_connect_options *options, rota_stream **ret_stream)
+{
+    if (count == 0 || count > ROTA__ADDRESSES)
+        return rota__error_plain(-EINVAL);
+    if (!rota__task_here())
+        return rota__error_plain(ROTA_ENOTASK);
+    return connect_to(NULL, addresses, count, options, ret_stream);
 }
 
 int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
@@ -176,5 +207,5 @@ int rota_tcp_connect(const char *host, int port, const rota_connect_options *opt
         rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere", rota_strerror(count));
         return count;
     }
-    return rota_tcp_connect_any(addresses, (size_t)count, options, ret_stream);
+    return connect_to(host, addresses, (size_t)count, options, ret_stream);
 }

@@ -10,11 +10,23 @@
  *    No event tells when it has, so the sender pauses and tries again. */
 #include "net/dgram.h"
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/sys.h"
 
 #include <limits.h>
 
 enum { RECEIVING = 1, SENDING = 2, BATCH = 64, PLACES_MIN = 4 };
+
+/* Gives a failure its words, unless it is an interruption. `peer` may be NULL, or have no length. */
+static int failed(const rota_dgram *s, int err, const char *call, const rota_address *peer)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    if (rota__was_interrupted(err) || err == ROTA_ECLOSED)
+        return rota__error_plain(err);
+    bool has_peer = peer && peer->len;
+    return rota_error_set(err, "%s %s %s: %s", call, has_peer ? "to" : "on",
+                          rota_address_text(has_peer ? peer : &s->local, text), rota_strerror(err));
+}
 
 /* ---- Receiving */
 
@@ -79,6 +91,8 @@ static int receive_batch(rota_dgram *s, rota_packet *packets, unsigned count, ro
     b.op.fd = &s->fd;
     b.op.call = attempt_receive;
     int n = (int)rota__op_await(&b.op, &receiving);
+    if (n < 0)
+        return failed(s, n, "receive datagram", NULL);
     for (int i = 0; i < n; i++)
         fill_packet(&packets[i], &messages[i]);
     if (n > 0)
@@ -124,7 +138,7 @@ ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len, rota_address *r
     if (n < 0)
         return n;
     if (packet.cut)
-        return -EMSGSIZE;
+        return failed(s, -EMSGSIZE, "receive datagram", NULL);
     if (ret_from)
         *ret_from = packet.address;
     return (ssize_t)packet.len;
@@ -256,7 +270,9 @@ static int send_batch(rota_dgram *s, const rota_packet *packets, unsigned count,
     ssize_t n = 0;
     while (sent < count && (n = send_some(s, messages + sent, count - sent)) > 0)
         sent += (unsigned)n;
-    return sent ? (int)sent : (int)n;
+    if (sent > 0)
+        return (int)sent;
+    return n < 0 ? failed(s, (int)n, "send datagram", &packets[0].address) : 0;
 }
 
 static int send_all(rota_dgram *s, const rota_packet *packets, size_t count)
@@ -397,6 +413,7 @@ rota_dgram *rota_dgram_free(rota_dgram *s)
 {
     if (!s)
         return NULL;
+    ROTA_KEEP_ERROR;
     rota_dgram_close(s);
     if (!s->gate.closed)
         return NULL;

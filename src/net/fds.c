@@ -150,7 +150,7 @@ static ssize_t receive_inside(rota_stream *s, void *buf, size_t len, rota_fds *f
         return (ssize_t)rota__buffer_get(&s->in, buf, len);
     }
     if (s->read_error)
-        return s->read_error;
+        return rota__stream_failed(s, s->read_error, false);
     transfer_prepare(&t, s, buf, len);
     rota__fds_expect(&t.msg, &t.room);
     ssize_t n = rota__op_await(&t.op, &receiving);

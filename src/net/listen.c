@@ -3,6 +3,7 @@
  * 1. One task accepts at a time. With one socket it awaits the one operation; with several they
  *    race, and what the losers accepted meanwhile is kept for the next call. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/net.h"
@@ -79,12 +80,13 @@ bool rota__address_is_absent(int err)
     return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
 }
 
-static void report_refused(const rota_address *address, int err)
+/* Gives the failure its words, and reports it. */
+static int refused(const rota_address *address, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
-    if (rota__log_wanted(ROTA_LOG_INFO))
-        rota_log(ROTA_LOG_INFO, "listen on %s: %s", rota_address_text(address, text),
-                 rota_strerror(err));
+    rota_error_set(err, "listen on %s: %s", rota_address_text(address, text), rota_strerror(err));
+    rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
+    return err;
 }
 
 /* Opens a door for each address that exists. With port 0 the first one's port is the others'. */
@@ -101,14 +103,12 @@ static int open_doors(rota_listener *l, const rota_address *addresses, size_t co
         err = door_open(door, l->gate.loop, options, options->v6only || count > 1);
         if (err < 0 && rota__address_is_absent(err))
             continue;
-        if (err < 0) {
-            report_refused(&door->address, err);
-            return err;
-        }
+        if (err < 0)
+            return refused(&door->address, err);
         l->port = rota__address_port(&door->address);
         l->count++;
     }
-    return l->count ? 0 : err;
+    return l->count ? 0 : refused(&addresses[0], err);
 }
 
 static void close_doors(rota_listener *l)
@@ -140,7 +140,7 @@ static int listener_new(const rota_address *addresses, size_t count,
     static const rota_listen_options defaults;
     rota_listener *l = rota_zalloc(sizeof *l + count * sizeof l->doors[0]);
     if (!l)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     rota__gate_init(&l->gate);
     rota__race_init(&l->race);
     int err = open_all(l, addresses, count, options ? options : &defaults);
@@ -157,7 +157,7 @@ static int listen_everywhere(int port, const rota_listen_options *options,
 {
     int err = rota__suspend_check();
     if (err < 0 || port < 0 || port > 65535)
-        return err < 0 ? err : -EINVAL;
+        return rota__error_plain(err < 0 ? err : -EINVAL);
     rota_address any;
     rota__address_parse("::", port, &any);
     err = listener_new(&any, 1, options, ret_listener);
@@ -295,6 +295,15 @@ static bool passes(ssize_t err)
     }
 }
 
+static int accept_failed(const rota_listener *l, int err)
+{
+    char text[ROTA_ADDRESS_TEXT];
+    if (rota__was_interrupted(err) || err == ROTA_ECLOSED)
+        return rota__error_plain(err);
+    return rota_error_set(err, "accept on %s: %s", rota__listener_text(l, text),
+                          rota_strerror(err));
+}
+
 static int accept_one(rota_listener *l, rota_stream **ret_stream)
 {
     struct door *door = &l->doors[0];
@@ -303,11 +312,11 @@ static int accept_one(rota_listener *l, rota_stream **ret_stream)
         fd = l->count == 1 ? accept_at(door) : accept_anywhere(l, &door);
     while (fd < 0 && passes(fd) && !l->gate.closed);
     if (fd < 0)
-        return (int)fd;
+        return accept_failed(l, (int)fd);
     int err = rota__stream_from_socket(l->gate.loop, (int)fd, &door->peer.any, ret_stream);
     if (err < 0)
         rota__sys_close((int)fd);
-    return err;
+    return err < 0 ? accept_failed(l, err) : 0;
 }
 
 int rota_accept(rota_listener *listener, rota_stream **ret_stream)
@@ -348,6 +357,7 @@ rota_listener *rota_listener_free(rota_listener *listener)
 {
     if (!listener)
         return NULL;
+    ROTA_KEEP_ERROR;
     rota_listener_close(listener);
     if (!listener->gate.closed)
         return NULL;

@@ -9,6 +9,7 @@
  *    caller may find the network in order again. Its thread no longer counts among those of the
  *    pool, up to EXTRA_THREADS. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "exec/exec.h"
 #include "net/net.h"
 
@@ -221,9 +222,11 @@ int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t
                               host ? host : "nothing", port);
     int err = rota__suspend_check();
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     int n = resolve(host, ret_addresses, max);
-    if (n < 0 && n != -ECANCELED && n != -ETIMEDOUT)
+    if (n < 0 && rota__was_interrupted(n))
+        rota__error_plain(n);
+    else if (n < 0)
         rota_error_set(n, "look up %s: %s", host, rota_strerror(n));
     for (int i = 0; i < n; i++)
         rota__address_set_port(&ret_addresses[i], port);

@@ -91,7 +91,7 @@ static void report_failure(rota_stream *stream, int err)
         return;
     const char *peer = rota_stream_peer(stream), *port = strrchr(peer, ':');
     const char *words = rota_error(err);
-    if (words == rota_strerror(err))
+    if (words == rota_strerror(err) || strcmp(words, rota_stream_error(stream)) == 0)
         words = rota__stream_why(stream, err);
     rota_log(level, "connection from %.*s: %s", (int)(port ? port - peer : (long)strlen(peer)),
              peer, words);
@@ -187,7 +187,7 @@ static void report_outlived(const struct server *server, rota_time grace)
 
 static void drain(struct server *server, rota_time grace)
 {
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     int err = 0;
     ROTA_SHIELD
     {

@@ -1,4 +1,5 @@
 /* Opening UDP sockets, and their groups. */
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/dgram.h"
@@ -59,6 +60,12 @@ static int set_options(int fd, int family, const rota_udp_options *o)
 
 typedef int attach_fn(int fd, const rota_address *address, const rota_udp_options *options);
 
+/* What is done with the socket, and how failures call it. */
+struct use {
+    attach_fn *attach;
+    const char *name;
+};
+
 static int attach_here(int fd, const rota_address *address, const rota_udp_options *options)
 {
     (void)options;
@@ -74,6 +81,9 @@ static int attach_to_peer(int fd, const rota_address *address, const rota_udp_op
         return err;
     return (int)rota__sys(ENETUNREACH, connect(fd, &address->any, address->len));
 }
+
+static const struct use listening = {attach_here, "open UDP socket on"},
+                        asking = {attach_to_peer, "connect UDP socket to"};
 
 static int open_one(const rota_address *address, attach_fn *attach, const rota_udp_options *options,
                     rota_dgram **ret_socket)
@@ -99,18 +109,18 @@ static bool is_of_address(int err)
     return rota__address_is_absent(err) || err == -ENETUNREACH || err == -EHOSTUNREACH;
 }
 
-static int open_first(const rota_address *addresses, int count, attach_fn *attach,
+static int open_first(const rota_address *addresses, int count, const struct use *use,
                       const rota_udp_options *options, rota_dgram **ret_socket)
 {
     char text[ROTA_ADDRESS_TEXT];
     int err = -EADDRNOTAVAIL;
     for (int i = 0; i < count; i++) {
-        err = open_one(&addresses[i], attach, options, ret_socket);
+        err = open_one(&addresses[i], use->attach, options, ret_socket);
         if (err == 0)
             return 0;
-        if (rota__log_wanted(ROTA_LOG_INFO))
-            rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", rota_address_text(&addresses[i], text),
-                     rota_strerror(err));
+        rota_error_set(err, "%s %s: %s", use->name, rota_address_text(&addresses[i], text),
+                       rota_strerror(err));
+        rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
         if (!is_of_address(err))
             break;
     }
@@ -123,10 +133,10 @@ static int open_everywhere(int port, const rota_udp_options *options, rota_dgram
     rota_address any[2];
     int err = rota__suspend_check();
     if (err < 0 || port < 0 || port > 65535)
-        return err < 0 ? err : -EINVAL;
+        return rota__error_plain(err < 0 ? err : -EINVAL);
     rota__address_parse("::", port, &any[0]);
     rota__address_parse("0.0.0.0", port, &any[1]);
-    return open_first(any, options->v6only ? 1 : 2, attach_here, options, ret_socket);
+    return open_first(any, options->v6only ? 1 : 2, &listening, options, ret_socket);
 }
 
 int rota_udp_open(const char *host, int port, const rota_udp_options *options,
@@ -138,7 +148,7 @@ int rota_udp_open(const char *host, int port, const rota_udp_options *options,
     if (!host || !*host)
         return open_everywhere(port, options, ret_socket);
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
-    return count < 0 ? count : open_first(addresses, count, attach_here, options, ret_socket);
+    return count < 0 ? count : open_first(addresses, count, &listening, options, ret_socket);
 }
 
 int rota_udp_connect(const char *host, int port, const rota_udp_options *options,
@@ -148,16 +158,24 @@ int rota_udp_connect(const char *host, int port, const rota_udp_options *options
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0)
         return count;
-    return open_first(addresses, count, attach_to_peer, options ? options : &defaults, ret_socket);
+    return open_first(addresses, count, &asking, options ? options : &defaults, ret_socket);
 }
 
 /* ---- Groups */
+
+static int group_failed(int err, const char *verb, const char *group, const char *interface)
+{
+    if (err >= 0)
+        return err;
+    return rota_error_set(err, "%s group %s on %s: %s", verb, group,
+                          interface ? interface : "any interface", rota_strerror(err));
+}
 
 static int change_group(rota_dgram *s, int how, const char *group, const char *interface)
 {
     rota_address address;
     if (s->gate.closed)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     int err = rota__address_parse(group, 0, &address);
     int number = interface_number(interface);
     if (err < 0 || number < 0)
@@ -171,11 +189,15 @@ static int change_group(rota_dgram *s, int how, const char *group, const char *i
 int rota_udp_join(rota_dgram *s, const char *group, const char *interface)
 {
     int err = rota__gate_is_here(&s->gate) ? 0 : rota__loop_refuse(__func__);
-    return err < 0 ? err : change_group(s, MCAST_JOIN_GROUP, group, interface);
+    if (err == 0)
+        err = change_group(s, MCAST_JOIN_GROUP, group, interface);
+    return group_failed(err, "join", group, interface);
 }
 
 int rota_udp_leave(rota_dgram *s, const char *group, const char *interface)
 {
     int err = rota__gate_is_here(&s->gate) ? 0 : rota__loop_refuse(__func__);
-    return err < 0 ? err : change_group(s, MCAST_LEAVE_GROUP, group, interface);
+    if (err == 0)
+        err = change_group(s, MCAST_LEAVE_GROUP, group, interface);
+    return group_failed(err, "leave", group, interface);
 }

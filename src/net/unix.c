@@ -1,5 +1,6 @@
 /* Unix stream sockets: connecting, listening, and who is at the other end. */
 #include "net/unix.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 
@@ -40,8 +41,8 @@ static int connect_in_time(int fd, const rota_address *address)
 /* Gives a failure its words, unless it is an interruption, and reports it. Returns `err`. */
 static int failed(int err, const char *call, const char *path)
 {
-    if (err >= 0 || err == -ECANCELED || err == -ETIMEDOUT)
-        return err;
+    if (err >= 0 || rota__was_interrupted(err))
+        return err < 0 ? rota__error_plain(err) : err;
     rota_error_set(err, "%s %s: %s", call, path ? path : "nothing", rota_strerror(err));
     rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
     return err;
@@ -65,7 +66,7 @@ int rota_unix_connect(const char *path, rota_stream **ret_stream)
     rota_address address;
     int err = rota__suspend_check();
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     err = rota_unix_address(path, &address);
     if (err == 0)
         err = connect_to(&address, ret_stream);
@@ -97,7 +98,7 @@ int rota_unix_listen(const char *path, const rota_unix_listen_options *options,
     rota_address address;
     int err = rota__suspend_check();
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     err = options && options->backlog < 0 ? -EINVAL : rota_unix_address(path, &address);
     if (err == 0)
         err = listen_at(&address, options ? options : &defaults, ret_listener);
@@ -108,14 +109,14 @@ int rota_unix_peer(rota_stream *s, rota_credentials *ret_peer)
 {
     struct rota__socket *socket = rota__stream_socket(s);
     if (s->gate.closed)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     if (!socket || !socket->fd.is_socket)
-        return -ENOTSOCK;
+        return rota__error_plain(-ENOTSOCK);
     struct ucred peer;
     socklen_t size = sizeof peer;
     int err =
         (int)rota__sys(ENOBUFS, getsockopt(socket->fd.fd, SOL_SOCKET, SO_PEERCRED, &peer, &size));
     if (err == 0)
         *ret_peer = (rota_credentials){peer.pid, peer.uid, peer.gid};
-    return err;
+    return err < 0 ? rota__error_plain(err) : 0;
 }

@@ -1,4 +1,5 @@
 /* Opening Unix datagram sockets. */
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/dgram.h"
@@ -44,11 +45,13 @@ static int open_socket(const char *own_path, const rota_address *peer,
     return err;
 }
 
-static int report(const char *path, int err)
+/* Gives a failure its words, and reports it. */
+static int ended(int err, const char *call, const char *path)
 {
-    if (err < 0 && rota__log_wanted(ROTA_LOG_INFO))
-        rota_log(ROTA_LOG_INFO, "datagrams at %s: %s", path ? path : "a free name",
-                 rota_strerror(err));
+    if (err >= 0)
+        return err;
+    rota_error_set(err, "%s %s: %s", call, path ? path : "a free name", rota_strerror(err));
+    rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
     return err;
 }
 
@@ -57,8 +60,9 @@ int rota_unix_dgram_open(const char *path, const rota_unix_dgram_options *option
 {
     int err = rota__suspend_check();
     if (err < 0)
-        return err;
-    return report(path, open_socket(path, NULL, options ? options : &defaults, ret_socket));
+        return rota__error_plain(err);
+    err = open_socket(path, NULL, options ? options : &defaults, ret_socket);
+    return ended(err, "open datagram socket on", path);
 }
 
 int rota_unix_dgram_connect(const char *path, const rota_unix_dgram_options *options,
@@ -68,9 +72,10 @@ int rota_unix_dgram_connect(const char *path, const rota_unix_dgram_options *opt
     if (!options)
         options = &defaults;
     int err = rota__suspend_check();
-    if (err == 0)
-        err = rota_unix_address(path, &peer);
     if (err < 0)
-        return err;
-    return report(path, open_socket(options->bind, &peer, options, ret_socket));
+        return rota__error_plain(err);
+    err = rota_unix_address(path, &peer);
+    if (err == 0)
+        err = open_socket(options->bind, &peer, options, ret_socket);
+    return ended(err, "connect datagram socket to", path);
 }

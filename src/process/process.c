@@ -429,7 +429,10 @@ static void process_end(rota_process *p)
 
 rota_process *rota_process_free(rota_process *p)
 {
-    if (!p || process_check(p, __func__) < 0)
+    if (!p)
+        return NULL;
+    ROTA_KEEP_ERROR;
+    if (process_check(p, __func__) < 0)
         return NULL;
     if (p->loop)
         process_end(p);

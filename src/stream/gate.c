@@ -1,4 +1,12 @@
 #include "stream/gate.h"
+#include "base/error.h"
+
+int rota__gate_refuse(const struct rota__gate *gate, const char *call)
+{
+    if (!rota__gate_is_here(gate))
+        return rota__loop_here ? rota__loop_refuse(call) : rota__error_plain(ROTA_ENOTASK);
+    return rota__error_plain(gate->closed ? ROTA_ECLOSED : -EBUSY);
+}
 
 void rota__gate_left_closed(struct rota__gate *gate)
 {

@@ -38,14 +38,16 @@ static inline bool rota__gate_is_foreign(const struct rota__gate *gate)
     return rota__loop_here && !rota__gate_is_here(gate);
 }
 
+/* Why nobody may enter now. */
+int rota__gate_refuse(const struct rota__gate *gate, const char *call);
+
 #define rota__gate_enter(gate, who) rota__gate_enter_for(gate, who, __func__)
 
 static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char who, const char *call)
 {
-    if (__builtin_expect(!rota__gate_is_here(gate), false))
-        return rota__loop_here ? rota__loop_refuse(call) : ROTA_ENOTASK;
-    if (__builtin_expect(gate->closed || (gate->inside & who), false))
-        return gate->closed ? ROTA_ECLOSED : -EBUSY;
+    bool refused = !rota__gate_is_here(gate) || gate->closed || (gate->inside & who);
+    if (__builtin_expect(refused, false))
+        return rota__gate_refuse(gate, call);
     gate->inside |= who;
     return 0;
 }

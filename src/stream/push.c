@@ -83,8 +83,8 @@ static int put_on_top(rota_stream *s, rota_filter *filter)
 static int prepare(rota_stream *s)
 {
     int err = rota__suspend_check();
-    if (err == 0)
-        err = s->read_error;
+    if (err == 0 && s->read_error)
+        err = rota__stream_failed(s, s->read_error, false);
     return err < 0 ? err : rota__stream_uncork(s);
 }
 

@@ -3,6 +3,7 @@
  * 1. Bytes leave the buffer only when the call that takes them succeeds. read_exact, which fills
  *    the caller's memory as it goes, puts them back when it fails.
  * 2. Once a read has failed for good (read_error), the buffer is still served, then the error. */
+#include "base/error.h"
 #include "base/noexcept.h"
 #include "stream/stream.h"
 
@@ -43,7 +44,7 @@ ssize_t rota__stream_read_failed(rota_stream *s, ssize_t n)
 inline ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len)
 {
     if (__builtin_expect(s->read_error, 0))
-        return s->read_error;
+        return rota__stream_failed(s, s->read_error, false);
     ssize_t n = s->top->kind->read(s->top, buf, len);
     ROTA__NOEXCEPT();
     return __builtin_expect(n > 0, 1) ? n : rota__stream_read_failed(s, n);
@@ -89,7 +90,7 @@ static int read_exact(rota_stream *s, char *buf, size_t len)
     while (got < len) {
         ssize_t n = rota__stream_pull(s, buf + got, len - got);
         if (n <= 0)
-            return put_back(s, buf, got, n == 0 ? ROTA_EOF : (int)n);
+            return put_back(s, buf, got, n == 0 ? rota__error_plain(ROTA_EOF) : (int)n);
         got += (size_t)n;
     }
     return (int)rota__done_at_once(0);
@@ -156,7 +157,7 @@ static ssize_t seek(rota_stream *s, rota_str separator, size_t limit)
         from = end >= separator.len ? end - separator.len + 1 : 0;
         ssize_t n = fill(s, limit > s->limit ? limit : s->limit);
         if (n <= 0)
-            return n == 0 ? ROTA_EOF : n;
+            return n == 0 ? rota__error_plain(ROTA_EOF) : n;
     }
 }
 

@@ -1,4 +1,5 @@
 /* The filter at the bottom of most streams: a descriptor of the loop. */
+#include "base/error.h"
 #include "base/sys.h"
 #include "stream/stream.h"
 
@@ -266,20 +267,28 @@ int rota__stream_from_socket(struct rota__loop *loop, int fd, const struct socka
     return descriptor_stream(loop, fd, true, peer, ret_stream);
 }
 
+static int made(int err, int fd)
+{
+    return err < 0
+               ? rota_error_set(err, "make a stream of descriptor %d: %s", fd, rota_strerror(err))
+               : 0;
+}
+
 int rota_stream_from_fd(int fd, rota_stream **ret_stream)
 {
     struct stat about;
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof peer;
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     int err = (int)rota__sys(EBADF, fstat(fd, &about));
     if (err < 0)
-        return err;
+        return made(err, fd);
     bool is_socket = S_ISSOCK(about.st_mode);
     if (is_socket)
         getpeername(fd, (struct sockaddr *)&peer, &len); /* after a reset it would be too late */
-    return descriptor_stream(rota__loop_here, fd, is_socket, (struct sockaddr *)&peer, ret_stream);
+    err = descriptor_stream(rota__loop_here, fd, is_socket, (struct sockaddr *)&peer, ret_stream);
+    return made(err, fd);
 }
 
 /* The mode in which it came. */
@@ -325,10 +334,10 @@ int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer)
     int ends[2];
     rota_stream *reader = NULL;
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     int err = (int)rota__sys(EMFILE, pipe2(ends, O_CLOEXEC));
     if (err < 0)
-        return err;
+        return rota_error_set(err, "make a pipe: %s", rota_strerror(err));
     err = descriptor_stream(rota__loop_here, ends[0], false, NULL, &reader);
     if (err == 0)
         err = descriptor_stream(rota__loop_here, ends[1], false, NULL, ret_writer);
@@ -340,5 +349,5 @@ int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer)
         rota__sys_close(ends[0]);
     rota_stream_free(reader);
     rota__sys_close(ends[1]);
-    return err;
+    return rota_error_set(err, "make a pipe: %s", rota_strerror(err));
 }

@@ -162,7 +162,10 @@ static bool wait_until_closed(rota_stream *s)
 
 rota_stream *rota_stream_free(rota_stream *s)
 {
-    if (!s || rota_stream_close(s) == ROTA_ETHREAD)
+    if (!s)
+        return NULL;
+    ROTA_KEEP_ERROR;
+    if (rota_stream_close(s) == ROTA_ETHREAD)
         return NULL;
     if (wait_until_closed(s) && rota__gate_wait(&s->gate, stream_emptied_freed))
         stream_release(s);
@@ -170,13 +173,6 @@ rota_stream *rota_stream_free(rota_stream *s)
 }
 
 /* ---- Texts */
-
-int rota__stream_failed(rota_stream *s, int err, bool writing)
-{
-    s->error = err;
-    s->error_in_writing = writing;
-    return err;
-}
 
 static struct rota__stream_texts *stream_texts(rota_stream *s)
 {
@@ -226,6 +222,20 @@ static const char *stream_detail(const rota_stream *s)
     return detail ? detail : rota_strerror(s->error);
 }
 
+static const char *direction(const rota_stream *s)
+{
+    return s->error_in_writing ? "write to" : "read from";
+}
+
+int rota__stream_failed(rota_stream *s, int err, bool writing)
+{
+    s->error = err;
+    s->error_in_writing = writing;
+    if (!rota__was_interrupted(err))
+        rota_error_set(err, "%s %s: %s", direction(s), rota_stream_peer(s), stream_detail(s));
+    return err;
+}
+
 const char *rota__stream_why(const rota_stream *s, int err)
 {
     return s->error == err ? stream_detail(s) : rota_strerror(err);
@@ -238,7 +248,7 @@ const char *rota_stream_error(rota_stream *s)
     struct rota__stream_texts *texts = stream_texts(s);
     if (!texts)
         return rota_strerror(s->error);
-    snprintf(texts->error, sizeof texts->error, "%s %s: %s",
-             s->error_in_writing ? "write to" : "read from", rota_stream_peer(s), stream_detail(s));
+    snprintf(texts->error, sizeof texts->error, "%s %s: %s", direction(s), rota_stream_peer(s),
+             stream_detail(s));
     return texts->error;
 }

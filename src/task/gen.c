@@ -163,7 +163,7 @@ rota_gen *rota_gen_free(rota_gen *gen)
     }
     gen->closing = true;
     if (gen->state == SUSPENDED) {
-        ROTA__KEEP_ERROR;
+        ROTA_KEEP_ERROR;
         ROTA_SHIELD
         {
             gen_enter(gen);

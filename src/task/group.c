@@ -317,7 +317,7 @@ static void report_cancelling(const rota_group *group)
 
 static void leave_block(rota_group *group)
 {
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     begin_wait(group);
     if (group->_running) {
         report_cancelling(group);

@@ -232,7 +232,7 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
     bool watching = err == 0, signals = watching && signals_start(loop);
     if (watching)
         err = run_main(loop, main, arg, site);
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     if (signals)
         signals_disarm();
     rota_loop_free(handle);

@@ -127,7 +127,7 @@ static void op_done(struct rota__op *op)
     rota__wake(op->owner, 0);
 }
 
-ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
+static ssize_t op_run(struct rota__op *op, const struct rota__wait_kind *kind)
 {
     int err = rota__suspend_check();
     if (err < 0)
@@ -147,6 +147,12 @@ ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
             return task->interrupt;
     } while (op->result == -EAGAIN);
     return op->result;
+}
+
+ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
+{
+    ssize_t result = op_run(op, kind);
+    return __builtin_expect(result < 0, false) ? rota__error_plain((int)result) : result;
 }
 
 /* ---- The life of a task */
@@ -180,7 +186,7 @@ static struct rota__deferred take_deferred(rota_task *task)
 
 static void run_deferred(rota_task *task)
 {
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     ROTA_SHIELD
     {
         while (task->deferred) {
@@ -459,7 +465,7 @@ rota_task *rota_task_free(rota_task *task)
 {
     if (!task || rota__loop_check(task->loop, "rota_task_free") < 0)
         return NULL;
-    ROTA__KEEP_ERROR;
+    ROTA_KEEP_ERROR;
     rota_task_cancel(task);
     if (task->group || !has_handle(task, "rota_task_free"))
         return NULL;

@@ -105,6 +105,13 @@ static inline int rota__suspend_check(void)
     return __builtin_expect(task->interrupt != 0, false) ? rota__interrupted(task) : 0;
 }
 
+/* Whether a suspending call that returned `err` was interrupted: by a scope, not by a failure. */
+static inline bool rota__was_interrupted(ssize_t err)
+{
+    const rota_task *task = rota__task_here();
+    return err == -ECANCELED || (err == -ETIMEDOUT && task && task->interrupt == err);
+}
+
 /* Stops the current task until rota__wake; returns the result given there. An interrupt that
  * arrives meanwhile calls kind->abort. The caller has done rota__suspend_check. */
 int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object);
@@ -131,7 +138,8 @@ static inline ssize_t rota__done_at_once(ssize_t result)
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only
  * when the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's
  * scopes; ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts
- * against the task's budget, and yields when that is used up. */
+ * against the task's budget, and yields when that is used up. A failure has no words yet: the caller
+ * knows the object. */
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 
 /* The `abort` of kinds that are given to rota__op_await. */

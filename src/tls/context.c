@@ -449,6 +449,7 @@ rota_tls_context *rota_tls_context_free(rota_tls_context *context)
 {
     if (!context || atomic_fetch_sub_explicit(&context->uses, 1, memory_order_acq_rel) > 1)
         return NULL;
+    ROTA_KEEP_ERROR;
     rota_secret_remove(&context->secret);
     SSL_CTX_free(context->ctx);
     rota__tls_sessions_fini(&context->sessions);

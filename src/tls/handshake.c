@@ -173,9 +173,7 @@ static int start(rota_stream *s, struct rota__tls *t, int err)
         ERR_clear_error();
         return err;
     }
-    err = rota_stream_push(s, &t->filter);
-    const char *words = err < 0 ? rota_stream_error(s) : "";
-    return *words ? rota_error_set(err, "%s", words) : err;
+    return rota_stream_push(s, &t->filter);
 }
 
 int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
@@ -211,14 +209,11 @@ int rota_tls_connect(const char *host, int port, rota_tls_context *context,
     if (err < 0)
         return err;
     err = rota_tls_start_client(s, context, host, NULL);
-    if (err < 0) {
-        char text[ROTA__TLS_WHY + 100];
-        snprintf(text, sizeof text, "%s", rota_error(err));
-        rota_stream_free(s); /* suspends */
-        return rota_error_set(err, "%s", text);
-    }
-    *ret_stream = s;
-    return 0;
+    if (err < 0)
+        rota_stream_free(s);
+    else
+        *ret_stream = s;
+    return err;
 }
 
 /* ---- Servers */
