@@ -5,6 +5,7 @@
 
 #include <rota.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -377,6 +378,34 @@ VIRTUAL_TASK_TEST(jobs_that_hang_get_extra_threads_beside_them_up_to_a_limit)
     CHECK_INT(rota_now() - start, ==, 10 * ROTA_SECOND);
     for (int i = 0; i < 3; i++)
         CHECK_OK(rota_job_wait(&hanging[i]));
+}
+
+static int threads_of_process(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+VIRTUAL_TASK_TEST(extra_threads_end_when_no_job_hangs_any_more)
+{
+    int before = threads_of_process();
+    ROTA_AUTO(rota_executor) pool = thread_and_extra(5);
+    for (int round = 0; round < 3; round++) {
+        rota_job hanging[6] = {ROTA_JOB_INIT};
+        for (int i = 0; i < 6; i++)
+            CHECK_OK(rota_executor_submit(pool, sleep_ten_seconds, NULL, &hanging[i]));
+        for (int i = 0; i < 6; i++)
+            CHECK_OK(rota_job_wait(&hanging[i]));
+        for (int looks = 0; looks < 100000 && threads_of_process() > before + 1; looks++)
+            sched_yield();
+        CHECK_INT(threads_of_process(), ==, before + 1);
+        CHECK_INT(rota_executor_run(pool, seven, NULL), ==, 7);
+    }
 }
 
 VIRTUAL_TASK_TEST(abandoned_job_is_replaced_by_an_extra_thread)

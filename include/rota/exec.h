@@ -64,7 +64,8 @@ typedef struct rota_thread_pool_options {
  * stays until the executor is closed. `options` may be NULL.
  *
  * Jobs that may hang, such as calls to a server that may be gone, belong in a pool of their own
- * with `extra_threads`: there they hold up neither other jobs nor each other.
+ * with `extra_threads`: there they hold up neither other jobs nor each other. The extra threads end
+ * when no job waits or hangs any more.
  *
  * Signals are blocked in the threads: they arrive at yours.
  *

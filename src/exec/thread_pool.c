@@ -24,7 +24,9 @@
  * 6. A thread whose work was orphaned touches neither the pool nor the loop again.
  * 7. With `threads_extra`, jobs that hang do not keep the others from running: each abandoned job
  *    makes room for another thread, and while jobs wait and none begins for PATIENCE (`watch`),
- *    half as many threads more may be started. */
+ *    half as many threads more may be started.
+ * 8. `surplus` threads end where they would sleep, and are joined when the loop next looks at the
+ *    pool: those beyond what is allowed, once no job waits. A thread that finds a job takes it. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -63,6 +65,8 @@ struct pool {
     size_t begun;          /* jobs that threads have taken */
     atomic_uint returning; /* threads that have finished work and not yet come back for more */
     unsigned idle, tokens, looking;
+    unsigned surplus;    /* so many threads are to end when they find no work */
+    struct thread *left; /* those that have, to be joined */
     bool ending;
 
     _Alignas(64) _Atomic(struct rota__work *) finished; /* newest first */
@@ -73,6 +77,7 @@ struct thread {
     struct rota__sleeper sleeper;
     struct rota__list node;
     struct pool *pool;
+    struct thread *next_left;
     pthread_t id;
     bool began; /* has had work */
     bool virtual_clock;
@@ -110,7 +115,7 @@ static void look_out(struct pool *pool)
 static void sleep_until_wanted(struct pool *pool)
 {
     pool->idle++;
-    while (!pool->tokens && !pool->ending)
+    while (!pool->tokens && !pool->surplus && !pool->ending)
         pthread_cond_wait(&pool->wanted, &pool->mutex);
     if (pool->tokens)
         pool->tokens--;
@@ -138,7 +143,19 @@ static bool call_sleeper(struct pool *pool)
     return true;
 }
 
-/* The next work, or NULL at the pool's end. */
+/* Whether the thread, which has found no work, is to end; the mutex is held. */
+static bool leave(struct thread *thread)
+{
+    struct pool *pool = thread->pool;
+    if (!pool->surplus)
+        return false;
+    pool->surplus--;
+    thread->next_left = pool->left;
+    pool->left = thread;
+    return true;
+}
+
+/* The next work, or NULL if the thread is to end. */
 static struct rota__work *thread_take(struct thread *thread)
 {
     struct pool *pool = thread->pool;
@@ -147,7 +164,8 @@ static struct rota__work *thread_take(struct thread *thread)
     if (thread->began)
         atomic_fetch_sub_explicit(&pool->returning, 1, memory_order_relaxed);
     thread->began = true;
-    for (bool looked = false; !(work = queue_pop(pool)) && !pool->ending; looked = true) {
+    for (bool looked = false; !(work = queue_pop(pool)) && !pool->ending && !leave(thread);
+         looked = true) {
         if (!looked && pool->can_spin && pool->looking == 0)
             look_out(pool);
         else
@@ -296,6 +314,36 @@ static int thread_create(struct thread *thread)
     return err;
 }
 
+/* Threads that have left: they touch the pool no more. */
+static void join_left(struct pool *pool, struct thread *left)
+{
+    while (left) {
+        struct thread *thread = left;
+        left = thread->next_left;
+        pthread_join(thread->id, NULL);
+        rota__list_remove(&thread->node);
+        rota_free(thread);
+        pool->thread_count--;
+    }
+}
+
+/* Sets how many threads are to end, and joins those that have. */
+static void pool_settle(struct pool *pool, unsigned allowed)
+{
+    unsigned count = pool->thread_count;
+    pthread_mutex_lock(&pool->mutex);
+    struct thread *left = pool->left;
+    pool->left = NULL;
+    for (const struct thread *thread = left; thread; thread = thread->next_left)
+        count--;
+    pool->surplus = count > allowed ? count - allowed : 0;
+    bool call = pool->surplus && pool->idle;
+    pthread_mutex_unlock(&pool->mutex);
+    if (call)
+        pthread_cond_broadcast(&pool->wanted);
+    join_left(pool, left);
+}
+
 static int pool_grow(struct pool *pool)
 {
     struct thread *thread = rota_zalloc(sizeof *thread);
@@ -342,6 +390,7 @@ static void watch_arm(struct pool *pool);
 static void pool_grow_for_stuck(struct pool *pool)
 {
     size_t queued = atomic_load(&pool->queued);
+    pool_settle(pool, threads_allowed(pool));
     while (queued-- > 0 && pool->thread_count < threads_allowed(pool)) {
         if (pool_grow(pool) < 0)
             break;
@@ -391,6 +440,8 @@ static void watch_stop_if_idle(struct pool *pool)
         return;
     pool->stuck = 0;
     rota_handle_cancel(&pool->watch);
+    if (pool->thread_count > threads_allowed(pool))
+        pool_settle(pool, threads_allowed(pool));
 }
 
 /* ---- The queue, seen from the loop's thread */
@@ -405,9 +456,12 @@ static int pool_start(rota_executor *executor, struct rota__work *work)
         pool->tokens + pool->looking + atomic_load_explicit(&pool->returning, memory_order_relaxed);
     bool enough = before < coming + pool->idle;
     bool call = before >= coming && call_sleeper(pool);
+    struct thread *left = pool->left;
+    pool->left = NULL;
     pthread_mutex_unlock(&pool->mutex);
     if (call)
         pthread_cond_signal(&pool->wanted);
+    join_left(pool, left);
     if (enough)
         return 0;
     if (pool->thread_count >= threads_allowed(pool)) {
