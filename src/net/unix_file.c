@@ -10,7 +10,11 @@
 #include "base/sys.h"
 #include "net/unix.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -86,17 +90,59 @@ static int remove_if_dead(const rota_address *address)
     return err == -ENOENT ? 0 : err;
 }
 
-static int bind_file(int fd, const rota_address *address)
+/* ---- Binding with exactly the mode of the socket
+ *
+ * The umask takes from it, and is the whole process's. So a thread that has one of its own binds:
+ * then the mode is right from the first moment. To change it afterwards, without following a link
+ * that somebody puts there, takes /proc before Linux 6.6. */
+
+struct binding {
+    int fd;
+    const rota_address *address;
+    int result;
+};
+
+static void *bind_without_umask(void *arg)
 {
-    int err = (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+    struct binding *b = arg;
+    if (unshare(CLONE_FS) == 0)
+        umask(0);
+    b->result = bind(b->fd, &b->address->any, b->address->len) < 0 ? -errno : 0;
+    return NULL;
+}
+
+static int bind_in_thread(int fd, const rota_address *address)
+{
+    struct binding b = {.fd = fd, .address = address};
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(&thread, NULL, bind_without_umask, &b);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err != 0)
+        return (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+    pthread_join(thread, NULL);
+    return b.result;
+}
+
+static int bind_once(int fd, const rota_address *address, bool exactly)
+{
+    return exactly ? bind_in_thread(fd, address)
+                   : (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+}
+
+static int bind_file(int fd, const rota_address *address, bool exactly)
+{
+    int err = bind_once(fd, address, exactly);
     if (err != -EADDRINUSE)
         return err;
     err = remove_if_dead(address);
-    return err < 0 ? err : (int)rota__sys(EADDRINUSE, bind(fd, &address->any, address->len));
+    return err < 0 ? err : bind_once(fd, address, exactly);
 }
 
-/* The file's mode, if the umask has taken from it. A link that somebody has put in its place is not
- * followed. */
+/* The file's mode, if the directory's ACL or, where there was no thread, the umask has taken from
+ * it. A link that somebody has put in its place is not followed. */
 static int file_set_mode(const char *path, mode_t mode)
 {
     struct stat about;
@@ -113,7 +159,7 @@ static int bind_with_mode(int fd, const rota_address *address, unsigned mode)
 {
     int err = mode ? (int)rota__sys(EIO, fchmod(fd, (mode_t)mode)) : 0;
     if (err == 0)
-        err = bind_file(fd, address);
+        err = bind_file(fd, address, mode != 0);
     if (err == 0 && mode) {
         err = file_set_mode(address->un.sun_path, (mode_t)mode);
         if (err < 0)
