@@ -780,6 +780,28 @@ TEST_TOGETHER(a_proxy_that_refuses_is_told_in_its_own_words)
     run(&p, talk_http, refused);
 }
 
+static void beyond_field_limit(struct place *p)
+{
+    char reply[1000] = "HTTP/1.1 200 OK\r\n";
+    char url[100];
+    rota_http_session *session;
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", p->proxy.port);
+    rota_http_session_options options = {.proxy = url, .fields = 1};
+    CHECK_OK(rota_http_session_new(&options, &session));
+    for (int i = 0; i < 50; i++)
+        strcat(reply, "X: y\r\n");
+    p->proxy.reply = strcat(reply, "\r\n");
+    expect_failure(session, url_at(p, "https", "behind.test", "/"), ROTA_EPROTOCOL,
+                   "the proxy's reply is invalid");
+    rota_http_session_free(session);
+}
+
+TEST_TOGETHER(a_reply_to_connect_keeps_to_the_limit_of_fields)
+{
+    struct place p = {0};
+    run(&p, talk_http, beyond_field_limit);
+}
+
 static void endless(struct place *p)
 {
     char reply[2000] = "";
