@@ -325,6 +325,23 @@ VIRTUAL_TASK_TEST(a_silent_peer_is_asked_and_then_given_up)
     free_scene(&scene);
 }
 
+VIRTUAL_TASK_TEST(a_pong_that_came_while_nobody_read_is_not_late)
+{
+    rota_websocket_options options = {.ping = 30 * ROTA_SECOND, .pong = 10 * ROTA_SECOND};
+    struct scene scene = scene_with(NULL, &options);
+    static const unsigned char both[] = {PONG, 0x80, 0, 0, 0, 0, TEXT, 0x81, 0, 0, 0, 0, 't'};
+    rota_websocket_message m;
+    int got = 0;
+    ROTA_TIMEOUT (35 * ROTA_SECOND)
+        got = rota_websocket_read(scene.ws, &m);
+    CHECK_INT(got, ==, -ETIMEDOUT);
+    check_frame(scene.peer, PING, "", 0);
+    CHECK_OK(rota_stream_write(scene.peer, both, sizeof both));
+    CHECK_OK(rota_sleep(ROTA_MINUTE));
+    check_message(scene.ws, ROTA_WEBSOCKET_TEXT, "t", 1);
+    free_scene(&scene);
+}
+
 VIRTUAL_TASK_TEST(a_peer_that_reads_shows_that_it_lives)
 {
     struct sockets s = pair_with(0, NULL, NULL);
