@@ -53,7 +53,7 @@ static int use(void *arg)
     if (strcmp(how, "failure") == 0)
         return -EPROTO;
     err = rota_sleep(ROTA_MINUTE);
-    printf("%s: %s\n", how, rota_strerror(err));
+    printf("%s: %s\n", how, rota_error(err));
     return err;
 }
 
@@ -77,5 +77,5 @@ static int async_context(void *arg)
 
 int main(void)
 {
-    return rota_run(async_context, NULL) < 0;
+    return rota_main(async_context, NULL);
 }

@@ -34,5 +34,5 @@ static int async_iterator(void *arg)
 
 int main(void)
 {
-    return rota_run(async_iterator, NULL) < 0;
+    return rota_main(async_iterator, NULL);
 }

@@ -36,5 +36,5 @@ static int await(void *arg)
 
 int main(void)
 {
-    return rota_run(await, NULL) < 0;
+    return rota_main(await, NULL);
 }

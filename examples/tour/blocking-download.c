@@ -48,5 +48,5 @@ static int download_all(void *arg)
 
 int main(void)
 {
-    return rota_run(download_all, NULL) < 0;
+    return rota_main(download_all, NULL);
 }

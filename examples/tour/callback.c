@@ -34,5 +34,5 @@ static int callback(void *arg)
 
 int main(void)
 {
-    return rota_run(callback, NULL) < 0;
+    return rota_main(callback, NULL);
 }

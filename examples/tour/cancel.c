@@ -22,9 +22,9 @@ static int holder(void *arg)
         return err;
 
     err = rota_sleep(ROTA_MINUTE);
-    printf("sleep: %s\n", rota_strerror(err));
+    printf("sleep: %s\n", rota_error(err));
     err = rota_sleep(ROTA_MINUTE);
-    printf("sleep again: %s\n", rota_strerror(err));
+    printf("sleep again: %s\n", rota_error(err));
     return err;
 }
 
@@ -38,11 +38,11 @@ static int cancel(void *arg)
     printf("cancelling\n");
     rota_task_cancel(task);
     int result = rota_join(task);
-    printf("the task: %s\n", rota_strerror(result));
+    printf("the task: %s\n", rota_error(result));
     return err;
 }
 
 int main(void)
 {
-    return rota_run(cancel, NULL) < 0;
+    return rota_main(cancel, NULL);
 }

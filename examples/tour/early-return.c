@@ -10,7 +10,7 @@ static int watch(void *arg)
 {
     printf("watching %s\n", (const char *)arg);
     int err = rota_sleep(ROTA_MINUTE);
-    printf("cancelled: %s\n", rota_strerror(err));
+    printf("cancelled: %s\n", rota_error(err));
     ROTA_SHIELD
     {
         if (rota_sleep(500 * ROTA_MILLISECOND) == 0)
@@ -38,5 +38,5 @@ static int early_return_main(void *arg)
 
 int main(void)
 {
-    return rota_run(early_return_main, NULL) < 0;
+    return rota_main(early_return_main, NULL);
 }

@@ -57,11 +57,11 @@ static int echo_main(void *arg)
     for (int i = 0; i < CLIENTS; i++)
         rota_group_spawn(&clients, client, listener);
     err = rota_group_wait(&clients);
-    printf("%s\n", err < 0 ? rota_strerror(err) : "each got its own words back");
+    printf("%s\n", err < 0 ? rota_error(err) : "each got its own words back");
     return err;
 }
 
 int main(void)
 {
-    return rota_run(echo_main, NULL) < 0;
+    return rota_main(echo_main, NULL);
 }

@@ -69,5 +69,5 @@ static int executor(void *arg)
 
 int main(void)
 {
-    return rota_run(executor, NULL) < 0;
+    return rota_main(executor, NULL);
 }

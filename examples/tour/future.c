@@ -33,5 +33,5 @@ static int future_main(void *arg)
 
 int main(void)
 {
-    return rota_run(future_main, NULL) < 0;
+    return rota_main(future_main, NULL);
 }

@@ -35,5 +35,5 @@ static int gather(void *arg)
 
 int main(void)
 {
-    return rota_run(gather, NULL) < 0;
+    return rota_main(gather, NULL);
 }

@@ -10,7 +10,7 @@ static int sibling(void *arg)
 {
     printf("%s begins\n", (const char *)arg);
     int err = rota_sleep(10 * ROTA_SECOND);
-    printf("%s: %s\n", (const char *)arg, rota_strerror(err));
+    printf("%s: %s\n", (const char *)arg, rota_error(err));
     return err;
 }
 
@@ -21,7 +21,7 @@ static int failing(void *arg)
     if (err < 0)
         return err;
     printf("failing fails\n");
-    return rota_error_set(-ENOENT, "open settings: %s", rota_strerror(-ENOENT));
+    return rota_error_set(-ENOENT, "open settings: No such file or directory");
 }
 
 static int group_main(void *arg)
@@ -37,5 +37,5 @@ static int group_main(void *arg)
 
 int main(void)
 {
-    return rota_run(group_main, NULL) < 0;
+    return rota_main(group_main, NULL);
 }

@@ -37,5 +37,5 @@ static int lazy(void *arg)
 
 int main(void)
 {
-    return rota_run(lazy, NULL) < 0;
+    return rota_main(lazy, NULL);
 }

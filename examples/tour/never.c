@@ -1,5 +1,6 @@
-/* never: a future that nobody sets. asyncio would hang for ever, silently. rota sees that nothing
- * can go on, names each task with what it waits for, and ends the program.
+/* never: a future that is never set. asyncio would hang for ever, silently. rota sees that no task
+ * can go on, ends the program with status 1, and reports on standard error what each task waits for
+ * and where it was spawned.
  *
  * Python: await loop.create_future() */
 #include <rota.h>
@@ -23,8 +24,5 @@ static int never(void *arg)
 
 int main(void)
 {
-    rota_log_set(rota_log_stderr, NULL);
-    int err = rota_run(never, NULL);
-    printf("rota_run returned: %s\n", rota_strerror(err));
-    return err != -EDEADLK;
+    return rota_main(never, NULL);
 }

@@ -58,5 +58,5 @@ static int producer_consumer(void *arg)
 
 int main(void)
 {
-    return rota_run(producer_consumer, NULL) < 0;
+    return rota_main(producer_consumer, NULL);
 }

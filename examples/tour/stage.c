@@ -23,10 +23,10 @@ static int begin(void *arg)
     return first->fn(first->arg);
 }
 
-int stage_run(rota_fn *main, void *arg, const rota_site *site)
+int stage_main(rota_fn *main, void *arg, const rota_site *site)
 {
     struct first_task first = {main, arg};
-    return rota_run_at(begin, &first, stage.options, site);
+    return rota_main_at(begin, &first, stage.options, site);
 }
 
 /* Outside a loop no time passes. */
@@ -53,11 +53,4 @@ int stage_printf(const char *format, ...)
     scene.len -= (size_t)(line - scene.text);
     memmove(scene.text, line, scene.len + 1);
     return len;
-}
-
-void stage_log(void *arg, rota_log_level level, const char *message)
-{
-    (void)arg;
-    (void)level;
-    stage_printf("rota: %s\n", message);
 }

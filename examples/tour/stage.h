@@ -18,16 +18,14 @@ struct stage {
 
 extern struct stage stage;
 
-int stage_run(rota_fn *main, void *arg, const rota_site *site);
+int stage_main(rota_fn *main, void *arg, const rota_site *site);
 ROTA_PRINTF(1, 2) int stage_printf(const char *format, ...);
-void stage_log(void *arg, rota_log_level level, const char *message);
 
 #ifdef STOP
 int STOP(void);
 #define main STOP
-#undef rota_run
-#define rota_run(fn, arg) stage_run(fn, arg, ROTA_SITE(#fn))
-#define rota_log_stderr stage_log
+#undef rota_main
+#define rota_main(fn, arg) stage_main(fn, arg, ROTA_SITE(#fn))
 #define printf stage_printf
 #endif
 

@@ -6,6 +6,7 @@ struct stop {
     const char *name; /* also that of the file, without .c */
     int (*main)(void);
     const char *sentence;
+    int status; /* with which it exits */
 };
 
 extern const struct stop stops[];

@@ -49,5 +49,5 @@ static int tasks(void *arg)
 
 int main(void)
 {
-    return rota_run(tasks, NULL) < 0;
+    return rota_main(tasks, NULL);
 }

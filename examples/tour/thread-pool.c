@@ -37,5 +37,5 @@ static int thread_pool(void *arg)
 
 int main(void)
 {
-    return rota_run(thread_pool, NULL) < 0;
+    return rota_main(thread_pool, NULL);
 }

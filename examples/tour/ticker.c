@@ -37,5 +37,5 @@ static int ticker(void *arg)
 
 int main(void)
 {
-    return rota_run(ticker, NULL) < 0;
+    return rota_main(ticker, NULL);
 }

@@ -30,7 +30,7 @@ static int timeout_main(void *arg)
     ROTA_TIMEOUT (500 * ROTA_MILLISECOND) {
         err = slow();
     }
-    printf("a slow call: %s\n", rota_strerror(err));
+    printf("a slow call: %s\n", rota_error(err));
     if (err != -ETIMEDOUT)
         return err;
 
@@ -52,5 +52,5 @@ static int timeout_main(void *arg)
 
 int main(void)
 {
-    return rota_run(timeout_main, NULL) < 0;
+    return rota_main(timeout_main, NULL);
 }

@@ -32,7 +32,8 @@ static double seconds_since(rota_time start)
     return (double)(rota_now() - start) / (double)ROTA_SECOND;
 }
 
-/* Each stop gets a process of its own, as when it is run alone. Returns whether it succeeded. */
+/* Each stop gets a process of its own, as when it is run alone. Returns whether it
+ * exited as it should. */
 static bool play(const struct stop *stop, int number, int of)
 {
     printf("%s%2d/%d  %s%s  %sexamples/tour/%s.c%s\n       %s\n\n", bold, number, of, stop->name,
@@ -49,13 +50,14 @@ static bool play(const struct stop *stop, int number, int of)
         perror("tour");
         return false;
     }
-    if (status == 0)
+    bool as_expected = WIFEXITED(status) && WEXITSTATUS(status) == stop->status;
+    if (as_expected)
         printf("  %sdone in %.1f s%s\n\n", dim, seconds_since(start), plain);
     else if (WIFSIGNALED(status))
         printf("  ended by signal %d (%s)\n\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         printf("  failed with status %d\n\n", WEXITSTATUS(status));
-    return status == 0;
+    return as_expected;
 }
 
 static const struct stop *stop_named(const char *name)

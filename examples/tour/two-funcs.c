@@ -35,5 +35,5 @@ static int both(void *arg)
 
 int main(void)
 {
-    return rota_run(both, NULL) < 0;
+    return rota_main(both, NULL);
 }

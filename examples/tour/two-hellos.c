@@ -23,5 +23,5 @@ static int two_hellos(void *arg)
 
 int main(void)
 {
-    return rota_run(two_hellos, NULL) < 0;
+    return rota_main(two_hellos, NULL);
 }

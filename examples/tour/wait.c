@@ -62,5 +62,5 @@ static int wait_main(void *arg)
 
 int main(void)
 {
-    return rota_run(wait_main, NULL) < 0;
+    return rota_main(wait_main, NULL);
 }
