@@ -504,7 +504,7 @@ int main(int argc, char **argv)
     int err = rota_run(crawl, NULL);
     if (err < 0 && err != -ECANCELED) {
         if (!crawler.session) /* it has not begun; later it is told where it happens */
-            warnx("%s", rota_strerror(err));
+            warnx("%s", rota_error(err));
         return 2;
     }
     return report(err == -ECANCELED);

@@ -23,12 +23,8 @@ static int serve(void *arg)
     const int *port = arg;
     ROTA_AUTO(rota_listener) l = NULL;
     int err = rota_worker_listen("localhost", *port, NULL, &l);
-    if (err == -ECANCELED)
-        return err; /* stopped before it began */
-    if (err < 0) {
-        fprintf(stderr, "echo: cannot listen on port %d: %s\n", *port, rota_strerror(err));
+    if (err < 0)
         return err;
-    }
     if (rota_worker_index() <= 0) { /* all have the same */
         printf("port %d\n", rota_listener_port(l));
         fflush(stdout);
@@ -52,7 +48,7 @@ static int serve_until_stop(void *arg)
         err = how->threads < 0 ? serve(&how->port)
                                : rota_run_workers((unsigned)how->threads, serve, &how->port);
     }
-    return err;
+    return err == -ECANCELED ? 0 : err; /* a signal is how it ends */
 }
 
 static int usage(FILE *out)
@@ -100,7 +96,11 @@ int main(int argc, char **argv)
     if (n < 0 || port < 0)
         return 2;
     struct how how = {option == 'w' ? n : -1, port};
-    int err = option == 'p' ? rota_run_worker_processes((unsigned)n, serve, &port)
-                            : rota_run(serve_until_stop, &how);
-    return err < 0 && err != -ECANCELED; /* a signal is how it ends */
+    if (option != 'p')
+        return rota_main(serve_until_stop, &how);
+    int err = rota_run_worker_processes((unsigned)n, serve, &port);
+    if (err == 0 || err == -ECANCELED)
+        return 0;
+    fprintf(stderr, "echo: %s\n", rota_error(err));
+    return 1;
 }

@@ -406,7 +406,7 @@ int main(int argc, char **argv)
     on_terminal = !opts.quiet && isatty(STDERR_FILENO);
     int failure = rota_run(get, NULL);
     if (failure < 0 && failure != -ECANCELED)
-        errx(1, "%s", rota_strerror(failure));
+        errx(1, "%s", rota_error(failure));
     free(all.jobs);
     return report(failure == -ECANCELED);
 }

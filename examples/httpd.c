@@ -97,7 +97,7 @@ static int serve(void *arg)
     ROTA_AUTO(rota_listener) l = NULL;
     int err = rota_worker_listen(args.host, args.port, NULL, &l);
     if (err < 0)
-        return err;
+        return rota_error_set(err, "%s%s", rota_error(err), what_to_do(err));
     if (rota_worker_index() <= 0) {
         bool is_v6 = strchr(args.host, ':');
         printf("serving %s on http%s://%s%s%s:%d/\n", args.directory, httpd->tls ? "s" : "",
@@ -123,7 +123,7 @@ static int serve_until_stop(void *arg)
     {
         err = args.workers == 1 ? serve(arg) : rota_run_workers((unsigned)args.workers, serve, arg);
     }
-    return err;
+    return err == -ECANCELED ? 0 : err;
 }
 
 static _Noreturn __attribute__((format(printf, 1, 2))) void refuse(const char *format, ...)
@@ -255,10 +255,5 @@ int main(int argc, char **argv)
         return 1;
     }
     struct httpd httpd = {root, tls};
-    err = rota_run(serve_until_stop, &httpd);
-    if (err == 0 || err == -ECANCELED)
-        return 0;
-    fprintf(stderr, "httpd: cannot serve on %s:%d: %s%s\n", args.host, args.port,
-            rota_strerror(err), what_to_do(err));
-    return 1;
+    return rota_main(serve_until_stop, &httpd);
 }

@@ -67,8 +67,7 @@ static int serve(rota_stream *client, void *arg)
     }
     if (err < 0) {
         stats.failed++;
-        warnx("cannot connect to %s port %d: %s", target_at.host, target_at.port,
-              rota_strerror(err));
+        warnx("%s", rota_error(err));
         return 0;
     }
     rota_timeout idle;
@@ -90,16 +89,11 @@ static int proxy(void *arg)
     rota_address address;
     ROTA_AUTO(rota_listener) listener = NULL;
     int err = rota_resolve(target_at.host, target_at.port, &address, 1);
-    if (err == ROTA_ENOHOST) {
-        warnx("cannot forward to %s: %s; check its name", target_at.host, rota_strerror(err));
-        return err;
-    }
+    if (err == ROTA_ENOHOST)
+        return rota_error_set(err, "%s; check its name", rota_error(err));
     err = rota_tcp_listen(listen_at.host, listen_at.port, NULL, &listener);
-    if (err < 0) {
-        warnx("cannot listen at %s port %d: %s; try another port, or 0 for any", listen_at.host,
-              listen_at.port, rota_strerror(err));
-        return err;
-    }
+    if (err < 0)
+        return rota_error_set(err, "%s; try another port, or 0 for any", rota_error(err));
     printf("port %d\n", rota_listener_port(listener));
     fflush(stdout);
     rota_serve_options serving = {(size_t)opts[LIMIT].value, seconds(GRACE)};
@@ -145,5 +139,5 @@ int main(int argc, char **argv)
     parse_endpoint(&target_at, argv[2]);
     for (int i = 3; i < argc; i += 2)
         parse_option(argv[i], argv[i + 1]);
-    return rota_run(proxy, NULL) < 0;
+    return rota_main(proxy, NULL);
 }

@@ -153,6 +153,8 @@ static int serve(void *arg)
     const int *port = arg;
     ROTA_AUTO(rota_listener) listener = NULL;
     int err = rota_tcp_listen("localhost", *port, NULL, &listener);
+    if (err == -EADDRINUSE)
+        return rota_error_set(err, "%s; name another port, or 0 for a free one", rota_error(err));
     if (err < 0)
         return err;
     printf("http://localhost:%d/\n", rota_listener_port(listener));
@@ -190,9 +192,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "wschat: PORT must be 0 to 65535: %s\n", argv[1]);
         return 2;
     }
-    int err = rota_run(serve, &(int){(int)port});
-    if (err < 0)
-        fprintf(stderr, "wschat: cannot serve on port %ld: %s%s\n", port, rota_strerror(err),
-                err == -EADDRINUSE ? "; try another one, 0 takes a free one" : "");
-    return err < 0;
+    return rota_main(serve, &(int){(int)port});
 }

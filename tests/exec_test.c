@@ -1244,8 +1244,8 @@ TASK_TEST(argument_may_be_empty)
 static int crash_unseen(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(1);
-    crash(pool, SEGV, "somebody else was told");
-    crash(pool, CLOSE, "somebody else was told");
+    crash(pool, SEGV, "collected its status");
+    crash(pool, CLOSE, "collected its status");
     return 0;
 }
 

@@ -556,10 +556,10 @@ static void methods(struct setting *t)
     CHECK_INT(rota_http_fetch(t->session, "relative?x", NULL, &r), ==, -EINVAL);
     const char *bad[] = {"X", "a\r\nb", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = bad}, -EINVAL,
-                 "\"X\" is no header field");
+                 "\"X\" is not a header field");
     const char *framing[] = {"content-length", "4", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = framing}, -EINVAL,
-                 "not the caller's");
+                 "that a caller can set");
     const char *lone[] = {"X", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = lone}, -EINVAL,
                  "\"X\" has no value");
@@ -569,7 +569,7 @@ static void methods(struct setting *t)
     static const char *const methods[] = {"", "G T", "G\r\n", "CONNECT"};
     for (int i = 0; i < 4; i++)
         expect_error(t, "/", &(rota_http_fetch_options){.method = methods[i]}, -EINVAL,
-                     "is no method");
+                     "is not a valid request method");
     expect_error(t, "/ x", NULL, -EINVAL, "is not an http or https URL");
     CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
     CHECK_STR(rota_error(-EINVAL), "\"ftp://a/\" is not an http or https URL");
@@ -1159,7 +1159,7 @@ static void wrong_options(struct setting *t)
         rota_http_session_options options;
         const char *words;
     } wrong[] = {
-        {{.headers = host}, "\"Host\" is no header field, or one that is not the caller's"},
+        {{.headers = host}, "\"Host\" is not a header field that a caller can set"},
         {{.headers = length}, "\"content-length\" is"},
         {{.headers = coding}, "\"Transfer-Encoding\" is"},
         {{.version = (rota_http_version)3}, "the option `version`"},
@@ -2625,7 +2625,7 @@ static void h2_fields(struct setting *t)
         rota_http_fetch_options options = {.headers = bad[i]};
         CHECK_INT(rota_http_fetch(t->session, url, &options, &r), ==, -EINVAL);
         CHECK(strstr(rota_error(-EINVAL), bad[i][0]));
-        CHECK(strstr(rota_error(-EINVAL), "is no header field, or one that is not the caller's"));
+        CHECK(strstr(rota_error(-EINVAL), "is not a header field that a caller can set"));
     }
     CHECK_OK(rota_http_fetch(t->session, url, NULL, &r));
     rota_http_response_free(r);
@@ -2720,7 +2720,7 @@ static void h2_expected(struct setting *t)
     const char *bad[] = {"Connection", "close", NULL};
     CHECK_INT(rota_http_fetch(t->session, no, &(rota_http_fetch_options){.headers = bad}, &r), ==,
               -EINVAL);
-    CHECK(strstr(rota_error(-EINVAL), "is not the caller's"));
+    CHECK(strstr(rota_error(-EINVAL), "that a caller can set"));
     h2_stop(&server);
 }
 

@@ -744,7 +744,7 @@ static int lose_status(void *arg)
     CHECK_INT(rota_process_wait(p, NULL), ==, -ECHILD);
     CHECK_INT(rota_process_wait(p, NULL), ==, -ECHILD);
     CHECK_INT(rota_process_kill(p, SIGTERM), ==, -ESRCH);
-    CHECK(strstr(reports, "nobody can tell how"));
+    CHECK(strstr(reports, "its status is lost"));
     ROTA_SCOPED(rota_communication) c = {.input = {"x", 1}};
     CHECK_INT(rota_process_run(ROTA_ARGV("cat"), NULL, &c), ==, -ECHILD);
     CHECK_STR(c.out.ptr, "x");

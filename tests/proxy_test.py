@@ -337,7 +337,7 @@ def refused_by_the_target_is_told_and_ends_only_that_connection():
             check(read_all(s) == b"back again")
         statistics, complaints = proxy.stop()
         check(statistics["connections"] == 2 and statistics["failed"] == 1, statistics)
-        check(complaints == f"proxy: cannot connect to 127.0.0.1 port {port}: Connection refused\n", complaints)
+        check(complaints == f"proxy: connect to 127.0.0.1:{port}: Connection refused\n", complaints)
 
 
 @case

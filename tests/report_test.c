@@ -89,7 +89,7 @@ TEST_BOTH(program_reports_a_failed_task_on_stderr)
 {
     CHECK_OK(rota_run(fail_alone, a_words));
     check_stderr_has("rota: task 'fail' (spawned at ");
-    check_stderr_has(") failed and nobody read its result: a\n");
+    check_stderr_has(") failed, and its result was not read: a\n");
 }
 
 TEST(embedded_loop_is_silent)
@@ -189,7 +189,7 @@ TEST_WITH(failure_beside_the_one_that_a_group_returns_is_reported, .without_faul
     rota_log_set(collect, NULL);
     run_virtual(group_of_two, NULL);
     check_report("task 'fail_when_cancelled' (number 0 of its group, spawned at ");
-    check_report(") failed and nobody read its result: b\n");
+    check_report(") failed, and its result was not read: b\n");
 }
 
 static int group_of_cancelled(void *arg)
@@ -230,7 +230,7 @@ TEST_WITH(failure_in_a_group_whose_owner_was_cancelled_is_reported, .without_fau
 {
     rota_log_set(collect, NULL);
     run_virtual(cancel_the_owner, a_words);
-    check_report("failed and nobody read its result: a\n");
+    check_report("failed, and its result was not read: a\n");
 }
 
 static int race(void *arg)

@@ -407,7 +407,7 @@ VIRTUAL_TASK_TEST(failure_that_nobody_reads_is_reported)
     CHECK_INT(rota_yield(), ==, 0);
     char expected[300];
     snprintf(expected, sizeof expected,
-             "task 'fail_with_eio' (spawned at %s:%d) failed and nobody read its result: %s",
+             "task 'fail_with_eio' (spawned at %s:%d) failed, and its result was not read: %s",
              __FILE__, line, strerror(EIO));
     CHECK_STR(reports.last, expected);
     CHECK_INT(reports.count, ==, 1);

@@ -244,11 +244,10 @@ static void check_stderr(const char *expected)
 STOP(never)
 {
     check_stop("never", "0.00 waiting for Godot\n");
-    check_stderr(
-        "rota: deadlock: no task can go on, and nothing is pending:\n"
-        "  never                waits for group *, spawned at *examples/tour/never.c:*\n"
-        "  wait_for_godot       waits for future *, spawned at *examples/tour/never.c:*\n"
-        "tour_test: deadlock: no task can go on, and nothing is pending\n");
+    check_stderr("rota: deadlock: no task can go on, and nothing is pending:\n"
+                 "  never                waits for group *, spawned at *examples/tour/never.c:*\n"
+                 "  wait_for_godot       waits for future *, spawned at *examples/tour/never.c:*\n"
+                 "tour_test: deadlock: no task can go on, and nothing is pending\n");
 }
 
 STOP(thread_pool)

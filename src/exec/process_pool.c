@@ -109,7 +109,8 @@ static int worker_new(struct pool *pool, struct worker **ret_worker)
 static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t size)
 {
     if (waited < 0)
-        snprintf(text, size, "worker %d died; how, somebody else was told", (int)pid);
+        snprintf(text, size, "worker %d died; another part of the program collected its status",
+                 (int)pid);
     else if (WIFSIGNALED(status))
         snprintf(text, size, "worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status),
                  strsignal(WTERMSIG(status)));

@@ -139,7 +139,7 @@ static int check_method(struct rota__http_call *call)
     if (rota__chars_are(call->method, ROTA__CHAR_TOKEN) && call->method.len &&
         !rota_str_equal(call->method, "CONNECT"))
         return 0;
-    return rota__http_say(&call->progress, -EINVAL, "\"%s\" is no method of a request",
+    return rota__http_say(&call->progress, -EINVAL, "\"%s\" is not a valid request method",
                           call->method.ptr);
 }
 

@@ -27,7 +27,7 @@ static int write_head(struct rota__http_conn *conn, struct rota__http_call *call
         err = rota__h1_write_field(w, call->fields[i].name, call->fields[i].value);
         if (err == -EINVAL)
             rota__http_say(&call->progress, err,
-                           "\"%.*s\" is no header field, or one that is not the caller's",
+                           "\"%.*s\" is not a header field that a caller can set",
                            (int)call->fields[i].name.len, call->fields[i].name.ptr);
     }
     if (err == 0 && call->session->once)
@@ -318,7 +318,7 @@ static int receive(struct rota__http_conn *conn, struct rota__http_call *call, i
     bool upgraded = item.head.body == ROTA__H1_TUNNEL;
     if (upgraded && !call->options->upgrade)
         return rota__http_say(&call->progress, ROTA_EPROTOCOL,
-                              "another protocol, which nobody asked for");
+                              "another protocol, which was not requested");
     if (upgraded && !item.head.upgrade) /* RFC 9110, section 7.8 */
         return rota__http_say(&call->progress, ROTA_EPROTOCOL,
                               "101 without Connection: upgrade and an Upgrade field");

@@ -404,8 +404,8 @@ static int refuse(struct rota__http_call *call)
         return rota__http_say(&call->progress, -EINVAL, "the request cannot be sent");
     rota_str name = call->fields[i].name;
     return rota__http_say(&call->progress, -EINVAL,
-                          "\"%.*s\" is no header field, or one that is not the caller's",
-                          (int)name.len, name.ptr);
+                          "\"%.*s\" is not a header field that a caller can set", (int)name.len,
+                          name.ptr);
 }
 
 static int request(struct stream *st, struct rota__http_call *call)

@@ -159,7 +159,7 @@ static int request_line(struct rota__h1 *h1, const char **at, const char *end,
     head->target = (rota_str){target, (size_t)(p - target)};
     *at = p + 1;
     int done = version(h1, at, end, &head->minor);
-    return done == DONE ? end_line(h1, at, end, "something behind the version") : done;
+    return done == DONE ? end_line(h1, at, end, "extra characters after the version") : done;
 }
 
 /* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). Servers
@@ -185,7 +185,7 @@ static int status_line(struct rota__h1 *h1, const char **at, const char *end,
         p = rota__scan_value(reason, end);
     head->reason = (rota_str){reason, (size_t)(p - reason)};
     *at = p;
-    return end_line(h1, at, end, "a status line with something else in it");
+    return end_line(h1, at, end, "malformed status line");
 }
 
 /* ---- What the fields say */

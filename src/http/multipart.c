@@ -64,7 +64,7 @@ static int behind_delimiter(struct rota__multipart *m, rota_str bytes, size_t at
     size_t left = bytes.len - at;
     const char *found = bytes.ptr + at;
     if (left && *found != '\r' && *found != '-')
-        return refuse(m, 400, "a boundary with something behind it");
+        return refuse(m, 400, "data after a boundary");
     if (left < 2)
         return 0;
     if (memcmp(found, "\r\n", 2) == 0)
@@ -72,7 +72,7 @@ static int behind_delimiter(struct rota__multipart *m, rota_str bytes, size_t at
     else if (memcmp(found, "--", 2) == 0)
         m->state = ROTA__MULTIPART_OVER;
     else
-        return refuse(m, 400, "a boundary with something behind it");
+        return refuse(m, 400, "data after a boundary");
     return 2;
 }
 
@@ -231,7 +231,7 @@ static int at_head(struct rota__multipart *m, rota_str bytes, size_t *ret_used,
 static int at_over(struct rota__multipart *m, rota_str bytes, size_t *ret_used)
 {
     if (bytes.len > 2 - m->tail || memcmp(bytes.ptr, &"\r\n"[m->tail], bytes.len) != 0)
-        return refuse(m, 400, "something behind the last part");
+        return refuse(m, 400, "data after the last part");
     m->tail += bytes.len;
     *ret_used = bytes.len;
     return ROTA__MULTIPART_MORE;

@@ -122,9 +122,9 @@ static int parse_head(struct rota__ws *ws, const unsigned char *bytes, size_t le
         return 0;
     head->len = extra ? big_endian(bytes + 2, extra) : bytes[1] & 0x7f;
     if ((extra == 2 && head->len < 126) || (extra == 8 && head->len < 65536))
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a length that is longer than it has to be");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "frame length not minimally encoded");
     if (head->len > INT64_MAX)
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a length beyond all measure");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "frame length above 2^63 - 1");
     head->mask = bytes + 2 + extra;
     return 1;
 }
@@ -140,10 +140,11 @@ static int check_data(struct rota__ws *ws, const struct head *head)
 {
     bool compressed = ws->message ? ws->compressed : head->rsv1;
     if (head->opcode > ROTA__WS_BINARY)
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "an unknown kind of frame");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "unknown frame type");
     if ((head->opcode == ROTA__WS_CONTINUATION) != (ws->message != 0))
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR,
-                      ws->message ? "a message within another" : "a continuation of nothing");
+                      ws->message ? "a message within another"
+                                  : "continuation frame outside a message");
     if (head->rsv1 && (!ws->compresses || ws->message))
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a reserved bit is set");
     if (head->len > limit_of(ws, compressed) - ws->total)
@@ -154,13 +155,13 @@ static int check_data(struct rota__ws *ws, const struct head *head)
 static int check_control(struct rota__ws *ws, const struct head *head)
 {
     if (head->opcode > ROTA__WS_PONG)
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "an unknown kind of frame");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "unknown frame type");
     if (!head->final)
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a control frame in pieces");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "fragmented control frame");
     if (head->rsv1)
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a reserved bit is set");
     if (head->len > ROTA__WS_CONTROL_MAX)
-        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a control frame that is too long");
+        return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "control frame too long");
     return 0;
 }
 

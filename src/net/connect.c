@@ -204,7 +204,8 @@ int rota_tcp_connect(const char *host, int port, const rota_connect_options *opt
     rota_address addresses[ROTA__ADDRESSES];
     int count = rota_resolve(host, port, addresses, ROTA__ADDRESSES);
     if (count < 0) {
-        rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "nowhere", rota_strerror(count));
+        rota_log(ROTA_LOG_INFO, "connect to %s: %s", host ? host : "(no host)",
+                 rota_strerror(count));
         return count;
     }
     return connect_to(host, addresses, (size_t)count, options, ret_stream);

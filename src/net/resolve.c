@@ -219,7 +219,7 @@ int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t
 {
     if (!host || !*host || port < 0 || port > 65535 || max == 0)
         return rota_error_set(-EINVAL, "look up %s, port %d: Invalid argument",
-                              host ? host : "nothing", port);
+                              host ? host : "(no host)", port);
     int err = rota__suspend_check();
     if (err < 0)
         return rota__error_plain(err);

@@ -43,7 +43,7 @@ static int failed(int err, const char *call, const char *path)
 {
     if (err >= 0 || rota__was_interrupted(err))
         return err < 0 ? rota__error_plain(err) : err;
-    rota_error_set(err, "%s %s: %s", call, path ? path : "nothing", rota_strerror(err));
+    rota_error_set(err, "%s %s: %s", call, path ? path : "(no path)", rota_strerror(err));
     rota_log(ROTA_LOG_INFO, "%s", rota_error(err));
     return err;
 }

@@ -228,7 +228,7 @@ static void process_note_lost(rota_process *p)
     p->error = -ECHILD;
     p->reaped = true;
     rota_log(ROTA_LOG_WARNING,
-             "process %d has ended, and nobody can tell how: the program ignores SIGCHLD, or waits "
+             "process %d has ended, but its status is lost: the program ignores SIGCHLD, or waits "
              "for its children elsewhere",
              (int)p->pid);
 }

@@ -311,7 +311,7 @@ static int take_fd(rota_stream *s)
     if (rota__buffer_count(&s->in) || rota__buffer_count(&s->out))
         return rota_error_set(
             -EBUSY, "take descriptor %d of a stream: it holds bytes %s", socket->fd.fd,
-            rota__buffer_count(&s->in) ? "that nobody has read" : "that were not sent");
+            rota__buffer_count(&s->in) ? "that were not read" : "that were not sent");
     int err = restore_mode(&socket->fd);
     return err < 0 ? rota_error_set(err, "take descriptor %d of a stream: %s", socket->fd.fd,
                                     rota_strerror(err))

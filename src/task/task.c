@@ -231,7 +231,7 @@ void rota__task_report_unread(rota_task *task)
     if (!rota__log_wanted(ROTA_LOG_WARNING))
         return;
     struct rota__task_text text;
-    rota_log(ROTA_LOG_WARNING, "%s failed and nobody read its result: %s",
+    rota_log(ROTA_LOG_WARNING, "%s failed, and its result was not read: %s",
              rota__task_describe(task, &text), rota__error_words(task->error, result));
 }
 

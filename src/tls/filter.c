@@ -82,7 +82,7 @@ static int truncated(struct rota__tls *t)
 
 static int endless(struct rota__tls *t)
 {
-    snprintf(t->why, sizeof t->why, "peer changes keys without end");
+    snprintf(t->why, sizeof t->why, "too many key updates from the peer");
     return t->failed = ROTA_ETLS;
 }
 

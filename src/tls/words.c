@@ -35,7 +35,7 @@ static const char *words_for(int reason)
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
         return "peer wants a certificate of ours";
     case SSL_R_CALLBACK_FAILED:
-        return "client asks for a name that is not served";
+        return "no certificate for the name that the client asks for";
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
         return "a record was damaged or forged";
     default:
