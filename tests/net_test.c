@@ -1005,6 +1005,9 @@ static int closed_main(void *arg)
         answer_after,
         arg,
         {.grace = 10 * ROTA_SECOND, .stopping = note_stopping, .stopping_arg = &told}};
+    char expected[100];
+    snprintf(expected, sizeof expected, "serve on 127.0.0.1:%d: cancelled 1 connection, still open",
+             rota_listener_port(service.listener));
     rota_stream *client = connect_to(service.listener);
     service_start(&service);
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, 0);
@@ -1014,12 +1017,14 @@ static int closed_main(void *arg)
     CHECK_INT(told.err, ==, ROTA_ECLOSED);
     CHECK_INT(told.at, ==, start);
     CHECK_INT(rota_now() - start, ==, 10 * ROTA_SECOND);
+    CHECK_INT(count_reports(expected), ==, 1);
     rota_stream_free(client);
     return 0;
 }
 
 TEST(handlers_can_be_told_when_a_listener_is_closed)
 {
+    keep_reports(ROTA_LOG_WARNING);
     run_virtual(closed_main, &(rota_time){60 * ROTA_SECOND});
 }
 

@@ -20,6 +20,7 @@ enum { CONNECTIONS = 65536 };
 
 struct server {
     rota_listener *listener;
+    char name[ROTA_ADDRESS_TEXT]; /* of the listener, which is closed before the end */
     rota_serve_fn *handler;
     void *arg;
     size_t limit, running;
@@ -116,10 +117,8 @@ static bool lacks_resources(int err)
 /* Until a connection has ended or some time has passed. */
 static int pause_for(struct server *server, int why)
 {
-    char text[ROTA_ADDRESS_TEXT];
     if (!server->short_of && rota__log_wanted(ROTA_LOG_WARNING))
-        rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing",
-                 rota__listener_text(server->listener, text), rota_strerror(why));
+        rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing", server->name, rota_strerror(why));
     server->short_of = true;
     server->lacked = rota_now();
     server->pause = server->pause ? 2 * server->pause : PAUSE_FIRST;
@@ -134,14 +133,12 @@ static int pause_for(struct server *server, int why)
 
 static void recovered(struct server *server)
 {
-    char text[ROTA_ADDRESS_TEXT];
     server->pause = 0;
     if (!server->short_of || rota_now() - server->lacked < SHORTAGE_ENDS)
         return;
     server->short_of = false;
     if (rota__log_wanted(ROTA_LOG_INFO))
-        rota_log(ROTA_LOG_INFO, "accept on %s: resumed",
-                 rota__listener_text(server->listener, text));
+        rota_log(ROTA_LOG_INFO, "accept on %s: resumed", server->name);
 }
 
 static int serve_one(struct server *server)
@@ -177,12 +174,11 @@ static int accept_until_stopped(struct server *server)
 
 static void report_outlived(const struct server *server, rota_time grace)
 {
-    char text[ROTA_ADDRESS_TEXT];
     rota_log(
         ROTA_LOG_WARNING,
         "serve on %s: cancelled %zu connection%s, still open when the grace of %.3g s was over",
-        rota__listener_text(server->listener, text), server->running,
-        server->running == 1 ? "" : "s", (double)grace / (double)ROTA_SECOND);
+        server->name, server->running, server->running == 1 ? "" : "s",
+        (double)grace / (double)ROTA_SECOND);
 }
 
 static void drain(struct server *server, rota_time grace)
@@ -219,6 +215,7 @@ int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
     int err = rota__suspend_check();
     if (err == ROTA_ENOTASK)
         return err;
+    rota__listener_text(listener, server.name);
     rota_group_begin(&server.group);
     err = accept_until_stopped(&server);
     if (err != -EBUSY) /* somebody else accepts, and may go on */
