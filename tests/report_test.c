@@ -109,6 +109,77 @@ TEST(program_without_reports_writes_nothing)
     check_stderr_is("");
 }
 
+/* ---- Handles */
+
+static int fail_with_handle(void *arg)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(fail, arg, &task));
+    return rota_sleep(0);
+}
+
+TEST_WITH(failed_task_that_nobody_joined_is_reported_at_the_end, .both_backends = true,
+          .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run(fail_with_handle, a_words);
+    check_report("task 'fail' (spawned at ");
+    check_report(") failed, and its result was not read: a\n");
+}
+
+static int fail_detached(void *arg)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(fail, arg, &task));
+    CHECK_OK(rota_sleep(0));
+    rota_task_detach(task);
+    CHECK_INT(reports.count, ==, 1);
+    return 0;
+}
+
+TEST_WITH(failed_task_that_is_detached_is_reported_at_once, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run(fail_detached, a_words);
+    check_report("failed, and its result was not read: a\n");
+}
+
+static int fail_or_be_cancelled(void *arg)
+{
+    return arg ? fail_when_cancelled(arg) : sleep_for_ever(NULL);
+}
+
+static int never_join(void *arg)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(fail_or_be_cancelled, arg, &task));
+    return rota_sleep(0);
+}
+
+TEST_WITH(task_that_fails_while_the_loop_ends_is_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run(never_join, a_words);
+    check_report("task 'fail_or_be_cancelled' (spawned at ");
+}
+
+static int read_without_joining(void *arg)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(fail, arg, &task));
+    CHECK_OK(rota_sleep(0));
+    CHECK_INT(rota_task_result(task), ==, -EIO);
+    return 0;
+}
+
+TEST_WITH(failure_that_was_read_or_is_a_cancellation_is_not_reported, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run(read_without_joining, a_words);
+    run(never_join, NULL);
+    CHECK_INT(reports.count, ==, 0);
+}
+
 /* ---- rota_main */
 
 static int succeed(void *arg)
@@ -188,8 +259,30 @@ TEST_WITH(failure_beside_the_one_that_a_group_returns_is_reported, .without_faul
 {
     rota_log_set(collect, NULL);
     run_virtual(group_of_two, NULL);
-    check_report("task 'fail_when_cancelled' (number 0 of its group, spawned at ");
+    check_report("task 'fail_when_cancelled' (the 1st task of its group, spawned at ");
     check_report(") failed, and its result was not read: b\n");
+}
+
+static int group_of_many(void *arg)
+{
+    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
+    for (int i = 0; i < 23; i++)
+        rota_group_spawn(&g, fail, arg);
+    CHECK_INT(rota_group_wait(&g), ==, -EIO);
+    return 0;
+}
+
+TEST_WITH(tasks_of_a_group_are_counted_from_1, .without_faults = true)
+{
+    rota_log_set(collect, NULL);
+    run_virtual(group_of_many, a_words);
+    static const char *const ordinals[] = {"2nd",  "3rd",  "4th",  "11th", "12th",
+                                           "13th", "21st", "22nd", "23rd"};
+    for (size_t i = 0; i < sizeof ordinals / sizeof *ordinals; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "(the %s task of its group, ", ordinals[i]);
+        CHECK(strstr(reports.text, text));
+    }
 }
 
 static int group_of_cancelled(void *arg)

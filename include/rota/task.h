@@ -95,6 +95,7 @@ ROTA_API int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *opt
 /* Starts fn(arg) as a task of this thread's loop. It first runs in the next turn.
  *
  * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach.
+ * A failure that you have not read by then, or by the end of the loop, is reported.
  * With NULL the task is on its own: the loop owns it, and its failure is reported through the log
  * hook.
  *
@@ -361,7 +362,9 @@ ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mod
 /* ---- Groups ---- */
 
 typedef enum rota_group_policy {
-    ROTA_GROUP_FAIL_FAST, /* the first failure cancels the others and is what the group returns */
+    /* The first failure cancels the others and is what the group returns. A task that is cancelled
+     * so and then returns a failure other than -ECANCELED has failed, too, and is reported. */
+    ROTA_GROUP_FAIL_FAST,
     ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended,
                            and reports those of the others that nobody has looked at */
     ROTA_GROUP_RACE     /* the first success cancels the others and is what the group returns */

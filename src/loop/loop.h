@@ -87,6 +87,8 @@ struct rota__loop {
     uint64_t shuffle; /* state of the random order; 0: first come, first served */
 
     struct rota__list tasks; /* not ended, oldest first */
+    /* Failed, with a handle that nobody has released yet. */
+    struct rota__list failed;
     struct rota__stack_pool stacks;
     struct rota_task *main; /* its end stops the loop */
     bool ending;            /* new tasks start cancelled */

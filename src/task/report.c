@@ -21,6 +21,13 @@ static void print_function(rota_fn *fn, char *text, size_t size)
         snprintf(text, size, "%.70s+0x%zx", basename(symbol.file), (size_t)symbol.in_file);
 }
 
+static const char *ordinal_suffix(unsigned n)
+{
+    static const char *const suffixes[] = {"th", "st", "nd", "rd"};
+    bool teens = n / 10 % 10 == 1;
+    return n % 10 < 4 && !teens ? suffixes[n % 10] : "th";
+}
+
 const char *rota__task_describe(const rota_task *task, struct rota__task_text *text)
 {
     const char *file = task->site->file;
@@ -33,8 +40,8 @@ const char *rota__task_describe(const rota_task *task, struct rota__task_text *t
                  task->index, file, line);
     } else if (task->group) {
         snprintf(text->text, sizeof text->text,
-                 "task '%s' (number %u of its group, spawned at %s:%d)", rota_task_name(task),
-                 task->index, file, line);
+                 "task '%s' (the %u%s task of its group, spawned at %s:%d)", rota_task_name(task),
+                 task->index + 1, ordinal_suffix(task->index + 1), file, line);
     } else {
         snprintf(text->text, sizeof text->text, "task '%s' (spawned at %s:%d)",
                  rota_task_name(task), file, line);

@@ -27,7 +27,6 @@ static void abandon_one(rota_task *task, void *arg)
     rota__task_drop_deferred(task);
     if (task->locals)
         rota__locals_release(task->locals);
-    rota__list_remove(&task->all);
     rota__task_release(task);
 }
 
@@ -75,6 +74,7 @@ void rota__loop_finish(struct rota__loop *loop)
         else
             close_annexes(loop);
     }
+    rota__tasks_give_up_failed(loop);
     if (loop->zombie)
         rota__task_release(loop->zombie);
     loop->zombie = NULL;

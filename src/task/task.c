@@ -8,7 +8,8 @@
  *
  * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the
  *    next one and switches to it directly; it goes home only when the next thing to run is no task.
- * 2. A task is in loop->tasks until it has ended, whoever has a handle.
+ * 2. A task is in loop->tasks until it has ended, whoever has a handle; one that failed is then in
+ *    loop->failed until its handle is released.
  * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the
  *    stack that is to be released. There is at most one.
  * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided
@@ -206,6 +207,7 @@ void rota__task_release(rota_task *task)
 {
     struct rota__loop *loop = task->loop;
     struct rota__stack *stack = task->stack;
+    rota__list_remove(&task->all);
     if (__builtin_expect(task->error != NULL, false))
         rota__error_unref(task->error);
     rota__coro_fini(&task->coro);
@@ -233,6 +235,16 @@ void rota__task_report_unread(rota_task *task)
     struct rota__task_text text;
     rota_log(ROTA_LOG_WARNING, "%s failed, and its result was not read: %s",
              rota__task_describe(task, &text), rota__error_words(task->error, result));
+}
+
+void rota__tasks_give_up_failed(struct rota__loop *loop)
+{
+    struct rota__list *node;
+    while ((node = rota__list_first(&loop->failed))) {
+        rota_task *task = rota__container_of(node, rota_task, all);
+        rota__task_report_unread(task);
+        rota__task_release(task);
+    }
 }
 
 /* The storage of the scopes is below the stack pointer by now: whatever is called may write over
@@ -267,6 +279,8 @@ static void task_end(rota_task *task, int result)
         rota__task_report_unread(task);
         bury_zombie(loop);
         loop->zombie = task;
+    } else if (result < 0 && !task->group) {
+        rota__list_append(&loop->failed, &task->all);
     }
 }
 

@@ -67,7 +67,7 @@ struct rota_task {
     void *arg;
     const rota_site *site;
     rota_future done;
-    struct rota__list all; /* in loop->tasks */
+    struct rota__list all; /* in loop->tasks, or in loop->failed */
     rota_group *group;
     struct rota__list member; /* in the group's _tasks or _ended */
     struct rota__bindings *locals;
@@ -180,6 +180,8 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
 /* The memory of an ended task goes; it must not be running. */
 void rota__task_release(rota_task *task);
 void rota__task_report_unread(rota_task *task);
+/* Reports and releases the ended tasks whose handles nobody will use: their loop ends. */
+void rota__tasks_give_up_failed(struct rota__loop *loop);
 
 /* Who a task is, for reports: "task 'fetch' (spawned at crawl.c:12)". Returns text->text. */
 struct rota__task_text {
