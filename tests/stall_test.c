@@ -2,6 +2,8 @@
 
 #include <rota/task.h>
 
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 static char reports[4096];
@@ -73,6 +75,37 @@ TEST(yielding_and_sleeping_are_no_stalls)
     const rota_loop_options options = {.stall_limit = 80 * ROTA_MILLISECOND};
     CHECK_INT(rota_run_with(many_turns, NULL, &options), ==, 0);
     CHECK_INT(rota_run_with(long_sleep, NULL, &options), ==, 0);
+    CHECK_STR(reports, "");
+}
+
+/* The signal that looks at a stall waits until the loop is about to sleep. */
+static void hold_urgent(bool hold)
+{
+    sigset_t urgent;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &urgent, NULL);
+}
+
+static void let_urgent_come(void *arg, bool begins)
+{
+    (void)arg;
+    if (begins)
+        hold_urgent(false);
+}
+
+static int hog_unseen(void *arg)
+{
+    hold_urgent(true);
+    hog(arg);
+    return rota_sleep(ROTA_MILLISECOND);
+}
+
+TEST(a_stall_that_is_over_when_it_is_looked_at_is_not_reported)
+{
+    rota_log_set(collect, NULL);
+    rota_loop_options options = {.stall_limit = 20 * ROTA_MILLISECOND, .on_sleep = let_urgent_come};
+    CHECK_INT(rota_run_with(hog_unseen, NULL, &options), ==, 0);
     CHECK_STR(reports, "");
 }
 

@@ -47,6 +47,8 @@ static struct {
     char name[64];
     void *frames[FRAMES];
     int depth;
+    bool turning; /* the loop ran something just then, */
+    uint64_t resumes;
     bool installed;
 } sample = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -54,6 +56,9 @@ static void on_urgent(int number)
 {
     (void)number;
     int saved = errno;
+    const struct rota__loop *loop = rota__loop_here;
+    sample.turning = loop && loop->turning;
+    sample.resumes = loop ? loop->resumes : 0;
     const struct rota__coro *coro = rota__coro_current();
     while (coro->host && coro->host->stack)
         coro = coro->host; /* a generator, inside a task */
@@ -136,7 +141,20 @@ static void print_frames(FILE *out)
 }
 #endif
 
-static void report(struct rota__stall_watch *watch)
+static void print_stall(const struct rota__stall_watch *watch, bool seen, FILE *out)
+{
+    if (seen && sample.name[0])
+        fprintf(out, "stall: task '%s' has held the thread", sample.name);
+    else
+        fprintf(out, "stall: a %s has held the thread", seen ? "callback" : "task or callback");
+    fprintf(out, " for more than %lld ms", (long long)(watch->limit / ROTA_MILLISECOND));
+    if (seen)
+        print_frames(out);
+}
+
+/* What stood still at `resumes` may go on just before it is looked at. Then what is seen is
+ * something else, such as the loop in its poll. */
+static void report(struct rota__stall_watch *watch, uint64_t resumes)
 {
     char *text = NULL;
     size_t size;
@@ -145,15 +163,11 @@ static void report(struct rota__stall_watch *watch)
         return;
     pthread_mutex_lock(&sample.mutex);
     bool seen = look_at(watch);
-    if (seen && sample.name[0])
-        fprintf(out, "stall: task '%s' has held the thread", sample.name);
-    else
-        fprintf(out, "stall: a %s has held the thread", seen ? "callback" : "task or callback");
-    fprintf(out, " for more than %lld ms", (long long)(watch->limit / ROTA_MILLISECOND));
-    if (seen)
-        print_frames(out);
+    bool over = seen && (!sample.turning || sample.resumes != resumes);
+    if (!over)
+        print_stall(watch, seen, out);
     pthread_mutex_unlock(&sample.mutex);
-    if (fclose(out) == 0)
+    if (fclose(out) == 0 && !over)
         rota__log_text(ROTA_LOG_WARNING, text);
     free(text);
 }
@@ -187,7 +201,7 @@ static void *watch_main(void *arg)
         same = busy && resumes == seen ? same + 1 : 0;
         seen = resumes;
         if (same == LOOKS_A_LIMIT)
-            report(watch);
+            report(watch, seen);
     }
     return NULL;
 }
