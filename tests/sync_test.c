@@ -537,6 +537,34 @@ TEST(objects_in_use_by_a_loop_are_refused_to_other_threads)
     CHECK(strstr(report, "rota_barrier_break was called from another thread"));
 }
 
+static void *use_unused(void *queue)
+{
+    int item = 1;
+    CHECK_INT(rota_queue_try_put(queue, &item), ==, ROTA_ETHREAD);
+    CHECK_INT(rota_queue_close(queue), ==, ROTA_ETHREAD);
+    return NULL;
+}
+
+static int make_a_queue(void *arg)
+{
+    (void)arg;
+    ROTA_AUTO(rota_queue) queue = NULL;
+    CHECK_OK(rota_queue_new(1, sizeof(int), &queue));
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, use_unused, queue), ==, 0);
+    pthread_join(thread, NULL);
+    CHECK_INT(rota_queue_len(queue), ==, 0);
+    CHECK_OK(rota_queue_try_put(queue, &(int){1}));
+    return 0;
+}
+
+TEST(queue_belongs_to_the_loop_in_which_it_was_made)
+{
+    rota_log_set(keep_report, NULL);
+    run_virtual(make_a_queue, NULL);
+    CHECK(strstr(report, "rota_queue_try_put was called from another thread"));
+}
+
 TEST(objects_of_a_loop_are_refused_to_another_loop_of_the_same_thread)
 {
     rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(3);

@@ -282,8 +282,9 @@ typedef struct rota_queue rota_queue;
 
 /* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out.
  * Unlike in asyncio, a capacity of 0 is the smallest one: each put waits for its get (a
- * rendezvous). Items may have the size 0, and then no pointer to one is looked at. Returns 0 or
- * -ENOMEM. */
+ * rendezvous). Items may have the size 0, and then no pointer to one is looked at. A queue that is
+ * made inside a loop belongs to that loop; another one, to the loop that first uses it.
+ * Returns 0 or -ENOMEM. */
 ROTA_API int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue);
 
 /* Closes and frees the queue with what is in it: tasks that still wait get ROTA_ECLOSED, and must

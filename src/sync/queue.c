@@ -303,7 +303,7 @@ int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue)
     rota_queue *q = rota_alloc(bytes);
     if (!q)
         return -ENOMEM;
-    *q = (rota_queue){.capacity = capacity, .item_size = item_size};
+    *q = (rota_queue){.capacity = capacity, .item_size = item_size, .home = rota__handle_here};
     q->read = q->write = q->ring;
     q->end = q->ring + capacity * item_size;
     rota__list_init(&q->getters);
