@@ -1069,6 +1069,7 @@ TEST(unknown_backend_in_the_environment_is_refused)
     rota_loop *loop;
     setenv("ROTA_BACKEND", "kqueue", 1);
     CHECK_INT(rota_loop_new(NULL, &loop), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "ROTA_BACKEND \"kqueue\": unknown backend, use epoll or uring");
     setenv("ROTA_BACKEND", "", 1);
     loop = new_loop();
     rota_loop_free(loop);
@@ -1078,6 +1079,7 @@ TEST(absurd_stack_size_is_refused)
 {
     rota_loop *loop;
     CHECK_INT(rota_loop_new(&(rota_loop_options){.stack_size = 16383}, &loop), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "stack_size 16383: too small, use 16384 bytes or more");
     CHECK_INT(rota_loop_new(&(rota_loop_options){.stack_size = SIZE_MAX}, &loop), ==, -EINVAL);
     CHECK_PTR(rota_loop_current(), ==, NULL);
 }
@@ -1153,6 +1155,7 @@ TEST(loop_without_descriptors_fails_cleanly)
         struct rlimit few = {(rlim_t)lowest + extra, before.rlim_max};
         CHECK_OK(setrlimit(RLIMIT_NOFILE, &few));
         CHECK_INT(rota_loop_new(NULL, &loop), ==, -EMFILE);
+        CHECK_STR(rota_error(-EMFILE), "make a loop: Too many open files");
         CHECK_PTR(loop, ==, NULL);
         CHECK_OK(setrlimit(RLIMIT_NOFILE, &before));
         CHECK_INT(test_open_fds(), ==, opened);

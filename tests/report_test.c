@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -78,6 +79,11 @@ static int fail_when_cancelled(void *arg)
 }
 
 /* ---- Where reports go */
+
+static int succeed(void *arg)
+{
+    return *(int *)arg;
+}
 
 static int fail_alone(void *arg)
 {
@@ -180,12 +186,31 @@ TEST_WITH(failure_that_was_read_or_is_a_cancellation_is_not_reported, .without_f
     CHECK_INT(reports.count, ==, 0);
 }
 
-/* ---- rota_main */
-
-static int succeed(void *arg)
+static int run_inside(void *arg)
 {
-    return *(int *)arg;
+    int zero = 0;
+    (void)arg;
+    CHECK_INT(rota_run(succeed, &zero), ==, -EBUSY);
+    CHECK_STR(rota_error(-EBUSY), "run 'succeed': this thread has a loop already, use rota_spawn");
+    return 0;
 }
+
+TEST(run_inside_a_task_says_what_to_do)
+{
+    run(run_inside, NULL);
+}
+
+TEST(unknown_level_is_reported_once)
+{
+    int zero = 0;
+    setenv("ROTA_LOG", "verbose", 1);
+    CHECK_OK(rota_run(succeed, &zero));
+    CHECK_OK(rota_run(succeed, &zero));
+    check_stderr_is("rota: ROTA_LOG \"verbose\": unknown level, use debug, info, warning, error or "
+                    "off\n");
+}
+
+/* ---- rota_main */
 
 TEST(main_that_succeeds_exits_with_0)
 {

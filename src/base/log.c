@@ -24,7 +24,8 @@ static void *hook_arg;
 static atomic_bool silenced; /* by rota_log_set(NULL, NULL) */
 static atomic_int programs;  /* rota_run and its kin, under way */
 
-static int level_from_environment(void)
+/* The level that `s` names, else UNSAID. */
+static int level_of(const char *s)
 {
     static const struct {
         const char *name;
@@ -34,7 +35,6 @@ static int level_from_environment(void)
                   {"warning", ROTA_LOG_WARNING},
                   {"error", ROTA_LOG_ERROR},
                   {"off", NOBODY}};
-    const char *s = getenv("ROTA_LOG");
     for (size_t i = 0; s && i < sizeof levels / sizeof *levels; i++)
         if (strcmp(s, levels[i].name) == 0)
             return levels[i].level;
@@ -59,7 +59,7 @@ static int stderr_level(void)
     static atomic_int known = -1;
     int wanted = atomic_load_explicit(&known, memory_order_relaxed);
     if (wanted < 0) {
-        wanted = level_from_environment();
+        wanted = level_of(getenv("ROTA_LOG"));
         atomic_store_explicit(&known, wanted, memory_order_relaxed);
     }
     bool is_program = atomic_load_explicit(&programs, memory_order_relaxed) > 0;
@@ -198,9 +198,21 @@ static void tell_all_repetitions(void)
     pthread_mutex_unlock(&remembered_lock);
 }
 
+static void check_level(void)
+{
+    static atomic_flag checked = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&checked))
+        return;
+    const char *s = getenv("ROTA_LOG");
+    if (s && *s && level_of(s) == UNSAID)
+        rota_log(ROTA_LOG_WARNING,
+                 "ROTA_LOG \"%s\": unknown level, use debug, info, warning, error or off", s);
+}
+
 void rota__log_program_begins(void)
 {
     atomic_fetch_add(&programs, 1);
+    check_level();
 }
 
 void rota__log_program_ends(void)

@@ -106,6 +106,8 @@ int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg
 
 /* ---- Making and freeing */
 
+enum { STACK_LEAST = 16384 };
+
 static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
 {
     rota_backend backend = o->backend;
@@ -116,7 +118,8 @@ static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
         else if (strcmp(name, "uring") == 0)
             backend = ROTA_BACKEND_URING;
         else
-            return -EINVAL;
+            return rota_error_set(-EINVAL,
+                                  "ROTA_BACKEND \"%s\": unknown backend, use epoll or uring", name);
     }
     *ret_backend = backend;
     return 0;
@@ -172,6 +175,14 @@ static int loop_init(struct rota__loop *loop, const rota_loop_options *o, rota_b
     return err;
 }
 
+static int check_stack_size(size_t size)
+{
+    if (size == 0 || size >= STACK_LEAST)
+        return 0;
+    return rota_error_set(-EINVAL, "stack_size %zu: too small, use %d bytes or more", size,
+                          STACK_LEAST);
+}
+
 static int loop_make(const rota_loop_options *o, rota_backend backend, struct rota__loop **ret_loop)
 {
     struct rota__loop *loop = rota_zalloc(sizeof *loop);
@@ -206,15 +217,16 @@ int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop)
 {
     static const rota_loop_options none;
     const rota_loop_options *o = options ? options : &none;
-    rota_backend backend;
+    rota_backend backend = o->backend;
     struct rota__loop *loop;
     int err = choose_backend(o, &backend);
-    if (err == 0 && o->stack_size && o->stack_size < 16384)
-        err = -EINVAL;
     if (err == 0)
-        err = loop_make(o, backend, &loop);
+        err = check_stack_size(o->stack_size);
     if (err < 0)
         return err;
+    err = loop_make(o, backend, &loop);
+    if (err < 0)
+        return rota_error_set(err, "make a loop: %s", rota_strerror(err));
     err = rota__loop_here ? 0 : rota_loop_enter(loop->handle);
     if (err < 0) {
         loop_close(loop);
@@ -467,7 +479,7 @@ static int begin_run(rota_loop *handle, bool *ret_entered)
     if (err < 0)
         return err;
     if (rota__loop_here->in_run)
-        return -EBUSY;
+        return rota_error_set(-EBUSY, "run a loop: it runs already");
     rota__loop_here->home = rota__coro_current();
     rota__loop_here->in_run = true;
     return 0;

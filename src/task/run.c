@@ -223,7 +223,10 @@ int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options, cons
 {
     rota_loop *handle;
     main_interrupted = false;
-    int err = rota__loop_here ? -EBUSY : rota_loop_new(options, &handle);
+    if (rota__loop_here)
+        return rota_error_set(-EBUSY, "run '%s': this thread has a loop already, use rota_spawn",
+                              site->name);
+    int err = rota_loop_new(options, &handle);
     if (err < 0)
         return err;
     struct rota__loop *loop = rota__loop_here;
