@@ -738,6 +738,7 @@ static int fail_beside_a_stream_that_cannot_be_flushed(void)
 {
     ROTA_AUTO(rota_listener) l = listen_on("127.0.0.1");
     ROTA_AUTO(rota_stream) a = NULL, b = NULL;
+    CHECK(l);
     CHECK_OK(rota_stream_pair(64, &a, &b));
     rota_stream_cork(a);
     CHECK_OK(rota_stream_write(a, "x", 1));
