@@ -1,5 +1,6 @@
 /* Executors. Jobs are held up and let go by semaphores, so nothing here depends on time. */
 
+#include "base/fault.h"
 #include "clean_run.h"
 #include "exec/exec.h"
 
@@ -1100,7 +1101,7 @@ struct work {
     char text[64];
 };
 
-enum { DOUBLE, SEGV, KILL, EXIT, PAUSE, PID, FDS, STACK, PRINT, CLOSE };
+enum { DOUBLE, SEGV, KILL, EXIT, PAUSE, PID, FDS, STACK, PRINT, CLOSE, STARVE };
 
 static int use_stack(int depth)
 {
@@ -1134,6 +1135,9 @@ static int work(void *arg)
         return 0;
     case STACK:
         return use_stack(1000);
+    case STARVE:
+        rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+        return 0;
     case PRINT:
         printf("printed by a job\n");
         return 0;
@@ -1194,6 +1198,49 @@ static void crash(rota_executor *pool, int action, const char *how)
     printf("%s\n", rota_job_error(&job));
     CHECK(strstr(rota_job_error(&job), how));
     check_doubles(pool);
+}
+
+static int worker_starves(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct work starve = {.action = STARVE};
+    static struct work large[1000];
+    CHECK_OK(call(pool, &starve));
+    CHECK_INT(rota_executor_run_copy(pool, work, large, sizeof large), ==, ROTA_ECRASHED);
+    printf("%s\n", rota_error(ROTA_ECRASHED));
+    CHECK(strstr(rota_error(ROTA_ECRASHED), "could not get memory"));
+    check_doubles(pool);
+    return 0;
+}
+
+TEST_WITH(worker_without_memory_says_so, .both_backends = true, .without_faults = true)
+{
+    run(worker_starves, NULL);
+    check_no_children();
+}
+
+static int note_turn(void *arg)
+{
+    *(bool *)arg = true;
+    return 0;
+}
+
+static int free_beside_a_task(void *arg)
+{
+    rota_executor *pool = workers(1);
+    bool had_a_turn = false;
+    check_doubles(pool);
+    CHECK_OK(rota_spawn(note_turn, &had_a_turn, NULL));
+    rota_executor_free(pool);
+    CHECK(had_a_turn);
+    return 0;
+}
+
+TEST_WITH(freeing_a_process_pool_lets_other_tasks_run, .both_backends = true,
+          .without_faults = true)
+{
+    run(free_beside_a_task, NULL);
+    check_no_children();
 }
 
 static int worker_crashes(void *arg)

@@ -26,7 +26,8 @@ struct rota__executor_kind {
     bool (*abandon)(rota_executor *executor, struct rota__work *work);
     /* Under a virtual clock: whether something computes, so that time has to stand still. */
     bool (*computes)(rota_executor *executor);
-    /* Nothing is queued and nothing runs: ends the threads or workers. */
+    /* Nothing is queued and nothing runs: updates the hold and ends the threads or workers. May
+     * suspend in a task, shielded; then the executor may be freed meanwhile. */
     void (*stop)(rota_executor *executor);
     void (*free)(rota_executor *executor);
 };
@@ -88,9 +89,10 @@ extern __thread struct rota__sleeper *rota__sleeper_here
  * travel as they are. ---- */
 
 enum rota__frame_kind {
-    ROTA__FRAME_CALL,   /* to the worker; bytes follow */
-    ROTA__FRAME_RESULT, /* from it; bytes follow */
-    ROTA__FRAME_SLEEP   /* from it: wait on the loop's clock, then send this back */
+    ROTA__FRAME_CALL,     /* to the worker; bytes follow */
+    ROTA__FRAME_RESULT,   /* from it; bytes follow */
+    ROTA__FRAME_SLEEP,    /* from it: wait on the loop's clock, then send this back */
+    ROTA__FRAME_NO_MEMORY /* from it: it could not get memory, and ends */
 };
 
 struct rota__frame {

@@ -483,7 +483,6 @@ static void stop_if_drained(rota_executor *executor)
         return;
     executor->stopped = true;
     executor->kind->stop(executor);
-    rota__executor_update_hold(executor);
 }
 
 int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)

@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define WORKERS_MAX 4096
@@ -44,6 +45,7 @@ struct worker {
     struct rota__fd fd;
     pid_t pid;
     bool killed; /* it may take a while to die */
+    bool lacks_memory;
 };
 
 static struct pool *pool_of(rota_executor *executor)
@@ -106,9 +108,13 @@ static int worker_new(struct pool *pool, struct worker **ret_worker)
 }
 
 /* Words for how a worker died; `status` is that of wait(2). */
-static void describe_end(pid_t pid, pid_t waited, int status, char *text, size_t size)
+static void describe_end(const struct worker *worker, pid_t waited, int status, char *text,
+                         size_t size)
 {
-    if (waited < 0)
+    pid_t pid = worker->pid;
+    if (worker->lacks_memory)
+        snprintf(text, size, "worker %d could not get memory and ended", (int)pid);
+    else if (waited < 0)
         snprintf(text, size, "worker %d died; another part of the program collected its status",
                  (int)pid);
     else if (WIFSIGNALED(status))
@@ -128,19 +134,47 @@ static void worker_kill(struct worker *worker)
         kill(worker->pid, SIGKILL);
 }
 
-/* Closes, kills and reaps. A worker that is dying already keeps the end that it has. */
-static void worker_end(struct worker *worker, char *text, size_t size)
+/* Closes its socket and kills it. A worker that is dying already keeps the end that it has. */
+static void worker_close(struct worker *worker)
+{
+    siginfo_t info = {.si_pid = 0};
+    rota__fd_close(&worker->fd);
+    int err = waitid(P_PID, (id_t)worker->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    if (err == 0 && info.si_pid == 0)
+        worker_kill(worker);
+}
+
+static const struct rota__wait_kind exit_kind = {"worker process to end", rota__op_abort};
+
+/* Waits until worker_reap need not block. A large process may take long to die. Where there is no
+ * task or no pidfd, worker_reap blocks. Under a virtual clock, time stands still meanwhile. */
+static void worker_await_exit(const struct worker *worker)
+{
+    if (!rota__task_here())
+        return;
+    rota_loop *loop = rota__handle_here;
+    int fd = (int)rota__sys(EMFILE, syscall(SYS_pidfd_open, worker->pid, 0));
+    if (fd < 0)
+        return;
+    struct rota__op op = {
+        .kind = ROTA__OP_POLL, .loop = rota__loop_here, .poll_fd = fd, .events = ROTA_READABLE};
+    rota_loop_hold_threadsafe(loop);
+    ROTA_SHIELD
+    {
+        ROTA_IGNORE(rota__op_await(&op, &exit_kind));
+    }
+    rota_loop_release_threadsafe(loop);
+    rota__sys_close(fd);
+}
+
+static void worker_reap(struct worker *worker, char *text, size_t size)
 {
     int status = 0;
-    rota__fd_close(&worker->fd);
-    pid_t waited = waitpid(worker->pid, &status, WNOHANG);
-    if (waited == 0) {
-        worker_kill(worker);
-        do
-            waited = waitpid(worker->pid, &status, 0);
-        while (waited < 0 && errno == EINTR);
-    }
-    describe_end(worker->pid, waited, status, text, size);
+    pid_t waited;
+    do
+        waited = waitpid(worker->pid, &status, 0);
+    while (waited < 0 && errno == EINTR);
+    describe_end(worker, waited, status, text, size);
     rota_free(worker);
 }
 
@@ -161,8 +195,10 @@ static int worker_get(struct pool *pool, struct worker **ret_worker)
             *ret_worker = worker;
             return 0;
         }
+        /* Without suspending: the work that is to be run may still be withdrawn. */
         char text[ENDS_TEXT];
-        worker_end(worker, text, sizeof text);
+        worker_close(worker);
+        worker_reap(worker, text, sizeof text);
         rota_log(ROTA_LOG_WARNING, "process pool: %s while it was idle", text);
     }
     return worker_new(pool, ret_worker);
@@ -240,8 +276,10 @@ static int converse(struct pool *pool, struct worker *worker, struct rota__copie
         else if (frame->kind == ROTA__FRAME_RESULT && frame->size == size &&
                  frame->words < ROTA__FRAME_WORDS)
             return receive(worker, (char *)frame, whole, whole, &have);
-        else
+        else {
+            worker->lacks_memory = frame->kind == ROTA__FRAME_NO_MEMORY;
             return ROTA_EOF;
+        }
         if (err < 0)
             return err;
     }
@@ -294,10 +332,13 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
     work->runner = worker;
     char end[ENDS_TEXT];
     int err = worker_serve(pool, worker, rota__copied_of(work));
-    if (err == 0 && !worker->killed)
+    if (err == 0 && !worker->killed) {
         rota__list_prepend(&pool->idle, &worker->node);
-    else
-        worker_end(worker, end, sizeof end);
+    } else {
+        worker_close(worker);
+        worker_await_exit(worker);
+        worker_reap(worker, end, sizeof end);
+    }
     if (err < 0)
         work->result = err;
     if (err == ROTA_EOF) {
@@ -383,10 +424,18 @@ static bool pool_computes(rota_executor *executor)
 
 static void pool_stop(rota_executor *executor)
 {
-    struct rota__list *node;
+    struct rota__list workers, *node;
     char text[ENDS_TEXT];
-    while ((node = rota__list_take_first(&pool_of(executor)->idle)))
-        worker_end(rota__container_of(node, struct worker, node), text, sizeof text);
+    rota__executor_update_hold(executor);
+    rota__list_init(&workers);
+    rota__list_splice(&workers, &pool_of(executor)->idle);
+    rota__list_each (each, &workers)
+        worker_close(rota__container_of(each, struct worker, node));
+    while ((node = rota__list_take_first(&workers))) {
+        struct worker *worker = rota__container_of(node, struct worker, node);
+        worker_await_exit(worker);
+        worker_reap(worker, text, sizeof text);
+    }
 }
 
 static void pool_free(rota_executor *executor)

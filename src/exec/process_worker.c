@@ -67,6 +67,19 @@ static void worker_sleep(struct rota__sleeper *sleeper, rota_time duration)
     receive(&frame, sizeof frame);
 }
 
+/* Takes what is left of the job first: the pool listens only after it has sent everything. */
+static _Noreturn void end_without_memory(size_t left)
+{
+    char bytes[1024];
+    for (size_t n; left > 0; left -= n) {
+        n = left < sizeof bytes ? left : sizeof bytes;
+        receive(bytes, n);
+    }
+    struct rota__frame frame = {.kind = ROTA__FRAME_NO_MEMORY};
+    transmit(&frame, sizeof frame, 0);
+    _exit(ENOMEM);
+}
+
 static void make_room(size_t size)
 {
     if (size <= self.capacity)
@@ -74,7 +87,7 @@ static void make_room(size_t size)
     rota_free(self.bytes);
     self.bytes = size <= self.copy_limit ? rota_alloc(size) : NULL;
     if (!self.bytes)
-        _exit(ENOMEM);
+        end_without_memory(size);
     self.capacity = size;
 }
 
@@ -190,8 +203,11 @@ _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_
     struct rota__coro coro;
     if (rota__stack_pool_init(&stacks, STACK_SIZE) == 0)
         stack = rota__stack_take(&stacks);
-    if (!stack)
-        _exit(ENOMEM);
+    if (!stack) {
+        struct rota__frame frame;
+        receive(&frame, sizeof frame);
+        end_without_memory(frame.size);
+    }
     rota__coro_init(&coro, stack, stack->top, serve, NULL);
     coro.name = "worker";
     rota__coro_exit(&coro, 0);

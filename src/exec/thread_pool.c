@@ -556,6 +556,7 @@ static void pool_stop(rota_executor *executor)
         rota_free(thread);
     }
     pool->thread_count = 0;
+    rota__executor_update_hold(executor);
 }
 
 static void pool_free(rota_executor *executor)
