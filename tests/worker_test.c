@@ -116,7 +116,7 @@ TEST_WITH(workers_may_be_pinned, .without_faults = true)
 static int second_fails(void *arg)
 {
     if (rota_worker_index() == 1)
-        return -EIO;
+        return rota_error_set(-EIO, "worker 1: disk on fire");
     int err = forever(NULL);
     CHECK_INT(err, ==, -ECANCELED);
     return err;
@@ -125,6 +125,7 @@ static int second_fails(void *arg)
 TEST_WITH(first_failure_cancels_the_others, .without_faults = true)
 {
     CHECK_INT(rota_run_workers(WORKERS, second_fails, NULL), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "worker 1: disk on fire");
 }
 
 static int interrupt_or_sleep(void *arg)

@@ -8,6 +8,7 @@
  *    under the mutex comes to a loop that is there.
  * 2. The waiting task returns only when all threads have been joined. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "worker/worker.h"
 
 #include <sched.h>
@@ -20,7 +21,8 @@ struct worker {
     bool cancelled;  /* under the mutex */
     struct rota__post cancel, ended;
     int result;
-    bool stops_all; /* somebody has cancelled its main */
+    struct rota__error *error; /* of a failed result */
+    bool stops_all;            /* somebody has cancelled its main */
 };
 
 struct rota__workers {
@@ -33,7 +35,8 @@ struct rota__workers {
     pthread_mutex_t mutex;
     struct rota__wait wait;
     unsigned count, running;
-    int failure, interrupt; /* the first that is none, and the first that is one */
+    int failure, interrupt;    /* the first that is none, and the first that is one */
+    struct rota__error *error; /* of the failure */
     struct rota__worker_ports ports;
     struct worker workers[];
 };
@@ -95,6 +98,7 @@ static void *worker_thread(void *arg)
     if (all->options->pin && CPU_COUNT(&all->processors) > 0)
         pin(worker);
     worker->result = rota_run_at(worker_main, worker, &all->options->loop, all->site);
+    worker->error = rota__error_take(worker->result);
     rota__loop_post(all->home, &worker->ended);
     return NULL;
 }
@@ -124,11 +128,18 @@ static void cancel_all(struct rota__workers *all)
     pthread_mutex_unlock(&all->mutex);
 }
 
-static void note_result(struct rota__workers *all, int result)
+/* Takes over the reference. */
+static void note_result(struct rota__workers *all, int result, struct rota__error *error)
 {
     int *which = result == -ECANCELED ? &all->interrupt : &all->failure;
-    if (result < 0 && *which == 0)
+    if (result < 0 && *which == 0) {
         *which = result;
+        if (which == &all->failure) {
+            all->error = error;
+            return;
+        }
+    }
+    rota__error_unref(error);
 }
 
 static void worker_ended(struct rota__post *post, struct rota__loop *loop)
@@ -137,7 +148,7 @@ static void worker_ended(struct rota__post *post, struct rota__loop *loop)
     struct worker *worker = rota__container_of(post, struct worker, ended);
     struct rota__workers *all = worker->place.threads;
     pthread_join(worker->thread, NULL);
-    note_result(all, worker->result);
+    note_result(all, worker->result, worker->error);
     if (worker->result < 0 || worker->stops_all)
         cancel_all(all);
     if (--all->running == 0)
@@ -170,7 +181,7 @@ static int worker_start(struct rota__workers *all, unsigned index)
 static void start_and_wait(struct rota__workers *all)
 {
     for (unsigned i = 0; i < all->count && all->failure == 0; i++)
-        note_result(all, worker_start(all, i));
+        note_result(all, worker_start(all, i), NULL);
     if (all->failure < 0)
         cancel_all(all);
     if (all->running == 0)
@@ -212,6 +223,8 @@ static int run_in_task(void *arg)
     start_and_wait(all);
     int interrupt = all->interrupt && here->interrupt ? here->interrupt : all->interrupt;
     int result = all->failure ? all->failure : interrupt;
+    if (result < 0)
+        rota__error_give(all->error);
     pthread_mutex_destroy(&all->mutex);
     rota_free(all);
     return result;
