@@ -197,8 +197,8 @@ ROTA_API int rota_error_set(int err, const char *format, ...) ROTA_PRINTF(2, 3);
  *     // load settings: open "app.conf": No such file or directory */
 ROTA_API int rota_error_wrap(int err, const char *format, ...) ROTA_PRINTF(2, 3);
 
-/* Stands in functions that release something, before calls that may fail: the block leaves the record
- * as it was. Inside, the record begins empty.
+/* Stands in functions that release something, before calls that may fail: the block leaves the
+ * record as it was. Inside, the record begins empty.
  *
  *     pool *pool_free(pool *p)
  *     {

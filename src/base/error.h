@@ -34,8 +34,8 @@ const char *rota__error_words(const struct rota__error *error, int err);
  * that code. */
 void rota__error_forget(struct rota__error **slot, int err);
 
-/* A failure has no words but its code's: those of an earlier one with that code are dropped. Returns
- * `err`. */
+/* A failure has no words but its code's: those of an earlier one with that code are dropped.
+ * Returns `err`. */
 int rota__error_plain(int err);
 
 /* Allocations that the calling thread's own record holds. It stays as long as the thread does: no

@@ -17,7 +17,8 @@
 
 enum { RECEIVING = 1, SENDING = 2, BATCH = 64, PLACES_MIN = 4 };
 
-/* Gives a failure its words, unless it is an interruption. `peer` may be NULL, or have no length. */
+/* Gives a failure its words, unless it is an interruption. `peer` may be NULL, or have no
+ * length. */
 static int failed(const rota_dgram *s, int err, const char *call, const rota_address *peer)
 {
     char text[ROTA_ADDRESS_TEXT];

@@ -57,8 +57,8 @@ static inline void *rota__stream_bottom(rota_stream *s)
     return s->bottom;
 }
 
-/* Notes an error for rota_stream_error, gives it its words unless the task was interrupted, and returns
- * it. */
+/* Notes an error for rota_stream_error, gives it its words unless the task was interrupted, and
+ * returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
 /* The reason for an error, in the stream's words where it is the last of this stream. */
 const char *rota__stream_why(const rota_stream *s, int err);

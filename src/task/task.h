@@ -138,8 +138,8 @@ static inline ssize_t rota__done_at_once(ssize_t result)
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only
  * when the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's
  * scopes; ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts
- * against the task's budget, and yields when that is used up. A failure has no words yet: the caller
- * knows the object. */
+ * against the task's budget, and yields when that is used up. A failure has no words yet: the
+ * caller knows the object. */
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 
 /* The `abort` of kinds that are given to rota__op_await. */
