@@ -258,7 +258,7 @@ def limited(descriptors):
 @case
 def want_of_descriptors_is_told():
     with limited(4) as h:
-        check(h.line() == "httpd: Too many open files\n", "not told why it does not serve")
+        check(h.line() == "httpd: make a loop: Too many open files\n", "not told why it does not serve")
     with limited(7) as h, socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/$", h.line())[1]))):
         told = h.line()
         check(told.endswith(": Too many open files; pausing\n") and told.startswith("httpd: "), told)

@@ -43,7 +43,8 @@ class Room(Program):
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         _, complaints = self.process.communicate(timeout=LIMIT)
-        check(self.process.returncode == 0 and not complaints, self.process.returncode, complaints)
+        cut_off = "still open when the grace of 1 s was over" in complaints and complaints.count("\n") == 1
+        check(self.process.returncode == 0 and (cut_off or not complaints), self.process.returncode, complaints)
 
 
 def chat(function):

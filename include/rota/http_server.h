@@ -144,9 +144,9 @@ typedef struct rota_http_serve_options {
     rota_tls_context *tls;
 
     /* Connections at once, on all listeners together. Default: 10,000. When one more arrives, the
-     * connection that has been without a request for longest is closed: an idle one, one in a TLS
-     * handshake, or one in the middle of a head. If all of them have requests, the new one
-     * waits. */
+     * connection that has been without a request for longest is closed, once it has been so for a
+     * second: an idle one, one in a TLS handshake, or one in the middle of a head. Until then, and
+     * if all of them have requests, the new one waits. */
     size_t connections;
     /* Connections at once from one IPv4 address, or from one IPv6 network of 64 bits. Further ones
      * are reset. Default: no limit, because behind a proxy all clients have its address.

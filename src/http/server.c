@@ -72,6 +72,7 @@ void rota__server_run(struct rota__server_connection *c, struct rota__server *se
 
 int rota__server_rest(struct rota__server_connection *c, struct rota__server *server)
 {
+    c->rests_since = rota_now();
     rota__list_append(&server->resting, &c->node);
     rota__server_tell_door(server);
     return rota_event_is_set(&server->stopping) ? -ECANCELED : 0;

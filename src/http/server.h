@@ -196,11 +196,12 @@ struct rota__server_connection {
     void (*stop)(struct rota__server_connection *c); /* for those in `resting`: the server stops */
     rota_task *task;
     rota_stream *stream;
-    uint64_t since;   /* tick at which its request began */
-    uint64_t writing; /* tick at which the present piece of output began; 0: none */
-    size_t seen;      /* bytes of its request that are still in the stream's buffer */
-    bool gone;        /* the peer is, or takes nothing: the task was cancelled for it */
-    bool stalled;     /* `gone` for the second reason */
+    rota_time rests_since; /* while in `resting` */
+    uint64_t since;        /* tick at which its request began */
+    uint64_t writing;      /* tick at which the present piece of output began; 0: none */
+    size_t seen;           /* bytes of its request that are still in the stream's buffer */
+    bool gone;             /* the peer is, or takes nothing: the task was cancelled for it */
+    bool stalled;          /* `gone` for the second reason */
 };
 
 /* Enters `running`. The caller leaves it. */

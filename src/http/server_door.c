@@ -5,9 +5,9 @@
  *
  * 1. No more than options.connections are inside, and no more than the budget has memory for. A
  *    listener accepts one more, which waits at the door.
- * 2. While one waits, the connection that has rested for longest is told to leave; where none
- *    rests, it waits until one does or leaves. So clients that say nothing, or say it slowly, keep
- *    nobody out.
+ * 2. While one waits, the connection that has rested for longest, and for REST at least, is told to
+ *    leave; where none has, it waits. So clients that say nothing, or say it slowly, keep nobody
+ *    out, and a burst of clients does not throw out its own.
  * 3. An IPv6 client usually has a whole /64, so that is what counts as its address. */
 #include "http/server.h"
 
@@ -17,6 +17,9 @@
 
 /* Until one that was told to leave has done so, the next one is not told. */
 #define LEAVING (100 * ROTA_MILLISECOND)
+/* A connection is left in peace for so long: time for a handshake, and for a request that is on its
+ * way. */
+#define REST ROTA_SECOND
 #define BUCKETS_MOST 16384
 
 int rota__server_door_init(struct rota__server *server)
@@ -101,11 +104,22 @@ static bool enter_address(struct rota__server *server, rota_stream *stream,
 
 /* ---- Room */
 
+/* How long until a connection may be evicted; ROTA_NEVER: none rests. */
+static rota_time time_to_evict(const struct rota__server *server)
+{
+    if (rota__list_empty(&server->resting))
+        return ROTA_NEVER;
+    const struct rota__server_connection *longest =
+        rota__container_of(server->resting.next, struct rota__server_connection, node);
+    rota_time rested = rota_now() - longest->rests_since;
+    return rested < REST ? REST - rested : 0;
+}
+
 bool rota__server_evict(struct rota__server *server)
 {
-    struct rota__list *node = rota__list_take_first(&server->resting);
-    if (!node)
+    if (time_to_evict(server) > 0)
         return false;
+    struct rota__list *node = rota__list_take_first(&server->resting);
     server->counters->evicted++;
     rota__server_cancel(rota__container_of(node, struct rota__server_connection, node));
     return true;
@@ -133,7 +147,7 @@ static int await_room(struct rota__server *server)
     server->door.waiting++;
     while (err == 0 && !enter(server)) {
         rota_event_clear(&server->door.room);
-        ROTA_TIMEOUT (rota__server_evict(server) ? LEAVING : ROTA_NEVER) {
+        ROTA_TIMEOUT (rota__server_evict(server) ? LEAVING : time_to_evict(server)) {
             err = rota_event_wait(&server->door.room);
         }
         if (err == -ETIMEDOUT)
