@@ -486,7 +486,7 @@ def server_that_is_not_there_is_told():
 def want_of_descriptors_is_told():
     done = subprocess.run(["prlimit", "--nofile=4", CRAWL, "http://localhost/"], stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT, check=False)
-    check(done.returncode == 2 and done.stderr == "crawl: Too many open files\n", done.returncode, done.stderr)
+    check(done.returncode == 2 and done.stderr == "crawl: make a loop: Too many open files\n", done.returncode, done.stderr)
 
 
 @case

@@ -183,7 +183,8 @@ static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret
         if (is_head)
             snprintf(ret_reason, size, "%.*s", (int)item.head.reason.len, item.head.reason.ptr);
         rota_stream_skip(conn->stream, used);
-        bytes = (rota_str){bytes.ptr + used, bytes.len - used};
+        if (used) /* there may have been no bytes at all */
+            bytes = (rota_str){bytes.ptr + used, bytes.len - used};
         if (is_head && item.head.status >= 200) {
             *ret_status = item.head.status;
             return bytes.len && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
