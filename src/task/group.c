@@ -253,9 +253,9 @@ static void report_lost(const rota_group *group, const char *why)
 {
     const rota_site *site = group->_failed;
     if (group->_result < 0 && group->policy != ROTA_GROUP_RACE && site)
-        rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) failed, and its group %s: %s",
-                 site->name, site->file, site->line, why,
-                 rota__error_words(group->_error, group->_result));
+        rota_log(rota__failure_level(group->_result),
+                 "task '%s' (spawned at %s:%d) failed, and its group %s: %s", site->name,
+                 site->file, site->line, why, rota__error_words(group->_error, group->_result));
 }
 
 int rota_group_wait(rota_group *group)

@@ -230,11 +230,12 @@ void rota__task_report_unread(rota_task *task)
     int result = task->done._result;
     if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
         return;
-    if (!rota__log_wanted(ROTA_LOG_WARNING))
+    rota_log_level level = rota__failure_level(result);
+    if (!rota__log_wanted(level))
         return;
     struct rota__task_text text;
-    rota_log(ROTA_LOG_WARNING, "%s failed, and its result was not read: %s",
-             rota__task_describe(task, &text), rota__error_words(task->error, result));
+    rota_log(level, "%s failed, and its result was not read: %s", rota__task_describe(task, &text),
+             rota__error_words(task->error, result));
 }
 
 void rota__tasks_give_up_failed(struct rota__loop *loop)

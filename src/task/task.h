@@ -180,6 +180,11 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
 /* The memory of an ended task goes; it must not be running. */
 void rota__task_release(rota_task *task);
 void rota__task_report_unread(rota_task *task);
+/* A connection that its peer dropped is not a warning. */
+static inline rota_log_level rota__failure_level(int err)
+{
+    return err == -ECONNRESET || err == -EPIPE ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
+}
 /* Reports and releases the ended tasks whose handles nobody will use: their loop ends. */
 void rota__tasks_give_up_failed(struct rota__loop *loop);
 
