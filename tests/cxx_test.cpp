@@ -9,12 +9,6 @@
 #include <string>
 #include <thread>
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
 TEST_ALL_ON_BOTH_BACKENDS;
 
 static std::string what(std::exception_ptr e)
@@ -373,8 +367,7 @@ static int offload_caught(void *)
 
 TERMINATES(an_exception_that_leaves_a_job_terminates)
 {
-    if (RUNNING_ON_VALGRIND)
-        SKIP("valgrind cannot end a thread that waits in io_uring_enter");
+    test_valgrind_knows_no_uring();
     run_caught(offload_caught, nullptr);
 }
 

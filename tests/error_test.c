@@ -438,6 +438,7 @@ static int use_thread(void *arg)
 
 TEST_WITH(thread_pool_brings_the_words_of_the_job, .both_backends = true, .without_faults = true)
 {
+    test_valgrind_knows_no_uring();
     run(use_thread, a_words);
 }
 
@@ -499,6 +500,7 @@ static int use_process(void *arg)
 
 TEST_WITH(process_pool_brings_the_words_of_the_job, .both_backends = true, .without_faults = true)
 {
+    test_valgrind_knows_no_uring();
     run(use_process, NULL);
 }
 
@@ -517,6 +519,7 @@ static int use_job(void *arg)
 
 TEST_WITH(job_keeps_its_words, .both_backends = true, .without_faults = true)
 {
+    test_valgrind_knows_no_uring();
     run(use_job, a_words);
 }
 
@@ -577,6 +580,7 @@ static int ask_other_loop(void *arg)
 
 TEST_WITH(another_loop_brings_the_words_of_its_task, .both_backends = true, .without_faults = true)
 {
+    test_valgrind_knows_no_uring();
     run(ask_other_loop, a_words);
 }
 

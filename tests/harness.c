@@ -30,6 +30,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 enum { DEFAULT_SECONDS = 20, STATUS_CHECK_FAILED = 76, STATUS_SKIPPED = 77 };
 
 /* How many points of a case are failed: all of them up to EVERY_POINT, unless the case is slow;
@@ -217,6 +223,13 @@ static void require_backend(const char *backend)
         errno != EFAULT && errno != EINVAL)
         SKIP("io_uring is not available here: %s", strerror(errno));
     setenv("ROTA_BACKEND", backend, 1);
+}
+
+void test_valgrind_knows_no_uring(void)
+{
+    const char *backend = getenv("ROTA_BACKEND");
+    if (RUNNING_ON_VALGRIND && backend && strcmp(backend, "uring") == 0)
+        SKIP("valgrind does not know io_uring");
 }
 
 static bool is_child(const struct dirent *entry)

@@ -144,6 +144,12 @@ int test_open_fds(void);
 /* By how much time limits are stretched here; for bounds that a test sets itself. */
 int test_scale(void);
 
+/* Stands at the start of a case that waits for another thread or looks at what a ring has read.
+ * Under valgrind with io_uring it ends the case without a verdict: valgrind runs no other thread
+ * during io_uring_enter, which it does not know to wait, and takes what the kernel wrote for
+ * uninitialised. */
+void test_valgrind_knows_no_uring(void);
+
 /* What the macros call. */
 extern bool test_all_on_both_backends;
 extern const char *test_place_of_directories;

@@ -233,7 +233,7 @@ def bombs_of_hpack_end_the_connection():
 @case
 def streams_without_a_window_are_given_up():
     closed = wire.PREFACE + wire.frame(wire.SETTINGS, 0, 0, wire.setting(4, 0))
-    with Peer(*SHORT) as peer, Others(peer), contextlib.ExitStack() as stack:
+    with Peer(*SHORT) as peer, Others(peer, memory=24), contextlib.ExitStack() as stack:
         for _ in range(5):
             s = stack.enter_context(peer.connect())
             s.sendall(closed + b"".join(wire.open_stream(i, "/big") for i in range(1, 200, 2)))
