@@ -1,10 +1,11 @@
 /* channel: a bounded queue between loops and threads.
  *
- * It has two ends: a sender and a receiver. Each may be used by any number of tasks, loops and
- * plain threads at once. An end is shared by references: whoever uses it for longer than somebody
- * else surely keeps it takes one of its own. When the last reference to the senders is gone,
- * receivers get what is left and then ROTA_ECLOSED; when the last one to the receivers is gone,
- * senders get ROTA_ECLOSED at once. So nobody waits for somebody who has left.
+ * A channel has two ends: a sender and a receiver. Any number of tasks, loops and plain threads may
+ * use each end at once. Ends are reference-counted: take a reference (rota_sender_ref,
+ * rota_receiver_ref) for each user that may outlive the reference it was given. When the last
+ * reference to the sender is dropped, receivers get the remaining items and then ROTA_ECLOSED. When
+ * the last reference to the receiver is dropped, senders get ROTA_ECLOSED at once. So no call waits
+ * for a side that is gone.
  *
  *     static void *produce(void *arg)                  // a plain thread
  *     {
@@ -34,15 +35,17 @@
  *         return err == ROTA_ECLOSED ? 0 : err;
  *     }
  *
- * Order. Items come out in the order in which they went in. The tasks of a loop that wait at one
+ * Order. Items come out in the order in which they went in. Tasks of one loop that wait at the same
  * end are served first come, first served.
  *
- * Cost. Sending and receiving take no lock and make no system call while there is room and there
- * are items; a loop that sleeps is woken once, however many items are sent until it comes to look.
+ * Cost. While there is room and there are items, sending and receiving take no lock and make no
+ * system call. A sleeping loop whose task waits at the other end is woken by one system call,
+ * however many items are sent before it runs.
  *
- * Deadlocks. Somebody on another thread may always come to send or to receive, so a loop in which a
- * task waits at a channel waits, too, and does not report a deadlock. A task that only receives
- * gives away its sender, or it waits for itself. Within one loop use rota_queue. */
+ * Deadlocks. Another thread may always come to send or to receive. So a loop with a task that waits
+ * at a channel goes on waiting, and does not report a deadlock. A task that only receives should
+ * drop its reference to the sender; otherwise the channel never closes. Within one loop use
+ * rota_queue. */
 #ifndef ROTA_CHANNEL_H
 #define ROTA_CHANNEL_H
 
@@ -55,42 +58,47 @@ extern "C" {
 typedef struct rota_sender rota_sender;
 typedef struct rota_receiver rota_receiver;
 
-/* Makes a channel for `capacity` items (rounded up to a power of two) of `item_size` bytes, which
- * are copied in and out, and one reference to each end. May be called on any thread.
+/* Makes a channel for `capacity` items (rounded up to a power of two) of `item_size` bytes each,
+ * and returns one reference to each end. Items are copied in and out. May be called on any thread.
  *
- * Returns 0, -EINVAL (no capacity) or -ENOMEM. */
+ * Returns 0, -EINVAL (`capacity` is 0) or -ENOMEM. */
 ROTA_API int rota_channel_new(size_t capacity, size_t item_size, rota_sender **ret_sender,
                               rota_receiver **ret_receiver);
 
-/* Another reference to the same end. Returns its argument. */
+/* Takes another reference to the same end. Returns its argument. */
 ROTA_API rota_sender *rota_sender_ref(rota_sender *sender);
 ROTA_API rota_receiver *rota_receiver_ref(rota_receiver *receiver);
 
-/* Gives a reference back. What nobody has received when the receivers are gone is dropped. Both
- * accept NULL and return NULL; what ROTA_AUTO(rota_sender) and ROTA_AUTO(rota_receiver) call. */
+/* Drops a reference. Items still in the channel when the last receiver reference is dropped are
+ * discarded. Both accept NULL and return NULL. ROTA_AUTO(rota_sender) and ROTA_AUTO(rota_receiver)
+ * call them. */
 ROTA_API rota_sender *rota_sender_unref(rota_sender *sender);
 ROTA_API rota_receiver *rota_receiver_unref(rota_receiver *receiver);
 ROTA_DEFINE_AUTO(rota_sender, rota_sender_unref);
 ROTA_DEFINE_AUTO(rota_receiver, rota_receiver_unref);
 
-/* Puts a copy of `item` at the end. While there is no room, a task is suspended, and a thread
- * without a loop is blocked.
+/* Appends a copy of `item`. While the channel is full, a task is suspended, and a thread without a
+ * loop is blocked.
  *
- * When it returns an error, the item was not sent: ROTA_ECLOSED, -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK (in a callback of a loop). */
+ * Returns 0, ROTA_ECLOSED, -ECANCELED, -ETIMEDOUT, or ROTA_ENOTASK (called in a callback of a
+ * loop). After an error the item was not sent. */
 ROTA_SUSPENDS int rota_channel_send(rota_sender *sender, const void *item);
 
-/* Takes the first item. While there is none, a task is suspended, and a thread without a loop is
- * blocked. Returns 0; ROTA_ECLOSED (closed, and all items have been taken), -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK. */
+/* Takes the first item. While the channel is empty, a task is suspended, and a thread without a
+ * loop is blocked.
+ *
+ * Returns 0, ROTA_ECLOSED (the channel is closed and empty), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK
+ * (called in a callback of a loop). */
 ROTA_SUSPENDS int rota_channel_receive(rota_receiver *receiver, void *ret_item);
 
-/* Send and receive without waiting: -EAGAIN where they would have to. May be called anywhere. */
+/* Send or receive without waiting. Return -EAGAIN where the waiting call would wait, and
+ * ROTA_ECLOSED as it does. May be called anywhere. */
 ROTA_API int rota_channel_try_send(rota_sender *sender, const void *item);
 ROTA_API int rota_channel_try_receive(rota_receiver *receiver, void *ret_item);
 
-/* No more items, from nobody: sends, also those that wait, return ROTA_ECLOSED; receives go on
- * until the channel is empty. Closing it twice does no harm. The reference stays. */
+/* Closes the channel for all senders. Further sends, and sends that are waiting, return
+ * ROTA_ECLOSED; receives go on until the channel is empty. Closing again does nothing. The
+ * reference stays yours. */
 ROTA_API void rota_channel_close(rota_sender *sender);
 
 struct rota__channel_reader {

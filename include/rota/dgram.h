@@ -1,4 +1,4 @@
-/* dgram: datagrams, by UDP or by Unix sockets: messages that arrive whole or not at all.
+/* dgram: datagram sockets, UDP and Unix. A datagram is a message that arrives whole or not at all.
  *
  *     static int echo(void *arg)
  *     {
@@ -27,16 +27,16 @@
  *         return err < 0 ? err : rota_dgram_receive(s, ret_reply, len, NULL);
  *     }
  *
- * UDP datagrams may be lost, doubled and reordered; set a deadline when you wait for a reply. A
- * datagram of no bytes is one, too: receiving 0 bytes is not an end.
+ * UDP datagrams may be lost, duplicated and reordered, so set a deadline when you wait for a reply.
+ * A datagram may be empty: receiving 0 bytes does not mean an end.
  *
- * One task receives at a time (-EBUSY for another). Any number may send; where they have to wait
- * they take turns.
+ * One task may receive at a time; another one gets -EBUSY. Any number of tasks may send; when the
+ * kernel has no room, they send in turn.
  *
- * A connected socket exchanges datagrams with its peer only, and hears from the network what became
- * of them: -ECONNREFUSED says that nobody was at the port when an earlier one arrived. Such an
- * error is told once, by whichever call comes next, and the socket goes on. The kernel keeps only
- * the last of several. */
+ * A connected socket exchanges datagrams only with its peer. It also reports errors from the
+ * network: -ECONNREFUSED says that an earlier datagram reached a port where no socket was open. The
+ * next call, whichever it is, returns such an error once; the socket stays usable. If several
+ * errors arrive, the kernel keeps only the last one. */
 #ifndef ROTA_DGRAM_H
 #define ROTA_DGRAM_H
 
@@ -50,86 +50,105 @@ typedef struct rota_dgram rota_dgram;
 
 /* ---- UDP ---- */
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_udp_options {
-    bool reuse_port;     /* other sockets may have the port too, and share what arrives */
-    bool v6only;         /* "::" and the NULL host take nothing over IPv4 */
-    bool broadcast;      /* sending to broadcast addresses is allowed */
-    int ttl;             /* hops of what is sent; the system's, usually 64 */
-    int multicast_ttl;   /* hops of what is sent to groups; 1 */
-    bool multicast_away; /* what is sent to groups does not come to members on this machine */
-    const char *multicast_interface; /* by which it is sent; what routing says */
-    /* bytes the kernel keeps until they are received; the system's, and at most */
+    /* allow other sockets on the same port, and share the incoming datagrams with them */
+    bool reuse_port;
+    /* "::" and the NULL host receive nothing over IPv4 */
+    bool v6only;
+    /* allow sending to broadcast addresses */
+    bool broadcast;
+    /* hop limit of outgoing datagrams; default: the system's, usually 64 */
+    int ttl;
+    /* hop limit of outgoing multicast datagrams; default: 1 */
+    int multicast_ttl;
+    /* do not deliver outgoing multicast datagrams to members on this machine */
+    bool multicast_away;
+    /* interface for outgoing multicast datagrams; default: the one that routing selects */
+    const char *multicast_interface;
+    /* Bytes that the kernel buffers for datagrams not yet received. Default: the system's; maximum:
+     * net.core.rmem_max. */
     int receive_buffer;
-    int send_buffer;  /* what it allows: net.core.rmem_max and wmem_max */
-    const char *bind; /* connecting: local address, a literal; the kernel chooses */
-    int bind_port;    /* connecting: local port; the kernel chooses */
+    /* Bytes that the kernel buffers for datagrams not yet sent. Default: the system's; maximum:
+     * net.core.wmem_max. */
+    int send_buffer;
+    /* connecting: local address, a literal; by default the kernel chooses */
+    const char *bind;
+    /* connecting: local port; by default the kernel chooses */
+    int bind_port;
 } rota_udp_options;
 
-/* Opens a socket at the first address of `host` that this machine has; NULL or "" is every address,
- * of both families where there is IPv6. Port 0 takes a free one.
+/* Opens a socket at the first address of `host` that this machine has. NULL or "" stands for every
+ * address, of IPv4 and, where there is IPv6, of both. Port 0 selects a free port. `options` may be
+ * NULL.
  *
- * Returns 0, what rota_resolve returns, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -ENODEV (no such
- * interface), -EINVAL (a buffer below 0), -EMFILE, or another error of bind(2) or setsockopt(2). */
+ * Returns 0, an error of rota_resolve, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -ENODEV (no such
+ * interface), -EINVAL (a negative buffer size), -EMFILE, or another error of bind(2) or
+ * setsockopt(2). */
 ROTA_SUSPENDS int rota_udp_open(const char *host, int port, const rota_udp_options *options,
                                 rota_dgram **ret_socket);
 
-/* Opens a socket whose peer is the first address of `host` to which there is a route. That nobody
- * is there is not known before something was sent.
+/* Opens a socket whose peer is the first address of `host` to which there is a route. Connecting
+ * sends nothing, so it succeeds even if the peer does not exist. `options` may be NULL.
  *
- * Returns 0, what rota_udp_open returns, -EINVAL (`bind` is no literal), -ENETUNREACH,
+ * Returns 0, an error of rota_udp_open, -EINVAL (`bind` is not a literal address), -ENETUNREACH,
  * -EHOSTUNREACH. */
 ROTA_SUSPENDS int rota_udp_connect(const char *host, int port, const rota_udp_options *options,
                                    rota_dgram **ret_socket);
 
-/* Takes part in a multicast group, a literal address, or does so no more; on one interface
- * ("eth0"), or NULL for the one that routing names. One socket may be in many groups. Closing
- * leaves all.
+/* rota_udp_join joins a multicast group, and rota_udp_leave leaves it. `group` is a literal
+ * address. `interface` is a name such as "eth0"; NULL selects the interface by routing. A socket
+ * may be in many groups. Closing the socket leaves all of them.
  *
- * Returns 0, -EINVAL (no group's address), -ENODEV (no such interface, or no route), -EADDRINUSE
- * (is in it), -EADDRNOTAVAIL (is not in it), -ENOBUFS (in too many), ROTA_ECLOSED, ROTA_ETHREAD. */
+ * Returns 0, -EINVAL (not a multicast address), -ENODEV (no such interface, or no route),
+ * -EADDRINUSE (join: the socket is already in the group), -EADDRNOTAVAIL (leave: the socket is not
+ * in the group), -ENOBUFS (in too many groups), ROTA_ECLOSED, ROTA_ETHREAD. */
 ROTA_API int rota_udp_join(rota_dgram *s, const char *group, const char *interface);
 ROTA_API int rota_udp_leave(rota_dgram *s, const char *group, const char *interface);
 
 /* ---- Unix sockets ---- */
 
 typedef struct rota_unix_dgram_options {
-    /* Of the file, such as 0600, whatever the umask; 0777 without the umask's bits. */
+    /* Permissions of the socket's file, such as 0600, regardless of the umask. Default: 0777
+     * limited by the umask. */
     unsigned mode;
-    int receive_buffer; /* as in rota_udp_options */
-    int send_buffer;    /* also bounds the size of a datagram */
-    const char *bind;   /* connecting: own path or name; a free abstract name */
+    /* as in rota_udp_options */
+    int receive_buffer;
+    /* as in rota_udp_options; also limits the size of a datagram */
+    int send_buffer;
+    /* connecting: local path or abstract name; default: a free abstract name */
+    const char *bind;
 } rota_unix_dgram_options;
 
-/* Opens a socket at a path or an abstract name, as rota/unix.h says; NULL takes a free abstract
- * name, to which replies can be sent.
+/* Opens a socket at a path or an abstract name, as described in rota/unix.h. NULL selects a free
+ * abstract name, to which replies can be sent.
  *
- * Returns as rota_unix_listen; -EINVAL also for a buffer below 0. */
+ * Returns as rota_unix_listen does; also -EINVAL for a negative buffer size. */
 ROTA_SUSPENDS int rota_unix_dgram_open(const char *path, const rota_unix_dgram_options *options,
                                        rota_dgram **ret_socket);
 
-/* Opens a socket whose peer is the one at `path`. Returns as rota_unix_dgram_open; -ECONNREFUSED
- * (nobody has it open), -ENOENT, -EPROTOTYPE (it takes connections, not datagrams), -EPERM (it is
- * connected to somebody else). */
+/* Opens a socket whose peer is the socket at `path`. Returns as rota_unix_dgram_open does; also
+ * -ECONNREFUSED (no process has the peer open), -ENOENT, -EPROTOTYPE (the peer is not a datagram
+ * socket), -EPERM (the peer is connected to another socket). */
 ROTA_SUSPENDS int rota_unix_dgram_connect(const char *path, const rota_unix_dgram_options *options,
                                           rota_dgram **ret_socket);
 
 /* ---- One datagram ---- */
 
-/* Sends a datagram, to `to`, or where that is NULL to the peer. Suspends while the kernel has no
- * room for it; with Unix sockets, while the receiver has none. `buf` is borrowed until return.
+/* Sends a datagram to `to`, or to the peer if `to` is NULL. Suspends while the kernel has no room
+ * for it, and with Unix sockets while the receiver has no room. `buf` is borrowed until return.
  *
- * Returns 0, -EMSGSIZE (too long), -EDESTADDRREQ (there is no peer), -ECONNREFUSED and other errors
+ * Returns 0, -EMSGSIZE (too long), -EDESTADDRREQ (there is no peer), -ECONNREFUSED or another error
  * of send(2), -ECANCELED, -ETIMEDOUT, ROTA_ECLOSED, ROTA_ENOTASK, ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_dgram_send(rota_dgram *s, const void *buf, size_t len,
                                   const rota_address *to);
 
-/* Receives a datagram into `buf`; who sent it goes to `ret_from`, which may be NULL. On
- * cancellation nothing is taken; a datagram that won the race is returned, and the cancellation
- * arrives at the next call.
+/* Receives a datagram into `buf`, and the sender's address into `ret_from`, which may be NULL.
+ * Suspends until a datagram arrives. On cancellation no datagram is lost: if one arrived first, the
+ * call returns it, and the cancellation arrives at the next suspending call.
  *
- * Returns its length, which may be 0; -EMSGSIZE (it was longer than `len`, and is gone),
- * -ECANCELED, -ETIMEDOUT, -EBUSY if another task receives, ROTA_ECLOSED, ROTA_ENOTASK,
+ * Returns the length, which may be 0; -EMSGSIZE (the datagram was longer than `len`, and was
+ * dropped), -ECANCELED, -ETIMEDOUT, -EBUSY (another task is receiving), ROTA_ECLOSED, ROTA_ENOTASK,
  * ROTA_ETHREAD, or an error of recv(2), such as -ECONNREFUSED, after which the next call may
  * succeed. */
 ROTA_SUSPENDS ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len,
@@ -138,58 +157,67 @@ ROTA_SUSPENDS ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len,
 /* ---- Several at once ---- */
 
 typedef struct rota_packet {
-    void *data;           /* its bytes, in your memory */
-    size_t size;          /* receiving: room at `data` */
-    size_t len;           /* bytes at `data` */
-    size_t cut;           /* receiving: how many more it had; those are gone */
-    rota_address address; /* from whom, or to whom; `len` 0 is the peer */
+    /* the bytes, in your memory */
+    void *data;
+    /* receiving: room at `data`, in bytes */
+    size_t size;
+    /* number of bytes at `data` */
+    size_t len;
+    /* receiving: number of bytes that did not fit and were dropped */
+    size_t cut;
+    /* sender or receiver; an address with `len` 0 stands for the peer */
+    rota_address address;
 } rota_packet;
 
-/* Receives what is there, at least one and at most `count` or 64, in one system call; after a quiet
- * time fewer, and the rest with the next call. Sets `len`, `cut` and `address` of each.
+/* Receives the datagrams that have arrived, in one system call: at least one, and at most `count`
+ * or 64, whichever is less. After a quiet time a call takes fewer and leaves the rest to the next
+ * call. Sets `len`, `cut` and `address` of each packet received.
  *
- * Returns how many, or as rota_dgram_receive; -EINVAL (`count` is 0). */
+ * Returns the number of datagrams, or an error as rota_dgram_receive does; -EINVAL (`count` is 0).
+ * A datagram that is too long is cut instead of returning -EMSGSIZE. */
 ROTA_SUSPENDS int rota_dgram_receive_many(rota_dgram *s, rota_packet *packets, size_t count);
 
-/* Sends datagrams in order, in as few system calls as the kernel allows. Those that were received
- * can be sent as they are: they go back.
+/* Sends datagrams in order, in as few system calls as the kernel allows. Packets that were received
+ * can be passed unchanged: they are sent back to their senders.
  *
- * Returns how many went out. Fewer than `count` says that the next one failed: sending the rest
- * tells why. Where the first fails, returns as rota_dgram_send; -EINVAL (`count` is 0). */
+ * Returns the number of datagrams sent. If it is less than `count`, the next datagram failed; call
+ * again with the rest to get its error. If the first one fails, returns as rota_dgram_send does;
+ * -EINVAL (`count` is 0 or above INT_MAX). */
 ROTA_SUSPENDS int rota_dgram_send_many(rota_dgram *s, const rota_packet *packets, size_t count);
 
 /* ---- Descriptors, by Unix sockets ---- */
 
-/* Sends a datagram with duplicates of `fds`. Returns as rota_dgram_send; -EINVAL (too many), -EBADF
- * (one is not open), -ETOOMANYREFS (too many are under way), -EOPNOTSUPP (no Unix socket). */
+/* Sends a datagram together with duplicates of the descriptors in `fds`. Returns as rota_dgram_send
+ * does; -EINVAL (too many descriptors), -EBADF (one is not open), -ETOOMANYREFS (too many
+ * descriptors are in flight), -EOPNOTSUPP (not a Unix socket). */
 ROTA_SUSPENDS int rota_dgram_send_fds(rota_dgram *s, const rota_packet *packet,
                                       const rota_fds *fds);
 
-/* Receives a datagram and the descriptors that came with it, which are yours and are closed on
- * exec; the other calls drop them. `fds->cut` says that some were lost, as with
- * rota_unix_receive_fds.
+/* Receives a datagram and the descriptors that came with it. The descriptors are yours and are
+ * closed on exec. (The other receiving calls close such descriptors.) `fds->cut` says that some
+ * were lost, as with rota_unix_receive_fds.
  *
- * Returns 0, or as rota_dgram_receive; -EOPNOTSUPP (no Unix socket). */
+ * Returns 0, or an error as rota_dgram_receive does; -EOPNOTSUPP (not a Unix socket). */
 ROTA_SUSPENDS int rota_dgram_receive_fds(rota_dgram *s, rota_packet *packet, rota_fds *fds);
 
 /* ---- The whole ---- */
 
-/* Makes a datagram socket of a descriptor (UDP or Unix) and takes it over; rota_listen_fds finds
- * such.
+/* Makes a datagram socket from a descriptor (UDP or Unix) and takes ownership of the descriptor.
+ * rota_listen_fds finds descriptors that a service manager passed.
  *
  * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE
  * (not a datagram socket), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_dgram_from_fd(int fd, rota_dgram **ret_socket);
 
-/* Where it is; valid as long as the socket. */
+/* Returns the local address; valid until the socket is freed. */
 ROTA_API const rota_address *rota_dgram_local(const rota_dgram *s);
-/* The port of that; 0 for a Unix socket. */
+/* Returns the local port; 0 for a Unix socket. */
 ROTA_API int rota_dgram_port(const rota_dgram *s);
 
-/* Closes the socket: calls of others that are inside end with ROTA_ECLOSED; its file is removed.
- * Shields itself. Closing again does nothing. */
+/* Closes the socket and removes its file, if it has one. Calls of other tasks on the socket return
+ * ROTA_ECLOSED. Shields itself. Closing again does nothing. */
 ROTA_SUSPENDS_SHIELDED void rota_dgram_close(rota_dgram *s);
-/* Closes and frees it. Accepts NULL, returns NULL; what ROTA_AUTO(rota_dgram) calls. */
+/* Closes and frees the socket. Accepts NULL, returns NULL. ROTA_AUTO(rota_dgram) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_dgram *rota_dgram_free(rota_dgram *s);
 ROTA_DEFINE_AUTO(rota_dgram, rota_dgram_free);
 

@@ -1,4 +1,4 @@
-/* dir: what is in a directory, and in those below it.
+/* dir: list a directory, or walk a whole tree.
  *
  *     static int list(void *arg)
  *     {
@@ -11,8 +11,7 @@
  *         return err;
  *     }
  *
- * A walk goes through a whole tree, each directory before what is in it, and says of each thing
- * where it is:
+ * A walk goes through a tree, each directory before its contents. Each entry says where it is:
  *
  *     static int count_sources(void *arg)
  *     {
@@ -29,10 +28,10 @@
  *         return err < 0 ? err : n;
  *     }
  *
- * Entries come in the order of the file system, which is none, and are fetched many at a time: what
- * is made or removed meanwhile may or may not be among them. A walk follows no symbolic link and
- * goes from directory to directory by descriptor, so it cannot be led out of the tree, nor in a
- * circle, by whoever renames things. */
+ * Entries come in no particular order, and are fetched many at a time. Files made or removed during
+ * the listing may or may not be included. A walk does not follow symbolic links, and enters each
+ * directory by the descriptor of its parent. So renaming files cannot lead it out of the tree or in
+ * a circle. */
 #ifndef ROTA_DIR_H
 #define ROTA_DIR_H
 
@@ -49,25 +48,28 @@ typedef struct rota_dir rota_dir;
 typedef struct rota_dir_entry {
     const char *name;
     uint64_t inode;
-    mode_t type; /* S_IFREG, S_IFDIR, S_IFLNK, ...: the S_IFMT part of st_mode; never unknown */
+    /* the file type bits of st_mode: S_IFREG, S_IFDIR, S_IFLNK, ...; always known */
+    mode_t type;
 } rota_dir_entry;
 
 /* Opens a directory. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, or an error of
  * open(2): -ENOENT, -ENOTDIR, -EACCES, ... */
 ROTA_SUSPENDS int rota_dir_open(const char *path, rota_dir **ret_dir);
 
-/* Gives the next entry, without "." and ".."; it is valid until the next call. Suspends once for
- * many entries. Returns 1, 0 at the end, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task
- * is in this call), -ENOMEM, -ENOENT (the directory was removed), -EIO. */
+/* Returns the next entry, without "." and "..". The entry is valid until the next call. Suspends
+ * once for many entries.
+ *
+ * Returns 1, 0 at the end, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task is in this
+ * call), -ENOMEM, -ENOENT (the directory was removed), -EIO. */
 ROTA_SUSPENDS int rota_dir_next(rota_dir *dir, rota_dir_entry **ret_entry);
-/* The entries as rota_dir_entry. */
+/* Returns an iterator over the entries, as rota_dir_entry. */
 ROTA_API rota_iter rota_dir_entries(rota_dir *dir);
 
-/* The descriptor, for openat(2) and its like. It stays the directory's. */
+/* Returns the descriptor, for openat(2) and similar calls. It still belongs to the directory. */
 ROTA_API int rota_dir_fd(const rota_dir *dir);
 
-/* Closes and frees the directory; nobody may be inside a call. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_dir) calls. */
+/* Closes and frees the directory. No task may be inside a call on it. Accepts NULL, returns NULL.
+ * ROTA_AUTO(rota_dir) calls this. */
 ROTA_API rota_dir *rota_dir_free(rota_dir *dir);
 ROTA_DEFINE_AUTO(rota_dir, rota_dir_free);
 
@@ -76,68 +78,82 @@ ROTA_DEFINE_AUTO(rota_dir, rota_dir_free);
 typedef struct rota_walk rota_walk;
 
 typedef enum rota_walk_event {
-    ROTA_WALK_FILE,      /* anything but a directory; also a symbolic link to one */
-    ROTA_WALK_DIRECTORY, /* what is in it comes next */
-    ROTA_WALK_LEAVE,     /* a directory again, after what is in it; only with `leave` */
-    ROTA_WALK_FAILED     /* a directory that cannot be read, or not to its end: `error` says why */
+    /* anything but a directory; also a symbolic link to one */
+    ROTA_WALK_FILE,
+    /* a directory; its contents come next */
+    ROTA_WALK_DIRECTORY,
+    /* the end of a directory's contents; only with the option `leave` */
+    ROTA_WALK_LEAVE,
+    /* a directory that cannot be read, or not to its end; `error` says why */
+    ROTA_WALK_FAILED
 } rota_walk_event;
 
 typedef struct rota_walk_entry {
     rota_walk_event event;
-    /* of ROTA_WALK_FAILED: -EACCES, -EIO, ROTA_ELIMIT (too deep), -ENOMEM, -EMFILE, ... */
+    /* the reason of ROTA_WALK_FAILED: -EACCES, -EIO, ROTA_ELIMIT (too deep), -ENOMEM, -EMFILE,
+     * ... */
     int error;
-    const char *path; /* as it can be opened: it begins with that of rota_walk_new */
-    const char *name; /* its last part */
-    size_t depth;     /* 1: directly in the directory where the walk began */
+    /* a path that can be opened: it begins with the path passed to rota_walk_new */
+    const char *path;
+    /* the last part of `path` */
+    const char *name;
+    /* 1 for entries directly in the directory where the walk began */
+    size_t depth;
     uint64_t inode;
-    mode_t type; /* as in rota_dir_entry */
-    /* the descriptor of the directory that `name` is in, for openat(2) and its like */
+    /* as in rota_dir_entry */
+    mode_t type;
+    /* descriptor of the directory that contains `name`, for openat(2) and similar calls */
     int directory;
 } rota_walk_entry;
 
 typedef struct rota_walk_options {
-    size_t depth;    /* go no deeper; 256 directories, each of which takes a descriptor */
-    bool leave;      /* also tell when a directory is left */
-    bool one_device; /* do not enter other file systems */
+    /* Report entries down to this depth only. Default: 256; a directory at that depth is then
+     * reported as ROTA_WALK_FAILED with ROTA_ELIMIT. Each level takes a descriptor. */
+    size_t depth;
+    /* also report the end of each directory */
+    bool leave;
+    /* do not enter other file systems */
+    bool one_device;
 } rota_walk_options;
 
-/* Begins a walk through the directory at `path`, which may be a symbolic link; it is opened by the
- * first rota_walk_next. `options` may be NULL. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no
- * loop). */
+/* Begins a walk through the directory at `path`, which may be a symbolic link. The first
+ * rota_walk_next opens the directory. `options` may be NULL. Returns 0, -ENOMEM, ROTA_ENOTASK (this
+ * thread has no loop). */
 ROTA_API int rota_walk_new(const char *path, const rota_walk_options *options,
                            rota_walk **ret_walk);
 
-/* Gives the next entry, valid until the next call. A directory that has vanished since it was found
- * is passed over; one that cannot be read is told of and passed over. Suspends about once for each
- * directory.
+/* Returns the next entry; it is valid until the next call. Directories that have vanished since
+ * they were listed are skipped. A directory that cannot be read is reported as ROTA_WALK_FAILED and
+ * skipped. Suspends about once for each directory.
  *
- * Returns 1; 0 at the end; an error that ends the walk: that of opening the directory where it
- * begins, -ENOMEM; or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task is in this call),
- * after which it may go on. */
+ * Returns 1, or 0 at the end. These errors end the walk: those of opening the directory where it
+ * begins, and -ENOMEM. After -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK and -EBUSY (another task is in
+ * this call) the walk can go on. */
 ROTA_SUSPENDS int rota_walk_next(rota_walk *walk, rota_walk_entry **ret_entry);
-/* The entries as rota_walk_entry. */
+/* Returns an iterator over the entries, as rota_walk_entry. */
 ROTA_API rota_iter rota_walk_entries(rota_walk *walk);
 
-/* Passes over what is in the directory that was told of last (and over its ROTA_WALK_LEAVE); after
- * anything else over the rest of the directory that it was in. */
+/* Skips entries. If the last entry was a ROTA_WALK_DIRECTORY, skips the contents of that directory
+ * and its ROTA_WALK_LEAVE; otherwise skips the rest of the directory that contains the last
+ * entry. */
 ROTA_API void rota_walk_skip(rota_walk *walk);
 
-/* Ends the walk and frees it; nobody may be inside a call. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_walk) calls. */
+/* Ends the walk and frees it. No task may be inside a call on it. Accepts NULL, returns NULL.
+ * ROTA_AUTO(rota_walk) calls this. */
 ROTA_API rota_walk *rota_walk_free(rota_walk *walk);
 ROTA_DEFINE_AUTO(rota_walk, rota_walk_free);
 
-/* ---- A directory for a while ---- */
+/* ---- Temporary directories ---- */
 
 typedef struct rota_temp_dir rota_temp_dir;
 
-/* Makes a new directory in `parent` (NULL: $TMPDIR, or /tmp), which only this user may enter.
- * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, or an error of mkdir(2). */
+/* Makes a new directory in `parent` (NULL: $TMPDIR, or /tmp) that only this user may enter. Returns
+ * 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, or an error of mkdir(2). */
 ROTA_SUSPENDS int rota_temp_dir_new(const char *parent, rota_temp_dir **ret_temp);
 ROTA_API const char *rota_temp_dir_path(const rota_temp_dir *temp);
-/* Removes the directory with all that is in it, as rota_path_remove_all, and frees it. Shields
- * itself; outside a task it blocks. What cannot be removed is told to the log hook. Accepts NULL,
- * returns NULL; what ROTA_AUTO(rota_temp_dir) calls. */
+/* Removes the directory with all its contents, as rota_path_remove_all does, and frees the object.
+ * Shields itself; outside a task it blocks. If something cannot be removed, this is reported to the
+ * log hook. Accepts NULL, returns NULL. ROTA_AUTO(rota_temp_dir) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_temp_dir *rota_temp_dir_free(rota_temp_dir *temp);
 ROTA_DEFINE_AUTO(rota_temp_dir, rota_temp_dir_free);
 

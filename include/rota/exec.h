@@ -1,7 +1,8 @@
-/* exec: functions that block or compute for long, run beside the loop by threads or processes.
+/* exec: run functions that block or compute for a long time in threads or processes beside the
+ * loop.
  *
- * A task that called such a function itself would hold up every other task. An executor runs it
- * elsewhere, and the task waits as for anything else:
+ * A task that called such a function directly would hold up every other task. An executor runs the
+ * function elsewhere, while the task waits as for anything else:
  *
  *     struct hash { const char *path; unsigned char digest[32]; };
  *     int hash(void *arg);                           // reads the file, which blocks
@@ -24,20 +25,22 @@
  *         return err < 0 ? err : rota_job_wait(&second);
  *     }
  *
- * A job is an ordinary task function `int fn(void *arg)`, except that it must not call what
- * suspends: no task runs it. What it returns is the result of the job.
+ * A job is an ordinary task function `int fn(void *arg)`, except that it must not call functions
+ * that suspend, because no task runs it. Its return value is the result of the job.
  *
- * Cancelling. A job that has not begun is withdrawn at once. A function that runs in a thread
- * cannot be stopped, so a task that waits for it goes on waiting: it may be writing to your stack.
- * Give the job a copy of its argument (`copy`, rota_executor_run_copy), and it touches nothing of
- * yours: then it is abandoned at once when its caller is cancelled, and a worker process is killed.
- * If a function fails after its caller was cancelled or timed out, nobody gets that error: the log
- * hook is told.
+ * Cancelling. A job that has not begun is withdrawn at once. A function that already runs in a
+ * thread cannot be stopped, and may be writing to your stack. So a cancelled task goes on waiting
+ * until the function returns. To avoid this, give the job a copy of its argument (the `copy` field
+ * of rota_job, or rota_executor_run_copy). Such a job touches none of your memory. When its caller
+ * is cancelled it is abandoned at once: a thread runs on by itself, a worker process is killed. If
+ * a function fails after its caller was cancelled or timed out, the error is reported to the log
+ * hook, because no caller receives it.
  *
- * Forking. If a job calls fork(2) and its function returns in the child, the child ends there: with
- * status 0, or 1 if the function failed. Exit handlers do not run.
+ * Forking. If a job calls fork(2) and its function returns in the child, the child exits there,
+ * with status 0, or 1 if the function failed. Exit handlers do not run.
  *
- * An executor belongs to the loop of the thread that made it, and is used on that thread only. */
+ * An executor belongs to the loop of the thread that made it, and may be used on that thread
+ * only. */
 #ifndef ROTA_EXEC_H
 #define ROTA_EXEC_H
 
@@ -51,73 +54,83 @@ typedef struct rota_executor rota_executor;
 
 /* ---- Executors ---- */
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_thread_pool_options {
-    unsigned threads; /* at most; min(32, processors + 4) */
-    size_t queue;     /* jobs that may wait for a thread before submitting has to wait; no bound */
-    /* Further threads at most, for when jobs hang: while jobs wait and none has begun for 100 ms,
-     * and one for each abandoned job that still runs; 0. */
+    /* Largest number of threads. Default: processors + 4, at most 32. */
+    unsigned threads;
+    /* How many jobs may wait for a thread before submitting suspends. Default: no limit. */
+    size_t queue;
+    /* Largest number of threads in addition to `threads`, for jobs that hang. They are started
+     * while jobs wait and none has begun for 100 ms, and for each abandoned job that still runs.
+     * Default: 0. */
     unsigned extra_threads;
 } rota_thread_pool_options;
 
-/* Makes an executor whose jobs run in threads. A thread is started when a job finds none idle, and
- * stays until the executor is closed. `options` may be NULL.
+/* Makes an executor that runs its jobs in threads. A thread is started when a job finds no idle
+ * one, and stays until the executor is closed. `options` may be NULL.
  *
- * Jobs that may hang, such as calls to a server that may be gone, belong in a pool of their own
- * with `extra_threads`: there they hold up neither other jobs nor each other. The extra threads end
- * when no job waits or hangs any more.
+ * Put jobs that may hang, such as calls to a server that may be down, into a pool of their own with
+ * `extra_threads`: there they hold up neither other jobs nor each other. The extra threads end once
+ * no job waits or hangs.
  *
- * Signals are blocked in the threads: they arrive at yours.
+ * The threads block all signals, so signals arrive at your threads.
  *
- * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 threads, or
+ * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 threads or
  * extra threads). */
 ROTA_API int rota_thread_pool_new(const rota_thread_pool_options *options,
                                   rota_executor **ret_executor);
 
 typedef struct rota_process_pool_options {
-    unsigned workers;  /* at most; the number of processors */
-    size_t queue;      /* jobs that may wait for a worker before submitting has to wait; no bound */
-    size_t copy_limit; /* bytes of a job's argument at most; 1 MiB */
+    /* Largest number of worker processes. Default: the number of processors. */
+    unsigned workers;
+    /* How many jobs may wait for a worker before submitting suspends. Default: no limit. */
+    size_t queue;
+    /* Largest argument of a job, in bytes. Default: 1 MiB. */
+    size_t copy_limit;
 } rota_process_pool_options;
 
-/* Makes an executor whose jobs run in worker processes, for computations that may crash, that have
- * to be stopped, or that call what is not fit for threads.
+/* Makes an executor that runs its jobs in worker processes. Use it for computations that may crash,
+ * that must be killed on cancellation, or that call code that is not thread-safe. `options` may be
+ * NULL.
  *
- * A worker is forked when a job finds none idle, so it sees the program's memory as it was then,
- * but for what was named by rota_secret_add; it has no loop, no input and no descriptor but 1 and
- * 2, default signal handling except that SIGINT and SIGPIPE are ignored, and 8 MiB of stack. It
- * serves one job after another and ends with the executor or the program, whichever goes first.
- * What a job prints to stdout is flushed when it ends.
+ * A worker is forked when a job finds no idle one. It sees the program's memory as it was at that
+ * moment, except the secrets named by rota_secret_add. It has no loop, its standard input is
+ * /dev/null, and of the other descriptors it keeps only 1 and 2. Signals have their default action,
+ * except that SIGINT and SIGPIPE are ignored. Its stack has 8 MiB. A worker serves one job after
+ * another, and ends with the executor or the program, whichever ends first. What a job prints to
+ * stdout is flushed when the job ends.
  *
- * Jobs need `copy`: the bytes of the argument are sent to the worker, and come back when the
- * function has returned. Pointers in them mean nothing there, except to what already existed in
- * this program.
+ * Jobs need `copy`: the bytes of the argument are sent to the worker, and sent back when the
+ * function has returned. Pointers in the argument are valid in the worker only if they point to
+ * memory that the program had when the worker was forked.
  *
- * A worker that dies takes its job with it (ROTA_ECRASHED; rota_job_error says how it died) and is
- * replaced when the next job needs one.
+ * If a worker dies, its job ends with ROTA_ECRASHED, and rota_job_error says how the worker died. A
+ * new worker is forked when the next job needs one.
  *
  * Returns 0, ROTA_ENOTASK (this thread has no loop), -ENOMEM, -EINVAL (more than 4096 workers). */
 ROTA_API int rota_process_pool_new(const rota_process_pool_options *options,
                                    rota_executor **ret_executor);
 
 typedef enum rota_executor_close_mode {
-    ROTA_EXECUTOR_DRAIN, /* every job that was submitted still runs */
-    ROTA_EXECUTOR_CANCEL /* what has not begun ends with -ECANCELED */
+    /* run every job that was submitted */
+    ROTA_EXECUTOR_DRAIN,
+    /* end jobs that have not begun with -ECANCELED */
+    ROTA_EXECUTOR_CANCEL
 } rota_executor_close_mode;
 
-/* Takes no more jobs (ROTA_ECLOSED, also for those who wait to submit), waits for those that are
- * left, and ends the threads or workers. Shields itself. Abandoned jobs are not waited for: their
- * thread ends when the function returns. Closing again waits for the same end, and CANCEL hastens a
- * DRAIN.
+/* Closes the executor: it accepts no more jobs, waits for those that are left, and ends its threads
+ * or workers. Calls that submit a job, or are waiting to submit one, return ROTA_ECLOSED. Shields
+ * itself. Abandoned jobs are not waited for: their thread ends when the function returns. Closing
+ * an executor again waits for the same end; closing with CANCEL cuts a DRAIN short.
  *
  * Returns 0, ROTA_ENOTASK, ROTA_ETHREAD. */
 ROTA_SUSPENDS_SHIELDED int rota_executor_close(rota_executor *executor,
                                                rota_executor_close_mode mode);
 
-/* Closes with CANCEL and frees the executor. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_executor) calls. Outside a task it cannot wait: if jobs still run, the end of the
- * loop does the rest. An executor that outlived its loop was closed by it, but is still to be
- * freed. */
+/* Closes the executor with CANCEL and frees it. Accepts NULL, returns NULL.
+ * ROTA_AUTO(rota_executor) calls this. Outside a task it cannot wait: if jobs are still running,
+ * the end of the loop completes the release. The end of a loop closes its executors, but you still
+ * have to free them. */
 ROTA_SUSPENDS_SHIELDED rota_executor *rota_executor_free(rota_executor *executor);
 ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
 
@@ -125,31 +138,32 @@ ROTA_DEFINE_AUTO(rota_executor, rota_executor_free);
 
 /* Runs fn(arg) in a thread of the loop's default pool, and returns its result.
  *
- * If the caller is cancelled or timed out before the function has begun, it never runs. Once it
- * runs the call returns only when it has returned: its result if that is a success, else -ECANCELED
- * or -ETIMEDOUT. A function that had returned before that has won the race: the call returns its
- * result, a failure, too.
+ * If the caller is cancelled or timed out before the function has begun, the function never runs.
+ * Once it runs, the call returns only after the function has returned: with the function's result
+ * if that is a success, else with -ECANCELED or -ETIMEDOUT. If the function had already returned
+ * when the cancellation arrived, the call returns its result, even a failure.
  *
  * Returns the function's result, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, -EAGAIN (no thread
  * could be started), ROTA_ECLOSED (the loop is ending and has closed its pool). */
 #define rota_to_thread(fn, arg) rota_executor_run(NULL, fn, arg)
 
-/* Runs fn(arg) in an executor as rota_to_thread does; NULL is the loop's default pool, made when it
- * is first used. A process pool refuses it with -ENOTSUP: it needs a copy. */
+/* Runs fn(arg) in `executor`, as rota_to_thread does in the default pool. NULL selects the loop's
+ * default pool, which is made when it is first used. A process pool returns -ENOTSUP: it needs a
+ * copy of the argument. */
 ROTA_SUSPENDS int rota_executor_run(rota_executor *executor, rota_fn *fn, void *arg);
 
-/* Runs fn(copy) on a copy of the `size` bytes at `arg`; when it has returned, the bytes are copied
- * back to `arg` and its result is returned. In a thread or a process alike. With a `size` of 0
- * there is nothing to be read at the pointer that the function gets.
+/* Runs fn(copy) on a copy of the `size` bytes at `arg`, in a thread pool or a process pool. When
+ * the function has returned, the bytes are copied back to `arg` and the function's result is
+ * returned. If `size` is 0 the function must not read through its pointer.
  *
- * A caller that is cancelled or timed out while the function runs returns at once and `arg` stays
- * as it was. The function then goes on in its thread unseen; a worker process is killed. If the
- * function has already returned, so does the call, with its result and the bytes copied back: `arg`
- * is written exactly if the result is the function's.
+ * If the caller is cancelled or timed out while the function runs, the call returns at once and
+ * leaves `arg` unchanged. A thread then runs the function to its end; a worker process is killed.
+ * If the function has already returned, the call returns its result and copies the bytes back. So
+ * `arg` is written exactly when the call returns the function's result.
  *
- * Returns what rota_executor_run does; of process pools also ROTA_ECRASHED (the worker died; the
- * log hook is told how), ROTA_ELIMIT (`size` is over the pool's limit) or an error of fork(2) or
- * socketpair(2). */
+ * Returns as rota_executor_run does; with a process pool also ROTA_ECRASHED (the worker died;
+ * rota_error says how), ROTA_ELIMIT (`size` exceeds the pool's `copy_limit`), or an error of
+ * fork(2) or socketpair(2). */
 ROTA_SUSPENDS int rota_executor_run_copy(rota_executor *executor, rota_fn *fn, void *arg,
                                          size_t size);
 
@@ -161,28 +175,37 @@ struct rota__work {
     rota_executor *executor;
     rota_fn *fn;
     void *arg;
-    struct rota_job *job; /* NULL: abandoned */
-    void *runner;         /* the thread or worker that has it */
+    /* NULL: abandoned */
+    struct rota_job *job;
+    /* the thread or worker that runs it */
+    void *runner;
     int result;
-    struct rota__error *error; /* words of a failed result */
+    /* error record of a failed result */
+    struct rota__error *error;
     int state;
-    bool returned; /* the function did, and its copy is to be copied back */
+    /* the function has returned, and the copy is to be copied back */
+    bool returned;
 };
 
-/* A job in your storage, which has to stay until it is done and ends with rota_job_fini:
- * ROTA_SCOPED sees to both.
+/* A job in your storage. The storage must stay valid until the job is done, and be released by
+ * rota_job_fini. ROTA_SCOPED ensures both.
  *
  *     ROTA_SCOPED(rota_job) job = {.copy = sizeof request, .discard = request_discard}; */
 typedef struct rota_job {
-    size_t copy; /* not 0: the job works on a copy of that many bytes, and can be abandoned */
-    /* With `copy`, in a thread: releases what the function left in its copy, if the job was
-     * abandoned after it had begun. Called on any thread. */
+    /* If not 0, the job works on a copy of this many bytes of the argument, and can be
+     * abandoned. */
+    size_t copy;
+    /* Only with `copy`, in a thread pool: releases what the function left in the copy, if the job
+     * was abandoned after it had begun. May be called on any thread. */
     void (*discard)(void *copy);
-    rota_future done; /* for rota_wait and rota_future_on_done, once it was submitted */
+    /* Becomes complete with the job's result. Once the job was submitted, use it with rota_wait and
+     * rota_future_on_done. */
+    rota_future done;
     struct rota__work *_work;
     struct rota__work _own;
     void *_arg;
-    struct rota__error *_error; /* words of a failed result */
+    /* error record of a failed result */
+    struct rota__error *_error;
 } rota_job;
 
 #ifdef __cplusplus
@@ -200,78 +223,83 @@ typedef struct rota_job {
  * done. Jobs begin in the order in which they were submitted. A job that is done may be submitted
  * again.
  *
- * Suspends only where the executor has a bound and it is reached, until a job is done; first come,
- * first served.
+ * Suspends only if the executor has a `queue` limit and has reached it, until another job is done;
+ * waiting tasks are served first come, first served.
  *
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, ROTA_ETHREAD, -EBUSY (the job is
- * under way), -ENOMEM, -EAGAIN (no thread could be started), -ENOTSUP (a process pool needs
- * `copy`), ROTA_ELIMIT (`copy` is over the limit). After an error nothing was submitted. */
+ * already submitted and not done), -ENOMEM, -EAGAIN (no thread could be started), -ENOTSUP (a
+ * process pool needs `copy`), ROTA_ELIMIT (`copy` exceeds the pool's `copy_limit`). After an error
+ * nothing was submitted. */
 ROTA_SUSPENDS int rota_executor_submit(rota_executor *executor, rota_fn *fn, void *arg,
                                        rota_job *job);
 
-/* Waits for the job and returns its result. A caller that is cancelled or timed out cancels the job
- * as rota_job_cancel does, waits if it has to, and then returns -ECANCELED or -ETIMEDOUT, or the
- * result if the job succeeded all the same. Others may wait for `job->done` meanwhile.
+/* Waits for the job and returns its result. If the caller is cancelled or timed out, it cancels the
+ * job as rota_job_cancel does, waits for a function that still runs on the caller's memory, and
+ * returns -ECANCELED or -ETIMEDOUT; but if the job succeeded nevertheless, it returns the job's
+ * result. Other tasks may wait for `job->done` meanwhile.
  *
- * Returns also -EINVAL (it was never submitted), ROTA_ENOTASK. */
+ * Also returns -EINVAL (the job was never submitted), ROTA_ENOTASK, ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_job_wait(rota_job *job);
 
-/* Ends the job with -ECANCELED: withdraws it if it has not begun, abandons it if it has a copy.
- * Does not suspend.
+/* Ends the job with -ECANCELED: withdraws it if it has not begun, and abandons it if it works on a
+ * copy. Does not suspend.
  *
- * Returns 0, -EALREADY (it was done or never submitted), -EBUSY (its function runs on memory of
- * yours; the job ends when it returns), -EINPROGRESS (its function has returned; the job ends with
- * that result in the next turn of the loop), ROTA_ETHREAD. After -EBUSY and -EINPROGRESS the job
- * keeps its storage until it is done. */
+ * Returns 0, -EALREADY (the job was done, or never submitted), -EBUSY (the function is running on
+ * your memory; the job ends when it returns), -EINPROGRESS (the function has returned; the job ends
+ * with its result in the next turn of the loop), ROTA_ETHREAD. After -EBUSY and -EINPROGRESS the
+ * storage of the job must stay valid until the job is done. */
 ROTA_API int rota_job_cancel(rota_job *job);
 
-/* Returns the words of the job's failure: those of its function's rota_error_set, or "worker 4711
- * was ended by signal 11 (Segmentation fault)". Empty where there is no more to say than its result
- * does. Valid until the job is submitted again or finished. */
+/* Returns a text for the job's failure: the text that its function set by rota_error_set, or for
+ * example "worker 4711 was ended by signal 11 (Segmentation fault)". Empty if there is nothing to
+ * add to the result code. Valid until the job is submitted again or released. */
 ROTA_API const char *rota_job_error(const rota_job *job);
 
-/* Cancels the job if it is under way, and waits until its storage is free; what ROTA_SCOPED calls.
- * Shields itself. Harmless on a job that was never submitted. */
+/* Cancels the job if it is not done, and waits until its storage is no longer in use. ROTA_SCOPED
+ * calls this. Shields itself. Does nothing to a job that was never submitted. */
 ROTA_SUSPENDS_SHIELDED void rota_job_fini(rota_job *job);
 ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
 
 /* ---- Secrets ---- */
 
-/* Something that worker processes of a pool must not have, such as a key. They are forked from the
- * program, so else a job that is tricked or crashes could give it away.
+/* Memory that worker processes of a pool must not have, such as a key. Workers are forked from the
+ * program; without this, a job that is exploited or crashes could disclose the secret.
  *
  *     static unsigned char key[32];
  *     static rota_secret secret = {.ptr = key, .len = sizeof key};
  *     ...
  *     rota_secret_add(&secret);
  *
- * In each new worker, before it runs jobs, `forget` is called (if it is set) and the bytes are
- * overwritten with zeros. Both concern the worker's own copy, so memory that processes share must
- * not be named here. Children that you fork yourself, and the processes of
- * rota_run_worker_processes, keep all secrets. */
+ * Each new worker, before it runs jobs, calls `forget` if it is set, and then overwrites the bytes
+ * with zeros. Both act on the worker's own copy of the memory, so do not name memory that processes
+ * share. Children that you fork yourself and the processes of rota_run_worker_processes keep all
+ * secrets. */
 typedef struct rota_secret {
-    void *ptr; /* may be NULL where `len` is 0 */
+    /* the secret bytes; may be NULL if `len` is 0 */
+    void *ptr;
     size_t len;
-    /* Releases what is not bytes alone. Only the thread that calls it is left: what another thread
-     * was in the middle of stays half done, and what it had locked stays locked, so leave that
-     * alone. rota-tls frees the connections of the forking thread's loop, and not those of others,
-     * which keep the keys that they use. */
+    /* Optional. Releases what overwriting bytes cannot, such as handles of a library. It runs in
+     * the worker, where only the calling thread exists: do not touch objects that another thread
+     * may have been changing or may have locked at the moment of the fork. rota-tls frees the
+     * connections of the forking thread's loop here; those of other threads' loops stay, with the
+     * keys that they use. */
     void (*forget)(struct rota_secret *secret);
     struct rota__list _node;
 } rota_secret;
 
-/* Adds a secret; it stays in your storage and has to be removed before that goes. Any thread. */
+/* Registers a secret. The structure stays in your storage and must be removed before that storage
+ * is released. May be called on any thread. */
 ROTA_API void rota_secret_add(rota_secret *secret);
-/* Removes it; harmless if it was not added. Overwrite the bytes yourself (explicit_bzero). Any
- * thread. */
+/* Removes a secret. Does nothing if it was not added. It does not overwrite the bytes; use
+ * explicit_bzero(3). May be called on any thread. */
 ROTA_API void rota_secret_remove(rota_secret *secret);
 
 /* ---- For jobs ---- */
 
-/* Blocks the calling thread for `duration`: what sleep(3) is for a job. In a job of a loop with a
- * virtual clock it waits on that clock instead: time stands still while a job computes, and jumps
- * when all that run are in this call. On a loop's own thread it holds up the loop, as any blocking
- * call. */
+/* Blocks the calling thread for `duration`, as sleep(3) does. Use it in jobs. In a job of a loop
+ * with a virtual clock it waits on that clock instead: time stands still while a job computes, and
+ * jumps when all running jobs are in this call. Called on a loop's own thread it holds up the loop,
+ * as any blocking call does. */
 ROTA_API void rota_blocking_sleep(rota_time duration);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* file: files that are read and written without holding up the loop.
+/* file: read and write files without holding up the loop.
  *
  *     static int shout(void *arg)
  *     {
@@ -11,7 +11,7 @@
  *         return err;
  *     }
  *
- * A whole file in one call:
+ * Read or replace a whole file in one call:
  *
  *     static int append_signature(void *arg)
  *     {
@@ -23,20 +23,21 @@
  *         return rota_file_save("letter.txt", text.ptr, text.len, NULL);   // all of it, or nothing
  *     }
  *
- * What the kernel has in memory is read at once, on the loop's thread. All else waits somewhere
- * else (a thread, or io_uring), while other tasks run; one trip for a whole operation, not one for
- * each call.
+ * Data that the kernel has in memory is read at once, on the loop's thread. Any other operation
+ * runs in a thread or by io_uring while other tasks run. A call is handed over once as a whole, not
+ * once for each system call that it needs.
  *
- * Position. A file keeps one, as in C: rota_file_read, _write, _seek and the lines share it. They
- * are for one task at a time; another one gets -EBUSY. The calls with a `p` (pread, pwrite) take an
- * offset instead, and any number of tasks may be inside them.
+ * Position. A file has a position, as in C; rota_file_read, rota_file_write, rota_file_seek and the
+ * calls for lines share it. One task at a time may use the position; another one gets -EBUSY. The
+ * calls with a `p` (pread, pwrite) take an offset instead, and any number of tasks may use them at
+ * once.
  *
- * Cancelling. A call that is cancelled returns when the kernel or the thread has let go of your
- * memory, which is as long as the device takes. If the work was done by then, its result is what
- * you get, and the cancellation arrives at the next suspending call. A call that changes something
- * and is cancelled has either happened or will never happen.
+ * Cancelling. A cancelled call returns when the kernel or the thread no longer uses your memory,
+ * which takes as long as the device takes. If the operation had completed by then, the call returns
+ * its result, and the cancellation arrives at the next suspending call. When a cancelled call that
+ * changes something returns, the change has either happened or will never happen.
  *
- * Files here are those with an offset. A pipe, a terminal or a socket is a stream:
+ * These calls are for files that have an offset. For a pipe, a terminal or a socket use a stream:
  * rota_stream_from_fd. */
 #ifndef ROTA_FILE_H
 #define ROTA_FILE_H
@@ -56,7 +57,7 @@ typedef struct rota_file rota_file;
 /* ---- Opening and closing ---- */
 
 /* Opens a file as open(2) does. `flags` are those of fcntl.h; O_CLOEXEC and O_NONBLOCK are always
- * added. `mode` counts when the file is made, and is cut by the umask; 0 stands for 0666.
+ * added. `mode` is used when the file is created, and is limited by the umask; 0 stands for 0666.
  *
  * Does not suspend for an existing file whose path the kernel has in memory.
  *
@@ -65,150 +66,163 @@ typedef struct rota_file rota_file;
 ROTA_SUSPENDS int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_file);
 
 /* Opens a new file without a name in `directory` (NULL: $TMPDIR, or /tmp), for reading and writing.
- * It is gone when it is closed, however the program ends. Returns as rota_file_open. */
+ * The file disappears when it is closed or when the program ends, even by a crash. Returns as
+ * rota_file_open does. */
 ROTA_SUSPENDS int rota_file_temp(const char *directory, rota_file **ret_file);
 
-/* Makes a file of a descriptor and takes it over, with its position.
+/* Makes a file from a descriptor and takes ownership of the descriptor. The file starts at the
+ * descriptor's position.
  *
- * Returns 0, -EBADF, -ESPIPE (a pipe, socket or terminal), -ENOMEM, ROTA_ENOTASK (this thread has
- * no loop), and then the descriptor is still yours. */
+ * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ESPIPE (a pipe, socket
+ * or terminal), -ENOMEM, ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_file_from_fd(int fd, rota_file **ret_file);
 
-/* The descriptor, for calls that rota does not have; -1 once the file is closed. It stays the
- * file's. Its own position means nothing. */
+/* Returns the descriptor, for calls that rota does not have; -1 once the file is closed. It still
+ * belongs to the file. The descriptor's own position has no meaning. */
 ROTA_API int rota_file_fd(const rota_file *file);
 
-/* Waits until nobody is inside a call, and closes the file. Shields itself. What was written is in
- * the kernel's hands, not on the disk: that is rota_file_sync. Afterwards every call gives
- * ROTA_ECLOSED.
+/* Closes the file, after waiting until no other task is inside a call. Shields itself. Written data
+ * is then in the kernel, but not necessarily on the disk: for that, call rota_file_sync first.
+ * After closing, every call returns ROTA_ECLOSED.
  *
- * Returns 0, also when it was closed before; -EIO, -ENOSPC, -EDQUOT: a network file system has lost
- * something that was written. The file is closed all the same. */
+ * Returns 0, also if the file was closed before; -EIO, -ENOSPC or -EDQUOT if a network file system
+ * lost written data. The file is closed in either case. */
 ROTA_SUSPENDS_SHIELDED int rota_file_close(rota_file *file);
 
-/* Closes and frees the file. Accepts NULL, returns NULL; what ROTA_AUTO(rota_file) calls. */
+/* Closes and frees the file. Accepts NULL, returns NULL. ROTA_AUTO(rota_file) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_file *rota_file_free(rota_file *file);
 ROTA_DEFINE_AUTO(rota_file, rota_file_free);
 
 /* ---- Reading ---- */
 
-/* Reads `len` bytes at the position and moves it; fewer only at the end of the file, or when an
- * error came after some had been read: then the next call returns that.
+/* Reads `len` bytes at the position and advances it. Reads fewer bytes only at the end of the file,
+ * or if an error occurred after some bytes were read; the next call then returns that error.
  *
- * Does not suspend for what the kernel has in memory, where the file system can tell. `buf` is
+ * Does not suspend for data that the kernel has in memory, if the file system can tell. `buf` is
  * borrowed until return.
  *
- * Returns the number of bytes, 0 at the end, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another
- * task uses the position), ROTA_ECLOSED, -ENOMEM, or an error of read(2): -EIO, -EISDIR, -EBADF
- * (not open for reading), -ESPIPE (not a file with an offset). */
+ * Returns the number of bytes, 0 at the end of the file, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * -EBUSY (another task is using the position), ROTA_ECLOSED, -ENOMEM, or an error of read(2): -EIO,
+ * -EISDIR, -EBADF (not open for reading), -ESPIPE (a file without an offset). */
 ROTA_SUSPENDS ssize_t rota_file_read(rota_file *file, void *buf, size_t len);
-/* The same into several pieces, in order; -EINVAL if `count` is negative. */
+/* Reads into several pieces, in order; otherwise as rota_file_read. Returns -EINVAL if `count` is
+ * negative. */
 ROTA_SUSPENDS ssize_t rota_file_readv(rota_file *file, const struct iovec *iov, int count);
-/* The same at an offset; the position stays. Not -EBUSY. */
+/* Reads at `offset` without using or changing the position; otherwise as rota_file_read and
+ * rota_file_readv. Never returns -EBUSY. */
 ROTA_SUSPENDS ssize_t rota_file_pread(rota_file *file, void *buf, size_t len, int64_t offset);
 ROTA_SUSPENDS ssize_t rota_file_preadv(rota_file *file, const struct iovec *iov, int count,
                                        int64_t offset);
 
-/* Reads a line at the position, which ends with "\n" or "\r\n" or at the end of the file.
- * `ret_line` comes without that, with a NUL behind it, and borrows the file's buffer until the next
- * call that uses the position. The position is behind the line, however much was read ahead.
+/* Reads a line at the position. A line ends with "\n", with "\r\n", or at the end of the file.
+ * `ret_line` gets the line without its end, followed by a NUL byte; it borrows the file's buffer
+ * until the next call that uses the position. The position moves to just behind the line, however
+ * much was read ahead.
  *
- * Returns 1, 0 at the end, ROTA_ELIMIT (the line with its end is longer than the limit; the
- * position stays), -ENOMEM, or an error of rota_file_read. */
+ * Returns 1, 0 at the end of the file, ROTA_ELIMIT (the line with its end is longer than the limit
+ * of rota_file_set_limit; the position does not move), -ENOMEM, or an error of rota_file_read. */
 ROTA_SUSPENDS int rota_file_read_line(rota_file *file, rota_str *ret_line);
 
-/* The lines from the position on, as rota_str.
+/* Returns an iterator over the lines from the position on, as rota_str.
  *
  *     int err;
  *     ROTA_FOREACH(rota_str *, line, rota_file_lines(file), &err)
  *         puts(line->ptr); */
 ROTA_API rota_iter rota_file_lines(rota_file *file);
 
-/* How many bytes a line may have; 64 KiB unless set. 0 restores that. */
+/* Limits the length of a line, in bytes with its end. Default: 64 KiB; 0 restores the default. */
 ROTA_API void rota_file_set_limit(rota_file *file, size_t limit);
 
 /* ---- Writing ---- */
 
-/* Writes all of it at the position (at the end of a file that was opened with O_APPEND) and moves
- * that by what was written. `buf` is borrowed until return.
+/* Writes all `len` bytes at the position, or at the end of a file opened with O_APPEND, and
+ * advances the position by what was written. `buf` is borrowed until return.
  *
- * Returns 0 when all is written. If not, what came before the error is written: rota_file_progress
- * says how much. -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task uses the position),
- * ROTA_ECLOSED, -ENOMEM, or an error of write(2): -ENOSPC, -EDQUOT, -EFBIG, -EIO, -EBADF (not open
- * for writing), -ESPIPE. */
+ * Returns 0 when everything is written. After an error, rota_file_progress tells how many bytes
+ * were written before it. The errors are -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task
+ * is using the position), ROTA_ECLOSED, -ENOMEM, or those of write(2): -ENOSPC, -EDQUOT, -EFBIG,
+ * -EIO, -EBADF (not open for writing), -ESPIPE. */
 ROTA_SUSPENDS int rota_file_write(rota_file *file, const void *buf, size_t len);
-/* The same from several pieces, in order; -EINVAL if `count` is negative. */
+/* Writes from several pieces, in order; otherwise as rota_file_write. Returns -EINVAL if `count` is
+ * negative. */
 ROTA_SUSPENDS int rota_file_writev(rota_file *file, const struct iovec *iov, int count);
-/* The same at an offset; the position stays. Not -EBUSY. With O_APPEND the offset does not count
- * (Linux). */
+/* Writes at `offset` without using or changing the position; otherwise as rota_file_write and
+ * rota_file_writev. Never returns -EBUSY. With O_APPEND, Linux ignores the offset. */
 ROTA_SUSPENDS int rota_file_pwrite(rota_file *file, const void *buf, size_t len, int64_t offset);
 ROTA_SUSPENDS int rota_file_pwritev(rota_file *file, const struct iovec *iov, int count,
                                     int64_t offset);
 
-/* How many bytes the last call that wrote to this file has written, also if it failed. */
+/* Returns how many bytes the last call that wrote to this file has written, also if that call
+ * failed. */
 ROTA_API size_t rota_file_progress(const rota_file *file);
 
-/* Waits until the file's bytes and attributes are on the disk (fsync); or its bytes and what is
- * needed to find them (fdatasync). A new file's name is not: that takes the directory's sync, as
- * rota_file_save does.
+/* rota_file_sync waits until the file's bytes and attributes are on the disk, as fsync(2) does.
+ * rota_file_sync_data waits for the bytes and only those attributes that are needed to read them,
+ * as fdatasync(2) does. Neither puts a new file's name on the disk: for that the directory must be
+ * synced too, as rota_file_save does.
  *
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -EIO, -ENOSPC, -EDQUOT. After an
- * error what was written since the last success may be lost, and a repeated call does not tell. */
+ * error, data written since the last success may be lost, and a repeated call does not report it
+ * again. */
 ROTA_SUSPENDS int rota_file_sync(rota_file *file);
 ROTA_SUSPENDS int rota_file_sync_data(rota_file *file);
 
 /* ---- The whole file ---- */
 
-/* Moves the position: `whence` is SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA or SEEK_HOLE. The first
- * two never suspend. Returns the position, -EINVAL (it would be negative), -ENXIO, -EBUSY, or what
- * rota_file_stat returns. */
+/* Moves the position. `whence` is SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA or SEEK_HOLE; the first
+ * two never suspend. Returns the new position, -EINVAL (it would be negative), -ENXIO, -EBUSY, or
+ * an error of rota_file_stat. */
 ROTA_SUSPENDS int64_t rota_file_seek(rota_file *file, int64_t offset, int whence);
 
-/* Cuts or extends the file with zeros. The position stays. Returns 0 or an error of ftruncate(2),
- * or as rota_file_sync. */
+/* Cuts the file to `size` bytes, or extends it with zeros. The position does not move. Returns 0,
+ * an error of ftruncate(2), or an error of rota_file_sync. */
 ROTA_SUSPENDS int rota_file_truncate(rota_file *file, int64_t size);
 
-/* Size, times, owner, permissions, as fstat(2). Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * ROTA_ECLOSED, -ENOMEM, -EIO. */
+/* Gets the file's size, times, owner and permissions, as fstat(2) does. Returns 0, -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED, -ENOMEM, -EIO. */
 ROTA_SUSPENDS int rota_file_stat(rota_file *file, struct stat *ret_stat);
 
-/* Reads a whole file, also one that grows or shrinks meanwhile, or whose size is not known before
- * (/proc). One longer than `limit` bytes (0: 64 MiB) gives ROTA_ELIMIT. Release `ret_data` with
- * rota_bytes_fini.
+/* Reads a whole file, even one that grows or shrinks meanwhile, or whose size is not known in
+ * advance (/proc). `limit` is the largest size in bytes; 0 stands for 64 MiB. Release `ret_data`
+ * with rota_bytes_fini.
  *
- * Returns 0, ROTA_ELIMIT, -ENOMEM, or an error of rota_file_open and rota_file_read. */
+ * Returns 0, ROTA_ELIMIT (the file is larger than `limit`), -ENOMEM, or an error of rota_file_open
+ * and rota_file_read. */
 ROTA_SUSPENDS int rota_file_load(const char *path, size_t limit, rota_bytes *ret_data);
 
 typedef struct rota_file_save_options {
-    /* Of a new file, cut by the umask; 0666. An old file's permissions, owner and group are
-     * kept. */
+    /* Permissions of a new file, limited by the umask. Default: 0666. An existing file keeps its
+     * permissions, owner and group. */
     mode_t mode;
-    /* For secrets: nobody but the owner may read or write the file (0600), also where the old file
-     * let others in. */
+    /* For secrets: only the owner may read or write the file (0600), even if the old file allowed
+     * more. */
     bool owner_only;
-    /* Do not wait for the disk: after a power cut it may be the old file, or neither. */
+    /* Do not wait for the disk. After a power failure the file may have its old contents, or
+     * neither the old nor the new ones. */
     bool unsynced;
-    bool exclusive; /* -EEXIST if there is a file already */
+    /* fail with -EEXIST if the file exists */
+    bool exclusive;
 } rota_file_save_options;
 
-/* Makes `data` the contents of the file, whole or not at all: a reader sees the old file or the new
- * one, and so it is after a crash. When it returns 0, the new one is on the disk.
+/* Replaces the contents of a file, or makes the file, atomically: a reader sees the old file or the
+ * new one, even after a crash. When this returns 0, the new contents are on the disk (unless
+ * `unsynced` is set). `options` may be NULL.
  *
- * The bytes go to a temporary file in the same directory, which then takes the name. If `path` is a
- * symbolic link, the file that it leads to is replaced, or made where there is none yet. Hard links
- * to the old file keep the old contents.
+ * The bytes are written to a temporary file in the same directory, which is then renamed to `path`.
+ * If `path` is a symbolic link, the file that it leads to is replaced or made. Hard links to the
+ * old file keep the old contents.
  *
- * At no time may anybody read the file who could not read the old one. A POSIX access control list
- * is kept. If you may not give the new file the old one's owner, it is yours; if not its group,
- * group and others have only what both had before. In a sticky directory that everybody may write
- * to, such as /tmp, links and files of other users are refused with -EACCES, unless they belong to
- * the directory's owner. (Those are the kernel's rules for opening: fs.protected_symlinks,
- * fs.protected_regular.)
+ * At no time can the file be read by a user who could not read the old file. A POSIX access control
+ * list is kept. If you are not permitted to give the new file the old owner, you become its owner.
+ * If you are not permitted to give it the old group, group and others each get only the permissions
+ * that both had before. In a sticky directory that everybody may write to, such as /tmp, links and
+ * files of other users are refused with -EACCES unless they belong to the owner of the directory.
+ * (The kernel applies the same rules to open(2): fs.protected_symlinks, fs.protected_regular.)
  *
- * If it fails, the old file stays and the temporary one is removed: -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK, -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory, or see above), -EEXIST, -EIO,
- * ... Only when the error is that of the directory's own sync has the new file taken the name
- * already. */
+ * After an error the old file is unchanged and the temporary file is removed. There is one
+ * exception: if syncing the directory fails, the new file already has the name. The errors are
+ * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM, -ENOSPC, -EDQUOT, -EACCES (of the directory, or
+ * see above), -EEXIST, -EIO, ... */
 ROTA_SUSPENDS int rota_file_save(const char *path, const void *data, size_t len,
                                  const rota_file_save_options *options);
 

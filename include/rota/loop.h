@@ -1,8 +1,9 @@
-/* loop: the event loop, and its layer of callbacks.
+/* loop: the event loop and its callback layer.
  *
- * A loop owns one thread's ready queue, timers and descriptors. Programs written with tasks need
- * little of this header: `rota_run` makes a loop, runs it and frees it. What is here is for those
- * who embed a loop in another one, write callbacks, or build a runtime of their own on top.
+ * A loop owns the ready queue, the timers and the watched descriptors of one thread. Programs
+ * written with tasks need little of this header: `rota_run` makes a loop, runs it and frees it. Use
+ * this header to embed a loop in another one, to write callbacks, or to build your own runtime on a
+ * loop.
  *
  *     static void tick(rota_handle *handle, void *arg)
  *     {
@@ -23,20 +24,21 @@
  *         return err < 0 ? err : ticks;
  *     }
  *
- * Turns. In each turn the loop polls for I/O, collects the timers that are due and runs what was
- * ready when the turn began, in the order in which it became ready; what becomes ready meanwhile
- * runs in the next turn.
+ * Turns. In each turn the loop polls for I/O, collects the timers that are due and runs everything
+ * that was ready when the turn began, in the order in which it became ready. Anything that becomes
+ * ready during the turn runs in the next one.
  *
- * Threads. A loop is used by the thread that has entered it: rota_loop_new enters where the thread
- * is in none, and rota_loop_run for the length of the run. A thread may own several loops, and is
- * in one at a time. From other threads only the `..._threadsafe` calls may be used: any other does
- * nothing there, says so to the log hook, and returns ROTA_ETHREAD if it returns an int. A
- * `rota_loop *` stays valid after the loop's end: `..._threadsafe` calls then return ROTA_ECLOSED,
- * and never reach a later loop. 64 bytes of each loop stay allocated for this.
+ * Threads. Only the thread that has entered a loop may use it. rota_loop_new enters the new loop if
+ * the calling thread is not in a loop yet; rota_loop_run enters the loop for the length of the run.
+ * A thread may own several loops, but is in one at a time. Other threads may call only the
+ * functions whose name ends in `_threadsafe`. Any other call from another thread does nothing,
+ * reports this to the log hook, and returns ROTA_ETHREAD if it returns an int. A `rota_loop *`
+ * stays valid after the end of its loop: `..._threadsafe` calls then return ROTA_ECLOSED, and never
+ * reach a later loop. For this, 64 bytes of each loop stay allocated.
  *
- * After fork(2) the child has no loop, but may make one. It ends by exec(3) or _exit(2): where the
- * function of the task that forked returns in the child, the child ends there, with status 0 or, if
- * it failed, 1. */
+ * Forks. After fork(2) the child has no loop, but may make one. If a task forks and its function
+ * returns in the child, the child exits there by _exit(2), with status 0, or 1 if the function
+ * failed. A child should therefore call exec(3) or _exit(2). */
 #ifndef ROTA_LOOP_H
 #define ROTA_LOOP_H
 
@@ -49,95 +51,110 @@ extern "C" {
 typedef struct rota_loop rota_loop;
 
 typedef enum rota_backend {
-    /* What ROTA_BACKEND in the environment names, epoll or uring; else io_uring where the kernel
-     * has a good one (Linux 6.15) and nothing forbids it, epoll elsewhere and under valgrind. */
+    /* The backend named by the environment variable ROTA_BACKEND ("epoll" or "uring"). Without it,
+     * io_uring where the kernel is Linux 6.15 or later and allows it, and epoll elsewhere and under
+     * valgrind. */
     ROTA_BACKEND_DEFAULT,
     ROTA_BACKEND_EPOLL,
-    ROTA_BACKEND_URING /* io_uring; becomes epoll where the kernel refuses it */
+    /* io_uring; falls back to epoll where the kernel refuses it */
+    ROTA_BACKEND_URING
 } rota_backend;
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_loop_options {
     rota_backend backend;
-    /* Time stands still, and jumps to the next timer when nothing is runnable. */
+    /* Use a virtual clock: time stands still while something is runnable, and jumps to the next
+     * timer when nothing is. */
     bool virtual_clock;
-    uint64_t random_seed; /* not 0: ready tasks run in an order shuffled by this seed, for tests */
-    size_t stack_size;    /* address space of a task's stack in bytes; 256 KiB */
-    /* Called before (`begins`) and after each wait for events whose timeout is not 0, on the loop's
-     * thread: a language binding gives its lock away here. It must not use the loop. */
+    /* If not 0, ready tasks run in an order shuffled by this seed. For tests. */
+    uint64_t random_seed;
+    /* Address space of each task's stack, in bytes. Default: 256 KiB; minimum: 16 KiB. */
+    size_t stack_size;
+    /* Called on the loop's thread before (`begins` is true) and after each wait for events whose
+     * timeout is not 0. A language binding can release its interpreter's lock here. The function
+     * must not use the loop. */
     void (*on_sleep)(void *arg, bool begins);
     void *on_sleep_arg;
-    /* Report a task that holds the thread longer; 25 ms with ROTA_DEBUG=1, else only where this is
-     * set; ROTA_NEVER turns it off. */
+    /* Report a task that holds the thread for longer than this. Default: 25 ms with ROTA_DEBUG=1,
+     * otherwise off. ROTA_NEVER turns it off. */
     rota_time stall_limit;
 } rota_loop_options;
 
-/* Makes a loop, and enters it where the calling thread is in none. `options` may be NULL.
+/* Makes a loop, and enters it if the calling thread is not in a loop. `options` may be NULL.
  *
- * Returns 0, -EINVAL (an unknown name in ROTA_BACKEND, a stack size under 16 KiB), -ENOMEM, -EMFILE
- * or -ENFILE. */
+ * Returns 0, -EINVAL (an unknown name in ROTA_BACKEND, or a `stack_size` below 16 KiB), -ENOMEM,
+ * -EMFILE, -ENFILE, or -EAGAIN (no thread for `stall_limit`). */
 ROTA_API int rota_loop_new(const rota_loop_options *options, rota_loop **ret_loop);
 
-/* Cancels the tasks that are left, waits for them, and frees the loop. Handles and watches of yours
- * that are still pending are cancelled. Accepts NULL. A loop that no thread is in may be freed by
- * any, also by one that is in another loop; if it has tasks, only by the thread that started them.
- * Called from inside the loop, or while another thread is in it, this does nothing, and says so to
- * the log hook. */
+/* Cancels the tasks that are left, waits for them, and frees the loop. Your pending handles and
+ * watches are cancelled. Accepts NULL, returns NULL.
+ *
+ * If no thread is in the loop, any thread may free it, even one that is in another loop; a loop
+ * that still has tasks can be freed only by the thread that started them. Called from inside the
+ * loop, or while another thread is in it, this does nothing and reports an error to the log
+ * hook. */
 ROTA_API rota_loop *rota_loop_free(rota_loop *loop);
 
-/* The loop that the calling thread is in, or NULL. */
+/* Returns the loop that the calling thread is in, or NULL. */
 ROTA_API rota_loop *rota_loop_current(void);
 
-/* Makes the loop the calling thread's, until it leaves. Entering a loop that the thread is in does
- * nothing.
+/* Enters the loop: it belongs to the calling thread until rota_loop_leave. Does nothing if the
+ * thread is in this loop already.
  *
- * A loop may be entered by any thread, one after the other; while tasks are left in it, only by the
- * thread that started them. Timers, callbacks and watches go with the loop. With io_uring the first
- * entry by another thread opens a new ring, and may fail for that.
+ * Threads may enter a loop one after another. While the loop has tasks, only the thread that
+ * started them may enter. Timers, callbacks and watches move with the loop. With io_uring, the
+ * first entry by another thread opens a new ring, which may fail.
  *
- * Returns 0; -EBUSY (the thread is in another loop, another thread is in this one, or it has tasks
- * of another thread); ROTA_ECLOSED (it has ended, or this is the child of a fork); -ENOMEM,
- * -EMFILE, -ENFILE, or what io_uring_setup(2) returns. */
+ * Returns 0; -EBUSY (the calling thread is in another loop, another thread is in this one, or this
+ * one has tasks of another thread); ROTA_ECLOSED (the loop has ended, or this process is the child
+ * of a fork); -ENOMEM, -EMFILE, -ENFILE, or an error of io_uring_setup(2). */
 ROTA_API int rota_loop_enter(rota_loop *loop);
 
-/* Gives the loop up. What it has asked the kernel for is taken back first, so that it depends on
- * this thread no more; results that are there are kept, and the rest is asked for again by the next
- * rota_loop_enter. Waits for file operations that cannot be taken back. With nothing pending it
- * costs nothing.
+/* Leaves the loop, so that another thread may enter it. Operations in the kernel are withdrawn
+ * first, because they depend on this thread. Results that have arrived are kept, and the next
+ * rota_loop_enter submits the other operations again. Waits for file operations that cannot be
+ * withdrawn. Costs nothing if no operation is pending.
  *
- * Returns 0, -EBUSY (called inside a run), ROTA_ETHREAD (the thread is not in this loop), or an
- * error of the backend: then the thread is still in it. */
+ * Returns 0; -EBUSY (called inside a run); ROTA_ETHREAD (the thread is not in this loop); or an
+ * error of the backend, and then the thread is still in the loop. */
 ROTA_API int rota_loop_leave(rota_loop *loop);
 
-/* Runs turns until nothing is left: no task, callback, timer, operation, or promise of a wake-up
- * from another thread; or until rota_loop_stop. Enters the loop where needed, and then leaves it
- * again.
+/* Runs turns until nothing is left to do, or until rota_loop_stop. Nothing is left when the loop
+ * has no task, callback, timer or operation, and expects no wake-up from another thread
+ * (rota_loop_hold_threadsafe). Enters the loop if the thread is not in it, and leaves it again at
+ * the end.
  *
- * Returns 0, -EDEADLK if tasks are left of which none can ever go on (each is reported through the
- * log hook with what it waits for), -EBUSY (it runs already), an error of rota_loop_enter, or of
- * the backend. */
+ * Returns 0; -EDEADLK (tasks are left but none of them can ever continue; the log hook gets a
+ * report of each, with what it waits for); -EBUSY (the loop is running already); an error of
+ * rota_loop_enter or of the backend. */
 ROTA_API int rota_loop_run(rota_loop *loop);
 
-/* Runs one turn, waiting at most `timeout` for something to do (0 does not wait, ROTA_NEVER does).
- * Returns 1 if something is left to do, 0 if nothing is, or an error as rota_loop_run. */
+/* Runs one turn. Waits at most `timeout` for something to do: 0 does not wait, ROTA_NEVER waits
+ * without a limit. Returns 1 if something is left to do, 0 if nothing is, or an error as
+ * rota_loop_run does. */
 ROTA_API int rota_loop_run_once(rota_loop *loop, rota_time timeout);
 
-/* Makes rota_loop_run return at the end of the turn. */
+/* Makes rota_loop_run return at the end of the current turn. */
 ROTA_API void rota_loop_stop(rota_loop *loop);
 
-/* One descriptor for a foreign poll loop: readable whenever rota_loop_run_once(loop, 0) has
- * something to do, timers included. It stays the loop's. After using the loop outside a turn
- * (call_soon, spawn, a future that is set by the foreign loop), call this again or run a turn, so
- * that it takes note. Returns it, or a negative error (-EMFILE, -ENOMEM). */
+/* Returns one descriptor to watch from a foreign poll loop. It is readable whenever
+ * rota_loop_run_once(loop, 0) has something to do, timers included. It belongs to the loop; do not
+ * close it.
+ *
+ * If you use the loop outside a turn (rota_loop_call_soon, rota_spawn, setting a future), call this
+ * again or run a turn afterwards: only then does the descriptor reflect the change. Fails with
+ * -EMFILE, -ENOMEM or ROTA_ETHREAD. */
 ROTA_API int rota_loop_fd(rota_loop *loop);
 
-/* "epoll" or "io_uring": what the loop uses in fact. */
+/* Returns the backend in use: "epoll" or "io_uring". */
 ROTA_API const char *rota_loop_backend(const rota_loop *loop);
 
-/* The loop's clock now: CLOCK_MONOTONIC, or the virtual clock. Only on the loop's thread. */
+/* Returns the current time of the loop's clock: CLOCK_MONOTONIC, or the virtual clock. Call it on
+ * the loop's thread only. */
 ROTA_API rota_time rota_loop_time(const rota_loop *loop);
 
-/* The clock of the calling thread's loop; CLOCK_MONOTONIC where there is none. */
+/* Returns the current time of the calling thread's loop; CLOCK_MONOTONIC if the thread is in no
+ * loop. */
 ROTA_API rota_time rota_now(void);
 
 /* ---- Callbacks: asyncio's call_soon, call_later, call_at ---- */
@@ -145,7 +162,7 @@ ROTA_API rota_time rota_now(void);
 typedef struct rota_handle rota_handle;
 typedef void rota_handle_fn(rota_handle *handle, void *arg);
 
-/* Something that can be put in the ready queue. */
+/* An entry of the ready queue. */
 struct rota__item {
     struct rota__list node;
     void (*run)(struct rota__item *item);
@@ -159,8 +176,8 @@ struct rota__timer {
     int where;
 };
 
-/* A callback that is to come. It lives in your storage, which must stay until it has run or been
- * cancelled; inside the callback it may already be reused or freed. */
+/* A scheduled callback. It lives in your storage, which must stay valid until the callback has been
+ * called or cancelled. Inside the callback you may already reuse or free it. */
 struct rota_handle {
     struct rota__item _item;
     struct rota__timer _timer;
@@ -181,62 +198,65 @@ struct rota_handle {
     }
 #endif
 
-/* Calls fn(handle, arg) in the next turn, in order. Allocates nothing and cannot fail. A handle
- * that is pending already is moved. `fn` must not suspend; it may spawn tasks. */
+/* Calls fn(handle, arg) in the next turn, in the order of these calls. Allocates nothing and cannot
+ * fail. A handle that is already pending is rescheduled. `fn` must not suspend; it may spawn
+ * tasks. */
 ROTA_API void rota_loop_call_soon(rota_loop *loop, rota_handle *handle, rota_handle_fn *fn,
                                   void *arg);
 
-/* Calls fn(handle, arg) after `delay`, or at a point of the loop's clock. What is in the past runs
- * in the next turn. ROTA_NEVER only cancels. Equal times run in the order of these calls. Arming
- * and cancelling take constant time. */
+/* Calls fn(handle, arg) after `delay`, or at the time `when` of the loop's clock. A time in the
+ * past runs `fn` in the next turn. ROTA_NEVER only cancels a pending call. Callbacks due at the
+ * same time run in the order of these calls. Arming and cancelling take constant time. */
 ROTA_API void rota_loop_call_later(rota_loop *loop, rota_handle *handle, rota_time delay,
                                    rota_handle_fn *fn, void *arg);
 ROTA_API void rota_loop_call_at(rota_loop *loop, rota_handle *handle, rota_time when,
                                 rota_handle_fn *fn, void *arg);
 
-/* Makes sure that the callback will not be called. Harmless when it is not pending. */
+/* Cancels the callback if it is pending: it will not be called. Does nothing otherwise. */
 ROTA_API void rota_handle_cancel(rota_handle *handle);
 ROTA_API bool rota_handle_pending(const rota_handle *handle);
 
 typedef void rota_threadsafe_fn(rota_loop *loop, void *arg);
 
-/* Calls fn(loop, arg) on the loop's thread, soon and in order of these calls. May be called from
- * any thread, at any time.
+/* Calls fn(loop, arg) on the loop's thread, in one of its next turns and in the order of these
+ * calls. May be called from any thread at any time.
  *
- * Returns 0, and then `fn` will be called, if need be while the loop ends; ROTA_ECLOSED: the loop
- * has ended; or -ENOMEM. */
+ * Returns 0, and then `fn` is certain to be called, at the latest while the loop ends; ROTA_ECLOSED
+ * (the loop has ended); or -ENOMEM. */
 ROTA_API int rota_loop_call_threadsafe(rota_loop *loop, rota_threadsafe_fn *fn, void *arg);
 
-/* Tells the loop that another thread is going to use call_threadsafe, so that it waits instead of
- * finding itself idle or in deadlock; release takes that back. Both may be called from any thread,
- * and do nothing after the loop's end. */
+/* Announces that another thread is going to call rota_loop_call_threadsafe: until the matching
+ * release, the loop waits instead of ending as idle or reporting a deadlock. Both may be called
+ * from any thread, and do nothing after the end of the loop. */
 ROTA_API void rota_loop_hold_threadsafe(rota_loop *loop);
 ROTA_API void rota_loop_release_threadsafe(rota_loop *loop);
 
 /* ---- Descriptors that rota does not own: asyncio's add_reader ---- */
 
-/* What a descriptor is ready for. */
+/* Events of a descriptor. */
 enum {
     ROTA_READABLE = 1,
     ROTA_WRITABLE = 2,
-    ROTA_HANGUP = 4 /* reported whether asked for or not: the other side is gone, or an error */
+    /* the other side has closed, or an error occurred; reported even if not asked for */
+    ROTA_HANGUP = 4
 };
 
 typedef struct rota_watch rota_watch;
 typedef void rota_watch_fn(rota_watch *watch, int events, void *arg);
 
 /* Calls fn(watch, events, arg) in each turn in which `fd` is ready for one of `events`
- * (ROTA_READABLE, ROTA_WRITABLE), until rota_watch_free. The descriptor stays yours; close it after
- * the watch is gone. Several watches may share a descriptor, also one that belongs to a stream or a
- * listener; they are called in no particular order. A peer that has ended its side of a connection
- * is a hangup for those who asked for ROTA_READABLE.
+ * (ROTA_READABLE, ROTA_WRITABLE), until rota_watch_free. The descriptor stays yours; close it only
+ * after rota_watch_free. Several watches may share a descriptor, which may also belong to a stream
+ * or a listener; their callbacks run in no particular order. When the peer of a connection has
+ * ended its side, watches for ROTA_READABLE also get ROTA_HANGUP.
  *
- * Returns 0, -EBADF, -EPERM (a descriptor that cannot be waited for, such as a regular file),
- * -ENOMEM, -EINVAL (no or unknown events). */
+ * Returns 0, -EBADF, -EPERM (the descriptor cannot be waited for, such as a regular file), -ENOMEM,
+ * -EINVAL (no events, or unknown ones), ROTA_ETHREAD. */
 ROTA_API int rota_loop_watch(rota_loop *loop, int fd, int events, rota_watch_fn *fn, void *arg,
                              rota_watch **ret_watch);
-/* Lets go of the descriptor before it returns, so that closing it takes effect at once. No callback
- * comes after it. Accepts NULL. May be called in the callback. */
+/* Frees the watch. The descriptor is released before this returns, so closing it takes effect at
+ * once. No callback runs afterwards. May be called inside the callback. Accepts NULL, returns
+ * NULL. */
 ROTA_API rota_watch *rota_watch_free(rota_watch *watch);
 
 ROTA_DEFINE_AUTO(rota_watch, rota_watch_free);
