@@ -36,10 +36,11 @@ static void must(int err, const char *what)
 static struct rota__coro other;
 static struct rota__coro *asker;
 
-static void answer(void *arg)
+static struct rota__coro_next answer(void *arg)
 {
-    for (;;)
-        rota__coro_switch(asker, 0);
+    while (rota__coro_switch(asker, 0) == 0)
+        ;
+    return rota__coro_end(asker, 0);
 }
 
 /* A round trip is two switches. */

@@ -35,12 +35,12 @@ struct co {
     bool ended;
 };
 
-static void co_body(void *arg)
+static struct rota__coro_next co_body(void *arg)
 {
     struct co *co = arg;
     co->fn(co);
     co->ended = true;
-    rota__coro_exit(co->back, 0);
+    return rota__coro_end(co->back, 0);
 }
 
 static void co_start(struct co *co, struct rota__stack_pool *pool, void (*fn)(struct co *),

@@ -57,17 +57,17 @@ rota__coro_switch_watched(struct rota__coro *to, int value, bool last)
     return value;
 }
 
-WATCH_NOT_INSTRUMENTED static void begin_watched(void *arg)
+WATCH_NOT_INSTRUMENTED static struct rota__coro_next begin_watched(void *arg)
 {
     struct rota__coro *coro = arg;
     watch_arrive(coro);
-    coro->entry(coro->arg);
+    return coro->entry(coro->arg);
 }
 
 #endif
 
 void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
-                     void (*entry)(void *), void *arg)
+                     rota__coro_entry *entry, void *arg)
 {
     *coro = (struct rota__coro){.stack = stack};
 #if ROTA__CORO_WATCHED
@@ -78,7 +78,11 @@ void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *t
 #endif
 }
 
+#if ROTA__CORO_WATCHED
+
 void rota__coro_fini(struct rota__coro *coro)
 {
     watch_coro_end(coro);
 }
+
+#endif

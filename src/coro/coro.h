@@ -102,6 +102,14 @@ struct rota__exceptions {
     uintptr_t uncaught;
 };
 
+/* Where the thread goes on when a coroutine has ended: what its entry returns, by
+ * rota__coro_end. */
+struct rota__coro_next {
+    void *sp;
+    intptr_t value;
+};
+typedef struct rota__coro_next rota__coro_entry(void *arg);
+
 struct rota__coro {
     void *sp;                  /* where it stopped; meaningless while it runs */
     struct rota__stack *stack; /* NULL: the thread's own stack */
@@ -111,7 +119,7 @@ struct rota__coro {
     struct rota__coro *host; /* generators and public coroutines that run: inside which other one */
     void **ret_value;        /* of its pending rota_coro_switch */
 #if ROTA__CORO_WATCHED
-    void (*entry)(void *);
+    rota__coro_entry *entry;
     void *arg;
 #endif
 #if ROTA__ASAN
@@ -125,13 +133,19 @@ struct rota__coro {
 };
 
 /* Prepares `coro` so that the first switch to it calls entry(arg) on `stack`, starting below `top`
- * (between stack->low and stack->top: the owner may keep its own structure in between). entry never
- * returns: it ends by rota__coro_exit. */
+ * (between stack->low and stack->top: the owner may keep its own structure in between). */
 void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
-                     void (*entry)(void *), void *arg);
+                     rota__coro_entry *entry, void *arg);
 /* After the coroutine ended, or when it is dropped without having run: releases what sanitizers
  * hold. The stack is given back by the owner. */
+#if ROTA__CORO_WATCHED
 void rota__coro_fini(struct rota__coro *coro);
+#else
+static inline void rota__coro_fini(struct rota__coro *coro)
+{
+    (void)coro;
+}
+#endif
 
 /* Hidden, so that shared code reaches them without the global offset table where that is
  * possible. */
@@ -142,7 +156,7 @@ ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
 /* The value is what the call returns on the other side. */
 ROTA__HIDDEN int rota__coro_jump(void **save_sp, void *sp, int value);
 /* The `sp` of a coroutine that will begin with entry(arg). */
-ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg);
+ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg);
 ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
 #if ROTA__ASAN
 ROTA__HIDDEN void rota__coro_watch_own(struct rota__coro *own);
@@ -206,7 +220,7 @@ static inline int rota__coro_switch(struct rota__coro *to, int value)
 #endif
 }
 
-/* The same for the last time: the running coroutine never continues. */
+/* The same for the last time, without a return: the running coroutine never continues. */
 static inline _Noreturn void rota__coro_exit(struct rota__coro *to, int value)
 {
 #if ROTA__CORO_WATCHED
@@ -215,6 +229,23 @@ static inline _Noreturn void rota__coro_exit(struct rota__coro *to, int value)
     rota__coro_switch(to, value);
 #endif
     __builtin_unreachable();
+}
+
+/* How an entry ends: returns what this returns, and the thread goes on in `to`. Nothing is done in
+ * between. */
+static inline struct rota__coro_next rota__coro_end(struct rota__coro *to, int value)
+{
+#if ROTA__CORO_WATCHED
+    rota__coro_exit(to, value);
+#else
+    unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
+    if (__builtin_expect(runtime != 0, false)) {
+        rota__exceptions_ask();
+        rota__exceptions_exchange(rota__coro_running, to);
+    }
+    rota__coro_running = to;
+    return (struct rota__coro_next){to->sp, value};
+#endif
 }
 
 /* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; counts; the

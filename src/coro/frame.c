@@ -14,7 +14,7 @@ enum { WORDS = 7, ENTRY = 3, ARG = 2, CONTINUE = 6 };
 enum { WORDS = 20, ENTRY = 0, ARG = 1, CONTINUE = 11 };
 #endif
 
-void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg)
+void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg)
 {
     (void)low;
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - WORDS;

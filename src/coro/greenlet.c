@@ -104,7 +104,7 @@ static inline void hand_over(struct rota__coro *there, void *value)
         *there->ret_value = value;
 }
 
-static void run(void *arg)
+static struct rota__coro_next run(void *arg)
 {
     rota_coro *coro = arg;
     coro->started = true;
@@ -116,7 +116,7 @@ static void run(void *arg)
         next = next->parent;
     struct rota__coro *there = enter(next, coro->own.host);
     hand_over(there, result);
-    rota__coro_exit(there, 0);
+    return rota__coro_end(there, 0);
 }
 
 int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro)

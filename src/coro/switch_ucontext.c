@@ -24,11 +24,13 @@ static void begin(unsigned entry_high, unsigned entry_low, unsigned arg_high, un
 {
     uintptr_t entry = (uintptr_t)((uint64_t)entry_high << 32 | entry_low);
     uintptr_t arg = (uintptr_t)((uint64_t)arg_high << 32 | arg_low);
-    ((void (*)(void *))entry)((void *)arg);
+    struct rota__coro_next next = ((rota__coro_entry *)entry)((void *)arg);
     ROTA__NOEXCEPT();
+    value_in_transit = (int)next.value;
+    setcontext(next.sp);
 }
 
-void *rota__coro_frame(void *low, void *top, void (*entry)(void *), void *arg)
+void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg)
 {
     ucontext_t *context = (ucontext_t *)(((uintptr_t)top - sizeof *context) & ~(uintptr_t)63);
     getcontext(context);

@@ -9,6 +9,27 @@
  * the shadow stack. So the note at the end has one of the two bits, and a linker marks the library and its
  * programs likewise. */
 
+    .macro TAKE_REGISTERS
+    popq    %r15
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r15
+    popq    %r14
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r14
+    popq    %r13
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r13
+    popq    %r12
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value r12
+    popq    %rbx
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value rbx
+    popq    %rbp
+    .cfi_adjust_cfa_offset -8
+    .cfi_same_value rbp
+    .endm
+
     .text
     .globl  rota__coro_jump
     .hidden rota__coro_jump
@@ -40,24 +61,7 @@ rota__coro_jump:
     movl    %edx, %eax
     movq    %rsp, (%rdi)
     movq    %rsi, %rsp
-    popq    %r15
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value r15
-    popq    %r14
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value r14
-    popq    %r13
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value r13
-    popq    %r12
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value r12
-    popq    %rbx
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value rbx
-    popq    %rbp
-    .cfi_adjust_cfa_offset -8
-    .cfi_same_value rbp
+    TAKE_REGISTERS
     popq    %rcx
     .cfi_adjust_cfa_offset -8
     .cfi_register rip, rcx
@@ -66,7 +70,9 @@ rota__coro_jump:
     .size   rota__coro_jump, . - rota__coro_jump
 
 /* Where a new coroutine begins: entry in r12, its argument in r13, rbp 0. Nobody called it, so
- * unwinding ends here. */
+ * unwinding ends here. When entry has returned, the thread goes on where it says, by a return: a
+ * coroutine that ran without a stop has left the predictor as it was, so that a task which spawns
+ * and joins is predicted. */
     .globl  rota__coro_begin
     .hidden rota__coro_begin
     .type   rota__coro_begin, @function
@@ -77,7 +83,18 @@ rota__coro_begin:
     .cfi_undefined rip
     movq    %r13, %rdi
     callq   *%r12
-    ud2
+    movq    %rax, %rsp
+    movl    %edx, %eax
+    .cfi_def_cfa rsp, 56
+    .cfi_offset r15, -56
+    .cfi_offset r14, -48
+    .cfi_offset r13, -40
+    .cfi_offset r12, -32
+    .cfi_offset rbx, -24
+    .cfi_offset rbp, -16
+    .cfi_offset rip, -8
+    TAKE_REGISTERS
+    ret
     .cfi_endproc
     .size   rota__coro_begin, . - rota__coro_begin
 

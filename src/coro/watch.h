@@ -33,7 +33,7 @@ static inline void watch_thread(struct rota__coro *own)
 #endif
 }
 
-static inline void watch_coro(struct rota__coro *coro, void (*entry)(void *), void *arg)
+static inline void watch_coro(struct rota__coro *coro, rota__coro_entry *entry, void *arg)
 {
 #if ROTA__CORO_WATCHED
     coro->entry = entry;

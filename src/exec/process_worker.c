@@ -91,9 +91,8 @@ static void make_room(size_t size)
     self.capacity = size;
 }
 
-static void serve(void *arg)
+static _Noreturn void serve_jobs(void)
 {
-    (void)arg;
     struct rota__frame frame;
     for (;;) {
         receive(&frame, sizeof frame);
@@ -114,6 +113,12 @@ static void serve(void *arg)
         transmit(words, frame.words, 0);
         rota__error_unref(error);
     }
+}
+
+static struct rota__coro_next serve(void *arg)
+{
+    (void)arg;
+    serve_jobs();
 }
 
 /* ---- Shedding */

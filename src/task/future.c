@@ -2,12 +2,10 @@
 #include "base/alloc.h"
 #include "task/task.h"
 
-enum { PENDING, PENDING_THREADSAFE, DONE };
-
 void rota_future_init(rota_future *future)
 {
     rota__list_init(&future->_watchers);
-    future->_state = PENDING;
+    future->_state = ROTA__FUTURE_PENDING;
     future->_result = 0;
     future->_loop = rota__handle_here;
     future->_error = NULL;
@@ -18,7 +16,7 @@ void rota_future_init_threadsafe(rota_future *future)
     rota_future_init(future);
     if (!future->_loop)
         return;
-    future->_state = PENDING_THREADSAFE;
+    future->_state = ROTA__FUTURE_PENDING_THREADSAFE;
     rota_loop_hold_threadsafe(future->_loop);
 }
 
@@ -30,22 +28,27 @@ static int future_check(rota_future *future, const char *call)
     return rota__loop_mine(future->_loop, call) ? 0 : ROTA_ETHREAD;
 }
 
-int rota_future_set(rota_future *future, int result)
+void rota__future_settle(rota_future *future, int result)
 {
-    if (future->_state == DONE)
-        return -EALREADY;
-    int err = future_check(future, "rota_future_set");
-    if (err < 0)
-        return err;
-    if (future->_state == PENDING_THREADSAFE)
-        rota_loop_release_threadsafe(future->_loop);
-    future->_state = DONE;
+    future->_state = ROTA__FUTURE_DONE;
     future->_result = result;
     struct rota__list *node;
     while ((node = rota__list_take_first(&future->_watchers))) {
         struct rota__watcher *watcher = rota__container_of(node, struct rota__watcher, node);
         watcher->notify(watcher);
     }
+}
+
+int rota_future_set(rota_future *future, int result)
+{
+    if (future->_state == ROTA__FUTURE_DONE)
+        return -EALREADY;
+    int err = future_check(future, "rota_future_set");
+    if (err < 0)
+        return err;
+    if (future->_state == ROTA__FUTURE_PENDING_THREADSAFE)
+        rota_loop_release_threadsafe(future->_loop);
+    rota__future_settle(future, result);
     return 0;
 }
 
@@ -79,12 +82,12 @@ int rota_future_set_threadsafe(rota_future *future, int result)
 
 bool rota_future_done(const rota_future *future)
 {
-    return future->_state == DONE;
+    return future->_state == ROTA__FUTURE_DONE;
 }
 
 int rota_future_result(const rota_future *future)
 {
-    return future->_state == DONE ? future->_result : -EINPROGRESS;
+    return future->_state == ROTA__FUTURE_DONE ? future->_result : -EINPROGRESS;
 }
 
 /* ---- Waiting for one */
@@ -119,7 +122,7 @@ int rota_future_wait(rota_future *future)
         err = future_check(future, "rota_future_wait");
     if (err < 0)
         return err;
-    if (future->_state != DONE)
+    if (future->_state != ROTA__FUTURE_DONE)
         return rota__future_park(future, &future_kind);
     if (future->_result < 0)
         rota__error_give(rota__error_ref(future->_error));
@@ -148,7 +151,7 @@ void rota_future_on_done(rota_future *future, rota_done *done,
     rota__list_init(&done->_watcher.node);
     if (future_check(future, "rota_future_on_done") < 0)
         return;
-    if (future->_state == DONE)
+    if (future->_state == ROTA__FUTURE_DONE)
         done_notify(&done->_watcher);
     else
         rota__list_append(&future->_watchers, &done->_watcher.node);
@@ -213,7 +216,7 @@ static int many_wait(rota_future *const *futures, struct wait_many *many)
         struct wait_one *one = &many->ones[i];
         *one = (struct wait_one){{.notify = many_notify}, futures[i], many};
         rota__list_init(&one->watcher.node);
-        if (futures[i]->_state == DONE)
+        if (futures[i]->_state == ROTA__FUTURE_DONE)
             many_count(many, futures[i]);
         else
             rota__list_append(&futures[i]->_watchers, &one->watcher.node);

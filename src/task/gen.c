@@ -35,14 +35,14 @@ static struct rota__list *innermost_scope(void)
     return task ? task->scopes.next : NULL;
 }
 
-static void gen_main(void *arg)
+static struct rota__coro_next gen_main(void *arg)
 {
     rota_gen *gen = arg;
     gen->result = gen->fn(gen, gen->arg);
     if (gen->result < 0)
         gen->error = rota__error_take(gen->result);
     gen->state = ENDED;
-    rota__coro_exit(gen->coro.host, 0);
+    return rota__coro_end(gen->coro.host, 0);
 }
 
 int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen)

@@ -185,7 +185,7 @@ static struct rota__deferred take_deferred(rota_task *task)
     return d;
 }
 
-static void run_deferred(rota_task *task)
+static __attribute__((noinline, cold)) void run_deferred(rota_task *task)
 {
     ROTA_KEEP_ERROR;
     ROTA_SHIELD
@@ -271,7 +271,7 @@ static void task_end(rota_task *task, int result)
         task->error = rota__error_take_from(&task->error, result);
         task->done._error = task->error;
     }
-    rota_future_set(&task->done, result);
+    rota__future_settle(&task->done, result);
     if (task->group)
         rota__group_task_ended(task);
     if (task == loop->main)
@@ -294,7 +294,7 @@ static _Noreturn void end_child(const rota_task *task, int result)
     _exit(result < 0);
 }
 
-static void task_main(void *arg)
+static struct rota__coro_next task_main(void *arg)
 {
     rota_task *task = arg;
     int result = task->fn(task->arg);
@@ -306,9 +306,9 @@ static void task_main(void *arg)
     task_end(task, result);
     rota_task *next = loop->current = next_task(loop);
     if (!next)
-        rota__coro_exit(loop->home, 0);
+        return rota__coro_end(loop->home, 0);
     next->budget = ROTA__BUDGET;
-    rota__coro_exit(next->resume, next->woken_with);
+    return rota__coro_end(next->resume, next->woken_with);
 }
 
 static struct rota__error **error_slot(void)
@@ -354,7 +354,7 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
     task->scopes.next = task->scopes.prev = &task->own.node;
     task->own.node.next = task->own.node.prev = &task->scopes;
     rota__list_init(&task->done._watchers);
-    task->done._state = 0;
+    task->done._state = ROTA__FUTURE_PENDING;
     task->done._loop = loop->handle;
     rota__coro_init(&task->coro, stack, top, task_main, task);
     task->coro.name = site->name;
@@ -445,13 +445,13 @@ int rota_join(rota_task *task)
         return -EINVAL;
     task->joining = true;
     int interrupted = rota__suspend_check();
-    if (!interrupted && !rota_task_done(task)) {
+    if (!interrupted && !rota__future_is_done(&task->done)) {
         rota__future_park(&task->done, &join_kind);
-        interrupted = rota_task_done(task) ? 0 : here->interrupt;
+        interrupted = rota__future_is_done(&task->done) ? 0 : here->interrupt;
     }
     if (__builtin_expect(interrupted != 0, false)) {
         rota_task_cancel(task);
-        if (!rota_task_done(task))
+        if (!rota__future_is_done(&task->done))
             await_end(task);
     }
     int result = task->done._result;
@@ -484,7 +484,7 @@ rota_task *rota_task_free(rota_task *task)
     rota_task_cancel(task);
     if (task->group || !has_handle(task, "rota_task_free"))
         return NULL;
-    if (!rota_task_done(task)) {
+    if (!rota__future_is_done(&task->done)) {
         rota_task *here = rota__task_here();
         if (!here || here == task)
             return rota_task_detach(task); /* cannot wait here */
@@ -502,7 +502,7 @@ rota_task *rota_task_detach(rota_task *task)
         !has_handle(task, "rota_task_detach"))
         return NULL;
     task->owned = false;
-    if (rota_task_done(task)) {
+    if (rota__future_is_done(&task->done)) {
         rota__task_report_unread(task);
         rota__task_release(task);
     }
@@ -511,7 +511,7 @@ rota_task *rota_task_detach(rota_task *task)
 
 void rota_task_cancel(rota_task *task)
 {
-    if (!rota_task_done(task) && rota__loop_check(task->loop, "rota_task_cancel") == 0)
+    if (!rota__future_is_done(&task->done) && rota__loop_check(task->loop, "rota_task_cancel") == 0)
         rota__scope_cancel(&task->own);
 }
 
@@ -529,7 +529,7 @@ rota_task *rota_task_current(void)
 
 bool rota_task_done(const rota_task *task)
 {
-    return rota_future_done(&task->done);
+    return rota__future_is_done(&task->done);
 }
 
 int rota_task_result(rota_task *task)

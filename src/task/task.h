@@ -155,6 +155,20 @@ struct rota__future_wait {
 void rota__future_notify(struct rota__watcher *watcher);
 void rota__future_abort(struct rota__wait *wait, int reason);
 
+enum rota__future_state {
+    ROTA__FUTURE_PENDING,
+    ROTA__FUTURE_PENDING_THREADSAFE,
+    ROTA__FUTURE_DONE,
+};
+
+static inline bool rota__future_is_done(const rota_future *future)
+{
+    return future->_state == ROTA__FUTURE_DONE;
+}
+
+/* Sets a future of this loop that is pending, and not threadsafe. */
+void rota__future_settle(rota_future *future, int result);
+
 static inline int rota__future_park(rota_future *future, const struct rota__wait_kind *kind)
 {
     struct rota__future_wait w;
