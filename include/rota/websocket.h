@@ -1,5 +1,5 @@
-/* websocket: messages in both directions (RFC 6455), compressed where both sides know how (RFC
- * 7692). Part of rota-http.
+/* websocket: messages in both directions over one connection (RFC 6455), compressed if both sides
+ * support it (RFC 7692). Part of rota-http.
  *
  *     static int echo(rota_http_request *r, void *arg)      // a handler of rota_http_serve
  *     {
@@ -30,8 +30,8 @@
  *         return err;
  *     }
  *
- * One task may read and several may write: messages never mix. The task that reads also answers
- * and sends pings, so one task should always be reading. */
+ * One task may read and several may write; messages of different writers never mix. The reading
+ * task also answers pings and sends its own, so one task should always be reading. */
 #ifndef ROTA_WEBSOCKET_H
 #define ROTA_WEBSOCKET_H
 
@@ -45,86 +45,98 @@ extern "C" {
 typedef struct rota_websocket rota_websocket;
 
 typedef enum rota_websocket_type {
-    ROTA_WEBSOCKET_TEXT = 1, /* is UTF-8, checked in both directions */
+    /* UTF-8, checked in both directions */
+    ROTA_WEBSOCKET_TEXT = 1,
     ROTA_WEBSOCKET_BINARY = 2
 } rota_websocket_type;
 
 typedef struct rota_websocket_message {
     rota_websocket_type type;
-    rota_str bytes; /* until the next read */
+    /* valid until the next read */
+    rota_str bytes;
 } rota_websocket_message;
 
-/* Zero is the default of each field. Times: ROTA_NEVER sets no limit. */
+/* Zero selects the default of each field. For times, ROTA_NEVER sets no limit. */
 typedef struct rota_websocket_options {
-    const char *const *protocols; /* subprotocols, the preferred first, then NULL */
-    const char *const *headers;   /* client: of the request: name, value, ..., NULL */
-    /* Server: the Origins that browsers may come from, "https://example.org", then NULL. NULL: only
-     * the host that the request names. "*": any. */
+    /* subprotocols, the preferred one first, then NULL */
+    const char *const *protocols;
+    /* client: extra header fields of the request: name, value, ..., NULL */
+    const char *const *headers;
+    /* Server: the origins (such as "https://example.org") from which browsers may connect, then
+     * NULL; "*" allows any. Default: only the host that the request names. */
     const char *const *origins;
-    size_t message;   /* bytes of a message, inflated; 1 MiB: the peer is told 1009 */
-    size_t fragments; /* frames of a message; 1024 */
-    rota_time ping; /* after a silence of this length the peer is asked for a sign of life; 20 s */
-    rota_time pong; /* how long it has for that; 20 s: -ETIMEDOUT */
-    rota_time closing; /* how long closing waits for the peer's part; 5 s */
-    /* While the peer takes nothing of what is written, or not 128 KiB; 30 s: the connection is
-     * cut. */
+    /* Largest message in bytes, after decompression. Default: 1 MiB; then the peer gets close code
+     * 1009. */
+    size_t message;
+    /* Largest number of frames of a message. Default: 1024. */
+    size_t fragments;
+    /* Send a ping after the peer has been silent for this long. Default: 20 s. */
+    rota_time ping;
+    /* Time limit for the answer to a ping. Default: 20 s; then -ETIMEDOUT. */
+    rota_time pong;
+    /* How long closing waits for the peer's close frame. Default: 5 s. */
+    rota_time closing;
+    /* Close the connection if, for this long while data waits to be written, the peer takes less
+     * than 128 KiB and not all of it. Default: 30 s. */
     rota_time write_stall;
     bool no_compression;
 } rota_websocket_options;
 
-/* Makes a WebSocket of a request; free it before the handler returns. Where the request is no
- * handshake, or one that is not acceptable, it is answered (400, 403, 405, 426), and -EPROTO
- * returned.
+/* Server: turns a request into a WebSocket. Free it before the handler returns. If the request is
+ * not a valid handshake, or is not acceptable, it is answered with an error status (400, 403, 405
+ * or 426), and -EPROTO is returned. `options` may be NULL.
  *
- * Returns 0, -EPROTO, -EALREADY (a reply has begun), -ENOMEM, or as rota_http_reply. */
+ * Returns 0, -EPROTO, -EALREADY (a reply has begun), -ENOMEM, or an error of rota_http_reply. */
 ROTA_SUSPENDS int rota_websocket_accept(rota_http_request *r, const rota_websocket_options *options,
                                         rota_websocket **ret_ws);
-/* Connects to a URL of ws, wss, http or https, with the session's settings, cookies and
- * credentials; the connection is none of its pool. `session` may be NULL. A response with another
- * status than 101 is no WebSocket, redirects included.
+/* Client: connects to a ws, wss, http or https URL, with the settings, cookies and credentials of
+ * the session. The connection does not count for the session's pool. `session` and `options` may be
+ * NULL. Any response with a status other than 101 is an error; redirects are not followed.
  *
  * Returns 0; -EPROTO (the server refused, or answered wrongly); -E2BIG (more than 60 header
- * fields); or as rota_http_fetch. rota_error has the words. */
+ * fields); or an error of rota_http_fetch. rota_error says what went wrong. */
 ROTA_SUSPENDS int rota_websocket_connect(rota_http_session *session, const char *url,
                                          const rota_websocket_options *options,
                                          rota_websocket **ret_ws);
-/* The subprotocol that was agreed on, or NULL. */
+/* Returns the negotiated subprotocol, or NULL. */
 ROTA_API const char *rota_websocket_protocol(const rota_websocket *ws);
 
-/* Reads a message. Where it is cancelled or timed out, the pieces that have come stay for the next
- * read.
+/* Reads a message. Suspends until it is complete. If the call is cancelled or timed out, the
+ * fragments received so far are kept for the next read.
  *
- * Returns 1; 0 once the peer has closed in order (rota_websocket_close_code says how);
- * ROTA_EPROTOCOL (it broke the protocol, and was told so), ROTA_ELIMIT (a message over the limit),
- * ROTA_ETRUNCATED (the connection ended without a close), -ETIMEDOUT (no pong in time, nothing
- * taken of what was written, or a deadline around the call), -ECANCELED, -EBUSY, -ENOMEM, or
- * another error of rota_stream_read. What ended the connection comes back with each later read. */
+ * Returns 1; 0 after the peer has closed the connection in order (rota_websocket_close_code tells
+ * how); ROTA_EPROTOCOL (the peer violated the protocol, and was told so), ROTA_ELIMIT (`message` or
+ * `fragments` exceeded), ROTA_ETRUNCATED (the connection ended without a close frame), -ETIMEDOUT
+ * (`pong` or `write_stall` passed, or a deadline around the call), -ECANCELED, -EBUSY (another task
+ * is reading), -ENOMEM, or another error of rota_stream_read. An error that ends the connection is
+ * returned by every later read. */
 ROTA_SUSPENDS int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message);
 
-/* Sends a message. Suspends while the peer does not keep up, and while others write. A peer that
- * takes nothing for `write_stall` has its connection cut, which ends the reader's call, too. Where
- * the call is cancelled, or a deadline around it passes, what was sent in part is the last that can
- * be sent.
+/* Sends a message. Suspends while the peer does not keep up, and while other tasks write. If
+ * `write_stall` passes, the connection is closed, which also ends the call of the reading task. If
+ * the call is cancelled or timed out after a part of the message was sent, nothing more can be
+ * sent.
  *
  * Returns 0, -EINVAL (text that is not UTF-8), ROTA_ECLOSED (either side has closed), -ETIMEDOUT
- * (the peer took nothing, and rota_websocket_close_code is 1006; or a deadline around the call), or
+ * (`write_stall` passed, and rota_websocket_close_code is 1006; or a deadline around the call), or
  * an error of rota_stream_write. */
 ROTA_SUSPENDS int rota_websocket_write(rota_websocket *ws, rota_websocket_type type,
                                        const void *buf, size_t len);
 
-/* Closes: tells the peer, and waits for its part, reading and dropping what still comes. `code` 0
- * is 1000, 1005 sends none; `reason` may be NULL. Shields itself.
+/* Closes the WebSocket: sends a close frame and waits for the peer's, reading and dropping other
+ * messages. `code` 0 stands for 1000; 1005 sends no code. `reason` may be NULL. Shields itself.
  *
- * Returns 0, also when it was closed before; -EINVAL (a code or reason that may not be sent); or
- * why it was not closed in order, such as -ETIMEDOUT. */
+ * Returns 0, also if it was closed before; -EINVAL (an invalid code or reason); or the reason why
+ * the peer did not close in order, such as -ETIMEDOUT. */
 ROTA_SUSPENDS_SHIELDED int rota_websocket_close(rota_websocket *ws, int code, const char *reason);
-/* The code that it was closed with: 1005 where there was none in the close frame, 1006 where there
- * was no close frame; 0: it is open. */
+/* Returns the code with which the connection was closed: 1005 if the close frame had none, 1006 if
+ * there was no close frame; 0 while it is open. */
 ROTA_API int rota_websocket_close_code(const rota_websocket *ws);
 ROTA_API const char *rota_websocket_close_reason(const rota_websocket *ws);
 
-/* Closes by 1001 if it is open, and frees. Calls of other tasks that are inside end, with
- * ROTA_ECLOSED at the latest, and are waited for. Shields itself. Accepts NULL, returns NULL. */
+/* Closes the WebSocket with code 1001 if it is open, and frees it. Calls of other tasks on it are
+ * ended, at the latest with ROTA_ECLOSED, and waited for. Shields itself. Accepts NULL, returns
+ * NULL. */
 ROTA_SUSPENDS_SHIELDED rota_websocket *rota_websocket_free(rota_websocket *ws);
 ROTA_DEFINE_AUTO(rota_websocket, rota_websocket_free);
 
