@@ -574,7 +574,7 @@ TEST(a_certificate_that_is_not_good_is_refused_with_the_reason_in_words)
          .says = "certificate is for evil.test, not good.test",
          .peer_says = "peer says: bad certificate"},
         {.wanted = {.names = "DNS:a\x1b[2J\n\x7f"},
-         .says = "certificate is for a\\x1B[2J\\x0A\\x7F, not localhost",
+         .says = "certificate is for a\\x1b[2J\\x0a\\x7f, not localhost",
          .peer_says = "peer says: bad certificate"},
         {.host = "192.0.2.1",
          .says = "certificate is for localhost, 127.0.0.1, not 192.0.2.1",
@@ -758,7 +758,7 @@ static int stranger_main(void *arg)
                   server_with((rota_tls_options){.cert_pem = id.cert_pem, .key_pem = id.key_pem}));
     start(&l);
     CHECK_INT(l.client_result, ==, ROTA_ECERT);
-    check_contains(rota_stream_error(l.client), "authority: \\x1B]0;Title\\x07\\x0D\\x0Arota: all");
+    check_contains(rota_stream_error(l.client), "authority: \\x1b]0;Title\\x07\\x0d\\x0arota: all");
     free_link(&l);
     identity_free(&id);
     authority_free(&stranger);

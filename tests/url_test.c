@@ -360,13 +360,14 @@ TEST(a_password_is_not_shown)
         {"http://u:a:b@h/x:y@z", "http://u:***@h/x:y@z"},
         {"//u:secret@h/", "//u:***@h/"},
         {"ftp://u:secret@h", "ftp://u:***@h"},
-        /* what is no URL */
+        /* invalid URLs */
         {"http://u:se cret@h/", "http://u:***@h/"},
         {"http://u:se/c:r@et@h/", "http://u:***@h/"},
         {"http://u:secret@h:x/", "http://u:***@h:x/"},
         {"u:secret@h:1", "u:***@h:1"},
         {"http:/u:secret@h", "http:***@h"},
-        {"http://h\r\nx\x1b[2J", "http://h\\x0D\\x0Ax\\x1B[2J"},
+        {"http://h\r\nx\x1b[2J", "http://h\\x0d\\x0ax\\x1b[2J"},
+        {"http://\xc3\xa9\xc2\x9b\xff", "http://\xc3\xa9\\xc2\\x9b\\xff"},
         {"", ""},
         {"@", "@"},
         {":@", ":@"},

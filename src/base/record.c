@@ -6,6 +6,7 @@
  * 3. Words are valid UTF-8 without control characters, at most 511 bytes. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/escape.h"
 #include "base/noexcept.h"
 
 #include <pthread.h>
@@ -89,46 +90,22 @@ long rota__error_held(void)
 
 /* ---- Words */
 
-/* The length of the UTF-8 character at `s`, or 0: a control character, or no UTF-8. A NUL ends the
- * text. */
-static size_t printable(const unsigned char *s)
-{
-    static const unsigned char second_min[] = {[0x0] = 0xa0, [0x10] = 0x90};
-    unsigned char lead = s[0];
-    if (lead < 0x80)
-        return lead >= 0x20 && lead != 0x7f;
-    if (lead < 0xc2 || lead > 0xf4)
-        return 0;
-    size_t len = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((lead == 0xe0 || lead == 0xf0) && s[1] < second_min[lead - 0xe0])
-        return 0; /* longer than it need be */
-    if ((lead == 0xed && s[1] > 0x9f) || (lead == 0xf4 && s[1] > 0x8f))
-        return 0; /* a surrogate, or beyond the last character */
-    return lead == 0xc2 && s[1] < 0xa0 ? 0 : len;
-}
-
-/* Fills `out` with the text, whole characters and whole escapes only. What is cut ends with
+/* Fills `out` with the text, whole characters and whole escapes only. Text that is cut ends with
  * "...". */
 static void escape(char out[WORDS_MAX], const char *text, bool cut)
 {
     const size_t limit = WORDS_MAX - 1, limit_if_cut = limit - 3;
     size_t at = 0, end_if_cut = 0;
-    while (*text) {
-        const unsigned char *s = (const unsigned char *)text;
-        size_t len = printable(s), wanted = len ? len : 4;
-        if (at + wanted > limit) {
+    const char *end = text + strlen(text);
+    while (text < end) {
+        char escaped[ROTA__ESCAPED_MAX];
+        size_t len = rota__escape(escaped, &text, (size_t)(end - text));
+        if (at + len > limit) {
             cut = true;
             break;
         }
-        if (len)
-            memcpy(out + at, text, len);
-        else
-            snprintf(out + at, 5, "\\x%02x", *s);
-        at += wanted;
-        text += len ? len : 1;
+        memcpy(out + at, escaped, len);
+        at += len;
         if (at <= limit_if_cut)
             end_if_cut = at;
     }
@@ -246,16 +223,23 @@ static void set_detail(struct rota__error *error, const rota_error_type *type, v
     }
 }
 
-int rota_error_set(int err, const char *format, ...)
+__attribute__((format(printf, 2, 0))) static struct rota__error *
+slot_set_formatted(int err, const char *format, va_list args)
 {
     int saved = errno;
     struct formatted words;
+    format_words(&words, format, args);
+    struct rota__error *error = slot_set(err, &words);
+    errno = saved;
+    return error;
+}
+
+int rota_error_set(int err, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    format_words(&words, format, args);
+    slot_set_formatted(err, format, args);
     va_end(args);
-    slot_set(err, &words);
-    errno = saved;
     return err;
 }
 
@@ -263,12 +247,10 @@ int rota_error_set_detail(int err, const rota_error_type *type, void *detail, co
                           ...)
 {
     int saved = errno;
-    struct formatted words;
     va_list args;
     va_start(args, format);
-    format_words(&words, format, args);
+    set_detail(slot_set_formatted(err, format, args), type, detail);
     va_end(args);
-    set_detail(slot_set(err, &words), type, detail);
     errno = saved;
     return err;
 }

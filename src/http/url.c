@@ -1,4 +1,5 @@
 #include "http/url.h"
+#include "base/escape.h"
 #include "http/chars.h"
 
 #include <errno.h>
@@ -390,18 +391,18 @@ static rota_str find_password(rota_str text)
 const char *rota__url_redact(rota_str text, char *ret_text, size_t size)
 {
     rota_str password = find_password(text);
+    const char *at = text.ptr, *end = at + text.len;
     size_t len = 0;
-    ret_text[0] = '\0';
-    for (const char *at = text.ptr, *end = at + text.len; at < end && len + 5 < size; at++) {
-        bool is_control = (unsigned char)*at < ' ' || *at == 0x7f;
+    while (at < end && len + ROTA__ESCAPED_MAX < size) {
         if (password.len && at == password.ptr) {
-            len += (size_t)snprintf(ret_text + len, size - len, "***");
-            at += password.len - 1;
+            memcpy(ret_text + len, "***", 3);
+            len += 3;
+            at += password.len;
         } else {
-            len += (size_t)snprintf(ret_text + len, size - len, is_control ? "\\x%02X" : "%c",
-                                    (unsigned char)*at);
+            len += rota__escape(ret_text + len, &at, (size_t)(end - at));
         }
     }
+    ret_text[len] = '\0';
     return ret_text;
 }
 

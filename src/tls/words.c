@@ -1,4 +1,5 @@
-/* What OpenSSL's codes mean to somebody who has to find out what is wrong. */
+/* Texts for OpenSSL's codes, for somebody who has to find the cause of a failure. */
+#include "base/escape.h"
 #include "tls/tls.h"
 
 #include <arpa/inet.h>
@@ -100,24 +101,13 @@ static void add(struct text *text, const char *what)
     add_bytes(text, what, strlen(what));
 }
 
-/* A control character of ASCII, or of the second half of ISO 8859, which is C2 80 to C2 9F in
- * UTF-8. */
-static bool is_control(unsigned char before, unsigned char c)
-{
-    return c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
-}
-
-/* What a certificate says, in UTF-8. Its author may be anybody: what would move a terminal's
- * cursor, or end a line of a log, is escaped as \xNN. */
+/* Text of a certificate, in UTF-8, whose author may be anybody. */
 static void add_foreign(struct text *text, const unsigned char *bytes, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        char escaped[5];
-        snprintf(escaped, sizeof escaped, "\\x%02X", bytes[i]);
-        if (is_control(i ? bytes[i - 1] : 0, bytes[i]))
-            add(text, escaped);
-        else
-            add_bytes(text, (const char *)bytes + i, 1);
+    const char *at = (const char *)bytes, *end = at + len;
+    while (at < end) {
+        char escaped[ROTA__ESCAPED_MAX];
+        add_bytes(text, escaped, rota__escape(escaped, &at, (size_t)(end - at)));
     }
 }
 
