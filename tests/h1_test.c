@@ -278,22 +278,23 @@ TEST(each_size_has_a_limit)
     check_limit("GET /12345 HTTP/1.1\r\nHost: a\r\n\r\n", (struct rota__h1_limits){.line = 21},
                 "<GET /12345 1.1 @a Host=a keep>$");
     check_limit("GET /123456 HTTP/1.1\r\nHost: a\r\n\r\n", (struct rota__h1_limits){.line = 21},
-                "!414 a first line over the limit");
+                "!414 first line longer than 21 bytes");
     check_limit("GET / HTTP/1.1\r\nHost: a\r\n\r\n", (struct rota__h1_limits){.head = 27},
                 "<GET / 1.1 @a Host=a keep>$");
     check_limit("GET / HTTP/1.1\r\nHost: ab\r\n\r\n", (struct rota__h1_limits){.head = 27},
-                "!431 a head over the limit");
+                "!431 head longer than 27 bytes (option head)");
     check_limit("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n", (struct rota__h1_limits){.fields = 1},
-                "!431 too many fields");
+                "!431 more than 1 header fields (option fields)");
     check_limit(HEAD "Content-Length: 6\r\n\r\n", (struct rota__h1_limits){.body = 5},
-                "!413 a body over the limit");
-    check_limit(
-        CHUNKED "3\r\nabc\r\n3\r\ndef\r\n", (struct rota__h1_limits){.body = 5},
-        "<POST / 1.1 @a Host=a Transfer-Encoding=chunked chunked keep>[abc]!413 a body over");
+                "!413 body longer than 5 bytes (option body)");
+    check_limit(CHUNKED "3\r\nabc\r\n3\r\ndef\r\n", (struct rota__h1_limits){.body = 5},
+                "<POST / 1.1 @a Host=a Transfer-Encoding=chunked chunked keep>[abc]!413 body "
+                "longer than 5 bytes (option body)");
     check_limit(CHUNKED "0\r\nX: 1234567890123456789012345678901234567890123456789012345678901234"
                         "567890\r\n\r\n",
                 (struct rota__h1_limits){.head = 70},
-                "<POST / 1.1 @a Host=a Transfer-Encoding=chunked chunked keep>!431 trailers over");
+                "<POST / 1.1 @a Host=a Transfer-Encoding=chunked chunked keep>!431 trailers "
+                "longer than 70 bytes (option head)");
 }
 
 TEST(an_endless_head_is_refused_before_its_end)

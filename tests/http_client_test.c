@@ -329,9 +329,10 @@ TEST(interim_answers_are_passed_over_but_not_for_ever)
 
 static void limited(struct setting *t)
 {
-    expect_error(t, "/", NULL, ROTA_ELIMIT, "a head over the limit");
-    expect_error(t, "/", NULL, ROTA_ELIMIT, "too many fields");
-    expect_error(t, "/", NULL, ROTA_ELIMIT, "too many fields"); /* trailers */
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "head longer than 60 bytes (option head)");
+    expect_error(t, "/", NULL, ROTA_ELIMIT, "more than 2 header fields (option fields)");
+    expect_error(t, "/", NULL, ROTA_ELIMIT,
+                 "more than 2 header fields (option fields)"); /* trailers */
     expect_body(t, "/", "hello");
 }
 
@@ -2426,7 +2427,7 @@ static const struct {
     {BYTES(H2_HEAD("\x6f", "\x88\x00\1x\x6a"
                            "1234567890123456789012345678901234567890123456789012345678901234567890"
                            "123456789012345678901234567890123456")),
-     ROTA_ELIMIT, "a head over the limit"},
+     ROTA_ELIMIT, "head longer than 100 bytes (option head)"},
 };
 
 /* Answers the first request by the frames, whatever it was. */

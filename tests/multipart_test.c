@@ -167,9 +167,9 @@ static const struct body refused[] = {
     {BYTES("--b-1\r\n" FORM("name=a") "X: "
                                       "012345678901234567890123456789012345678901234567890123456789"
                                       "01234567890123\r\n\r\n" END),
-     "!400 the head"},
+     "!400 head of a part longer than 120 bytes"},
     {BYTES(PART("name=a") "\r\n" PART("name=a") "\r\n" PART("name=a") "\r\n" PART("name=a") END),
-     "!413 too many"},
+     "!413 more than 3 parts"},
 };
 
 TEST(forms_that_could_be_understood_differently_are_refused)

@@ -177,7 +177,9 @@ static int at_chunk_size(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
     if (at < end && *at != '\r')
         at = chunk_extensions(at, end);
     if ((size_t)((at ? at : end) - bytes.ptr) > CHUNK_LINE)
-        return rota__h1_refuse(h1, 400, "a chunk extension over the limit");
+        return rota__h1_refuse(
+            h1, 400,
+            rota__limit_bytes(h1->limit_text, "chunk size and extensions", CHUNK_LINE, NULL));
     if (!at || (at < end && *at != '\r'))
         return rota__h1_refuse(h1, 400, "invalid chunk size or extension");
     if (end - at < 2)
@@ -190,7 +192,7 @@ static int at_chunk_size(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
     if (h1->framing > FRAMING_SLACK + 16 * h1->total)
         return rota__h1_refuse(h1, 400, "more chunk extensions than data");
     if (size > h1->limits.body || h1->total > h1->limits.body - size)
-        return rota__h1_refuse(h1, 413, "a body over the limit");
+        return rota__h1_refuse_body(h1);
     h1->left = size;
     h1->state = size ? ROTA__H1_AT_DATA : ROTA__H1_AT_TRAILERS;
     return ROTA__H1_MORE;
@@ -230,7 +232,8 @@ static int at_trailers(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
     if (done < 0)
         return done;
     if (bytes.len >= h1->limits.head && (!done || (size_t)(at - bytes.ptr) > h1->limits.head))
-        return rota__h1_refuse(h1, 431, "trailers over the limit");
+        return rota__h1_refuse(
+            h1, 431, rota__limit_bytes(h1->limit_text, "trailers", h1->limits.head, "head"));
     if (!done)
         return ROTA__H1_MORE;
     for (size_t i = 0; i < head->count; i++) {

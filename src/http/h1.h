@@ -21,6 +21,8 @@
 #ifndef ROTA__HTTP_H1_H
 #define ROTA__HTTP_H1_H
 
+#include "http/limit.h"
+
 #include <rota/http.h>
 
 #include <sys/types.h>
@@ -85,9 +87,10 @@ struct rota__h1 {
     uint64_t total;   /* of the body so far */
     uint64_t framing; /* bytes that chunk sizes and extensions took, against hidden floods */
     struct rota__h1_limits limits;
-    rota_http_field *fields; /* the caller's, limits.fields of them */
-    int status;              /* BROKEN: what a server answers before it closes */
-    const char *error;       /* BROKEN: why, in words */
+    rota_http_field *fields;           /* the caller's, limits.fields of them */
+    int status;                        /* BROKEN: what a server answers before it closes */
+    const char *error;                 /* BROKEN: the reason */
+    char limit_text[ROTA__LIMIT_TEXT]; /* the reason, if it is a limit */
 };
 
 enum rota__h1_event {
@@ -148,6 +151,7 @@ bool rota__h1_is_no_trailer(rota_str name);
 /* ---- for the parser's files ---- */
 
 int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why);
+int rota__h1_refuse_body(struct rota__h1 *h1);
 
 /* Fields up to the empty line, of a head or of trailers. Returns 1 (*ret_at stands behind the empty
  * line), 0 (incomplete), -EBADMSG. */

@@ -17,6 +17,12 @@ int rota__h1_refuse(struct rota__h1 *h1, int status, const char *why)
     return -EBADMSG;
 }
 
+int rota__h1_refuse_body(struct rota__h1 *h1)
+{
+    return rota__h1_refuse(h1, 413,
+                           rota__limit_bytes(h1->limit_text, "body", h1->limits.body, "body"));
+}
+
 /* ---- Lines */
 
 /* CR LF, and nothing else, ends a line (RFC 9112, section 2.2, lets a recipient take a bare LF;
@@ -103,7 +109,9 @@ int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_
     int done = DONE;
     while (done == DONE && p != end && *p != '\r' && *p != '\n') {
         if (count == h1->limits.fields)
-            return rota__h1_refuse(h1, 431, "too many fields");
+            return rota__h1_refuse(
+                h1, 431,
+                rota__limit_count(h1->limit_text, "header fields", h1->limits.fields, "fields"));
         done = field_line(h1, &p, end, &h1->fields[count++]);
     }
     *ret_count = count;
@@ -317,7 +325,7 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
                                  : ROTA__H1_UNTIL_END;
     if (h1->is_server) {
         if (head->length > h1->limits.body)
-            return rota__h1_refuse(h1, 413, "a body over the limit");
+            return rota__h1_refuse_body(h1);
         if (rota_str_equal(head->method, "CONNECT") && head->body != ROTA__H1_NO_BODY)
             return rota__h1_refuse(h1, 400, "CONNECT with a body");
         return DONE;
@@ -408,19 +416,31 @@ static int finish_head(struct rota__h1 *h1, struct rota__h1_head *head)
     return DONE;
 }
 
+static int refuse_line(struct rota__h1 *h1)
+{
+    return rota__h1_refuse(h1, 414,
+                           rota__limit_bytes(h1->limit_text, "first line", h1->limits.line, NULL));
+}
+
+static int refuse_head(struct rota__h1 *h1)
+{
+    return rota__h1_refuse(h1, 431,
+                           rota__limit_bytes(h1->limit_text, "head", h1->limits.head, "head"));
+}
+
 static int parse(struct rota__h1 *h1, rota_str bytes, size_t *ret_used, struct rota__h1_head *head)
 {
     const char *at = bytes.ptr, *end = at + bytes.len;
     int done = h1->is_server ? request_line(h1, &at, end, head) : status_line(h1, &at, end, head);
     if (done == DONE && (size_t)(at - bytes.ptr) > h1->limits.line)
-        return rota__h1_refuse(h1, 414, "a first line over the limit");
+        return refuse_line(h1);
     if (done == DONE)
         done = rota__h1_fields(h1, &at, end, &head->count);
     if (done != DONE)
         return done;
     *ret_used = (size_t)(at - bytes.ptr);
     if (*ret_used > h1->limits.head)
-        return rota__h1_refuse(h1, 431, "a head over the limit");
+        return refuse_head(h1);
     return finish_head(h1, head);
 }
 
@@ -443,9 +463,9 @@ static int search_end(struct rota__h1 *h1, rota_str bytes)
 static int check_incomplete(struct rota__h1 *h1, rota_str bytes)
 {
     if (bytes.len > h1->limits.line && !memchr(bytes.ptr, '\n', h1->limits.line))
-        return rota__h1_refuse(h1, 414, "a first line over the limit");
+        return refuse_line(h1);
     if (bytes.len >= h1->limits.head)
-        return rota__h1_refuse(h1, 431, "a head over the limit");
+        return refuse_head(h1);
     return MORE;
 }
 

@@ -22,18 +22,19 @@
  *                                            before all else
  *     n = -EAGAIN                            wait for WINDOW, then again
  *
- * 1. Nothing calls back: whoever owns streams may be many tasks, of which one reads.
+ * 1. There are no callbacks: many tasks may own streams, and one of them reads.
  * 2. Bytes of a body hold their part of the windows, the stream's and the connection's, until
  *    rota__h2_consumed or _drop: a slow reader stops its own stream, not the others, and no more
  *    than a window has to be kept.
  * 3. A stream that was told stays counted until it is dropped, even when its peer has reset it: no
  *    peer has more of them worked on than twice `limits.streams`.
  * 4. What a peer makes us send does not pile up: `out` has a limit, over which the connection
- *    breaks. Who writes waits while `out` holds ROTA__H2_HIGH_WATER.
+ *    breaks. Writers wait while `out` holds ROTA__H2_HIGH_WATER.
  * 5. Bytes of a body are counted: more than announced are refused, and less fail the end. */
 #ifndef ROTA__HTTP_H2_H
 #define ROTA__HTTP_H2_H
 
+#include "http/limit.h"
 #include "http/out.h"
 
 #include <rota/http.h>
@@ -192,6 +193,8 @@ struct rota__h2 {
     const char *why;   /* the last frame's stream is being reset, in words... */
     uint32_t why_code; /* ... and with which code, if it was not libnghttp2 */
     char words[96];
+    /* What `why` says of a limit. Two texts, because streams keep pointers to them. */
+    char head_limit_text[ROTA__LIMIT_TEXT], fields_limit_text[ROTA__LIMIT_TEXT];
 
     /* Where the next frame begins. */
     unsigned preface;       /* bytes of the client's preface to come */
@@ -222,7 +225,7 @@ struct rota__h2 {
     uint32_t idle_credit; /* frames that something else explains */
 };
 
-/* Who writes waits while `out` holds more. */
+/* Writers wait while `out` holds more. */
 #define ROTA__H2_HIGH_WATER 65536
 
 /* Begins a connection: `out` holds our side's preface. Returns 0, -ENOMEM. */
@@ -339,6 +342,9 @@ int rota__h2_block_add(struct rota__h2 *h2, rota_str name, rota_str value);
 /* Gives back what only a large head needed. */
 void rota__h2_block_trim(struct rota__h2_block *block);
 void rota__h2_block_fini(struct rota__h2_block *block);
+
+/* The text that says which limit the head that is being read exceeds. */
+const char *rota__h2_head_limit(struct rota__h2 *h2);
 
 /* Makes a head of them. Returns 0; or `h2->why` says why the message is refused, and this how: the
  * status (431, 417) that answers the request, or the code for the reset, negated. */

@@ -79,6 +79,18 @@ static int refuse(struct rota__h2 *h2, int how, const char *why)
     return how;
 }
 
+const char *rota__h2_head_limit(struct rota__h2 *h2)
+{
+    if (h2->block.size > h2->limits.head)
+        return rota__limit_bytes(h2->head_limit_text, "head", h2->limits.head, "head");
+    return rota__limit_count(h2->fields_limit_text, "header fields", h2->limits.fields, "fields");
+}
+
+static int refuse_head(struct rota__h2 *h2, int status)
+{
+    return refuse(h2, status, rota__h2_head_limit(h2));
+}
+
 static int malformed(struct rota__h2 *h2, const char *why)
 {
     return refuse(h2, -ROTA__H2_PROTOCOL_ERROR, why);
@@ -183,11 +195,11 @@ static int read_block(struct rota__h2 *h2, struct rota__h2_head *head, int statu
 {
     *head = (struct rota__h2_head){.status = 0};
     if (h2->block.is_over)
-        return refuse(h2, status, "a head over the limit");
+        return refuse_head(h2, status);
     if (settle(&h2->block) < 0)
         return refuse(h2, -ROTA__H2_INTERNAL_ERROR, "no memory");
     read_fields(&h2->block, head);
-    return head->count > h2->limits.fields ? refuse(h2, status, "a head over the limit") : 0;
+    return head->count > h2->limits.fields ? refuse_head(h2, status) : 0;
 }
 
 int rota__h2_read_request(struct rota__h2 *h2, struct rota__h2_head *head)

@@ -189,8 +189,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* A head that is far over the limit is not even looked at any more: it may be a bomb of HPACK, of
- * which a byte names a field of 4 KiB. */
+/* If a head exceeds the limit four times, its rest is ignored: it may be an HPACK bomb, in which
+ * one byte names a field of 4 KiB. */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *arg)
@@ -201,7 +201,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (h2->block.size / 4 <= h2->limits.head)
         return 0;
-    h2->why = "a head far over the limit";
+    h2->why = rota__h2_head_limit(h2);
     if (nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   ROTA__H2_ENHANCE_YOUR_CALM) < 0)
         return NGHTTP2_ERR_CALLBACK_FAILURE;

@@ -212,11 +212,12 @@ static int at_head(struct rota__multipart *m, rota_str bytes, size_t *ret_used,
 {
     size_t len = bytes.len ? find_head_end(m, bytes) : 0;
     if (len > m->limits.head || (!len && bytes.len >= m->limits.head))
-        return refuse(m, 400, "the head of a part over the limit");
+        return refuse(m, 400,
+                      rota__limit_bytes(m->limit_text, "head of a part", m->limits.head, NULL));
     if (!len)
         return ROTA__MULTIPART_MORE;
     if (m->count++ == m->limits.parts)
-        return refuse(m, 413, "too many parts");
+        return refuse(m, 413, rota__limit_count(m->limit_text, "parts", m->limits.parts, NULL));
     *item = (struct rota__multipart_item){.data = {NULL, 0}};
     int err = read_fields(m, (rota_str){bytes.ptr, len - 2}, item);
     if (err < 0)

@@ -21,6 +21,7 @@
 #ifndef ROTA__HTTP_MULTIPART_H
 #define ROTA__HTTP_MULTIPART_H
 
+#include "http/limit.h"
 #include "http/out.h"
 
 /* RFC 2046, section 5.1.1. */
@@ -82,6 +83,7 @@ struct rota__multipart {
     size_t count;   /* parts so far */
     int status;     /* BROKEN: what a server answers */
     const char *error;
+    char limit_text[ROTA__LIMIT_TEXT];
 };
 
 enum rota__multipart_event {

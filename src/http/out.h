@@ -42,8 +42,8 @@ static inline void rota__out_add_str(struct rota__out *out, rota_str s)
 #define rota__out_add_literal(out, literal) rota__out_add((out), "" literal, sizeof(literal) - 1)
 
 /* Where it is a queue: drops the first `*at` bytes, which were taken, once that is at least as much
- * as is left to be moved. Who takes and is always a little behind would else make it as long as all
- * that ever came. */
+ * as is left to be moved. Otherwise a consumer that is always a little behind would make it grow
+ * without a limit. */
 static inline void rota__out_drop(struct rota__out *out, size_t *at)
 {
     size_t left = out->len - *at;

@@ -8,7 +8,7 @@ struct rota__range {
     uint64_t from, len; /* len is not 0 */
 };
 
-/* Ranges that one answer has at most: who wants more gets all of it. */
+/* Largest number of ranges in a response: a request for more gets the whole. */
 #define ROTA__RANGES 16
 
 /* The ranges that a Range field asks for of `size` bytes, in its order. Those that overlap, or

@@ -9,8 +9,8 @@
 
 /* ---- Fields */
 
-/* These are set by who sends the reply, or are of the connection, which only HTTP/1.1 tells of in
- * fields (RFC 9110, sections 6.6.1, 7.6.1 and 8.6; RFC 9112, sections 6 and 9.6; RFC 9113, section
+/* The server sets these itself, or they describe the connection, which only HTTP/1.1 does in fields
+ * (RFC 9110, sections 6.6.1, 7.6.1 and 8.6; RFC 9112, sections 6 and 9.6; RFC 9113, section
  * 8.2.2). */
 static bool is_ours(rota_str name)
 {

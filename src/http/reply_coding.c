@@ -1,4 +1,5 @@
-/* Compressed replies (RFC 9110, sections 8.4 and 12.5.3): for whom, of what, and the bytes. */
+/* Compressed replies (RFC 9110, sections 8.4 and 12.5.3): which clients and replies, and the
+ * encoding itself. */
 #include "http/chars.h"
 #include "http/coding.h"
 #include "http/fields.h"

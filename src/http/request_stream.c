@@ -8,7 +8,7 @@
 struct body {
     rota_filter filter;
     rota_http_request *request;
-    rota_timeout *reading; /* around the call of who is inside */
+    rota_timeout *reading; /* around the call under way */
     bool interrupted;
 };
 

@@ -141,7 +141,7 @@ struct rota_http_request {
     int body_error;          /* of reading the body: final */
     int body_status;         /* that says so to the client; 0: the usual one */
     bool reading, writing;   /* a task is inside */
-    const rota_task *reader; /* who has last read of the body; only to be compared */
+    const rota_task *reader; /* the task that last read from the body; only compared */
     rota_time read_within;   /* how long the present read may wait for the client */
     rota_time read_for;      /* how long those before it have waited */
     size_t encoder_memory;   /* taken of the budget */

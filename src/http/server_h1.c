@@ -16,7 +16,8 @@ static void give_up(struct rota__h1_exchange *x, int err, bool too_late)
     else if (err == ROTA_EOF && rota__h1_finish(parser) < 0)
         rota__h1_exchange_refuse(x, parser->status, parser->error);
     else if (err == ROTA_ELIMIT)
-        rota__h1_exchange_refuse(x, 431, "a head over the limit");
+        rota__h1_exchange_refuse(
+            x, 431, rota__limit_bytes(parser->limit_text, "head", parser->limits.head, "head"));
     else if (err == -ENOMEM)
         rota__h1_exchange_refuse(x, 503, "the server has no memory for another request");
 }

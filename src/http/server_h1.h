@@ -20,8 +20,8 @@
  *    the connection closes behind the reply.
  * 3. While another whole head stands in the buffer, what is written is held back, to go out with
  *    the reply to that; where its handler suspends first, a task sends it (flush_soon).
- * 4. Where the client waits for 100 (Continue), whoever sends holds `output`: the reader may have
- *    to, beside the writer.
+ * 4. If the client waits for 100 (Continue), a sender holds `output`, because the reader may have
+ *    to send beside the writer.
  * 5. Frames below a waiting connection are few and small: its stack is most of what an idle one
  *    costs. */
 #ifndef ROTA__HTTP_SERVER_H1_H

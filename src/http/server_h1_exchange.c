@@ -361,7 +361,7 @@ static int exchange_upgrade(rota_http_request *r, const char *protocol)
     x->out.len = 0;
     x->body_over = true;
     rota__h1_connection_end(x->c, ROTA__H1_CLOSE);
-    /* Who reads it from now on sees himself when the client goes away. */
+    /* From now on the reader of the connection itself notices when the client goes away. */
     rota__list_remove(&x->c->common.node);
     rota__list_init(&x->c->common.node);
     return send_out(x, &iov, 1, false);
@@ -411,7 +411,8 @@ static void begin_request(struct rota__h1_exchange *x)
     x->request.length = head->body == ROTA__H1_CHUNKED ? ROTA_HTTP_UNKNOWN_LENGTH : head->length;
     x->body_over =
         head->body == ROTA__H1_NO_BODY || (head->body == ROTA__H1_LENGTH && head->length == 0);
-    /* Who has begun to send does not wait to be asked (RFC 9110, section 10.1.1). */
+    /* A client that has begun to send the body does not wait for 100 (Continue) (RFC 9110, section
+     * 10.1.1). */
     x->may_continue = head->expect_continue && !x->body_over && x->shown.len == x->head_len;
 }
 

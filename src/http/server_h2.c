@@ -205,7 +205,7 @@ static int read_in_time(struct rota__h2_connection *c, rota_time first_by)
     return err;
 }
 
-/* No new requests; who has none leaves at once. */
+/* Takes no new requests; a connection without requests ends at once. */
 static void stop(struct rota__server_connection *common)
 {
     struct rota__h2_connection *c = rota__container_of(common, struct rota__h2_connection, common);

@@ -12,7 +12,7 @@
  *    unfinished. It runs in the turn after the first output came, and so takes what all handlers of
  *    that turn have put out.
  * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the
- *    output. Whoever changes one of these sets it, and the handler looks again.
+ *    output. Code that changes one of these sets it, and the handler looks again.
  * 3. A piece of a body holds its part of the windows until the handler has it; so no more than a
  *    window is put by.
  * 4. The connection is in the server's list `busy` while it has exchanges, else in `resting`.
@@ -80,7 +80,7 @@ static inline void rota__h2_connection_put_out(struct rota__h2_connection *c)
 
 /* ---- What the reader tells an exchange */
 
-/* Takes a request and begins its task. Whoever is not taken is refused by the engine. */
+/* Takes a request and begins its task. The engine refuses a request that is not taken. */
 void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h2_item *item);
 /* A piece of the body. */
 void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data);

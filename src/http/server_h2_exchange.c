@@ -28,8 +28,8 @@ static int await_news(struct rota__h2_exchange *x, rota_time most)
     return err;
 }
 
-/* How long the client may take to open windows for ROTA__SERVER_PIECE, on all streams: who opens
- * them byte by byte takes as little as who does not at all. */
+/* How long the client may take to open windows for ROTA__SERVER_PIECE, on all streams: a client
+ * that opens them byte by byte stalls just as one that does not open them at all. */
 struct patience {
     bool is_tried;
     rota_time since;
@@ -386,9 +386,11 @@ static void drain(struct rota__h2_exchange *x)
 static int exchange_run(void *arg)
 {
     struct rota__h2_exchange *x = arg;
+    char text[ROTA__LIMIT_TEXT];
     x->task = rota_task_current();
     if (x->body_end == ROTA_ELIMIT)
-        rota__request_refuse(&x->request, 413, "a body over the limit");
+        rota__request_refuse(&x->request, 413,
+                             rota__limit_bytes(text, "body", x->c->server->options.body, "body"));
     else if (!x->was_reset)
         rota__request_run(&x->request);
     drain(x);

@@ -8,7 +8,7 @@
 #define ROTA__SOCKS5_TEXT 255 /* bytes of a user, and of a password */
 
 struct rota__socks5 {
-    const rota_host *host; /* whom to connect to: a name for the proxy to look up, or an address */
+    const rota_host *host; /* the destination: a name for the proxy to look up, or an address */
     int port;
     rota_str user, password; /* user: NULL: there is none */
 };

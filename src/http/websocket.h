@@ -10,10 +10,10 @@
  *                     a deflated
  *                     one, without which the next could not be inflated
  *
- * 1. Whoever holds `lock` writes, one frame at a time. Pings and pongs that are due while somebody
- *    else holds it are written by that one before it lets go (unlock), else by a task for just that
+ * 1. The holder of `lock` writes, one frame at a time. Pings and pongs that become due while a task
+ *    holds it are written by that task before it unlocks, otherwise by a task for just that
  *    (answer_run). So a reader never writes them: two peers that take nothing until they have sent
- *    theirs must not wait for each other, and a reader's deadline must not tear a frame.
+ *    theirs must not wait for each other, and a reader's deadline must not cut a frame.
  * 2. Only the latest ping is answered (RFC 6455, section 5.5.3), so pings take no room.
  * 3. `end` is set once: by a reader, which is rota_websocket_read or rota_websocket_close, or by
  *    the watch over a write that does not go on, which then closes the stream, so that all calls
@@ -130,7 +130,7 @@ static inline bool rota__websocket_account(rota_websocket *ws)
 /* Sets `end`, and why. Returns `result`. */
 int rota__websocket_finish(rota_websocket *ws, int code, rota_str reason, int result);
 
-/* What rota_websocket_read does, for one who is inside. Suspends. */
+/* What rota_websocket_read does, without counting the call. Suspends. */
 int rota__websocket_read_message(rota_websocket *ws, rota_websocket_message *ret_message);
 
 /* What is due goes out soon. */

@@ -106,7 +106,7 @@ static int bad_piece(rota_websocket *ws, int err)
 {
     switch (err) {
     case ROTA_ELIMIT:
-        return fail(ws, ROTA__WS_TOO_BIG, "a message over the limit", ROTA_ELIMIT);
+        return fail(ws, ROTA__WS_TOO_BIG, rota__ws_message_limit(&ws->in), ROTA_ELIMIT);
     case -EILSEQ:
         return fail(ws, ROTA__WS_BAD_DATA, "a text that is not UTF-8", ROTA_EPROTOCOL);
     case -EBADMSG:
@@ -127,7 +127,10 @@ static int on_data(rota_websocket *ws, const struct rota__ws_item *item,
         ws->utf8 = 0;
     }
     if (ws->in.state == ROTA__WS_AT_FRAME && ++ws->fragments > ws->fragments_max)
-        return fail(ws, ROTA__WS_POLICY, "a message in too many pieces", ROTA_ELIMIT);
+        return fail(ws, ROTA__WS_POLICY,
+                    rota__limit_count(ws->in.limit_text, "frames in a message", ws->fragments_max,
+                                      "fragments"),
+                    ROTA_ELIMIT);
     rota_str whole = {"", 0};
     int err = add_piece(ws, item, &whole);
     if (err < 0)

@@ -191,7 +191,7 @@ int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const voi
 
 /* ---- The close frame ---- */
 
-/* For one who holds the lock. */
+/* The caller holds the lock. */
 static int send_close(rota_websocket *ws, int code, rota_str reason)
 {
     struct rota__out frame = {0};

@@ -16,6 +16,11 @@ static int refuse(struct rota__ws *ws, int code, const char *why)
     return -EBADMSG;
 }
 
+const char *rota__ws_message_limit(struct rota__ws *ws)
+{
+    return rota__limit_bytes(ws->limit_text, "message", ws->limit, "message");
+}
+
 /* ---- UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing beyond U+10FFFF. The state holds
  * how many bytes are to come, and the bounds of the next one, which is where the special cases
  * are. */
@@ -130,7 +135,7 @@ static int parse_head(struct rota__ws *ws, const unsigned char *bytes, size_t le
 }
 
 /* Deflate makes what it cannot compress longer, by 5 bytes for each block of it, which are 128
- * bytes and more. What becomes of a message is for whoever inflates it to limit. */
+ * bytes and more. The inflater limits the size of the message itself. */
 static uint64_t limit_of(const struct rota__ws *ws, bool compressed)
 {
     return compressed && ws->limit < INT64_MAX ? ws->limit + ws->limit / 16 + 64 : ws->limit;
@@ -148,7 +153,7 @@ static int check_data(struct rota__ws *ws, const struct head *head)
     if (head->rsv1 && (!ws->compresses || ws->message))
         return refuse(ws, ROTA__WS_PROTOCOL_ERROR, "a reserved bit is set");
     if (head->len > limit_of(ws, compressed) - ws->total)
-        return refuse(ws, ROTA__WS_TOO_BIG, "a message over the limit");
+        return refuse(ws, ROTA__WS_TOO_BIG, rota__ws_message_limit(ws));
     return 0;
 }
 

@@ -6,14 +6,15 @@
  *
  *     FRAME -> PAYLOAD, -> CLOSED: at_frame    PAYLOAD -> FRAME: at_payload    -> BROKEN: refuse
  *
- * 1. Messages are told in the pieces in which they come, and nothing is kept: whoever wants them
- *    whole, and how large, decides that for himself; `limit` refuses longer ones as soon as a frame
+ * 1. Messages are told in the pieces in which they come, and nothing is kept: the caller joins
+ *    them, and limits them, if it wants them whole; `limit` refuses longer ones as soon as a frame
  *    says so.
  * 2. Control frames are told whole, also between the pieces of a message.
  * 3. Text is UTF-8 (section 8.1), checked as it comes: what was told of a text so far is right. */
 #ifndef ROTA__HTTP_WS_H
 #define ROTA__HTTP_WS_H
 
+#include "http/limit.h"
 #include "http/out.h"
 
 enum rota__ws_opcode {
@@ -63,7 +64,8 @@ struct rota__ws {
     unsigned masked; /* bytes of it, modulo 4 */
 
     int close_code;
-    const char *error; /* BROKEN: why, in words */
+    const char *error; /* BROKEN: the reason */
+    char limit_text[ROTA__LIMIT_TEXT];
 };
 
 enum rota__ws_event {
@@ -81,6 +83,9 @@ struct rota__ws_item {
 
 /* `limit` 0: none. */
 void rota__ws_init(struct rota__ws *ws, bool is_server, bool compresses, uint64_t limit);
+
+/* The text for a message longer than the limit. */
+const char *rota__ws_message_limit(struct rota__ws *ws);
 
 /* The next event in `len` bytes, which it unmasks in place; `*ret_used` says how many are done
  * with, also with MORE. Returns an event, or -EBADMSG: then `close_code` and `error` say why, and

@@ -69,7 +69,7 @@ void rota__ws_deflate_free(struct rota__ws_deflate *deflate)
 /* ---- Out */
 
 /* zlib deflates no bare stream with a window of 256 bytes. With one of 512 it looks back 250 bytes
- * at most (MIN_LOOKAHEAD is 262), so a receiver who has but 256 understands it. */
+ * at most (MIN_LOOKAHEAD is 262), so a receiver with a window of 256 understands it. */
 static int open_out(struct rota__ws_deflate *d)
 {
     if (d->out.open)
