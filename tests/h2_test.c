@@ -3,6 +3,7 @@
  * mean the same. */
 #include "http/h2.h"
 
+#include "h2_frames.h"
 #include "pieces.h"
 #include "told.h"
 
@@ -366,26 +367,11 @@ TEST(crumbs_of_a_cookie_are_joined)
 
 /* ---- Frames by hand */
 
-enum {
-    DATA,
-    HEADERS,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    PUSH_PROMISE,
-    PING,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION,
-    UNKNOWN
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8 };
-
 static void put_head(struct rota__out *out, size_t len, int type, int flags, int32_t id)
 {
-    char head[9] = {(char)(len >> 16), (char)(len >> 8), (char)len,       (char)type, (char)flags,
-                    (char)(id >> 24),  (char)(id >> 16), (char)(id >> 8), (char)id};
-    rota__out_add(out, head, 9);
+    char head[FRAME_HEAD];
+    write_frame_head(head, len, type, flags, (uint32_t)id);
+    rota__out_add(out, head, sizeof head);
 }
 
 static void put(struct rota__out *out, int type, int flags, int32_t id, rota_str payload)

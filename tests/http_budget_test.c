@@ -1,6 +1,8 @@
 /* What clients make a server keep is counted, and has a limit; so have requests at once, and the
  * slowness of bodies. */
+#include "h2_frames.h"
 #include "harness.h"
+#include "http_talk.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -20,7 +22,6 @@
 #define H2_GET(id_) "\0\0\6\1\5\0\0\0" id_ "\x82\x86\x84\x41\1a"
 #define H2_POST(id_) "\0\0\6\1\4\0\0\0" id_ "\x83\x86\x84\x41\1a"
 
-enum { DATA, HEADERS, RST_STREAM = 3, GOAWAY = 7 };
 enum { ENHANCE_YOUR_CALM = 11 };
 
 /* ---- Setting */
@@ -38,28 +39,23 @@ struct place {
     rota_listener *listener;
 };
 
-static int serve(void *arg)
+static int body_run(void *arg)
 {
     struct place *place = arg;
-    place->options.counters = &place->counters;
-    ROTA_IGNORE(rota_http_serve(&place->listener, 1, place->handler, place, &place->options));
-    return 0;
+    return place->body(place);
 }
 
 static int place_run(void *arg)
 {
     struct place *place = arg;
-    rota_task *server;
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &place->listener);
-    if (err == 0)
-        err = rota_spawn(serve, place, &server);
-    if (err == 0) {
-        err = place->body(place);
-        rota_task_cancel(server);
-        ROTA_IGNORE(rota_join(server));
-    }
-    rota_listener_free(place->listener);
-    return err;
+    place->options.counters = &place->counters;
+    struct http_place p = {.options = &place->options,
+                           .handler = place->handler,
+                           .handler_arg = place,
+                           .body = body_run,
+                           .body_arg = place,
+                           .listener = &place->listener};
+    return http_place_run(&p);
 }
 
 static void take_place(struct place *place)

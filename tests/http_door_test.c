@@ -2,6 +2,7 @@
  * say it slowly. */
 #include "certificates.h"
 #include "harness.h"
+#include "http_talk.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -34,7 +35,6 @@ struct place {
     bool real_clock; /* there is another process */
 
     rota_listener *listener;
-    int served;
 };
 
 static int hello(rota_http_request *r, void *arg)
@@ -43,29 +43,23 @@ static int hello(rota_http_request *r, void *arg)
     return rota_http_reply(r, 200, NULL, "hello", 5);
 }
 
-static int serve(void *arg)
+static int body_run(void *arg)
 {
     struct place *place = arg;
-    place->options.counters = &place->counters;
-    place->served = rota_http_serve(&place->listener, 1, place->handler ? place->handler : hello,
-                                    place->arg, &place->options);
-    return 0;
+    return place->body(place);
 }
 
 static int place_run(void *arg)
 {
     struct place *place = arg;
-    rota_task *server;
-    int err = rota_tcp_listen("127.0.0.1", 0, NULL, &place->listener);
-    if (err == 0)
-        err = rota_spawn(serve, place, &server);
-    if (err == 0) {
-        err = place->body(place);
-        rota_task_cancel(server);
-        ROTA_IGNORE(rota_join(server));
-    }
-    rota_listener_free(place->listener);
-    return err;
+    place->options.counters = &place->counters;
+    struct http_place p = {.options = &place->options,
+                           .handler = place->handler ? place->handler : hello,
+                           .handler_arg = place->arg,
+                           .body = body_run,
+                           .body_arg = place,
+                           .listener = &place->listener};
+    return http_place_run(&p);
 }
 
 static void take_place(struct place *place)

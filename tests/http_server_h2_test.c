@@ -2,6 +2,7 @@
 #include "http/server_h2.h"
 
 #include "harness.h"
+#include "http_talk.h"
 #include "relay.h"
 
 #include <rota.h>
@@ -239,17 +240,8 @@ static int server_run(void *arg)
 static int talk_run(void *arg)
 {
     struct talk *t = arg;
-    int err = rota_stream_pair(t->capacity, &t->client, &t->server);
-    if (err < 0)
-        return err;
-    ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
-    rota_group_spawn(&g, server_run, t);
-    if (rota_group_spawn(&g, client_run, t) < 0)
-        rota_stream_close(t->client);
-    ROTA_IGNORE(rota_group_wait(&g));
-    rota_stream_free(t->client);
-    rota_stream_free(t->server);
-    return 0;
+    rota_fn *const tasks[] = {server_run, client_run};
+    return talk_over_pair(t->capacity, &t->client, &t->server, tasks, COUNT(tasks), t);
 }
 
 static void talk(struct talk *t)

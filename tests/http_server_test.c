@@ -3,6 +3,7 @@
 #include "http/server.h"
 
 #include "harness.h"
+#include "http_talk.h"
 #include "refusals.h"
 #include "stack_pages.h"
 
@@ -96,19 +97,8 @@ static int talk_serve(void *arg)
 static int talk_run(void *arg)
 {
     struct talk *t = arg;
-    int err = rota_stream_pair(t->capacity, &t->client, &t->server);
-    if (err < 0)
-        return err;
-    {
-        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
-        rota_group_spawn(&g, talk_serve, t);
-        rota_group_spawn(&g, talk_send, t);
-        rota_group_spawn(&g, talk_receive, t);
-        ROTA_IGNORE(rota_group_wait(&g));
-    }
-    rota_stream_free(t->client);
-    rota_stream_free(t->server);
-    return 0;
+    rota_fn *const tasks[] = {talk_serve, talk_send, talk_receive};
+    return talk_over_pair(t->capacity, &t->client, &t->server, tasks, COUNT(tasks), t);
 }
 
 /* Dates differ from run to run. */

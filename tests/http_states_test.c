@@ -1,5 +1,7 @@
 /* Each frame in each state of a stream (RFC 9113, section 5.1), as bytes to a server and back. */
+#include "h2_frames.h"
 #include "harness.h"
+#include "http_talk.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -8,21 +10,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
-
-enum {
-    DATA,
-    HEADERS,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    PUSH_PROMISE,
-    PING,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION,
-    UNKNOWN = 0xef
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
 static const char *const codes[] = {"NO_ERROR",           "PROTOCOL_ERROR",   "INTERNAL_ERROR",
                                     "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
@@ -38,15 +25,8 @@ struct frames {
 
 static void put(struct frames *f, int type, int flags, unsigned id, const char *payload, size_t len)
 {
-    unsigned char head[9] = {0,
-                             (unsigned char)(len >> 8),
-                             (unsigned char)len,
-                             (unsigned char)type,
-                             (unsigned char)flags,
-                             (unsigned char)(id >> 24),
-                             (unsigned char)(id >> 16),
-                             (unsigned char)(id >> 8),
-                             (unsigned char)id};
+    char head[FRAME_HEAD];
+    write_frame_head(head, len, type, flags, id);
     memcpy(f->bytes + f->len, head, sizeof head);
     if (len)
         memcpy(f->bytes + f->len + sizeof head, payload, len);
@@ -216,19 +196,8 @@ static int talk_write(void *arg)
 static int talk_run(void *arg)
 {
     struct talk *t = arg;
-    int err = rota_stream_pair(t->capacity, &t->client, &t->server);
-    if (err < 0)
-        return err;
-    {
-        ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT);
-        rota_group_spawn(&g, talk_serve, t);
-        rota_group_spawn(&g, talk_read, t);
-        rota_group_spawn(&g, talk_write, t);
-        ROTA_IGNORE(rota_group_wait(&g));
-    }
-    rota_stream_free(t->client);
-    rota_stream_free(t->server);
-    return 0;
+    rota_fn *const tasks[] = {talk_serve, talk_read, talk_write};
+    return talk_over_pair(t->capacity, &t->client, &t->server, tasks, COUNT(tasks), t);
 }
 
 /* What the server said to the probe: "GOAWAY <code>", "RST_STREAM <code>", "reply" or "" where it
