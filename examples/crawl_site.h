@@ -16,7 +16,7 @@ struct page {
     bool done, is_html, is_cut;
 };
 
-/* An address with its fragment, and who has a link to it. */
+/* An address with its fragment, and the pages that link to it. */
 struct link {
     char *url;
     struct page *to; /* NULL: the address is none */

@@ -125,7 +125,7 @@ static int64_t find_part(const struct job *job, char *ret_date, size_t size)
     return about.st_size;
 }
 
-/* `old` is the date of the part; who sends the rest need not repeat it (RFC 9110, section
+/* `old` is the date of the part; a server that sends the rest need not repeat it (RFC 9110, section
  * 15.3.7). */
 static void keep_date(rota_file *file, const rota_http_response *r, const char *old)
 {

@@ -77,7 +77,7 @@ static void print(void *arg, const rota_http_access *a)
            a->err ? rota_strerror(a->err) : "");
 }
 
-/* What nobody sees who only talks to it: that descriptors have run out, why a reply is 500. */
+/* Reports that clients do not see: that descriptors have run out, why a reply is 500. */
 static void complain(void *arg, rota_log_level level, const char *what)
 {
     if (level >= ROTA_LOG_WARNING)

@@ -1,5 +1,5 @@
 /* gather: three calls at once, each with a result; the results stand in the order of the calls,
- * whoever ends first. 3 seconds in all, not 6.
+ * whichever ends first. 3 seconds in all, not 6.
  *
  * Python: res = await asyncio.gather(wait(1), wait(2), wait(3)) */
 #include <rota.h>

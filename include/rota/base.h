@@ -218,9 +218,9 @@ typedef struct rota_error_kept {
 ROTA_API rota_error_kept rota_error_set_aside(void);
 ROTA_API void rota_error_put_back(rota_error_kept *kept);
 
-/* A structure that a library attaches to its failures, for callers who need more than words: a code
- * of the server's, a position. The address of the type is its identity: define one constant for
- * each structure. */
+/* A structure that a library attaches to its failures, for callers that need more than a text: a
+ * code of the server's, a position. The address of the type is its identity: define one constant
+ * for each structure. */
 typedef struct rota_error_type {
     size_t size;
     /* Frees what the structure owns, not the structure. May be NULL. Another thread may call it. */

@@ -2,9 +2,9 @@
  *
  * A coroutine is a function with a stack of its own. It runs when somebody switches to it and stops
  * where it switches to somebody else; each switch hands over one pointer. Nothing is scheduled and
- * nothing waits: who runs next is written in the program. Most programs want tasks (rota/task.h)
- * instead; coroutines are for turning a producer inside out, for parsers that are fed piecemeal,
- * and for schedulers of one's own.
+ * nothing waits: the program itself decides which coroutine runs next. Most programs want tasks
+ * (rota/task.h) instead; coroutines are for turning a producer inside out, for parsers that are fed
+ * piecemeal, and for schedulers of one's own.
  *
  *     static void *count(void *arg, void *value)
  *     {

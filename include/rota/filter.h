@@ -1,4 +1,4 @@
-/* filter: what a stream is made of, for those who put a layer of their own on one.
+/* filter: the layers of a stream, and how to add your own.
  *
  * A stream is a stack of filters. The bottom one has the bytes (a descriptor, a pair in memory);
  * those above transform them, as TLS does. The stream calls the top one, each calls the one below.
@@ -80,7 +80,8 @@ typedef struct rota_filter_kind {
     /* Ends the write side. Suspends. NULL: what is below does. */
     int (*shutdown)(rota_filter *filter);
     /* Makes the calls that are inside end with ROTA_ECLOSED, and those that follow. Does not
-     * suspend. What is below is interrupted too, so that one who only waits there needs none. */
+     * suspend. What is below is interrupted too, so a filter that only waits there needs no
+     * `interrupt`. */
     void (*interrupt)(rota_filter *filter);
     /* The stream is about to be closed: what is to be said at the end. Suspends, but is shielded
      * and has a second. A reader may still be inside. Does not come where a write was cut short,

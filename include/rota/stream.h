@@ -22,7 +22,7 @@
  *
  * A stream without unread lines or held-back output has no buffer, so idle connections cost little.
  *
- * Whoever is inside a call keeps the direction: another task that reads (or writes) meanwhile gets
+ * A task inside a call keeps the direction: another task that reads (or writes) meanwhile gets
  * -EBUSY. Closing while others are inside ends their calls with ROTA_ECLOSED, and waits for that.
  *
  * A peer that vanishes is an error of a call (-ECONNRESET, -EPIPE), never a signal. */
@@ -150,8 +150,8 @@ ROTA_API void rota_stream_abort(rota_stream *s);
 ROTA_SUSPENDS_SHIELDED rota_stream *rota_stream_free(rota_stream *s);
 ROTA_DEFINE_AUTO(rota_stream, rota_stream_free);
 
-/* What went wrong last, and with whom: "read from 127.0.0.1:4711: Connection reset by peer". Empty
- * when nothing did. Valid until the next call of it. */
+/* The last error of the stream, with the peer: "read from 127.0.0.1:4711: Connection reset by
+ * peer". Empty when nothing did. Valid until the next call of it. */
 ROTA_API const char *rota_stream_error(rota_stream *s);
 
 /* The addresses of both ends as text, such as "127.0.0.1:4711" or "[::1]:80"; "pair", "unix" or
@@ -168,10 +168,10 @@ ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_strea
  * not a regular file. Closing the stream closes the descriptor.
  *
  * O_NONBLOCK is set or cleared as the loop needs it, and stays so. That mode belongs to the open
- * file, not to the descriptor, so whoever has the same one sees it, too: where standard input is a
- * terminal, the shell and all programs that were started from it, whose reads and writes then fail
- * with EAGAIN. For what is shared, open the file anew and make a stream of that; it works for
- * terminals and pipes, not for sockets:
+ * file, not to the descriptor, so every program that has the same file sees it, too: where standard
+ * input is a terminal, the shell and all programs that were started from it, whose reads and writes
+ * then fail with EAGAIN. For what is shared, open the file anew and make a stream of that; it works
+ * for terminals and pipes, not for sockets:
  *
  *     static int open_input(rota_stream **ret_stream)
  *     {

@@ -59,8 +59,8 @@
  * what is zeroed is as good as initialised (a semaphore without permits, a barrier for one). They
  * allocate nothing, and there is nothing to release. They must not be copied or moved once used.
  *
- * Order. Whoever waits first is served first. What is released is handed to the first in line, so
- * that a newcomer cannot snatch it away in between.
+ * Order. Waiters are served first come, first served. What is released is handed to the first in
+ * line, so that a newcomer cannot snatch it away in between.
  *
  * Cancellation. Each suspending call returns -ECANCELED or -ETIMEDOUT in a cancelled scope or past
  * a deadline, and then it has not taken anything. A call that had been given what it waited for
@@ -267,9 +267,9 @@ typedef struct rota_barrier {
  * ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_barrier_wait(rota_barrier *barrier);
 
-/* Breaks the barrier: who waits there now, or comes later, gets ROTA_ECLOSED. For a party that
- * knows that it will not come. rota_barrier_reset sends away those who wait, but mends the
- * barrier. Both return 0 or ROTA_ETHREAD. */
+/* Breaks the barrier: tasks that wait there now, or come later, get ROTA_ECLOSED. For a party that
+ * knows that it will not come. rota_barrier_reset sends away the waiters, but mends the barrier.
+ * Both return 0 or ROTA_ETHREAD. */
 ROTA_API int rota_barrier_break(rota_barrier *barrier);
 ROTA_API int rota_barrier_reset(rota_barrier *barrier);
 

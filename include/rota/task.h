@@ -308,8 +308,8 @@ ROTA_API void rota_future_init(rota_future *future);
  * a deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
 ROTA_API void rota_future_init_threadsafe(rota_future *future);
 
-/* Completes the future: wakes those who wait, calls the callbacks in the next turn. Returns 0, or
- * -EALREADY if it was completed before, or ROTA_ETHREAD. */
+/* Completes the future: wakes the waiting tasks, and calls the callbacks in the next turn. Returns
+ * 0, or -EALREADY if it was completed before, or ROTA_ETHREAD. */
 ROTA_API int rota_future_set(rota_future *future, int result);
 /* The same from any thread; the future is complete in one of the loop's next turns. Returns 0,
  * -ENOMEM, ROTA_ECLOSED (its loop has ended), or ROTA_ENOTASK (it was made before there was a loop,

@@ -33,10 +33,10 @@ enum {
     ROTA_WATCH_CREATED = 1 << 0,    /* in the directory: made, linked, moved here from elsewhere */
     ROTA_WATCH_REMOVED = 1 << 1,    /* from the directory: removed, moved away; or itself removed */
     ROTA_WATCH_MODIFIED = 1 << 2,   /* written or cut, though perhaps not finished yet */
-    ROTA_WATCH_WRITTEN = 1 << 3,    /* closed by one who might have written */
+    ROTA_WATCH_WRITTEN = 1 << 3,    /* closed after being open for writing */
     ROTA_WATCH_ATTRIBUTES = 1 << 4, /* permissions, owner, times, number of names */
     ROTA_WATCH_MOVED = 1 << 5, /* with CREATED, REMOVED: by a rename; the pair has one `cookie` */
-    /* What those see who only want to know when something new can be read. */
+    /* The events that say when something new can be read. */
     ROTA_WATCH_CHANGED = ROTA_WATCH_CREATED | ROTA_WATCH_REMOVED | ROTA_WATCH_WRITTEN,
 
     /* Not to be asked for; they come by themselves. */

@@ -1,6 +1,6 @@
-/* The error record, seen from inside: words of one failure, on their way from the place where it
- * happened to the one who asks. Records are counted and shared: several who wait for one task get
- * the same one. */
+/* The error record, internally: the text of one failure, on its way from the place where it
+ * happened to the caller that asks. Records are reference-counted and shared: several tasks that
+ * wait for one task get the same record. */
 #ifndef ROTA__BASE_ERROR_H
 #define ROTA__BASE_ERROR_H
 

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- Who is told */
+/* ---- Recipients */
 
 enum { NOBODY = ROTA_LOG_ERROR + 1, UNSAID };
 

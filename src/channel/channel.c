@@ -7,23 +7,25 @@
  *     push: claim position `tail` while its cell's turn is 2r, copy in, turn = 2r + 1
  *     pop:  claim position `head` while its cell's turn is 2r + 1, copy out, turn = 2r + 2
  *
- * The line. Who finds no room or no item gets in line under the lock and looks once more; who has
- * pushed or popped looks at how many are in line, and if there are any serves them under the lock:
+ * The line. A call that finds no room or no item gets in line under the lock and looks once more. A
+ * call that has pushed or popped looks at the length of the other line, and serves it under the
+ * lock if it is not empty:
  *
  *     serve: while one more is possible: pop for the first receiver in line, push for the first
  *     sender;
  *            when closed: send away all senders, and the receivers once nothing is left
  *
- * 1. Nobody who should be served is overlooked: he has counted himself before his last look, and
- *    the other has changed the turn before looking at the count; both in the one order of seq_cst.
+ * 1. No waiter is overlooked: it has counted itself in the line before its last look at the ring,
+ *    and the other side has changed the cell's turn before it looks at the count. Both are seq_cst.
  * 2. An item moves in the call that decides the wait, into or out of the waiter's own storage. A
  *    waiter that is cancelled after that returns with it; nothing is lost, and nothing to be handed
  *    on.
- * 3. While somebody is in line, newcomers get in line behind.
+ * 3. While a line is not empty, newcomers get in line behind.
  * 4. A waiter is decided under the lock by taking it out of the line, and not touched once it is
  *    woken.
  * 5. Closing sets a bit of `tail`, so no position is claimed after it. A channel is at its end when
- *    it is closed and head has come up to tail: who has claimed but not yet filled still counts. */
+ *    it is closed and head has come up to tail: a position that is claimed but not yet filled still
+ *    counts. */
 #include "base/alloc.h"
 #include "task/task.h"
 
@@ -42,7 +44,7 @@ struct cell {
 
 struct line {
     _Alignas(CACHE_LINE)
-        atomic_size_t length; /* read by who pushes and pops; changed under the lock */
+        atomic_size_t length; /* read when pushing and popping; changed under the lock */
     struct rota__list waiters;
 };
 
@@ -254,7 +256,7 @@ static void waiter_run(struct rota__post *post, struct rota__loop *loop)
     rota__wake(&w->wait, w->result);
 }
 
-/* Who is out of the line already has a post on its way. */
+/* A waiter that is out of the line already has a post on its way. */
 static void waiter_abort(struct rota__wait *wait, int reason)
 {
     struct waiter *w = rota__container_of(wait, struct waiter, wait);

@@ -7,15 +7,16 @@
  *   -> freed: rota_coro_free
  *
  * Coroutines run on top of a host: the thread's own stack, a task or a generator, whichever
- * switched to the first of them. The handle `root` stands for the host, whoever that is; to switch
- * to it is to continue one's own host. So each task of a thread may use coroutines, and one that
- * suspends the task keeps running while other tasks run.
+ * switched to the first of them. The handle `root` stands for the caller's own host; switching to
+ * it continues that host. So each task of a thread may use coroutines, and one that suspends the
+ * task keeps running while other tasks run.
  *
  * `refuses` is what a switch to it returns: 0 while it is new or stopped, -EBUSY while it runs or
  * waits in rota_coro_cancel, -ESRCH when it is dead; always 0 for the root.
  *
  * Invariants:
- *   1. A parent is alive: who ends leaves its children to its own parent, and the root never ends.
+ *   1. A parent is alive: a coroutine that ends leaves its children to its own parent, and the root
+ *      never ends.
  *   2. A running coroutine has a host, own.host, which it returns to.
  *   3. A coroutine that waits in rota_coro_cancel is continued by the end of the one that it
  *      cancels and by nothing else; both have the same host.
@@ -155,9 +156,9 @@ static __attribute__((noinline, cold)) int switch_first(rota_coro *to, void *val
     return rota_coro_switch(to, value, ret_value);
 }
 
-/* What follows the switch is done by the one who switches back: so this ends in a jump to the end
- * of the caller, and no return is mispredicted. Nothing is called but at the end, which spares
- * saving registers. */
+/* Work after the switch is done by the coroutine that switches back. So this function ends in a
+ * jump, and no return is mispredicted. Nothing is called but at the end, which spares saving
+ * registers. */
 int rota_coro_switch(rota_coro *to, void *value, void **ret_value)
 {
     struct rota__coro *here = rota__coro_running;

@@ -20,7 +20,8 @@
 #define WATCH_NOT_INSTRUMENTED __attribute__((no_sanitize_address, no_sanitize_thread))
 
 #if ROTA__ASAN
-/* Who was left, for the one who arrives: AddressSanitizer tells its bounds only then. */
+/* The coroutine that was left, for the one that arrives: AddressSanitizer tells the bounds only
+ * then. */
 static __thread struct rota__coro *watch_left;
 #endif
 

@@ -146,7 +146,7 @@ void rota__executor_driver_left(rota_executor *executor)
     note_if_drained(executor);
 }
 
-/* Gives back one place: to the first who waits, or to nobody. */
+/* Passes one place on to the first task that waits for room, if there is one. */
 static void executor_leave(rota_executor *executor)
 {
     struct rota__list *node = rota__list_take_first(&executor->room);

@@ -10,8 +10,8 @@
  * 1. The mutex guards the queue and what is counted beside it. The lists of threads and of finished
  *    work need none: the first is the loop's alone, the second is pushed to atomically and taken
  *    whole.
- * 2. Who pushes finished work onto an empty list posts to the loop, nobody else: however many jobs
- *    have ended when the loop comes to look, it was woken once, and the post is never in the inbox
+ * 2. Only the thread that pushes finished work onto an empty list posts to the loop. However many
+ *    jobs have ended when the loop looks, it was woken once, and the post is never in the inbox
  *    twice.
  * 3. A thread that sleeps is idle. To wake it, it is taken off that count and a token is left for
  *    it.

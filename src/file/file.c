@@ -1,4 +1,4 @@
-/* Files as objects: opening, who is inside, the position, closing. */
+/* Files as objects: opening, calls under way, the position, closing. */
 #include "file/file.h"
 #include "base/alloc.h"
 #include "base/sys.h"

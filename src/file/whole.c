@@ -268,8 +268,8 @@ static int save_make_temp(struct save *s)
     return fd;
 }
 
-/* ---- Who may read it: nobody more than the old file let in, at no time. Until here the temporary
- * file is its owner's alone. */
+/* ---- Permissions: at no time may a user read the file who could not read the old one. Until here
+ * only the owner may read the temporary file. */
 
 #define ACL "system.posix_acl_access"
 #define ACL_MAX 4096

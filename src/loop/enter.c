@@ -2,7 +2,7 @@
  *
  *     nobody's --rota_loop_enter--> a thread's --rota_loop_leave--> nobody's
  *
- * 1. `entered` decides between threads: who has set it may look at what is inside.
+ * 1. `entered` decides between threads: the thread that has set it may look at what is inside.
  * 2. Tasks stay with the thread that started them: while some are left only that thread may enter.
  * 3. While a loop is nobody's, the kernel does nothing for it in the name of the thread that
  * left. */

@@ -97,7 +97,7 @@ struct rota__loop {
 
     const struct rota__backend *backend;
     void *backend_state;
-    size_t far_waits; /* for other threads, who have not promised anything, or for a signal */
+    size_t far_waits; /* waits for a signal, or for other threads that do not hold the loop */
 
     bool virtual_clock;
     rota_time virtual_now;

@@ -94,7 +94,7 @@ struct rota__op {
     struct msghdr msg; /* scratch of the backend, for WRITEV */
     ssize_t result;
     void (*done)(struct rota__op *op);
-    void *owner;            /* of whoever set `done` */
+    void *owner;            /* belongs to the code that set `done` */
     struct rota__list node; /* of the backend */
 };
 

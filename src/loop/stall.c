@@ -1,8 +1,8 @@
 /* The stall watch: reports a task or callback that holds the loop's thread for too long.
  *
  * A thread of its own looks at loop->resumes four times in each limit. If the count stands still
- * though the loop does not sleep, it sends the loop's thread SIGURG (which nobody notices by
- * default), and the handler notes who is running and from where. Where the program handles SIGURG
+ * though the loop does not sleep, it sends the loop's thread SIGURG (which is ignored by default),
+ * and the handler notes the running task and its backtrace. Where the program handles SIGURG
  * itself, the report has no backtrace.
  *
  * The loop pays one relaxed store for each resume, watched or not. */

@@ -18,7 +18,7 @@ struct rota__racer {
     struct rota__op op;
     struct rota__list node;
     struct rota__race *race;
-    bool finished; /* op.result is set; cleared by whoever looks at it */
+    bool finished; /* op.result is set; cleared when it is looked at */
 };
 
 void rota__race_init(struct rota__race *race);

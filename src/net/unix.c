@@ -1,4 +1,4 @@
-/* Unix stream sockets: connecting, listening, and who is at the other end. */
+/* Unix stream sockets: connecting, listening, and the credentials of the peer. */
 #include "net/unix.h"
 #include "base/error.h"
 #include "base/log.h"

@@ -1,11 +1,12 @@
-/* The files of Unix sockets: made by bind(2), left behind by who is killed, removed by who closes.
+/* The files of Unix sockets: made by bind(2), removed on close, left behind when a program is
+ * killed.
  *
- * 1. Whoever binds holds a lock on the directory from its look at what is there until it listens.
- *    In between its own socket would look dead, and another one would replace it. The lock is held
- *    for an instant. Anybody who may read the directory can take it for longer, so after LOCK_TIME
- *    it no longer counts.
- * 2. Only what is a socket is removed: a dead one when its path is taken, or one's own at the
- * end. */
+ * 1. A listener locks the directory before it looks at an existing file, until it listens. In
+ *    between, its own socket would look dead to another listener, which would replace it. The lock
+ *    is held for an instant. Any program that may read the directory can hold the lock for longer,
+ *    so after LOCK_TIME it is ignored.
+ * 2. Only sockets are removed: a dead one when its path is taken, and the listener's own on
+ * close. */
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/unix.h"
@@ -154,7 +155,7 @@ static int file_set_mode(const char *path, mode_t mode)
     return (int)rota__sys(EIO, fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW));
 }
 
-/* Who is admitted has to be right from the first moment; the umask can only take away. */
+/* The permissions must be right from the first moment; the umask can only remove some. */
 static int bind_with_mode(int fd, const rota_address *address, unsigned mode)
 {
     int err = mode ? (int)rota__sys(EIO, fchmod(fd, (mode_t)mode)) : 0;

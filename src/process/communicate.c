@@ -101,8 +101,8 @@ static int collect_err(void *arg)
     return collect(talk, rota_process_err(talk->process), &talk->c->err, &talk->c->_room[1]);
 }
 
-/* The child has ended; its pipes may be held by others, who may be silent for `linger` at a
- * time. */
+/* The child has ended; other processes may still hold its pipes, and may be silent for `linger` at
+ * a time. */
 static int wait_for_pipes(struct talk *talk, rota_group *group)
 {
     rota_time linger = talk->c->linger ? talk->c->linger : LINGER;

@@ -7,8 +7,8 @@
  *
  * 1. The child shares the parent's memory but not its stack, descriptors or signal handlers, so it
  *    costs the same however large the parent is. It allocates nothing, takes no lock and calls no
- *    function of the library: system calls only. Sanitizers are not to know of it, who would take
- *    it for its parent.
+ *    function of the library: system calls only. The calls bypass sanitizers, which would take the
+ *    child for its parent.
  * 2. No handler of the program runs in the child: signals are let through only when there are none
  *    left.
  * 3. A report is told twice, in memory and through a pipe, because valgrind and qemu-user make a

@@ -2,13 +2,13 @@
  *
  *     running -> ended (the status is known, or that nobody can know it) -> freed
  *
- *     ended   process_collect: waitid(2) on the pidfd, by whoever asks first after the exit
+ *     ended   process_collect: waitid(2) on the pidfd, by the first call after the exit
  *     freed   rota_process_free; the loop's end comes to the same, but for the memory
  *
- * 1. The pidfd is readable from the exit on, for any number of tasks: nobody is told, each looks.
+ * 1. The pidfd is readable from the exit on, for any number of tasks: each looks for itself.
  * 2. A process is reaped when its end is noticed; the leader of a group only when it is freed,
  *    because until then its number is the group's and cannot be another's.
- * 3. `users` counts the tasks that are inside a call; who frees the process ends it and waits for
+ * 3. `users` counts the tasks that are inside a call; freeing the process ends it and waits for
  *    them. */
 #include "process/process.h"
 #include "base/alloc.h"
@@ -328,8 +328,8 @@ static int process_signal_number(const rota_process *p, int number)
     return (int)rota__sys_result(kill(p->group ? -p->pid : p->pid, number));
 }
 
-/* To a group through its leader, who is not reaped yet. Kernels before 6.9 go by the number, which
- * is the group's unless the kernel reaps children by itself; so do valgrind, and filters that
+/* Signals a group through its leader, which is not reaped yet. Kernels before 6.9 go by the number,
+ * which is the group's unless the kernel reaps children by itself; so do valgrind, and filters that
  * refuse the call. */
 static int process_signal(const rota_process *p, int number)
 {

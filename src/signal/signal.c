@@ -1,4 +1,4 @@
-/* Signals: a handler that makes a note, and on each loop's thread somebody who reads it.
+/* Signals: a handler that sets bits, and a reader of these bits on each loop's thread.
  *
  *     handler    for each hub (there is one a loop) that wants the signal: sets its bit, and posts
  *                the hub
@@ -12,7 +12,7 @@
  * 3. A hub leaves the list before it goes, and goes when no handler runs and its post has come
  *    back.
  * 4. The signal's disposition is ours exactly while a hub wants it; a bit of `wanted` is set
- *    before, and cleared after. The lock is for those who change that, never for the handler. */
+ *    before, and cleared after. The lock protects changes of that; the handler never takes it. */
 #include "signal/signal.h"
 #include "base/alloc.h"
 #include "base/sys.h"
@@ -109,7 +109,7 @@ static void disposition_give_back(int number)
         disposition_restore(number);
 }
 
-/* The child of a fork has nobody who listens. */
+/* In the child of a fork no loop waits for signals. */
 static void forget_in_child(void)
 {
     atomic_store(&signals.hubs, NULL);

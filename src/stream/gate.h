@@ -1,4 +1,4 @@
-/* Who is inside an object, so that closing it can wait until the last call has left.
+/* Counts the calls inside an object, so that closing it can wait until the last one has left.
  *
  *     open -> closed, somebody inside -> closed, empty
  *

@@ -1,7 +1,7 @@
 /* Two streams in memory. Each direction is a ring of bytes with at most one reader and one writer.
  *
- * 1. A task waits for a ring only while it is empty (reader) or full (writer), and whoever changes
- *    that wakes it. One that was woken finds what it waited for, or the end.
+ * 1. A task waits for a ring only while it is empty (reader) or full (writer), and the task that
+ *    changes that wakes it. One that was woken finds what it waited for, or the end.
  * 2. The rings live until both ends are closed. */
 #include "base/alloc.h"
 #include "stream/stream.h"

@@ -65,11 +65,10 @@ const char *rota__stream_why(const rota_stream *s, int err);
 /* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an
  * error. */
 ssize_t rota__stream_read_failed(rota_stream *s, ssize_t err);
-/* For one who is inside as the writer: sends all; `partly`: what belongs before it has been
- * sent. */
+/* The caller is inside as the writer. Sends all; `partly`: what belongs before it has been sent. */
 int rota__stream_send(rota_stream *s, const char *bytes, size_t len, bool partly);
 int rota__stream_send_failed(rota_stream *s, ssize_t err, bool partly);
-/* Sends what is held back, for one who is inside as the writer. */
+/* Sends the held-back output. The caller is inside as the writer. */
 int rota__stream_send_held(rota_stream *s);
 /* The same, and nothing is held back any more. */
 int rota__stream_uncork(rota_stream *s);

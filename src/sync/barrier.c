@@ -1,5 +1,5 @@
 /* Barrier. A round ends in the call of the last to arrive: at once the line is empty and the next
- * round begins, though those who were released have not run yet. */
+ * round begins, though the released tasks have not run yet. */
 #include "sync/sync.h"
 
 static void barrier_abort(struct rota__wait *wait, int reason)

@@ -4,7 +4,7 @@
  *                    owned --unlock--> owned by the first in line
  *
  * Invariants:
- * 1. A mutex that is free has nobody in line, so whoever finds it free may take it.
+ * 1. A free mutex has no waiters, so a task that finds it free may take it.
  * 2. Ownership moves in unlock, not when the new owner runs: a newcomer finds the mutex owned. */
 #include "sync/sync.h"
 

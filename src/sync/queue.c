@@ -10,8 +10,8 @@
  *
  * Invariants:
  * 1. Getters stand in line only while the ring is empty and no putter does; putters only while it
- *    is full. So whoever finds room or an item does not pass anybody by.
- * 2. Nobody stands in line at a closed queue.
+ *    is full. So a task that finds room or an item overtakes no waiter.
+ * 2. A closed queue has no waiters.
  * 3. An item moves in the call that decides the wait, not when the woken task runs: a getter that
  *    is cancelled after that returns with its item, and nothing needs to be handed on.
  *
@@ -41,7 +41,7 @@ struct rota__selection {
     rota_case *chosen;
 };
 
-/* For what only those need who wait: put and get themselves then do without a stack frame. */
+/* For functions that only waiting needs: put and get themselves then need no stack frame. */
 #define NOINLINE __attribute__((noinline))
 
 /* ---- The ring ---- */
@@ -87,7 +87,7 @@ static inline void ring_pop(rota_queue *q, void *ret_item)
     q->len--;
 }
 
-/* ---- Those who wait ---- */
+/* ---- Waiters ---- */
 
 static rota_case *line_first(struct rota__list *line)
 {

@@ -50,8 +50,8 @@ int rota__home_settle(const void **home, const void *there, const char *call);
 
 /* 0 if the object may be used by the calling thread; else the call is reported and refused with
  * ROTA_ETHREAD. It belongs to the first loop in which it is used, until that has ended, and goes
- * with it from thread to thread. Atomic, because the point is to notice who has no business
- * here. */
+ * with it from thread to thread. Atomic, because the point is to notice calls from other
+ * threads. */
 static inline int rota__home_check(const void **home, const char *call)
 {
     const void *here = rota__handle_here, *there = __atomic_load_n(home, __ATOMIC_RELAXED);

@@ -189,8 +189,8 @@ void rota__interrupt_spend(int number)
         atomic_store(&interrupt.loop, NULL);
 }
 
-/* Who listens for the signal in another loop keeps it, and restores our handler, which then does
- * what the default does. */
+/* If another loop waits for the signal, its handler stays. It later restores ours, which then acts
+ * as the default does. */
 static void signals_stop(void)
 {
     struct sigaction now;

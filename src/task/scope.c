@@ -154,8 +154,8 @@ static void timeout_arm(rota_timeout *timeout, rota_time when)
     rota__timer_arm(&timeout->_scope.task->loop->timers, &timeout->_timer);
 }
 
-/* Timers wait for the next turn, and who computes does not let it come: so the clock is asked
- * here. */
+/* Timers fire in the next turn, which a task that only computes never lets begin. So the clock is
+ * read here. */
 static void expire_overdue(rota_task *task)
 {
     rota_time now = 0;

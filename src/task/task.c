@@ -8,8 +8,8 @@
  *
  * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the
  *    next one and switches to it directly; it goes home only when the next thing to run is no task.
- * 2. A task is in loop->tasks until it has ended, whoever has a handle; one that failed is then in
- *    loop->failed until its handle is released.
+ * 2. A task is in loop->tasks until it has ended, with or without a handle; one that failed is then
+ *    in loop->failed until its handle is released.
  * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the
  *    stack that is to be released. There is at most one.
  * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided

@@ -11,10 +11,10 @@
  *     rota__list_append(&object->waiters, &w.node);
  *     return rota__park(&w.wait, &my_wait_kind, object);
  *
- * Whoever has the result takes the waiter out of the list, stores the result in it and calls
+ * The code that has the result takes the waiter out of the list, stores the result in it and calls
  * rota__wake(&w->wait, result). Cancellation calls kind->abort(wait, reason), which takes the
- * waiter out of its list and calls rota__wake(wait, reason), or asks somebody to do so later. Thus
- * a waiter leaves its list at the moment it is decided, the first decision counts, and what was
+ * waiter out of its list and calls rota__wake(wait, reason), or arranges for that later. Thus a
+ * waiter leaves its list at the moment it is decided, the first decision counts, and what was
  * handed to it is never lost: rota__park returns exactly what the one rota__wake said. */
 #ifndef ROTA__TASK_TASK_H
 #define ROTA__TASK_TASK_H
@@ -30,10 +30,11 @@ struct rota__wait;
 struct rota__wait_kind {
     const char *name; /* "mutex": what reports say the task waits for */
     void (*abort)(struct rota__wait *wait, int reason);
-    const rota_task *(*holder)(const void *object); /* who has it, for reports; may be NULL */
+    /* the task that holds the object, for reports; may be NULL */
+    const rota_task *(*holder)(const void *object);
 };
 
-/* One task waiting for one thing; on the stack of the one who waits. */
+/* One task waiting for one thing; on that task's stack. */
 struct rota__wait {
     const struct rota__wait_kind *kind;
     const void *object; /* for reports */
@@ -199,10 +200,10 @@ static inline rota_log_level rota__failure_level(int err)
 {
     return err == -ECONNRESET || err == -EPIPE ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
 }
-/* Reports and releases the ended tasks whose handles nobody will use: their loop ends. */
+/* Reports and releases the ended tasks that still have a handle when their loop ends. */
 void rota__tasks_give_up_failed(struct rota__loop *loop);
 
-/* Who a task is, for reports: "task 'fetch' (spawned at crawl.c:12)". Returns text->text. */
+/* Describes a task for reports: "task 'fetch' (spawned at crawl.c:12)". Returns text->text. */
 struct rota__task_text {
     char text[256];
 };
@@ -220,7 +221,7 @@ void rota__locals_release(struct rota__bindings *bindings);
 
 /* From the next rota_run on, this signal takes the place of SIGINT. */
 void rota__interrupt_by(int number);
-/* Answers those who wait for tasks of a loop whose tasks are gone. */
+/* Wakes the callers that wait for tasks of a loop that ends. */
 void rota__far_calls_abandon(struct rota__loop *loop);
 
 int rota__loop_stuck(struct rota__loop *loop);

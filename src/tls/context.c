@@ -30,7 +30,7 @@ static int refused(const char *what)
     return rota_error_set(err, "%s: %s", what, why);
 }
 
-/* ---- Whom to trust */
+/* ---- Trusted authorities */
 
 static int trust_pem(SSL_CTX *ctx, rota_str pem)
 {
@@ -116,7 +116,7 @@ static int name_client_authorities(SSL_CTX *ctx, const rota_tls_options *o)
     return 0;
 }
 
-/* ---- Who we are */
+/* ---- Own certificate */
 
 static int use_certificate_pem(SSL_CTX *ctx, rota_str pem)
 {
@@ -173,7 +173,7 @@ static int use_identity(SSL_CTX *ctx, const rota_tls_options *o)
 
 /* ---- Names, protocols, versions */
 
-/* SSL_set_SSL_CTX would change also whom the connection trusts, and which protocols it offers. */
+/* SSL_set_SSL_CTX would also change the connection's trusted authorities and its protocols. */
 static bool lend_certificate(SSL *ssl, SSL_CTX *lender)
 {
     STACK_OF(X509) *chain = NULL;
@@ -208,7 +208,7 @@ static int read_server_name(SSL *ssl, struct rota__tls *t)
     return 0;
 }
 
-/* Servers: whose certificate a client gets to see. OpenSSL asks clients, too. */
+/* Servers: selects the certificate for a client. OpenSSL calls this for clients, too. */
 static int choose_certificate(SSL *ssl, int *alert, void *arg)
 {
     rota_tls_context *context = arg;
@@ -372,9 +372,9 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
     return err < 0 ? err : use_protocols(context, o);
 }
 
-/* In a worker process of a pool. What another thread had locked while it was forked stays as it is
- * there. Whoever is inside OpenSSL with the context for a connection has an object that holds a
- * reference to it (see tls_forget), so here it is freed only if nobody is. */
+/* Runs in a worker process of a pool. What another thread had locked at the fork stays locked
+ * there. A connection that was inside OpenSSL at the fork holds a reference to the context (see
+ * tls_forget), so this frees the context only if there is none. */
 static void context_forget(rota_secret *secret)
 {
     rota_tls_context *context = (rota_tls_context *)(void *)secret;

@@ -5,8 +5,7 @@
  *     epoch n + 1             `chain` moves on, and nothing that is left tells the keys of epoch n
  *                             - 1
  *
- * 1. Whoever gets hold of a key can read what its tickets were used for, so no key lasts, and none
- *    is kept.
+ * 1. A stolen key reveals the sessions of its tickets, so no key lasts, and none is kept.
  * 2. The keys of an epoch follow from the secret at the beginning and from the clock. So they are
  *    the same for all threads of a context, and for processes that were forked after it was made,
  *    without a word between them: a client may come to any of them.

@@ -1,8 +1,8 @@
 /* Which worker this is, and the port that all listen on.
  *
- * Port 0: who asks first takes a free port and publishes it; who finds, having taken one, that
- * another was faster gives his back and takes the published one. Nobody waits for anybody, so a
- * worker that dies meanwhile stops nobody. */
+ * Port 0: the first worker that asks takes a free port and publishes it. A worker that finds,
+ * having taken a port, that another one was faster closes its own and takes the published one. No
+ * worker waits for another, so one that dies meanwhile stops none. */
 #include "exec/exec.h"
 #include "worker/worker.h"
 
