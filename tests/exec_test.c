@@ -1581,6 +1581,26 @@ VIRTUAL_TASK_TEST(worker_processes_sleep_on_the_virtual_clock)
     CHECK_INT(rota_now() - start, ==, 2 * ROTA_SECOND);
 }
 
+static int sleep_for_good(void *arg)
+{
+    rota_blocking_sleep(ROTA_NEVER);
+    return 0;
+}
+
+VIRTUAL_TASK_TEST(abandoned_worker_process_sleeps_no_longer)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    rota_time start = rota_now();
+    char byte = 0;
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        err = rota_executor_run_copy(pool, sleep_for_good, &byte, 1);
+    }
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    check_doubles(pool);
+    CHECK_INT(rota_now() - start, ==, ROTA_SECOND);
+}
+
 static int thousand_calls(void *arg)
 {
     for (int i = 0; i < 100; i++)

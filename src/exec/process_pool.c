@@ -22,6 +22,8 @@
 #include "base/sys.h"
 #include "exec/exec.h"
 
+#include <rota/sync.h>
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +46,8 @@ struct worker {
     struct rota__list node;
     struct rota__fd fd;
     pid_t pid;
-    bool killed; /* it may take a while to die */
+    bool killed;          /* it may take a while to die */
+    rota_event abandoned; /* so is its nap */
     bool lacks_memory;
 };
 
@@ -250,12 +253,16 @@ static void set_computing(struct pool *pool, bool computing)
     rota__executor_update_hold(&pool->executor);
 }
 
-/* The worker waits on the loop's clock. */
+/* The worker waits on the loop's clock, until its work is abandoned. */
 static int nap(struct pool *pool, struct worker *worker, const struct rota__frame *frame)
 {
     struct rota__frame over = *frame;
+    rota_timeout awake = ROTA_TIMEOUT_INIT;
     set_computing(pool, false);
-    int err = rota_sleep(over.duration);
+    rota_timeout_begin(&awake, over.duration);
+    int err = rota_event_wait(&worker->abandoned);
+    if (rota_timeout_end(&awake) < 0 && err == -ETIMEDOUT)
+        err = 0;
     set_computing(pool, true);
     return err < 0 ? err : transmit(worker, &over, sizeof over);
 }
@@ -413,7 +420,9 @@ static bool pool_withdraw(rota_executor *executor, struct rota__work *work)
 static bool pool_abandon(rota_executor *executor, struct rota__work *work)
 {
     (void)executor;
-    worker_kill(work->runner);
+    struct worker *worker = work->runner;
+    worker_kill(worker);
+    rota_event_set(&worker->abandoned);
     return false;
 }
 
