@@ -5,15 +5,21 @@
 #include "http/out.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static inline void require(bool holds)
+/* Ends the program, and says so, where it does not hold. */
+#define require(holds_) require_at(holds_, #holds_, __FILE__, __LINE__)
+
+static inline void require_at(bool holds, const char *text, const char *file, int line)
 {
-    if (!holds)
-        abort();
+    if (holds)
+        return;
+    fprintf(stderr, "%s:%d: not true: %s\n", file, line, text);
+    abort();
 }
 
 static inline rota_str written(const struct rota__out *out)
