@@ -266,7 +266,73 @@ def seed_process_pool():
     save("process_pool", "two-results", bytes([1]), frame_of(returned, 5, 1, text=b"a") * 2)
 
 
+def seed_tls():
+    between, server, tls_1_2, narrow, alpn = (1 << bit for bit in range(5))
+
+    def vector(width, payload):
+        return len(payload).to_bytes(width, "big") + payload
+
+    def record(kind, payload, version=b"\x03\x03"):
+        return bytes([kind]) + version + vector(2, payload)
+
+    def message(kind, payload):
+        return bytes([kind]) + vector(3, payload)
+
+    def extension(number, payload):
+        return struct.pack(">H", number) + vector(2, payload)
+
+    def hello(name, *more):
+        extensions = (extension(0, vector(2, b"\0" + vector(2, name))), extension(10, vector(2, b"\0\x1d\0\x17")),
+                      extension(13, vector(2, b"\4\3\x08\x04")), extension(11, vector(1, b"\0")), *more)
+        return message(1, b"\x03\x03" + b"r" * 32 + vector(1, b"") + vector(2, b"\x13\x01\xc0\x2b\0\xff") +
+                       vector(1, b"\0") + vector(2, b"".join(extensions)))
+
+    def server_hello(cipher, *extensions):
+        return message(2, b"\x03\x03" + b"s" * 32 + vector(1, b"") + cipher + b"\0" + vector(2, b"".join(extensions)))
+
+    versions = extension(43, vector(1, b"\3\4\3\3"))
+    share = extension(51, vector(2, b"\0\x1d" + vector(2, b"\x09" + bytes(31))))
+    protocols = extension(16, vector(2, vector(1, b"h2")))
+    handshake, alert, ccs, data = 22, 21, 20, 23
+    new = hello(b"a", versions, share, protocols)
+    save("tls", "server-hello-1.3", bytes([server]), record(handshake, new, b"\3\1"), record(ccs, b"\1"),
+         record(data, bytes(40)))
+    save("tls", "server-hello-1.2", bytes([server | tls_1_2]), record(handshake, hello(b"a"), b"\3\1"), SECOND,
+         record(alert, b"\2\x28"))
+    save("tls", "server-in-records", bytes([server]), *(record(handshake, new[i:i + 30]) for i in range(0, len(new), 30)))
+    save("tls", "server-name", bytes([server]), record(handshake, hello(b"a\0b%", versions, share)))
+    save("tls", "server-alpn", bytes([server]), record(handshake, hello(b"a", versions, extension(16, b"\0\3\2xx"))))
+    save("tls", "server-http", bytes([server]), b"GET / HTTP/1.1\r\n\r\n")
+    save("tls", "server-silent", bytes([server]), record(handshake, new)[:20], MINUTE)
+    save("tls", "server-reset", bytes([server]), record(handshake, new), RESET)
+    save("tls", "client-hello-1.3", bytes([alpn]), WAIT, record(handshake, server_hello(
+        b"\x13\x01", extension(43, b"\3\4"), extension(51, b"\0\x1d" + vector(2, b"\x09" + bytes(31))))),
+        record(data, bytes(60)))
+    save("tls", "client-retry", bytes([0]), WAIT, record(handshake, message(2, b"\3\3" + bytes.fromhex(
+        "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c") + b"\0\x13\x01\0" + vector(2, b"".join(
+            (extension(43, b"\3\4"), extension(51, b"\0\x17")))))))
+    save("tls", "client-hello-1.2", bytes([tls_1_2]), WAIT, record(handshake, server_hello(b"\xc0\x2b") + message(
+        11, vector(3, vector(3, b"\x30\0"))) + message(14, b"")))
+    save("tls", "client-alert", bytes([0]), WAIT, record(alert, b"\2\x46"))
+    save("tls", "client-closed", bytes([0]), WAIT, record(alert, b"\1\0"), SHUTDOWN)
+
+    # Changes: a record (128 and more: of the server), what is done to it, where, with which value.
+    flip, drop, double, cut, retype, insert, wait, split = range(8)
+    for name, version in (("1.2", tls_1_2), ("1.3", 0)):
+        options = between | version
+        save("tls", f"between-{name}", bytes([options | narrow | alpn]))
+        save("tls", f"flipped-{name}", bytes([options]), bytes([0x86, flip, 40, 1]))
+        save("tls", f"dropped-{name}", bytes([options]), bytes([5, drop, 0, 0]))
+        save("tls", f"replayed-{name}", bytes([options]), bytes([6, double, 0, 0]))
+        save("tls", f"cut-{name}", bytes([options]), bytes([0x87, cut, 0, 0]))
+        save("tls", f"inserted-{name}", bytes([options]), bytes([0x84, insert, 2, alert, 3, insert, 1, ccs]))
+        save("tls", f"split-{name}", bytes([options]), bytes([0, split, 30, 0, 0x80, split, 9, 0, 0x80, wait, 0, 3]))
+        save("tls", f"retyped-{name}", bytes([options]), bytes([4, retype, 0, handshake]))
+        save("tls", f"late-{name}", bytes([options]), bytes([0x80, wait, 0, 60]))
+
+
 def main():
+    seed_tls()
     seed_process_pool()
     seed_websocket()
     seed_server()
