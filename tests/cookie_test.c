@@ -365,6 +365,19 @@ TEST(lines_that_are_no_cookies_are_counted)
     rota__cookie_jar_fini(&jar);
 }
 
+/* A server would read "a=; c=d" as two cookies, and "a=b=c" as one of another name. */
+TEST(lines_that_would_be_sent_as_other_cookies_are_counted)
+{
+    static const char text[] = "a.example\tFALSE\t/\tFALSE\t2000000000\ta\t; c=d\n"
+                               "a.example\tFALSE\t/\tFALSE\t2000000000\ta; c\td\n"
+                               "a.example\tFALSE\t/\tFALSE\t2000000000\ta=b\tc\n"
+                               "a.example\tFALSE\t/\tFALSE\t2000000000\tn\tv=w\n";
+    struct rota__cookie_jar jar = {0};
+    CHECK_INT(rota__cookie_load(&jar, str(text), NOW), ==, 3);
+    check_sent(&jar, at("a.example", "/", false), "n=v=w", NOW);
+    rota__cookie_jar_fini(&jar);
+}
+
 /* ---- Dates */
 
 /* RFC 6265, section 5.1.1: what counts is the first time, day, month and year, in whatever order

@@ -444,6 +444,14 @@ static bool read_number(rota_str s, int64_t *ret_number)
     return true;
 }
 
+/* Whether a server reads "name=value" as this one cookie. */
+static bool is_one_cookie(rota_str name, rota_str value)
+{
+    return name.len && rota__chars_are(name, ROTA__CHAR_VALUE) &&
+           rota__chars_are(value, ROTA__CHAR_VALUE) && !memchr(name.ptr, '=', name.len) &&
+           !memchr(name.ptr, ';', name.len) && !(value.len && memchr(value.ptr, ';', value.len));
+}
+
 /* 1, 0 (not understood), -ENOMEM. */
 static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
 {
@@ -467,8 +475,7 @@ static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
         d.domain = (rota_str){d.domain.ptr + 1, d.domain.len - 1};
     rota_host domain;
     if (!dated || rota_host_parse(d.domain, &domain) < 0 || !d.path.len || *d.path.ptr != '/' ||
-        !d.name.len || !rota__chars_are(d.name, ROTA__CHAR_VALUE) ||
-        !rota__chars_are(d.value, ROTA__CHAR_VALUE))
+        !is_one_cookie(d.name, d.value))
         return 0;
     d.domain = rota__str_of(domain.text);
     d.host_only |= domain.kind != ROTA_HOST_NAME;
