@@ -74,13 +74,15 @@ def h2(*frames):
 def seed_server():
     plain, compress, small, slow, little, narrow = (bytes([b]) for b in (0, 1, 2, 4, 8, 16))
     get = request(b"GET /")
-    save("server", "pipeline", plain, get, request(b"HEAD /b"), request(b"POST /e", b"Content-Length: 5", body=b"hello"),
+    save("server", "pipeline", plain, get, request(b"HEAD /b"), request(b"POST /e", b"Content-Length: 5",
+         body=b"hello"),
          request(b"GET /x"), request(b"GET /0"), request(b"GET /f/a.txt", b"Range: bytes=1-3"))
     save("server", "chunks", plain, request(b"POST /s", CHUNKED, body=chunks(b"one", b"two")),
          request(b"POST /e", CHUNKED, body=chunks(b"three", trailers=b"X-T: 4\r\n")))
     save("server", "compressed", compress, request(b"GET /b", b"Accept-Encoding: gzip"),
          request(b"GET /b", b"Accept-Encoding: br;q=1, gzip;q=0"), request(b"GET /f/", b"Accept-Encoding: gzip"))
-    save("server", "continue", plain, request(b"POST /e", b"Content-Length: 5", b"Expect: 100-continue"), SECOND, b"hello")
+    save("server", "continue", plain, request(b"POST /e", b"Content-Length: 5", b"Expect: 100-continue"), SECOND,
+         b"hello")
     save("server", "slow-body", plain, request(b"POST /e", b"Content-Length: 5"), b"h", MINUTE, b"ello")
     save("server", "slow-head", plain, b"GET / HTTP/1.1\r\nHo", SECOND, b"st: a", MINUTE, b"\r\n\r\n")
     save("server", "silent", plain, get, MINUTE, MINUTE)
@@ -93,8 +95,10 @@ def seed_server():
     save("server", "limits", small, request(b"POST /e", b"Content-Length: 101"), get)
     save("server", "long-head", small, request(b"GET /", b"A: " + b"b" * 600))
     save("server", "refused", plain, request(b"POST /e", b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n"))
-    save("server", "old", plain, b"GET /b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"GET http://b/ HTTP/1.0\r\n\r\n")
-    save("server", "connect", plain, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+    save("server", "old", plain, b"GET /b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+         b"GET http://b/ HTTP/1.0\r\n\r\n")
+    save("server", "connect", plain, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
     save("server", "little-memory", little, request(b"POST /e", b"Content-Length: 40000", body=b"x" * 2000), MINUTE)
     save("server", "websocket", plain, request(b"GET /w", *UPGRADE, b"Sec-WebSocket-Protocol: a, b"),
          ws_frame(1, b"hello", first=0), ws_frame(9, b"ping"), ws_frame(0, b" world"), ws_frame(2, b"\0" * 200),
@@ -107,7 +111,8 @@ def seed_server():
     body = b"hello"
     save("server", "h2", plain, h2(
         frame(HEADERS, END_HEADERS | END_STREAM, 1, head(b"GET", b"/")),
-        frame(HEADERS, END_HEADERS, 3, head(b"POST", b"/e", (b"content-length", b"5"))), frame(DATA, END_STREAM, 3, body),
+        frame(HEADERS, END_HEADERS, 3, head(b"POST", b"/e", (b"content-length", b"5"))), frame(DATA, END_STREAM, 3,
+        body),
         frame(HEADERS, END_HEADERS | END_STREAM, 5, head(b"HEAD", b"/b")),
         frame(HEADERS, END_HEADERS | END_STREAM, 7, head(b"GET", b"/f/a.txt"))))
     save("server", "h2-trailers", plain, h2(
@@ -118,7 +123,8 @@ def seed_server():
          frame(WINDOW_UPDATE, 0, 1, b"\0\1\0\0"), frame(WINDOW_UPDATE, 0, 0, b"\0\1\0\0"), MINUTE)
     save("server", "h2-reset", plain, h2(
         frame(HEADERS, END_HEADERS, 1, head(b"POST", b"/d")), frame(RST_STREAM, 0, 1, b"\0\0\0\x08"),
-        frame(HEADERS, END_HEADERS | END_STREAM, 3, head(b"GET", b"/v")), SECOND, frame(RST_STREAM, 0, 3, b"\0\0\0\x08")))
+        frame(HEADERS, END_HEADERS | END_STREAM, 3, head(b"GET", b"/v")), SECOND, frame(RST_STREAM, 0, 3,
+        b"\0\0\0\x08")))
     save("server", "h2-continued", small, PREFACE, frame(SETTINGS, 0, 0),
          frame(HEADERS, END_STREAM, 1, head(b"GET", b"/")[:20]), SECOND,
          frame(CONTINUATION, END_HEADERS, 1, head(b"GET", b"/")[20:]), frame(PING, 0, 0, b"12345678"),
@@ -180,7 +186,8 @@ def seed_client():
     case("options", OPTIONS, 0, response(b"204 No Content", b"Allow: GET"))
     case("events", EVENTS, 0, response(b"200 OK", b"Content-Type: text/event-stream"),
          b"id: 1\ndata: a\n\n", SECOND, b"retry: 5\nevent: e\ndata: b\ndata: c\n\n")
-    case("switched", SWITCH, 0, response(b"101 Switching Protocols", b"Connection: upgrade", b"Upgrade: echo"), b"hello")
+    case("switched", SWITCH, 0, response(b"101 Switching Protocols", b"Connection: upgrade", b"Upgrade: echo"),
+         b"hello")
     case("proxied", WHOLE, PROXY, response(b"407 Who?", b"Proxy-Authenticate: Basic realm=a", body=b"no"), WAIT, ok)
     case("tunnel", HTTPS, PROXY, response(b"103 Early"), response(b"200 Connected"), b"\x15\x03\x03\0\x02\x02\x28")
     case("tunnel-refused", WEBSOCKET, PROXY, response(b"403 No\tway", body=b"no"))
@@ -243,7 +250,8 @@ def seed_websocket():
     case("client-twice", 0, response(b"101 Hello", *accept, b"Sec-WebSocket-Protocol: a"))
     case("client-not-offered", 0, response(b"101 Hello", *accept, b"Sec-WebSocket-Extensions: x-other"))
     case("client-refused", 0, response(b"403 Forbidden", body=b"no"))
-    case("client-messages", ready | answers | protocols, served(1, b"hel", first=0), served(9, b"ping"), served(0, b"lo"),
+    case("client-messages", ready | answers | protocols, served(1, b"hel", first=0), served(9, b"ping"), served(0,
+         b"lo"),
          served(2, bytes(300)), SECOND, served(8, close))
     case("client-deflated", ready | compress, served(2, HELLO_DEFLATED, first=0xc0), MINUTE, served(10, b""))
     case("client-masked", ready, ws_frame(1, b"a"))
@@ -299,7 +307,8 @@ def seed_tls():
          record(data, bytes(40)))
     save("tls", "server-hello-1.2", bytes([server | tls_1_2]), record(handshake, hello(b"a"), b"\3\1"), SECOND,
          record(alert, b"\2\x28"))
-    save("tls", "server-in-records", bytes([server]), *(record(handshake, new[i:i + 30]) for i in range(0, len(new), 30)))
+    save("tls", "server-in-records", bytes([server]), *(record(handshake, new[i:i + 30]) for i in range(0, len(new),
+         30)))
     save("tls", "server-name", bytes([server]), record(handshake, hello(b"a\0b%", versions, share)))
     save("tls", "server-alpn", bytes([server]), record(handshake, hello(b"a", versions, extension(16, b"\0\3\2xx"))))
     save("tls", "server-http", bytes([server]), b"GET / HTTP/1.1\r\n\r\n")
@@ -331,7 +340,62 @@ def seed_tls():
         save("tls", f"late-{name}", bytes([options]), bytes([0x80, wait, 0, 60]))
 
 
+def seed_parsers():
+    """More for the targets of single parsers; their first byte chooses role and pieces."""
+    client, server = b"\6", b"\7"
+    save("h1", "smuggled", server, request(b"POST /", b"Content-Length: 6", CHUNKED),
+         b"0\r\n\r\nGET /x HTTP/1.1\r\n\r\n")
+    save("h1", "lengths", server, request(b"POST /", b"Content-Length: 5", b"Content-Length: 5"), b"hello",
+         request(b"POST /", b"Content-Length: +5"), b"hello")
+    save("h1", "extensions", server, request(b"POST /", CHUNKED),
+         b"5 ; a = \"b\\\"\" ;c\r\nhello\r\n0\r\nX-T: 1\r\n\r\n")
+    save("h1", "absolute", server, b"GET http://u@b:1/x?y HTTP/1.1\r\nHost: a\r\n\r\n", request(b"OPTIONS *"))
+    save("h1", "bare-line-ends", server, b"GET / HTTP/1.1\nHost: a\n\n", b"\r\n\r\n", request(b"GET /"))
+    save("h1", "folded", client, b"HTTP/1.1 200 OK\r\nA: b\r\n \t c\r\nContent-Length: 0\r\n\r\n")
+    save("h1", "interim", client, response(b"100 Continue"), response(b"103 Early", b"Link: a"), response(b"204 None"),
+         response(b"304 Same", b"Content-Length: 9"), response(b"200 OK", b"Transfer-Encoding: gzip"), b"until the end")
+
+    save("h2", "padded", server, frame(HEADERS, END_HEADERS | 8, 1, b"\2" + head(b"POST", b"/") + b"\0\0"),
+         frame(DATA, 8, 1, b"\3abc\0\0\0"), frame(DATA, END_STREAM, 1))
+    save("h2", "priority", server, frame(HEADERS, END_HEADERS | END_STREAM | 32, 3, b"\0\0\0\1\x10" + head(b"GET",
+         b"/")),
+         frame(PRIORITY, 0, 5, b"\0\0\0\3\1"), frame(PRIORITY, 0, 3, b"\0\0\0\3\1"))
+    save("h2", "continued", server, frame(HEADERS, END_STREAM, 1, head(b"GET", b"/")[:9]),
+         frame(CONTINUATION, 0, 1, head(b"GET", b"/")[9:20]), frame(CONTINUATION, END_HEADERS, 1, head(b"GET",
+         b"/")[20:]))
+    save("h2", "table", server, frame(SETTINGS, 0, 0, b"\0\1\0\0\0\0"),
+         frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f\x82\x86\x84\x41\1a\x40\1a\1b"),
+         frame(HEADERS, END_HEADERS | END_STREAM, 3, b"\x82\x86\x84\xbf\xbe"))
+    save("h2", "windows", server, frame(HEADERS, END_HEADERS, 1, head(b"POST", b"/")), frame(WINDOW_UPDATE, 0, 1,
+         b"\x7f\xff\xff\xff"),
+         frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"))
+    save("h2", "late", server, frame(HEADERS, END_HEADERS | END_STREAM, 5, head(b"GET", b"/")),
+         frame(HEADERS, END_HEADERS | END_STREAM, 3, head(b"GET", b"/")), frame(DATA, 0, 5, b"a"), frame(RST_STREAM, 0,
+         7, b"\0\0\0\0"))
+    save("h2", "connect", server, frame(HEADERS, END_HEADERS, 1, literal(b":method",
+         b"CONNECT") + literal(b":authority", b"a:1")),
+         frame(DATA, 0, 1, b"bytes"), frame(DATA, END_STREAM, 1))
+    save("h2", "upper-case", server, frame(HEADERS, END_HEADERS | END_STREAM, 1, head(b"GET", b"/", (b"A", b"b"))),
+         frame(HEADERS, END_HEADERS | END_STREAM, 3, head(b"GET", b"/", (b"connection", b"close"))))
+    save("h2", "going", client, frame(SETTINGS, 0, 0, b"\0\3\0\0\0\1"), frame(GOAWAY, 0, 0, b"\0\0\0\1\0\0\0\0bye"),
+         frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x88"), frame(PUSH, END_HEADERS, 3, b"\0\0\0\2" + head(b"GET",
+         b"/")))
+
+    both = b"\x0f"     # a server that knows permessage-deflate
+    save("ws", "fragments", both, ws_frame(1, b"a\xe2\x82", first=0), ws_frame(9, b""), ws_frame(0, b"\xac"))
+    save("ws", "lengths", both, ws_frame(2, bytes(126)), ws_frame(2, bytes(900), first=0),
+         b"\x80\xff" + bytes(8) + b"mask")
+    save("ws", "closes", both, ws_frame(8, b"\x0f\xa0" + b"r" * 123))
+    save("ws", "deflated", both, ws_frame(1, HELLO_DEFLATED, first=0xc0), ws_frame(2, b"x", first=0x40), ws_frame(0,
+         b"y"))
+    save("sse", "mark", b"\5\xef\xbb\xbfdata: a\rdata:b\r\n\r\nid:\nevent\nretry:1x\n: c\ndata\n\n")
+    parts = (b"--b 1\r\nContent-Disposition: form-data; name=\"b\"; filename*=UTF-8''%e2%82%ac\r\n"
+             b"\r\n\r\n--b 1-\r\n--b 1--\r\nafter")
+    save("multipart", "near-boundaries", b"\4before\r\n" + parts)
+
+
 def main():
+    seed_parsers()
     seed_tls()
     seed_process_pool()
     seed_websocket()
