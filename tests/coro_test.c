@@ -333,11 +333,11 @@ static void check_stack(const struct rota__stack *stack, size_t stride)
     rota__stack_extent(stack, &guard, &size);
     CHECK_INT(size, ==, (long long)stride);
     CHECK(!readable(guard));
-    CHECK(!readable(stack->low - 1));
+    CHECK(!readable(rota__stack_low(stack) - 1));
     CHECK_INT((uintptr_t)stack->top % 64, ==, 0);
     CHECK(stack->top <= guard + size);
     CHECK(stack->top > guard + size - 1024 - 1);
-    memset(stack->low, 0x5a, (size_t)(stack->top - stack->low));
+    memset(rota__stack_low(stack), 0x5a, (size_t)(stack->top - rota__stack_low(stack)));
 }
 
 static void stacks_are_guarded(enum rota__guard guard)
@@ -354,7 +354,7 @@ static void stacks_are_guarded(enum rota__guard guard)
     for (int i = 0; i < 100; i++)
         rota__stack_give(&pool, stacks[i]);
     for (int i = 0; i < 100; i++)
-        CHECK(!readable(stacks[i]->low - 1));
+        CHECK(!readable(rota__stack_low(stacks[i]) - 1));
     rota__stack_pool_fini(&pool);
 }
 
@@ -488,7 +488,7 @@ TEST(a_stack_whose_pages_went_back_is_still_guarded)
     if (!RUNNING_ON_VALGRIND)
         CHECK_INT(resident(stacks, MANY), <=, MANY / 16 + 1 + 16);
     for (int i = 0; i < MANY; i++)
-        CHECK(!readable(stacks[i]->low - 1));
+        CHECK(!readable(rota__stack_low(stacks[i]) - 1));
     for (int i = 0; i < MANY; i++)
         if (i % 16 != 0)
             stacks[i] = rota__stack_take(&pool);
@@ -742,11 +742,11 @@ TEST(the_next_user_of_a_stack_finds_no_red_zones)
     rota__stack_pool_init(&pool, 0);
     struct rota__stack *stack = rota__stack_take(&pool);
     CHECK(stack);
-    size_t size = (size_t)(stack->top - stack->low);
-    __asan_poison_memory_region(stack->low, size); /* as frames do that never return */
+    size_t size = (size_t)(stack->top - rota__stack_low(stack));
+    __asan_poison_memory_region(rota__stack_low(stack), size); /* as frames do that never return */
     rota__stack_give(&pool, stack);
     CHECK_PTR(rota__stack_take(&pool), ==, stack);
-    CHECK_PTR(__asan_region_is_poisoned(stack->low, size), ==, NULL);
+    CHECK_PTR(__asan_region_is_poisoned(rota__stack_low(stack), size), ==, NULL);
     rota__stack_give(&pool, stack);
     rota__stack_pool_fini(&pool);
 #else
@@ -844,7 +844,7 @@ static void leave_red_zones(struct co *co)
 static void fill_stack(struct co *co)
 {
     /* The sanitizer's memset has a frame of some kilobytes. */
-    char *low = co->stack->low, *top = (char *)__builtin_frame_address(0) - 8192;
+    char *low = rota__stack_low(co->stack), *top = (char *)__builtin_frame_address(0) - 8192;
     memset(low, 1, (size_t)(top - low));
 }
 

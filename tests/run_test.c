@@ -79,7 +79,7 @@ static int sleep_an_hour(void *arg)
 /* What is left of the stack does not hold the frame that the kernel makes for a handler. */
 static int raise_at_the_end_of_the_stack(void *arg)
 {
-    char *low = rota__coro_current()->stack->low;
+    char *low = rota__stack_low(rota__coro_current()->stack);
     volatile char *used = alloca((size_t)((char *)__builtin_frame_address(0) - low) - 2048);
     used[0] = 1;
     raise(SIGINT);

@@ -22,7 +22,7 @@ static void let_others_run(void)
 
 static void let_deadline_pass(rota_timeout *timeout)
 {
-    rota__timer_cancel(&timeout->_scope.task->loop->timers, &timeout->_timer);
+    rota__timer_cancel(&timeout->_scope.fiber->loop->timers, &timeout->_timer);
     timeout->_timer.fire(&timeout->_timer);
 }
 
@@ -579,7 +579,7 @@ VIRTUAL_TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
         {
             continue;
         }
-        CHECK_PTR(here->scopes.next, ==, &here->own.node);
+        CHECK_PTR(here->fiber->scopes.next, ==, &here->fiber->own.node);
     }
     ROTA_TIMEOUT (ROTA_SECOND) {
         ROTA_SHIELD
@@ -588,7 +588,7 @@ VIRTUAL_TASK_TEST(scopes_are_left_by_return_break_continue_and_goto)
         }
     }
 out:
-    CHECK_PTR(here->scopes.next, ==, &here->own.node);
+    CHECK_PTR(here->fiber->scopes.next, ==, &here->fiber->own.node);
     CHECK_INT(rota_sleep(ROTA_MINUTE), ==, 0);
 }
 

@@ -11,15 +11,15 @@
  * counted. */
 static inline long stack_bytes(const rota_task *task)
 {
-    const struct rota__stack *stack = task->stack;
+    const struct rota__stack *stack = task->fiber->coro.stack;
     long page = sysconf(_SC_PAGESIZE), found = 0;
-    for (char *at = stack->low; at < stack->top; at += page) {
+    for (char *at = rota__stack_low(stack); at < stack->top; at += page) {
         unsigned char in;
         if (mincore(at, (size_t)page, &in) < 0)
             return -1;
         found += in & 1 ? page : 0;
     }
-    return task->loop->stacks.on_valgrind ? -1 : found;
+    return task->fiber->loop->stacks.on_valgrind ? -1 : found;
 }
 
 enum { DEEP = 60000 };

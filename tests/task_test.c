@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "task/task.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -712,6 +713,170 @@ TEST(a_task_gives_back_what_deeper_calls_have_touched)
 {
     rota_task_trim(); /* not a task: nothing to do */
     CHECK_OK(rota_run(trim_here, NULL));
+}
+
+/* ---- Ended tasks whose handles are not released yet */
+
+enum { UNJOINED = 10000 };
+
+static size_t bytes_allocated;
+
+static void *counting_resize(void *arg, void *p, size_t size)
+{
+    size_t before = p ? malloc_usable_size(p) : 0;
+    void *resized = realloc(p, size);
+    if (resized)
+        bytes_allocated += malloc_usable_size(resized) - before;
+    return resized;
+}
+
+static void counting_release(void *arg, void *p)
+{
+    bytes_allocated -= malloc_usable_size(p);
+    free(p);
+}
+
+static const rota_allocator counting = {counting_resize, counting_release, NULL};
+
+static int give_back(void *arg)
+{
+    return *(int *)arg;
+}
+
+/* Each is spawned before the first one runs, so all need a stack for a moment. */
+static int keep_many(void *arg)
+{
+    static rota_task *tasks[UNJOINED];
+    static int results[UNJOINED];
+    const struct rota__stack_pool *stacks = &rota__loop_here->stacks;
+    size_t before = stacks->used, bytes = bytes_allocated;
+    CHECK_OK(rota_spawn(give_back, &results[0], &tasks[0]));
+    CHECK_OK(rota_yield());
+    size_t slabs = bytes_allocated - bytes;
+    for (int i = 1; i < UNJOINED; i++) {
+        results[i] = i % 7;
+        CHECK_OK(rota_spawn(give_back, &results[i], &tasks[i]));
+        if (arg)
+            CHECK_OK(rota_yield());
+    }
+    CHECK_OK(rota_yield());
+    CHECK_INT(stacks->used, <=, before + 1); /* the last one's, until another task ends */
+    if (arg)
+        CHECK_INT(bytes_allocated - bytes - slabs, <=, UNJOINED * 112UL);
+    else
+        CHECK_INT(bytes_allocated - bytes, <=, UNJOINED * 192UL);
+    char *dump = rota_dump(rota_loop_current());
+    CHECK(strncmp(dump, "1 task\n", 7) == 0);
+    free(dump);
+    for (int i = 0; i < UNJOINED; i++)
+        CHECK_INT(rota_join(tasks[i]), ==, i % 7);
+    return 0;
+}
+
+TEST(an_ended_task_gives_its_stack_back_before_it_is_joined)
+{
+    rota_allocator_set(&counting);
+    CHECK_OK(rota_run(keep_many, &(char){0}));
+    CHECK_OK(rota_run(keep_many, NULL));
+    CHECK_INT(bytes_allocated, ==, 0);
+    rota_allocator_set(NULL);
+}
+
+struct letters {
+    char all[2000];
+    rota_task *other;
+};
+
+static int sum_of_letters(void *arg)
+{
+    struct letters *letters = arg;
+    int sum = 0;
+    for (size_t i = 0; i < sizeof letters->all; i++)
+        sum += letters->all[i];
+    memset(letters->all, 'y', sizeof letters->all);
+    return sum;
+}
+
+static int keep_arguments(void *arg)
+{
+    struct letters letters = {.other = rota_task_current()};
+    rota_task *task, *asked, *later;
+    memset(letters.all, 'x', sizeof letters.all);
+    CHECK_OK(rota_spawn_copy(sum_of_letters, &letters, sizeof letters, &task));
+    CHECK_OK(rota_spawn_copy(sum_of_letters, &letters, sizeof letters, &asked));
+    const struct letters *before = rota_task_arg(asked);
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_spawn(give_back, &(int){0}, &later)); /* takes the stack that is free */
+    CHECK_OK(rota_yield());
+    const struct letters *after = rota_task_arg(task);
+    CHECK_PTR(after->other, ==, rota_task_current());
+    CHECK_INT(after->all[1999], ==, 'y');
+    CHECK_PTR(rota_task_arg(asked), ==, before); /* where it was while the task ran */
+    CHECK_INT(before->all[1999], ==, 'y');
+    CHECK_INT(rota_join(task), ==, 2000 * 'x');
+    CHECK_INT(rota_join(asked), ==, 2000 * 'x');
+    CHECK_INT(rota_join(later), ==, 0);
+    return 0;
+}
+
+TEST(the_copied_argument_of_an_ended_task_stays)
+{
+    CHECK_OK(rota_run(keep_arguments, NULL));
+}
+
+static int fail_by_name(void *arg)
+{
+    rota_task_set_name(rota_task_current(), "alice");
+    return rota_error_set(-EIO, "the words of %s", "alice");
+}
+
+static int ask_the_ended(void *arg)
+{
+    rota_task *task, *cancelled, *given_up;
+    CHECK_OK(rota_spawn(fail_by_name, NULL, &task));
+    CHECK_OK(rota_spawn(fail_by_name, NULL, &given_up));
+    CHECK_OK(rota_spawn(sleep_a_second, NULL, &cancelled));
+    CHECK_OK(rota_yield());
+    rota_task_cancel(cancelled);
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_yield());
+    CHECK(rota_task_done(task) && rota_task_done(cancelled));
+    CHECK_STR(rota_task_name(task), "alice");
+    CHECK_PTR(rota_task_waits_for(task), ==, NULL);
+    rota_task_set_name(task, "bob"); /* it has its last name */
+    rota_task_cancel(task);
+    CHECK_STR(rota_task_name(task), "alice");
+    CHECK_INT(rota_future_wait(rota_task_future(task)), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "the words of alice");
+    CHECK_INT(rota_join(task), ==, -EIO);
+    CHECK_STR(rota_error(-EIO), "the words of alice");
+    CHECK_INT(rota_join(cancelled), ==, -ECANCELED);
+    CHECK_INT(reports.count, ==, 0);
+    rota_task_free(given_up);
+    CHECK(strstr(reports.last, "task 'alice' (spawned at"));
+    CHECK(strstr(reports.last, "the words of alice"));
+    return 0;
+}
+
+TEST(an_ended_task_still_has_its_name_its_result_and_its_words)
+{
+    CHECK_OK(rota_run(ask_the_ended, NULL));
+}
+
+static int forget_the_ended(void *arg)
+{
+    rota_task *forgotten;
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(rota_spawn(give_back, &(int){0}, &forgotten));
+    return rota_yield();
+}
+
+TEST(an_ended_task_that_is_forgotten_goes_with_its_loop)
+{
+    rota_allocator_set(&counting);
+    CHECK_OK(rota_run(forget_the_ended, NULL));
+    CHECK_INT(bytes_allocated, ==, 0);
+    rota_allocator_set(NULL);
 }
 
 /* ---- Seeded order */

@@ -126,7 +126,7 @@ ROTA_DEFINE_SCOPED(rota_stop, rota__stop_leave);
 static inline rota_stop rota__stop_unopened(void)
 {
     rota_stop stop;
-    stop._scope.task = NULL;
+    stop._scope.fiber = NULL;
     stop._signals._hub = NULL;
     stop._step = 0;
     return stop;

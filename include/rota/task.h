@@ -209,8 +209,8 @@ ROTA_API rota_time rota_deadline(void);
 /* ---- Scopes ---- */
 
 struct rota__scope {
-    struct rota__list node; /* in the task's scopes, innermost first */
-    rota_task *task;        /* NULL: not open */
+    struct rota__list node;    /* in the task's scopes, innermost first */
+    struct rota__fiber *fiber; /* NULL: not open */
     unsigned char kind;
     bool cancelled;
     bool expired;
@@ -227,9 +227,9 @@ typedef struct rota_timeout {
     {                     \
     }
 #else
-#define ROTA_TIMEOUT_INIT         \
-    {                             \
-        ._scope = {.task = NULL } \
+#define ROTA_TIMEOUT_INIT          \
+    {                              \
+        ._scope = {.fiber = NULL } \
     }
 #endif
 

@@ -52,6 +52,13 @@ static inline struct rota__list *rota__list_pop(struct rota__list *l)
     return node;
 }
 
+/* rota__list_remove where nobody removes twice. */
+static inline void rota__list_unlink(struct rota__list *node)
+{
+    node->prev->next = node->next;
+    node->next->prev = node->prev;
+}
+
 static inline struct rota__list *rota__list_take_first(struct rota__list *l)
 {
     struct rota__list *node = rota__list_first(l);

@@ -309,9 +309,9 @@ static int wait_in_line(struct waiter *w)
 /* What goes on without waiting counts against the task's budget, so that others get their turn. */
 static inline int gone_on(int result)
 {
-    rota_task *task = rota__task_here();
-    if (task && --task->budget <= 0)
-        rota__yield(task);
+    struct rota__fiber *here = rota__fiber_here();
+    if (here && --here->budget <= 0)
+        rota__yield(here);
     return result;
 }
 

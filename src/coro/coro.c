@@ -72,17 +72,16 @@ void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *t
     *coro = (struct rota__coro){.stack = stack};
 #if ROTA__CORO_WATCHED
     watch_coro(coro, entry, arg);
-    coro->sp = rota__coro_frame(stack->low, top, begin_watched, coro);
+    coro->sp = rota__coro_frame(stack, top, begin_watched, coro);
 #else
-    coro->sp = rota__coro_frame(stack->low, top, entry, arg);
+    coro->sp = rota__coro_frame(stack, top, entry, arg);
 #endif
 }
 
-#if ROTA__CORO_WATCHED
-
+#if ROTA__TSAN
 void rota__coro_fini(struct rota__coro *coro)
 {
-    watch_coro_end(coro);
+    __tsan_destroy_fiber(coro->fiber);
 }
 
 #endif

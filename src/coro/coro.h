@@ -37,7 +37,6 @@
 /* A stack while somebody has it. Lives beside its slab, not on the stack itself, so that an unused
  * stack costs no touched page. */
 struct rota__stack {
-    char *low; /* lowest usable byte; the guard lies below */
     char *top; /* where use begins, coloured, aligned to 64 */
     struct rota__list node;
     struct rota__slab *slab;
@@ -76,6 +75,9 @@ rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
 /* Gives the pages of the stack that the caller stands on and that lie below it back to the
  * kernel. */
 void rota__stack_trim(const struct rota__stack *stack);
+
+/* The lowest usable byte; the guard lies below. Fit for a signal handler. */
+char *rota__stack_low(const struct rota__stack *stack);
 
 /* Stacks of the calling thread's own pool, where there is no loop: coroutines and generators. take
  * returns 0 or an error; give comes from the same thread. */
@@ -133,12 +135,12 @@ struct rota__coro {
 };
 
 /* Prepares `coro` so that the first switch to it calls entry(arg) on `stack`, starting below `top`
- * (between stack->low and stack->top: the owner may keep its own structure in between). */
+ * (on the stack: its owner may keep a structure above that). */
 void rota__coro_init(struct rota__coro *coro, struct rota__stack *stack, void *top,
                      rota__coro_entry *entry, void *arg);
 /* After the coroutine ended, or when it is dropped without having run: releases what sanitizers
  * hold. The stack is given back by the owner. */
-#if ROTA__CORO_WATCHED
+#if ROTA__TSAN
 void rota__coro_fini(struct rota__coro *coro);
 #else
 static inline void rota__coro_fini(struct rota__coro *coro)
@@ -156,7 +158,8 @@ ROTA__HIDDEN extern __thread struct rota__coro *rota__coro_running
 /* The value is what the call returns on the other side. */
 ROTA__HIDDEN int rota__coro_jump(void **save_sp, void *sp, int value);
 /* The `sp` of a coroutine that will begin with entry(arg). */
-ROTA__HIDDEN void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg);
+ROTA__HIDDEN void *rota__coro_frame(const struct rota__stack *stack, void *top,
+                                    rota__coro_entry *entry, void *arg);
 ROTA__HIDDEN struct rota__coro *rota__coro_adopt_thread(void);
 #if ROTA__ASAN
 ROTA__HIDDEN void rota__coro_watch_own(struct rota__coro *own);

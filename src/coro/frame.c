@@ -14,9 +14,10 @@ enum { WORDS = 7, ENTRY = 3, ARG = 2, CONTINUE = 6 };
 enum { WORDS = 20, ENTRY = 0, ARG = 1, CONTINUE = 11 };
 #endif
 
-void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg)
+void *rota__coro_frame(const struct rota__stack *stack, void *top, rota__coro_entry *entry,
+                       void *arg)
 {
-    (void)low;
+    (void)stack;
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - WORDS;
     memset(frame, 0, WORDS * sizeof *frame);
     frame[ENTRY] = (uintptr_t)entry;

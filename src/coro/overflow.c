@@ -94,7 +94,7 @@ static bool report_overflow(const siginfo_t *info)
     char *guard, *fault = info->si_addr;
     size_t stride;
     rota__stack_extent(coro->stack, &guard, &stride);
-    if (fault < guard || fault >= coro->stack->low)
+    if (fault < guard || fault >= rota__stack_low(coro->stack))
         return false;
     report(coro, guard, stride, fault);
     return true;

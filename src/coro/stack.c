@@ -44,7 +44,7 @@ enum {
 struct rota__slab {
     struct rota__list node;
     char *base;
-    size_t stride;
+    size_t stride, guard;
     unsigned count, fresh, live;
     struct rota__stack stacks[];
 };
@@ -97,7 +97,7 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
     struct rota__slab *slab = rota_alloc(sizeof *slab + count * sizeof slab->stacks[0]);
     if (!slab)
         return NULL;
-    *slab = (struct rota__slab){.stride = pool->stride, .count = count};
+    *slab = (struct rota__slab){.stride = pool->stride, .guard = pool->guard, .count = count};
     void *base = rota__fault(ROTA__FAULT_SYSCALL)
                      ? MAP_FAILED
                      : mmap(NULL, slab_size(slab), PROT_READ | PROT_WRITE,
@@ -177,7 +177,6 @@ static struct rota__stack *take_fresh(struct rota__stack_pool *pool)
     size_t colour = slab->fresh % COLOURS * COLOUR_BYTES;
     struct rota__stack *stack = &slab->stacks[slab->fresh++];
     *stack = (struct rota__stack){
-        .low = base + pool->guard,
         .top = base + pool->stride - colour,
         .slab = slab,
     };
@@ -240,7 +239,7 @@ static void purge_coldest(struct rota__stack_pool *pool)
     struct rota__stack *stack = rota__container_of(pool->warm.prev, struct rota__stack, node);
     struct rota__slab *slab = stack->slab;
     /* Fails for locked memory only, which then stays. */
-    madvise(stack->low, pool->stride - pool->guard, MADV_DONTNEED);
+    madvise(rota__stack_low(stack), pool->stride - pool->guard, MADV_DONTNEED);
     rota__list_remove(&stack->node);
     rota__list_prepend(&pool->cold, &stack->node);
     pool->warm_count--;
@@ -253,9 +252,10 @@ __attribute__((noinline)) void rota__stack_trim(const struct rota__stack *stack)
 {
     const size_t room = 1024;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) - room;
-    uintptr_t low = (uintptr_t)stack->low, end = here / page_size() * page_size();
-    if (end > low)
-        madvise(stack->low, end - low, MADV_DONTNEED);
+    char *low = rota__stack_low(stack);
+    uintptr_t end = here / page_size() * page_size();
+    if (end > (uintptr_t)low)
+        madvise(low, end - (uintptr_t)low, MADV_DONTNEED);
 }
 
 void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_t *ret_stride)
@@ -263,6 +263,12 @@ void rota__stack_extent(const struct rota__stack *stack, char **ret_guard, size_
     const struct rota__slab *slab = stack->slab;
     *ret_guard = slab->base + (size_t)(stack - slab->stacks) * slab->stride;
     *ret_stride = slab->stride;
+}
+
+char *rota__stack_low(const struct rota__stack *stack)
+{
+    const struct rota__slab *slab = stack->slab;
+    return slab->base + (size_t)(stack - slab->stacks) * slab->stride + slab->guard;
 }
 
 static void decay(struct rota__stack_pool *pool, rota_time now)

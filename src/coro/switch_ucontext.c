@@ -30,12 +30,14 @@ static void begin(unsigned entry_high, unsigned entry_low, unsigned arg_high, un
     setcontext(next.sp);
 }
 
-void *rota__coro_frame(void *low, void *top, rota__coro_entry *entry, void *arg)
+void *rota__coro_frame(const struct rota__stack *stack, void *top, rota__coro_entry *entry,
+                       void *arg)
 {
+    char *low = rota__stack_low(stack);
     ucontext_t *context = (ucontext_t *)(((uintptr_t)top - sizeof *context) & ~(uintptr_t)63);
     getcontext(context);
     context->uc_stack.ss_sp = low;
-    context->uc_stack.ss_size = (size_t)((char *)context - (char *)low);
+    context->uc_stack.ss_size = (size_t)((char *)context - low);
     context->uc_link = NULL;
     uint64_t e = (uintptr_t)entry, a = (uintptr_t)arg;
     makecontext(context, (void (*)(void))begin, 4, (unsigned)(e >> 32), (unsigned)e,

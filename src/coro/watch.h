@@ -41,8 +41,9 @@ static inline void watch_coro(struct rota__coro *coro, rota__coro_entry *entry, 
     coro->arg = arg;
 #endif
 #if ROTA__ASAN
-    coro->bottom = coro->stack->low;
-    coro->size = (size_t)(coro->stack->top - coro->stack->low);
+    char *low = rota__stack_low(coro->stack);
+    coro->bottom = low;
+    coro->size = (size_t)(coro->stack->top - low);
 #endif
 #if ROTA__TSAN
     coro->fiber = __tsan_create_fiber(0);
@@ -50,14 +51,6 @@ static inline void watch_coro(struct rota__coro *coro, rota__coro_entry *entry, 
     (void)coro;
     (void)entry;
     (void)arg;
-}
-
-static inline void watch_coro_end(struct rota__coro *coro)
-{
-    (void)coro;
-#if ROTA__TSAN
-    __tsan_destroy_fiber(coro->fiber);
-#endif
 }
 
 #if ROTA__CORO_WATCHED
@@ -107,13 +100,16 @@ static inline void watch_stack_taken(const struct rota__stack_pool *pool, struct
 {
     (void)pool;
     (void)stack;
+#if ROTA__ASAN || ROTA__VALGRIND
+    char *low = rota__stack_low(stack);
+#endif
 #if ROTA__ASAN
-    __lsan_register_root_region(stack->low, (size_t)(stack->top - stack->low));
+    __lsan_register_root_region(low, (size_t)(stack->top - low));
 #endif
 #if ROTA__VALGRIND
     if (pool->on_valgrind) {
-        (void)VALGRIND_MAKE_MEM_UNDEFINED(stack->low, stack->top - stack->low);
-        stack->valgrind_id = (unsigned)VALGRIND_STACK_REGISTER(stack->low, stack->top);
+        (void)VALGRIND_MAKE_MEM_UNDEFINED(low, stack->top - low);
+        stack->valgrind_id = (unsigned)VALGRIND_STACK_REGISTER(low, stack->top);
     }
 #endif
 }
@@ -122,16 +118,19 @@ static inline void watch_stack_given(const struct rota__stack_pool *pool, struct
 {
     (void)pool;
     (void)stack;
+#if ROTA__ASAN || ROTA__VALGRIND
+    char *low = rota__stack_low(stack);
+#endif
 #if ROTA__ASAN
-    __lsan_unregister_root_region(stack->low, (size_t)(stack->top - stack->low));
+    __lsan_unregister_root_region(low, (size_t)(stack->top - low));
     /* Frames that never returned leave their red zones: the last ones of a coroutine that ended,
      * and all of one that was given up. */
-    __asan_unpoison_memory_region(stack->low, (size_t)(stack->top - stack->low));
+    __asan_unpoison_memory_region(low, (size_t)(stack->top - low));
 #endif
 #if ROTA__VALGRIND
     if (pool->on_valgrind) {
         VALGRIND_STACK_DEREGISTER(stack->valgrind_id);
-        (void)VALGRIND_MAKE_MEM_NOACCESS(stack->low, stack->top - stack->low);
+        (void)VALGRIND_MAKE_MEM_NOACCESS(low, stack->top - low);
     }
 #endif
 }

@@ -32,9 +32,9 @@ int rota__file_hop(rota_fn *fn, void *arg, const struct rota__file_wait *wait);
 /* To be called when something was done at once: yields when the task's budget is used up. */
 static inline void rota__file_done_at_once(void)
 {
-    rota_task *task = rota__task_here();
-    if (--task->budget <= 0)
-        rota__yield(task);
+    struct rota__fiber *here = rota__fiber_here();
+    if (--here->budget <= 0)
+        rota__yield(here);
 }
 
 /* ---- Failures */

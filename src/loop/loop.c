@@ -143,7 +143,7 @@ static int loop_init(struct rota__loop *loop, const rota_loop_options *o, rota_b
     rota__list_init(&loop->running);
     rota__list_init(&loop->ready);
     rota__list_init(&loop->tasks);
-    rota__list_init(&loop->failed);
+    rota__list_init(&loop->ended);
     rota__list_init(&loop->annexes);
     rota__list_init(&loop->watches);
     rota__list_init(&loop->far_calls);

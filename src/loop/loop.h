@@ -72,14 +72,14 @@ struct rota_loop {
 
 /* The loop itself, which only its thread touches. */
 struct rota__loop {
-    rota_loop *handle;         /* what it is called outside */
-    uint64_t serial;           /* no other loop of the program has it, nor had */
-    struct rota__list running; /* what this turn still has to run */
-    struct rota__list ready;   /* what the next turn runs */
-    struct rota_task *current; /* NULL in callbacks and outside run */
-    struct rota__coro *home;   /* the stack that turns the loop */
-    struct rota_task *zombie;  /* ended, still on its stack until the next switch */
-    uint64_t resumes;          /* tasks and callbacks run; read by the stall watch */
+    rota_loop *handle;           /* what it is called outside */
+    uint64_t serial;             /* no other loop of the program has it, nor had */
+    struct rota__list running;   /* what this turn still has to run */
+    struct rota__list ready;     /* what the next turn runs */
+    struct rota__fiber *current; /* NULL in callbacks and outside run */
+    struct rota__coro *home;     /* the stack that turns the loop */
+    struct rota__fiber *zombie;  /* ended, still on its stack until the next switch */
+    uint64_t resumes;            /* tasks and callbacks run; read by the stall watch */
 
     size_t pending_ops; /* operations that the backend has */
     bool single_turn;   /* the caller wants its thread back after this turn */
@@ -87,8 +87,10 @@ struct rota__loop {
     uint64_t shuffle; /* state of the random order; 0: first come, first served */
 
     struct rota__list tasks; /* not ended, oldest first */
-    /* Failed, with a handle that nobody has released yet. */
-    struct rota__list failed;
+    /* Ended, with a handle that nobody has released yet. */
+    struct rota__list ended;
+    struct rota_task *spare_tasks; /* for the next spawns */
+    struct rota_task *first_tasks; /* memory that all came from of the first ones */
     struct rota__stack_pool stacks;
     struct rota_task *main; /* its end stops the loop */
     bool ending;            /* new tasks start cancelled */

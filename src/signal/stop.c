@@ -11,7 +11,7 @@ static void stop_listen_no_more(rota_stop *stop)
     if (!stop->_signals._hub)
         return;
     rota_signals_fini(&stop->_signals);
-    stop->_scope.task->loop->far_waits--;
+    stop->_scope.fiber->loop->far_waits--;
 }
 
 /* The signal is used up: the next one is again what it was. */
@@ -37,13 +37,13 @@ static int stop_listen(rota_stop *stop)
 
 int rota_stop_begin(rota_stop *stop)
 {
-    rota_task *task = rota__task_here();
-    stop->_scope.task = NULL;
+    struct rota__fiber *here = rota__fiber_here();
+    stop->_scope.fiber = NULL;
     stop->_signals = (rota_signals)ROTA_SIGNALS_INIT;
     stop->_signals._heard = stop_heard;
-    if (!task)
+    if (!here)
         return ROTA_ENOTASK;
-    rota__scope_open(&stop->_scope, ROTA__SCOPE_STOP, task);
+    rota__scope_open(&stop->_scope, ROTA__SCOPE_STOP, here);
     int err = stop_listen(stop);
     if (err < 0) {
         rota_log(ROTA_LOG_ERROR,
@@ -54,13 +54,13 @@ int rota_stop_begin(rota_stop *stop)
         return err;
     }
     if (stop->_signals._hub)
-        task->loop->far_waits++;
+        here->loop->far_waits++;
     return 0;
 }
 
 int rota_stop_end(rota_stop *stop)
 {
-    if (!stop->_scope.task)
+    if (!stop->_scope.fiber)
         return stop->_signals._number;
     stop_listen_no_more(stop);
     rota__scope_close(&stop->_scope);

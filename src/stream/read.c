@@ -24,7 +24,7 @@ static bool is_final(ssize_t err)
     case ROTA_ENOTASK:
         return false;
     case -ETIMEDOUT: /* a deadline's, or the kernel's after keepalive probes */
-        return rota__task_here()->interrupt == 0;
+        return rota__fiber_here()->interrupt == 0;
     default:
         return true;
     }

@@ -73,7 +73,7 @@ void rota__mutex_pass_on(rota_mutex *mutex)
         return;
     }
     struct rota__mutex_waiter *w = rota__container_of(first, struct rota__mutex_waiter, in);
-    mutex->_owner = w->in.wait.task;
+    mutex->_owner = w->in.wait.fiber->task;
     rota__wake(&w->in.wait, w->result);
 }
 

@@ -60,7 +60,7 @@ static void call_ended(struct far_call *call, int result, struct rota__error *er
 static void call_task_ended(struct rota__watcher *watcher)
 {
     struct far_call *call = rota__container_of(watcher, struct far_call, watcher);
-    struct rota__error *error = call->task->error;
+    struct rota__error *error = call->task->done._error;
     int result = rota_future_result(rota_task_future(call->task));
     rota__list_remove(&call->node);
     if (result == -ECANCELED && rota__loop_here->ending)
@@ -131,7 +131,7 @@ static const struct rota__wait_kind far_kind = {"task on another loop", far_abor
 
 static int run_from_task(struct far_call *call)
 {
-    rota_task *here = rota__task_here();
+    const struct rota__fiber *here = rota__fiber_here();
     int err = rota__loop_post_from_outside(call->target, &call->start);
     if (err < 0)
         return err;

@@ -95,7 +95,7 @@ int rota_future_result(const rota_future *future)
 /* The future may be gone when the waiter runs. */
 __attribute__((noinline, cold)) static void bring_words(struct rota__future_wait *w)
 {
-    rota__error_put(&w->wait.task->error, rota__error_ref(w->future->_error));
+    rota__error_put(&w->wait.fiber->error, rota__error_ref(w->future->_error));
 }
 
 void rota__future_notify(struct rota__watcher *watcher)

@@ -31,8 +31,8 @@ struct rota_gen {
 
 static struct rota__list *innermost_scope(void)
 {
-    rota_task *task = rota__task_here();
-    return task ? task->scopes.next : NULL;
+    struct rota__fiber *here = rota__fiber_here();
+    return here ? here->scopes.next : NULL;
 }
 
 static struct rota__coro_next gen_main(void *arg)

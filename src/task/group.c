@@ -22,17 +22,18 @@ enum { CLOSED, OPEN, WAITED_FOR };
 /* A group that is not closed is used on one loop. */
 static int group_check(const rota_group *group, const char *call)
 {
-    return group->_state == CLOSED ? 0 : rota__loop_check(group->_owner->loop, call);
+    return group->_state == CLOSED ? 0 : rota__loop_check(group->_owner->fiber->loop, call);
 }
 
 void rota_group_begin(rota_group *group)
 {
-    rota_task *here = rota__task_here();
+    struct rota__fiber *here = rota__fiber_here();
     if (here && rota__scope_is_open(&group->_scope, here)) {
         rota_log(ROTA_LOG_ERROR, "rota_group_begin was called on an open group, and did nothing");
         return;
     }
-    *group = (rota_group){.policy = group->policy, .keep = group->keep, ._owner = here};
+    *group = (rota_group){
+        .policy = group->policy, .keep = group->keep, ._owner = here ? here->task : NULL};
     rota__list_init(&group->_tasks);
     rota__list_init(&group->_ended);
     if (!here)
@@ -44,7 +45,7 @@ void rota_group_begin(rota_group *group)
 static void cancel_tasks(rota_group *group)
 {
     rota__list_each (node, &group->_tasks)
-        rota_task_cancel(rota__container_of(node, rota_task, member));
+        rota_task_cancel(rota__container_of(node, struct rota__fiber, member)->task);
 }
 
 void rota_group_cancel(rota_group *group)
@@ -63,7 +64,7 @@ size_t rota_group_running(const rota_group *group)
 
 static void set_result(rota_group *group, int result, const rota_task *task)
 {
-    struct rota__error *error = task ? task->error : NULL;
+    struct rota__error *error = task ? task->done._error : NULL;
     group->_result = result;
     group->_failed = task ? task->site : NULL;
     if (result < 0 || group->_error)
@@ -112,11 +113,12 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
         count_result(group, err, NULL);
         return err;
     }
-    task->group = group;
+    task->fiber->group = group;
+    task->grouped = true;
     task->index = group->_spawned++;
     task->owned = group->keep;
     task->read = true; /* by the group, until it has another failure to return */
-    rota__list_append(&group->_tasks, &task->member);
+    rota__list_append(&group->_tasks, &task->fiber->member);
     group->_running++;
     if (group->_cancelled)
         rota_task_cancel(task);
@@ -154,13 +156,13 @@ static bool is_for_the_group(const rota_group *group)
 
 void rota__group_task_ended(rota_task *task)
 {
-    rota_group *group = task->group;
+    rota_group *group = task->fiber->group;
     int result = task->done._result;
-    rota__list_remove(&task->member);
+    rota__list_remove(&task->fiber->member);
     if (--group->_running == 0 && group->_state == WAITED_FOR)
         group->_state = CLOSED;
     if (group->keep)
-        rota__list_append(&group->_ended, &task->member);
+        rota__list_append(&group->_ended, &task->ended);
     struct rota__wait *waiter = group->_waiter;
     if (waiter && (group->_running == 0 || waiter->kind == &next_kind)) {
         group->_waiter = NULL;
@@ -169,7 +171,7 @@ void rota__group_task_ended(rota_task *task)
     task->read = is_for_the_group(group);
     if (group->_unheard)
         return;
-    if (!(result == -ECANCELED && task->own.cancelled))
+    if (!(result == -ECANCELED && task->cancelled))
         count_result(group, result, task);
     else
         group->_lost = true;
@@ -230,15 +232,16 @@ void rota__group_abandon(rota_group *group)
     struct rota__list *node;
     group->_state = CLOSED;
     while ((node = rota__list_take_first(&group->_tasks))) {
-        rota_task *task = rota__container_of(node, rota_task, member);
-        task->group = NULL;
-        task->owned = false;
+        struct rota__fiber *fiber = rota__container_of(node, struct rota__fiber, member);
+        rota_task *task = fiber->task;
+        fiber->group = NULL;
+        task->grouped = task->owned = false;
         rota_task_cancel(task);
     }
     release_given(group);
     rota__error_put(&group->_error, NULL);
     while ((node = rota__list_take_first(&group->_ended)))
-        release_kept(rota__container_of(node, rota_task, member));
+        release_kept(rota__container_of(node, rota_task, ended));
 }
 
 static int group_result(const rota_group *group)
@@ -297,7 +300,7 @@ int rota_group_next(rota_group *group, rota_task **ret_task)
     struct rota__list *node = rota__list_take_first(&group->_ended);
     if (!node)
         return 0;
-    *ret_task = group->_given = rota__container_of(node, rota_task, member);
+    *ret_task = group->_given = rota__container_of(node, rota_task, ended);
     return 1;
 }
 
@@ -305,9 +308,10 @@ int rota_group_next(rota_group *group, rota_task **ret_task)
  * missing. */
 static void report_cancelling(const rota_group *group)
 {
-    if (!rota__debug() || group->_cancelled || group->_owner->interrupt)
+    if (!rota__debug() || group->_cancelled || group->_owner->fiber->interrupt)
         return;
-    const rota_task *first = rota__container_of(group->_tasks.next, rota_task, member);
+    const rota_task *first =
+        rota__container_of(group->_tasks.next, struct rota__fiber, member)->task;
     rota_log(ROTA_LOG_WARNING,
              "task '%s' left the block of a group without rota_group_wait, which cancels %zu of "
              "its tasks: '%s' (spawned at %s:%d)%s",
@@ -341,7 +345,7 @@ void rota_group_fini(rota_group *group)
         rota__error_put(&group->_error, NULL);
     struct rota__list *node;
     while (group->_ended.next && (node = rota__list_take_first(&group->_ended)))
-        release_kept(rota__container_of(node, rota_task, member));
+        release_kept(rota__container_of(node, rota_task, ended));
 }
 
 /* ---- Gather */
@@ -354,8 +358,8 @@ static int gather_run(void *arg)
 
 rota_fn *rota__task_gathers(const rota_task *task)
 {
-    bool gathers = task->group && task->fn == gather_run;
-    return gathers ? ((const rota_gather_call *)task->arg)->fn : NULL;
+    bool gathers = task->grouped && !task->fiberless && task->fiber->fn == gather_run;
+    return gathers ? ((const rota_gather_call *)task->fiber->arg)->fn : NULL;
 }
 
 int rota_gather_at(rota_gather_call *calls, size_t n, const rota_site *site)

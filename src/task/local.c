@@ -22,7 +22,7 @@ static struct binding *find(struct rota__bindings *b, const rota_local *local)
     return NULL;
 }
 
-struct rota__bindings *rota__locals_inherit(rota_task *parent)
+struct rota__bindings *rota__locals_inherit(struct rota__fiber *parent)
 {
     parent->locals->refs++;
     return parent->locals;
@@ -36,17 +36,17 @@ void rota__locals_release(struct rota__bindings *b)
 
 void *rota_local_get(const rota_local *local)
 {
-    rota_task *task = rota__task_here();
-    struct binding *found = task ? find(task->locals, local) : NULL;
+    struct rota__fiber *here = rota__fiber_here();
+    struct binding *found = here ? find(here->locals, local) : NULL;
     return found ? found->value : local->initial;
 }
 
 int rota_local_set(const rota_local *local, void *value)
 {
-    rota_task *task = rota__task_here();
-    if (!task)
+    struct rota__fiber *here = rota__fiber_here();
+    if (!here)
         return ROTA_ENOTASK;
-    struct rota__bindings *old = task->locals;
+    struct rota__bindings *old = here->locals;
     struct binding *found = find(old, local);
     if (!found || old->refs > 1) {
         size_t n = old ? old->n : 0;
@@ -61,7 +61,7 @@ int rota_local_set(const rota_local *local, void *value)
         b->at[at].local = local;
         if (old)
             rota__locals_release(old);
-        task->locals = b;
+        here->locals = b;
         found = &b->at[at];
     }
     found->value = value;

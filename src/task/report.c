@@ -38,7 +38,7 @@ const char *rota__task_describe(const rota_task *task, struct rota__task_text *t
         print_function(gathered, name, sizeof name);
         snprintf(text->text, sizeof text->text, "task '%s' (call %u of rota_gather at %s:%d)", name,
                  task->index, file, line);
-    } else if (task->group) {
+    } else if (task->grouped) {
         snprintf(text->text, sizeof text->text,
                  "task '%s' (the %u%s task of its group, spawned at %s:%d)", rota_task_name(task),
                  task->index + 1, ordinal_suffix(task->index + 1), file, line);
@@ -80,7 +80,7 @@ static struct alive alive_tasks(const struct rota__loop *loop)
     if (!alive.tasks)
         return alive;
     rota__list_each (node, &loop->tasks)
-        alive.tasks[alive.n++] = rota__container_of(node, rota_task, all);
+        alive.tasks[alive.n++] = rota__container_of(node, struct rota__fiber, all)->task;
     qsort(alive.tasks, alive.n, sizeof *alive.tasks, by_address);
     return alive;
 }
@@ -104,21 +104,22 @@ static void print_wait(const struct rota__wait *wait, const struct alive *alive,
         fprintf(out, ", which %s has", rota_task_name(holder));
 }
 
-static void print_task(const rota_task *task, const struct alive *alive, FILE *out)
+static void print_task(const struct rota__fiber *fiber, const struct alive *alive, FILE *out)
 {
+    const rota_task *task = fiber->task;
     rota_fn *gathered = rota__task_gathers(task);
     char name[100];
     if (gathered)
         print_function(gathered, name, sizeof name);
     fprintf(out, "\n  %-20s ", gathered ? name : rota_task_name(task));
-    if (task == task->loop->current)
+    if (fiber == fiber->loop->current)
         fprintf(out, "running");
-    else if (task->wait)
-        print_wait(task->wait, alive, out);
+    else if (fiber->wait)
+        print_wait(fiber->wait, alive, out);
     else
         fprintf(out, "ready");
-    if (task->interrupt)
-        fprintf(out, ", %s", task->interrupt == -ECANCELED ? "cancelled" : "timed out");
+    if (fiber->interrupt)
+        fprintf(out, ", %s", fiber->interrupt == -ECANCELED ? "cancelled" : "timed out");
     if (gathered)
         fprintf(out, ", call %u of rota_gather", task->index);
     fprintf(out, "%s at %s:%d", gathered ? "" : ", spawned", task->site->file, task->site->line);
@@ -135,7 +136,7 @@ static char *task_table(struct rota__loop *loop, const char *headline)
     fputs(headline, out);
     struct alive alive = alive_tasks(loop);
     rota__list_each (node, &loop->tasks)
-        print_task(rota__container_of(node, rota_task, all), &alive, out);
+        print_task(rota__container_of(node, struct rota__fiber, all), &alive, out);
     rota_free(alive.tasks);
     bool failed = ferror(out);
     if (fclose(out) == 0 && !failed)

@@ -21,12 +21,14 @@ static void cancel_one(rota_task *task, void *arg)
  * bring) was reported; its stack goes without being unwound. */
 static void abandon_one(rota_task *task, void *arg)
 {
-    (void)arg;
-    task->loop->abandoned = true;
-    rota__scopes_abandon(task);
-    rota__task_drop_deferred(task);
-    if (task->locals)
-        rota__locals_release(task->locals);
+    struct rota__loop *loop = arg;
+    struct rota__fiber *fiber = task->fiber;
+    loop->abandoned = true;
+    rota__scopes_abandon(fiber);
+    rota__task_drop_deferred(fiber);
+    if (fiber->locals)
+        rota__locals_release(fiber->locals);
+    rota__list_remove(&fiber->all);
     rota__task_release(task);
 }
 
@@ -41,7 +43,7 @@ static void run_to_the_end(struct rota__loop *loop)
             break;
         }
     }
-    rota_task_each(loop->handle, abandon_one, NULL);
+    rota_task_each(loop->handle, abandon_one, loop);
 }
 
 static int close_annexes(void *arg)
@@ -74,10 +76,10 @@ void rota__loop_finish(struct rota__loop *loop)
         else
             close_annexes(loop);
     }
-    rota__tasks_give_up_failed(loop);
+    rota__tasks_give_up_ended(loop);
     if (loop->zombie)
-        rota__task_release(loop->zombie);
-    loop->zombie = NULL;
+        rota__task_release(loop->zombie->task);
+    rota__spare_tasks_free(loop);
     loop->in_run = false;
 }
 

@@ -1,13 +1,13 @@
 /* Scopes: what suspending calls return before they do anything.
  *
- * A task's scopes form a list, innermost first, that ends with the task's own. task->interrupt is
+ * A task's scopes form a list, innermost first, that ends with the task's own. fiber->interrupt is
  * what follows from them, and is recomputed whenever a scope is opened, closed, cancelled or
  * expires:
  *
  *     walking outwards up to the first shield: -ECANCELED if a scope is cancelled,
  *     else -ETIMEDOUT if one has expired, else 0
  *
- * 1. Nothing but recompute sets task->interrupt; a change from 0 aborts the wait of a parked task.
+ * 1. Nothing but recompute sets fiber->interrupt; a change from 0 aborts the wait of a parked task.
  * 2. Scopes may be closed in any order, because C does not nest what it does not have to. */
 #include "base/alloc.h"
 #include "task/task.h"
@@ -15,10 +15,10 @@
 /* After so many calls in a row, a task that goes on although it is interrupted is reported. */
 #define IGNORED_REPORTED 1000
 
-static int effective(const rota_task *task)
+static int effective(const struct rota__fiber *fiber)
 {
     int result = 0;
-    rota__list_each (node, &task->scopes) {
+    rota__list_each (node, &fiber->scopes) {
         const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
         if (scope->cancelled)
             return -ECANCELED;
@@ -31,9 +31,9 @@ static int effective(const rota_task *task)
 }
 
 /* Whether the task was cancelled or is late behind its shields, too. */
-static bool any_interrupted(const rota_task *task)
+static bool any_interrupted(const struct rota__fiber *fiber)
 {
-    rota__list_each (node, &task->scopes) {
+    rota__list_each (node, &fiber->scopes) {
         const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
         if (scope->cancelled || scope->expired)
             return true;
@@ -43,34 +43,35 @@ static bool any_interrupted(const rota_task *task)
 
 /* Suspending calls return the interrupt without a word, so words of an earlier failure of that kind
  * must not be taken for theirs. */
-static void recompute(rota_task *task)
+static void recompute(struct rota__fiber *fiber)
 {
-    int before = task->interrupt;
-    task->interrupt = effective(task);
-    if (task->error && task->interrupt != before)
-        rota__error_forget(&task->error, task->interrupt);
-    if (!task->interrupt && (task->ignored < IGNORED_REPORTED || !any_interrupted(task)))
-        task->ignored = 0;
-    if (task->interrupt && task->wait)
-        task->wait->kind->abort(task->wait, task->interrupt);
+    int before = fiber->interrupt;
+    fiber->interrupt = effective(fiber);
+    if (fiber->error && fiber->interrupt != before)
+        rota__error_forget(&fiber->error, fiber->interrupt);
+    if (!fiber->interrupt && (fiber->ignored < IGNORED_REPORTED || !any_interrupted(fiber)))
+        fiber->ignored = 0;
+    if (fiber->interrupt && fiber->wait)
+        fiber->wait->kind->abort(fiber->wait, fiber->interrupt);
 }
 
-void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task)
+void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind,
+                      struct rota__fiber *fiber)
 {
-    scope->task = task;
+    scope->fiber = fiber;
     scope->kind = (unsigned char)kind;
     scope->cancelled = scope->expired = false;
-    rota__list_prepend(&task->scopes, &scope->node);
+    rota__list_prepend(&fiber->scopes, &scope->node);
     if (kind != ROTA__SCOPE_SHIELD)
         return;
-    task->interrupt = 0;
-    if (task->ignored < IGNORED_REPORTED)
-        task->ignored = 0; /* cleaning up, not ignoring */
+    fiber->interrupt = 0;
+    if (fiber->ignored < IGNORED_REPORTED)
+        fiber->ignored = 0; /* cleaning up, not ignoring */
 }
 
-bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task)
+bool rota__scope_is_open(const struct rota__scope *scope, const struct rota__fiber *fiber)
 {
-    rota__list_each (node, &task->scopes)
+    rota__list_each (node, &fiber->scopes)
         if (node == &scope->node)
             return true;
     return false;
@@ -78,61 +79,61 @@ bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task)
 
 void rota__scope_close(struct rota__scope *scope)
 {
-    rota_task *task = scope->task;
-    if (!task)
+    struct rota__fiber *fiber = scope->fiber;
+    if (!fiber)
         return;
-    scope->task = NULL;
+    scope->fiber = NULL;
     rota__list_remove(&scope->node);
     if (scope->cancelled || scope->expired || scope->kind == ROTA__SCOPE_SHIELD)
-        recompute(task);
+        recompute(fiber);
 }
 
 void rota__scope_cancel(struct rota__scope *scope)
 {
-    if (!scope->task || scope->cancelled)
+    if (!scope->fiber || scope->cancelled)
         return;
     scope->cancelled = true;
-    recompute(scope->task);
+    recompute(scope->fiber);
 }
 
-void rota__scopes_abandon(rota_task *task)
+void rota__scopes_abandon(struct rota__fiber *fiber)
 {
     struct rota__list *node;
-    while ((node = rota__list_take_first(&task->scopes))) {
+    while ((node = rota__list_take_first(&fiber->scopes))) {
         struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
-        scope->task = NULL;
+        scope->fiber = NULL;
         if (scope->kind == ROTA__SCOPE_TIMEOUT)
-            rota__timer_cancel(&task->loop->timers,
+            rota__timer_cancel(&fiber->loop->timers,
                                &rota__container_of(scope, rota_timeout, _scope)->_timer);
         if (scope->kind == ROTA__SCOPE_GROUP)
             rota__group_abandon(rota__container_of(scope, rota_group, _scope));
     }
 }
 
-void rota__cancel_by_fault(rota_task *task)
+void rota__cancel_by_fault(struct rota__fiber *fiber)
 {
-    rota_task_cancel(task->loop->main ? task->loop->main : task);
+    rota_task_cancel(fiber->loop->main ? fiber->loop->main : fiber->task);
 }
 
-static void report_ignoring(const rota_task *task)
+static void report_ignoring(const struct rota__fiber *fiber)
 {
-    bool cancelled = task->interrupt == -ECANCELED;
+    bool cancelled = fiber->interrupt == -ECANCELED;
     rota_log(
         ROTA_LOG_WARNING,
         "task '%s' (spawned at %s:%d) goes on although %s: %d calls in a row have returned %s; a "
         "loop has to end when a call fails",
-        rota_task_name(task), task->site->file, task->site->line,
+        rota_task_name(fiber->task), fiber->task->site->file, fiber->task->site->line,
         cancelled ? "it was cancelled" : "its deadline has passed", IGNORED_REPORTED,
         cancelled ? "-ECANCELED" : "-ETIMEDOUT");
 }
 
-int rota__interrupted(rota_task *task)
+int rota__interrupted(struct rota__fiber *fiber)
 {
-    int interrupt = task->interrupt;
-    if (task->ignored < IGNORED_REPORTED && ++task->ignored == IGNORED_REPORTED)
-        report_ignoring(task);
-    if (--task->budget <= 0)
-        rota__yield(task);
+    int interrupt = fiber->interrupt;
+    if (fiber->ignored < IGNORED_REPORTED && ++fiber->ignored == IGNORED_REPORTED)
+        report_ignoring(fiber);
+    if (--fiber->budget <= 0)
+        rota__yield(fiber);
     return interrupt;
 }
 
@@ -142,7 +143,7 @@ static void timeout_fire(struct rota__timer *timer)
 {
     rota_timeout *timeout = rota__container_of(timer, rota_timeout, _timer);
     timeout->_scope.expired = true;
-    recompute(timeout->_scope.task);
+    recompute(timeout->_scope.fiber);
 }
 
 static void timeout_arm(rota_timeout *timeout, rota_time when)
@@ -151,15 +152,15 @@ static void timeout_arm(rota_timeout *timeout, rota_time when)
         return;
     timeout->_timer.deadline = when;
     timeout->_timer.fire = timeout_fire;
-    rota__timer_arm(&timeout->_scope.task->loop->timers, &timeout->_timer);
+    rota__timer_arm(&timeout->_scope.fiber->loop->timers, &timeout->_timer);
 }
 
 /* Timers fire in the next turn, which a task that only computes never lets begin. So the clock is
  * read here. */
-static void expire_overdue(rota_task *task)
+static void expire_overdue(struct rota__fiber *fiber)
 {
     rota_time now = 0;
-    rota__list_each (node, &task->scopes) {
+    rota__list_each (node, &fiber->scopes) {
         struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
         if (scope->kind == ROTA__SCOPE_SHIELD)
             break;
@@ -169,9 +170,9 @@ static void expire_overdue(rota_task *task)
         if (!rota__timer_armed(&timeout->_timer))
             continue;
         if (!now)
-            now = rota__loop_time(task->loop);
+            now = rota__loop_time(fiber->loop);
         if (timeout->_timer.deadline <= now) {
-            rota__timer_cancel(&task->loop->timers, &timeout->_timer);
+            rota__timer_cancel(&fiber->loop->timers, &timeout->_timer);
             timeout_fire(&timeout->_timer);
         }
     }
@@ -179,19 +180,19 @@ static void expire_overdue(rota_task *task)
 
 int rota_check(void)
 {
-    rota_task *task = rota__task_here();
-    if (task && !task->interrupt)
-        expire_overdue(task);
-    return task ? task->interrupt : 0;
+    struct rota__fiber *fiber = rota__fiber_here();
+    if (fiber && !fiber->interrupt)
+        expire_overdue(fiber);
+    return fiber ? fiber->interrupt : 0;
 }
 
 rota_time rota_deadline(void)
 {
-    rota_task *task = rota__task_here();
+    struct rota__fiber *fiber = rota__fiber_here();
     rota_time earliest = ROTA_NEVER;
-    if (!task)
+    if (!fiber)
         return earliest;
-    rota__list_each (node, &task->scopes) {
+    rota__list_each (node, &fiber->scopes) {
         const struct rota__scope *scope = rota__container_of(node, struct rota__scope, node);
         if (scope->kind == ROTA__SCOPE_SHIELD)
             break;
@@ -222,13 +223,13 @@ static rota_time from_now(const struct rota__loop *loop, rota_time duration)
 /* A deadline that has passed already needs no timer, and is seen by the first call inside. */
 static void timeout_begin(rota_timeout *timeout, rota_time when, rota_time now)
 {
-    rota_task *task = rota__task_here();
-    if (task && rota__scope_is_open(&timeout->_scope, task))
+    struct rota__fiber *fiber = rota__fiber_here();
+    if (fiber && rota__scope_is_open(&timeout->_scope, fiber))
         rota_timeout_end(timeout);
     *timeout = (rota_timeout){0};
-    if (!task)
+    if (!fiber)
         return;
-    rota__scope_open(&timeout->_scope, ROTA__SCOPE_TIMEOUT, task);
+    rota__scope_open(&timeout->_scope, ROTA__SCOPE_TIMEOUT, fiber);
     if (when <= now)
         timeout_fire(&timeout->_timer);
     else
@@ -237,32 +238,32 @@ static void timeout_begin(rota_timeout *timeout, rota_time when, rota_time now)
 
 void rota_timeout_begin_at(rota_timeout *timeout, rota_time when)
 {
-    rota_task *task = rota__task_here();
-    timeout_begin(timeout, when, task ? rota__loop_time(task->loop) : 0);
+    struct rota__fiber *fiber = rota__fiber_here();
+    timeout_begin(timeout, when, fiber ? rota__loop_time(fiber->loop) : 0);
 }
 
 void rota_timeout_begin(rota_timeout *timeout, rota_time duration)
 {
-    rota_task *task = rota__task_here();
-    rota_time now = task ? rota__loop_time(task->loop) : 0;
+    struct rota__fiber *fiber = rota__fiber_here();
+    rota_time now = fiber ? rota__loop_time(fiber->loop) : 0;
     timeout_begin(timeout, from(now, duration), now);
 }
 
 void rota_timeout_reset(rota_timeout *timeout, rota_time duration)
 {
-    rota_task *task = timeout->_scope.task;
-    if (!task || timeout->_scope.expired)
+    struct rota__fiber *fiber = timeout->_scope.fiber;
+    if (!fiber || timeout->_scope.expired)
         return;
-    rota__timer_cancel(&task->loop->timers, &timeout->_timer);
-    timeout_arm(timeout, from_now(task->loop, duration));
+    rota__timer_cancel(&fiber->loop->timers, &timeout->_timer);
+    timeout_arm(timeout, from_now(fiber->loop, duration));
 }
 
 int rota_timeout_end(rota_timeout *timeout)
 {
-    rota_task *task = timeout->_scope.task;
-    if (!task)
+    struct rota__fiber *fiber = timeout->_scope.fiber;
+    if (!fiber)
         return timeout->_scope.expired ? -ETIMEDOUT : 0;
-    rota__timer_cancel(&task->loop->timers, &timeout->_timer);
+    rota__timer_cancel(&fiber->loop->timers, &timeout->_timer);
     rota__scope_close(&timeout->_scope);
     return timeout->_scope.expired ? -ETIMEDOUT : 0;
 }
@@ -271,12 +272,12 @@ int rota_timeout_end(rota_timeout *timeout)
 
 void rota_shield_begin(rota_shield *shield)
 {
-    rota_task *task = rota__task_here();
-    if (task && rota__scope_is_open(&shield->_scope, task))
+    struct rota__fiber *fiber = rota__fiber_here();
+    if (fiber && rota__scope_is_open(&shield->_scope, fiber))
         rota__scope_close(&shield->_scope);
-    shield->_scope.task = NULL;
-    if (task)
-        rota__scope_open(&shield->_scope, ROTA__SCOPE_SHIELD, task);
+    shield->_scope.fiber = NULL;
+    if (fiber)
+        rota__scope_open(&shield->_scope, ROTA__SCOPE_SHIELD, fiber);
 }
 
 void rota_shield_end(rota_shield *shield)
@@ -299,7 +300,7 @@ static void sleep_fire(struct rota__timer *timer)
 static void sleep_abort(struct rota__wait *wait, int reason)
 {
     struct sleep_wait *s = rota__container_of(wait, struct sleep_wait, wait);
-    rota__timer_cancel(&wait->task->loop->timers, &s->timer);
+    rota__timer_cancel(&wait->fiber->loop->timers, &s->timer);
     rota__wake(wait, reason);
 }
 
@@ -310,17 +311,17 @@ int rota_sleep_until(rota_time when)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_task *task = rota__task_here();
+    struct rota__fiber *fiber = rota__fiber_here();
     struct sleep_wait s = {.timer = {.deadline = when, .fire = sleep_fire}};
     if (when != ROTA_NEVER) /* else it is no timer that could keep the loop from a deadlock */
-        rota__timer_arm(&task->loop->timers, &s.timer);
+        rota__timer_arm(&fiber->loop->timers, &s.timer);
     return rota__park(&s.wait, &sleep_kind, NULL);
 }
 
 int rota_sleep(rota_time duration)
 {
-    rota_task *task = rota__task_here();
-    if (duration <= 0 || !task)
+    struct rota__fiber *fiber = rota__fiber_here();
+    if (duration <= 0 || !fiber)
         return rota_yield();
-    return rota_sleep_until(from_now(task->loop, duration));
+    return rota_sleep_until(from_now(fiber->loop, duration));
 }

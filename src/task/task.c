@@ -1,4 +1,4 @@
-/* Tasks: a stack each, with the task itself at its top.
+/* Tasks: a stack each, with a fiber at its top, and a few words beside it that stay longer.
  *
  *     new -> ready -> running -> parked -> ready ... -> running -> ended -> released
  *
@@ -8,10 +8,11 @@
  *
  * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the
  *    next one and switches to it directly; it goes home only when the next thing to run is no task.
- * 2. A task is in loop->tasks until it has ended, with or without a handle; one that failed is then
- *    in loop->failed until its handle is released.
- * 3. An ended task without an owner is loop->zombie until somebody else runs: it stands on the
- *    stack that is to be released. There is at most one.
+ * 2. A task is in loop->tasks until it has ended, with or without a handle. Then it is in
+ *    loop->ended until its handle is released, unless a rota_join is about to do that.
+ * 3. An ended task that no rota_join waits for is loop->zombie until another one ends or is
+ *    spawned: it stands on the stack that is to be given back. There is at most one. Without an
+ *    owner it goes, too.
  * 4. A wait is decided once. task->wait is set exactly while the task is parked on an undecided
  *    wait. */
 #include "task/task.h"
@@ -26,14 +27,14 @@
 
 static void task_resume(struct rota__item *item)
 {
-    rota_task *task = rota__container_of(item, rota_task, item);
-    task->loop->current = task;
-    task->budget = ROTA__BUDGET;
-    rota__coro_switch(task->resume, task->woken_with);
+    struct rota__fiber *fiber = rota__container_of(item, struct rota__fiber, item);
+    fiber->loop->current = fiber;
+    fiber->budget = ROTA__BUDGET;
+    rota__coro_switch(fiber->resume, fiber->woken_with);
 }
 
 /* The next item of this turn if it is a task, or NULL: then the loop has to go on. */
-static inline rota_task *next_task(struct rota__loop *loop)
+static inline struct rota__fiber *next_fiber(struct rota__loop *loop)
 {
     if (rota__list_empty(&loop->running) && !rota__loop_next_turn_at_once(loop))
         return NULL;
@@ -42,22 +43,22 @@ static inline rota_task *next_task(struct rota__loop *loop)
         return NULL;
     rota__list_pop(&loop->running);
     rota__loop_count_resume(loop);
-    return rota__container_of(item, rota_task, item);
+    return rota__container_of(item, struct rota__fiber, item);
 }
 
 /* Stops the current task, and returns what it was woken with. */
-static inline int task_stop(rota_task *task)
+static inline int fiber_stop(struct rota__fiber *fiber)
 {
-    struct rota__loop *loop = task->loop;
+    struct rota__loop *loop = fiber->loop;
     struct rota__coro *here = rota__coro_current();
-    task->resume = here;
-    rota_task *next = next_task(loop);
+    fiber->resume = here;
+    struct rota__fiber *next = next_fiber(loop);
     loop->current = next;
     if (__builtin_expect(next == NULL, false))
         return rota__coro_switch(loop->home, 0);
     next->budget = ROTA__BUDGET;
-    if (__builtin_expect(next == task, false))
-        return task->woken_with;
+    if (__builtin_expect(next == fiber, false))
+        return fiber->woken_with;
     return rota__coro_switch(next->resume, next->woken_with);
 }
 
@@ -65,36 +66,36 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
 {
     if (wait->decided)
         return wait->result;
-    rota_task *task = rota__task_here();
+    struct rota__fiber *here = rota__fiber_here();
     wait->kind = kind;
     wait->object = object;
-    wait->task = task;
-    task->wait = wait;
-    return task_stop(task);
+    wait->fiber = here;
+    here->wait = wait;
+    return fiber_stop(here);
 }
 
 void rota__wake(struct rota__wait *wait, int result)
 {
     wait->result = result;
     wait->decided = true;
-    rota_task *task = wait->task;
-    if (task && task->wait == wait) {
-        task->wait = NULL;
-        task->woken_with = result;
-        rota__loop_ready(task->loop, &task->item);
+    struct rota__fiber *fiber = wait->fiber;
+    if (fiber && fiber->wait == wait) {
+        fiber->wait = NULL;
+        fiber->woken_with = result;
+        rota__loop_ready(fiber->loop, &fiber->item);
     }
 }
 
-int rota__yield(rota_task *task)
+int rota__yield(struct rota__fiber *fiber)
 {
-    task->woken_with = 0;
-    rota__loop_ready(task->loop, &task->item);
-    return task_stop(task);
+    fiber->woken_with = 0;
+    rota__loop_ready(fiber->loop, &fiber->item);
+    return fiber_stop(fiber);
 }
 
 ssize_t rota__let_others_run(ssize_t result)
 {
-    rota__yield(rota__task_here());
+    rota__yield(rota__fiber_here());
     return result;
 }
 
@@ -104,10 +105,10 @@ int rota_yield(void)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_task *task = rota__task_here();
-    if (__builtin_expect(task->scopes.next != &task->own.node, false) && rota_check() < 0)
-        return rota__interrupted(task);
-    return rota__yield(task);
+    struct rota__fiber *here = rota__fiber_here();
+    if (__builtin_expect(here->scopes.next != &here->own.node, false) && rota_check() < 0)
+        return rota__interrupted(here);
+    return rota__yield(here);
 }
 
 /* ---- Operations */
@@ -133,7 +134,7 @@ static ssize_t op_run(struct rota__op *op, const struct rota__wait_kind *kind)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_task *task = rota__task_here();
+    const struct rota__fiber *here = rota__fiber_here();
     op->done = op_done;
     do {
         struct op_wait w = {.op = op};
@@ -143,9 +144,9 @@ static ssize_t op_run(struct rota__op *op, const struct rota__wait_kind *kind)
         rota__park(&w.wait, kind, op->fd);
         bool again = op->result == -EAGAIN;
         if (op->withdrawn && (again || op->result == -ECANCELED))
-            return task->interrupt ? task->interrupt : ROTA_ECLOSED;
-        if (again && task->interrupt) /* came after completion: nothing would withdraw a new try */
-            return task->interrupt;
+            return here->interrupt ? here->interrupt : ROTA_ECLOSED;
+        if (again && here->interrupt) /* came after completion: nothing would withdraw a new try */
+            return here->interrupt;
     } while (op->result == -EAGAIN);
     return op->result;
 }
@@ -166,83 +167,241 @@ struct rota__deferred {
 
 int rota_defer(void (*fn)(void *arg), void *arg)
 {
-    rota_task *task = rota__task_here();
-    if (!task)
+    struct rota__fiber *here = rota__fiber_here();
+    if (!here)
         return ROTA_ENOTASK;
     struct rota__deferred *d = rota_alloc(sizeof *d);
     if (!d)
         return -ENOMEM;
-    *d = (struct rota__deferred){task->deferred, fn, arg};
-    task->deferred = d;
+    *d = (struct rota__deferred){here->deferred, fn, arg};
+    here->deferred = d;
     return 0;
 }
 
-static struct rota__deferred take_deferred(rota_task *task)
+static struct rota__deferred take_deferred(struct rota__fiber *fiber)
 {
-    struct rota__deferred d = *task->deferred;
-    rota_free(task->deferred);
-    task->deferred = d.next;
+    struct rota__deferred d = *fiber->deferred;
+    rota_free(fiber->deferred);
+    fiber->deferred = d.next;
     return d;
 }
 
-static __attribute__((noinline, cold)) void run_deferred(rota_task *task)
+static __attribute__((noinline, cold)) void run_deferred(struct rota__fiber *fiber)
 {
     ROTA_KEEP_ERROR;
     ROTA_SHIELD
     {
-        while (task->deferred) {
-            struct rota__deferred d = take_deferred(task);
+        while (fiber->deferred) {
+            struct rota__deferred d = take_deferred(fiber);
             d.fn(d.arg);
         }
     }
 }
 
-void rota__task_drop_deferred(rota_task *task)
+void rota__task_drop_deferred(struct rota__fiber *fiber)
 {
-    while (task->deferred)
-        take_deferred(task);
+    while (fiber->deferred)
+        take_deferred(fiber);
 }
 
-void rota__task_release(rota_task *task)
+/* A loop has so many at once; of those that it needs beyond, about as many as SPARES_MAX are kept
+ * for the next spawns. AddressSanitizer is to see who uses one that was released. */
+enum { FIRST_TASKS = 32 };
+#define SPARES_MAX (ROTA__ASAN ? 0 : 256)
+
+/* Without memory each is allocated when it is needed. */
+static void spare_tasks_make(struct rota__loop *loop)
 {
-    struct rota__loop *loop = task->loop;
-    struct rota__stack *stack = task->stack;
-    rota__list_remove(&task->all);
-    if (__builtin_expect(task->error != NULL, false))
-        rota__error_unref(task->error);
-    rota__coro_fini(&task->coro);
+    rota_task *block = SPARES_MAX ? rota__alloc_array(FIRST_TASKS, sizeof *block) : NULL;
+    loop->first_tasks = block;
+    for (size_t i = 0; block && i < FIRST_TASKS; i++)
+        block[i].next_spare = i + 1 < FIRST_TASKS ? &block[i + 1] : NULL;
+    loop->spare_tasks = block;
+}
+
+static bool is_of_the_first(const struct rota__loop *loop, const rota_task *task)
+{
+    const rota_task *block = loop->first_tasks;
+    return block && task >= block && task < block + FIRST_TASKS;
+}
+
+static struct rota__error **error_slot(void)
+{
+    struct rota__fiber *here = rota__fiber_here();
+    return here ? &here->error : NULL;
+}
+
+static void first_task(struct rota__loop *loop)
+{
+    loop->stuck = rota__loop_stuck;
+    loop->finish = rota__loop_finish;
+    rota__error_slots(error_slot);
+    spare_tasks_make(loop);
+}
+
+/* No task is at hand: the loop has had none yet, or all are in use. */
+__attribute__((noinline)) static rota_task *record_new_slow(struct rota__loop *loop)
+{
+    rota_task *task;
+    if (!loop->finish)
+        first_task(loop);
+    task = loop->spare_tasks;
+    if (!task)
+        return rota_alloc(sizeof *task);
+    loop->spare_tasks = task->next_spare;
+    return task;
+}
+
+static inline rota_task *record_new(struct rota__loop *loop)
+{
+    rota_task *task = loop->spare_tasks;
+    if (__builtin_expect(!task, false))
+        return record_new_slow(loop);
+    loop->spare_tasks = task->next_spare;
+    return task;
+}
+
+/* A task that goes together with its stack. */
+static inline void record_keep(struct rota__loop *loop, rota_task *task)
+{
+    if (__builtin_expect(loop->stacks.warm_count >= SPARES_MAX, false) &&
+        !is_of_the_first(loop, task)) {
+        rota_free(task);
+        return;
+    }
+    task->next_spare = loop->spare_tasks;
+    loop->spare_tasks = task;
+}
+
+static void record_free(struct rota__loop *loop, rota_task *task)
+{
+    if (!is_of_the_first(loop, task)) {
+        rota_free(task);
+        return;
+    }
+    task->next_spare = loop->spare_tasks;
+    loop->spare_tasks = task;
+}
+
+void rota__spare_tasks_free(struct rota__loop *loop)
+{
+    while (loop->spare_tasks) {
+        rota_task *task = loop->spare_tasks;
+        loop->spare_tasks = task->next_spare;
+        if (!is_of_the_first(loop, task))
+            rota_free(task);
+    }
+    rota_free(loop->first_tasks);
+    loop->first_tasks = NULL;
+}
+
+/* Gives the stack of an ended task back, and the fiber with it. */
+static void fiber_release(struct rota__loop *loop, struct rota__fiber *fiber)
+{
+    struct rota__stack *stack = fiber->coro.stack;
+    if (__builtin_expect(fiber->error != NULL, false))
+        rota__error_unref(fiber->error);
+    rota__coro_fini(&fiber->coro);
     rota__stack_give(&loop->stacks, stack);
     if (loop->trim_at == ROTA_NEVER)
         loop->trim_at = 0; /* the next turn asks when */
 }
 
-static void bury_zombie(struct rota__loop *loop)
+/* What few tasks have when they are released. */
+__attribute__((noinline)) static void untie(struct rota__loop *loop, rota_task *task)
 {
-    if (!loop->zombie)
-        return;
-    rota_task *task = loop->zombie;
+    rota__list_remove(&task->ended);
+    if (task->done._error)
+        rota__error_unref(task->done._error);
+    if (!task->fiberless && loop->zombie == task->fiber)
+        loop->zombie = NULL;
+    if (task->own_name)
+        rota_free((void *)(uintptr_t)task->name);
+    if (task->own_arg)
+        rota_free(task->arg);
+}
+
+void rota__task_release(rota_task *task)
+{
+    struct rota__loop *loop = rota__loop_here;
+    if (__builtin_expect(task->tied, false)) {
+        untie(loop, task);
+        if (task->fiberless) {
+            record_free(loop, task);
+            return;
+        }
+    }
+    fiber_release(loop, task->fiber);
+    record_keep(loop, task);
+}
+
+/* The name of a task that is about to lose its stack. */
+static void keep_name(rota_task *task)
+{
+    size_t size = strlen(task->name) + 1;
+    char *name = rota_alloc(size);
+    task->own_name = name != NULL;
+    task->name = name ? memcpy(name, task->name, size) : task->site->name;
+}
+
+/* The argument of a task that is about to lose its stack; NULL: no memory for it. */
+static void *keep_arg(rota_task *task)
+{
+    const struct rota__fiber *fiber = task->fiber;
+    size_t size = (size_t)((const char *)fiber - (const char *)fiber->arg);
+    void *copy = rota_alloc(size);
+    task->own_arg = copy != NULL;
+    return copy ? memcpy(copy, fiber->arg, size) : NULL;
+}
+
+/* The task stays until its handle is released. Without memory for a copied argument, the stack
+ * stays with it. */
+static void give_stack_back(struct rota__loop *loop, struct rota__fiber *fiber)
+{
+    rota_task *task = fiber->task;
+    void *arg = task->copied ? keep_arg(task) : fiber->arg;
     loop->zombie = NULL;
-    rota__task_release(task);
+    if (task->copied && !arg)
+        return;
+    if (task->name == fiber->name)
+        keep_name(task);
+    fiber_release(loop, fiber);
+    task->arg = arg;
+    task->fiberless = true;
+}
+
+__attribute__((noinline)) static void bury(struct rota__loop *loop, struct rota__fiber *fiber)
+{
+    if (fiber->task->owned)
+        give_stack_back(loop, fiber);
+    else
+        rota__task_release(fiber->task);
+}
+
+static inline void bury_zombie(struct rota__loop *loop)
+{
+    if (__builtin_expect(loop->zombie != NULL, false))
+        bury(loop, loop->zombie);
 }
 
 void rota__task_report_unread(rota_task *task)
 {
     int result = task->done._result;
-    if (result >= 0 || task->read || (result == -ECANCELED && task->own.cancelled))
+    if (result >= 0 || task->read || (result == -ECANCELED && task->cancelled))
         return;
     rota_log_level level = rota__failure_level(result);
     if (!rota__log_wanted(level))
         return;
     struct rota__task_text text;
     rota_log(level, "%s failed, and its result was not read: %s", rota__task_describe(task, &text),
-             rota__error_words(task->error, result));
+             rota__error_words(task->done._error, result));
 }
 
-void rota__tasks_give_up_failed(struct rota__loop *loop)
+void rota__tasks_give_up_ended(struct rota__loop *loop)
 {
     struct rota__list *node;
-    while ((node = rota__list_first(&loop->failed))) {
-        rota_task *task = rota__container_of(node, rota_task, all);
+    while ((node = rota__list_first(&loop->ended))) {
+        rota_task *task = rota__container_of(node, rota_task, ended);
         rota__task_report_unread(task);
         rota__task_release(task);
     }
@@ -250,39 +409,55 @@ void rota__tasks_give_up_failed(struct rota__loop *loop)
 
 /* The storage of the scopes is below the stack pointer by now: whatever is called may write over
  * it. */
-static void scopes_forgotten(rota_task *task)
+static void scopes_forgotten(struct rota__fiber *fiber)
 {
-    rota__scopes_abandon(task);
+    const rota_task *task = fiber->task;
+    rota__scopes_abandon(fiber);
     rota_log(ROTA_LOG_ERROR,
              "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
              "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
              rota_task_name(task), task->site->file, task->site->line);
 }
 
-static void task_end(rota_task *task, int result)
+/* What becomes of an ended task that nobody is about to release, or that has failed. */
+static __attribute__((noinline)) void let_go(struct rota__fiber *fiber)
 {
-    struct rota__loop *loop = task->loop;
-    if (__builtin_expect(task->scopes.next != &task->own.node, false))
-        scopes_forgotten(task);
-    if (__builtin_expect(task->locals != NULL, false))
-        rota__locals_release(task->locals);
-    rota__list_remove(&task->all);
-    if (result < 0) {
-        task->error = rota__error_take_from(&task->error, result);
-        task->done._error = task->error;
+    struct rota__loop *loop = fiber->loop;
+    rota_task *task = fiber->task;
+    task->tied = true;
+    if (!task->owned) {
+        rota__list_init(&task->ended);
+        rota__task_report_unread(task);
+    } else if (!task->grouped) {
+        rota__list_append(&loop->ended, &task->ended);
     }
+    if (!task->joining && !(task->owned && task->pinned)) {
+        bury_zombie(loop);
+        loop->zombie = fiber;
+    }
+}
+
+static void task_end(struct rota__fiber *fiber, int result)
+{
+    struct rota__loop *loop = fiber->loop;
+    rota_task *task = fiber->task;
+    if (__builtin_expect(fiber->scopes.next != &fiber->own.node, false))
+        scopes_forgotten(fiber);
+    if (__builtin_expect(fiber->locals != NULL, false))
+        rota__locals_release(fiber->locals);
+    rota__list_unlink(&fiber->all);
+    if (__builtin_expect(result < 0, false)) {
+        task->done._error = rota__error_take_from(&fiber->error, result);
+        task->cancelled = fiber->own.cancelled;
+    }
+    bool is_awaited = task->joining && result >= 0;
     rota__future_settle(&task->done, result);
-    if (task->group)
+    if (fiber->group)
         rota__group_task_ended(task);
     if (task == loop->main)
         loop->stopping = true;
-    if (!task->owned) {
-        rota__task_report_unread(task);
-        bury_zombie(loop);
-        loop->zombie = task;
-    } else if (result < 0 && !task->group) {
-        rota__list_append(&loop->failed, &task->all);
-    }
+    if (__builtin_expect(!is_awaited, false))
+        let_go(fiber);
 }
 
 /* The task has forked, and its function has returned in the child, which has no loop to return to.
@@ -296,77 +471,82 @@ static _Noreturn void end_child(const rota_task *task, int result)
 
 static struct rota__coro_next task_main(void *arg)
 {
-    rota_task *task = arg;
-    int result = task->fn(task->arg);
-    if (__builtin_expect(rota__loop_here != task->loop, false))
-        end_child(task, result);
-    if (__builtin_expect(task->deferred != NULL, false))
-        run_deferred(task);
-    struct rota__loop *loop = task->loop;
-    task_end(task, result);
-    rota_task *next = loop->current = next_task(loop);
+    struct rota__fiber *fiber = arg;
+    int result = fiber->fn(fiber->arg);
+    if (__builtin_expect(rota__loop_here != fiber->loop, false))
+        end_child(fiber->task, result);
+    if (__builtin_expect(fiber->deferred != NULL, false))
+        run_deferred(fiber);
+    struct rota__loop *loop = fiber->loop;
+    task_end(fiber, result);
+    struct rota__fiber *next = loop->current = next_fiber(loop);
     if (!next)
         return rota__coro_end(loop->home, 0);
     next->budget = ROTA__BUDGET;
     return rota__coro_end(next->resume, next->woken_with);
 }
 
-static struct rota__error **error_slot(void)
-{
-    rota_task *here = rota__task_here();
-    return here ? &here->error : NULL;
-}
-
 #define ALIGN_DOWN(p, n) ((char *)((uintptr_t)(p) & ~(uintptr_t)((n)-1)))
+
+static inline void task_init(const struct rota__loop *loop, rota_task *task,
+                             struct rota__fiber *fiber, const rota_site *site)
+{
+    task->fiber = fiber;
+    rota__list_init(&task->done._watchers);
+    task->done._state = ROTA__FUTURE_PENDING;
+    task->done._loop = loop->handle;
+    task->done._error = NULL;
+    task->site = site;
+    task->name = site->name;
+    task->owned = task->joining = task->read = false;
+    task->grouped = task->fiberless = task->tied = task->own_name = false;
+    task->own_arg = task->copied = task->pinned = task->cancelled = false;
+}
 
 rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg, size_t copy,
                           const rota_site *site)
 {
     bury_zombie(loop);
-    struct rota__stack *stack = rota__stack_take(&loop->stacks);
-    if (!stack)
+    rota_task *task = record_new(loop);
+    struct rota__stack *stack = task ? rota__stack_take(&loop->stacks) : NULL;
+    if (!stack) {
+        if (task)
+            record_free(loop, task);
         return NULL;
-    rota_task *task = (rota_task *)(void *)ALIGN_DOWN(stack->top - sizeof *task, 64);
-    char *top = (char *)task;
+    }
+    struct rota__fiber *fiber =
+        (struct rota__fiber *)(void *)ALIGN_DOWN(stack->top - sizeof *fiber, 64);
+    char *top = (char *)fiber;
+    task_init(loop, task, fiber, site);
     if (copy) {
         top = ALIGN_DOWN(top - copy, 16);
         arg = memcpy(top, arg, copy);
+        task->copied = true;
     }
-    task->item.run = task_resume;
-    task->resume = &task->coro;
-    task->loop = loop;
-    task->wait = NULL;
-    task->interrupt = task->ignored = 0;
-    task->stack = stack;
-    task->fn = fn;
-    task->arg = (void *)(uintptr_t)arg;
-    task->site = site;
-    task->group = NULL;
-    task->deferred = NULL;
-    task->error = NULL;
-    task->owned = task->joining = task->read = false;
-    task->name[0] = '\0';
-    task->locals =
+    fiber->item.run = task_resume;
+    fiber->resume = &fiber->coro;
+    fiber->loop = loop;
+    fiber->task = task;
+    fiber->wait = NULL;
+    fiber->interrupt = fiber->ignored = 0;
+    fiber->fn = fn;
+    fiber->arg = (void *)(uintptr_t)arg;
+    fiber->group = NULL;
+    fiber->deferred = NULL;
+    fiber->error = NULL;
+    fiber->locals =
         loop->current && loop->current->locals ? rota__locals_inherit(loop->current) : NULL;
-    task->own.task = task;
-    task->own.kind = ROTA__SCOPE_TASK;
-    task->own.cancelled = task->own.expired = false;
-    task->scopes.next = task->scopes.prev = &task->own.node;
-    task->own.node.next = task->own.node.prev = &task->scopes;
-    rota__list_init(&task->done._watchers);
-    task->done._state = ROTA__FUTURE_PENDING;
-    task->done._loop = loop->handle;
-    rota__coro_init(&task->coro, stack, top, task_main, task);
-    task->coro.name = site->name;
-    rota__list_append(&loop->tasks, &task->all);
-    if (!loop->finish) {
-        loop->stuck = rota__loop_stuck;
-        loop->finish = rota__loop_finish;
-        rota__error_slots(error_slot);
-    }
+    fiber->own.fiber = fiber;
+    fiber->own.kind = ROTA__SCOPE_TASK;
+    fiber->own.cancelled = fiber->own.expired = false;
+    fiber->scopes.next = fiber->scopes.prev = &fiber->own.node;
+    fiber->own.node.next = fiber->own.node.prev = &fiber->scopes;
+    rota__coro_init(&fiber->coro, stack, top, task_main, fiber);
+    fiber->coro.name = site->name;
+    rota__list_append(&loop->tasks, &fiber->all);
     if (loop->ending)
-        rota__scope_cancel(&task->own);
-    rota__loop_ready(loop, &task->item);
+        rota__scope_cancel(&fiber->own);
+    rota__loop_ready(loop, &fiber->item);
     return task;
 }
 
@@ -431,17 +611,16 @@ static void await_end(rota_task *task)
 
 int rota_join(rota_task *task)
 {
-    rota_task *here = rota__task_here();
+    const struct rota__fiber *here = rota__fiber_here();
     if (!here)
         return ROTA_ENOTASK;
-    int err = rota__loop_check(task->loop, "rota_join");
-    if (err < 0)
-        return err;
-    if (task == here)
+    if (!rota__loop_mine(task->done._loop, "rota_join"))
+        return ROTA_ETHREAD;
+    if (task == here->task)
         return -EDEADLK;
     if (task->joining)
         return -EBUSY;
-    if (task->group || !task->owned || task == task->loop->main)
+    if (task->grouped || !task->owned || task == here->loop->main)
         return -EINVAL;
     task->joining = true;
     int interrupted = rota__suspend_check();
@@ -458,7 +637,7 @@ int rota_join(rota_task *task)
     if (interrupted && result == -ECANCELED)
         result = interrupted;
     if (__builtin_expect(result < 0, false))
-        rota__error_give(rota__error_take_from(&task->error, result));
+        rota__error_give(rota__error_take_from(&task->done._error, result));
     rota__task_release(task);
     return result;
 }
@@ -478,11 +657,11 @@ static bool has_handle(const rota_task *task, const char *call)
 
 rota_task *rota_task_free(rota_task *task)
 {
-    if (!task || rota__loop_check(task->loop, "rota_task_free") < 0)
+    if (!task || !rota__loop_mine(task->done._loop, "rota_task_free"))
         return NULL;
     ROTA_KEEP_ERROR;
     rota_task_cancel(task);
-    if (task->group || !has_handle(task, "rota_task_free"))
+    if (task->grouped || !has_handle(task, "rota_task_free"))
         return NULL;
     if (!rota__future_is_done(&task->done)) {
         rota_task *here = rota__task_here();
@@ -498,7 +677,7 @@ rota_task *rota_task_free(rota_task *task)
 
 rota_task *rota_task_detach(rota_task *task)
 {
-    if (!task || task->group || rota__loop_check(task->loop, "rota_task_detach") < 0 ||
+    if (!task || task->grouped || !rota__loop_mine(task->done._loop, "rota_task_detach") ||
         !has_handle(task, "rota_task_detach"))
         return NULL;
     task->owned = false;
@@ -511,8 +690,8 @@ rota_task *rota_task_detach(rota_task *task)
 
 void rota_task_cancel(rota_task *task)
 {
-    if (!rota__future_is_done(&task->done) && rota__loop_check(task->loop, "rota_task_cancel") == 0)
-        rota__scope_cancel(&task->own);
+    if (!rota__future_is_done(&task->done) && rota__loop_mine(task->done._loop, "rota_task_cancel"))
+        rota__scope_cancel(&task->fiber->own);
 }
 
 void rota_task_trim(void)
@@ -537,30 +716,37 @@ int rota_task_result(rota_task *task)
     task->read = true;
     int result = rota_future_result(&task->done);
     if (result < 0)
-        rota__error_give(rota__error_ref(task->error));
+        rota__error_give(rota__error_ref(task->done._error));
     return result;
 }
 
 void *rota_task_arg(const rota_task *task)
 {
-    return task->arg;
+    if (task->fiberless)
+        return task->arg;
+    ((rota_task *)(uintptr_t)task)->pinned = task->copied;
+    return task->fiber->arg;
 }
 
 void rota_task_set_name(rota_task *task, const char *name)
 {
-    strncpy(task->name, name, sizeof task->name - 1);
-    task->name[sizeof task->name - 1] = '\0';
-    task->coro.name = task->name;
+    struct rota__fiber *fiber = task->fiber;
+    if (task->fiberless)
+        return;
+    strncpy(fiber->name, name, sizeof fiber->name - 1);
+    fiber->name[sizeof fiber->name - 1] = '\0';
+    task->name = fiber->coro.name = fiber->name;
 }
 
 const char *rota_task_name(const rota_task *task)
 {
-    return task->coro.name;
+    return task->name;
 }
 
 const char *rota_task_waits_for(const rota_task *task)
 {
-    return task->wait ? task->wait->kind->name : NULL;
+    const struct rota__wait *wait = task->fiberless ? NULL : task->fiber->wait;
+    return wait ? wait->kind->name : NULL;
 }
 
 rota_future *rota_task_future(rota_task *task)
@@ -575,6 +761,6 @@ void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *arg), voi
     if (!here)
         return;
     rota__list_each (node, &here->tasks)
-        fn(rota__container_of(node, rota_task, all), arg);
+        fn(rota__container_of(node, struct rota__fiber, all)->task, arg);
     ROTA__NOEXCEPT();
 }

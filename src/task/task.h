@@ -38,7 +38,7 @@ struct rota__wait_kind {
 struct rota__wait {
     const struct rota__wait_kind *kind;
     const void *object; /* for reports */
-    rota_task *task;
+    struct rota__fiber *fiber;
     int result;
     bool decided; /* woken, though perhaps not yet run */
 };
@@ -51,10 +51,13 @@ enum rota__scope_kind {
     ROTA__SCOPE_STOP /* of rota/signal.h */
 };
 
-struct rota_task {
+/* A task has two parts. The fiber lies at the top of the stack and goes with it when the task has
+ * ended. The task itself, which handles point to, stays until the last one is released. */
+struct rota__fiber {
     struct rota__item item;
     struct rota__coro *resume; /* the coroutine to continue: its own, or a generator's */
     struct rota__loop *loop;
+    rota_task *task;
     struct rota__wait *wait;  /* what it is parked on, until that is decided */
     struct rota__list scopes; /* innermost first; `own` is the last */
     int interrupt;            /* what suspending calls return: 0, -ECANCELED, -ETIMEDOUT */
@@ -63,54 +66,79 @@ struct rota_task {
     int ignored;              /* calls in a row that an interrupt has ended at once */
     struct rota__scope own;
     struct rota__coro coro;
-    struct rota__stack *stack;
     rota_fn *fn;
     void *arg;
-    const rota_site *site;
-    rota_future done;
-    struct rota__list all; /* in loop->tasks, or in loop->failed */
     rota_group *group;
-    struct rota__list member; /* in the group's _tasks or _ended */
+    struct rota__list all;    /* in loop->tasks */
+    struct rota__list member; /* in the group's _tasks */
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
-    struct rota__error *error; /* words of its last failure; once it has ended, of its result */
-    unsigned index;            /* in its group, while it is in one */
-    bool owned;                /* somebody has the handle, or the group keeps it */
-    bool joining;              /* a rota_join is under way */
-    bool read;                 /* somebody has seen the result */
-    char name[32];
+    struct rota__error *error; /* words of its last failure */
+    char name[32];             /* if it was given one */
+};
+
+struct rota_task {
+    union {
+        struct rota__fiber *fiber;
+        void *arg;             /* once the fiber is gone */
+        rota_task *next_spare; /* while it is nobody's */
+    };
+    rota_future done;        /* _error: the words of its result */
+    struct rota__list ended; /* in loop->ended, or in the group's _ended */
+    const rota_site *site;
+    const char *name;
+    unsigned index; /* in its group, while it is in one */
+    bool owned;     /* somebody has the handle, or the group keeps it */
+    bool joining;   /* a rota_join is under way */
+    bool read;      /* somebody has seen the result */
+    unsigned char grouped : 1;
+    unsigned char fiberless : 1; /* it has ended, and its stack was given back */
+    unsigned char tied : 1;      /* it has ended, and is more than a result and a stack: untie */
+    unsigned char own_name : 1;  /* `name` is its own memory */
+    unsigned char own_arg : 1;   /* `arg` is */
+    unsigned char copied : 1;    /* its argument lies on its stack */
+    unsigned char pinned : 1;    /* somebody has asked where: the stack stays with the task */
+    unsigned char cancelled : 1; /* its own scope was, when it failed */
 };
 
 /* Calls that a task may have done at once before the others get their turn. */
 #define ROTA__BUDGET 64
 
-/* The running task, or NULL. */
-static inline rota_task *rota__task_here(void)
+/* What runs, or NULL outside of a task. */
+static inline struct rota__fiber *rota__fiber_here(void)
 {
     return rota__loop_here ? rota__loop_here->current : NULL;
 }
 
-void rota__cancel_by_fault(rota_task *task);
+/* The running task, or NULL. */
+static inline rota_task *rota__task_here(void)
+{
+    struct rota__fiber *here = rota__fiber_here();
+    return here ? here->task : NULL;
+}
+
+void rota__cancel_by_fault(struct rota__fiber *fiber);
 /* What a suspending call does in a scope that is cancelled or expired: counts against the budget,
- * so that a task that ignores it stops nobody, and reports such a task. Returns task->interrupt. */
-int rota__interrupted(rota_task *task);
+ * so that a task that ignores it stops nobody, and reports such a task. Returns
+ * fiber->interrupt. */
+int rota__interrupted(struct rota__fiber *fiber);
 
 /* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
 static inline int rota__suspend_check(void)
 {
-    rota_task *task = rota__task_here();
-    if (!task)
+    struct rota__fiber *here = rota__fiber_here();
+    if (!here)
         return ROTA_ENOTASK;
     if (rota__fault(ROTA__FAULT_SUSPEND))
-        rota__cancel_by_fault(task);
-    return __builtin_expect(task->interrupt != 0, false) ? rota__interrupted(task) : 0;
+        rota__cancel_by_fault(here);
+    return __builtin_expect(here->interrupt != 0, false) ? rota__interrupted(here) : 0;
 }
 
 /* Whether a suspending call that returned `err` was interrupted: by a scope, not by a failure. */
 static inline bool rota__was_interrupted(ssize_t err)
 {
-    const rota_task *task = rota__task_here();
-    return err == -ECANCELED || (err == -ETIMEDOUT && task && task->interrupt == err);
+    const struct rota__fiber *here = rota__fiber_here();
+    return err == -ECANCELED || (err == -ETIMEDOUT && here && here->interrupt == err);
 }
 
 /* Stops the current task until rota__wake; returns the result given there. An interrupt that
@@ -122,7 +150,7 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
 void rota__wake(struct rota__wait *wait, int result);
 
 /* Lets the other ready tasks run, whatever scopes say. Returns 0. */
-int rota__yield(rota_task *task);
+int rota__yield(struct rota__fiber *fiber);
 
 /* Yields, and returns `result`. */
 ssize_t rota__let_others_run(ssize_t result);
@@ -182,18 +210,21 @@ static inline int rota__future_park(rota_future *future, const struct rota__wait
 
 /* ---- inside the task module ---- */
 
-void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind, rota_task *task);
+void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind,
+                      struct rota__fiber *fiber);
 void rota__scope_close(struct rota__scope *scope);
 /* Whether the task has opened it and not left it; what is in its storage does not matter. */
-bool rota__scope_is_open(const struct rota__scope *scope, const rota_task *task);
+bool rota__scope_is_open(const struct rota__scope *scope, const struct rota__fiber *fiber);
 void rota__scope_cancel(struct rota__scope *scope);
 /* Closes scopes that a task forgot to leave. */
-void rota__scopes_abandon(rota_task *task);
+void rota__scopes_abandon(struct rota__fiber *fiber);
 
 rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg, size_t copy,
                           const rota_site *site);
-/* The memory of an ended task goes; it must not be running. */
+/* An ended task goes, and its stack with it; it must not be running. */
 void rota__task_release(rota_task *task);
+/* Gives memory back that is kept for the next spawns. */
+void rota__spare_tasks_free(struct rota__loop *loop);
 void rota__task_report_unread(rota_task *task);
 /* A connection that its peer dropped is not a warning. */
 static inline rota_log_level rota__failure_level(int err)
@@ -201,7 +232,7 @@ static inline rota_log_level rota__failure_level(int err)
     return err == -ECONNRESET || err == -EPIPE ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
 }
 /* Reports and releases the ended tasks that still have a handle when their loop ends. */
-void rota__tasks_give_up_failed(struct rota__loop *loop);
+void rota__tasks_give_up_ended(struct rota__loop *loop);
 
 /* Describes a task for reports: "task 'fetch' (spawned at crawl.c:12)". Returns text->text. */
 struct rota__task_text {
@@ -214,9 +245,9 @@ void rota__group_task_ended(rota_task *task);
 /* The owner has ended without waiting: the group's storage is gone, its tasks go on cancelled. */
 void rota__group_abandon(rota_group *group);
 /* Forgets the deferred calls of a task that is abandoned. */
-void rota__task_drop_deferred(rota_task *task);
+void rota__task_drop_deferred(struct rota__fiber *fiber);
 
-struct rota__bindings *rota__locals_inherit(rota_task *parent);
+struct rota__bindings *rota__locals_inherit(struct rota__fiber *parent);
 void rota__locals_release(struct rota__bindings *bindings);
 
 /* From the next rota_run on, this signal takes the place of SIGINT. */

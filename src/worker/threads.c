@@ -204,7 +204,7 @@ struct call {
 static int run_in_task(void *arg)
 {
     const struct call *call = arg;
-    rota_task *here = rota__task_here();
+    const struct rota__fiber *here = rota__fiber_here();
     int err = rota__suspend_check();
     if (err < 0)
         return err;
