@@ -22,6 +22,7 @@ struct member {
     char name[NAME + 1];
     rota_websocket *ws;
     rota_queue *outbox; /* of struct line * */
+    rota_event *stopping;
     rota_group tasks;
     struct member *next;
 };
@@ -42,10 +43,11 @@ static void unref(struct line *line)
 static void give(struct member *member, struct line *line)
 {
     line->refs++;
-    if (rota_queue_try_put(member->outbox, &line) < 0) {
+    int err = rota_queue_try_put(member->outbox, &line);
+    if (err < 0)
         unref(line);
+    if (err == -EAGAIN)
         rota_group_cancel(&member->tasks);
-    }
 }
 
 static void say(const char *name, const char *verb, rota_str words)
@@ -86,19 +88,18 @@ static void leave(struct member *member)
     say(member->name, " leaves", (rota_str){0});
 }
 
-/* The two tasks of a member. */
-static int hear(void *arg)
+/* What a member says, until it has closed. */
+static int hear(struct member *member)
 {
-    struct member *member = arg;
     rota_websocket_message message;
     int more;
     while ((more = rota_websocket_read(member->ws, &message)) > 0)
         if (message.type == ROTA_WEBSOCKET_TEXT)
             say(member->name, ": ", message.bytes);
-    rota_queue_close(member->outbox);
     return more;
 }
 
+/* What it gets to see, until its outbox is closed. */
 static int tell(void *arg)
 {
     struct member *member = arg;
@@ -110,8 +111,19 @@ static int tell(void *arg)
         if (err < 0)
             break;
     }
-    rota_websocket_close(member->ws, 1001, NULL);
+    if (rota_websocket_close(member->ws, 1001, NULL) < 0)
+        rota_group_cancel(&member->tasks); /* it does not answer: nobody is to hear it any more */
     return err == ROTA_ECLOSED ? 0 : err;
+}
+
+/* When the server is about to stop, it gets what is in its outbox, and no more. */
+static int dismiss(void *arg)
+{
+    struct member *member = arg;
+    int err = rota_event_wait(member->stopping);
+    if (err == 0)
+        rota_queue_close(member->outbox);
+    return err;
 }
 
 static int chat(rota_http_request *r)
@@ -122,19 +134,21 @@ static int chat(rota_http_request *r)
     int err = rota_websocket_accept(r, &options, &ws);
     if (err < 0)
         return err == -EPROTO ? 0 : err; /* it has been answered */
-    struct member member = {.ws = ws};
+    struct member member = {.ws = ws, .stopping = rota_http_stopping(r)};
     snprintf(member.name, sizeof member.name, "guest %u", ++guests);
     err = rota_queue_new(WAITING, sizeof(struct line *), &member.outbox);
     if (err < 0)
         return err;
     rota_group_begin(&member.tasks);
     join(&member);
-    rota_group_spawn(&member.tasks, hear, &member);
     rota_group_spawn(&member.tasks, tell, &member);
+    rota_group_spawn(&member.tasks, dismiss, &member);
+    int heard = hear(&member);
+    rota_group_cancel(&member.tasks);
     err = rota_group_wait(&member.tasks);
     leave(&member);
     rota_group_fini(&member.tasks);
-    return err;
+    return heard < 0 && heard != -ECANCELED ? heard : err;
 }
 
 static int handle(rota_http_request *r, void *arg)
@@ -159,7 +173,8 @@ static int serve(void *arg)
         return err;
     printf("http://localhost:%d/\n", rota_listener_port(listener));
     fflush(stdout);
-    rota_http_serve_options options = {.grace = ROTA_SECOND};
+    /* Closing takes a member a second at most, and its connection half a second more. */
+    rota_http_serve_options options = {.grace = 2 * ROTA_SECOND};
     ROTA_UNTIL_STOP
     {
         err = rota_http_serve(&listener, 1, handle, NULL, &options);
