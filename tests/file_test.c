@@ -899,6 +899,54 @@ TASK_TEST(failures_name_the_call_and_its_path)
     check_words(-ENOENT, "rename", path);
 }
 
+TASK_TEST(failures_of_an_open_file_name_its_path)
+{
+    char path[300], byte = 'x', words[600];
+    struct stat about;
+    rota_str line;
+    write_text("note", "text");
+    snprintf(path, sizeof path, "%s", in_directory("note"));
+    for (int slow = 0; slow < 2; slow++) {
+        rota_file *file = (slow ? opened_slow : opened)("note", O_RDONLY);
+        check_words(rota_file_write(file, &byte, 1), "write", path);
+        check_words(rota_file_pwrite(file, &byte, 1, 0), "write", path);
+        check_words(rota_file_truncate(file, 1), "truncate", path);
+        check_words((int)rota_file_seek(file, -1, SEEK_SET), "seek in", path);
+        check_words((int)rota_file_pread(file, &byte, 1, -1), "read", path);
+        CHECK_OK(rota_file_close(file));
+        check_words((int)rota_file_read(file, &byte, 1), "read", path);
+        check_words(rota_file_sync(file), "sync", path);
+        check_words(rota_file_stat(file, &about), "look at", path);
+        rota_file_free(file);
+        file = (slow ? opened_slow : opened)("note", O_WRONLY);
+        check_words((int)rota_file_read(file, &byte, 1), "read", path);
+        check_words((int)rota_file_pread(file, &byte, 1, 0), "read", path);
+        check_words(rota_file_read_line(file, &line), "read a line of", path);
+        file->gate.inside |= ROTA__FILE_AT_POSITION;
+        CHECK_INT(rota_file_write(file, &byte, 1), ==, -EBUSY);
+        file->gate.inside = 0;
+        snprintf(words, sizeof words, "write %s: another task uses the position", path);
+        CHECK_STR(rota_error(-EBUSY), words);
+        rota_file_free(file);
+    }
+}
+
+TASK_TEST(failures_of_a_file_without_a_path_say_what_it_is)
+{
+    char byte, words[100];
+    rota_file *file;
+    int fd = open("/dev/null", O_WRONLY);
+    CHECK_OK(rota_file_from_fd(fd, &file));
+    snprintf(words, sizeof words, "descriptor %d", fd);
+    check_words((int)rota_file_read(file, &byte, 1), "read", words);
+    rota_file_free(file);
+    CHECK_OK(rota_file_temp(in_directory("."), &file));
+    snprintf(words, sizeof words, "a temporary file in %s", in_directory("."));
+    CHECK_OK(rota_file_close(file));
+    check_words((int)rota_file_read(file, &byte, 1), "read", words);
+    rota_file_free(file);
+}
+
 TASK_TEST(what_cannot_be_saved_is_named)
 {
     CHECK_INT(rota_file_save(in_directory(""), "x", 1, NULL), ==, -EISDIR);

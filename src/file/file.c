@@ -4,11 +4,21 @@
 #include "base/sys.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct rota__file_wait opening = ROTA__FILE_WAIT("file open");
 static const struct rota__file_wait closing = ROTA__FILE_WAIT("file close");
 static const struct rota__file_wait asking = ROTA__FILE_WAIT("file status");
 static const struct rota__file_wait cutting = ROTA__FILE_WAIT("file truncation");
+
+/* ---- Failures */
+
+int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file)
+{
+    if (err == -EBUSY)
+        return rota_error_set((int)err, "%s %s: another task uses the position", call, file->name);
+    return err < 0 ? rota__path_failed((int)err, call, file->name) : err;
+}
 
 /* ---- Being inside */
 
@@ -33,11 +43,14 @@ void rota__file_leave(rota_file *file, unsigned char how)
 
 /* ---- Opening */
 
-static rota_file *file_new(void)
+static rota_file *file_new(const char *kind, const char *name)
 {
-    rota_file *file = rota_zalloc(sizeof *file);
+    size_t kind_size = strlen(kind), size = strlen(name) + 1;
+    rota_file *file = rota_zalloc(sizeof *file + kind_size + size);
     if (!file)
         return NULL;
+    memcpy(file->name, kind, kind_size);
+    memcpy(file->name + kind_size, name, size);
     rota__gate_init(&file->gate);
     file->fd = -1;
     return file;
@@ -62,7 +75,7 @@ int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_fil
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_file *file = file_new();
+    rota_file *file = file_new("", path);
     if (!file)
         return rota__path_failed(-ENOMEM, "open", path);
     int fd = rota__open(path, flags, mode ? mode : 0666, &opening);
@@ -79,7 +92,9 @@ int rota_file_from_fd(int fd, rota_file **ret_file)
     int64_t position = rota__sys(ESPIPE, lseek(fd, 0, SEEK_CUR));
     if (position < 0)
         return (int)position;
-    rota_file *file = file_new();
+    char number[16];
+    snprintf(number, sizeof number, "%d", fd);
+    rota_file *file = file_new("descriptor ", number);
     if (!file)
         return -ENOMEM;
     file->fd = fd;
@@ -132,10 +147,10 @@ int rota_file_temp(const char *directory, rota_file **ret_file)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    rota_file *file = file_new();
+    struct temp_job job = {.directory = rota__temp_directory(directory)};
+    rota_file *file = file_new("a temporary file in ", job.directory);
     if (!file)
         return -ENOMEM;
-    struct temp_job job = {.directory = rota__temp_directory(directory)};
     int fd = rota__file_hop(temp_job, &job, &opening);
     if (fd >= 0)
         file->written = true; /* closing frees its blocks */
@@ -205,7 +220,9 @@ int rota_file_close(rota_file *file)
     int err = rota__gate_close(&file->gate);
     if (err <= 0)
         return err;
-    return rota__gate_wait(&file->gate, file_emptied_closed) ? file_shut(file) : 0;
+    if (!rota__gate_wait(&file->gate, file_emptied_closed))
+        return 0;
+    return (int)rota__file_failed(file_shut(file), "close", file);
 }
 
 rota_file *rota_file_free(rota_file *file)
@@ -270,7 +287,7 @@ int rota_file_stat(rota_file *file, struct stat *ret_stat)
         rota__file_done_at_once();
     if (err == 0)
         *ret_stat = about;
-    return err;
+    return (int)rota__file_failed(err, "look at", file);
 }
 
 static int truncate_job(void *arg)
@@ -287,7 +304,7 @@ int rota_file_truncate(rota_file *file, int64_t size)
 {
     struct fd_job job = {.number = size};
     file->written = true;
-    return file_call(file, truncate_job, &job, &cutting);
+    return (int)rota__file_failed(file_call(file, truncate_job, &job, &cutting), "truncate", file);
 }
 
 static int seek_job(void *arg)
@@ -316,12 +333,12 @@ int64_t rota_file_seek(rota_file *file, int64_t offset, int whence)
     if (err == 0)
         err = rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return err;
+        return rota__file_failed(err, "seek in", file);
     int64_t target = seek_target(file, offset, whence);
     if (target >= 0) {
         rota__file_drop_ahead(file);
         file->position = target;
     }
     rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    return target;
+    return rota__file_failed(target, "seek in", file);
 }

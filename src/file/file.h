@@ -41,6 +41,8 @@ static inline void rota__file_done_at_once(void)
 
 /* Gives a failure of a call on a path its words, unless it is an interruption. Returns `err`. */
 int rota__path_failed(int err, const char *call, const char *path);
+/* The same for a call on an open file. */
+int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file);
 
 /* ---- Opening */
 
@@ -103,6 +105,7 @@ struct rota_file {
     size_t progress;
     struct rota__buffer ahead;
     rota_str line;
+    char name[]; /* for words of failures: its path when it was opened */
 };
 
 #define ROTA__FILE_LINE_LIMIT 65536

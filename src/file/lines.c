@@ -105,12 +105,12 @@ int rota_file_read_line(rota_file *file, rota_str *ret_line)
     if (err == 0)
         err = rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return err;
+        return (int)rota__file_failed(err, "read a line of", file);
     ssize_t len = find_line(file);
     if (len > 0)
         take_line(file, (size_t)len, ret_line);
     rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    return len > 0 ? 1 : (int)len;
+    return (int)rota__file_failed(len > 0 ? 1 : (int)len, "read a line of", file);
 }
 
 static int next_line(void *self, void **ret_item)
