@@ -538,7 +538,9 @@ TEST_WITH(a_worker_that_dies_is_replaced, .without_faults = true)
 static int port_is_taken(void *arg)
 {
     be_born(arg);
-    return rota_worker_index() == 1 ? -EADDRINUSE : forever(NULL);
+    if (rota_worker_index() != 1)
+        return forever(NULL);
+    return rota_error_set(-EADDRINUSE, "listen on \x1b[31m:80: in the way");
 }
 
 TEST_WITH(a_worker_that_always_fails_ends_all_with_its_error, .without_faults = true)
@@ -553,6 +555,23 @@ TEST_WITH(a_worker_that_always_fails_ends_all_with_its_error, .without_faults = 
     CHECK_INT(births->count[1], ==, 2);
     CHECK_INT(rota_now() - before, >=, 100 * ROTA_MILLISECOND); /* it was not in a hurry */
     CHECK(strstr(reports.all, "giving up"));
+    CHECK(strstr(reports.all, ") failed: listen on \\x1b[31m:80: in the way\n"));
+    CHECK_STR(rota_error(-EADDRINUSE), "listen on \\x1b[31m:80: in the way");
+}
+
+static int fail_without_words(void *arg)
+{
+    return -EADDRINUSE;
+}
+
+TEST_WITH(a_worker_that_fails_without_words_has_those_of_its_code, .without_faults = true)
+{
+    rota_log_set(keep_report, NULL);
+    rota_worker_processes_options options = {.failures = 1};
+    CHECK_INT(rota_run_worker_processes_with(1, fail_without_words, NULL, &options), ==,
+              -EADDRINUSE);
+    CHECK_STR(rota_error(-EADDRINUSE), rota_strerror(-EADDRINUSE));
+    CHECK(strstr(reports.all, ") failed: Address already in use\n"));
 }
 
 static int crash(void *arg)
@@ -564,6 +583,8 @@ TEST_WITH(a_worker_that_always_crashes_has_a_name, .without_faults = true)
 {
     rota_worker_processes_options options = {.failures = 1};
     CHECK_INT(rota_run_worker_processes_with(1, crash, NULL, &options), ==, ROTA_ECRASHED);
+    CHECK(strstr(rota_error(ROTA_ECRASHED), "worker 0 (process "));
+    CHECK(strstr(rota_error(ROTA_ECRASHED), ") was ended by signal 6 ("));
 }
 
 static int run_processes_in_a_loop(void *arg)
@@ -637,6 +658,7 @@ TEST_WITH(who_does_not_stop_in_time_is_killed, .without_faults = true)
     CHECK_INT(rota_run_worker_processes_with(WORKERS, do_not_stop, births, &options), ==,
               -ETIMEDOUT);
     CHECK(strstr(reports.all, "did not stop in time"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "did not stop in time and was killed"));
 }
 
 TEST_WITH(a_second_stop_leaves_no_grace, .without_faults = true)

@@ -11,6 +11,7 @@
  * What a worker's function returned travels home in memory that both share; its exit status alone
  * has no room for it. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "worker/worker.h"
@@ -56,6 +57,7 @@ struct supervisor {
     struct sigaction child_before;
     bool stopping;
     int failure, interrupt;
+    struct rota__error *error; /* words of the failure */
     unsigned count;
     struct worker workers[];
 };
@@ -93,6 +95,8 @@ static _Noreturn void child_run(const struct supervisor *s, unsigned index)
     rota__interrupt_by(SIGTERM);
     rota__worker_here = &place;
     int result = rota_run_at(child_main, &child, &s->options->loop, s->site);
+    if (result < 0)
+        snprintf(child.report->words, sizeof child.report->words, "%s", rota_error(result));
     atomic_store(&child.report->result, result < 0 ? result : 0);
     fflush(NULL);
     _exit(result < 0);
@@ -100,24 +104,34 @@ static _Noreturn void child_run(const struct supervisor *s, unsigned index)
 
 /* ---- Deaths */
 
-static void report_death(const struct worker *worker, unsigned index, pid_t pid, int status,
-                         int result)
+struct death {
+    char text[ROTA__WORKER_WORDS + 64];
+};
+
+/* What is told of a death that is no ordinary end. `words` are those of its failure. */
+static rota_log_level describe_death(const struct worker *worker, unsigned index, int status,
+                                     int result, const char *words, struct death *ret_death)
 {
     rota_log_level level = worker->deadline == ROTA_NEVER ? ROTA_LOG_WARNING : ROTA_LOG_INFO;
-    if (worker->killed)
-        rota_log(ROTA_LOG_WARNING, "worker %u (process %d) did not stop in time and was killed",
-                 index, (int)pid);
-    else if (WIFSIGNALED(status))
-        rota_log(level, "worker %u (process %d) was ended by signal %d (%s)", index, (int)pid,
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    char *text = ret_death->text;
+    int n =
+        snprintf(text, sizeof ret_death->text, "worker %u (process %d) ", index, (int)worker->pid);
+    size_t left = sizeof ret_death->text - (size_t)n;
+    text += n;
+    if (worker->killed) {
+        snprintf(text, left, "did not stop in time and was killed");
+        return ROTA_LOG_WARNING;
+    }
+    if (WIFSIGNALED(status))
+        snprintf(text, left, "was ended by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else if (result == ROTA_ECRASHED)
-        rota_log(level, "worker %u (process %d) exited with status %d", index, (int)pid,
-                 WEXITSTATUS(status));
+        snprintf(text, left, "exited with status %d", WEXITSTATUS(status));
     else if (result == -ECANCELED && worker->deadline != ROTA_NEVER)
-        rota_log(ROTA_LOG_INFO, "worker %u (process %d) has stopped", index, (int)pid);
-    else if (result < 0)
-        rota_log(level, "worker %u (process %d) failed: %s", index, (int)pid,
-                 rota_strerror(result));
+        snprintf(text, left, "has stopped");
+    else
+        snprintf(text, left, "failed: %s", words);
+    return level;
 }
 
 static rota_time after(rota_time duration)
@@ -126,11 +140,15 @@ static rota_time after(rota_time duration)
     return __builtin_add_overflow(now, duration, &when) ? ROTA_NEVER : when;
 }
 
-static void note_result(struct supervisor *s, int result)
+/* The first failure is what the call returns. */
+static void note_result(struct supervisor *s, int result, const char *words)
 {
     int *which = result == -ECANCELED ? &s->interrupt : &s->failure;
-    if (result < 0 && *which == 0)
-        *which = result;
+    if (result >= 0 || *which < 0)
+        return;
+    *which = result;
+    if (which == &s->failure)
+        s->error = rota__error_new(result, words);
 }
 
 static void tell_to_stop(struct supervisor *s, struct worker *worker)
@@ -166,7 +184,7 @@ static rota_time delay_of(unsigned failures)
     return delay < DELAY_MAX ? delay : DELAY_MAX;
 }
 
-static void replace(struct supervisor *s, struct worker *worker, int result)
+static void replace(struct supervisor *s, struct worker *worker, int result, const char *words)
 {
     unsigned limit = s->options->failures ? s->options->failures : FAILURES;
     bool at_once = rota_now() - worker->born < healthy_of(s);
@@ -174,7 +192,7 @@ static void replace(struct supervisor *s, struct worker *worker, int result)
     if (worker->failures == limit) {
         rota_log(ROTA_LOG_ERROR, "worker %u has died %u times at once; giving up",
                  (unsigned)(worker - s->workers), limit);
-        note_result(s, result);
+        note_result(s, result, words);
         stop_all(s);
     } else {
         worker->due = at_once ? after(delay_of(worker->failures)) : 0;
@@ -202,17 +220,23 @@ static void renewed(struct worker *worker)
 static void worker_ended(struct supervisor *s, struct worker *worker, int status)
 {
     unsigned index = (unsigned)(worker - s->workers);
-    const struct rota__worker_report *report = &s->shared->reports[index];
+    struct rota__worker_report *report = &s->shared->reports[index];
     int result = result_of(worker, report, status);
-    report_death(worker, index, worker->pid, status, result);
+    bool failed = atomic_load(&report->result) == result && !WIFSIGNALED(status);
+    struct death death;
+    report->words[sizeof report->words - 1] = '\0'; /* the worker may have written anything */
+    rota_log_level level = describe_death(worker, index, status, result, report->words, &death);
+    if (result < 0 || WIFSIGNALED(status))
+        rota_log(level, "%s", death.text);
+    const char *words = failed ? report->words : death.text;
     worker->pid = 0;
     worker->deadline = ROTA_NEVER;
     if (s->stopping)
-        note_result(s, result);
+        note_result(s, result, words);
     else if (worker->renew)
         renewed(worker);
     else if (result < 0 || atomic_load(&report->stopped))
-        replace(s, worker, result);
+        replace(s, worker, result, words);
     worker->renew = false;
 }
 
@@ -247,8 +271,11 @@ static void fork_worker(struct supervisor *s, struct worker *worker)
         worker->pid = pid;
         return;
     }
-    rota_log(ROTA_LOG_WARNING, "worker %u could not be forked: %s", index, rota_strerror(pid));
-    replace(s, worker, pid);
+    struct death none;
+    snprintf(none.text, sizeof none.text, "worker %u could not be forked: %s", index,
+             rota_strerror(pid));
+    rota_log(ROTA_LOG_WARNING, "%s", none.text);
+    replace(s, worker, pid, none.text);
 }
 
 static void do_what_is_due(struct supervisor *s)
@@ -414,6 +441,10 @@ int rota_run_worker_processes_at(unsigned n, rota_fn *fn, void *arg,
     take_signals(s);
     int result = supervise(s);
     give_signals_back(s);
+    if (result < 0 && result == s->failure)
+        rota__error_give(s->error);
+    else
+        rota__error_unref(s->error);
     munmap(s->shared, s->shared_size);
     rota_free(s);
     return result;

@@ -10,6 +10,8 @@
 
 #define ROTA__WORKERS_MAX 4096
 #define ROTA__WORKER_PORTS 64
+/* Bytes of a failure's words. */
+#define ROTA__WORKER_WORDS 512
 
 /* The ports that were asked for as 0, by the order of asking; 0: nobody has asked yet. Shared by
  * all workers, which may be processes. */
@@ -25,6 +27,7 @@ struct rota__worker_report {
     _Atomic(int) result; /* ROTA__WORKER_RUNS, or 0, or an error */
     atomic_bool stopped; /* somebody has cancelled its main */
     atomic_bool listens;
+    char words[ROTA__WORKER_WORDS]; /* of the error; written before it */
 };
 
 #define ROTA__WORKER_RUNS 1
