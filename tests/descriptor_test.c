@@ -103,6 +103,41 @@ TASK_TEST(a_wait_for_either_is_cancelled_and_times_out)
     close_pipe(ends);
 }
 
+/* A backend on which the first wait for a descriptor ends when and as the case says. */
+static struct rota__op *first_wait;
+static const struct rota__backend *real_backend;
+
+static bool keep_first_wait(struct rota__op *op)
+{
+    if (op->kind != ROTA__OP_POLL || first_wait)
+        return real_backend->start(op);
+    first_wait = op;
+    return false;
+}
+
+TASK_TEST(an_event_that_is_set_between_two_tries_is_seen)
+{
+    struct rota__backend backend = *rota__loop_here->backend;
+    rota_event event = ROTA_EVENT_INIT;
+    int ends[2];
+    open_pipe(ends);
+    real_backend = rota__loop_here->backend;
+    backend.start = keep_first_wait;
+    rota__loop_here->backend = &backend;
+    struct waiter w = {.fd = ends[0], .result = 1, .event = &event};
+    rota_task *task = start_waiter(&w);
+    CHECK(first_wait);
+    rota__op_complete(first_wait, -EAGAIN); /* the waiter is to try again */
+    CHECK_OK(rota_event_set(&event));       /* and is no longer in the event's line */
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_yield());
+    CHECK(rota_task_done(task));
+    CHECK_INT(w.result, ==, 0);
+    CHECK_OK(rota_join(task));
+    rota__loop_here->backend = real_backend;
+    close_pipe(ends);
+}
+
 static int listening_socket(struct sockaddr_in *address)
 {
     socklen_t len = sizeof *address;
