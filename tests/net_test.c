@@ -280,6 +280,32 @@ TASK_TEST(an_unknown_host_is_ENOHOST_and_the_report_names_it)
     CHECK_INT(rota_resolve(longest, 80, &a, 1), ==, ROTA_ENOHOST);
 }
 
+static int lookup_anything(const char *host, rota_address *ret_addresses, size_t max)
+{
+    rota__address_parse("127.0.0.1", 0, &ret_addresses[0]);
+    return 1;
+}
+
+TASK_TEST(odd_spellings_of_an_address_are_not_looked_up)
+{
+    static const char *const refused[] = {"127.1",      "0x7f.1",      "0x7f000001", "017700000001",
+                                          "127.0.0.1.", "1.2.3.4.5",   "0177.0.0.1", "256.1.1.1",
+                                          "name.1",     "a%2eexample", "a..b",       "a b",
+                                          "[::1",       "::g",         "a\\b"};
+    static const char *const looked_up[] = {"127.example",  "0x7f.example", "b\303\274cher.example",
+                                            "_srv.example", "dead.beef",    "example."};
+    rota_address a;
+    rota_stream *s;
+    rota__lookup = lookup_anything;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        CHECK_INT(rota_resolve(refused[i], 80, &a, 1), ==, -EINVAL);
+    for (size_t i = 0; i < sizeof looked_up / sizeof *looked_up; i++)
+        CHECK_INT(rota_resolve(looked_up[i], 80, &a, 1), ==, 1);
+    CHECK_INT(rota_tcp_connect("127.1", 80, NULL, &s), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL),
+              "look up 127.1: neither a name nor an address in its usual form");
+}
+
 static sem_t lookup_gate;
 
 static int lookup_slow(const char *host, rota_address *ret_addresses, size_t max)

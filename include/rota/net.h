@@ -74,8 +74,9 @@ ROTA_API const char *rota_address_text(const rota_address *address, char *ret_te
  * wait for none of them.
  *
  * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name),
- * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place), -ECANCELED,
- * -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM. */
+ * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place, or a host that
+ * rota_host_parse refuses, such as the address 127.1), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * -ENOMEM. */
 ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max);
 
 /* ---- Connecting ---- */

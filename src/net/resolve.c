@@ -13,6 +13,8 @@
 #include "exec/exec.h"
 #include "net/net.h"
 
+#include <rota/host.h>
+
 #include <netdb.h>
 #include <string.h>
 #include <strings.h>
@@ -203,10 +205,24 @@ static int look_up(const char *host, rota_address *ret_addresses, size_t max)
     return n;
 }
 
+/* Whether rota_host_parse refuses it, so that nothing else of the library would mean the machine
+ * that getaddrinfo(3) finds: it takes 127.1 for 127.0.0.1. Not for what is no ASCII, which only the
+ * system's resolver can judge. */
+static bool is_refused(const char *host)
+{
+    rota_str text = {host, strlen(host)};
+    for (const char *at = host; *at; at++)
+        if ((unsigned char)*at >= 0x80)
+            return false;
+    return text.len < ROTA_HOST_TEXT - 1 && !rota_host_is_valid(text);
+}
+
 static int resolve(const char *host, rota_address *ret_addresses, size_t max)
 {
     if (rota__address_parse(host, 0, &ret_addresses[0]) == 0)
         return 1;
+    if (is_refused(host))
+        return -EINVAL;
     if (!is_localhost(host))
         return look_up(host, ret_addresses, max);
     rota__address_parse("127.0.0.1", 0, &ret_addresses[0]);
@@ -226,6 +242,8 @@ int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t
     int n = resolve(host, ret_addresses, max);
     if (n < 0 && rota__was_interrupted(n))
         rota__error_plain(n);
+    else if (n == -EINVAL)
+        rota_error_set(n, "look up %s: neither a name nor an address in its usual form", host);
     else if (n < 0)
         rota_error_set(n, "look up %s: %s", host, rota_strerror(n));
     for (int i = 0; i < n; i++)
