@@ -4,6 +4,7 @@
 
 #include "http/auth.h"
 #include "http/base64.h"
+#include "http/challenge.h"
 #include "http/coding.h"
 #include "http/condition.h"
 #include "http/date.h"
@@ -56,6 +57,20 @@ static void try_auth(rota_str s, struct rota__out *out)
     if (rota__auth_read_basic(s, &plain, &user, &password) == 0)
         require(rota__auth_write_basic(out, user, password) == 0);
     rota__out_fini(&plain);
+}
+
+static void try_challenge(rota_str s, struct rota__out *out)
+{
+    struct rota__challenge challenge;
+    while (rota__challenge_next(&s, &challenge) > 0) {
+        struct rota__param param;
+        require(challenge.scheme.len > 0);
+        while (rota__challenge_param(&challenge.params, &param) > 0) {
+            out->len = 0;
+            rota__param_unquote(&param, out);
+            require(param.name.len && out->len <= param.value.len);
+        }
+    }
 }
 
 static void try_base64(rota_str s, struct rota__out *out)
@@ -121,8 +136,8 @@ static void try_multipart_type(rota_str s, struct rota__out *out)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(rota_str s, struct rota__out * out) = {
-        try_date, try_range,  try_condition, try_auth,          try_base64,
-        try_form, try_coding, try_terms,     try_multipart_type};
+        try_date, try_range,  try_condition, try_auth,           try_base64,
+        try_form, try_coding, try_terms,     try_multipart_type, try_challenge};
     if (size < 1)
         return 0;
     char *exact = malloc(size);

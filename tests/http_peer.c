@@ -11,7 +11,7 @@
  * "slow" reads it in small pieces, letting all others go on in between; "held" reads a piece, and
  * goes on when a line has come by stdin; "post" sends as many bytes as --upload says, "stream" the
  * same from a stream, which cannot be sent twice. Prints "under way" when all answers are waited
- * for or held. */
+ * for or held. With --digest, user and password of a URL only answer challenges for Digest. */
 #include <rota.h>
 #include <rota/http_client.h>
 
@@ -235,6 +235,8 @@ int main(int argc, char **argv)
             authorities = argv[++i];
         else if (strcmp(argv[i], "--directly") == 0)
             settings.version = ROTA_HTTP_2_DIRECTLY;
+        else if (strcmp(argv[i], "--digest") == 0)
+            settings.auth = ROTA_HTTP_AUTH_DIGEST;
         else if (strcmp(argv[i], "--trailer") == 0)
             trailer = argv[++i];
         else if (strcmp(argv[i], "--times") == 0)

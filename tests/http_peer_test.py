@@ -15,6 +15,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -121,6 +122,68 @@ class Back(BaseHTTPRequestHandler):
         if "/quiet" in self.path:
             self.quiet.wait(LIMIT)
         self.answer(sha256(body).encode())
+
+
+class Answerer(urllib.request.HTTPDigestAuthHandler):
+    """urllib's client, which knows neither SHA-256 nor another's cnonce by itself."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+        self.add_password(said["realm"], "http://localhost/", "me", "a:b c")
+        self.nonce_count, self.last_nonce = int(said["nc"], 16) - 1, said["nonce"]
+
+    def get_cnonce(self, nonce):
+        return self.said["cnonce"]
+
+    def get_algorithm_impls(self, algorithm):
+        kind = {"MD5": "md5", "SHA-256": "sha256"}[algorithm]
+
+        def h(text):
+            return hashlib.new(kind, text.encode()).hexdigest()
+
+        return h, lambda secret, data: h(f"{secret}:{data}")
+
+
+class Guard(BaseHTTPRequestHandler):
+    """Lets in who answers its challenges as urllib would. A nonce is stale after five requests."""
+
+    protocol_version = "HTTP/1.1"
+    algorithm = "SHA-256"
+    nonces = {}
+
+    def log_message(self, *_):
+        pass
+
+    def judge(self):
+        """Whether the answer is right, and whether only its nonce is wrong."""
+        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
+        if scheme != "Digest":
+            return False, False
+        said = urllib.request.parse_keqv_list(urllib.request.parse_http_list(rest))
+        request = urllib.request.Request(f"http://localhost{self.path}", method=self.command)
+        challenge = {"realm": said["realm"], "nonce": said["nonce"], "qop": "auth", "algorithm": self.algorithm}
+        wanted = urllib.request.parse_keqv_list(urllib.request.parse_http_list(
+            Answerer(said).get_authorization(request, challenge)))
+        if any(said[name] != wanted[name] for name in ("username", "uri", "response", "nc")):
+            return False, False
+        uses = self.nonces.get(said["nonce"], 5)
+        self.nonces[said["nonce"]] = uses + 1
+        return uses < 5, uses >= 5
+
+    def do_GET(self):
+        is_right, is_stale = self.judge()
+        body = b"in" if is_right else b"out"
+        self.send_response(200 if is_right else 401)
+        if not is_right:
+            nonce = f"nonce{len(self.nonces)}"
+            self.nonces[nonce] = 0
+            self.send_header("WWW-Authenticate", 'Basic realm="no"')
+            self.send_header("WWW-Authenticate", f'Digest realm="a, b", nonce="{nonce}", opaque="x=y", qop="auth", '
+                             f'algorithm={self.algorithm}{", stale=true" if is_stale else ""}')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class BackServer(ThreadingHTTPServer):
@@ -593,6 +656,27 @@ def an_answer_before_the_connection_ends_counts_though_the_upload_could_not_be_s
         s.sendall(frame(RST_STREAM, 0, ids[0], struct.pack(">I", 0)))
     answers = play(refuse, "--upload", BIG, how="+post")
     check(not answers.failed and answers.good[0][1] == "404", answers.good, *answers.failed)
+
+
+# ---- Digest
+
+@case
+def digest_is_answered_as_urllib_would():
+    for algorithm in ("MD5", "SHA-256"):
+        Guard.algorithm, Guard.nonces = algorithm, {}
+        with BackServer(("127.0.0.1", 0), Guard) as httpd:
+            thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            place = f"localhost:{httpd.server_address[1]}/a?b=c"
+            try:
+                url = f"http://me:a%3Ab%20c@{place}"
+                answers = ask("--digest", "--first", "--times", 12, url)
+                answers.check_all(12, url, b"in", version="HTTP/1.1")
+                answers = ask("--digest", f"http://me:wrong@{place}")
+                check(answers.good[0][1] == "401", answers.good, *answers.failed)
+            finally:
+                httpd.shutdown()
+                thread.join()
 
 
 # ---- HTTP/1.1 over TLS

@@ -116,6 +116,18 @@ typedef enum rota_http_version {
     ROTA_HTTP_2_DIRECTLY /* HTTP/2 by prior knowledge, in the clear, too */
 } rota_http_version;
 
+/* How user and password are sent to a server, or to a proxy. */
+typedef enum rota_http_auth {
+    /* Basic (RFC 7617), with each request. Everybody who can read the request learns the
+     * password. */
+    ROTA_HTTP_AUTH_BASIC,
+    /* Digest (RFC 7616), and nothing else: the password is never sent. */
+    ROTA_HTTP_AUTH_DIGEST,
+    /* What the server asks for: Digest if that is offered, else Basic. Whoever can change the
+     * response can ask for Basic, so use this only over TLS. */
+    ROTA_HTTP_AUTH_ANY
+} rota_http_auth;
+
 /* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay
  * until the session is freed. Times: ROTA_NEVER is no limit.
  *
@@ -126,9 +138,19 @@ typedef enum rota_http_version {
 typedef struct rota_http_session_options {
     const char *base_url;       /* what relative URLs are relative to */
     const char *const *headers; /* sent with each request: name, value, ..., NULL */
-    /* Basic authentication (RFC 7617), or Bearer (RFC 6750), for the origin of `base_url` only. */
+    /* User and password, or a Bearer token (RFC 6750), for the origin of `base_url` only. */
     const char *user, *password;
     const char *bearer;
+    /* How to send user and password: these, and those in the URL of a request. With DIGEST and ANY
+     * a first request goes without them. The server answers 401 with a challenge, and the request
+     * is sent again with an answer; later requests to the same origin carry an answer at once. A
+     * response with status 401 is returned if the password is wrong, or if no challenge can be
+     * answered.
+     *
+     * Known are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
+     * strongest is answered. qop may be absent or "auth", or "auth-int" for bodies in memory.
+     * Write a user and password that are not ASCII in UTF-8. */
+    rota_http_auth auth;
 
     /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide
      * what is offered by ALPN, not this. */
@@ -147,6 +169,8 @@ typedef struct rota_http_session_options {
      * that would use it. NO_PROXY lists hosts (with all below them), addresses, networks
      * (10.0.0.0/8), each perhaps with a port, or "*". */
     const char *proxy;
+    /* How to send the user and password of the proxy's URL. SOCKS5 has its own way. */
+    rota_http_auth proxy_auth;
     rota_http_version version;
 
     size_t connections;      /* in all; 100 */
@@ -230,7 +254,8 @@ typedef struct rota_http_body_source {
     const char *path; /* a regular file */
     /* Until its end, or `length`. It is read by a task of the client's, which has inherited the
      * caller's locals, and by nobody else meanwhile; it may suspend as it likes. What is cut short
-     * ends the request with that error. Cannot be sent twice: a redirect that would is -ESPIPE. */
+     * ends the request with that error. Cannot be sent twice: -ESPIPE where a redirect or a
+     * challenge requires that. */
     rota_stream *stream;
     uint64_t length;             /* of `stream`; 0: unknown */
     const char *const *form;     /* name, value, ..., NULL: application/x-www-form-urlencoded */
@@ -264,6 +289,10 @@ typedef struct rota_http_fetch_options {
 } rota_http_fetch_options;
 
 /* Sends a request and waits for the response: whole, or with `stream` its head.
+ *
+ * A challenge (401 or 407) is answered as `auth` and `proxy_auth` of the session say, and the
+ * request sent again. That needs a body that can be sent twice: for a stream, ask with `expect`,
+ * so that a server can refuse before the body is read.
  *
  * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET
  * without a body; 307 and 308 as it was. Credentials and cookies of the call do not go to another
@@ -301,7 +330,8 @@ typedef struct rota_http_fetch_options {
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the
  * response is not HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off
  * before its end); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header or method,
- * more than one body, or a negative time); -EMSGSIZE (the body is not as long as was said); an
+ * more than one body, or a negative time); -EMSGSIZE (the body is not as long as was said);
+ * -ESPIPE (a stream would have to be sent twice: for a redirect, or to answer a challenge); an
  * error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,

@@ -7,7 +7,7 @@
 
 /* Controls are forbidden in both (RFC 7617, section 2); bytes beyond ASCII are the caller's
  * charset. */
-static bool is_text(rota_str s)
+bool rota__auth_is_text(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
         if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7f)
@@ -18,7 +18,8 @@ static bool is_text(rota_str s)
 
 int rota__auth_write_basic(struct rota__out *out, rota_str user, rota_str password)
 {
-    if (!is_text(user) || !is_text(password) || (user.len && memchr(user.ptr, ':', user.len)))
+    if (!rota__auth_is_text(user) || !rota__auth_is_text(password) ||
+        (user.len && memchr(user.ptr, ':', user.len)))
         return -EINVAL;
     struct rota__out plain = {0};
     rota__out_add_str(&plain, user);
@@ -81,7 +82,7 @@ int rota__auth_read_basic(rota_str field, struct rota__out *out, rota_str *ret_u
         return err;
     rota_str plain = {out->ptr + before, out->len - before};
     const char *colon = memchr(plain.ptr, ':', plain.len);
-    if (!colon || !is_text(plain)) {
+    if (!colon || !rota__auth_is_text(plain)) {
         out->len = before;
         return -EINVAL;
     }

@@ -5,6 +5,8 @@
 
 #include "http/out.h"
 
+/* Whether it has no control characters. */
+bool rota__auth_is_text(rota_str s);
 /* Returns 0, -EINVAL (a control character, or a colon in `user`; nothing was added), -ENOMEM. */
 int rota__auth_write_basic(struct rota__out *out, rota_str user, rota_str password);
 /* Returns 0, -EINVAL (not a token; nothing was added), -ENOMEM. */

@@ -4,6 +4,8 @@
  *                         client_fetch.c
  *       request           what is sent: URL, fields, body
  *                         client_request.c, _body.c
+ *       authentication    logins, challenges, and answers to them
+ *                         client_auth.c
  *       pool              a connection for it, or a place for a new one
  *                         client_pool.c
  *       keeper            the connection's own task: connects, watches while idle, closes
@@ -21,6 +23,7 @@
 #include "http/arena.h"
 #include "http/coding.h"
 #include "http/cookie.h"
+#include "http/digest.h"
 #include "http/h1.h"
 #include "http/h1_write.h"
 #include "http/multipart.h"
@@ -89,6 +92,73 @@ struct rota__http_failure *rota__http_failure(void);
 /* Sets it, with no limit, and the words of the failure. Returns `err`. */
 int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...) ROTA_PRINTF(3, 4);
 
+/* ---- Authentication (client_auth.c) ---- */
+
+/* Who the client is to a server or proxy. */
+struct rota__http_login {
+    rota_str user, password; /* decoded */
+    char *always;            /* the field that goes with each request: Basic, Bearer; or NULL */
+};
+
+/* What a server or proxy wants to be answered, as it said last. All zeros: nothing. */
+struct rota__http_realm {
+    bool is_basic;
+    bool is_digest;
+    struct rota__digest digest;
+    char cnonce[ROTA__DIGEST_CNONCE];
+    struct rota__out text; /* the user whom it is for, and the digest's slices */
+    size_t user_len;
+};
+
+/* The server's, or the proxy's. */
+enum rota__http_side { ROTA__HTTP_SERVER, ROTA__HTTP_PROXY, ROTA__HTTP_SIDES };
+
+/* Makes a login in `arena`: of user and password, of a token for Bearer, of what stands in a URL.
+ * Returns 0, -EINVAL, -ENOMEM. */
+int rota__http_login_new(struct rota__arena *arena, rota_str user, rota_str password,
+                         struct rota__http_login **ret_login);
+int rota__http_login_bearer(struct rota__arena *arena, rota_str token,
+                            struct rota__http_login **ret_login);
+int rota__http_login_parse(struct rota__arena *arena, rota_str userinfo,
+                           struct rota__http_login **ret_login);
+/* Gets it ready for HTTP. Returns 0, -EINVAL (it cannot be sent so), -ENOMEM. */
+int rota__http_login_use(struct rota__arena *arena, rota_http_auth auth,
+                         struct rota__http_login *login);
+
+/* A request, as answers to challenges see it. */
+struct rota__http_asked {
+    rota_str method, uri;
+    bool has_bytes; /* the body is here, or there is none: */
+    rota_str body;
+};
+
+/* The head of a 401 or 407. */
+struct rota__http_refusal {
+    enum rota__http_side side;
+    const rota_http_field *fields;
+    size_t count;
+};
+
+/* The value of Authorization or Proxy-Authorization: in `arena`, or the login's. Empty: nothing is
+ * to be said yet. Returns 0 or -ENOMEM. */
+int rota__http_auth_write(struct rota__arena *arena, const struct rota__http_login *login,
+                          struct rota__http_realm *realm, const struct rota__http_asked *asked,
+                          rota_str *ret_value);
+/* A server or proxy has refused a request, for which `*answers` challenges were answered before.
+ * Returns 1: `realm` has a challenge that rota__http_auth_write answers; 0: none of them can be, or
+ * the login is wrong; or an error. */
+int rota__http_auth_challenge(const struct rota__http_login *login, rota_http_auth auth,
+                              const struct rota__http_asked *asked,
+                              const struct rota__http_refusal *refusal,
+                              struct rota__http_realm *realm, int *answers);
+void rota__http_realm_fini(struct rota__http_realm *realm);
+
+/* Whether to send the call's request once more, because `r` has a challenge that can be answered.
+ * Returns 1, 0, or an error. */
+int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r);
+/* Adds what is to be said to the call's fields. */
+int rota__http_add_authorization(struct rota__http_call *call);
+
 /* ---- Sessions (client_session.c) ---- */
 
 /* Where connections go when not to the host itself. */
@@ -97,10 +167,9 @@ struct rota__http_proxy {
     /* To look up; and "localhost:80". */
     char *host, *where;
     int port;
-    /* HTTP: the field's value, or NULL. */
-    char *authorization;
-    /* SOCKS: decoded; NULL: there is no user. */
-    rota_str user, password;
+    /* NULL: there is no user. */
+    struct rota__http_login *login;
+    struct rota__http_realm *realm;
     /* Why the setting is not usable; NULL: it is. */
     char *wrong;
 };
@@ -134,6 +203,8 @@ struct rota__http_origin {
     rota_address addresses[ROTA__HTTP_ADDRESSES];
     int count;
     rota_time expires;
+
+    struct rota__http_realm realm;
 };
 
 /* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section
@@ -152,7 +223,7 @@ struct rota_http_session {
     rota_url base;
     rota_http_field *fields; /* sent with each request */
     size_t field_count;
-    char *authorization;                   /* for the origin of `base` */
+    struct rota__http_login *login;        /* for the origin of `base` */
     bool once;                             /* closes its connection after the first answer */
     rota_tls_context *own_tls, *proxy_tls; /* where the user has none */
     bool pins;
@@ -181,12 +252,10 @@ struct rota__h1_limits rota__http_head_limits(const rota_http_session *session);
 
 /* Finds out which proxies there are; fills in session->*_proxy. Returns 0, -EINVAL, -ENOMEM. */
 int rota__http_proxies_init(rota_http_session *session);
+void rota__http_proxies_fini(rota_http_session *session);
 /* The proxy for a host, or NULL. */
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,
                                                     const rota_host *host, int port);
-
-/* "Basic ..." of what stands in a URL, decoded; in `arena`. Returns 0, -EINVAL, -ENOMEM. */
-int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret_value);
 
 /* ---- Connections (client_keeper.c) ---- */
 
@@ -398,7 +467,9 @@ struct rota__http_call {
     rota_url url;
     bool secure;
     struct rota__http_origin *origin;
-    char *authorization; /* that the URL said, or the session has for this origin */
+    struct rota__http_login *login; /* that the URL said, or the session has for this origin */
+    bool is_ours[ROTA__HTTP_SIDES]; /* this client says who it is there, not its caller */
+    int answers[ROTA__HTTP_SIDES];  /* to challenges */
 
     rota_str method, target, authority;
     rota_http_field *fields;

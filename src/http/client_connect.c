@@ -144,6 +144,27 @@ static int check_pin(struct rota__http_conn *conn)
 
 /* ---- Through a proxy (RFC 9110, section 9.3.6) */
 
+static struct rota__http_asked asked_by(const struct rota__http_conn *conn)
+{
+    return (struct rota__http_asked){
+        .method = {"CONNECT", 7}, .uri = conn->origin->authority, .has_bytes = true};
+}
+
+static int say_who(const struct rota__http_conn *conn, struct rota__h1_writer *w)
+{
+    const struct rota__http_proxy *proxy = conn->origin->proxy;
+    struct rota__http_asked asked = asked_by(conn);
+    struct rota__arena arena = {.blocks = NULL};
+    rota_str value = {NULL, 0};
+    int err = 0;
+    if (proxy->login)
+        err = rota__http_auth_write(&arena, proxy->login, proxy->realm, &asked, &value);
+    if (err == 0 && value.len)
+        err = rota__h1_write_field(w, (rota_str){"Proxy-Authorization", 19}, value);
+    rota__arena_fini(&arena, NULL);
+    return err;
+}
+
 static int ask_proxy(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
@@ -151,10 +172,8 @@ static int ask_proxy(struct rota__http_conn *conn)
     struct rota__h1_writer w;
     int err =
         rota__h1_write_request(&w, &out, (rota_str){"CONNECT", 7}, o->authority, o->authority);
-    if (err == 0 && o->proxy->authorization)
-        err = rota__h1_write_field(
-            &w, (rota_str){"Proxy-Authorization", 19},
-            (rota_str){o->proxy->authorization, strlen(o->proxy->authorization)});
+    if (err == 0)
+        err = say_who(conn, &w);
     if (err == 0)
         err = rota__h1_write_body(&w, ROTA__H1_NO_BODY, 0);
     if (err == 0)
@@ -163,10 +182,33 @@ static int ask_proxy(struct rota__http_conn *conn)
     return err;
 }
 
+/* What the proxy answers to CONNECT. */
+struct verdict {
+    int status;
+    char reason[100];
+    bool is_answerable; /* it asks for authentication; so it may be asked once more */
+};
+
+static int take_verdict(struct rota__http_conn *conn, const struct rota__h1_head *head,
+                        struct verdict *verdict, int *answers)
+{
+    const struct rota__http_proxy *proxy = conn->origin->proxy;
+    struct rota__http_asked asked = asked_by(conn);
+    struct rota__http_refusal refusal = {ROTA__HTTP_PROXY, head->fields, head->count};
+    verdict->status = head->status;
+    snprintf(verdict->reason, sizeof verdict->reason, "%.*s", (int)head->reason.len,
+             head->reason.ptr);
+    if (head->status != 407)
+        return 0;
+    int more = rota__http_auth_challenge(proxy->login, conn->session->options.proxy_auth, &asked,
+                                         &refusal, proxy->realm, answers);
+    verdict->is_answerable = more > 0;
+    return more < 0 ? more : 0;
+}
+
 /* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the
  * next. */
-static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret_reason,
-                        size_t size)
+static int read_verdict(struct rota__http_conn *conn, struct verdict *verdict, int *answers)
 {
     struct rota__h1 h1;
     struct rota__h1_item item;
@@ -180,34 +222,35 @@ static int read_verdict(struct rota__http_conn *conn, int *ret_status, char *ret
         bool is_head = event == ROTA__H1_HEAD;
         if (event < 0 || (is_head && (item.head.status == 101 || interims-- == 0)))
             return ROTA_EPROTOCOL;
-        if (is_head)
-            snprintf(ret_reason, size, "%.*s", (int)item.head.reason.len, item.head.reason.ptr);
+        int err = is_head ? take_verdict(conn, &item.head, verdict, answers) : 0;
+        if (err < 0)
+            return err;
         rota_stream_skip(conn->stream, used);
         if (used) /* there may have been no bytes at all */
             bytes = (rota_str){bytes.ptr + used, bytes.len - used};
-        if (is_head && item.head.status >= 200) {
-            *ret_status = item.head.status;
+        if (is_head && item.head.status >= 200)
             return bytes.len && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
-        }
-        int err = event == ROTA__H1_MORE ? rota__peek_more(conn->stream, bytes.len, &bytes) : 0;
+        err = event == ROTA__H1_MORE ? rota__peek_more(conn->stream, bytes.len, &bytes) : 0;
         if (err < 0)
             return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
     }
 }
 
-static int tunnel(struct rota__http_conn *conn)
+/* Returns 0, 1 (ask again, on another connection: what this one still holds is not worth reading),
+ * or an error. */
+static int tunnel(struct rota__http_conn *conn, int *answers)
 {
-    char reason[100] = "", why[160];
-    int status = 0;
+    struct verdict v = {.status = 0};
+    char why[160];
     int err = ask_proxy(conn);
     if (err == 0)
-        err = read_verdict(conn, &status, reason, sizeof reason);
+        err = read_verdict(conn, &v, answers);
     if (err < 0)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
-    if (status / 100 == 2)
-        return 0;
-    snprintf(why, sizeof why, "the proxy refused: %d %s", status,
-             *reason ? reason : rota_http_reason(status));
+    if (v.status / 100 == 2 || v.is_answerable)
+        return v.is_answerable;
+    snprintf(why, sizeof why, "the proxy refused: %d %s", v.status,
+             *v.reason ? v.reason : rota_http_reason(v.status));
     return fail(conn, -ECONNREFUSED, why);
 }
 
@@ -230,7 +273,11 @@ static int socks_to(struct rota__http_conn *conn, const rota_host *target)
 {
     const struct rota__http_origin *o = conn->origin;
     const char *why = NULL;
-    struct rota__socks5 what = {target, o->port, o->proxy->user, o->proxy->password};
+    struct rota__socks5 what = {.host = target, .port = o->port};
+    if (o->proxy->login) {
+        what.user = o->proxy->login->user;
+        what.password = o->proxy->login->password;
+    }
     int err = connect_by_session(conn, o->proxy->host, o->proxy->port);
     if (err < 0)
         return err;
@@ -315,14 +362,24 @@ static bool speaks_h2(const struct rota__http_conn *conn)
            (o->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
 }
 
-int rota__http_connect(struct rota__http_conn *conn)
+/* Returns as `tunnel`. */
+static int open_way(struct rota__http_conn *conn, int *answers)
 {
     const struct rota__http_origin *o = conn->origin;
     int err = connect_somewhere(conn);
     if (err == 0 && o->proxy && o->proxy->kind == ROTA__PROXY_HTTPS)
         err = start_tls(conn, o->proxy->host, true);
     if (err == 0 && o->proxy && !rota__http_is_socks(o->proxy) && !rota__http_asks_proxy(o))
-        err = tunnel(conn);
+        err = tunnel(conn, answers);
+    return err;
+}
+
+int rota__http_connect(struct rota__http_conn *conn)
+{
+    const struct rota__http_origin *o = conn->origin;
+    int answers = 0, err;
+    while ((err = open_way(conn, &answers)) > 0)
+        conn->stream = rota_stream_free(conn->stream);
     if (err == 0 && o->secure)
         err = start_tls(conn, o->name, false);
     if (err == 0 && o->secure)

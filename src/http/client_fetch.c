@@ -122,6 +122,8 @@ static int follow_all(struct rota__http_call *call, rota_http_response **ret_res
             return more;
         more = take_cookies(call, r);
         if (more == 0)
+            more = rota__http_authenticate(call, r);
+        if (more == 0)
             more = rota__http_follow(call, r);
         if (more == 0) {
             *ret_response = r;

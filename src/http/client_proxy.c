@@ -14,33 +14,17 @@ static char *copy(rota_http_session *session, rota_str text)
     return rota__arena_copy(&session->arena, text);
 }
 
-static int keep_decoded(rota_http_session *session, rota_str text, rota_str *ret_text)
-{
-    struct rota__out out = {0};
-    int err = rota__url_decode(&out, text);
-    char *kept = err < 0 ? NULL : copy(session, (rota_str){out.ptr, out.len});
-    *ret_text = (rota_str){kept, out.len};
-    rota__out_fini(&out);
-    return err < 0 ? err : kept ? 0 : -ENOMEM;
-}
-
 /* Who we are to the proxy. */
 static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy)
 {
-    const char *colon = memchr(userinfo.ptr, ':', userinfo.len);
-    rota_str user = {userinfo.ptr, colon ? (size_t)(colon - userinfo.ptr) : userinfo.len};
-    rota_str password = {"", 0};
-    if (colon)
-        password = (rota_str){colon + 1, userinfo.len - user.len - 1};
+    int err = rota__http_login_parse(&session->arena, userinfo, &proxy->login);
+    if (err < 0)
+        return err;
+    const struct rota__http_login *login = proxy->login;
     if (!rota__http_is_socks(proxy))
-        return rota__http_userinfo(&session->arena, userinfo, &proxy->authorization);
-    int err = keep_decoded(session, user, &proxy->user);
-    if (err == 0)
-        err = keep_decoded(session, password, &proxy->password);
-    if (err == 0 &&
-        (proxy->user.len > ROTA__SOCKS5_TEXT || proxy->password.len > ROTA__SOCKS5_TEXT))
-        err = -EINVAL;
-    return err;
+        return rota__http_login_use(&session->arena, session->options.proxy_auth, proxy->login);
+    bool fits = login->user.len <= ROTA__SOCKS5_TEXT && login->password.len <= ROTA__SOCKS5_TEXT;
+    return fits ? 0 : -EINVAL;
 }
 
 static int set_place(rota_http_session *session, const struct rota__proxy *said,
@@ -81,9 +65,11 @@ static int proxy_new(rota_http_session *session, const char *name, const char *t
                      struct rota__http_proxy **ret)
 {
     struct rota__http_proxy *proxy = rota__arena_alloc(&session->arena, sizeof *proxy);
-    if (!proxy)
+    struct rota__http_realm *realm = rota__arena_alloc(&session->arena, sizeof *realm);
+    if (!proxy || !realm)
         return -ENOMEM;
-    *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP};
+    *realm = (struct rota__http_realm){.is_basic = false};
+    *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .realm = realm};
     int err = read_setting(session, text, proxy);
     if (err == -EINVAL) {
         char shown[160], wrong[300];
@@ -151,6 +137,14 @@ int rota__http_proxies_init(rota_http_session *session)
     if (!session->http_proxy->wrong)
         return 0;
     return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "%s", session->http_proxy->wrong);
+}
+
+void rota__http_proxies_fini(rota_http_session *session)
+{
+    if (session->http_proxy)
+        rota__http_realm_fini(session->http_proxy->realm);
+    if (session->https_proxy)
+        rota__http_realm_fini(session->https_proxy->realm);
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,

@@ -72,11 +72,13 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     if ((!is_http && !rota__str_is(url.scheme, "https")) || rota_host_parse(url.host, &host) < 0 ||
         host.kind == ROTA_HOST_FUTURE)
         return no_url(call, text);
-    char *said = NULL;
+    struct rota__http_login *said = NULL;
     int err = 0;
     rota__host_write(&host, true, canonical);
     if (url.userinfo.len && with_credentials)
-        err = rota__http_userinfo(&call->arena, url.userinfo, &said);
+        err = rota__http_login_parse(&call->arena, url.userinfo, &said);
+    if (err == 0 && said)
+        err = rota__http_login_use(&call->arena, call->session->options.auth, said);
     if (err == 0 && (url.userinfo.ptr || url.fragment.ptr || !rota_str_equal(url.host, canonical)))
         err = strip(call, canonical, &url, &text);
     if (err < 0)
@@ -87,9 +89,9 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     const struct rota__http_origin *before = call->origin;
     err = set_origin(call, &host);
     if (said)
-        call->authorization = said;
+        call->login = said;
     else if (call->origin != before) /* else what the first URL said holds for its redirects */
-        call->authorization = is_base(call->session, &url) ? call->session->authorization : NULL;
+        call->login = is_base(call->session, &url) ? call->session->login : NULL;
     return err;
 }
 
@@ -225,11 +227,6 @@ static void add_standard(struct rota__http_call *call)
         add_missing(call, NAME("Accept-Encoding"),
                     rota__coding_is_known(ROTA__CODING_ZSTD) ? NAME("gzip, deflate, br, zstd")
                                                              : NAME("gzip, deflate, br"));
-    if (call->authorization)
-        add_missing(call, NAME("Authorization"), rota__str_of(call->authorization));
-    const struct rota__http_proxy *proxy = call->origin->proxy;
-    if (rota__http_asks_proxy(call->origin) && proxy->authorization)
-        add_missing(call, NAME("Proxy-Authorization"), rota__str_of(proxy->authorization));
 }
 
 static void add_type(struct rota__http_call *call)
@@ -271,7 +268,8 @@ static int write_fields(struct rota__http_call *call)
     add_standard(call);
     add_upgrade(call);
     add_type(call);
-    return add_cookies(call);
+    err = rota__http_add_authorization(call);
+    return err < 0 ? err : add_cookies(call);
 }
 
 /* ---- The first line */

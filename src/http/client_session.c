@@ -1,4 +1,3 @@
-#include "http/auth.h"
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -69,14 +68,6 @@ static int keep_base(rota_http_session *session)
     return 0;
 }
 
-static int keep_out(struct rota__arena *arena, struct rota__out *out, int err, char **ret_text)
-{
-    if (err == 0)
-        *ret_text = rota__arena_copy(arena, (rota_str){out->ptr, out->len});
-    rota__out_fini(out);
-    return err < 0 ? err : *ret_text ? 0 : -ENOMEM;
-}
-
 /* What is wrong with the credentials; NULL: nothing. */
 static const char *contradiction(const rota_http_session_options *o)
 {
@@ -92,34 +83,20 @@ static const char *contradiction(const rota_http_session_options *o)
 static int keep_credentials(rota_http_session *session)
 {
     const rota_http_session_options *o = &session->options;
-    struct rota__out out = {0};
     const char *why = contradiction(o);
     if (why)
         return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "%s", why);
-    if (!o->user && !o->bearer)
-        return 0;
-    int err = o->bearer ? rota__auth_write_bearer(&out, rota__str_of(o->bearer))
-                        : rota__auth_write_basic(&out, rota__str_of(o->user),
-                                                 rota__str_of(o->password ? o->password : ""));
+    int err = 0;
+    if (o->bearer)
+        err = rota__http_login_bearer(&session->arena, rota__str_of(o->bearer), &session->login);
+    else if (o->user)
+        err = rota__http_login_new(&session->arena, rota__str_of(o->user),
+                                   rota__str_of(o->password ? o->password : ""), &session->login);
+    if (err == 0 && o->user)
+        err = rota__http_login_use(&session->arena, o->auth, session->login);
     if (err == -EINVAL)
         rota__http_set_error(ROTA_HTTP_QUEUED, err, "the credentials cannot be sent");
-    return keep_out(&session->arena, &out, err, &session->authorization);
-}
-
-int rota__http_userinfo(struct rota__arena *arena, rota_str userinfo, char **ret_value)
-{
-    struct rota__out user = {0}, password = {0}, out = {0};
-    const char *colon = userinfo.len ? memchr(userinfo.ptr, ':', userinfo.len) : NULL;
-    size_t len = colon ? (size_t)(colon - userinfo.ptr) : userinfo.len;
-    int err = rota__url_decode(&user, (rota_str){userinfo.ptr, len});
-    if (err == 0 && colon)
-        err = rota__url_decode(&password, (rota_str){colon + 1, userinfo.len - len - 1});
-    if (err == 0)
-        err = rota__auth_write_basic(&out, (rota_str){user.ptr, user.len},
-                                     (rota_str){password.ptr, password.len});
-    rota__out_fini(&user);
-    rota__out_fini(&password);
-    return keep_out(arena, &out, err, ret_value);
+    return err;
 }
 
 /* Digits, perhaps with colons between. */
@@ -183,6 +160,8 @@ static const char *bad_option(const rota_http_session_options *o)
         bool is_bad;
     } options[] = {
         {"version", (unsigned)o->version > ROTA_HTTP_2_DIRECTLY},
+        {"auth", (unsigned)o->auth > ROTA_HTTP_AUTH_ANY},
+        {"proxy_auth", (unsigned)o->proxy_auth > ROTA_HTTP_AUTH_ANY},
         {"keep_alive", o->keep_alive < 0},
         {"dns_cache", o->dns_cache < 0},
         {"total", o->total < 0},
@@ -296,6 +275,7 @@ void rota__http_session_unref(rota_http_session *session)
     rota_handle_cancel(&session->watch);
     rota_handle_cancel(&session->expiry);
     rota__http_origins_fini(session);
+    rota__http_proxies_fini(session);
     rota__cookie_jar_fini(&session->jar);
     rota_tls_context_free(session->own_tls);
     rota_tls_context_free(session->proxy_tls);

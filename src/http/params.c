@@ -44,7 +44,7 @@ rota_str rota__param_head(rota_str *rest)
     return rota__trim(head);
 }
 
-static rota_str take_token(rota_str *s)
+rota_str rota__take_token(rota_str *s)
 {
     const char *end = rota__scan_token(s->ptr, s->ptr + s->len);
     rota_str token = {s->ptr, (size_t)(end - s->ptr)};
@@ -80,6 +80,29 @@ bool rota__take_number(rota_str *rest, uint64_t *ret_number)
     return true;
 }
 
+bool rota__param_take_value(rota_str *rest, struct rota__param *param)
+{
+    rota_str s = *rest;
+    param->quoted = starts_with(s, '"');
+    if (param->quoted)
+        advance(&s, s.ptr + 1);
+    else
+        param->value = rota__take_token(&s);
+    if (param->quoted ? !take_quoted(&s, &param->value) : !param->value.len)
+        return false;
+    *rest = s;
+    return true;
+}
+
+void rota__param_unquote(const struct rota__param *param, struct rota__out *out)
+{
+    rota_str value = param->value;
+    for (size_t i = 0; i < value.len; i++) {
+        i += param->quoted && value.ptr[i] == '\\';
+        rota__out_add(out, value.ptr + i, 1);
+    }
+}
+
 int rota__param_next(rota_str *rest, struct rota__param *ret_param)
 {
     struct rota__param param = {.quoted = false};
@@ -91,17 +114,12 @@ int rota__param_next(rota_str *rest, struct rota__param *ret_param)
     if (!starts_with(s, ';'))
         return -EINVAL;
     s = rota__trim((rota_str){s.ptr + 1, s.len - 1});
-    param.name = take_token(&s);
+    param.name = rota__take_token(&s);
     if (!param.name.len)
         return -EINVAL;
     if (starts_with(s, '=')) {
         advance(&s, s.ptr + 1);
-        param.quoted = starts_with(s, '"');
-        if (param.quoted)
-            advance(&s, s.ptr + 1);
-        else
-            param.value = take_token(&s);
-        if (param.quoted ? !take_quoted(&s, &param.value) : !param.value.len)
+        if (!rota__param_take_value(&s, &param))
             return -EINVAL;
     }
     *rest = s;

@@ -3,7 +3,7 @@
 #ifndef ROTA__HTTP_PARAMS_H
 #define ROTA__HTTP_PARAMS_H
 
-#include <rota/base.h>
+#include "http/out.h"
 
 struct rota__param {
     rota_str name;
@@ -14,6 +14,14 @@ struct rota__param {
 /* Takes the next parameter, with its semicolon, off `rest`. Returns 1, 0 (nothing is left),
  * -EINVAL. */
 int rota__param_next(rota_str *rest, struct rota__param *ret_param);
+
+/* Takes a value off `rest`: a token or a quoted string. Returns whether there is one. */
+bool rota__param_take_value(rota_str *rest, struct rota__param *param);
+/* Adds the value, without its backslashes. */
+void rota__param_unquote(const struct rota__param *param, struct rota__out *out);
+
+/* Takes a token off `rest`; empty where there is none. */
+rota_str rota__take_token(rota_str *rest);
 
 /* Takes what stands before the first semicolon off `rest`, without spaces around it. */
 rota_str rota__param_head(rota_str *rest);
