@@ -1119,3 +1119,192 @@ TEST_WITH(in_a_storm_of_uploads_everybody_sends_and_gets_his_own, .without_fault
                                  .options.connections = 4});
     }
 }
+
+/* ---- Trailers */
+
+/* Says what came, and sends trailers of its own. */
+static int tell_trailers(rota_http_request *r, void *arg)
+{
+    struct world *w = arg;
+    rota_str body, announced = rota_http_request_header(r, "Trailer");
+    int err = rota_http_request_body(r, 0, &body);
+    if (err < 0)
+        return err;
+    w->received = body.len;
+    rota_str sum = rota_http_request_trailer(r, "X-Sum"), more = rota_http_request_trailer(r, "Y");
+    err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    rota_http_add_trailer(r, "X-First", "1");
+    rota_http_add_trailer(r, "X-Second", "2");
+    rota_http_add_trailer(r, "X-First", "3");
+    char text[200];
+    int len = snprintf(text, sizeof text, "%.*s|%.*s|%.*s", (int)announced.len,
+                       announced.len ? announced.ptr : "", (int)sum.len, sum.len ? sum.ptr : "",
+                       (int)more.len, more.len ? more.ptr : "");
+    return err < 0 ? err : rota_http_write(r, text, (size_t)len);
+}
+
+static void expect_told(struct world *w, const rota_http_fetch_options *options, const char *told,
+                        size_t received)
+{
+    rota_http_response *r;
+    int err = fetch(w, "/", options, &r);
+    if (err < 0)
+        FAIL("%s", rota_error(err));
+    CHECK_STR(rota_http_body(r).ptr, told);
+    CHECK_INT(w->received, ==, received);
+    size_t count;
+    const rota_http_field *fields = rota_http_response_trailers(r, &count);
+    CHECK_INT(count, ==, 3);
+    CHECK(rota_str_equal(fields[0].value, "1"));
+    CHECK(rota_str_equal(fields[1].name, w->h2 ? "x-second" : "X-Second"));
+    CHECK(rota_str_equal(fields[2].value, "3"));
+    CHECK(rota_str_equal(rota_http_response_trailer(r, "x-first"), "1"));
+    rota_http_response_free(r);
+}
+
+static void send_trailers(struct world *w)
+{
+    static char sum[8];
+    static const char *const trailers[] = {"X-Sum", sum, "Y", "", NULL};
+    static const char *const headers[] = {"Trailer", "Mine", NULL};
+    static const char *const none[] = {NULL};
+    static const char *const form[] = {"a", "b", NULL};
+    rota_http_fetch_options options = {.trailers = trailers};
+    strcpy(sum, "42");
+    options.body.bytes = (rota_str){"hello", 5};
+    expect_told(w, &options, "X-Sum, Y|42|", 5);
+    options.body.bytes = (rota_str){"", 0};
+    expect_told(w, &options, "X-Sum, Y|42|", 0);
+    options.body.bytes = (rota_str){large, 100000};
+    options.expect = true;
+    expect_told(w, &options, "X-Sum, Y|42|", 100000);
+    options = (rota_http_fetch_options){.method = "POST", .trailers = trailers};
+    expect_told(w, &options, "X-Sum, Y|42|", 0);
+    options.body.form = form;
+    expect_told(w, &options, "X-Sum, Y|42|", 3);
+    options.headers = headers;
+    expect_told(w, &options, "Mine|42|", 3);
+    options.trailers = none;
+    expect_told(w, &options, "Mine||", 3);
+
+    /* The value is known when the stream has ended, and its length before. */
+    for (uint64_t length = 0; length <= 4; length += 4) {
+        struct ends up = pair_of(0);
+        options = (rota_http_fetch_options){.trailers = trailers,
+                                            .body = {.stream = up.b, .length = length}};
+        strcpy(sum, "");
+        struct flow flow = {.s = up.a, .left = 4};
+        rota_task *task;
+        CHECK_OK(rota_spawn(pour, &flow, &task));
+        strcpy(sum, "later");
+        expect_told(w, &options, "X-Sum, Y|later|", 4);
+        CHECK_OK(rota_join(task));
+        free_ends(&up);
+    }
+}
+
+TEST(trailers_go_behind_bodies_and_come_behind_answers)
+{
+    run_both(&(struct world){.handle = tell_trailers, .body = send_trailers});
+}
+
+static void refuse_trailers(struct world *w)
+{
+    static const char *const names[] = {"Content-Length",
+                                        "transfer-encoding",
+                                        "Host",
+                                        "Trailer",
+                                        "Content-Type",
+                                        "Range",
+                                        "If-None-Match",
+                                        "Cookie",
+                                        "Authorization",
+                                        "TE",
+                                        "Cache-Control",
+                                        "Content-Encoding",
+                                        "a b",
+                                        "",
+                                        "X:",
+                                        "Upgrade",
+                                        "Connection",
+                                        "Expect"};
+    rota_http_fetch_options options = {.body.bytes = {"x", 1}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char words[100];
+        const char *trailers[] = {"X", "y", names[i], "z", NULL};
+        options.trailers = trailers;
+        snprintf(words, sizeof words, "\"%s\" is not a field that can stand behind a body",
+                 names[i]);
+        expect_error(w, &options, -EINVAL, words);
+    }
+    const char *many[2 * 101 + 1] = {NULL};
+    for (size_t i = 0; i < 202; i++)
+        many[i] = "x";
+    options.trailers = many;
+    expect_error(w, &options, -EINVAL, "more than 100 trailers");
+    options.trailers = (const char *const[]){"X", NULL};
+    expect_error(w, &options, -EINVAL, "\"X\" has no value");
+    options.trailers = (const char *const[]){"X", "y", NULL};
+    options.body.bytes.ptr = NULL;
+    expect_error(w, &options, -EINVAL, "trailers without a body");
+    CHECK_INT(w->session->open, ==, 0);
+
+    options.body.bytes = (rota_str){"x", 1};
+    options.trailers = (const char *const[]){"X", "y", "Bad", "a\r\nB: c", NULL};
+    expect_error(w, &options, -EINVAL, "the trailer \"Bad\" has an invalid value");
+    struct ends up = pair_of(0);
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    CHECK_OK(rota_stream_shutdown(up.a));
+    options.trailers = (const char *const[]){"X", "y", NULL};
+    options.body = (rota_http_body_source){.stream = up.b, .length = 5};
+    expect_error(w, &options, -EMSGSIZE, "it was said to be");
+    free_ends(&up);
+    CHECK_INT(w->received, ==, 0);
+}
+
+TEST(trailers_that_cannot_be_sent_are_refused)
+{
+    run_both(&(struct world){.handle = tell_trailers, .body = refuse_trailers});
+}
+
+static void read_to_trailers(struct world *w)
+{
+    rota_http_response *r;
+    size_t count = 1;
+    char buf[64];
+    rota_http_fetch_options options = {.body.bytes = {"hello", 5}, .stream = true};
+    CHECK_OK(fetch(w, "/", &options, &r));
+    CHECK_PTR(rota_http_response_trailers(r, &count), ==, NULL);
+    CHECK_INT(count, ==, 0);
+    CHECK_OK(rota_sleep(ROTA_SECOND)); /* they have come, but the reader has not */
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), >, 0);
+    CHECK_PTR(rota_http_response_trailers(r, &count), ==, NULL);
+    CHECK_PTR(rota_http_response_trailer(r, "X-First").ptr, ==, NULL);
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 0);
+    CHECK_PTR(rota_http_response_trailers(r, &count), !=, NULL);
+    CHECK_INT(count, ==, 3);
+    rota_http_response_free(r);
+}
+
+TEST(trailers_are_there_when_the_body_has_ended)
+{
+    run_both(&(struct world){.handle = tell_trailers, .body = read_to_trailers});
+}
+
+static void exceed_limits(struct world *w)
+{
+    expect_error(w, NULL, ROTA_ELIMIT, " longer than 1000 bytes (option head)");
+}
+
+static int send_many(rota_http_request *r, void *arg)
+{
+    int err = rota_http_start(r, 200, NULL, ROTA_HTTP_UNKNOWN_LENGTH);
+    for (int i = 0; i < 40; i++)
+        rota_http_add_trailer(r, "X", "some value that is longer than others");
+    return err < 0 ? err : rota_http_write(r, "x", 1);
+}
+
+TEST(trailers_of_an_answer_have_limits)
+{
+    run_both(&(struct world){.handle = send_many, .body = exceed_limits, .options.head = 1000});
+}

@@ -272,6 +272,12 @@ typedef struct rota_http_fetch_options {
      * name. */
     const char *const *headers;
     rota_http_body_source body;
+    /* Fields that follow the body: name, value, ..., NULL; 100 at most. The names are announced
+     * (Trailer). The pointers are borrowed like the body, and the values are read when the body has
+     * been sent, so a stream can write a checksum into place meanwhile. Over HTTP/1.1 the body is
+     * sent in chunks. -EINVAL without a body, and for names that have to stand before one (RFC
+     * 9110, section 6.5.1): of framing, routing, content, credentials and conditions. */
+    const char *const *trailers;
     /* Asks for this protocol, in lower case (RFC 9110, section 7.8). Where the server agrees, the
      * status is 101, and rota_http_take_stream gives the connection. */
     const char *upgrade;
@@ -329,10 +335,11 @@ typedef struct rota_http_fetch_options {
  * -ECONNREFUSED, ... (connecting); -ECONNRESET, -EPIPE (the server broke the connection off);
  * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the
  * response is not HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off
- * before its end); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header or method,
- * more than one body, or a negative time); -EMSGSIZE (the body is not as long as was said);
- * -ESPIPE (a stream would have to be sent twice: for a redirect, or to answer a challenge); an
- * error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
+ * before its end); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header, trailer
+ * or method, more than one body, or a negative time); -EMSGSIZE (the body is not as long as was
+ * said); -ESPIPE (a stream would have to be sent twice: for a redirect, or to answer a challenge);
+ * an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed);
+ * -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
                                   rota_http_response **ret_response);
@@ -371,8 +378,13 @@ ROTA_API rota_str rota_http_response_header(const rota_http_response *r, const c
 /* All header fields, as they came. */
 ROTA_API const rota_http_field *rota_http_response_fields(const rota_http_response *r,
                                                           size_t *ret_count);
-/* The value of a field behind the body, once that was read to its end. */
+/* The value of the first trailer of that name, a field that follows the body. Its pointer is NULL
+ * where there is none, and until the body was read to its end. */
 ROTA_API rota_str rota_http_response_trailer(const rota_http_response *r, const char *name);
+/* All trailers, as they came. None until the body was read to its end: until rota_http_read has
+ * returned 0. `head` and `fields` of the session limit them. */
+ROTA_API const rota_http_field *rota_http_response_trailers(const rota_http_response *r,
+                                                            size_t *ret_count);
 /* When a phase began, counted from the call; -1 where there was none. Of the last request, after
  * redirects. */
 ROTA_API rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase phase);

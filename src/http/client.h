@@ -13,7 +13,7 @@
  *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable
  *                         client_h1.c, client_h2.c
  *       upload            a body that is sent beside the reading, by a task of its own
- *                         client_upload.c
+ *                         client_upload.c, _trailers.c
  *     rota_http_response  the answer's head, and its body as it is read
  *                         client_response.c, _read.c */
 #ifndef ROTA__HTTP_CLIENT_H
@@ -42,6 +42,7 @@
 #define ROTA__HTTP_ORIGINS 64 /* buckets */
 #define ROTA__HTTP_ADDRESSES 16
 #define ROTA__HTTP_INTERIMS 20         /* responses of 1xx before the final one */
+#define ROTA__HTTP_TRAILERS 100        /* of a request */
 #define ROTA__HTTP_CONSENT ROTA_SECOND /* how long 100 (Continue) is waited for */
 
 struct rota__http_conn;
@@ -411,6 +412,8 @@ struct rota__http_upload {
     int (*send)(struct rota__http_upload *upload);
     void *exchange;                /* of HTTP/2: the stream */
     struct rota__h1_writer writer; /* of HTTP/1.1 */
+    const char *const *trailers;   /* the caller's: */
+    size_t trailer_count;
     rota_time gap;
 
     int refs;
@@ -450,6 +453,18 @@ void rota__http_upload_leave(struct rota__http_call *call);
 void rota__http_response_adopt(rota_http_response *r, struct rota__http_call *call);
 void rota__http_response_stop(rota_http_response *r);
 
+/* ---- Trailers of a request (client_trailers.c) ---- */
+
+/* Whether those of the call's options can be sent; counts them. Returns 0 or -EINVAL. */
+int rota__http_trailers_check(struct rota__http_call *call);
+/* "Name, Name": the value of Trailer. */
+int rota__http_trailers_announce(struct rota__http_call *call, rota_str *ret_names);
+/* The next one behind the body; `*at` begins with 0. */
+bool rota__http_trailers_next(const struct rota__http_upload *upload, size_t *at,
+                              rota_http_field *ret_field);
+/* Its value cannot be sent. Returns -EINVAL. */
+int rota__http_trailers_refuse(struct rota__http_upload *upload, rota_str name);
+
 /* ---- Calls (client_fetch.c) ---- */
 
 struct rota__http_hop {
@@ -477,6 +492,7 @@ struct rota__http_call {
     struct rota__http_source source;
     struct rota__http_upload *upload; /* that has the source */
     bool has_body;
+    size_t trailer_count; /* of the options */
 
     bool moved;      /* to another origin: what was meant for the first one is not sent */
     bool began;      /* bytes of an answer have come */

@@ -200,7 +200,7 @@ static int get_ready(struct rota__http_call *call, const char *url)
         static const rota_http_body_source nothing = {.bytes = {"", 0}};
         err = take_body(call, &nothing); /* of length 0, and that is said */
     }
-    return err;
+    return err < 0 ? err : rota__http_trailers_check(call);
 }
 
 static int run(struct rota__http_call *call, const char *url, rota_http_response **ret_response)

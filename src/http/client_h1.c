@@ -36,8 +36,13 @@ static int write_head(struct rota__http_conn *conn, struct rota__http_call *call
         return err;
     if (!call->has_body)
         return rota__h1_write_body(w, ROTA__H1_NO_BODY, 0);
-    return rota__h1_write_body(w, source->is_known ? ROTA__H1_LENGTH : ROTA__H1_CHUNKED,
-                               source->length);
+    bool says_length = source->is_known && !call->trailer_count;
+    err = rota__h1_write_body(w, says_length ? ROTA__H1_LENGTH : ROTA__H1_CHUNKED, source->length);
+    if (source->is_known && !says_length) {
+        w->is_counted = true;
+        w->left = source->length;
+    }
+    return err;
 }
 
 /* What is in `out`, and a piece behind it. */
@@ -83,6 +88,18 @@ static bool is_complete(const struct rota__h1_writer *w)
     return w->body == ROTA__H1_LENGTH && w->left == 0;
 }
 
+static int write_trailers(struct rota__http_upload *upload)
+{
+    rota_http_field field;
+    int err = 0;
+    for (size_t at = 0; err == 0 && rota__http_trailers_next(upload, &at, &field);) {
+        err = rota__h1_write_trailer(&upload->writer, field.name, field.value);
+        if (err == -EINVAL)
+            rota__http_trailers_refuse(upload, field.name);
+    }
+    return err;
+}
+
 static int upload_pieces(struct rota__http_upload *upload)
 {
     struct rota__h1_writer *w = &upload->writer;
@@ -98,6 +115,8 @@ static int upload_pieces(struct rota__http_upload *upload)
         if (err >= 0)
             err = upload_piece(upload, piece);
     }
+    if (err == 0 && !(w->is_counted && w->left))
+        err = write_trailers(upload);
     if (err == 0)
         err = rota__h1_write_end(w);
     if (err == -EMSGSIZE)
@@ -362,7 +381,7 @@ static int give_up_upload(struct rota__http_call *call, int err)
 static int send_rest(struct rota__http_conn *conn, struct rota__http_call *call,
                      struct rota__h1_writer *w)
 {
-    if (call->has_body && !rota__http_source_is_short(&call->source))
+    if (call->has_body && (call->trailer_count || !rota__http_source_is_short(&call->source)))
         return start_upload(conn, call, w);
     int err = call->has_body ? send_short(conn, call, w) : flush(conn, (rota_str){NULL, 0});
     conn->sent = err == 0;

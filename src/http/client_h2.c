@@ -412,7 +412,7 @@ static int request(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_conn *conn = st->conn;
     bool has_length = call->has_body && call->source.is_known;
-    bool is_empty = !call->has_body || (has_length && !call->source.length);
+    bool is_empty = !call->has_body || (has_length && !call->source.length && !call->trailer_count);
     struct rota__h2_head head = {.method = call->method,
                                  .scheme =
                                      call->secure ? (rota_str){"https", 5} : (rota_str){"http", 4},
@@ -481,6 +481,24 @@ static int upload_piece(struct rota__http_upload *upload, struct stream *st, rot
     return 0;
 }
 
+/* They end the body, and need no window. */
+static int upload_trailers(struct rota__http_upload *upload, struct stream *st)
+{
+    rota_http_field fields[ROTA__HTTP_TRAILERS];
+    size_t count = 0;
+    if (upload->is_stopped || is_over(st))
+        return -ECANCELED;
+    while (rota__http_trailers_next(upload, &count, &fields[count])) {
+        if (!rota__h2_is_field(fields[count - 1].name, fields[count - 1].value))
+            return rota__http_trailers_refuse(upload, fields[count - 1].name);
+    }
+    int err = rota__h2_trailers(&st->conn->shared->h2, &st->s, fields, count);
+    if (err == -EMSGSIZE)
+        return rota__http_upload_say(upload, err, "the body is not as long as it was said to be");
+    wake_sender(st->conn);
+    return err;
+}
+
 static int upload_pieces(struct rota__http_upload *upload, struct stream *st)
 {
     int err = 0;
@@ -488,8 +506,10 @@ static int upload_pieces(struct rota__http_upload *upload, struct stream *st)
         rota_str piece;
         err = rota__http_upload_next(upload, &piece);
         bool end = err == 0 && (!piece.len || (st->s.has_length && piece.len == st->s.left));
-        if (err == 0)
-            err = upload_piece(upload, st, piece, end);
+        if (err == 0 && (piece.len || !upload->trailer_count))
+            err = upload_piece(upload, st, piece, end && !upload->trailer_count);
+        else if (err == 0)
+            err = upload_trailers(upload, st);
     }
     return err;
 }
@@ -523,7 +543,7 @@ static int start_upload(struct stream *st, struct rota__http_call *call)
 static int send_body(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_source *source = &call->source;
-    if (is_over(st) || !rota__http_source_is_short(source))
+    if (is_over(st) || !rota__http_source_is_short(source) || call->trailer_count)
         return is_over(st) ? 0 : start_upload(st, call);
     ssize_t n = put(st, source->text, true);
     if (n < 0 && n != -EAGAIN)

@@ -178,8 +178,21 @@ static bool is_left_behind(const struct rota__http_call *call, rota_str name)
     if (call->moved && (rota__str_is(name, "authorization") || rota__str_is(name, "cookie") ||
                         rota__str_is(name, "proxy-authorization")))
         return true;
-    return !call->has_body && !rota__http_source_is_empty(&call->options->body) && name.len > 8 &&
-           rota__str_is((rota_str){name.ptr, 8}, "content-");
+    if (call->has_body || rota__http_source_is_empty(&call->options->body))
+        return false;
+    return rota__str_is(name, "trailer") ||
+           (name.len > 8 && rota__str_is((rota_str){name.ptr, 8}, "content-"));
+}
+
+static int add_trailer_names(struct rota__http_call *call)
+{
+    rota_str names;
+    if (!call->has_body || !call->trailer_count)
+        return 0;
+    int err = rota__http_trailers_announce(call, &names);
+    if (err == 0)
+        add_missing(call, NAME("Trailer"), names);
+    return err;
 }
 
 static int add_callers(struct rota__http_call *call)
@@ -268,7 +281,9 @@ static int write_fields(struct rota__http_call *call)
     add_standard(call);
     add_upgrade(call);
     add_type(call);
-    err = rota__http_add_authorization(call);
+    err = add_trailer_names(call);
+    if (err == 0)
+        err = rota__http_add_authorization(call);
     return err < 0 ? err : add_cookies(call);
 }
 

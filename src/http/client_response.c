@@ -200,9 +200,17 @@ rota_str rota_http_response_header(const rota_http_response *r, const char *name
     return rota__fields_find(r->fields, r->count, name);
 }
 
+const rota_http_field *rota_http_response_trailers(const rota_http_response *r, size_t *ret_count)
+{
+    *ret_count = r->ended ? r->trailer_count : 0;
+    return r->ended ? r->trailers : NULL;
+}
+
 rota_str rota_http_response_trailer(const rota_http_response *r, const char *name)
 {
-    return rota__fields_find(r->trailers, r->trailer_count, name);
+    size_t count;
+    const rota_http_field *trailers = rota_http_response_trailers(r, &count);
+    return rota__fields_find(trailers, count, name);
 }
 
 const rota_http_field *rota_http_response_fields(const rota_http_response *r, size_t *ret_count)

@@ -99,6 +99,8 @@ int rota__http_upload_start(struct rota__http_call *call, const struct rota__htt
     upload->source = call->source;
     upload->progress = &call->progress;
     upload->gap = call->gap;
+    upload->trailers = call->options->trailers;
+    upload->trailer_count = call->trailer_count;
     upload->refs = 2;
     int err = rota_spawn(uploader, upload, NULL);
     if (err < 0) {

@@ -84,9 +84,10 @@ int rota__h1_write_data(struct rota__h1_writer *w, size_t len)
 {
     if (len == 0)
         return w->silent ? 0 : 1;
-    if (w->body == ROTA__H1_NO_BODY || (w->body == ROTA__H1_LENGTH && len > w->left))
+    bool counts = w->body == ROTA__H1_LENGTH || w->is_counted;
+    if (w->body == ROTA__H1_NO_BODY || (counts && len > w->left))
         return -EMSGSIZE;
-    if (w->body == ROTA__H1_LENGTH)
+    if (counts)
         w->left -= len;
     if (w->silent)
         return 0;

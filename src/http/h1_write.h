@@ -22,7 +22,8 @@ struct rota__h1_writer {
     bool bodiless;  /* the status has none: nothing is announced either */
     bool in_chunks; /* a chunk has been begun */
     bool in_trailers;
-    uint64_t left; /* with LENGTH */
+    bool is_counted; /* of CHUNKED: the caller knows how long it is, and has set: */
+    uint64_t left;   /* with LENGTH */
 };
 
 /* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
