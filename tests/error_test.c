@@ -139,8 +139,18 @@ static void row_fini(void *detail)
     row->text = NULL;
 }
 
-static const rota_error_type row_type = {sizeof(struct row), row_fini};
-static const rota_error_type other_type = {sizeof(int), NULL};
+static int rows_written;
+
+static void row_words(const void *detail, int err, char *ret_words, size_t size)
+{
+    const struct row *row = detail;
+    rows_written++;
+    snprintf(ret_words, size, "row %d,\n%s: %s", row->code, row->text, rota_strerror(err));
+}
+
+static const rota_error_type row_type = {
+    .size = sizeof(struct row), .fini = row_fini, .words = row_words};
+static const rota_error_type other_type = {.size = sizeof(int)};
 
 static int fail_with_row(int err, int code)
 {
@@ -167,6 +177,51 @@ TEST(detail_goes_with_its_failure_and_its_type)
     CHECK_PTR(rota_error_detail(-EEXIST, &other_type), ==, NULL);
     CHECK_PTR(rota_error_detail(-EIO, &row_type), ==, NULL);
     CHECK_INT(rows_freed, ==, 0);
+}
+
+static int fail_with_row_later(int err, int code)
+{
+    struct row row = {code, strdup("users_pkey")};
+    CHECK(row.text);
+    return rota_error_set_deferred(err, &row_type, &row);
+}
+
+TEST(deferred_words_are_made_when_somebody_asks)
+{
+    CHECK_INT(fail_with_row_later(-EPERM, 7), ==, -EPERM);
+    CHECK_INT(code_of(-EPERM), ==, 7);
+    CHECK_STR(rota_error(-EEXIST), rota_strerror(-EEXIST));
+    CHECK_INT(rows_written, ==, 0);
+    const char *words = rota_error(-EPERM);
+    CHECK_STR(words, "row 7,\\x0ausers_pkey: Operation not permitted");
+    CHECK_PTR(rota_error(-EPERM), ==, words);
+    CHECK_INT(rows_written, ==, 1);
+    rota_error_wrap(-EPERM, "insert");
+    CHECK_STR(rota_error(-EPERM), "insert: row 7,\\x0ausers_pkey: Operation not permitted");
+    CHECK_INT(code_of(-EPERM), ==, 7);
+    CHECK_INT(rows_freed, ==, 0);
+    fail_with_row_later(-EIO, 8);
+    CHECK_INT(rows_freed, ==, 1);
+    CHECK_INT(rows_written, ==, 1);
+    fail_with_row(-EIO, 9);
+    CHECK_STR(rota_error(-EIO), "insert: duplicate key");
+    fail_with_row_later(0, 10);
+    CHECK_INT(rows_freed, ==, 3);
+    CHECK_STR(rota_error(-EIO), "insert: duplicate key");
+}
+
+TEST_WITH(without_memory_deferred_words_are_those_of_the_code, .without_faults = true)
+{
+    fail_with_row_later(-EPERM, 1);
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    CHECK_STR(rota_error(-EPERM), rota_strerror(-EPERM));
+    rota__fault_disarm();
+    CHECK_STR(rota_error(-EPERM), "row 1,\\x0ausers_pkey: Operation not permitted");
+    rota__fault_arm(ROTA__FAULT_ALLOC, 1);
+    fail_with_row_later(-EPERM, 2); /* its detail */
+    rota__fault_disarm();
+    CHECK_STR(rota_error(-EPERM), rota_strerror(-EPERM));
+    CHECK_INT(rows_freed, ==, 2);
 }
 
 TEST(detail_is_freed_by_the_next_failure)

@@ -225,6 +225,10 @@ typedef struct rota_error_type {
     size_t size;
     /* Frees what the structure owns, not the structure. May be NULL. Another thread may call it. */
     void (*fini)(void *detail);
+    /* Writes the words of a failure, as rota_error_set would format them: at most `size` bytes,
+     * with a NUL. For rota_error_set_deferred; else NULL. Another thread may call it, and several
+     * at once. It must neither suspend nor call rota_error. */
+    void (*words)(const void *detail, int err, char *ret_words, size_t size);
 } rota_error_type;
 
 /* Does what rota_error_set does and attaches a detail: `type->size` bytes are copied from `detail`.
@@ -236,6 +240,10 @@ typedef struct rota_error_type {
  * pool. */
 ROTA_API int rota_error_set_detail(int err, const rota_error_type *type, void *detail,
                                    const char *format, ...) ROTA_PRINTF(4, 5);
+
+/* Does the same, but `type->words` writes the words when somebody asks for them: for failures that
+ * are frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. */
+ROTA_API int rota_error_set_deferred(int err, const rota_error_type *type, void *detail);
 
 /* Returns the detail of the last failure if that was `err` and its detail is of this type, else
  * NULL. Borrowed; valid as long as the words are. */

@@ -27,7 +27,8 @@ void rota__error_put(struct rota__error **slot, struct rota__error *error);
 struct rota__error *rota__error_new(int err, const char *words);
 struct rota__error *rota__error_ref(struct rota__error *error);
 void rota__error_unref(struct rota__error *error);
-/* The record's words if it belongs to `err`, else those of the code. Accepts NULL. */
+/* The record's words if it belongs to `err`, else those of the code; made now if they were
+ * deferred. Accepts NULL. */
 const char *rota__error_words(const struct rota__error *error, int err);
 
 /* Drops the slot's record if it belongs to `err`: from now on a failure without words may return

@@ -3,7 +3,8 @@
  * 1. A slot holds the record of the last failure that had words, or NULL. There is one slot a task
  * and one a thread.
  * 2. A record is written only while its slot has the only reference to it.
- * 3. Words are valid UTF-8 without control characters, at most 511 bytes. */
+ * 3. Words are valid UTF-8 without control characters, at most 511 bytes.
+ * 4. Nothing formats deferred words before somebody asks for them. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/escape.h"
@@ -22,6 +23,8 @@ struct rota__error {
     int err;
     const rota_error_type *type; /* of the detail, or NULL */
     void *detail;
+    bool is_deferred;     /* the type makes the words when somebody asks: */
+    _Atomic(char *) made; /* then; several threads may ask at once, the first one stays */
     /* Of the same code; has the detail that these words were put before. */
     struct rota__error *cause;
     char words[WORDS_MAX];
@@ -84,7 +87,7 @@ long rota__error_held(void)
 {
     long held = 0;
     for (const struct rota__error *e = thread_slot; e; e = e->cause)
-        held += 1 + (e->detail != NULL);
+        held += 1 + (e->detail != NULL) + (atomic_load(&e->made) != NULL);
     return held;
 }
 
@@ -138,7 +141,10 @@ static void drop_detail(struct rota__error *error)
         error->type->fini(error->detail);
     ROTA__NOEXCEPT();
     rota_free(error->detail);
+    rota_free(atomic_load_explicit(&error->made, memory_order_relaxed));
     rota__error_unref(error->cause);
+    error->is_deferred = false;
+    atomic_init(&error->made, NULL);
     error->type = NULL;
     error->detail = NULL;
     error->cause = NULL;
@@ -165,6 +171,8 @@ static struct rota__error *record_new(void)
     if (!error)
         return NULL;
     atomic_init(&error->refs, 1);
+    error->is_deferred = false;
+    atomic_init(&error->made, NULL);
     error->type = NULL;
     error->detail = NULL;
     error->cause = NULL;
@@ -181,9 +189,30 @@ struct rota__error *rota__error_new(int err, const char *words)
     return error;
 }
 
+/* Without memory, the code's own. */
+static const char *make_words(struct rota__error *error)
+{
+    char *made = atomic_load_explicit(&error->made, memory_order_acquire), *none = NULL;
+    char text[WORDS_MAX] = "";
+    if (made)
+        return made;
+    error->type->words(error->detail, error->err, text, sizeof text);
+    ROTA__NOEXCEPT();
+    made = rota_alloc(WORDS_MAX);
+    if (!made)
+        return rota_strerror(error->err);
+    escape(made, text, strlen(text) == sizeof text - 1);
+    if (atomic_compare_exchange_strong(&error->made, &none, made))
+        return made;
+    rota_free(made);
+    return none;
+}
+
 const char *rota__error_words(const struct rota__error *error, int err)
 {
-    return error && error->err == err ? error->words : rota_strerror(err);
+    if (!error || error->err != err)
+        return rota_strerror(err);
+    return error->is_deferred ? make_words((struct rota__error *)error) : error->words;
 }
 
 /* The record that the slot may write to; NULL, and an empty slot, without memory. */
@@ -251,6 +280,20 @@ int rota_error_set_detail(int err, const rota_error_type *type, void *detail, co
     va_start(args, format);
     set_detail(slot_set_formatted(err, format, args), type, detail);
     va_end(args);
+    errno = saved;
+    return err;
+}
+
+int rota_error_set_deferred(int err, const rota_error_type *type, void *detail)
+{
+    static const struct formatted none = {.cut = false};
+    int saved = errno;
+    struct rota__error *error = slot_set(err, &none);
+    set_detail(error, type, detail);
+    if (error && error->detail)
+        error->is_deferred = true;
+    else if (error)
+        rota__error_put(current_slot(), NULL);
     errno = saved;
     return err;
 }
