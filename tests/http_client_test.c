@@ -756,13 +756,13 @@ TEST(an_answer_that_comes_before_the_body_was_sent_counts)
 static void errors(struct setting *t)
 {
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "no HTTP version");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_WAITING);
+    CHECK_INT(rota_http_failed_phase(ROTA_EPROTOCOL), ==, ROTA_HTTP_WAITING);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "both Content-Length and Transfer-Encoding");
     expect_error(t, "/", NULL, ROTA_ETRUNCATED, "the connection ended before the answer did");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
+    CHECK_INT(rota_http_failed_phase(ROTA_ETRUNCATED), ==, ROTA_HTTP_READING);
     expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended before the answer did");
     expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended without an answer");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_WAITING);
+    CHECK_INT(rota_http_failed_phase(ROTA_ETRUNCATED), ==, ROTA_HTTP_WAITING);
     expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
     expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "a chunk without a size");
@@ -793,7 +793,7 @@ static void unreachable(struct setting *t)
     snprintf(url, sizeof url, "http://127.0.0.1:%d/", rota_listener_port(l));
     rota_listener_free(l);
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ECONNREFUSED);
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_CONNECTING);
+    CHECK_INT(rota_http_failed_phase(-ECONNREFUSED), ==, ROTA_HTTP_CONNECTING);
     CHECK(strstr(rota_error(-ECONNREFUSED), "connecting to 127.0.0.1:"));
     CHECK(strstr(rota_error(-ECONNREFUSED), ": Connection refused"));
     CHECK_INT(rota_http_get(url, &r), ==, -ECONNREFUSED);
@@ -905,7 +905,7 @@ TEST(a_body_is_sent_again_whole_when_307_asks_for_it)
 static void redirect_limits(struct setting *t)
 {
     expect_error(t, "/", NULL, ROTA_EREDIRECTS, "more than 3 redirects");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_REDIRECTED);
+    CHECK_INT(rota_http_failed_phase(ROTA_EREDIRECTS), ==, ROTA_HTTP_REDIRECTED);
     rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.redirects = -1});
     CHECK_INT(rota_http_status(r), ==, 302);
     rota_http_response_free(r);
@@ -1234,11 +1234,11 @@ static void timeouts(struct setting *t)
     rota_time start = rota_now();
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the answer of 127.0.0.1:");
     CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_now() - start, ==, 20 * ROTA_SECOND);
     expect_error(t, "/", &(rota_http_fetch_options){.total = 3 * ROTA_SECOND}, -ETIMEDOUT,
                  "not complete within 3 s");
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_TOTAL);
     rota_http_fetch_options patient = {.gap = 50 * ROTA_SECOND};
     expect_error(t, "/", &patient, -ETIMEDOUT, "nothing came for 50 s");
     patient = (rota_http_fetch_options){.gap = ROTA_NEVER, .total = ROTA_NEVER};
@@ -1248,11 +1248,118 @@ static void timeouts(struct setting *t)
     }
     CHECK_INT(err, ==, -ETIMEDOUT);
     CHECK(strstr(rota_error(-ETIMEDOUT), "the caller's deadline has passed"));
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_NONE);
     t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
     expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
     CHECK_INT(t->script.connections, ==, 5);
     CHECK_OK(rota_yield());
+}
+
+struct asking {
+    struct setting *t;
+    const char *path;
+    rota_time deadline;
+};
+
+static int ask(void *arg)
+{
+    struct asking *a = arg;
+    rota_http_response *r = NULL;
+    int err = 0;
+    ROTA_TIMEOUT (a->deadline) {
+        err = rota_http_fetch(a->t->session, url_of(&a->t->script, a->path), NULL, &r);
+    }
+    rota_http_response_free(r);
+    return err;
+}
+
+static void kept_failures(struct setting *t)
+{
+    struct asking a = {t, "/", ROTA_NEVER}, b = {t, "/", ROTA_SECOND};
+    rota_task *first, *second;
+    CHECK_OK(rota_spawn(ask, &a, &first));
+    CHECK_OK(rota_spawn(ask, &b, &second));
+    CHECK_OK(rota_sleep(ROTA_MINUTE)); /* both have failed */
+    CHECK_INT(rota_join(second), ==, -ETIMEDOUT);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_NONE);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_WAITING);
+    CHECK(strstr(rota_error(-ETIMEDOUT), "the caller's deadline has passed"));
+    CHECK_INT(rota_join(first), ==, -ETIMEDOUT);
+    CHECK_OK(rota_yield());
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_WAITING);
+    CHECK_INT(rota_http_failed_limit(-EINVAL), ==, ROTA_HTTP_LIMIT_NONE);
+    rota_error_wrap(-ETIMEDOUT, "load");
+    CHECK(strstr(rota_error(-ETIMEDOUT), "load: waiting for the answer of 127.0.0.1:"));
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
+
+    CHECK_OK(rota_spawn(ask, &a, &first));
+    CHECK_OK(rota_sleep(ROTA_SECOND));
+    rota_task_cancel(first);
+    CHECK_INT(rota_join(first), ==, -ECANCELED);
+    CHECK_INT(rota_http_failed_phase(-ECANCELED), ==, ROTA_HTTP_WAITING);
+    CHECK(strstr(rota_error(-ECANCELED), "waiting for the answer of 127.0.0.1:"));
+}
+
+TEST(phase_and_limit_of_a_failure_travel_with_it)
+{
+    struct setting t = {.options.gap = 20 * ROTA_SECOND, .script.replies = {"..."}};
+    run(&t, kept_failures);
+}
+
+static int get_in_thread(void *arg)
+{
+    const char *url = arg;
+    rota_http_response *r;
+    return rota_http_get(url, &r);
+}
+
+static int get_with_loop(void *arg)
+{
+    return rota_run(get_in_thread, arg);
+}
+
+static void failures_of_threads(struct setting *t)
+{
+    static char url[] = "http://127.0.0.1:1/";
+    int err = rota_to_thread(get_with_loop, url);
+    CHECK_INT(err, ==, -ECONNREFUSED);
+    CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_CONNECTING);
+}
+
+TEST_WITH(phase_of_a_failure_comes_from_another_thread, .without_faults = true)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, failures_of_threads);
+}
+
+static void unread_failures(struct setting *t)
+{
+    rota_http_fetch_options options = {.stream = true};
+    rota_http_response *r = fetch(t, "/", &options);
+    char buf[16];
+    ssize_t n = 0;
+    CHECK_STR(rota_http_response_error(r), "");
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 5);
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        n = rota_http_read(r, buf, sizeof buf);
+    }
+    CHECK_INT(n, ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_response_error(r), "the caller's deadline has passed"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "reading the answer of http://127.0.0.1:"));
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ETIMEDOUT);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_READING);
+    CHECK(strstr(rota_http_response_error(r), "nothing came for 20 s"));
+    rota_http_response_free(r);
+    CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
+}
+
+TEST(a_read_that_fails_says_why)
+{
+    struct setting t = {.options.gap = 20 * ROTA_SECOND,
+                        .script.replies = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"}};
+    run(&t, unread_failures);
 }
 
 TEST(a_timeout_says_which_one_it_was)
@@ -1504,8 +1611,8 @@ static void queue_time(struct setting *t)
     rota_http_response *held = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
     expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for a connection to 127.0.0.1:");
     CHECK(strstr(rota_error(-ETIMEDOUT), "no connection was free for 2 s"));
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_QUEUED);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_QUEUE_TIME);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_QUEUED);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_QUEUE_TIME);
     rota_http_response_free(held);
     t->script.replies[0] = OK;
     expect_body(t, "/", "hello");
@@ -1519,10 +1626,10 @@ static void connect_time(struct setting *t)
     snprintf(url, sizeof url, "https://127.0.0.1:%d/", t->script.port);
     CHECK_INT(rota_http_fetch(t->session, url, NULL, &r), ==, -ETIMEDOUT);
     CHECK(strstr(rota_error(-ETIMEDOUT), "not connected within 4 s"));
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_CONNECT);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_ENCRYPTING);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_CONNECT);
     CHECK_INT(rota_http_get("http://127.0.0.1:bad/", &r), ==, -EINVAL);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
+    CHECK_INT(rota_http_failed_limit(-EINVAL), ==, ROTA_HTTP_LIMIT_NONE);
 }
 
 TEST(connecting_has_its_own_deadline_which_holds_for_tls_too)
@@ -1551,7 +1658,7 @@ static void handshake_time(struct setting *t)
     CHECK(strstr(rota_error(-ETIMEDOUT), "starting TLS with 127.0.0.1:"));
     CHECK(strstr(rota_error(-ETIMEDOUT), "2 s"));
     CHECK(!strstr(rota_error(-ETIMEDOUT), "deadline"));
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_NONE);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_NONE);
 }
 
 TEST(a_handshake_has_the_time_that_connecting_has)
@@ -1635,7 +1742,7 @@ static void trust(struct setting *t)
     CHECK_INT(rota_http_fetch(t->session, url_of(&secure, "/"), NULL, &r), ==, ROTA_ECERT);
     CHECK(strstr(rota_error(ROTA_ECERT), "starting TLS with 127.0.0.1:"));
     CHECK(strstr(rota_error(ROTA_ECERT), "unknown certificate authority"));
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_ENCRYPTING);
+    CHECK_INT(rota_http_failed_phase(ROTA_ECERT), ==, ROTA_HTTP_ENCRYPTING);
 
     CHECK_OK(
         rota_http_session_new(&(rota_http_session_options){.tls = client, .proxy = ""}, &session));
@@ -2052,7 +2159,7 @@ static void coded(struct setting *t)
     CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the coded body has no end"));
     script_stop(&zip);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not coded as it says");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
+    CHECK_INT(rota_http_failed_phase(ROTA_EPROTOCOL), ==, ROTA_HTTP_READING);
     expect_body(t, "/", "hello"); /* in a way nobody knows */
 }
 
@@ -2884,7 +2991,7 @@ static void named(struct setting *t)
     CHECK(strstr(t->script.seen, "\r\nHost: here.example:"));
     CHECK_INT(rota_http_fetch(t->session, "http://nobody.example/", NULL, &r), ==, ROTA_ENOHOST);
     CHECK(strstr(rota_error(ROTA_ENOHOST), "looking up the address of nobody.example:80: "));
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_RESOLVING);
+    CHECK_INT(rota_http_failed_phase(ROTA_ENOHOST), ==, ROTA_HTTP_RESOLVING);
     CHECK_INT(rota_http_fetch(t->session, "http://later.example/", NULL, &r), ==, ROTA_EDNS);
     rota__lookup = before;
 }

@@ -218,7 +218,7 @@ static int wait_too_long(struct place *p)
 {
     rota_time start = rota_now();
     CHECK_INT(get(p, "/drip"), ==, -ETIMEDOUT);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_TOTAL);
     CHECK_INT((rota_now() - start) / ROTA_SECOND, ==, 300);
     return 0;
 }

@@ -616,7 +616,7 @@ static void fail_before_the_answer(struct world *w)
     CHECK_OK(rota_stream_write(up.a, "some", 4));
     CHECK_OK(rota_spawn(reset_later, &up, &task));
     expect_error(w, &(rota_http_fetch_options){.body.stream = up.b}, -ECONNRESET, "sending to 127");
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_SENDING);
+    CHECK_INT(rota_http_failed_phase(-ECONNRESET), ==, ROTA_HTTP_SENDING);
     ROTA_IGNORE(rota_join(task));
     free_ends(&up);
 
@@ -733,8 +733,8 @@ static void stalled_upload(struct world *w)
     expect_error(w, &(rota_http_fetch_options){.body.bytes = {large, LARGE}}, -ETIMEDOUT,
                  "not complete within 300 s");
     CHECK_INT(rota_now() - start, ==, 300 * ROTA_SECOND);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_TOTAL);
-    CHECK_INT(rota_http_failed_phase(), ==, ROTA_HTTP_READING);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_TOTAL);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_READING);
 }
 
 static void slow_upload(struct world *w)
@@ -753,7 +753,7 @@ static void both_stalled(struct world *w)
                  "sending to 127");
     CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 60 s"));
     CHECK_INT(rota_now() - start, ==, 60 * ROTA_SECOND);
-    CHECK_INT(rota_http_failed_limit(), ==, ROTA_HTTP_LIMIT_GAP);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
 }
 
 TEST(the_gap_is_that_of_both_directions)

@@ -350,11 +350,13 @@ ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_respon
 ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
                                  rota_http_response **ret_response);
 
-/* The phase in which this thread's last call that returned no response failed. Look at it before
- * the task suspends. */
-ROTA_API rota_http_phase rota_http_failed_phase(void);
-/* Which limit had passed, if it was -ETIMEDOUT. */
-ROTA_API rota_http_limit rota_http_failed_limit(void);
+/* The phase in which the task's last failure happened, if that was `err` and of this module, else
+ * ROTA_HTTP_QUEUED. It is part of the failure like its words (rota_error), and travels with
+ * them. */
+ROTA_API rota_http_phase rota_http_failed_phase(int err);
+/* Which limit had passed, if the task's last failure was `err` = -ETIMEDOUT, of this module, and by
+ * its limits, else ROTA_HTTP_LIMIT_NONE. */
+ROTA_API rota_http_limit rota_http_failed_limit(int err);
 
 /* ---- Responses ---- */
 

@@ -67,7 +67,9 @@ struct rota__http_progress {
     bool is_total; /* the scope's deadline is `ends` */
     rota_http_limit limit;
     rota_time limit_time;
-    rota_http_limit passed; /* the one that ended a wait */
+    rota_http_limit passed; /* the one that ended a wait: */
+    rota_time passed_time;
+    bool is_callers; /* it was the caller's deadline */
 
     char why[ROTA__HTTP_WHY]; /* "Connection refused" */
 };
@@ -77,20 +79,16 @@ void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
 void rota__http_done(struct rota__http_progress *p, int err);
 /* From now on waiting ends after `time`, and at `ends` anyway. */
 void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota_time time);
-/* Closes the scope. Returns `err`, with words for it if it was this deadline that passed. */
+/* Closes the scope. Returns `err`, and notes which deadline it was that passed. */
 int rota__http_unlimit(struct rota__http_progress *p, int err);
 /* Returns `err` and keeps the words for it. */
 int rota__http_say(struct rota__http_progress *p, int err, const char *format, ...)
     ROTA_PRINTF(3, 4);
 /* "connecting to localhost:80: Connection refused", into `ret_words`. */
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
-/* What rota_http_failed_phase and rota_http_failed_limit of this thread return. */
-struct rota__http_failure {
-    rota_http_phase phase;
-    rota_http_limit limit;
-};
-struct rota__http_failure *rota__http_failure(void);
-/* Sets it, with no limit, and the words of the failure. Returns `err`. */
+/* Makes it the failure of the task, with a detail that knows phase and limit. Returns `err`. */
+int rota__http_fail(const struct rota__http_progress *p, int err);
+/* A failure with words of its own and no limit. Returns `err`. */
 int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...) ROTA_PRINTF(3, 4);
 
 /* ---- Authentication (client_auth.c) ---- */
@@ -551,7 +549,8 @@ struct rota_http_response {
     uint64_t limit; /* of a body that is read whole */
     rota_time gap;
     int err;           /* reading has failed: for good */
-    const char *words; /* for why it has */
+    int failed;        /* of the last call that read: */
+    const char *words; /* made when somebody asks */
 
     bool raw_ended, ended;
     bool is_whole;

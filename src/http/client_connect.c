@@ -21,6 +21,8 @@ static void enter(struct rota__http_conn *conn, rota_http_phase phase)
 static int fail_at(struct rota__http_conn *conn, const struct rota__http_proxy *proxy, int err,
                    const char *why)
 {
+    if (err == -ECANCELED) /* nobody is told */
+        return err;
     snprintf(conn->why, sizeof conn->why, "%s%s%s%s", proxy ? "the proxy " : "",
              proxy ? proxy->where : "", proxy ? ": " : "", why && *why ? why : rota_strerror(err));
     return err;

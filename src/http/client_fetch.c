@@ -251,27 +251,21 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     begin(&call.progress, session, call.options);
     session->uses++;
     int err = run(&call, url, ret_response);
-    char words[ROTA__HTTP_WHY + 300];
-    if (err < 0) {
-        rota__http_words(&call.progress, err, words, sizeof words);
+    if (err < 0)
         rota__http_done(&call.progress, err);
-    }
     rota__http_upload_leave(&call);
     rota__http_source_fini(&call.source);
+    if (err < 0)
+        rota__http_fail(&call.progress, err);
     rota__arena_fini(&call.arena, NULL);
     if (call.origin)
         call.origin->uses--;
     rota__http_session_unref(session);
-    if (err < 0)
-        rota__http_set_error(call.progress.phase, err, "%s", words);
-    if (err == -ETIMEDOUT)
-        rota__http_failure()->limit = call.progress.passed;
     return err;
 }
 
 /* ---- Without a session */
 
-/* The session's end lets others run, whose calls may fail. */
 static int fetch_once(const char *url, const rota_http_fetch_options *options,
                       rota_http_response **ret_response)
 {
@@ -281,9 +275,7 @@ static int fetch_once(const char *url, const rota_http_fetch_options *options,
         return err;
     session->once = true;
     err = rota_http_fetch(session, url, options, ret_response);
-    struct rota__http_failure failure = *rota__http_failure();
     rota_http_session_free(session);
-    *rota__http_failure() = failure;
     return err;
 }
 

@@ -7,35 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-
-static _Thread_local struct rota__http_failure failure;
-
-struct rota__http_failure *rota__http_failure(void)
-{
-    return &failure;
-}
-
-int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
-{
-    char words[512];
-    va_list args;
-    failure.phase = phase;
-    failure.limit = ROTA_HTTP_LIMIT_NONE;
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    return rota_error_set(err, "%s", words);
-}
-
-rota_http_phase rota_http_failed_phase(void)
-{
-    return failure.phase;
-}
-
-rota_http_limit rota_http_failed_limit(void)
-{
-    return failure.limit;
-}
+#include <string.h>
 
 /* ---- Phases */
 
@@ -108,18 +80,12 @@ void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota
     p->is_open = true;
 }
 
-static void say_which(struct rota__http_progress *p)
+/* Words are made of it when somebody asks. */
+static void note_which(struct rota__http_progress *p)
 {
-    static const char *const words[] = {
-        [ROTA_HTTP_LIMIT_TOTAL] = "not complete within",
-        [ROTA_HTTP_LIMIT_QUEUE_TIME] = "no connection was free for",
-        [ROTA_HTTP_LIMIT_CONNECT] = "not connected within",
-        [ROTA_HTTP_LIMIT_GAP] = "nothing came for",
-    };
+    p->why[0] = '\0';
     p->passed = p->is_total ? ROTA_HTTP_LIMIT_TOTAL : p->limit;
-    rota_time time = p->is_total ? p->total : p->limit_time;
-    snprintf(p->why, sizeof p->why, "%s %.3g s", words[p->passed],
-             (double)time / (double)ROTA_SECOND);
+    p->passed_time = p->is_total ? p->total : p->limit_time;
 }
 
 int rota__http_unlimit(struct rota__http_progress *p, int err)
@@ -128,12 +94,14 @@ int rota__http_unlimit(struct rota__http_progress *p, int err)
         return err;
     p->is_open = false;
     p->is_late = rota_timeout_end(&p->scope) < 0;
-    if (err == -ETIMEDOUT && p->is_late) {
-        say_which(p);
-    } else if (err == -ETIMEDOUT && rota_check() == -ETIMEDOUT) {
-        p->passed = ROTA_HTTP_LIMIT_NONE;
-        snprintf(p->why, sizeof p->why, "the caller's deadline has passed");
-    }
+    if (err != -ETIMEDOUT)
+        return err;
+    p->passed = ROTA_HTTP_LIMIT_NONE;
+    p->is_callers = !p->is_late && rota_check() == -ETIMEDOUT;
+    if (p->is_late)
+        note_which(p);
+    if (p->is_callers)
+        p->why[0] = '\0';
     return err;
 }
 
@@ -148,7 +116,35 @@ int rota__http_say(struct rota__http_progress *p, int err, const char *format, .
     return err;
 }
 
-void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size)
+/* The words' parts: what a record keeps of a failure until somebody asks. */
+struct failure {
+    rota_http_phase phase;
+    rota_http_limit limit;
+    rota_time limit_time;
+    bool is_callers;
+    char where[256]; /* empty: it has not come so far as to know a server */
+    char why[ROTA__HTTP_WHY];
+};
+
+static void write_cause(const struct failure *f, int err, char *ret_words, size_t size)
+{
+    static const char *const words[] = {
+        [ROTA_HTTP_LIMIT_TOTAL] = "not complete within",
+        [ROTA_HTTP_LIMIT_QUEUE_TIME] = "no connection was free for",
+        [ROTA_HTTP_LIMIT_CONNECT] = "not connected within",
+        [ROTA_HTTP_LIMIT_GAP] = "nothing came for",
+    };
+    if (*f->why || err != -ETIMEDOUT)
+        snprintf(ret_words, size, "%s", *f->why ? f->why : rota_strerror(err));
+    else if (f->limit)
+        snprintf(ret_words, size, "%s %.3g s", words[f->limit],
+                 (double)f->limit_time / (double)ROTA_SECOND);
+    else
+        snprintf(ret_words, size, "%s",
+                 f->is_callers ? "the caller's deadline has passed" : rota_strerror(err));
+}
+
+static void write_failure(const void *detail, int err, char *ret_words, size_t size)
 {
     static const char *const doing[ROTA__HTTP_PHASES] = {
         [ROTA_HTTP_QUEUED] = "waiting for a connection to",
@@ -161,10 +157,70 @@ void rota__http_words(const struct rota__http_progress *p, int err, char *ret_wo
         [ROTA_HTTP_REDIRECTED] = "following a redirect of",
         [ROTA_HTTP_DONE] = "after the answer of",
     };
-    const char *why = *p->why ? p->why : rota_strerror(err);
-    if (p->where.len)
-        snprintf(ret_words, size, "%s %.*s: %s", doing[p->phase], (int)p->where.len, p->where.ptr,
-                 why);
+    const struct failure *f = detail;
+    char why[ROTA__HTTP_WHY];
+    write_cause(f, err, why, sizeof why);
+    if (*f->where)
+        snprintf(ret_words, size, "%s %s: %s", doing[f->phase], f->where, why);
     else
-        snprintf(ret_words, size, "%s", why); /* it has not come so far as to know a server */
+        snprintf(ret_words, size, "%s", why);
+}
+
+static const rota_error_type failure_type = {.size = sizeof(struct failure),
+                                             .words = write_failure};
+
+static void take_down(const struct rota__http_progress *p, struct failure *f)
+{
+    size_t len = p->where.len < sizeof f->where ? p->where.len : sizeof f->where - 1;
+    f->phase = p->phase;
+    f->limit = p->passed;
+    f->limit_time = p->passed_time;
+    f->is_callers = p->is_callers;
+    if (len)
+        memcpy(f->where, p->where.ptr, len);
+    f->where[len] = '\0';
+    memcpy(f->why, p->why, sizeof f->why);
+}
+
+void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size)
+{
+    struct failure f;
+    take_down(p, &f);
+    write_failure(&f, err, ret_words, size);
+}
+
+int rota__http_fail(const struct rota__http_progress *p, int err)
+{
+    struct failure f;
+    take_down(p, &f);
+    if (err != -ETIMEDOUT)
+        f.limit = ROTA_HTTP_LIMIT_NONE;
+    if (err == -ECANCELED || err == -ETIMEDOUT)
+        return rota_error_set_deferred(err, &failure_type, &f);
+    char words[ROTA__HTTP_WHY + 300];
+    write_failure(&f, err, words, sizeof words);
+    return rota_error_set_detail(err, &failure_type, &f, "%s", words);
+}
+
+int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
+{
+    char words[512];
+    struct failure f = {.phase = phase};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    return rota_error_set_detail(err, &failure_type, &f, "%s", words);
+}
+
+rota_http_phase rota_http_failed_phase(int err)
+{
+    const struct failure *f = rota_error_detail(err, &failure_type);
+    return f ? f->phase : ROTA_HTTP_QUEUED;
+}
+
+rota_http_limit rota_http_failed_limit(int err)
+{
+    const struct failure *f = rota_error_detail(err, &failure_type);
+    return f ? f->limit : ROTA_HTTP_LIMIT_NONE;
 }

@@ -62,13 +62,12 @@ static ssize_t read_decoded(rota_http_response *r, char *buf, size_t len)
 
 /* ---- Piece by piece */
 
-static void keep_words(rota_http_response *r, int err)
+/* The last call that read has failed. */
+static int fail(rota_http_response *r, int err)
 {
-    char words[ROTA__HTTP_WHY + 300];
-    rota__http_words(r->progress, err, words, sizeof words);
-    r->words = rota__arena_copy(&r->arena, (rota_str){words, strlen(words)});
-    if (!r->words)
-        r->words = rota_strerror(err);
+    r->failed = err;
+    r->words = NULL;
+    return rota__http_fail(r->progress, err);
 }
 
 /* Whether it was only interrupted, and may go on. */
@@ -108,7 +107,7 @@ static ssize_t waited(rota_http_response *r, ssize_t n)
     if (err == -ETIMEDOUT && r->progress->is_late)
         give_up(r, err);
     if (err < 0)
-        keep_words(r, err);
+        fail(r, err);
     return n;
 }
 
@@ -227,8 +226,7 @@ static int next_event(void *self, void **ret_item)
     rota_http_response *r = self;
     if (!r->has_sse && !is_event_stream(r)) {
         rota__http_say(r->progress, ROTA_EPROTOCOL, "not an event stream");
-        keep_words(r, ROTA_EPROTOCOL);
-        return ROTA_EPROTOCOL;
+        return fail(r, ROTA_EPROTOCOL);
     }
     if (!r->has_sse)
         rota__sse_init(&r->sse, 0);

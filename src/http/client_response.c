@@ -224,7 +224,18 @@ rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase p
     return phase <= ROTA_HTTP_DONE ? r->progress->times[phase] : -1;
 }
 
+static void make_words(rota_http_response *r)
+{
+    char words[ROTA__HTTP_WHY + 300];
+    rota__http_words(r->progress, r->failed, words, sizeof words);
+    r->words = rota__arena_copy(&r->arena, rota__str_of(words));
+    if (!r->words)
+        r->words = rota_strerror(r->failed);
+}
+
 const char *rota_http_response_error(const rota_http_response *r)
 {
+    if (!r->words && r->failed < 0)
+        make_words((rota_http_response *)r); /* which nobody can see */
     return r->words ? r->words : "";
 }
