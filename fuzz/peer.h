@@ -223,11 +223,11 @@ static inline void peer_check_frames(rota_str bytes, bool by_client)
     free(frames);
 }
 
-/* The name of an error. A head that is wrong, and also cut off or too long, may be called either:
- * its lines are looked at early if they come at once. */
+/* The name of an error. What is wrong with a head is seen early if its lines come at once; in
+ * pieces, it may turn out to be cut off, late or too long before that. */
 static inline const char *peer_error_name(int err)
 {
-    bool is_either = err == ROTA_ETRUNCATED || err == ROTA_ELIMIT;
+    bool is_either = err == ROTA_ETRUNCATED || err == ROTA_ELIMIT || err == -ETIMEDOUT;
     return rota_strerror(is_either ? ROTA_EPROTOCOL : err);
 }
 
