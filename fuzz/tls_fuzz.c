@@ -138,6 +138,8 @@ static bool change(struct relay *r, char *record, size_t *len, const unsigned ch
     case 6:
         return rota_sleep(what[3] * ROTA_SECOND) == 0;
     default: { /* in two records */
+        if (*len < 5)
+            return true; /* the end of one that was split before */
         char rest[5] = {record[0], record[1], record[2]};
         size_t first = at < 5 ? 5 : at, left = *len - first;
         record[3] = (char)((first - 5) >> 8);
