@@ -31,7 +31,7 @@ def sbin(name):
 
 
 def unprivileged():
-    """nginx and HAProxy need no rights; started by root they run as nobody, who may have no way to where we are."""
+    """nginx and HAProxy need no rights; started by root they run as the user nobody, which may not be able to enter this directory."""
     if os.geteuid() != 0:
         return {}
     return {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": "/"}

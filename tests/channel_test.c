@@ -265,7 +265,7 @@ TASK_TEST(receivers_are_served_first_come_first_served)
     spawn_each(&g, receive_one, &s);
     CHECK_OK(rota_yield());
     for (int i = 1; i <= TASKS; i++)
-        CHECK_INT(try_send_int(s.c.tx, i), ==, 0); /* each to who waits: no room is needed */
+        CHECK_INT(try_send_int(s.c.tx, i), ==, 0); /* each goes to a waiter: no room is needed */
     CHECK_INT(try_receive_int(s.c.rx), ==, -EAGAIN);
     CHECK_OK(rota_group_wait(&g));
     for (int i = 0; i < TASKS; i++) {

@@ -430,7 +430,7 @@ TASK_TEST(group_is_joined_and_left)
     CHECK_INT(rota_udp_join(member, "239.255.42.42", "lo"), ==, ROTA_ECLOSED);
 }
 
-/* ---- Who is inside */
+/* ---- Calls under way */
 
 VIRTUAL_TASK_TEST(cancelled_receive_takes_nothing)
 {
@@ -519,7 +519,7 @@ static void check_all_arrive(struct crowd *c, rota_dgram *receiver, rota_group *
 
 enum { CROWD = 600 }; /* more than net.unix.max_dgram_qlen */
 
-/* Who sends to a receiver that it is connected to waits for room; for another one's room no event
+/* A sender that is connected to its receiver waits for room; for another one's room no event
  * comes. */
 static struct crowd crowd_of(rota_dgram *sender, rota_dgram *receiver, bool connected)
 {

@@ -40,7 +40,7 @@ def say(s, text):
 
 
 def stops(way, name, kill, number):
-    """Makes a case of a server that is stopped: it answers who is connected."""
+    """Makes a case of a server that is stopped: it answers clients that are connected."""
     def stopped():
         with started(way) as (process, port), socket.create_connection(("localhost", port), LIMIT) as s:
             say(s, b"before")

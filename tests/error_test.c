@@ -1,4 +1,4 @@
-/* The error record: its words, its detail, and how both reach the one who asks (rule 5). */
+/* The error record: its words, its detail, and how both reach the caller (rule 5). */
 
 #include "clean_run.h"
 

@@ -698,7 +698,7 @@ TASK_TEST(saving_makes_what_a_link_leads_to)
     CHECK_INT(rota_file_save(in_directory("round"), "x", 1, NULL), ==, -ELOOP);
 }
 
-/* ---- Who may read what was saved */
+/* ---- Permissions of saved files */
 
 static void check_owner(const char *name, uid_t uid, gid_t gid, mode_t mode)
 {

@@ -1,4 +1,4 @@
-/* Groups: policies, who sees what, and that a block never ends before its tasks. */
+/* Groups: policies, which errors are seen where, and that a block never ends before its tasks. */
 
 #include "clean_run.h"
 
@@ -1072,7 +1072,7 @@ VIRTUAL_TASK_TEST(rule_10_result_of_a_group_that_ended_wins_over_a_later_cancell
     let_others_run();
     CHECK_OK(rota_spawn(cancel_owner, &e, &canceller));
     let_others_run();
-    rota_future_set(&e.go, 7); /* wakes the one in the group, then the one who cancels */
+    rota_future_set(&e.go, 7); /* wakes the task in the group, then the one that cancels */
     CHECK_INT(rota_join(canceller), ==, 7);
     CHECK_INT(rota_join(e.owner), ==, 0);
     CHECK_INT(e.waited, ==, 7);

@@ -416,7 +416,7 @@ static void run_forked(struct run *run)
         perror("cannot start a test case");
         exit(EXIT_FAILURE);
     }
-    setpgid(pid, pid); /* both do it, so that it is done whoever comes first */
+    setpgid(pid, pid); /* both processes do it, so that it is done whichever runs first */
     bool ended = child_wait(pid, start + run->limit, &status);
     sigprocmask(SIG_SETMASK, &before, NULL);
     bool removed = remove_directory(pid);

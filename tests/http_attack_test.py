@@ -3,7 +3,7 @@
 
 usage: http_attack_test.py HTTP_TARGET [WORD...]     cases whose names contain one of the words
 
-Of each the same is asked: it takes a bounded amount of memory, whoever attacks is cut off, others are served meanwhile,
+Of each the same is asked: it takes a bounded amount of memory, the attacker is cut off, others are served meanwhile,
 and nothing of it is left afterwards. See native.py.
 """
 
@@ -33,7 +33,7 @@ SETTINGS = wire.PREFACE + wire.frame(wire.SETTINGS)
 
 
 class Others:
-    """Somebody else, who asks for something again and again until the block ends, and does not wait long for it. What
+    """Another client, which asks for something again and again until the block ends, and does not wait long for it. What
     the attack took of memory, in MiB, is looked at, too, and that nothing is left of it."""
 
     def __init__(self, peer, memory=16):

@@ -3048,7 +3048,7 @@ TEST(a_url_without_a_path_gets_the_cookies_of_its_root)
     run(&t, pathless);
 }
 
-/* ---- What is told, and to whom */
+/* ---- What hooks are told */
 
 static void note_url(void *arg, const rota_http_trace *trace)
 {

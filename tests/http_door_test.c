@@ -128,7 +128,7 @@ struct crowd {
     bool asks;      /* it has had a request */
 };
 
-/* Four fill the server; then comes one who asks. */
+/* Four connections fill the server; then a fifth sends a request. */
 static int crowd_body(struct place *place)
 {
     const struct crowd *crowd = place->arg;

@@ -241,7 +241,7 @@ def is_own(reply):
 
 
 class Victims:
-    """Others, who send requests by the same fronts until the block ends, and get their own replies."""
+    """Other clients, which send requests by the same fronts until the block ends, and get their own replies."""
 
     def __init__(self, ports):
         self.served, self.wrong, self.over = 0, None, threading.Event()

@@ -1,10 +1,10 @@
 /* Whatever becomes of a request, the session's others get answers, and each its own; and no place
  * of the pool is lost.
  *
- * A case is a way to ask. It is gone again and again: who asks is cancelled at the first suspension
- * of any task that has part in it, then at the second, and so on; and allocations and system calls
- * fail one after another. Then the same session, which has room for one connection only, has to
- * answer others. */
+ * A case is a way to ask. It is run again and again: the request is cancelled at the first
+ * suspension of any task that has part in it, then at the second, and so on; and allocations and
+ * system calls fail one after another. Then the same session, which has room for one connection
+ * only, has to answer others. */
 #include "http/client.h"
 #include "net/net.h"
 
@@ -53,7 +53,7 @@ struct world {
     rota_task *server, *proxy_task;
     rota_tls_context *server_tls, *client_tls;
     bool is_served; /* not if the system call that failed was the listener's */
-    bool hangs_up;  /* on who asks for "/gone" first */
+    bool hangs_up;  /* on the client that asks for "/gone" first */
     rota_http_session *session;
     int failures; /* how often asking has failed */
 };

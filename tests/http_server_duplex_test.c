@@ -277,7 +277,7 @@ TEST(a_request_tells_how_long_its_body_is)
     }
 }
 
-/* ---- Who may do what */
+/* ---- Which task may do what */
 
 static int read_again(void *arg)
 {
@@ -559,7 +559,7 @@ TEST(a_reader_that_fails_ends_the_writer)
     CHECK_INT(t.broke, <, 0);
 }
 
-/* Who sends on and on, but takes nothing, stalls as well. */
+/* A client that sends on and on, but takes nothing, stalls as well. */
 TEST(a_client_that_only_sends_is_cut_off)
 {
     struct relay relay = {0};

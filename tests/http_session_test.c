@@ -308,7 +308,7 @@ TEST_TOGETHER(each_phase_has_its_time)
     run(&p, ask_slowly);
 }
 
-/* ---- Who is who */
+/* ---- Identities */
 
 struct people {
     struct authority authority;

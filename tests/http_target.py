@@ -15,7 +15,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Peer:
-    program = ""  # its path, set by whoever is the test
+    program = ""  # its path, set by the test
 
     def __init__(self, *options):
         self.process = subprocess.Popen([self.program, *map(str, options)], stdin=subprocess.DEVNULL,
@@ -42,7 +42,7 @@ class Peer:
         return connect(self.port)
 
     def ask(self, target="/", method="GET"):
-        """A request of somebody else, on a connection of his own; returns the body."""
+        """A request of another client, on its own connection; returns the body."""
         with self.connect() as s:
             s.sendall(request(method, target, b"Connection: close\r\n"))
             replies = parse_replies(read_until_end(s), [method])

@@ -870,7 +870,7 @@ TEST(watches_of_a_descriptor_get_what_each_has_asked_for)
         CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
     CHECK_INT(r.events, ==, ROTA_READABLE);
     CHECK_INT(w.events, ==, ROTA_WRITABLE);
-    CHECK_OK(shutdown(ends[1], SHUT_WR)); /* told to who reads */
+    CHECK_OK(shutdown(ends[1], SHUT_WR)); /* reported to watches for reading */
     for (int i = 0; i < 5; i++)
         CHECK_INT(rota_loop_run_once(loop, 0), ==, 1);
     CHECK_INT(r.events, ==, ROTA_READABLE | ROTA_HANGUP);

@@ -156,7 +156,7 @@ static int detach_it(void *arg)
     return 0;
 }
 
-/* Whoever comes first waits, and releases the handle. */
+/* The first call waits, and releases the handle. */
 MISUSE_TEST(a_handle_that_somebody_waits_with_is_released_once)
 {
     static rota_fn *const pairs[][2] = {

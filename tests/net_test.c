@@ -1249,8 +1249,8 @@ static int counted_echo(rota_stream *s, void *arg)
     return err;
 }
 
-/* Until all have been there, also those who left before they were accepted, and their streams are
- * closed and freed, which the handlers do not see. */
+/* Until all clients have been there, also those that left before they were accepted, and their
+ * streams are closed and freed, which the handlers do not see. */
 static void wait_until_gone(const struct attendance *a, int visitors)
 {
     long live = -1;

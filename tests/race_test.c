@@ -20,7 +20,7 @@ static const enum event orders[][3] = {
     {EXPIRE, COMPLETE, NOTHING}, {CANCEL, EXPIRE, NOTHING},   {EXPIRE, CANCEL, NOTHING},
 };
 
-/* The one who waits, and what happens to it. */
+/* The waiting task, and what happens to it. */
 struct race {
     rota_task *waiter;
     rota_timeout timeout;

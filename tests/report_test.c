@@ -1,5 +1,5 @@
-/* Reports (rule 6): what is told, whom it names, and where it goes by default; and rota_main (rule
- * 3). */
+/* Reports (rule 6): what is reported, which task it names, and where it goes by default; and
+ * rota_main (rule 3). */
 
 #include "clean_run.h"
 

@@ -160,7 +160,7 @@ struct row {
 
 static const struct row rows[] = {
     {"a lock is had in the order of asking", {"L2U", "LU", "LU"}, "aL+0 bL+2 cL+2"},
-    {"a lock that is released goes to the first in line, not to who asks next",
+    {"a lock that is released goes to the first in line, not to the next task that asks",
      {"LyULU", "LU"},
      "aL+0 ay+0 bL+0 aL+0"},
     {"locking twice is a deadlock and keeps the lock", {"LLU", "LU"}, "aL+0 aLd0 bL+0"},
@@ -190,12 +190,12 @@ static const struct row rows[] = {
     {"a full queue makes a put wait until a get", {"PPP", "1G1G"}, "aP+0 bG+1 aP+1 bG+2 aP+2"},
     {"gets are served in order", {"G", "G", "1PP"}, "cP+1 cP+1 aG+1 bG+1"},
     {"a closed queue gives what it has, then ends", {"PX", "GG"}, "aP+0 bG+0 bGx0"},
-    {"closing ends those who wait", {"G", "G", "1X"}, "aGx1 bGx1"},
+    {"closing ends the waits", {"G", "G", "1X"}, "aGx1 bGx1"},
     {"a cancelled get takes nothing", {"G", "1ka", "2P", "3G"}, "aGc1 cP+2 dG+3"},
     {"an item that is handed over before the cancellation arrives",
      {"Gy", "1Pka"},
      "bP+1 aG+1 ayc1"},
-    {"a future wakes all who wait", {"F", "F", "1D", "2F"}, "aF+1 bF+1 dF+2"},
+    {"a future wakes all waiters", {"F", "F", "1D", "2F"}, "aF+1 bF+1 dF+2"},
     {"a deadline around a future leaves the future pending", {"(1F)F", "2D"}, "aFt1 a)t1 aF+2"},
     {"the inner deadline fires alone", {"(9(15)1)"}, "a5t1 a)t1 a)+2"},
     {"the outer deadline fires first and only it says so", {"(1(95)5)1"}, "a5t1 a)+1 a5t1 a)t1"},

@@ -287,7 +287,7 @@ static int weather_outside(void *arg)
     } while (outside->round <= ROUNDS);
     CHECK_INT(turns, >, ROUNDS);
     outside->ended++;
-    pthread_barrier_wait(&done); /* who ends earlier would make room */
+    pthread_barrier_wait(&done); /* a thread that ends earlier would make room */
     rota_task_cancel(other);
     CHECK_INT(rota_join(other), ==, -ECANCELED);
     return 0;
