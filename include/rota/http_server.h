@@ -367,8 +367,8 @@ typedef struct rota_http_root_options {
  * may be NULL. Returns 0, -ENOENT, -ENOTDIR, -EACCES, -ENOMEM, or another error of open(2). */
 ROTA_API int rota_http_root_open(const char *path, const rota_http_root_options *options,
                                  rota_http_root **ret_root);
-/* Frees the root. No server may be using it. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_http_root) calls. */
+/* Frees the root. No server may be using it. Accepts NULL, returns NULL. ROTA_AUTO(rota_http_root)
+ * calls this. */
 ROTA_API rota_http_root *rota_http_root_free(rota_http_root *root);
 ROTA_DEFINE_AUTO(rota_http_root, rota_http_root_free);
 

@@ -59,49 +59,55 @@ typedef struct rota_address {
 
 #define ROTA_ADDRESS_TEXT 112
 
-/* Writes "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "/run/x.sock", "@abstract" or, for a Unix
- * socket without a name, "unix" into `ret_text`, which has room for ROTA_ADDRESS_TEXT bytes, and
- * returns it. */
+/* Writes the address as text into `ret_text`, which must have room for ROTA_ADDRESS_TEXT bytes, and
+ * returns `ret_text`. Examples: "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "/run/x.sock",
+ * "@abstract"; "unix" for a Unix socket without a name. */
 ROTA_API const char *rota_address_text(const rota_address *address, char *ret_text);
 
-/* Finds the addresses of `host`, the preferred first. Literals ("192.0.2.1", "::1", "fe80::1%eth0",
- * "fe80::1%2") and "localhost", which is always this machine, are answered at once; other names are
- * looked up by getaddrinfo(3) in threads of their own, and a caller that is cancelled does not wait
- * for that. Callers that ask for the same name at the same time share one lookup.
+/* Finds the addresses of `host`, the preferred one first. Suspends for names that have to be looked
+ * up. Literal addresses ("192.0.2.1", "::1", "fe80::1%eth0", "fe80::1%2") and "localhost", which is
+ * always this machine, are answered at once. Other names are looked up by getaddrinfo(3) in
+ * separate threads. A caller that is cancelled does not wait for the lookup. Callers that ask for
+ * the same name at the same time share one lookup.
  *
- * Sixteen lookups run at a time. While some hang, others are started beside them, up to 256; a
- * lookup that its callers gave up counts as one that hangs. rota_to_thread and the end of rota_run
- * wait for none of them.
+ * Sixteen lookups run at a time. If some hang, others are started beside them, up to 256; a lookup
+ * that all its callers gave up counts as hanging. Neither rota_to_thread nor the end of rota_run
+ * waits for lookups.
  *
- * Returns how many of the `max` places it filled, at least 1; ROTA_ENOHOST (no such name),
- * ROTA_EDNS (nobody could say, now), -EINVAL (no name, no such port, no place, or a host that
- * rota_host_parse refuses, such as the address 127.1), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * -ENOMEM. */
+ * Returns the number of addresses stored, at least 1 and at most `max`; ROTA_ENOHOST (no such
+ * name), ROTA_EDNS (the name cannot be looked up now), -EINVAL (an empty name, an invalid port,
+ * `max` is 0, or a host that rota_host_parse refuses, such as the address 127.1), -ECANCELED,
+ * -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM. */
 ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max);
 
 /* ---- Connecting ---- */
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_connect_options {
-    bool nagle;          /* let the kernel delay small writes; off, they go at once */
-    rota_time keepalive; /* ask a silent peer after this long, give it up after twice that; never */
-    const char *bind;    /* local address, a literal; the kernel chooses */
-    int bind_port;       /* local port; the kernel chooses */
+    /* let the kernel delay small writes (Nagle's algorithm); by default they are sent at once */
+    bool nagle;
+    /* probe the peer after this time without traffic, and give up after twice this time; default:
+     * never */
+    rota_time keepalive;
+    /* local address, a literal; by default the kernel chooses */
+    const char *bind;
+    /* local port; by default the kernel chooses */
+    int bind_port;
 } rota_connect_options;
 
-/* Connects to `host`. Where it has several addresses they are tried as RFC 8305 says: families by
- * turns, the next one when one has failed or has not answered for 250 ms, and the first to answer
- * wins.
+/* Connects to `host`. Suspends until a connection is made. If the host has several addresses they
+ * are tried as in RFC 8305: IPv6 and IPv4 in turns, the next one as soon as one has failed or has
+ * not answered for 250 ms. The first connection made is used. `options` may be NULL.
  *
- * Returns 0, what rota_resolve returns, -EINVAL (`bind` is no literal), -ECANCELED, -ETIMEDOUT, or
- * why the last address failed: -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EADDRINUSE, -EMFILE,
- * ... */
+ * Returns 0, an error of rota_resolve, -EINVAL (`bind` is not a literal address), -ECANCELED,
+ * -ETIMEDOUT, or the error of the last address: -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH,
+ * -EADDRINUSE, -EMFILE, ... */
 ROTA_SUSPENDS int rota_tcp_connect(const char *host, int port, const rota_connect_options *options,
                                    rota_stream **ret_stream);
 
-/* Connects to the first of these addresses that answers, as rota_tcp_connect does with those of a
- * host: for programs that look names up themselves. Returns 0, -EINVAL (no address, or `bind` is no
- * literal), -ECANCELED, -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK, or why the last address failed. */
+/* Connects to one of `count` addresses, as rota_tcp_connect does to those of a host. Use it if you
+ * look names up yourself. Returns 0, -EINVAL (no address, or `bind` is not a literal address),
+ * -ECANCELED, -ETIMEDOUT, -ENOMEM, ROTA_ENOTASK, or the error of the last address. */
 ROTA_SUSPENDS int rota_tcp_connect_any(const rota_address *addresses, size_t count,
                                        const rota_connect_options *options,
                                        rota_stream **ret_stream);
@@ -111,89 +117,97 @@ ROTA_SUSPENDS int rota_tcp_connect_any(const rota_address *addresses, size_t cou
 typedef struct rota_listener rota_listener;
 
 typedef struct rota_listen_options {
-    int backlog;         /* connections the kernel holds until they are accepted; SOMAXCONN */
-    bool reuse_port;     /* other processes may listen on the port too, and share the connections */
-    bool v6only;         /* "::" and the NULL host take no IPv4 connections */
-    bool nagle;          /* of the accepted connections, as in rota_connect_options */
-    rota_time keepalive; /* the same */
+    /* connections that the kernel holds until they are accepted; default: SOMAXCONN */
+    int backlog;
+    /* allow other processes to listen on the same port, and share the connections with them */
+    bool reuse_port;
+    /* "::" and the NULL host accept no IPv4 connections */
+    bool v6only;
+    /* for accepted connections, as in rota_connect_options */
+    bool nagle;
+    /* for accepted connections, as in rota_connect_options */
+    rota_time keepalive;
 } rota_listen_options;
 
-/* Listens on all addresses of `host` ("localhost" is 127.0.0.1 and ::1); NULL or "" is every
- * address of this machine. Port 0 takes a free one, the same for all addresses. Addresses that this
- * machine does not have are left out as long as one remains.
+/* Listens on all addresses of `host` ("localhost" is 127.0.0.1 and ::1). NULL or "" stands for
+ * every address of this machine. Port 0 selects a free port, the same for all addresses. Addresses
+ * that this machine does not have are skipped as long as one remains. `options` may be NULL.
  *
- * Returns 0, what rota_resolve returns, -EADDRINUSE (the port is taken), -EADDRNOTAVAIL, -EACCES,
+ * Returns 0, an error of rota_resolve, -EADDRINUSE (the port is taken), -EADDRNOTAVAIL, -EACCES,
  * -EMFILE, or another error of bind(2). */
 ROTA_SUSPENDS int rota_tcp_listen(const char *host, int port, const rota_listen_options *options,
                                   rota_listener **ret_listener);
 
-/* Makes a listener of a socket that listens already (TCP or Unix), and takes it over. A Unix
- * socket's file is left where it is when the listener is freed.
+/* Makes a listener from a socket (TCP or Unix) that is listening already, and takes ownership of
+ * the descriptor. Freeing the listener leaves the file of a Unix socket in place.
  *
  * Returns 0, or an error, and then the descriptor is still yours: -EBADF, -ENOTSOCK, -EPROTOTYPE
  * (not a stream socket), -EINVAL (it does not listen), -EAFNOSUPPORT, -ENOMEM, ROTA_ENOTASK (this
  * thread has no loop). */
 ROTA_API int rota_listener_from_fd(int fd, rota_listener **ret_listener);
 
-/* Finds the descriptors that the service manager has opened for this process: systemd's LISTEN_PID,
- * LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), which are ignored in programs that run with
- * raised privileges. `name` is the FileDescriptorName= of a socket unit; NULL finds all. Where no
- * names were passed all are called "unknown". All descriptors that were passed are closed on exec
- * from now on.
+/* Finds the descriptors that the service manager passed to this process by systemd's LISTEN_PID,
+ * LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)). These variables are ignored in programs that
+ * run with raised privileges. `name` is the FileDescriptorName= of a socket unit; NULL finds all
+ * descriptors. If no names were passed, all descriptors are called "unknown". The call marks all
+ * passed descriptors close-on-exec.
  *
  *     int fd;
  *     int n = rota_listen_fds("http", &fd, 1);       // 0: not started by a socket
  *     int err = n > 0 ? rota_listener_from_fd(fd, &l) : rota_tcp_listen(NULL, 80, NULL, &l);
  *
- * May be called anywhere, before threads change the environment. It finds the same descriptors each
- * time: take each of them over once.
+ * May be called anywhere, before threads change the environment. Every call finds the same
+ * descriptors, so make an object from each of them only once.
  *
- * Fills at most `max` places and returns how many there are, which may be more; 0: none; -EINVAL:
- * the variables make no sense; -EBADF: such a descriptor is not open. */
+ * Stores at most `max` descriptors and returns how many there are, which may be more; 0 if there
+ * are none; -EINVAL (invalid variables); -EBADF (a passed descriptor is not open). */
 ROTA_API int rota_listen_fds(const char *name, int *ret_fds, size_t max);
 
-/* The port on which it listens: the one that was free where 0 was asked for. 0 for a Unix
+/* Returns the port on which the listener listens, also if the kernel selected it. 0 for a Unix
  * socket. */
 ROTA_API int rota_listener_port(const rota_listener *listener);
 
-/* Waits for a connection. Connections that end before they are accepted are passed over.
+/* Waits for a connection. Connections that end before they are accepted are skipped.
  *
- * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY (another task accepts), ROTA_ECLOSED, -EMFILE, -ENFILE,
- * -ENOBUFS, -ENOMEM: after these the connection is still waiting, unless memory for the stream was
- * what failed. */
+ * Returns 0, -ECANCELED, -ETIMEDOUT, -EBUSY (another task is accepting), ROTA_ECLOSED, -EMFILE,
+ * -ENFILE, -ENOBUFS, -ENOMEM. After the last four the connection is still waiting, unless memory
+ * for the stream was missing. */
 ROTA_SUSPENDS int rota_accept(rota_listener *listener, rota_stream **ret_stream);
 
-/* Stops listening: peers are refused, a call of rota_accept or rota_serve under way ends with
- * ROTA_ECLOSED. Shields itself. */
+/* Stops listening: further connections are refused, and calls of rota_accept or rota_serve under
+ * way return ROTA_ECLOSED. Shields itself. */
 ROTA_SUSPENDS_SHIELDED void rota_listener_close(rota_listener *listener);
-/* Closes and frees the listener; not before rota_serve has returned. Accepts NULL, returns NULL;
- * what ROTA_AUTO(rota_listener) calls. */
+/* Closes and frees the listener. Call it only after rota_serve has returned. Accepts NULL, returns
+ * NULL. ROTA_AUTO(rota_listener) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_listener *rota_listener_free(rota_listener *listener);
 ROTA_DEFINE_AUTO(rota_listener, rota_listener_free);
 
 /* ---- Serving ---- */
 
-/* Runs in a task of its own for each connection. The stream is closed and freed when it returns. */
+/* Handles a connection, in its own task. When it returns, the stream is closed and freed. */
 typedef int rota_serve_fn(rota_stream *s, void *arg);
 
 typedef struct rota_serve_options {
-    size_t connections; /* at most so many at once, further ones wait in the backlog; 65536 */
-    rota_time grace;    /* how long they may go on when serving ends; 0: cancelled at once */
-    /* Called when serving ends, with the reason that rota_serve is going to return: the listener is
-     * closed and `grace` begins, so handlers can be told. Must not suspend. */
+    /* Connections at once. Further ones wait in the backlog. Default: 65536. */
+    size_t connections;
+    /* How long handlers may go on when serving ends. Default: 0, they are cancelled at once. */
+    rota_time grace;
+    /* Called when serving ends, with the result that rota_serve is going to return. The listener is
+     * closed then, and `grace` begins. Use it to tell handlers. Must not suspend. */
     void (*stopping)(void *arg, int err);
     void *stopping_arg;
 } rota_serve_options;
 
-/* Accepts connections and runs handler(stream, arg) for each, until it is cancelled, timed out, or
- * the listener is closed. Then the listener is closed, the handlers have `grace` to end, are
- * cancelled, and are waited for.
+/* Accepts connections and runs handler(stream, arg) in a task for each, until the call is cancelled
+ * or timed out, or the listener is closed. Then the listener is closed, the handlers have `grace`
+ * to end, those left are cancelled, and all are waited for. `options` may be NULL.
  *
- * A handler that fails ends its own connection only; the log hook is told. Without descriptors or
- * memory for another connection it pauses, says so once, and goes on when there are some.
+ * A handler that fails ends only its own connection; its failure is reported to the log hook.
+ * Without descriptors or memory for another connection, accepting pauses, which is reported once,
+ * and continues when there are some.
  *
- * Returns -ECANCELED, -ETIMEDOUT, ROTA_ECLOSED, ROTA_ENOTASK, -EBUSY, or an error of accept(2) that
- * does not pass. */
+ * Returns -ECANCELED, -ETIMEDOUT, ROTA_ECLOSED, ROTA_ENOTASK, -EBUSY, or a permanent error of
+ * accept(2). */
 ROTA_SUSPENDS int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
                              const rota_serve_options *options);
 

@@ -93,7 +93,7 @@ typedef struct rota_process_fd {
     int as; /* from 3 on */
 } rota_process_fd;
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_process_options {
     const char *program;    /* what to run; argv[0] */
     const char *cwd;        /* working directory */
@@ -181,7 +181,7 @@ ROTA_SUSPENDS int rota_process_terminate(rota_process *p, rota_time grace,
  * once it has ended, the rest of the group gets SIGKILL. To give the others time, first send
  * SIGTERM by rota_process_kill and wait for a sign such as the end of their output. Tasks that
  * still wait for the process get its status. Shields itself. Outside a task there is no grace.
- * Accepts NULL, returns NULL; what ROTA_AUTO(rota_process) calls. */
+ * Accepts NULL, returns NULL. ROTA_AUTO(rota_process) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_process *rota_process_free(rota_process *p);
 ROTA_DEFINE_AUTO(rota_process, rota_process_free);
 

@@ -84,7 +84,7 @@ ROTA_SUSPENDS int rota_signals_next(rota_signals *signals);
 /* The same as an iterator without an end. Its items are `const int *`. */
 ROTA_API rota_iter rota_signals_iter(rota_signals *signals);
 
-/* Stops listening; what ROTA_SCOPED calls. Signals that were not taken are dropped. A task that
+/* Stops listening. ROTA_SCOPED calls this. Signals that were not taken are dropped. A task that
  * waits gets ROTA_ECLOSED. */
 ROTA_API void rota_signals_fini(rota_signals *signals);
 ROTA_DEFINE_SCOPED(rota_signals, rota_signals_fini);

@@ -1,7 +1,7 @@
 /* stream: bytes that come and go in order: a TCP connection, a pipe, a pair in memory.
  *
- * A stream reads and writes; both may be done at once, by two tasks. What reads more than it was
- * asked for (a line, a separator) keeps the rest in the stream's buffer, for whatever reads next.
+ * A stream reads and writes; both may be done at once, by two tasks. A call that has to read ahead
+ * (for a line or a separator) keeps the rest in the stream's buffer for the next call.
  *
  *     static int shout(rota_stream *s)
  *     {
@@ -16,9 +16,9 @@
  *         return more;                             // 0 at the end, or an error
  *     }
  *
- * Reading never loses anything: where a call fails, is cancelled or runs into a limit, what had
- * arrived is still there for the next call. A write that fails may have sent a part; if so, the
- * stream refuses further writes, which would continue in the middle of nowhere.
+ * Reading never loses data: if a call fails, is cancelled or exceeds a limit, the bytes that had
+ * arrived are still there for the next call. A write that fails may have sent a part. If so, the
+ * stream refuses further writes, because the peer would miss the bytes in between.
  *
  * A stream without unread lines or held-back output has no buffer, so idle connections cost little.
  *
@@ -97,7 +97,7 @@ ROTA_API size_t rota_stream_skip(rota_stream *s, size_t len);
 /* Whether the next `seen` bytes (at most what a peek has shown) are the last ones that will ever be
  * read: the other side has ended, or is gone. A connection that was reset is over, whatever else
  * was received before. Reads nothing and does not suspend, so a task that computes, or waits for
- * something else, can be told in time that nobody is left to wait for it. */
+ * something else, can notice that its peer is gone. */
 ROTA_API bool rota_stream_hung_up(rota_stream *s, size_t seen);
 
 /* How many bytes a line may have, or a peek, or held-back output; 64 KiB unless set. 0 restores
@@ -119,21 +119,21 @@ ROTA_SUSPENDS int rota_stream_writev(rota_stream *s, const struct iovec *iov, in
  * what vsnprintf(3) failed with: -EILSEQ, -EOVERFLOW; nothing is written then. */
 ROTA_SUSPENDS int rota_stream_printf(rota_stream *s, const char *format, ...) ROTA_PRINTF(2, 3);
 
-/* Holds back what is written from now on, to go out in few large pieces: at rota_stream_flush, at
+/* Holds written data back from now on, to send it in few large pieces: at rota_stream_flush, at
  * shutdown and close, and whenever it exceeds the stream's limit. */
 ROTA_API void rota_stream_cork(rota_stream *s);
 /* Sends what is held back, and holds back no more. If it fails, what was not sent is still held,
  * and flushing may be tried again. Returns as rota_stream_write. */
 ROTA_SUSPENDS int rota_stream_flush(rota_stream *s);
 
-/* Ends the write side, after what is held back: the peer reads to the end; reading goes on. Returns
- * 0 or an error of rota_stream_write; -ENOTCONN if the peer is gone. */
+/* Sends the held-back output and ends the write side: the peer reads the end of the stream. Reading
+ * goes on. Returns 0 or an error of rota_stream_write; -ENOTCONN if the peer is gone. */
 ROTA_SUSPENDS int rota_stream_shutdown(rota_stream *s);
 
 /* ---- The whole ---- */
 
-/* Closes the stream: calls of others that are inside end with ROTA_ECLOSED, what is held back is
- * sent (in a second at most), the descriptor is closed. Shields itself. Afterwards every call gives
+/* Closes the stream: calls of other tasks on it return ROTA_ECLOSED, held-back output is sent
+ * (within a second), and the descriptor is closed. Shields itself. Afterwards every call gives
  * ROTA_ECLOSED.
  *
  * Returns 0, also when it was closed before, or why held-back output could not be sent. */
@@ -146,12 +146,12 @@ ROTA_SUSPENDS_SHIELDED int rota_stream_close(rota_stream *s);
  * does not close the stream. */
 ROTA_API void rota_stream_abort(rota_stream *s);
 
-/* Closes and frees the stream. Accepts NULL, returns NULL; what ROTA_AUTO(rota_stream) calls. */
+/* Closes and frees the stream. Accepts NULL, returns NULL. ROTA_AUTO(rota_stream) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_stream *rota_stream_free(rota_stream *s);
 ROTA_DEFINE_AUTO(rota_stream, rota_stream_free);
 
 /* The last error of the stream, with the peer: "read from 127.0.0.1:4711: Connection reset by
- * peer". Empty when nothing did. Valid until the next call of it. */
+ * peer". Empty if there was none. Valid until the next call of this function. */
 ROTA_API const char *rota_stream_error(rota_stream *s);
 
 /* The addresses of both ends as text, such as "127.0.0.1:4711" or "[::1]:80"; "pair", "unix" or

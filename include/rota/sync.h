@@ -1,7 +1,7 @@
-/* sync: what tasks of one thread use to wait for one another.
+/* sync: locks, events, queues and the like, by which tasks of one thread wait for one another.
  *
- * Tasks change hands only where they call something that suspends, so plain variables need no lock
- * between two such calls. A mutex is for what must stay whole across them:
+ * Another task runs only when a call suspends, so plain variables need no lock between two such
+ * calls. A mutex protects data across suspending calls:
  *
  *     struct account {
  *         rota_mutex mutex;                      // = ROTA_MUTEX_INIT, or zeroed
@@ -22,7 +22,7 @@
  *         return err;
  *     }
  *
- * A queue hands items from task to task; closing it is how the last producer says so:
+ * A queue passes items from task to task. Closing it tells the consumers that no more items follow:
  *
  *     struct shop {
  *         rota_queue *jobs;
@@ -56,16 +56,16 @@
  *     }
  *
  * Storage. All but the queue live in your storage, static or not; each ..._INIT is a constant, and
- * what is zeroed is as good as initialised (a semaphore without permits, a barrier for one). They
- * allocate nothing, and there is nothing to release. They must not be copied or moved once used.
+ * a zeroed object is initialised as well (a semaphore without permits, a barrier for one). They
+ * allocate nothing and need no release. They must not be copied or moved once used.
  *
- * Order. Waiters are served first come, first served. What is released is handed to the first in
- * line, so that a newcomer cannot snatch it away in between.
+ * Order. Waiters are served first come, first served. A released object is handed to the first
+ * waiter, so a newcomer cannot take it first.
  *
  * Cancellation. Each suspending call returns -ECANCELED or -ETIMEDOUT in a cancelled scope or past
- * a deadline, and then it has not taken anything. A call that had been given what it waited for
- * when the cancellation came returns it, and the cancellation arrives at the next call: nothing
- * that is handed over is lost.
+ * a deadline, and then it has not taken anything. If it had already got its object when the
+ * cancellation came, it returns successfully, and the cancellation arrives at the next call. So
+ * nothing that is handed over is lost.
  *
  * Threads. An object belongs to the loop in which it is first used, until that loop ends, and goes
  * with it from thread to thread. Other threads are refused with ROTA_ETHREAD and a report to the

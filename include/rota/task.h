@@ -140,8 +140,8 @@ ROTA_SUSPENDS int rota_join(rota_task *task);
 
 /* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself. A
  * task that another one is waiting for is only cancelled: that one releases it, and this call is
- * reported. The same for a task without a handle. Accepts NULL, returns NULL; what
- * ROTA_AUTO(rota_task) calls. */
+ * reported. The same for a task without a handle. Accepts NULL, returns NULL. ROTA_AUTO(rota_task)
+ * calls this. */
 ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 

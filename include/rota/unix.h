@@ -48,7 +48,7 @@ ROTA_API int rota_unix_address(const char *path, rota_address *ret_address);
  * ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_unix_connect(const char *path, rota_stream **ret_stream);
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_unix_listen_options {
     int backlog; /* connections that wait to be accepted, at most; SOMAXCONN */
     /* Of the file, such as 0600, whatever the umask; 0777 without the umask's bits. */

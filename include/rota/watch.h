@@ -77,7 +77,7 @@ ROTA_SUSPENDS int rota_path_watch_next(rota_path_watch *watch, rota_path_watch_e
 ROTA_API rota_iter rota_path_watch_events(rota_path_watch *watch);
 
 /* Ends the wait of a task that is inside with ROTA_ECLOSED, and frees the watch. Accepts NULL,
- * returns NULL; what ROTA_AUTO(rota_path_watch) calls. */
+ * returns NULL. ROTA_AUTO(rota_path_watch) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_path_watch *rota_path_watch_free(rota_path_watch *watch);
 ROTA_DEFINE_AUTO(rota_path_watch, rota_path_watch_free);
 
