@@ -72,16 +72,16 @@ typedef struct rota_site {
  * While it runs, reports go to standard error unless the program has set a log hook: see
  * rota_log_set.
  *
- * Returns main's result, -EDEADLK (nothing could ever go on, and a report says which task waits for
- * what), -EBUSY (this thread runs a loop already), or an error of rota_loop_new. */
+ * Returns main's result, -EDEADLK (no task can ever continue; a report says what each one waits
+ * for), -EBUSY (this thread runs a loop already), or an error of rota_loop_new. */
 #define rota_run(main, arg) rota_run_at(main, arg, NULL, ROTA_SITE(#main))
 #define rota_run_with(main, arg, options) rota_run_at(main, arg, options, ROTA_SITE(#main))
 ROTA_API int rota_run_at(rota_fn *main, void *arg, const rota_loop_options *options,
                          const rota_site *site);
 
-/* Like rota_run, but meant as the last line of main(): when the task fails, it prints the
- * failure's words on standard error, after the program's name. Returns the exit status: 0; 1 after
- * a failure; 130 without a word when SIGINT cancelled main and main returned -ECANCELED.
+/* Like rota_run, but meant as the last line of main(): if the task fails, it prints the error on
+ * standard error, after the program's name. Returns the exit status: 0; 1 after a failure; 130,
+ * without a message, if SIGINT cancelled main and main returned -ECANCELED.
  *
  *     int main(void)
  *     {
@@ -94,17 +94,17 @@ ROTA_API int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *opt
 
 /* Starts fn(arg) as a task of this thread's loop. It first runs in the next turn.
  *
- * With `ret_task` you get a handle, to be given to rota_join, rota_task_free or rota_task_detach.
- * A failure that you have not read by then, or by the end of the loop, is reported.
- * With NULL the task is on its own: the loop owns it, and its failure is reported through the log
- * hook.
+ * With `ret_task` you get a handle, which you must pass to rota_join, rota_task_free or
+ * rota_task_detach. A failure that you have not read by then, or by the end of the loop, is
+ * reported. If `ret_task` is NULL the loop alone owns the task, and its failure is reported to the
+ * log hook.
  *
  * While the loop is ending, a new task starts cancelled.
  *
  * Returns 0, -ENOMEM, or ROTA_ENOTASK (this thread has no loop). */
 #define rota_spawn(fn, arg, ret_task) rota_spawn_at(fn, arg, 0, ret_task, ROTA_SITE(#fn))
-/* The same with the `size` bytes at `arg` copied onto the task's stack (at most 2048, else
- * -E2BIG). */
+/* Does the same, and copies the `size` bytes at `arg` onto the task's stack (at most 2048 bytes,
+ * else -E2BIG). */
 #define rota_spawn_copy(fn, arg, size, ret_task) \
     rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
 ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
@@ -113,8 +113,8 @@ ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task 
 /* Runs fn(arg) as a task of another thread's loop, waits until it has ended and returns its result.
  * A task is suspended meanwhile; a thread without a loop is blocked.
  *
- * A caller that is cancelled or timed out cancels the task there, waits for its end and then
- * returns what interrupted it, or the task's result if that is another than -ECANCELED.
+ * If the caller is cancelled or timed out, it cancels the task, waits for its end, and returns
+ * -ECANCELED or -ETIMEDOUT; but if the task's result is not -ECANCELED, it returns that.
  *
  * Also returns ROTA_ECLOSED: the loop has ended, or ended before the task did; -ENOMEM;
  * ROTA_ENOTASK (in a callback of a loop). */
@@ -130,18 +130,18 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
 
 /* Waits until the task has ended, releases the handle and returns the task's result.
  *
- * A caller that is cancelled or timed out while it waits cancels the task, waits for its end and
- * then returns what interrupted it, or the task's result if that is another than -ECANCELED. The
- * handle is released in every case but these: -EDEADLK (a task cannot join itself), ROTA_ENOTASK,
+ * If the caller is cancelled or timed out, it cancels the task, waits for its end, and returns
+ * -ECANCELED or -ETIMEDOUT; but if the task's result is not -ECANCELED, it returns that. The handle
+ * is released except after these errors: -EDEADLK (a task cannot join itself), ROTA_ENOTASK,
  * ROTA_ETHREAD, -EBUSY (another task is waiting for it, in rota_join or rota_task_free), -EINVAL
  * (the task has no handle: it was spawned without one, or is main's, or a group's: rota_task_result
  * says how it ended). */
 ROTA_SUSPENDS int rota_join(rota_task *task);
 
-/* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself. A
- * task that another one is waiting for is only cancelled: that one releases it, and this call is
- * reported. The same for a task without a handle. Accepts NULL, returns NULL. ROTA_AUTO(rota_task)
- * calls this. */
+/* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself. If
+ * another task is waiting for this one, or if it has no handle, the task is only cancelled, and the
+ * call is reported as a mistake; the other task releases the handle. Accepts NULL, returns NULL.
+ * ROTA_AUTO(rota_task) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 
@@ -163,10 +163,10 @@ ROTA_API bool rota_task_done(const rota_task *task);
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
 ROTA_API const char *rota_task_name(const rota_task *task);
 
-/* Gives the memory of the running task's stack that only deeper calls have needed, which have
- * returned, back to the kernel. A stack keeps what was once touched until its task ends, so this is
- * for a task that is going to wait for long as one of many. Costs a system call; does not
- * suspend. */
+/* Gives unused memory of the running task's stack back to the kernel: the part below the current
+ * frame, which earlier calls have touched. Otherwise a stack keeps this memory until its task ends.
+ * Use it in tasks that wait for a long time, if there are many of them. Costs a system call; does
+ * not suspend. */
 ROTA_API void rota_task_trim(void);
 
 /* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
@@ -189,8 +189,8 @@ ROTA_API int rota_defer(void (*fn)(void *arg), void *arg);
 
 /* ---- Time ---- */
 
-/* Waits for `duration`, or until a point of the loop's clock. What is in the past yields once;
- * ROTA_NEVER waits until the task is cancelled, and in a deadlock if nobody ever can.
+/* Waits for `duration`, or until a point of the loop's clock. A time in the past just yields.
+ * ROTA_NEVER waits until the task is cancelled, and counts as a deadlock if nothing can cancel it.
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_sleep(rota_time duration);
 ROTA_SUSPENDS int rota_sleep_until(rota_time when);
@@ -199,7 +199,7 @@ ROTA_SUSPENDS int rota_sleep_until(rota_time when);
 ROTA_SUSPENDS int rota_yield(void);
 
 /* Returns what a suspending call would return now because of a scope: 0, -ECANCELED or -ETIMEDOUT.
- * For long computations: it looks at the clock itself. Does not suspend. */
+ * For long computations: it reads the clock itself. Does not suspend. */
 ROTA_API int rota_check(void);
 
 /* The earliest deadline of the scopes around the caller, on the loop's clock; those outside a
@@ -234,14 +234,14 @@ typedef struct rota_timeout {
 #endif
 
 /* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed
- * (or the clock has reached `when`). ROTA_NEVER sets no deadline. With one that has passed already
- * the first call inside returns -ETIMEDOUT. Scopes around it keep their meaning. A timeout that is
- * still open begins anew: it is ended first. */
+ * (or the clock has reached `when`). ROTA_NEVER sets no deadline. If the deadline has already
+ * passed, the first call inside returns -ETIMEDOUT. Enclosing scopes stay in effect. A timeout that
+ * is still open is ended first, and begins anew. */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */
 ROTA_API void rota_timeout_reset(rota_timeout *timeout, rota_time duration);
-/* Leaves the scope. Returns -ETIMEDOUT if this very deadline had passed, else 0. */
+/* Leaves the scope. Returns -ETIMEDOUT if the deadline of this scope had passed, else 0. */
 ROTA_API int rota_timeout_end(rota_timeout *timeout);
 
 static inline void rota__timeout_leave(rota_timeout *timeout)
@@ -271,7 +271,7 @@ ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
     for (bool enter = true; enter;)         \
         for (declaration; enter && (enter = false, __VA_ARGS__);)
 
-/* A scope in which cancellation and deadlines from outside are not seen. A timeout opened inside it
+/* A scope that hides cancellation and deadlines of the scopes around it. A timeout opened inside it
  * gives it a deadline of its own. */
 typedef struct rota_shield {
     struct rota__scope _scope;
@@ -289,10 +289,10 @@ ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
                ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = ROTA_TIMEOUT_INIT, \
                rota_shield_begin(&ROTA__UNIQUE(rota__shield)), true)
 
-/* ---- Futures: a result that somebody else will bring ---- */
+/* ---- Futures ---- */
 
-/* A result that somebody else will bring: an int, 0 or more for success, less for failure. What
- * else there is to say stands in a structure of yours beside it. Lives in your storage. */
+/* A result that becomes known later: an int, 0 or more for success, negative for failure. Keep
+ * other results in your own structure beside it. A future lives in your storage. */
 struct rota_future {
     struct rota__list _watchers;
     int _result;
@@ -304,8 +304,9 @@ struct rota_future {
 /* Makes the future pending. It belongs to the calling thread's loop; one that is made before there
  * is a loop, to the one in which it is first used. */
 ROTA_API void rota_future_init(rota_future *future);
-/* The same for one that another thread will complete: the loop waits for that instead of reporting
- * a deadlock. Each must be completed, by rota_future_set_threadsafe or rota_future_set. */
+/* The same for a future that another thread will complete: the loop waits for it instead of
+ * reporting a deadlock. Every such future must be completed, by rota_future_set_threadsafe or
+ * rota_future_set. */
 ROTA_API void rota_future_init_threadsafe(rota_future *future);
 
 /* Completes the future: wakes the waiting tasks, and calls the callbacks in the next turn. Returns
@@ -313,7 +314,7 @@ ROTA_API void rota_future_init_threadsafe(rota_future *future);
 ROTA_API int rota_future_set(rota_future *future, int result);
 /* The same from any thread; the future is complete in one of the loop's next turns. Returns 0,
  * -ENOMEM, ROTA_ECLOSED (its loop has ended), or ROTA_ENOTASK (it was made before there was a loop,
- * and nobody has used it yet). */
+ * and has not been used yet). */
 ROTA_API int rota_future_set_threadsafe(rota_future *future, int result);
 
 /* Whether the future is complete. */
@@ -352,8 +353,7 @@ typedef enum rota_wait_mode {
 } rota_wait_mode;
 
 /* Waits until enough of the futures are done; rota_future_done tells which. Nothing is
- * cancelled and no handle is released. A deadline comes from a ROTA_TIMEOUT around it: those done
- * by then are done.
+ * cancelled and no handle is released. For a deadline, put a ROTA_TIMEOUT around the call.
  *
  * Returns the number that is done, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, -ENOMEM
  * (more than 16 futures need memory), -EINVAL (none to wait for). */
@@ -362,12 +362,13 @@ ROTA_SUSPENDS int rota_wait(rota_future *const *futures, size_t n, rota_wait_mod
 /* ---- Groups ---- */
 
 typedef enum rota_group_policy {
-    /* The first failure cancels the others and is what the group returns. A task that is cancelled
-     * so and then returns a failure other than -ECANCELED has failed, too, and is reported. */
+    /* The first failure cancels the others and is what the group returns. If a task cancelled this
+     * way returns a failure other than -ECANCELED, that is reported. */
     ROTA_GROUP_FAIL_FAST,
-    ROTA_GROUP_COLLECT, /* failures cancel nobody; the group returns the first one, after all ended,
-                           and reports those of the others that nobody has looked at */
-    ROTA_GROUP_RACE     /* the first success cancels the others and is what the group returns */
+    /* failures cancel no task; after all tasks have ended the group returns the first failure, and
+     * reports those of the others that were not read */
+    ROTA_GROUP_COLLECT,
+    ROTA_GROUP_RACE /* the first success cancels the others and is what the group returns */
 } rota_group_policy;
 
 /* Tasks that end before the block does. Declared by ROTA_GROUP, in the task that owns it. */
@@ -398,8 +399,8 @@ typedef struct rota_group {
  *     ROTA_GROUP(g, .policy = ROTA_GROUP_COLLECT, .keep = true);
  *
  * The group belongs to the task and the block that declare it, and from this line on it is a scope
- * of that task: a failure under FAIL_FAST, and whatever else cancels the group, is also seen by the
- * owner's calls in the block, until rota_group_wait returns.
+ * of that task: if the group is cancelled, also by a failure under FAIL_FAST, the owner's calls in
+ * the block return -ECANCELED, until rota_group_wait returns.
  *
  * rota_group_wait is the normal end. A block that is left without it (by an early return, break,
  * goto, a C++ exception) cancels the tasks that still run and waits for them, shielded: no task
@@ -436,7 +437,7 @@ typedef struct rota_group {
 ROTA_API void rota_group_begin(rota_group *group);
 
 /* Ends a group as the end of its block does: cancels the tasks that still run, waits for them,
- * shielded, and releases those that were kept. Nobody sees the result, so a failure is reported.
+ * shielded, and releases those that were kept. No caller gets the result, so a failure is reported.
  * After rota_group_wait it only releases. Does nothing to a group that was never opened, and to one
  * that another task owns (which is reported). */
 ROTA_SUSPENDS_SHIELDED void rota_group_fini(rota_group *group);
@@ -449,9 +450,9 @@ static inline rota_group rota__group_unopened(void)
     return group;
 }
 
-/* Starts fn(arg) in the group. Any task or callback of the loop may, while the group is open: also
- * one that is not in the group, and also while the owner waits. In a group that is cancelled the
- * task starts cancelled, no matter when the cancel came.
+/* Starts fn(arg) in the group. Any task or callback of the loop may call this while the group is
+ * open, even from outside the group, and while the owner waits. In a cancelled group the task
+ * starts cancelled.
  *
  * A failure to spawn counts as the failure of a task, so the return value may be ignored.
  *
@@ -465,18 +466,19 @@ ROTA_API int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg
                                  const rota_site *site);
 
 /* Waits until all tasks have ended, and closes the group for good. If the caller is cancelled or
- * timed out meanwhile, the tasks are cancelled, still waited for, and that is what it returns.
- * Called again it returns the same again.
+ * timed out meanwhile, the tasks are cancelled and waited for, and the call returns -ECANCELED or
+ * -ETIMEDOUT. Calling it again returns the same.
  *
  * Returns by policy: FAIL_FAST and COLLECT the first failure or 0, RACE the first success or, if
  * there is none, the first failure (-ECANCELED if all were cancelled); or -ECANCELED, -ETIMEDOUT,
  * ROTA_ENOTASK, -EPERM (the caller does not own the group). */
 ROTA_SUSPENDS int rota_group_wait(rota_group *group);
 
-/* Waits for the next task to end and gives it to you, in the order in which they end; its result is
- * rota_task_result. It stays the group's, for you to look at until the next call on the group.
- * Needs `keep`. Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD,
- * -EPERM (the caller does not own the group), -EINVAL (without `keep`). */
+/* Waits for the next task to end and returns it, in the order in which they end. Use
+ * rota_task_result for its result. The task still belongs to the group, and is valid until the next
+ * call on the group. Needs the option `keep`. Returns 1; 0 if none is left; -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK, ROTA_ETHREAD, -EPERM (the caller does not own the group), -EINVAL (without
+ * `keep`). */
 ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */
@@ -541,8 +543,8 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
     return each->inside;
 }
 
-/* Runs the block for each item; break and continue mean what they always do. Then `*err` is 0, or
- * the error that ended the iteration.
+/* Runs the block for each item; break and continue work as usual. Then `*err` is 0, or the error
+ * that ended the iteration.
  *
  *     int err;
  *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
@@ -579,8 +581,8 @@ template <class source> rota__foreach_kept<source> rota__foreach_of(source s)
 typedef struct rota_gen rota_gen;
 
 /* Makes a generator: fn(gen, arg) runs on a stack of its own, first at the first rota_gen_next, and
- * hands out items with rota_gen_yield. Inside a task its body may call whatever suspends. Outside a
- * task it may not, but works all the same. Returns 0 or -ENOMEM. */
+ * produces items with rota_gen_yield. Inside a task its body may call functions that suspend;
+ * outside a task a generator works, too, but its body must not. Returns 0 or -ENOMEM. */
 ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen);
 
 /* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
