@@ -1,8 +1,8 @@
 /* coro: explicit switching between stacks, without a loop. What Python calls a greenlet.
  *
- * A coroutine is a function with a stack of its own. It runs when somebody switches to it and stops
- * where it switches to somebody else; each switch hands over one pointer. Nothing is scheduled and
- * nothing waits: the program itself decides which coroutine runs next. Most programs want tasks
+ * A coroutine is a function with a stack of its own. It runs when another coroutine switches to it,
+ * and stops where it switches to another one; each switch passes one pointer. Nothing is scheduled
+ * and nothing waits: the program itself decides which coroutine runs next. Most programs want tasks
  * (rota/task.h) instead; coroutines are for turning a producer inside out, for parsers that are fed
  * piecemeal, and for schedulers of one's own.
  *
@@ -64,14 +64,14 @@ typedef void *rota_coro_fn(void *arg, void *value);
  * Returns 0, or -ENOMEM. */
 ROTA_API int rota_coro_new(rota_coro_fn *fn, void *arg, rota_coro **ret_coro);
 
-/* Stops the running coroutine and continues `to`, handing it `value`. Returns when somebody
- * switches back, or when a child of the running coroutine ends, with what they handed over in
- * `ret_value` (which may be NULL).
+/* Stops the running coroutine and continues `to`, handing it `value`. Returns when another
+ * coroutine switches back, or when a child of the running coroutine ends, with the pointer that it
+ * passed in `ret_value` (which may be NULL).
  *
- * Returns 0, -ECANCELED when the running coroutine was cancelled (then and ever after: it should
- * clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is the running
- * coroutine itself, -EBUSY when it is running in another task or waits in rota_coro_cancel, or
- * ROTA_ETHREAD when it belongs to another thread. */
+ * Returns 0, -ECANCELED when the running coroutine was cancelled (every later call returns this,
+ * too: clean up and return), -ESRCH when `to` has ended, -EINVAL when `to` is the running coroutine
+ * itself, -EBUSY when it is running in another task or waits in rota_coro_cancel, or ROTA_ETHREAD
+ * when it belongs to another thread. */
 ROTA_API int rota_coro_switch(rota_coro *to, void *value, void **ret_value);
 
 /* Ends a coroutine: its pending rota_coro_switch returns -ECANCELED, as does each further one, so
@@ -93,7 +93,8 @@ ROTA_API bool rota_coro_dead(const rota_coro *coro);
 ROTA_API rota_coro *rota_coro_current(void);
 
 /* Releases a coroutine and its stack; cancels it first if it has not ended. Accepts NULL; returns
- * NULL. Where rota_coro_cancel would refuse, nothing is released and the log hook is told. */
+ * NULL. If rota_coro_cancel would return an error, nothing is released, and this is reported to the
+ * log hook. */
 ROTA_API rota_coro *rota_coro_free(rota_coro *coro);
 
 ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);

@@ -1,7 +1,8 @@
 /* filter: the layers of a stream, and how to add your own.
  *
- * A stream is a stack of filters. The bottom one has the bytes (a descriptor, a pair in memory);
- * those above transform them, as TLS does. The stream calls the top one, each calls the one below.
+ * A stream is a stack of filters. The bottom filter moves the bytes (a descriptor, a pair in
+ * memory); the filters above transform them, as TLS does. The stream calls the top filter, and each
+ * filter calls the one below.
  *
  *     struct veil {
  *         rota_filter filter;                        // first, so that the pointers are the same
@@ -45,12 +46,12 @@
  *
  * The rules of a filter:
  *
- * 1. At most one task reads and one writes at a time; `shutdown` counts as writing. The two may be
- *    inside at once, so whatever both use is in order wherever the filter calls below.
- * 2. Errors from below are passed on as they are; the stream decides which of them are final.
- * 3. A read that fails has lost nothing: what it took from below is still there for the next one.
- * 4. A write that fails has sent nothing, or fails from then on.
- * 5. `below` may change between two calls, so it is read anew for each. */
+ * 1. At most one task reads and one writes at a time; `shutdown` counts as writing. Both may be
+ *    inside at once, so data that both use must be consistent whenever the filter calls below.
+ * 2. A filter passes errors from below on unchanged; the stream decides which of them are final.
+ * 3. A read that fails loses no data: bytes already taken from below are returned by the next read.
+ * 4. A write that fails has sent nothing, or all later writes fail.
+ * 5. `below` may change between two calls, so read it anew for each call. */
 #ifndef ROTA_FILTER_H
 #define ROTA_FILTER_H
 
@@ -62,75 +63,75 @@ extern "C" {
 
 typedef struct rota_filter rota_filter;
 
-/* All calls but these may be NULL: `read`, `write`, `close`. */
+/* `read`, `write` and `close` are required; the others may be NULL. */
 typedef struct rota_filter_kind {
-    /* Called when the filter has been pushed, before anybody reads or writes: a handshake.
-     * Suspends. Where it fails, reads and writes have to fail from then on. */
+    /* Called when the filter has been pushed, before any read or write; for a handshake. May
+     * suspend. If it fails, all reads and writes must fail from then on. */
     int (*start)(rota_filter *filter);
-    /* Reads 1 to `len` bytes; 0 at the end. Suspends. */
+    /* Reads 1 to `len` bytes; returns 0 at the end. May suspend. */
     ssize_t (*read)(rota_filter *filter, void *buf, size_t len);
-    /* Writes 1 to `len` bytes. Suspends. */
+    /* Writes 1 to `len` bytes. May suspend. */
     ssize_t (*write)(rota_filter *filter, const void *buf, size_t len);
     /* The same from several pieces. NULL: the stream joins them. */
     ssize_t (*writev)(rota_filter *filter, const struct iovec *iov, int count);
-    /* Writes 1 to `len` bytes of a file from `offset` on, which are in the page cache as far as can
-     * be known; 0 at the file's end. Suspends. -EOPNOTSUPP, or NULL: the stream reads the file and
-     * writes. */
+    /* Writes 1 to `len` bytes of a file from `offset` on, which should be in the page cache;
+     * returns 0 at the end of the file. May suspend. If it is NULL or returns -EOPNOTSUPP, the
+     * stream reads the file and calls `write`. */
     ssize_t (*send_file)(rota_filter *filter, int fd, int64_t offset, size_t len);
-    /* Ends the write side. Suspends. NULL: what is below does. */
+    /* Ends the write side. May suspend. NULL: the filter below does it. */
     int (*shutdown)(rota_filter *filter);
-    /* Makes the calls that are inside end with ROTA_ECLOSED, and those that follow. Does not
-     * suspend. What is below is interrupted too, so a filter that only waits there needs no
+    /* Makes the calls under way, and all later ones, return ROTA_ECLOSED. Must not suspend. The
+     * filters below are interrupted as well, so a filter that only waits below needs no
      * `interrupt`. */
     void (*interrupt)(rota_filter *filter);
-    /* The stream is about to be closed: what is to be said at the end. Suspends, but is shielded
-     * and has a second. A reader may still be inside. Does not come where a write was cut short,
-     * nor where the stream is closed outside a task. */
+    /* Called before the stream is closed, to send a last message. May suspend; it is shielded, and
+     * has one second. A reader may still be inside. Not called after a write that was cut short, or
+     * if the stream is closed outside a task. */
     void (*farewell)(rota_filter *filter);
-    /* Lets go of everything, also of the filter itself. Nobody is inside any more. Does not
-     * suspend. */
+    /* Frees the filter and all that it owns. No call is under way any more. Must not suspend. */
     void (*close)(rota_filter *filter);
-    /* The TCP socket that gets unchanged what is written here, for the options that the kernel has
-     * for it. Returns it, or -EOPNOTSUPP, as does NULL. Does not suspend. */
+    /* Returns the TCP socket that receives the written bytes unchanged, for setting socket options;
+     * or -EOPNOTSUPP. NULL stands for -EOPNOTSUPP. Must not suspend. */
     int (*tcp_socket)(rota_filter *filter);
-    /* Writes the address of one end as text, at most `size` bytes. NULL: what is below knows. */
+    /* Writes the address of one end as text, at most `size` bytes. NULL: the filter below does
+     * it. */
     void (*describe)(rota_filter *filter, bool peer, char *ret_text, size_t size);
-    /* What there is to say about its last failure, for rota_stream_error; NULL if nothing. */
+    /* Returns a text about the filter's last failure, for rota_stream_error, or NULL. */
     const char *(*error)(rota_filter *filter);
 } rota_filter_kind;
 
-/* The head of a filter, in storage of yours. Set `kind`, leave the rest zero. */
+/* The head of a filter, in your storage. Set `kind` and leave the rest zero. */
 struct rota_filter {
     const rota_filter_kind *kind;
     rota_filter *below; /* NULL at the bottom */
 };
 
-/* Puts a filter on top of a stream in use, sends before what is held back, and lets the filter
- * start. From the call on the filter belongs to the stream: it is closed with it, or at once if it
- * could not be pushed.
+/* Puts a filter on top of a stream. Sends held-back output first, then calls the filter's `start`.
+ * The stream takes ownership of the filter: it closes it at its own end, or at once if the filter
+ * cannot be pushed.
  *
- * What the stream has read ahead and nobody has taken is what the filter reads first: bytes that
- * the peer sent before the change never pass for bytes that went through the filter.
+ * The filter first reads the bytes that the stream had read ahead. So bytes that the peer sent
+ * before the change are never mistaken for bytes that passed through the filter.
  *
- * Returns 0; what `start` returned, and then the filter is on top and the stream of no more use
- * than the filter says; or, not pushed, -EBUSY (a task is inside), ROTA_ECLOSED, -ENOMEM,
- * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, or an error of rota_stream_flush or of an
- * earlier read. */
+ * Returns 0, or an error of `start`: then the filter is on top, and reads and writes fail as it
+ * decides. These errors mean that the filter was not pushed: -EBUSY (a task is inside),
+ * ROTA_ECLOSED, -ENOMEM, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ETHREAD, or an error of
+ * rota_stream_flush or of an earlier read. */
 ROTA_SUSPENDS int rota_stream_push(rota_stream *s, rota_filter *filter);
 
-/* Makes a stream of a filter that has the bytes itself: nothing is below. `start` is not called.
- * The filter is the stream's if that succeeds. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has no
- * loop). */
+/* Makes a stream from a filter that moves the bytes itself, with no filter below. `start` is not
+ * called. On success the stream owns the filter. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread has
+ * no loop). */
 ROTA_API int rota_stream_from_filter(rota_filter *filter, rota_stream **ret_stream);
 
-/* The topmost filter of that kind, or NULL. */
+/* Returns the topmost filter of that kind, or NULL. */
 ROTA_API rota_filter *rota_stream_filter(const rota_stream *s, const rota_filter_kind *kind);
 
-/* For a filter that can answer without calling below: what every suspending call checks first.
+/* Makes the checks of every suspending call, for a filter that can return without calling below.
  * Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_filter_check(void);
 
-/* Calls of the one below. */
+/* Call the filter below. */
 static inline ssize_t rota_filter_read(rota_filter *below, void *buf, size_t len)
 {
     return below->kind->read(below, buf, len);

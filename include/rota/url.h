@@ -1,4 +1,4 @@
-/* url: addresses, by RFC 3986: taken apart, resolved, encoded. In rota-http (pkg-config rota-http).
+/* url: parse, resolve and encode URLs (RFC 3986). Part of rota-http (pkg-config rota-http).
  *
  *     // Where a link of a page leads, and whether it stays on the site.
  *     static int follow(rota_str page, rota_str link, rota_bytes *ret_target)
@@ -18,7 +18,7 @@
  *         return rota_url_same_origin(&from, &to);
  *     }
  *
- * Compare hosts by rota_host_parse (rota/host.h), which says what a host is. */
+ * To compare hosts, use rota_host_parse (rota/host.h). */
 #ifndef ROTA_URL_H
 #define ROTA_URL_H
 
@@ -28,46 +28,47 @@
 extern "C" {
 #endif
 
-/* The parts, as slices of the text, still encoded. One that is not there has a NULL pointer; one
- * that is empty has not. */
+/* The parts of a URL, as slices of the text, still encoded. An absent part has a NULL pointer; an
+ * empty one has not. */
 typedef struct rota_url {
     rota_str scheme, userinfo, host, port, path, query, fragment;
     /* of the port; the scheme's default for http, https, ws and wss; 0 if there is none */
     int number;
 } rota_url;
 
-/* Takes a URL or a relative reference apart. An IPv6 host comes with its brackets and its zone
+/* Splits a URL or a relative reference into its parts. An IPv6 host includes its brackets and zone
  * ("[fe80::1%25eth0]").
  *
  * Paths, queries and fragments may have the characters that browsers leave unencoded, such as | and
- * [. Userinfo may have those of RFC 3986 only: what readers disagree about there
- * ("http://good.test\@evil.test/") decides which host is asked.
+ * [. Userinfo may have only those of RFC 3986, because parsers that disagree there would find
+ * different hosts ("http://good.test\@evil.test/").
  *
- * Returns 0 or -EINVAL: a character that has to be encoded, a % that encodes nothing, an invalid
- * host or port. */
+ * Returns 0 or -EINVAL (a character that must be encoded, an invalid percent-encoding, an invalid
+ * host or port). */
 ROTA_API int rota_url_parse(rota_str text, rota_url *ret_url);
 
-/* Whether scheme, host and port are the same: http://a/x and HTTP://A:80/y, http://[::1]/ and
- * http://[0:0::1]/. A final dot makes no difference, a zone does. */
+/* Returns whether scheme, host and port are the same, as of http://a/x and HTTP://A:80/y, or
+ * http://[::1]/ and http://[0:0::1]/. A final dot of the host is ignored, a zone is not. */
 ROTA_API bool rota_url_same_origin(const rota_url *a, const rota_url *b);
 
 /* Resolves `reference`, found in `base` (section 5.2). Both may be as people write them: spaces
- * around them do not count, and characters that have to be encoded are, but for those of an
- * authority. The result is in normal form (section 6.2), so that two addresses of the same are
- * equal: scheme and host in lower case, addresses as inet_ntop(3) writes them, no default port, no
- * dot segments, nothing encoded that need not be.
+ * around them are ignored, and characters that must be encoded are encoded, except in the
+ * authority. The result is in normal form (section 6.2), so that equivalent URLs are equal: scheme
+ * and host in lower case, addresses as inet_ntop(3) writes them, no default port, no dot segments,
+ * no needless encoding.
  *
- * A base of no bytes is none: the reference stands for itself, and is put into normal form. The
- * result is yours, to be released by rota_bytes_fini.
+ * With an empty base the reference itself is put into normal form. Release the result with
+ * rota_bytes_fini.
  *
- * Returns 0, -EINVAL (one of them is no URL), -ENOMEM. */
+ * Returns 0, -EINVAL (an invalid URL), -ENOMEM. */
 ROTA_API int rota_url_resolve(rota_str base, rota_str reference, rota_bytes *ret_url);
 
-/* Encodes everything but letters, digits and "-._~": for a value that is put into a path or a
- * query. The result is yours, to be released by rota_bytes_fini. Returns 0 or -ENOMEM. */
+/* Percent-encodes everything but letters, digits and "-._~". Use it for a value in a path or a
+ * query. Release the result with rota_bytes_fini. Returns 0 or -ENOMEM. */
 ROTA_API int rota_url_encode(rota_str text, rota_bytes *ret_encoded);
-/* Decodes what is encoded. The result may have any bytes, also NUL and '/'; a '+' stays one. It is
- * yours, too. Returns 0, -EINVAL (a % that encodes nothing), -ENOMEM. */
+/* Decodes percent-encoding. The result may contain any bytes, also NUL and '/'; a '+' is not
+ * changed. Release it with rota_bytes_fini. Returns 0, -EINVAL (an invalid percent-encoding),
+ * -ENOMEM. */
 ROTA_API int rota_url_decode(rota_str text, rota_bytes *ret_decoded);
 
 #ifdef __cplusplus
