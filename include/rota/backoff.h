@@ -1,7 +1,7 @@
 /* backoff: pauses between tries of something that may fail for a while.
  *
  * Each pause is about twice as long as the one before, up to a limit, and partly random, so that
- * many clients of a server that was away do not come back all at once.
+ * many clients of a server that was down do not all come back at once.
  *
  *     int fetch(void *page);
  *
@@ -18,7 +18,7 @@
  *         }
  *     }
  *
- * A deadline around the loop, by ROTA_TIMEOUT, bounds it as a whole. */
+ * To limit the whole loop, put a ROTA_TIMEOUT around it. */
 #ifndef ROTA_BACKOFF_H
 #define ROTA_BACKOFF_H
 
@@ -45,8 +45,9 @@ typedef struct rota_backoff {
 
 /* Waits before the next try; `err` is what the last one failed with.
  *
- * Does not wait in vain: when the limit of tries is reached, or the pause would not end before the
- * caller's deadline (rota_deadline), it returns `err` at once, and the words of that failure stay.
+ * Does not wait in vain: if the limit of tries is reached, or the pause would not end before the
+ * caller's deadline (rota_deadline), it returns `err` at once and keeps the text of that failure
+ * (rota_error).
  *
  * Returns 0: try again; `err`: give up; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_backoff_wait(rota_backoff *backoff, int err);

@@ -1,9 +1,9 @@
 /* http: what client and server share.
  *
- * <rota/http_client.h>, <rota/http_server.h> and <rota/websocket.h> bring it along.
+ * <rota/http_client.h>, <rota/http_server.h> and <rota/websocket.h> include it.
  *
- * HTTP by RFC 9110, HTTP/1.1 by RFC 9112, HTTP/2 by RFC 9113. What lets two parsers understand a
- * message differently is refused, never repaired, and nothing is written that could be. */
+ * HTTP follows RFC 9110, HTTP/1.1 RFC 9112 and HTTP/2 RFC 9113. A message that two parsers could
+ * understand differently is refused, not repaired, and never sent. */
 #ifndef ROTA_HTTP_H
 #define ROTA_HTTP_H
 
@@ -18,18 +18,19 @@ typedef struct rota_http_field {
     rota_str name, value;
 } rota_http_field;
 
-/* A server-sent event. Of one that is sent, empty parts are left out. */
+/* A server-sent event. Empty parts are not sent. */
 typedef struct rota_http_event {
-    rota_str type; /* received: "message" where the server said nothing else */
+    rota_str type; /* received: "message" if the server set no type */
     rota_str data;
-    rota_str id;     /* received: the last one that the server gave */
-    rota_time retry; /* how long to wait before connecting again; 0: it did not say */
+    rota_str id;     /* received: the last id that the server sent */
+    rota_time retry; /* how long to wait before connecting again; 0: not given */
 } rota_http_event;
 
-/* "Not Found"; "Unknown" for what RFC 9110 and its kin do not name. */
+/* Returns the reason phrase of a status, such as "Not Found"; "Unknown" for a status that no RFC
+ * names. */
 ROTA_API const char *rota_http_reason(int status);
 
-/* What a server says by ALPN (rota_tls_options.alpn): HTTP/2, else HTTP/1.1. Sessions do so by
+/* For rota_tls_options.alpn of a server: offers HTTP/2 and HTTP/1.1. Sessions set ALPN by
  * themselves. */
 extern ROTA_API const char *const rota_http_alpn[];
 
