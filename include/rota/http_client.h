@@ -1,5 +1,5 @@
-/* http_client: requests to servers of HTTP/1.1 and HTTP/2. In a library of its own (pkg-config
- * rota-http), and not in <rota.h>.
+/* http_client: requests to HTTP/1.1 and HTTP/2 servers. Part of a separate library (pkg-config
+ * rota-http); not included by <rota.h>.
  *
  *     static int title(void *arg)
  *     {
@@ -15,8 +15,8 @@
  *         return 0;
  *     }
  *
- * A program that asks more than once keeps a session: connections, cookies and addresses are used
- * again, and settings are made once.
+ * A program that sends more than one request should keep a session. It reuses connections, cookies
+ * and addresses, and holds the settings.
  *
  *     static int talk(rota_http_session *session, rota_str json)
  *     {
@@ -31,12 +31,12 @@
  *         return err < 0 ? err : rota_http_status(r);
  *     }
  *
- * A response is whole when the call returns, unless it was asked to be streamed; then the body is
- * read by rota_http_read. Statuses are no errors: 404 is an answer.
+ * The call returns a complete response, unless you ask for streaming (`stream`); then read the body
+ * with rota_http_read. A status is not an error: 404 is a response like any other.
  *
- * Any number of tasks may use a session at once. Deadlines of your own are a ROTA_TIMEOUT around a
- * call; what is cancelled or timed out closes its connection, so nobody ever gets another's
- * bytes. */
+ * Any number of tasks may use a session at once. For a deadline of your own, put a ROTA_TIMEOUT
+ * around a call. A call that is cancelled or timed out closes its connection, so a later request
+ * never reads the bytes of an earlier one. */
 #ifndef ROTA_HTTP_CLIENT_H
 #define ROTA_HTTP_CLIENT_H
 
@@ -54,23 +54,29 @@ typedef struct rota_http_response rota_http_response;
 
 /* ---- Hooks ---- */
 
-/* What a request is doing. */
+/* The phases of a request. */
 typedef enum rota_http_phase {
-    ROTA_HTTP_QUEUED,     /* waits for a place in the pool */
-    ROTA_HTTP_RESOLVING,  /* looks up the host */
-    ROTA_HTTP_CONNECTING, /* of the proxy, where there is one */
-    ROTA_HTTP_ENCRYPTING, /* the TLS handshake */
+    /* waiting for a place in the pool */
+    ROTA_HTTP_QUEUED,
+    /* looking up the host */
+    ROTA_HTTP_RESOLVING,
+    /* connecting to the server, or to the proxy if there is one */
+    ROTA_HTTP_CONNECTING,
+    /* TLS handshake */
+    ROTA_HTTP_ENCRYPTING,
     ROTA_HTTP_SENDING,
-    /* for the first byte of the answer; the body is out. None where the answer is quicker */
+    /* The request, body included, is sent; waiting for the first byte of the response. Skipped if
+     * the response arrives sooner. */
     ROTA_HTTP_WAITING,
-    ROTA_HTTP_READING, /* the body */
+    /* reading the body */
+    ROTA_HTTP_READING,
     ROTA_HTTP_REDIRECTED,
     ROTA_HTTP_DONE
 } rota_http_phase;
 
-/* What takes too long, by the session's options. */
+/* The time limits of a session. */
 typedef enum rota_http_limit {
-    /* none of them: where the error is -ETIMEDOUT, a deadline of the caller's */
+    /* no limit of the session: if the error is -ETIMEDOUT, a deadline of the caller */
     ROTA_HTTP_LIMIT_NONE,
     ROTA_HTTP_LIMIT_TOTAL,
     ROTA_HTTP_LIMIT_QUEUE_TIME,
@@ -78,132 +84,161 @@ typedef enum rota_http_limit {
     ROTA_HTTP_LIMIT_GAP
 } rota_http_limit;
 
-/* Told at the beginning of each phase. Valid while the hook runs. */
+/* Passed at the beginning of each phase. Valid while the hook runs. */
 typedef struct rota_http_trace {
     rota_http_phase phase;
-    rota_time since; /* the call began */
+    /* time from the beginning of the call */
+    rota_time since;
     const char *method, *url;
-    bool reused; /* from SENDING on: over a connection that had served before */
-    int status;  /* from READING on */
-    int err;     /* of DONE */
+    /* from SENDING on: the connection has served a request before */
+    bool reused;
+    /* from READING on */
+    int status;
+    /* in DONE */
+    int err;
 } rota_http_trace;
 
-/* Called for each phase; must not suspend. It may run in another task than the request's:
- * connections are made, and larger bodies sent, by tasks of their own. */
+/* Called at the beginning of each phase. Must not suspend. It may run in another task than the
+ * request's: separate tasks make connections and send larger bodies. */
 typedef void rota_http_trace_fn(void *arg, const rota_http_trace *trace);
 
-/* Whether the session may connect to this address, which `host` has (or the proxy): against
- * requests that somebody else steers to places of your network. Must not suspend. */
+/* Returns whether the session may connect to this address of `host` (or of the proxy). Use it to
+ * keep requests whose URL comes from outside away from your internal network. Must not suspend. */
 typedef bool rota_http_allow_fn(void *arg, const char *host, const rota_address *address);
 
-/* Looks up a host in place of rota_resolve: stores at most `most` addresses, with that port, and
- * returns how many, or an error. It may suspend; `connect` of the session's options limits it. The
- * results are kept like others, and `allow` sees them. */
+/* Looks up a host instead of rota_resolve. Stores at most `most` addresses, with the port set, and
+ * returns their number, or an error. May suspend; the session's option `connect` limits the time.
+ * The results are cached, and checked by `allow`, as those of rota_resolve are. */
 typedef int rota_http_resolve_fn(void *arg, const char *host, int port, rota_address *ret_addresses,
                                  size_t most);
 
-/* Connects to a host, or to the proxy, in place of the client: through a tunnel, to a server in
- * memory, over another kind of socket. The stream is the session's from then on; TLS is begun on it
- * where the URL says https. It may suspend; `connect` of the session's options limits it. `resolve`
- * and `allow` are not called. Returns 0 or an error. */
+/* Connects to a host, or to the proxy, instead of the client: through a tunnel, to a server in
+ * memory, over another kind of socket. Returns 0 or an error. The session takes ownership of the
+ * stream, and starts TLS on it for an https URL. May suspend; the session's option `connect` limits
+ * the time. `resolve` and `allow` are not called. */
 typedef int rota_http_connect_fn(void *arg, const char *host, int port, rota_stream **ret_stream);
 
 /* ---- Sessions ---- */
 
 typedef enum rota_http_version {
-    ROTA_HTTP_ANY, /* HTTP/2 where ALPN agrees on it (https), else HTTP/1.1 */
+    /* HTTP/2 if ALPN selects it (https), otherwise HTTP/1.1 */
+    ROTA_HTTP_ANY,
     ROTA_HTTP_1_1,
-    ROTA_HTTP_2_DIRECTLY /* HTTP/2 by prior knowledge, in the clear, too */
+    /* HTTP/2 with prior knowledge, also without TLS */
+    ROTA_HTTP_2_DIRECTLY
 } rota_http_version;
 
 /* How user and password are sent to a server, or to a proxy. */
 typedef enum rota_http_auth {
-    /* Basic (RFC 7617), with each request. Everybody who can read the request learns the
-     * password. */
+    /* Basic (RFC 7617), with each request. Anyone who can read the request learns the password. */
     ROTA_HTTP_AUTH_BASIC,
-    /* Digest (RFC 7616), and nothing else: the password is never sent. */
+    /* Only Digest (RFC 7616): the password itself is never sent. */
     ROTA_HTTP_AUTH_DIGEST,
-    /* What the server asks for: Digest if that is offered, else Basic. Whoever can change the
-     * response can ask for Basic, so use this only over TLS. */
+    /* The scheme that the server asks for: Digest if it is offered, otherwise Basic. An attacker
+     * that can change the response can ask for Basic, so use this only over TLS. */
     ROTA_HTTP_AUTH_ANY
 } rota_http_auth;
 
-/* Zero is the default of each field. Everything is copied but the `..._arg`s and `tls`, which stay
- * until the session is freed. Times: ROTA_NEVER is no limit.
+/* Zero selects the default of each field. Everything is copied, except the `..._arg` pointers and
+ * `tls`, which must stay valid until the session is freed. For times, ROTA_NEVER sets no limit.
  *
- * Cookies are kept and sent as RFC 6265 says, and the prefixes __Host- and __Secure- hold what they
- * promise (RFC 6265bis, section 4.1.3). None is taken that is for all hosts of a public suffix,
- * such as "co.uk": by the list that libpsl brings along, and where rota was built without it, only
- * of a name without a dot. */
+ * Cookies are kept and sent as RFC 6265 requires, and the prefixes __Host- and __Secure- are
+ * enforced (RFC 6265bis, section 4.1.3). Cookies for all hosts of a public suffix such as "co.uk"
+ * are refused, by libpsl's list. If rota was built without libpsl, only names without a dot count
+ * as public suffixes. */
 typedef struct rota_http_session_options {
-    const char *base_url;       /* what relative URLs are relative to */
-    const char *const *headers; /* sent with each request: name, value, ..., NULL */
+    /* base of relative URLs */
+    const char *base_url;
+    /* sent with each request: name, value, ..., NULL */
+    const char *const *headers;
     /* User and password, or a Bearer token (RFC 6750), for the origin of `base_url` only. */
     const char *user, *password;
     const char *bearer;
-    /* How to send user and password: these, and those in the URL of a request. With DIGEST and ANY
-     * a first request goes without them. The server answers 401 with a challenge, and the request
-     * is sent again with an answer; later requests to the same origin carry an answer at once. A
-     * response with status 401 is returned if the password is wrong, or if no challenge can be
-     * answered.
+    /* How to send `user` and `password`, and those in the URL of a request. With DIGEST and ANY the
+     * first request is sent without them. If the server answers 401 with a challenge, the request
+     * is sent again with the credentials; later requests to the same origin include them at once.
+     * If the password is wrong, or no challenge can be answered, the response with status 401 is
+     * returned.
      *
-     * Known are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
-     * strongest is answered. qop may be absent or "auth", or "auth-int" for bodies in memory.
-     * Write a user and password that are not ASCII in UTF-8. */
+     * Supported are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
+     * strongest is answered. qop may be absent, "auth", or for bodies in memory "auth-int". If user
+     * or password are not ASCII, write them in UTF-8. */
     rota_http_auth auth;
 
-    /* Whom to trust and who we are; NULL: the system's authorities. `version` and upgrades decide
-     * what is offered by ALPN, not this. */
+    /* Trusted authorities and own certificate. Default: the system's authorities. The protocols
+     * offered by ALPN depend on `version` and on upgrades, not on this context. */
     rota_tls_context *tls;
-    /* SHA-256 of the only certificate that is taken, as hexadecimal digits; without `tls` that is
-     * all that is checked. */
+    /* SHA-256 of the only certificate to accept, as hexadecimal digits. Without `tls` nothing else
+     * is checked. */
     const char *fingerprint;
-    const char *unix_path; /* connect to this Unix socket, whatever the host */
-    /* "http://user:password@host:port", or https, socks5 or socks5h; "": none. The proxy's default
-     * port is 80, 443 or 1080. With socks5 names are looked up here, with the others by the proxy;
-     * then `allow` sees the proxy's addresses only.
+    /* connect to this Unix socket, whatever the host */
+    const char *unix_path;
+    /* "http://user:password@host:port", or https, socks5 or socks5h; "" for no proxy. The default
+     * port is 80, 443 or 1080. With socks5 the client looks up names; with the others the proxy
+     * does, so `allow` sees only the addresses of the proxy.
      *
-     * NULL: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment say, in either
-     * case, unless the program runs with more rights than its user (secure_getenv(3)). HTTP_PROXY
-     * in capitals does not count in a CGI program. A setting that makes no sense fails the requests
-     * that would use it. NO_PROXY lists hosts (with all below them), addresses, networks
-     * (10.0.0.0/8), each perhaps with a port, or "*". */
+     * NULL: use HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment, in upper or
+     * lower case, unless the program runs with raised privileges (secure_getenv(3)). In a CGI
+     * program HTTP_PROXY in upper case is ignored. An invalid setting fails the requests that would
+     * use it. NO_PROXY lists hosts (which include their subdomains), addresses and networks
+     * (10.0.0.0/8), each optionally with a port; or it is "*". */
     const char *proxy;
-    /* How to send the user and password of the proxy's URL. SOCKS5 has its own way. */
+    /* How to send the user and password in the proxy's URL. Not used for SOCKS5, which has its own
+     * authentication. */
     rota_http_auth proxy_auth;
     rota_http_version version;
 
-    size_t connections;      /* in all; 100 */
-    size_t connections_host; /* to one host, port and scheme; as many as in all */
-    rota_time keep_alive;    /* how long an idle one is kept, unless its server says less; 15 s */
-    rota_time dns_cache;     /* how long addresses are; 10 s */
+    /* Connections at once. Default: 100. */
+    size_t connections;
+    /* Connections at once to one host, port and scheme. Default: no limit besides `connections`. */
+    size_t connections_host;
+    /* How long an idle connection is kept, unless its server asks for less. Default: 15 s. */
+    rota_time keep_alive;
+    /* How long addresses are cached. Default: 10 s. */
+    rota_time dns_cache;
 
-    rota_time total;      /* for a request, redirects and body included; 5 min */
-    rota_time queue_time; /* for a place in the pool; none */
-    rota_time connect;    /* to resolve, connect and encrypt; 30 s */
-    rota_time gap;        /* in which nothing comes, nor is anything of the body taken; 60 s */
+    /* Time limit for a request, including redirects and the body. Default: 5 min. */
+    rota_time total;
+    /* Time limit for a place in the pool. Default: none. */
+    rota_time queue_time;
+    /* Time limit for resolving, connecting and the TLS handshake. Default: 30 s. */
+    rota_time connect;
+    /* Time limit without progress: nothing is received, and nothing of the body is accepted.
+     * Default: 60 s. */
+    rota_time gap;
 
-    int redirects; /* that are followed; 10; -1: none */
-    /* A redirect to http fails with ROTA_EREDIRECTS, whatever the request began with. Without this,
-     * one that leads from https to http is followed as one to another origin: without credentials
-     * and Secure cookies. */
+    /* How many redirects to follow. Default: 10; -1: none. */
+    int redirects;
+    /* Fail with ROTA_EREDIRECTS on a redirect to http, whatever the request began with. Otherwise a
+     * redirect from https to http is followed like one to another origin: without credentials and
+     * Secure cookies. */
     bool only_https_redirects;
-    size_t head;   /* bytes of a response's head, and of its trailers; 32 KiB: ROTA_ELIMIT */
-    size_t fields; /* header fields of a response, and trailers, 10,000 at most; 100: ROTA_ELIMIT */
-    uint64_t body; /* bytes of a body that is read whole, decoded; 64 MiB */
-    unsigned ratio;   /* how much larger a body may become by decoding, beyond 1 MiB; 200 */
-    bool no_cookies;  /* neither kept nor sent (RFC 6265) */
-    bool no_decoding; /* bodies as they come; Accept-Encoding is not sent */
+    /* Largest head of a response, and largest trailers, in bytes. Default: 32 KiB; then
+     * ROTA_ELIMIT. */
+    size_t head;
+    /* Largest number of header fields of a response, and of its trailers; at most 10,000. Default:
+     * 100; then ROTA_ELIMIT. */
+    size_t fields;
+    /* Largest body that is read whole, in bytes after decoding. Default: 64 MiB; then
+     * ROTA_ELIMIT. */
+    uint64_t body;
+    /* How many times larger a body may become by decoding, beyond 1 MiB. Default: 200. */
+    unsigned ratio;
+    /* neither keep nor send cookies */
+    bool no_cookies;
+    /* return bodies without decoding, and do not send Accept-Encoding */
+    bool no_decoding;
 
-    /* How often, and after which pauses, to try again what may pass. NULL: never.
+    /* When to try again after a failure that may pass: how often, and after which pauses. Default:
+     * never.
      *
-     * Tried again are a failure to resolve (ROTA_EDNS), connect or encrypt; and, of idempotent
-     * methods (RFC 9110, section 9.2.2), a connection that breaks off, or falls silent for `gap`,
-     * before the response's head, and the statuses 408, 429, 502, 503 and 504. A body must be one
-     * that can be sent twice. Retry-After is obeyed, even beyond the backoff's `most`; but a
-     * response that asks for more than an hour is returned. `total` and the caller's deadline bound
-     * all tries together: a pause that would not end in time is not begun. The call returns what
-     * the last try brought. */
+     * The client tries again after a failure to resolve (ROTA_EDNS), connect or encrypt. For
+     * idempotent methods (RFC 9110, section 9.2.2) it also does if the connection breaks, or makes
+     * no progress for `gap`, before the head of the response; and for the statuses 408, 429, 502,
+     * 503 and 504. The body must be one that can be sent twice. Retry-After is obeyed, even beyond
+     * the backoff's `most`; a response that asks for more than an hour is returned. `total` and the
+     * caller's deadline limit all tries together: if the next pause would not end in time, the call
+     * returns at once. It returns the result of the last try. */
     const rota_backoff *retry;
 
     rota_http_trace_fn *trace;
@@ -216,100 +251,111 @@ typedef struct rota_http_session_options {
     void *connect_arg;
 } rota_http_session_options;
 
-/* Makes a session of this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an
- * invalid URL, header, proxy or fingerprint, Host or a header that frames messages, a negative
- * time, an unknown version; rota_error says which), ROTA_ENOTASK (this thread has no loop). */
+/* Makes a session for this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an
+ * invalid URL, header, proxy or fingerprint; a Host header or one that frames messages; a negative
+ * time; an unknown version; rota_error says which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
-/* Cuts off what is under way and frees the session: calls of other tasks return ROTA_ECLOSED.
- * Shields itself. Responses stay valid; those that are still being read end with ROTA_ECLOSED.
- * Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_session) calls. */
+/* Frees the session. Requests under way are aborted: calls of other tasks return ROTA_ECLOSED.
+ * Shields itself. Responses stay valid, but reading the rest of one returns ROTA_ECLOSED. Accepts
+ * NULL, returns NULL. ROTA_AUTO(rota_http_session) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_http_session *rota_http_session_free(rota_http_session *session);
 ROTA_DEFINE_AUTO(rota_http_session, rota_http_session_free);
 
-/* Writes the cookies that outlive the program to a file that only its owner may read, also where
- * there was one that others could read, in the format of curl and wget. Returns 0, -ENOMEM, or an
- * error of rota_file_save. */
+/* Writes the persistent cookies to a file, in the format of curl and wget. Only the owner may read
+ * the file, even if an older file allowed others. Returns 0, -ENOMEM, or an error of
+ * rota_file_save. */
 ROTA_SUSPENDS int rota_http_session_save_cookies(rota_http_session *session, const char *path);
-/* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are no cookies; the others
- * count), -ENOMEM, or an error of rota_file_load. */
+/* Adds the cookies of such a file. Returns 0, -EBADMSG (some lines are not cookies; the others were
+ * added), -ENOMEM, or an error of rota_file_load. */
 ROTA_SUSPENDS int rota_http_session_load_cookies(rota_http_session *session, const char *path);
 
 /* ---- Requests ---- */
 
-/* One part of a form of files (RFC 7578). */
+/* One part of a multipart form (RFC 7578). */
 typedef struct rota_http_part {
     const char *name;
     rota_str bytes;
-    const char *path;     /* a file instead; sent as it is read */
-    const char *filename; /* what the server is told; of a file its last component */
+    /* a file to send instead of bytes, read while it is sent */
+    const char *path;
+    /* file name for the server; default: the last component of `path` */
+    const char *filename;
     const char *type;
 } rota_http_part;
 
-/* What is sent: one of these. What the pointers point to is borrowed until the call returns; with
- * `stream` of rota_http_fetch_options until the answer has been read to its end or has failed, or
- * the response was freed. Then nobody reads it any more. */
+/* The body of a request: one of these. The memory behind the pointers is borrowed until the call
+ * returns. With `stream` of rota_http_fetch_options it is borrowed until the response was read to
+ * its end, has failed, or was freed. */
 typedef struct rota_http_body_source {
     rota_str bytes;
-    const char *path; /* a regular file */
-    /* Until its end, or `length`. It is read by a task of the client's, which has inherited the
-     * caller's locals, and by nobody else meanwhile; it may suspend as it likes. What is cut short
-     * ends the request with that error. Cannot be sent twice: -ESPIPE where a redirect or a
-     * challenge requires that. */
+    /* a regular file */
+    const char *path;
+    /* A stream, read to its end or for `length` bytes. A task of the client reads it, with the
+     * caller's locals; it may suspend for any time. No other task may read it meanwhile. If reading
+     * fails, the request fails with that error. It cannot be sent twice: if a redirect or a
+     * challenge requires that, the call returns -ESPIPE. */
     rota_stream *stream;
-    uint64_t length;             /* of `stream`; 0: unknown */
-    const char *const *form;     /* name, value, ..., NULL: application/x-www-form-urlencoded */
-    const rota_http_part *parts; /* `count` of them: multipart/form-data */
+    /* length of `stream` in bytes; 0: unknown */
+    uint64_t length;
+    /* name, value, ..., NULL; sent as application/x-www-form-urlencoded */
+    const char *const *form;
+    /* `count` parts; sent as multipart/form-data */
+    const rota_http_part *parts;
     size_t count;
 } rota_http_body_source;
 
-/* Zero is the default of each field. */
+/* Zero selects the default of each field. */
 typedef struct rota_http_fetch_options {
-    /* GET, or POST where there is a body. OPTIONS of a URL without path and query asks of the
-     * server as a whole: "*" (RFC 9110, section 9.3.7). */
+    /* Default: GET, or POST if there is a body. OPTIONS for a URL without path and query asks about
+     * the server as a whole: "*" (RFC 9110, section 9.3.7). */
     const char *method;
-    /* Name, value, ..., NULL; sent beside those of the session, and instead of those with the same
-     * name. */
+    /* Name, value, ..., NULL. Sent in addition to the session's headers, and instead of those with
+     * the same name. */
     const char *const *headers;
     rota_http_body_source body;
-    /* Fields that follow the body: name, value, ..., NULL; 100 at most. The names are announced
-     * (Trailer). The pointers are borrowed like the body, and the values are read when the body has
-     * been sent, so a stream can write a checksum into place meanwhile. Over HTTP/1.1 the body is
-     * sent in chunks. -EINVAL without a body, and for names that have to stand before one (RFC
-     * 9110, section 6.5.1): of framing, routing, content, credentials and conditions. */
+    /* Header fields sent after the body: name, value, ..., NULL; at most 100. The names are
+     * announced in the head (Trailer). The pointers are borrowed as those of the body. The values
+     * are read after the body has been sent, so a stream can store a checksum there meanwhile. Over
+     * HTTP/1.1 the body is sent in chunks. Without a body the call returns -EINVAL, as it does for
+     * fields that must come before the body (RFC 9110, section 6.5.1): those for framing, routing,
+     * content, credentials and conditions. */
     const char *const *trailers;
-    /* Asks for this protocol, in lower case (RFC 9110, section 7.8). Where the server agrees, the
-     * status is 101, and rota_http_take_stream gives the connection. */
+    /* Asks the server to change to this protocol, in lower case (RFC 9110, section 7.8). If the
+     * server agrees, the status is 101, and rota_http_take_stream returns the connection. */
     const char *upgrade;
-    /* Content-Type of `body`, where its kind does not say it. */
+    /* Content-Type of `body`, if its kind does not imply one. */
     const char *type;
-    /* Return when the head has come; the body is read by rota_http_read. */
+    /* Return when the head has arrived; read the body with rota_http_read. */
     bool stream;
-    /* Wait for the server's consent (100 Continue), a second at most, before sending the body. */
+    /* Wait, for at most a second, until the server agrees (100 Continue) before sending the
+     * body. */
     bool expect;
-    /* Instead of the session's; ROTA_NEVER is without. */
+    /* Instead of the session's time limit; ROTA_NEVER: no limit. */
     rota_time total, gap;
     int redirects;
-    /* Instead of the session's; one with `tries` = 1 never tries again. */
+    /* Instead of the session's retry policy; one with `tries` = 1 never tries again. */
     const rota_backoff *retry;
 } rota_http_fetch_options;
 
-/* Sends a request and waits for the response: whole, or with `stream` its head.
+/* Sends a request and waits for the response: the whole response, or with `stream` its head.
+ * `options` may be NULL.
  *
- * A challenge (401 or 407) is answered as `auth` and `proxy_auth` of the session say, and the
- * request sent again. That needs a body that can be sent twice: for a stream, ask with `expect`,
- * so that a server can refuse before the body is read.
+ * A challenge (401 or 407) is answered according to `auth` and `proxy_auth` of the session, and the
+ * request is sent again. That needs a body that can be sent twice. For a stream, set `expect`, so
+ * that a server can refuse before the body is read.
  *
- * Redirects are followed as RFC 9110, section 15.4, says: 303, and 301 or 302 of POST, by GET
- * without a body; 307 and 308 as it was. Credentials and cookies of the call do not go to another
- * origin. An idempotent request on a reused connection that dies before a byte of an answer is sent
- * once more, on a fresh one. What a server of HTTP/2 says that it has not worked on (RFC 9113,
- * section 8.7) is sent again whatever its method, up to ten times; what it requires HTTP/1.1 for,
- * once by that.
+ * Redirects are followed as RFC 9110, section 15.4, requires: 303, and 301 or 302 after a POST,
+ * with GET and without a body; 307 and 308 with the same method and body. Credentials and cookies
+ * of the call are not sent to another origin.
  *
- * A body of more than 16 KiB, or that is not in memory, is sent by a task of its own while this one
- * reads: so a server may answer while it reads, and with `stream` this returns when the head is
- * there, though the body is still being sent; that goes on whatever the caller does meanwhile.
+ * Some requests are sent again, with any retry policy or none. An idempotent request is sent once
+ * more, over a new connection, if a reused connection breaks before the first byte of the response.
+ * A request that an HTTP/2 server declares unprocessed (RFC 9113, section 8.7) is sent again up to
+ * ten times, whatever its method; one for which the server requires HTTP/1.1, once, with HTTP/1.1.
+ *
+ * A body of more than 16 KiB, or one that is not in memory, is sent by a separate task while this
+ * one reads. So a server may respond while it reads. With `stream` the call returns when the head
+ * has arrived, even if the body is still being sent; sending continues in the background.
  *
  *     static int both_ways(rota_http_session *session, rota_stream *up, rota_stream *down)
  *     {
@@ -323,112 +369,112 @@ typedef struct rota_http_fetch_options {
  *         return err;
  *     }
  *
- * Sending ends with the answer: where that is complete before the body was sent, the rest is not
- * sent. It ends, too, where the answer fails or is freed; and a body that fails makes reading the
- * answer fail, with its error. `gap` does not count while the body's own source is waited for.
+ * Sending ends with the response: if the response is complete, fails, or is freed before the whole
+ * body was sent, the rest is not sent. If the source of the body fails, reading the response fails
+ * with that error. Time spent waiting for the source does not count for `gap`.
  *
- * A caller that is cancelled, or whose deadline passes, closes the connection. `options` may be
- * NULL.
+ * If the caller is cancelled or timed out, the connection is closed.
  *
- * Returns 0, or what went wrong, of which rota_error has words and rota_http_failed_phase the
- * phase: ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses);
- * -ECONNREFUSED, ... (connecting); -ECONNRESET, -EPIPE (the server broke the connection off);
- * ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit says which); ROTA_EPROTOCOL (the
- * response is not HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (cut off
- * before its end); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header, trailer
- * or method, more than one body, or a negative time); -EMSGSIZE (the body is not as long as was
- * said); -ESPIPE (a stream would have to be sent twice: for a redirect, or to answer a challenge);
+ * Returns 0 or an error. rota_error describes it, and rota_http_failed_phase returns its phase.
+ * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ...
+ * (connecting); -ECONNRESET, -EPIPE (the server closed the connection); ROTA_ECERT, ROTA_ETLS;
+ * -ETIMEDOUT (rota_http_failed_limit returns which limit passed); ROTA_EPROTOCOL (the response is
+ * not valid HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (the response
+ * was cut off); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header, trailer or
+ * method, more than one body, or a negative time); -EMSGSIZE (the body does not have the declared
+ * length); -ESPIPE (a stream would have to be sent twice, for a redirect or to answer a challenge);
  * an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed);
  * -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
                                   rota_http_response **ret_response);
 
-/* Gets a URL, in a session of its own. Returns as rota_http_fetch. */
+/* Gets a URL, with a temporary session. Returns as rota_http_fetch does. */
 ROTA_SUSPENDS int rota_http_get(const char *url, rota_http_response **ret_response);
-/* Posts a body of that type, in a session of its own. Returns as rota_http_fetch. */
+/* Posts a body of the given type, with a temporary session. Returns as rota_http_fetch does. */
 ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str body,
                                  rota_http_response **ret_response);
 
-/* The phase in which the task's last failure happened, if that was `err` and of this module, else
- * ROTA_HTTP_QUEUED. It is part of the failure like its words (rota_error), and travels with
- * them. */
+/* Returns the phase in which the task's last failure happened, if that failure returned `err` and
+ * is one of this module; otherwise ROTA_HTTP_QUEUED. Like the text of rota_error, the phase belongs
+ * to the failure and travels with it. */
 ROTA_API rota_http_phase rota_http_failed_phase(int err);
-/* Which limit had passed, if the task's last failure was `err` = -ETIMEDOUT, of this module, and by
- * its limits, else ROTA_HTTP_LIMIT_NONE. */
+/* Returns which time limit passed, if the task's last failure returned `err`, which is -ETIMEDOUT,
+ * and was caused by a limit of this module; otherwise ROTA_HTTP_LIMIT_NONE. */
 ROTA_API rota_http_limit rota_http_failed_limit(int err);
 
 /* ---- Responses ---- */
 
-/* The status: 200. */
+/* Returns the status, such as 200. */
 ROTA_API int rota_http_status(const rota_http_response *r);
-/* The words behind it, as the server chose them: "Not Found". Empty from HTTP/2. */
+/* Returns the reason phrase that the server sent, such as "Not Found". Empty with HTTP/2. */
 ROTA_API rota_str rota_http_response_reason(const rota_http_response *r);
-/* "HTTP/1.1", "HTTP/2". */
+/* Returns "HTTP/1.1" or "HTTP/2". */
 ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
-/* Where it came from, at the end of all redirects; without credentials and fragment. */
+/* Returns the URL of the response, after all redirects, without credentials and fragment. */
 ROTA_API const char *rota_http_response_url(const rota_http_response *r);
-/* How many redirects led there. */
+/* Returns the number of redirects that were followed. */
 ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
-/* Where the nth of them, from 0, came from, and its status (unless `ret_status` is NULL). NULL:
- * there were fewer. */
+/* Returns the URL of redirect number `n`, from 0, and its status in `ret_status`, which may be
+ * NULL. Returns NULL if there were fewer. */
 ROTA_API const char *rota_http_response_redirect(const rota_http_response *r, size_t nth,
                                                  int *ret_status);
-/* The value of the first header field of that name, in any case; its pointer is NULL where there is
- * none. */
+/* Returns the value of the first header field with that name, in any case. Its pointer is NULL if
+ * there is none. */
 ROTA_API rota_str rota_http_response_header(const rota_http_response *r, const char *name);
-/* All header fields, as they came. */
+/* Returns all header fields, in the order received. */
 ROTA_API const rota_http_field *rota_http_response_fields(const rota_http_response *r,
                                                           size_t *ret_count);
-/* The value of the first trailer of that name, a field that follows the body. Its pointer is NULL
- * where there is none, and until the body was read to its end. */
+/* Returns the value of the first trailer (a field after the body) with that name. Its pointer is
+ * NULL if there is none, or if the body was not read to its end yet. */
 ROTA_API rota_str rota_http_response_trailer(const rota_http_response *r, const char *name);
-/* All trailers, as they came. None until the body was read to its end: until rota_http_read has
- * returned 0. `head` and `fields` of the session limit them. */
+/* Returns all trailers, in the order received. There are none until the body was read to its end,
+ * that is, until rota_http_read has returned 0. The session's options `head` and `fields` limit
+ * them. */
 ROTA_API const rota_http_field *rota_http_response_trailers(const rota_http_response *r,
                                                             size_t *ret_count);
-/* When a phase began, counted from the call; -1 where there was none. Of the last request, after
- * redirects. */
+/* Returns the time from the beginning of the call to the beginning of a phase, or -1 if that phase
+ * did not occur. After redirects, for the last request. */
 ROTA_API rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase phase);
 
-/* The whole body with a NUL behind it, of a response that was not streamed, or that
- * rota_http_read_all has read. Empty otherwise. */
+/* Returns the whole body, followed by a NUL byte, of a response that was not streamed or was read
+ * by rota_http_read_all. Empty otherwise. */
 ROTA_API rota_str rota_http_body(const rota_http_response *r);
 
-/* Reads 1 to `len` bytes of the body, decoded; 0 at its end. A streamed one comes from the
- * connection; a whole one is given out piece by piece.
+/* Reads between 1 and `len` bytes of the decoded body. Returns 0 at the end. A streamed body is
+ * read from the connection; a whole one is returned piece by piece.
  *
- * After a cancellation or your own deadline you can keep reading. Returns as rota_http_fetch does,
- * from the phase `reading` on; other errors are final, and rota_http_response_error has words for
- * them. */
+ * After a cancellation or your own deadline you can keep reading. Other errors are final: as of
+ * rota_http_fetch in the phase READING. rota_http_response_error describes them. */
 ROTA_SUSPENDS ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len);
-/* Reads the rest of it for rota_http_body; at most `limit` bytes (0: the session's). Returns 0 or
- * as rota_http_read. */
+/* Reads the rest of the body for rota_http_body, at most `limit` bytes (0: the session's limit).
+ * Returns 0, or an error as rota_http_read does. */
 ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
-/* Reads the rest of it into a file, which takes the name `path` when it is complete and on the
- * disk. Returns 0, or as rota_http_read, or an error of the file. */
+/* Reads the rest of the body into a file, which gets the name `path` once it is complete and on the
+ * disk. Returns 0, an error as rota_http_read does, or an error of the file. */
 ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
-/* Why reading failed: "reading the answer of ...". Empty if it did not. Stays as long as the
- * response. */
+/* Returns why reading failed: "reading the answer of ...". Empty if it did not fail. Valid as long
+ * as the response. */
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
-/* The events of a streamed response of text/event-stream, as rota_http_event; one is valid until
- * the next. A source that may be silent for long is fetched without `gap`, and one that lasts
- * without `total`. For any other response, iteration ends with ROTA_EPROTOCOL.
+/* Returns an iterator over the events of a streamed response of type text/event-stream, as
+ * rota_http_event. An event is valid until the next one. If the source may be silent for long,
+ * fetch it without `gap`; if it is to last, without `total`. For any other response, iteration ends
+ * with ROTA_EPROTOCOL.
  *
  *     int err;
  *     ROTA_FOREACH(rota_http_event *, event, rota_http_events(r), &err)
  *         printf("%.*s\n", (int)event->data.len, event->data.ptr); */
 ROTA_API rota_iter rota_http_events(rota_http_response *r);
 
-/* Takes over the connection of a response with status 101, which speaks the protocol that `upgrade`
- * asked for. It is yours, and no longer the session's. NULL where there is none, or it was taken
- * before. */
+/* Takes the connection of a response with status 101, which now speaks the protocol named by
+ * `upgrade`. It is yours, and no longer belongs to the session. Returns NULL if there is none, or
+ * if it was taken before. */
 ROTA_API rota_stream *rota_http_take_stream(rota_http_response *r);
 
-/* Frees the response; a connection whose answer was read to its end goes back to the pool, another
- * is closed. A body that is still being sent is cut off, and its task waited for. Shields itself.
- * Accepts NULL, returns NULL; what ROTA_AUTO(rota_http_response) calls. */
+/* Frees the response. If it was read to its end, its connection returns to the pool; otherwise the
+ * connection is closed. If a body is still being sent, sending stops, and its task is waited for.
+ * Shields itself. Accepts NULL, returns NULL. ROTA_AUTO(rota_http_response) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_http_response *rota_http_response_free(rota_http_response *r);
 ROTA_DEFINE_AUTO(rota_http_response, rota_http_response_free);
 
