@@ -56,8 +56,8 @@ static struct {
 
 static struct page command_line = {.url = (char[]){"the command line"}};
 
-/* A page that was not known is queued. The queue has room for all that are allowed, so nobody waits
- * who reads a page. */
+/* A page that was not known is queued. The queue has room for all that are allowed, so a task
+ * that reads pages never waits here. */
 static void queue_page(struct page *page, const char *path)
 {
     if (!robots_allow(crawler.robots, path))

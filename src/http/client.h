@@ -93,7 +93,7 @@ int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...
 
 /* ---- Authentication (client_auth.c) ---- */
 
-/* Who the client is to a server or proxy. */
+/* The client's identity to a server or proxy. */
 struct rota__http_login {
     rota_str user, password; /* decoded */
     char *always;            /* the field that goes with each request: Basic, Bearer; or NULL */
@@ -105,7 +105,7 @@ struct rota__http_realm {
     bool is_digest;
     struct rota__digest digest;
     char cnonce[ROTA__DIGEST_CNONCE];
-    struct rota__out text; /* the user whom it is for, and the digest's slices */
+    struct rota__out text; /* the user that it is for, and the digest's slices */
     size_t user_len;
 };
 
@@ -192,8 +192,8 @@ struct rota__http_origin {
 
     size_t open;                    /* connections, and those that are being made */
     struct rota__list idle;         /* the newest first */
-    struct rota__list line;         /* who waits, the first first */
-    struct rota__list hungry;       /* in the session's, while somebody waits */
+    struct rota__list line;         /* waiters, the first one first */
+    struct rota__list hungry;       /* in the session's, while a request waits */
     struct rota__http_conn *shared; /* of HTTP/2, which takes several requests at once */
     size_t making;                  /* connections that are being made */
     bool may_share; /* of those, the first will tell whether it can be shared: one is enough */
@@ -301,9 +301,10 @@ struct rota__http_conn {
 
     /* of HTTP/2 */
     struct rota__http_shared *shared; /* while it is open */
-    size_t users;                     /* who have taken it; one, but of what is shared */
-    size_t reserved;                  /* of those, who have not asked yet */
-    bool is_leaving;                  /* it takes no more requests */
+    /* requests that have taken it; more than one only if it is shared */
+    size_t users;
+    size_t reserved; /* of those, the ones not begun yet */
+    bool is_leaving; /* it takes no more requests */
 
     /* of HTTP/1.1 */
     struct rota__h1 h1;
@@ -322,11 +323,11 @@ int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *
 /* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is
  * free. Does not suspend. */
 void rota__http_conn_close(struct rota__http_conn *conn);
-/* The same, and gives the place to who waits. */
+/* The same, and gives the place to a waiter. */
 void rota__http_conn_end(struct rota__http_conn *conn);
 void rota__http_conn_unref(struct rota__http_conn *conn);
 
-/* The keeper has opened it: who waits for it may go on. */
+/* The keeper has opened it: wakes the waiters. */
 void rota__http_conn_opened(struct rota__http_conn *conn);
 /* Whether it is HTTP/2 that is spoken there, once it is connected. */
 bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__http_origin *origin);
@@ -356,15 +357,15 @@ void rota__http_pool_put(struct rota__http_conn *conn);
 void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked);
 /* It takes no more requests; those that it has go on. */
 void rota__http_pool_unshare(struct rota__http_conn *conn);
-/* A place has become free: who waits is served. */
+/* A place has become free: serves the waiters. */
 void rota__http_pool_serve(rota_http_session *session);
-/* A shared connection takes more requests: who waits for it is served. */
+/* A shared connection takes more requests: serves its waiters. */
 void rota__http_pool_serve_shared(struct rota__http_conn *conn);
 /* It is not being made any more. */
 void rota__http_pool_made(struct rota__http_conn *conn);
 /* Takes the connection out of the pool. */
 void rota__http_pool_forget(struct rota__http_conn *conn);
-/* Sends away all who wait, ends all connections. */
+/* Wakes all waiters with an error, and ends all connections. */
 void rota__http_pool_close(rota_http_session *session);
 
 /* ---- Bodies to send (client_body.c) ---- */
@@ -403,7 +404,7 @@ int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece
 struct rota__http_upload {
     struct rota__http_source source;
     struct rota__http_conn *conn; /* a reference */
-    /* Of who waits for the answer; NULL: nobody does any more. */
+    /* The progress of the waiting call; NULL: none waits any more. */
     struct rota__http_progress *progress;
     /* Sends it, in the uploader's task; also when it is stopped before it began. What it does about
      * a failure is its protocol's. */
@@ -481,7 +482,7 @@ struct rota__http_call {
     bool secure;
     struct rota__http_origin *origin;
     struct rota__http_login *login; /* that the URL said, or the session has for this origin */
-    bool is_ours[ROTA__HTTP_SIDES]; /* this client says who it is there, not its caller */
+    bool is_ours[ROTA__HTTP_SIDES]; /* this client authenticates itself there, not its caller */
     int answers[ROTA__HTTP_SIDES];  /* to challenges */
 
     rota_str method, target, authority;

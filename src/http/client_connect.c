@@ -98,8 +98,7 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-/* Who the user trusts, with whom he does not say otherwise. The fingerprint is not meant for the
- * proxy. */
+/* The default context if the user has set none. The fingerprint is not meant for the proxy. */
 static int own_context(const rota_http_session *session, bool is_proxy, rota_tls_context **context)
 {
     rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy,

@@ -130,7 +130,8 @@ static int send_upload(struct rota__http_upload *upload)
     int err = upload->is_stopped ? -ECANCELED : upload_pieces(upload);
     conn->sent = err == 0;
     if (err < 0 && !upload->is_gone)
-        rota__http_conn_end(conn); /* who reads would wait for what does not come any more */
+        /* otherwise the reader would wait for a response that does not come */
+        rota__http_conn_end(conn);
     return err;
 }
 
@@ -412,7 +413,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
     }
     if (err == 0 && go_on)
         err = send_rest(conn, call, &w);
-    if (err < 0 && !is_gone(err)) /* who has closed may have said why before */
+    if (err < 0 && !is_gone(err)) /* the peer may have sent a reason before it closed */
         return err;
     int failed = err;
     if (!call->upload)
@@ -427,7 +428,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
 
 /* ---- The body */
 
-/* Who was only interrupted may go on. */
+/* A call that was only interrupted may go on. */
 static int fail(rota_http_response *r, int err)
 {
     struct rota__http_conn *conn = r->conn;

@@ -1,16 +1,16 @@
 /* Exchanges over HTTP/2: many on one connection.
  *
  * The keeper reads and tells each stream what has come; a second task, the sender, writes what
- * there is to be written, so that reading never waits for a peer that does not read. Whoever adds
- * to `out` wakes the sender.
+ * there is to be written, so that reading never waits for a peer that does not read. Adding to
+ * `out` wakes the sender.
  *
  *     a stream    asked -> headed -> ended          or failed, at any time
  *
  * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for
  *    its reader, at most a window of it, and the peer may send more when it has been read.
- * 2. Who reads a stream waits for `news`, looks at its state, and waits again; its uploader does so
- *    with `room`: nothing is handed over that could get lost.
- * 3. What ends the connection fails all streams before the keeper goes; afterwards nobody touches
+ * 2. The reader of a stream waits for `news`, looks at its state, and waits again; its uploader
+ *    does the same with `room`. Nothing is handed over that could get lost.
+ * 3. What ends the connection fails all streams before the keeper goes; afterwards no code touches
  *    `h2`. */
 #include "http/client.h"
 #include "http/h2.h"
@@ -30,7 +30,7 @@ struct stream {
     rota_http_response *response;     /* from the head on */
     int refs;                         /* the exchange's, and its uploader's */
     struct rota__http_upload *upload; /* while its task runs */
-    rota_event news;                  /* for who reads */
+    rota_event news;                  /* for the reader */
     rota_event room;                  /* for the uploader */
     bool ended;
     bool consents; /* 100 (Continue) has come */
@@ -90,7 +90,7 @@ static void tell_all(struct rota__http_conn *conn, int err, const char *why)
         tell(rota__container_of(node, struct stream, node), err, why);
 }
 
-/* Who found no window, or too much waiting, may go on. */
+/* Uploaders that found no window, or too much output waiting, may go on. */
 static void tell_uploaders(struct rota__http_conn *conn)
 {
     rota__list_each (node, &conn->shared->streams)

@@ -2,8 +2,7 @@
  *
  *     connecting -> [ parked <-> watching ] -> closing
  *
- * 1. All but the exchange itself happens here, so whoever ends a connection does not suspend for
- *    it.
+ * 1. All but the exchange itself happens here, so ending a connection does not suspend the caller.
  * 2. While an exchange has the connection the keeper is parked, or still inside the read with which
  *    it watched; then the exchange waits for `news` before it reads itself. One reads at a time.
  * 3. The keeper is cancelled only by rota__http_conn_close, or by the end of the loop. */

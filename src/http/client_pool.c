@@ -1,15 +1,15 @@
-/* The pool: places for connections, in all and to one origin, and who waits for them.
+/* The pool: places for connections, in all and to one origin, and the requests that wait for them.
  *
  *     a connection    busy -> idle -> busy -> ... -> over
  *
  *     -> busy: take, serve    busy -> idle: rota__http_pool_put    -> over: rota__http_conn_end
  *
- * 1. A connection has its place from the moment somebody begins to make it until it is over. There
- *    are never more than `connections`, nor more to one origin than `connections_host`.
- * 2. Nobody waits who could be served: whatever frees a place or a connection serves the lines at
- *    once. So a newcomer who can be served overtakes nobody who could have been.
- * 3. Whose turn it is holds what it was given before it runs. If it was cancelled meanwhile, it
- *    gives it back, and that serves the next.
+ * 1. A connection has its place from the moment the client begins to make it until it is over.
+ *    There are never more than `connections`, nor more to one origin than `connections_host`.
+ * 2. No request waits that could be served: code that frees a place or a connection serves the
+ *    lines at once. So a newcomer that can be served overtakes no waiter that could have been.
+ * 3. A waiter whose turn has come holds its place or connection before it runs. If it was cancelled
+ *    meanwhile, it gives that back, which serves the next one.
  * 4. Where all places are taken, and some of them by idle connections to other origins, the one
  *    idle longest goes.
  * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive,
@@ -242,8 +242,8 @@ static bool has_room(const rota_http_session *session, const struct rota__http_o
            (session->open < o->connections || !rota__list_empty(&session->idle));
 }
 
-/* One that is shared now was made after any other that was: it is fresh for who found that
- * wanting. */
+/* The connection that is shared now is newer than any other: it counts as fresh for a request that
+ * failed on an older one. */
 static struct rota__http_conn *find_open(struct rota__http_origin *origin, bool fresh)
 {
     if (origin->shared)
@@ -337,7 +337,7 @@ void rota__http_pool_serve_shared(struct rota__http_conn *conn)
         serve_first(conn->session, origin);
 }
 
-/* Who comes back, because the server did nothing for him, has kept his ticket. */
+/* A request that comes back because the server did not process it has kept its ticket. */
 static void enter_line(rota_http_session *session, struct rota__http_origin *o, struct waiter *w)
 {
     struct rota__list *before = &o->line;

@@ -14,7 +14,7 @@ static char *copy(rota_http_session *session, rota_str text)
     return rota__arena_copy(&session->arena, text);
 }
 
-/* Who we are to the proxy. */
+/* User and password for the proxy. */
 static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy)
 {
     int err = rota__http_login_parse(&session->arena, userinfo, &proxy->login);

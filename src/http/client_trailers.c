@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What has to be known before the body is read: how it is framed, routed and coded, what asks for
- * something, and who asks (section 6.5.1). */
+/* What has to be known before the body is read: how it is framed, routed and coded, what it asks
+ * for, and credentials (section 6.5.1). */
 static bool is_forbidden(rota_str name)
 {
     static const char *const names[] = {"authorization",

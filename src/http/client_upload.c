@@ -4,9 +4,10 @@
  *
  * 1. It has ended before its exchange is repeated, redirected or given back, before a response has
  *    been freed, and before a call returns without one that is still to be read.
- * 2. `progress` is somebody else's, who has stopped it before that goes; the session is touched
- *    only while the connection is not over.
- * 3. It opens no scope with a deadline: it moves the one of who waits for the answer. */
+ * 2. `progress` belongs to the call, which stops the upload before it releases that. The session is
+ *    touched only while the connection is not over.
+ * 3. It opens no scope with a deadline: it moves the deadline of the call that waits for the
+ *    response. */
 #include "http/client.h"
 
 /* ---- What the reader's limits and hook see of it */

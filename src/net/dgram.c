@@ -145,7 +145,7 @@ ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len, rota_address *r
     return (ssize_t)packet.len;
 }
 
-/* ---- Turns of those who send */
+/* ---- Turns of senders */
 
 struct sender {
     struct rota__list node;
