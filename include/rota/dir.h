@@ -56,8 +56,8 @@ typedef struct rota_dir_entry {
  * open(2): -ENOENT, -ENOTDIR, -EACCES, ... */
 ROTA_SUSPENDS int rota_dir_open(const char *path, rota_dir **ret_dir);
 
-/* Returns the next entry, without "." and "..". The entry is valid until the next call. Suspends
- * once for many entries.
+/* Gets the next entry, without "." and "..". The entry is valid until the next call. Suspends once
+ * for many entries.
  *
  * Returns 1, 0 at the end, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -EBUSY (another task is in this
  * call), -ENOMEM, -ENOENT (the directory was removed), -EIO. */
@@ -122,8 +122,8 @@ typedef struct rota_walk_options {
 ROTA_API int rota_walk_new(const char *path, const rota_walk_options *options,
                            rota_walk **ret_walk);
 
-/* Returns the next entry; it is valid until the next call. Directories that have vanished since
- * they were listed are skipped. A directory that cannot be read is reported as ROTA_WALK_FAILED and
+/* Gets the next entry; it is valid until the next call. Directories that have vanished since they
+ * were listed are skipped. A directory that cannot be read is reported as ROTA_WALK_FAILED and
  * skipped. Suspends about once for each directory.
  *
  * Returns 1, or 0 at the end. These errors end the walk: those of opening the directory where it

@@ -123,7 +123,7 @@ ROTA_SUSPENDS ssize_t rota_file_preadv(rota_file *file, const struct iovec *iov,
  * of rota_file_set_limit; the position does not move), -ENOMEM, or an error of rota_file_read. */
 ROTA_SUSPENDS int rota_file_read_line(rota_file *file, rota_str *ret_line);
 
-/* Returns an iterator over the lines from the position on, as rota_str.
+/* Iterates over the lines from the position on, as rota_str.
  *
  *     int err;
  *     ROTA_FOREACH(rota_str *, line, rota_file_lines(file), &err)

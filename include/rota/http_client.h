@@ -415,8 +415,8 @@ ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
 ROTA_API const char *rota_http_response_url(const rota_http_response *r);
 /* Returns the number of redirects that were followed. */
 ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
-/* Returns the URL of redirect number `n`, from 0, and its status in `ret_status`, which may be
- * NULL. Returns NULL if there were fewer. */
+/* Gets the URL of redirect number `n`, from 0, and its status in `ret_status`, which may be NULL.
+ * Returns NULL if there were fewer. */
 ROTA_API const char *rota_http_response_redirect(const rota_http_response *r, size_t nth,
                                                  int *ret_status);
 /* Returns the value of the first header field with that name, in any case. Its pointer is NULL if
@@ -457,7 +457,7 @@ ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
  * as the response. */
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
-/* Returns an iterator over the events of a streamed response of type text/event-stream, as
+/* Iterates over the events of a streamed response of type text/event-stream, as
  * rota_http_event. An event is valid until the next one. If the source may be silent for long,
  * fetch it without `gap`; if it is to last, without `total`. For any other response, iteration ends
  * with ROTA_EPROTOCOL.

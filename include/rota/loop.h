@@ -137,13 +137,13 @@ ROTA_API int rota_loop_run_once(rota_loop *loop, rota_time timeout);
 /* Makes rota_loop_run return at the end of the current turn. */
 ROTA_API void rota_loop_stop(rota_loop *loop);
 
-/* Returns one descriptor to watch from a foreign poll loop. It is readable whenever
+/* Gets one descriptor to watch from a foreign poll loop. It is readable whenever
  * rota_loop_run_once(loop, 0) has something to do, timers included. It belongs to the loop; do not
  * close it.
  *
  * If you use the loop outside a turn (rota_loop_call_soon, rota_spawn, setting a future), call this
- * again or run a turn afterwards: only then does the descriptor reflect the change. Fails with
- * -EMFILE, -ENOMEM or ROTA_ETHREAD. */
+ * again or run a turn afterwards: only then does the descriptor reflect the change. Returns the
+ * descriptor, -EMFILE, -ENOMEM or ROTA_ETHREAD. */
 ROTA_API int rota_loop_fd(rota_loop *loop);
 
 /* Returns the backend in use: "epoll" or "io_uring". */
