@@ -212,7 +212,7 @@ enum { FIRST_TASKS = 32 };
 /* Without memory each is allocated when it is needed. */
 static void spare_tasks_make(struct rota__loop *loop)
 {
-    rota_task *block = SPARES_MAX ? rota__alloc_array(FIRST_TASKS, sizeof *block) : NULL;
+    rota_task *block = rota__alloc_array(FIRST_TASKS, sizeof *block);
     loop->first_tasks = block;
     for (size_t i = 0; block && i < FIRST_TASKS; i++)
         block[i].next_spare = i + 1 < FIRST_TASKS ? &block[i + 1] : NULL;
