@@ -596,9 +596,9 @@ ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
  * elsewhere. */
 ROTA_API int rota_gen_yield(rota_gen *gen, void *item);
 
-/* Hands out all items of `inner`, then goes on: Python's `yield from`. Returns 0, or inner's
- * error. */
-ROTA_API int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
+/* Hands out all items of `inner`, then goes on: Python's `yield from`. Suspends if `inner` does.
+ * Returns 0, or inner's error. */
+ROTA_SUSPENDS int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 
 /* The generator's items, for ROTA_FOREACH and rota_gen_yield_from. */
 ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
