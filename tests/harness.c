@@ -11,6 +11,7 @@
  * and what a sanitizer finds may not. */
 
 #include "harness.h"
+#include "suspensions.h"
 
 #include "base/fault.h"
 
@@ -580,5 +581,6 @@ int test_run(struct test_case *first, int argc, char **argv, FILE *out)
 
 int main(int argc, char **argv)
 {
+    stops_watch();
     return test_run(first_case, argc, argv, stdout);
 }

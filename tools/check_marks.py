@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
 """Compares the marks in the headers with what the compiled library can reach.
 
-    tools/check_marks.py BUILD      checks the objects of a build directory, prints each violation
+    tools/check_marks.py BUILD            checks the objects of a build directory, prints each violation
+    tools/check_marks.py --stops FILE     the same for what tests/suspensions.h has written; lists what did not suspend
 
 A public function that can come to a place where a task stops has to be marked ROTA_SUSPENDS or
 ROTA_SUSPENDS_SHIELDED: between two marked calls no other task runs. One that is marked has to be able to come there,
 or to call through a pointer (filters, generators, handlers).
+
+The second half is what really happened: which public functions were on the stack of a task when it stopped.
 """
 
 import re
 import subprocess
 import sys
+from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-STOPS = {"rota__park", "rota__yield", "task_stop"}
+STOPS = {"rota__park", "rota__yield", "fiber_stop"}
 # What can come there as the compiler sees it, and does not.
 EXCEPT = {
     "rota_channel_try_receive": "shares the code of rota_channel_receive, and is told not to wait",
@@ -98,7 +102,48 @@ def violations(directory):
     return found
 
 
+def symbols(program):
+    """The addresses of a program's functions, ascending, and their names."""
+    lines = subprocess.run(["nm", "-n", "--defined-only", program], check=True, stdout=subprocess.PIPE,
+                           text=True).stdout.split("\n")
+    rows = [line.split() for line in lines]
+    start = next(int(row[0], 16) for row in rows if row[2:] == ["__executable_start"])
+    functions = [(int(row[0], 16) - start, row[2]) for row in rows if len(row) == 3 and row[1] in "tTwW"]
+    return [at for at, _ in functions], [plain(name) for _, name in functions]
+
+
+def suspended(lines):
+    """{public function: a program in which it was on the stack of a task that stopped}"""
+    offsets, found = defaultdict(set), {}
+    for line in lines:
+        program, offset = line.rsplit(maxsplit=1)
+        offsets[program].add(int(offset, 16))
+    for program, some in offsets.items():
+        starts, names = symbols(program)
+        for offset in some:
+            # A return address is behind its call, which may be a function's last instruction.
+            place = bisect_right(starts, offset - 1) - 1
+            if place >= 0 and names[place].startswith("rota_"):
+                found[names[place]] = Path(program).name
+    return found
+
+
+def unmarked(lines):
+    """The violations among what tests/suspensions.h has written."""
+    found, mark = suspended(lines), marks()
+    if "rota_sleep" not in found and "rota_sleep_until" not in found:
+        return ["the programs have written nothing down"]
+    return [f"{name} has suspended in {program} and is not marked" for name, program in sorted(found.items())
+            if mark.get(name) == "ROTA_API"]
+
+
 if __name__ == "__main__":
-    problems = violations(Path(sys.argv[1]))
+    if sys.argv[1] == "--stops":
+        noted = Path(sys.argv[2]).read_text().splitlines()
+        problems = unmarked(noted)
+        seen = suspended(noted)
+        print("not seen to suspend:", *sorted(n for n, m in marks().items() if m != "ROTA_API" and n not in seen))
+    else:
+        problems = violations(Path(sys.argv[1]))
     print("\n".join(problems))
     sys.exit(bool(problems))

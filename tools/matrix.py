@@ -42,6 +42,7 @@ class Suite:
     without: str = ""        # runs no programs with this label
     builds_all: bool = True  # else only the programs that it runs
     crowding: float = 1      # programs at once, for each processor
+    stops: bool = False      # its programs write down where tasks stop, and the marks are compared with that
 
     def targets(self):
         """What to build; an empty list stands for everything."""
@@ -168,7 +169,7 @@ QUICK = Suite("quick", "build-quick", "gcc", ["-Dvalgrind=disabled"], without="n
 SUITES = {suite.name: suite for suite in [
     Suite("gcc", "build-gcc", "gcc", GCC),
     Suite("clang", "build-clang", "clang", ["--buildtype=release"]),
-    Suite("asan", "build-asan", **ASAN),
+    Suite("asan", "build-asan", stops=True, **ASAN),
     failing("alloc"),
     failing("syscall"),
     failing("suspend"),

@@ -6,6 +6,8 @@ end with a line of counts; any other program counts as one test: status 0 passes
 fails. The closing line sums up everything.
 """
 
+import contextlib
+import dataclasses
 import itertools
 import math
 import os
@@ -182,8 +184,16 @@ def run_suite(suite, wanted):
         done.append(program)
         show_progress(f"{suite.name}: {len(done)} of {len(programs)} programs")
 
-    with ThreadPoolExecutor(math.ceil(suite.crowding * (os.cpu_count() or 2))) as pool:
-        list(pool.map(one, programs))
+    with contextlib.ExitStack() as stack:
+        if suite.stops:
+            stops = stack.enter_context(tempfile.NamedTemporaryFile("r", prefix="rota-stops-"))
+            os.chmod(stops.name, 0o666)  # tests' servers may run as another user
+            suite = dataclasses.replace(suite, env={**suite.env, "ROTA_TEST_STOPS": stops.name})
+        with ThreadPoolExecutor(math.ceil(suite.crowding * (os.cpu_count() or 2))) as pool:
+            list(pool.map(one, programs))
+        if suite.stops and not wanted:
+            wrong = check_marks.unmarked(stops.read().splitlines())
+            tally.add_check("what has suspended is marked so", not wrong, "\n".join(wrong))
     return tally
 
 

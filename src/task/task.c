@@ -46,9 +46,17 @@ static inline struct rota__fiber *next_fiber(struct rota__loop *loop)
     return rota__container_of(item, struct rota__fiber, item);
 }
 
+#if ROTA__CORO_WATCHED
+void (*rota__on_stop)(void);
+#endif
+
 /* Stops the current task, and returns what it was woken with. */
 static inline int fiber_stop(struct rota__fiber *fiber)
 {
+#if ROTA__CORO_WATCHED
+    if (rota__on_stop)
+        rota__on_stop();
+#endif
     struct rota__loop *loop = fiber->loop;
     struct rota__coro *here = rota__coro_current();
     fiber->resume = here;

@@ -145,6 +145,11 @@ static inline bool rota__was_interrupted(ssize_t err)
  * arrives meanwhile calls kind->abort. The caller has done rota__suspend_check. */
 int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, const void *object);
 
+#if ROTA__CORO_WATCHED
+/* Called where a task stops, on its stack: tests look at what it is inside. NULL: nobody looks. */
+extern void (*rota__on_stop)(void);
+#endif
+
 /* Decides a wait: the task becomes ready. Each wait is decided exactly once: the caller has taken
  * it out of whatever list it was in. It may be decided before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
