@@ -824,6 +824,45 @@ TEST(the_copied_argument_of_an_ended_task_stays)
     CHECK_OK(rota_run(keep_arguments, NULL));
 }
 
+static int sum_by_name(void *arg)
+{
+    rota_task_set_name(rota_task_current(), "alice");
+    return sum_of_letters(arg);
+}
+
+/* Of a task that stands on its stack, until another one ends or is spawned. */
+static int ask_the_last(void *arg)
+{
+    struct letters letters = {.other = rota_task_current()};
+    memset(letters.all, 'x', sizeof letters.all);
+    ROTA_GROUP(g, .keep = true);
+    rota_task *task, *member;
+    CHECK_OK(rota_spawn_copy(sum_by_name, &letters, sizeof letters, &task));
+    CHECK_OK(rota_yield());
+    rota_task_set_name(task, "bob"); /* it has its last name */
+    CHECK_STR(rota_task_name(task), "alice");
+    const struct letters *of_task = rota_task_arg(task);
+    CHECK_OK(rota_group_spawn_copy(&g, sum_by_name, &letters, sizeof letters));
+    CHECK_INT(rota_group_next(&g, &member), ==, 1);
+    const struct letters *of_member = rota_task_arg(member);
+    CHECK_PTR(of_member, !=, of_task);
+    CHECK_OK(rota_group_spawn_copy(&g, sum_of_letters, &letters, sizeof letters));
+    CHECK_INT(of_task->all[1999], ==, 'y');
+    CHECK_INT(of_member->all[1999], ==, 'y');
+    CHECK_PTR(of_task->other, ==, letters.other);
+    CHECK_PTR(rota_task_arg(task), ==, of_task);
+    CHECK_PTR(rota_task_arg(member), ==, of_member);
+    CHECK_STR(rota_task_name(task), "alice");
+    CHECK_STR(rota_task_name(member), "alice");
+    CHECK_INT(rota_join(task), ==, 2000 * 'x');
+    return rota_group_wait(&g);
+}
+
+TEST(the_argument_of_a_task_that_has_just_ended_stays_where_it_is)
+{
+    CHECK_OK(rota_run(ask_the_last, NULL));
+}
+
 static int fail_by_name(void *arg)
 {
     rota_task_set_name(rota_task_current(), "alice");

@@ -104,7 +104,9 @@ ROTA_API int rota_main_at(rota_fn *main, void *arg, const rota_loop_options *opt
  * Returns 0, -ENOMEM, or ROTA_ENOTASK (this thread has no loop). */
 #define rota_spawn(fn, arg, ret_task) rota_spawn_at(fn, arg, 0, ret_task, ROTA_SITE(#fn))
 /* Does the same, and copies the `size` bytes at `arg` onto the task's stack (at most 2048 bytes,
- * else -E2BIG). */
+ * else -E2BIG). When the task has ended, the copy moves off the stack, unless rota_task_arg was
+ * called before. So an address inside the copy, for example one that the task stored in the copy
+ * itself, is valid only until the task ends. */
 #define rota_spawn_copy(fn, arg, size, ret_task) \
     rota_spawn_at(fn, arg, size, ret_task, ROTA_SITE(#fn))
 ROTA_API int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
@@ -159,8 +161,10 @@ ROTA_API rota_task *rota_task_current(void);
 ROTA_API bool rota_task_done(const rota_task *task);
 
 /* Names the task, for reports. Copies at most 31 bytes of `name`; the first name is that of the
- * function. */
+ * function. Does nothing if the task has ended. */
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
+/* Returns the name, never NULL. A name that was set is stored on the task's stack, so the pointer
+ * is valid until the next call that suspends, spawns a task, or renames or releases this one. */
 ROTA_API const char *rota_task_name(const rota_task *task);
 
 /* Gives unused memory of the running task's stack back to the kernel: the part below the current
@@ -483,8 +487,10 @@ ROTA_SUSPENDS int rota_group_next(rota_group *group, rota_task **ret_task);
 
 /* The result of a task that has ended, or -EINPROGRESS. */
 ROTA_API int rota_task_result(rota_task *task);
-/* The argument that a task was spawned with. */
-ROTA_API void *rota_task_arg(const rota_task *task);
+/* Returns the argument that a task was spawned with. A copied argument stays at the returned
+ * address until the task is released. The task then keeps its stack after its end, unless the copy
+ * has already moved. */
+ROTA_API void *rota_task_arg(rota_task *task);
 
 /* Cancels the tasks of the group, and the group as a scope of its owner. It stays cancelled: tasks
  * that are spawned into it later start cancelled. Any task of the loop may call this, also while

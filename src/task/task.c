@@ -362,13 +362,15 @@ static void *keep_arg(rota_task *task)
     return copy ? memcpy(copy, fiber->arg, size) : NULL;
 }
 
-/* The task stays until its handle is released. Without memory for a copied argument, the stack
- * stays with it. */
+/* The task stays until its handle is released. The stack stays with it if somebody knows the
+ * address of a copied argument, or if there is no memory to move the argument to. */
 static void give_stack_back(struct rota__loop *loop, struct rota__fiber *fiber)
 {
     rota_task *task = fiber->task;
-    void *arg = task->copied ? keep_arg(task) : fiber->arg;
     loop->zombie = NULL;
+    if (task->pinned)
+        return;
+    void *arg = task->copied ? keep_arg(task) : fiber->arg;
     if (task->copied && !arg)
         return;
     if (task->name == fiber->name)
@@ -728,19 +730,19 @@ int rota_task_result(rota_task *task)
     return result;
 }
 
-void *rota_task_arg(const rota_task *task)
+void *rota_task_arg(rota_task *task)
 {
     if (task->fiberless)
         return task->arg;
-    ((rota_task *)(uintptr_t)task)->pinned = task->copied;
+    task->pinned = task->copied;
     return task->fiber->arg;
 }
 
 void rota_task_set_name(rota_task *task, const char *name)
 {
-    struct rota__fiber *fiber = task->fiber;
-    if (task->fiberless)
+    if (rota__future_is_done(&task->done))
         return;
+    struct rota__fiber *fiber = task->fiber;
     strncpy(fiber->name, name, sizeof fiber->name - 1);
     fiber->name[sizeof fiber->name - 1] = '\0';
     task->name = fiber->coro.name = fiber->name;
