@@ -863,6 +863,52 @@ TEST(the_argument_of_a_task_that_has_just_ended_stays_where_it_is)
     CHECK_OK(rota_run(ask_the_last, NULL));
 }
 
+/* A failure whose detail spawns a task when it is freed. */
+
+static rota_task *spawned_by_fini;
+
+static void spawn_by_fini(void *detail)
+{
+    static int seven = 7;
+    CHECK_OK(rota_spawn(give_back, &seven, &spawned_by_fini));
+}
+
+static int fail_with_detail(void *arg)
+{
+    static const rota_error_type type = {.size = sizeof(int), .fini = spawn_by_fini};
+    return rota_error_set_detail(-EIO, &type, &(int){0}, "disk");
+}
+
+static void check_that_both_run(void)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(give_back, &(int){3}, &task));
+    CHECK(spawned_by_fini);
+    CHECK_PTR(task, !=, spawned_by_fini);
+    CHECK_INT(rota_join(task), ==, 3);
+    CHECK_INT(rota_join(spawned_by_fini), ==, 7);
+    spawned_by_fini = NULL;
+}
+
+static int end_with_details(void *arg)
+{
+    CHECK_OK(rota_spawn(fail_with_detail, NULL, NULL));
+    CHECK_OK(rota_yield());
+    CHECK_PTR(spawned_by_fini, ==, NULL);
+    check_that_both_run(); /* the first spawn buries the task */
+    rota_task *task;
+    CHECK_OK(rota_spawn(fail_with_detail, NULL, &task));
+    CHECK_OK(rota_yield());
+    rota_task_detach(task);
+    check_that_both_run();
+    return 0;
+}
+
+TEST(a_detail_may_spawn_when_it_is_freed_with_its_task)
+{
+    CHECK_OK(rota_run(end_with_details, NULL));
+}
+
 static int fail_by_name(void *arg)
 {
     rota_task_set_name(rota_task_current(), "alice");

@@ -319,10 +319,10 @@ static void fiber_release(struct rota__loop *loop, struct rota__fiber *fiber)
 __attribute__((noinline)) static void untie(struct rota__loop *loop, rota_task *task)
 {
     rota__list_remove(&task->ended);
+    if (!task->fiberless && loop->zombie == task->fiber)
+        loop->zombie = NULL; /* first, because a detail's fini may spawn, which buries the zombie */
     if (task->done._error)
         rota__error_unref(task->done._error);
-    if (!task->fiberless && loop->zombie == task->fiber)
-        loop->zombie = NULL;
     if (task->own_name)
         rota_free((void *)(uintptr_t)task->name);
     if (task->own_arg)
@@ -367,7 +367,6 @@ static void *keep_arg(rota_task *task)
 static void give_stack_back(struct rota__loop *loop, struct rota__fiber *fiber)
 {
     rota_task *task = fiber->task;
-    loop->zombie = NULL;
     if (task->pinned)
         return;
     void *arg = task->copied ? keep_arg(task) : fiber->arg;
@@ -382,6 +381,7 @@ static void give_stack_back(struct rota__loop *loop, struct rota__fiber *fiber)
 
 __attribute__((noinline)) static void bury(struct rota__loop *loop, struct rota__fiber *fiber)
 {
+    loop->zombie = NULL;
     if (fiber->task->owned)
         give_stack_back(loop, fiber);
     else
