@@ -698,3 +698,26 @@ VIRTUAL_TASK_TEST(deadline_has_no_words_of_an_earlier_one)
     }
     CHECK_STR(rota_error(-ETIMEDOUT), "ours");
 }
+
+static void check_that_sleep_has_no_words(int err, int code)
+{
+    fail_with_row(err, code);
+    CHECK_STR(rota_error(err), "insert: duplicate key");
+    CHECK_INT(code_of(err), ==, code);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, err);
+    CHECK_STR(rota_error(err), rota_strerror(err));
+    CHECK_INT(code_of(err), ==, -1);
+    fail_with_row(err, code);
+    CHECK_INT(rota_yield(), ==, err);
+    CHECK_STR(rota_error(err), rota_strerror(err));
+}
+
+VIRTUAL_TASK_TEST(calls_after_a_deadline_have_no_words_of_the_one_before)
+{
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+        check_that_sleep_has_no_words(-ETIMEDOUT, 1);
+    }
+    rota_task_cancel(rota_task_current());
+    check_that_sleep_has_no_words(-ECANCELED, 2);
+}

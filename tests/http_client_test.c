@@ -1362,6 +1362,37 @@ TEST(a_read_that_fails_says_why)
     run(&t, unread_failures);
 }
 
+/* `err` is what an HTTP call has returned when the deadline around it passed. */
+static void check_that_only_http_has_words(int err)
+{
+    CHECK_INT(err, ==, -ETIMEDOUT);
+    CHECK(strstr(rota_error(err), "waiting for the answer of"));
+    CHECK(strstr(rota_error(err), "the caller's deadline has passed"));
+    CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_WAITING);
+    CHECK_INT(rota_sleep(ROTA_SECOND), ==, err);
+    CHECK_STR(rota_error(err), rota_strerror(err));
+    CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_QUEUED);
+}
+
+static void late_calls(struct setting *t)
+{
+    const char *url = url_of(&t->script, "/");
+    rota_http_response *r = NULL;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        check_that_only_http_has_words(rota_http_fetch(t->session, url, NULL, &r));
+    }
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        check_that_only_http_has_words(rota_http_get(url, &r));
+    }
+    CHECK_OK(rota_yield());
+}
+
+TEST(words_of_a_late_call_are_not_those_of_the_next_one)
+{
+    struct setting t = {.script.replies = {"..."}};
+    run(&t, late_calls);
+}
+
 TEST(a_timeout_says_which_one_it_was)
 {
     struct setting t = {.options.gap = 20 * ROTA_SECOND, .script.replies = {"..."}};

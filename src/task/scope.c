@@ -130,6 +130,8 @@ static void report_ignoring(const struct rota__fiber *fiber)
 int rota__interrupted(struct rota__fiber *fiber)
 {
     int interrupt = fiber->interrupt;
+    if (fiber->error)
+        rota__error_forget(&fiber->error, interrupt);
     if (fiber->ignored < IGNORED_REPORTED && ++fiber->ignored == IGNORED_REPORTED)
         report_ignoring(fiber);
     if (--fiber->budget <= 0)
