@@ -4,10 +4,12 @@
 
 #include "coro/coro.h"
 
+#include <rota/http_client.h>
 #include <rota/task.h>
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,10 +62,34 @@ TEST(a_thread_ends_and_a_process_forks_after_the_library_was_closed)
     }
 }
 
+static void *library;
+
+#ifdef HTTP_LIBRARY
+
+static int fetch_late(void *http)
+{
+    rota_timeout timeout = ROTA_TIMEOUT_INIT;
+    rota_http_response *r;
+    FUNCTION(library, rota_timeout_begin)(&timeout, 0);
+    int err = FUNCTION(http, rota_http_get)("http://127.0.0.1:1/", &r);
+    FUNCTION(library, rota_timeout_end)(&timeout);
+    return err;
+}
+
+TEST(words_of_a_failure_are_made_after_their_library_was_closed)
+{
+    static const rota_site site = {"main", __FILE__, __LINE__};
+    library = open_library(LIBRARY);
+    void *http = open_library(HTTP_LIBRARY);
+    CHECK_INT(FUNCTION(library, rota_run_at)(fetch_late, http, NULL, &site), ==, -ETIMEDOUT);
+    CHECK_INT(dlclose(http), ==, 0);
+    CHECK(strstr(FUNCTION(library, rota_error)(-ETIMEDOUT), "deadline"));
+}
+
+#endif
+
 #if defined(PLUGIN) && \
     !ROTA__CORO_WATCHED /* sanitizers bring a runtime along, and not all that C++ needs */
-
-static void *library;
 
 /* This program and librota have no C++: the plug-in brings the runtime. */
 static int use_plugin(void *arg)
