@@ -220,14 +220,15 @@ ROTA_API void rota_error_put_back(rota_error_kept *kept);
 
 /* A structure that a library attaches to its failures, for callers that need more than a text: a
  * code of the server's, a position. The address of the type is its identity: define one constant
- * for each structure. */
+ * for each structure. A thread keeps its last failure, so a shared library that defines a type must
+ * stay loaded: link it with `-z nodelete`. */
 typedef struct rota_error_type {
     size_t size;
     /* Frees what the structure owns, not the structure. May be NULL. Another thread may call it. */
     void (*fini)(void *detail);
     /* Writes the words of a failure, as rota_error_set would format them: at most `size` bytes,
-     * with a NUL. For rota_error_set_deferred; else NULL. Another thread may call it, and several
-     * at once. It must neither suspend nor call rota_error. */
+     * with a NUL. Required by rota_error_set_deferred; otherwise unused. Another thread may call
+     * it, and several at once. It must neither suspend nor call rota_error. */
     void (*words)(const void *detail, int err, char *ret_words, size_t size);
 } rota_error_type;
 
@@ -242,7 +243,8 @@ ROTA_API int rota_error_set_detail(int err, const rota_error_type *type, void *d
                                    const char *format, ...) ROTA_PRINTF(4, 5);
 
 /* Does the same, but `type->words` writes the words when somebody asks for them: for failures that
- * are frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. */
+ * are frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. Returns `err`. Where
+ * memory is missing, rota_error returns the words of rota_strerror. */
 ROTA_API int rota_error_set_deferred(int err, const rota_error_type *type, void *detail);
 
 /* Returns the detail of the last failure if that was `err` and its detail is of this type, else
