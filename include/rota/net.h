@@ -76,7 +76,8 @@ ROTA_API const char *rota_address_text(const rota_address *address, char *ret_te
  *
  * Returns the number of addresses stored, at least 1 and at most `max`; ROTA_ENOHOST (no such
  * name), ROTA_EDNS (the name cannot be looked up now), -EINVAL (an empty name, an invalid port,
- * `max` is 0, or a host that rota_host_parse refuses, such as the address 127.1), -ECANCELED,
+ * `max` is 0, or an ASCII host that rota_host_parse refuses: addresses such as 127.1, and every
+ * name whose last label is a number, such as "node.1", even if /etc/hosts has it), -ECANCELED,
  * -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM. */
 ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max);
 

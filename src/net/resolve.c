@@ -206,8 +206,8 @@ static int look_up(const char *host, rota_address *ret_addresses, size_t max)
 }
 
 /* Whether rota_host_parse refuses it, so that nothing else of the library would mean the machine
- * that getaddrinfo(3) finds: it takes 127.1 for 127.0.0.1. Not for what is no ASCII, which only the
- * system's resolver can judge. */
+ * that getaddrinfo(3) finds: it takes 127.1 for 127.0.0.1. Names with non-ASCII bytes are left to
+ * the system resolver. */
 static bool is_refused(const char *host)
 {
     rota_str text = {host, strlen(host)};
