@@ -3,6 +3,7 @@
 #include "coro/coro.h"
 
 #include "harness.h"
+#include "worker/worker.h"
 
 #include <rota.h>
 #include <rota/test.h>
@@ -572,6 +573,25 @@ TEST_WITH(a_worker_that_fails_without_words_has_those_of_its_code, .without_faul
               -EADDRINUSE);
     CHECK_STR(rota_error(-EADDRINUSE), rota_strerror(-EADDRINUSE));
     CHECK(strstr(reports.all, ") failed: Address already in use\n"));
+}
+
+static int write_anything(void *arg)
+{
+    struct rota__worker_report *report = rota__worker_here->report;
+    memset(report->words, 'x', sizeof report->words);
+    memcpy(report->words, "\x1b[31m\n\xff", 7);
+    atomic_store(&report->result, -EADDRINUSE);
+    _exit(1);
+}
+
+TEST_WITH(what_a_worker_has_written_is_escaped, .without_faults = true)
+{
+    rota_log_set(keep_report, NULL);
+    rota_worker_processes_options options = {.failures = 1};
+    CHECK_INT(rota_run_worker_processes_with(1, write_anything, NULL, &options), ==, -EADDRINUSE);
+    CHECK(strstr(reports.all, ") failed: \\x1b[31m\\x0a\\xffxxx"));
+    CHECK(!strpbrk(reports.all, "\x1b\xff"));
+    CHECK(strstr(rota_error(-EADDRINUSE), "\\x1b[31m\\x0a\\xffxxx"));
 }
 
 static int crash(void *arg)

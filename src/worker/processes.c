@@ -211,6 +211,16 @@ static int result_of(const struct worker *worker, const struct rota__worker_repo
     return result == ROTA__WORKER_RUNS || WIFSIGNALED(status) ? ROTA_ECRASHED : result;
 }
 
+/* What the worker has told of its failure, escaped. The bytes may be anything, and change while
+ * they are read: every worker can write to them. */
+static struct rota__error *error_of(const struct rota__worker_report *report, int result)
+{
+    char words[ROTA__WORKER_WORDS];
+    memcpy(words, report->words, sizeof words - 1);
+    words[sizeof words - 1] = '\0';
+    return rota__error_new(result, words);
+}
+
 static void renewed(struct worker *worker)
 {
     worker->due = 0;
@@ -223,12 +233,13 @@ static void worker_ended(struct supervisor *s, struct worker *worker, int status
     struct rota__worker_report *report = &s->shared->reports[index];
     int result = result_of(worker, report, status);
     bool failed = atomic_load(&report->result) == result && !WIFSIGNALED(status);
+    struct rota__error *error = error_of(report, result);
+    const char *told = rota__error_words(error, result);
     struct death death;
-    report->words[sizeof report->words - 1] = '\0'; /* the worker may have written anything */
-    rota_log_level level = describe_death(worker, index, status, result, report->words, &death);
+    rota_log_level level = describe_death(worker, index, status, result, told, &death);
     if (result < 0 || WIFSIGNALED(status))
         rota_log(level, "%s", death.text);
-    const char *words = failed ? report->words : death.text;
+    const char *words = failed ? told : death.text;
     worker->pid = 0;
     worker->deadline = ROTA_NEVER;
     if (s->stopping)
@@ -238,6 +249,7 @@ static void worker_ended(struct supervisor *s, struct worker *worker, int status
     else if (result < 0 || atomic_load(&report->stopped))
         replace(s, worker, result, words);
     worker->renew = false;
+    rota__error_unref(error);
 }
 
 static void reap(struct supervisor *s)
