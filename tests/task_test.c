@@ -4,6 +4,7 @@
 #include "stack_pages.h"
 
 #include "base/alloc.h"
+#include "coro/watch.h"
 #include "task/task.h"
 
 #include <malloc.h>
@@ -962,6 +963,21 @@ TEST(an_ended_task_that_is_forgotten_goes_with_its_loop)
     CHECK_OK(rota_run(forget_the_ended, NULL));
     CHECK_INT(bytes_allocated, ==, 0);
     rota_allocator_set(NULL);
+}
+
+TASK_TEST(asan_and_valgrind_see_a_use_after_the_join)
+{
+    rota_task *task;
+    CHECK_OK(rota_spawn(give_back, &(int){0}, &task));
+    CHECK_OK(rota_join(task));
+#if ROTA__ASAN
+    CHECK(__asan_address_is_poisoned(&task->done));
+#endif
+#if ROTA__VALGRIND
+    char bits[1];
+    if (rota__loop_here->stacks.on_valgrind)
+        CHECK_INT(VALGRIND_GET_VBITS(&task->done, bits, sizeof bits), ==, 3); /* not addressable */
+#endif
 }
 
 /* ---- Seeded order */

@@ -96,6 +96,35 @@ static inline void watch_slab(const struct rota__stack_pool *pool, void *base, s
 #endif
 }
 
+/* Memory that must not be used until it is shown again; then it is as uninitialised. */
+static inline void watch_hide(const struct rota__stack_pool *pool, void *memory, size_t size)
+{
+    (void)pool;
+    (void)memory;
+    (void)size;
+#if ROTA__ASAN
+    __asan_poison_memory_region(memory, size);
+#endif
+#if ROTA__VALGRIND
+    if (pool->on_valgrind)
+        (void)VALGRIND_MAKE_MEM_NOACCESS(memory, size);
+#endif
+}
+
+static inline void watch_show(const struct rota__stack_pool *pool, void *memory, size_t size)
+{
+    (void)pool;
+    (void)memory;
+    (void)size;
+#if ROTA__ASAN
+    __asan_unpoison_memory_region(memory, size);
+#endif
+#if ROTA__VALGRIND
+    if (pool->on_valgrind)
+        (void)VALGRIND_MAKE_MEM_UNDEFINED(memory, size);
+#endif
+}
+
 static inline void watch_stack_taken(const struct rota__stack_pool *pool, struct rota__stack *stack)
 {
     (void)pool;

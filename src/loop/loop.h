@@ -89,8 +89,10 @@ struct rota__loop {
     struct rota__list tasks; /* not ended, oldest first */
     /* Ended, with a handle that nobody has released yet. */
     struct rota__list ended;
-    struct rota_task *spare_tasks; /* for the next spawns */
-    struct rota_task *first_tasks; /* memory that all came from of the first ones */
+    struct rota_task *spare_tasks;  /* for the next spawns */
+    struct rota_task *first_tasks;  /* one block of memory, for the loop's first tasks */
+    struct rota_task *hidden_tasks; /* of these, for the next spawns, under ASan and valgrind */
+    size_t spares_max;              /* how many spare tasks are kept beside these, about */
     struct rota__stack_pool stacks;
     struct rota_task *main; /* its end stops the loop */
     bool ending;            /* new tasks start cancelled */

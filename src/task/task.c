@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/noexcept.h"
+#include "coro/watch.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -212,25 +213,46 @@ void rota__task_drop_deferred(struct rota__fiber *fiber)
         take_deferred(fiber);
 }
 
-/* A loop has so many at once; of those that it needs beyond, about as many as SPARES_MAX are kept
- * for the next spawns. AddressSanitizer is to see who uses one that was released. */
-enum { FIRST_TASKS = 32 };
-#define SPARES_MAX (ROTA__ASAN ? 0 : 256)
-
-/* Without memory each is allocated when it is needed. */
-static void spare_tasks_make(struct rota__loop *loop)
-{
-    rota_task *block = rota__alloc_array(FIRST_TASKS, sizeof *block);
-    loop->first_tasks = block;
-    for (size_t i = 0; block && i < FIRST_TASKS; i++)
-        block[i].next_spare = i + 1 < FIRST_TASKS ? &block[i + 1] : NULL;
-    loop->spare_tasks = block;
-}
+/* A loop allocates its first tasks as one block, and keeps about SPARES_MAX others for the next
+ * spawns. Under AddressSanitizer and valgrind it keeps no others and hides the spare tasks of the
+ * block, so that a use after the release is reported. */
+enum { FIRST_TASKS = 32, SPARES_MAX = 256 };
 
 static bool is_of_the_first(const struct rota__loop *loop, const rota_task *task)
 {
     const rota_task *block = loop->first_tasks;
     return block && task >= block && task < block + FIRST_TASKS;
+}
+
+/* All but the link to the next one. */
+static void *hidden_part(rota_task *task, size_t *ret_size)
+{
+    *ret_size = sizeof *task - offsetof(rota_task, done);
+    return &task->done;
+}
+
+__attribute__((noinline)) static void record_free(struct rota__loop *loop, rota_task *task)
+{
+    if (!is_of_the_first(loop, task)) {
+        rota_free(task);
+        return;
+    }
+    rota_task **spares = loop->spares_max ? &loop->spare_tasks : &loop->hidden_tasks;
+    task->next_spare = *spares;
+    *spares = task;
+    size_t size;
+    void *hidden = hidden_part(task, &size);
+    if (!loop->spares_max)
+        watch_hide(&loop->stacks, hidden, size);
+}
+
+/* Without memory for the block each task is allocated when it is needed. */
+static void spare_tasks_make(struct rota__loop *loop)
+{
+    loop->spares_max = ROTA__ASAN || loop->stacks.on_valgrind ? 0 : SPARES_MAX;
+    loop->first_tasks = rota__alloc_array(FIRST_TASKS, sizeof *loop->first_tasks);
+    for (size_t i = loop->first_tasks ? FIRST_TASKS : 0; i-- > 0;)
+        record_free(loop, &loop->first_tasks[i]);
 }
 
 static struct rota__error **error_slot(void)
@@ -247,16 +269,20 @@ static void first_task(struct rota__loop *loop)
     spare_tasks_make(loop);
 }
 
-/* No task is at hand: the loop has had none yet, or all are in use. */
+/* There is no spare task: either the loop has not had one yet, or all are in use. */
 __attribute__((noinline)) static rota_task *record_new_slow(struct rota__loop *loop)
 {
-    rota_task *task;
     if (!loop->finish)
         first_task(loop);
-    task = loop->spare_tasks;
+    rota_task **spares = loop->spares_max ? &loop->spare_tasks : &loop->hidden_tasks;
+    rota_task *task = *spares;
     if (!task)
         return rota_alloc(sizeof *task);
-    loop->spare_tasks = task->next_spare;
+    *spares = task->next_spare;
+    size_t size;
+    void *hidden = hidden_part(task, &size);
+    if (!loop->spares_max)
+        watch_show(&loop->stacks, hidden, size);
     return task;
 }
 
@@ -269,22 +295,11 @@ static inline rota_task *record_new(struct rota__loop *loop)
     return task;
 }
 
-/* A task that goes together with its stack. */
+/* Keeps or frees a task whose stack has just been given back. */
 static inline void record_keep(struct rota__loop *loop, rota_task *task)
 {
-    if (__builtin_expect(loop->stacks.warm_count >= SPARES_MAX, false) &&
-        !is_of_the_first(loop, task)) {
-        rota_free(task);
-        return;
-    }
-    task->next_spare = loop->spare_tasks;
-    loop->spare_tasks = task;
-}
-
-static void record_free(struct rota__loop *loop, rota_task *task)
-{
-    if (!is_of_the_first(loop, task)) {
-        rota_free(task);
+    if (__builtin_expect(loop->stacks.warm_count >= loop->spares_max, false)) {
+        record_free(loop, task);
         return;
     }
     task->next_spare = loop->spare_tasks;
@@ -300,7 +315,7 @@ void rota__spare_tasks_free(struct rota__loop *loop)
             rota_free(task);
     }
     rota_free(loop->first_tasks);
-    loop->first_tasks = NULL;
+    loop->first_tasks = loop->hidden_tasks = NULL;
 }
 
 /* Gives the stack of an ended task back, and the fiber with it. */
@@ -315,7 +330,7 @@ static void fiber_release(struct rota__loop *loop, struct rota__fiber *fiber)
         loop->trim_at = 0; /* the next turn asks when */
 }
 
-/* What few tasks have when they are released. */
+/* Releases what only some tasks have. */
 __attribute__((noinline)) static void untie(struct rota__loop *loop, rota_task *task)
 {
     rota__list_remove(&task->ended);
