@@ -249,9 +249,9 @@ TEST(the_strongest_challenge_has_the_highest_rank)
     for (size_t i = 0; i < COUNT(rising); i++) {
         struct rota__out text = {0};
         CHECK_OK(rota__digest_read(str(rising[i]), false, &text, &digest));
-        CHECK_INT(rota__digest_rank(&digest), >, before);
+        CHECK_INT(rota__digest_strength(&digest), >, before);
         CHECK(digest.is_stale == (i + 1 == COUNT(rising)));
-        before = rota__digest_rank(&digest);
+        before = rota__digest_strength(&digest);
         rota__out_fini(&text);
     }
 }

@@ -93,14 +93,14 @@ int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...
 
 /* ---- Authentication (client_auth.c) ---- */
 
-/* The client's identity to a server or proxy. */
-struct rota__http_login {
+/* Who the client is to a server or proxy. */
+struct rota__http_credentials {
     rota_str user, password; /* decoded */
     char *always;            /* the field that goes with each request: Basic, Bearer; or NULL */
 };
 
 /* What a server or proxy wants to be answered, as it said last. All zeros: nothing. */
-struct rota__http_realm {
+struct rota__http_auth_state {
     bool is_basic;
     bool is_digest;
     struct rota__digest digest;
@@ -112,45 +112,46 @@ struct rota__http_realm {
 /* The server's, or the proxy's. */
 enum rota__http_side { ROTA__HTTP_SERVER, ROTA__HTTP_PROXY, ROTA__HTTP_SIDES };
 
-/* Makes a login in `arena`: of user and password, of a token for Bearer, of what stands in a URL.
- * Returns 0, -EINVAL, -ENOMEM. */
-int rota__http_login_new(struct rota__arena *arena, rota_str user, rota_str password,
-                         struct rota__http_login **ret_login);
-int rota__http_login_bearer(struct rota__arena *arena, rota_str token,
-                            struct rota__http_login **ret_login);
-int rota__http_login_parse(struct rota__arena *arena, rota_str userinfo,
-                           struct rota__http_login **ret_login);
+/* Makes a credentials in `arena`: of user and password, of a token for Bearer, of what stands in a
+ * URL. Returns 0, -EINVAL, -ENOMEM. */
+int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_str password,
+                               struct rota__http_credentials **ret_login);
+int rota__http_credentials_bearer(struct rota__arena *arena, rota_str token,
+                                  struct rota__http_credentials **ret_login);
+int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
+                                 struct rota__http_credentials **ret_login);
 /* Gets it ready for HTTP. Returns 0, -EINVAL (it cannot be sent so), -ENOMEM. */
-int rota__http_login_use(struct rota__arena *arena, rota_http_auth auth,
-                         struct rota__http_login *login);
+int rota__http_credentials_use(struct rota__arena *arena, rota_http_auth auth,
+                               struct rota__http_credentials *credentials);
 
 /* A request, as answers to challenges see it. */
-struct rota__http_asked {
+struct rota__http_auth_request {
     rota_str method, uri;
     bool has_bytes; /* the body is here, or there is none: */
     rota_str body;
 };
 
 /* The head of a 401 or 407. */
-struct rota__http_refusal {
+struct rota__http_challenge_fields {
     enum rota__http_side side;
     const rota_http_field *fields;
     size_t count;
 };
 
-/* The value of Authorization or Proxy-Authorization: in `arena`, or the login's. Empty: nothing is
- * to be said yet. Returns 0 or -ENOMEM. */
-int rota__http_auth_write(struct rota__arena *arena, const struct rota__http_login *login,
-                          struct rota__http_realm *realm, const struct rota__http_asked *asked,
-                          rota_str *ret_value);
-/* A server or proxy has refused a request, for which `*answers` challenges were answered before.
+/* The value of Authorization or Proxy-Authorization: in `arena`, or the credentials's. Empty:
+ * nothing is to be said yet. Returns 0 or -ENOMEM. */
+int rota__http_auth_write(struct rota__arena *arena,
+                          const struct rota__http_credentials *credentials,
+                          struct rota__http_auth_state *realm,
+                          const struct rota__http_auth_request *asked, rota_str *ret_value);
+/* A server or proxy has refused a request, for which `*attempts` challenges were answered before.
  * Returns 1: `realm` has a challenge that rota__http_auth_write answers; 0: none of them can be, or
- * the login is wrong; or an error. */
-int rota__http_auth_challenge(const struct rota__http_login *login, rota_http_auth auth,
-                              const struct rota__http_asked *asked,
-                              const struct rota__http_refusal *refusal,
-                              struct rota__http_realm *realm, int *answers);
-void rota__http_realm_fini(struct rota__http_realm *realm);
+ * the credentials is wrong; or an error. */
+int rota__http_auth_challenge(const struct rota__http_credentials *credentials, rota_http_auth auth,
+                              const struct rota__http_auth_request *asked,
+                              const struct rota__http_challenge_fields *refusal,
+                              struct rota__http_auth_state *realm, int *attempts);
+void rota__http_auth_state_fini(struct rota__http_auth_state *realm);
 
 /* Whether to send the call's request once more, because `r` has a challenge that can be answered.
  * Returns 1, 0, or an error. */
@@ -167,8 +168,8 @@ struct rota__http_proxy {
     char *host, *where;
     int port;
     /* NULL: there is no user. */
-    struct rota__http_login *login;
-    struct rota__http_realm *realm;
+    struct rota__http_credentials *credentials;
+    struct rota__http_auth_state *realm;
     /* Why the setting is not usable; NULL: it is. */
     char *wrong;
 };
@@ -203,7 +204,7 @@ struct rota__http_origin {
     int count;
     rota_time expires;
 
-    struct rota__http_realm realm;
+    struct rota__http_auth_state realm;
 };
 
 /* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section
@@ -222,9 +223,9 @@ struct rota_http_session {
     rota_url base;
     rota_http_field *fields; /* sent with each request */
     size_t field_count;
-    struct rota__http_login *login;        /* for the origin of `base` */
-    bool once;                             /* closes its connection after the first answer */
-    rota_tls_context *own_tls, *proxy_tls; /* where the user has none */
+    struct rota__http_credentials *credentials; /* for the origin of `base` */
+    bool once;                                  /* closes its connection after the first answer */
+    rota_tls_context *own_tls, *proxy_tls;      /* where the user has none */
     bool pins;
     unsigned char pin[32];
     struct rota__http_proxy *http_proxy, *https_proxy;
@@ -481,9 +482,10 @@ struct rota__http_call {
     rota_url url;
     bool secure;
     struct rota__http_origin *origin;
-    struct rota__http_login *login; /* that the URL said, or the session has for this origin */
-    bool is_ours[ROTA__HTTP_SIDES]; /* this client authenticates itself there, not its caller */
-    int answers[ROTA__HTTP_SIDES];  /* to challenges */
+    /* that the URL said, or the session has for this origin */
+    struct rota__http_credentials *credentials;
+    bool adds_credentials[ROTA__HTTP_SIDES]; /* this client does so there, and not its caller */
+    int attempts[ROTA__HTTP_SIDES];          /* answers to challenges */
 
     rota_str method, target, authority;
     rota_http_field *fields;

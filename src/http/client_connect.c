@@ -145,21 +145,21 @@ static int check_pin(struct rota__http_conn *conn)
 
 /* ---- Through a proxy (RFC 9110, section 9.3.6) */
 
-static struct rota__http_asked asked_by(const struct rota__http_conn *conn)
+static struct rota__http_auth_request auth_request_of(const struct rota__http_conn *conn)
 {
-    return (struct rota__http_asked){
+    return (struct rota__http_auth_request){
         .method = {"CONNECT", 7}, .uri = conn->origin->authority, .has_bytes = true};
 }
 
-static int say_who(const struct rota__http_conn *conn, struct rota__h1_writer *w)
+static int write_proxy_authorization(const struct rota__http_conn *conn, struct rota__h1_writer *w)
 {
     const struct rota__http_proxy *proxy = conn->origin->proxy;
-    struct rota__http_asked asked = asked_by(conn);
+    struct rota__http_auth_request asked = auth_request_of(conn);
     struct rota__arena arena = {.blocks = NULL};
     rota_str value = {NULL, 0};
     int err = 0;
-    if (proxy->login)
-        err = rota__http_auth_write(&arena, proxy->login, proxy->realm, &asked, &value);
+    if (proxy->credentials)
+        err = rota__http_auth_write(&arena, proxy->credentials, proxy->realm, &asked, &value);
     if (err == 0 && value.len)
         err = rota__h1_write_field(w, (rota_str){"Proxy-Authorization", 19}, value);
     rota__arena_fini(&arena, NULL);
@@ -174,7 +174,7 @@ static int ask_proxy(struct rota__http_conn *conn)
     int err =
         rota__h1_write_request(&w, &out, (rota_str){"CONNECT", 7}, o->authority, o->authority);
     if (err == 0)
-        err = say_who(conn, &w);
+        err = write_proxy_authorization(conn, &w);
     if (err == 0)
         err = rota__h1_write_body(&w, ROTA__H1_NO_BODY, 0);
     if (err == 0)
@@ -184,32 +184,33 @@ static int ask_proxy(struct rota__http_conn *conn)
 }
 
 /* What the proxy answers to CONNECT. */
-struct verdict {
+struct connect_response {
     int status;
     char reason[100];
     bool is_answerable; /* it asks for authentication; so it may be asked once more */
 };
 
-static int take_verdict(struct rota__http_conn *conn, const struct rota__h1_head *head,
-                        struct verdict *verdict, int *answers)
+static int take_connect_response(struct rota__http_conn *conn, const struct rota__h1_head *head,
+                                 struct connect_response *response, int *attempts)
 {
     const struct rota__http_proxy *proxy = conn->origin->proxy;
-    struct rota__http_asked asked = asked_by(conn);
-    struct rota__http_refusal refusal = {ROTA__HTTP_PROXY, head->fields, head->count};
-    verdict->status = head->status;
-    snprintf(verdict->reason, sizeof verdict->reason, "%.*s", (int)head->reason.len,
+    struct rota__http_auth_request asked = auth_request_of(conn);
+    struct rota__http_challenge_fields refusal = {ROTA__HTTP_PROXY, head->fields, head->count};
+    response->status = head->status;
+    snprintf(response->reason, sizeof response->reason, "%.*s", (int)head->reason.len,
              head->reason.ptr);
     if (head->status != 407)
         return 0;
-    int more = rota__http_auth_challenge(proxy->login, conn->session->options.proxy_auth, &asked,
-                                         &refusal, proxy->realm, answers);
-    verdict->is_answerable = more > 0;
+    int more = rota__http_auth_challenge(proxy->credentials, conn->session->options.proxy_auth,
+                                         &asked, &refusal, proxy->realm, attempts);
+    response->is_answerable = more > 0;
     return more < 0 ? more : 0;
 }
 
 /* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the
  * next. */
-static int read_verdict(struct rota__http_conn *conn, struct verdict *verdict, int *answers)
+static int read_connect_response(struct rota__http_conn *conn, struct connect_response *response,
+                                 int *attempts)
 {
     struct rota__h1 h1;
     struct rota__h1_item item;
@@ -223,7 +224,7 @@ static int read_verdict(struct rota__http_conn *conn, struct verdict *verdict, i
         bool is_head = event == ROTA__H1_HEAD;
         if (event < 0 || (is_head && (item.head.status == 101 || interims-- == 0)))
             return ROTA_EPROTOCOL;
-        int err = is_head ? take_verdict(conn, &item.head, verdict, answers) : 0;
+        int err = is_head ? take_connect_response(conn, &item.head, response, attempts) : 0;
         if (err < 0)
             return err;
         rota_stream_skip(conn->stream, used);
@@ -239,13 +240,13 @@ static int read_verdict(struct rota__http_conn *conn, struct verdict *verdict, i
 
 /* Returns 0, 1 (ask again, on another connection: what this one still holds is not worth reading),
  * or an error. */
-static int tunnel(struct rota__http_conn *conn, int *answers)
+static int tunnel(struct rota__http_conn *conn, int *attempts)
 {
-    struct verdict v = {.status = 0};
+    struct connect_response v = {.status = 0};
     char why[160];
     int err = ask_proxy(conn);
     if (err == 0)
-        err = read_verdict(conn, &v, answers);
+        err = read_connect_response(conn, &v, attempts);
     if (err < 0)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
     if (v.status / 100 == 2 || v.is_answerable)
@@ -275,9 +276,9 @@ static int socks_to(struct rota__http_conn *conn, const rota_host *target)
     const struct rota__http_origin *o = conn->origin;
     const char *why = NULL;
     struct rota__socks5 what = {.host = target, .port = o->port};
-    if (o->proxy->login) {
-        what.user = o->proxy->login->user;
-        what.password = o->proxy->login->password;
+    if (o->proxy->credentials) {
+        what.user = o->proxy->credentials->user;
+        what.password = o->proxy->credentials->password;
     }
     int err = connect_by_session(conn, o->proxy->host, o->proxy->port);
     if (err < 0)
@@ -364,22 +365,22 @@ static bool speaks_h2(const struct rota__http_conn *conn)
 }
 
 /* Returns as `tunnel`. */
-static int open_way(struct rota__http_conn *conn, int *answers)
+static int open_way(struct rota__http_conn *conn, int *attempts)
 {
     const struct rota__http_origin *o = conn->origin;
     int err = connect_somewhere(conn);
     if (err == 0 && o->proxy && o->proxy->kind == ROTA__PROXY_HTTPS)
         err = start_tls(conn, o->proxy->host, true);
     if (err == 0 && o->proxy && !rota__http_is_socks(o->proxy) && !rota__http_asks_proxy(o))
-        err = tunnel(conn, answers);
+        err = tunnel(conn, attempts);
     return err;
 }
 
 int rota__http_connect(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
-    int answers = 0, err;
-    while ((err = open_way(conn, &answers)) > 0)
+    int attempts = 0, err;
+    while ((err = open_way(conn, &attempts)) > 0)
         conn->stream = rota_stream_free(conn->stream);
     if (err == 0 && o->secure)
         err = start_tls(conn, o->name, false);

@@ -17,13 +17,15 @@ static char *copy(rota_http_session *session, rota_str text)
 /* User and password for the proxy. */
 static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy)
 {
-    int err = rota__http_login_parse(&session->arena, userinfo, &proxy->login);
+    int err = rota__http_credentials_parse(&session->arena, userinfo, &proxy->credentials);
     if (err < 0)
         return err;
-    const struct rota__http_login *login = proxy->login;
+    const struct rota__http_credentials *credentials = proxy->credentials;
     if (!rota__http_is_socks(proxy))
-        return rota__http_login_use(&session->arena, session->options.proxy_auth, proxy->login);
-    bool fits = login->user.len <= ROTA__SOCKS5_TEXT && login->password.len <= ROTA__SOCKS5_TEXT;
+        return rota__http_credentials_use(&session->arena, session->options.proxy_auth,
+                                          proxy->credentials);
+    bool fits = credentials->user.len <= ROTA__SOCKS5_TEXT &&
+                credentials->password.len <= ROTA__SOCKS5_TEXT;
     return fits ? 0 : -EINVAL;
 }
 
@@ -65,10 +67,10 @@ static int proxy_new(rota_http_session *session, const char *name, const char *t
                      struct rota__http_proxy **ret)
 {
     struct rota__http_proxy *proxy = rota__arena_alloc(&session->arena, sizeof *proxy);
-    struct rota__http_realm *realm = rota__arena_alloc(&session->arena, sizeof *realm);
+    struct rota__http_auth_state *realm = rota__arena_alloc(&session->arena, sizeof *realm);
     if (!proxy || !realm)
         return -ENOMEM;
-    *realm = (struct rota__http_realm){.is_basic = false};
+    *realm = (struct rota__http_auth_state){.is_basic = false};
     *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .realm = realm};
     int err = read_setting(session, text, proxy);
     if (err == -EINVAL) {
@@ -142,9 +144,9 @@ int rota__http_proxies_init(rota_http_session *session)
 void rota__http_proxies_fini(rota_http_session *session)
 {
     if (session->http_proxy)
-        rota__http_realm_fini(session->http_proxy->realm);
+        rota__http_auth_state_fini(session->http_proxy->realm);
     if (session->https_proxy)
-        rota__http_realm_fini(session->https_proxy->realm);
+        rota__http_auth_state_fini(session->https_proxy->realm);
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,

@@ -72,13 +72,13 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     if ((!is_http && !rota__str_is(url.scheme, "https")) || rota_host_parse(url.host, &host) < 0 ||
         host.kind == ROTA_HOST_FUTURE)
         return no_url(call, text);
-    struct rota__http_login *said = NULL;
+    struct rota__http_credentials *said = NULL;
     int err = 0;
     rota__host_write(&host, true, canonical);
     if (url.userinfo.len && with_credentials)
-        err = rota__http_login_parse(&call->arena, url.userinfo, &said);
+        err = rota__http_credentials_parse(&call->arena, url.userinfo, &said);
     if (err == 0 && said)
-        err = rota__http_login_use(&call->arena, call->session->options.auth, said);
+        err = rota__http_credentials_use(&call->arena, call->session->options.auth, said);
     if (err == 0 && (url.userinfo.ptr || url.fragment.ptr || !rota_str_equal(url.host, canonical)))
         err = strip(call, canonical, &url, &text);
     if (err < 0)
@@ -89,9 +89,9 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     const struct rota__http_origin *before = call->origin;
     err = set_origin(call, &host);
     if (said)
-        call->login = said;
+        call->credentials = said;
     else if (call->origin != before) /* else what the first URL said holds for its redirects */
-        call->login = is_base(call->session, &url) ? call->session->login : NULL;
+        call->credentials = is_base(call->session, &url) ? call->session->credentials : NULL;
     return err;
 }
 

@@ -88,12 +88,14 @@ static int keep_credentials(rota_http_session *session)
         return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "%s", why);
     int err = 0;
     if (o->bearer)
-        err = rota__http_login_bearer(&session->arena, rota__str_of(o->bearer), &session->login);
+        err = rota__http_credentials_bearer(&session->arena, rota__str_of(o->bearer),
+                                            &session->credentials);
     else if (o->user)
-        err = rota__http_login_new(&session->arena, rota__str_of(o->user),
-                                   rota__str_of(o->password ? o->password : ""), &session->login);
+        err = rota__http_credentials_new(&session->arena, rota__str_of(o->user),
+                                         rota__str_of(o->password ? o->password : ""),
+                                         &session->credentials);
     if (err == 0 && o->user)
-        err = rota__http_login_use(&session->arena, o->auth, session->login);
+        err = rota__http_credentials_use(&session->arena, o->auth, session->credentials);
     if (err == -EINVAL)
         rota__http_set_error(ROTA_HTTP_QUEUED, err, "the credentials cannot be sent");
     return err;

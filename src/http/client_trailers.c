@@ -29,7 +29,7 @@ static bool is_forbidden(rota_str name)
                                         "via",
                                         "accept",
                                         "sec-websocket-key"};
-    if (rota__h1_is_no_trailer(name))
+    if (rota__h1_is_forbidden_trailer(name))
         return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (rota__str_is(name, names[i]))

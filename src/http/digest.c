@@ -112,7 +112,7 @@ int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out
     return 0;
 }
 
-int rota__digest_rank(const struct rota__digest *digest)
+int rota__digest_strength(const struct rota__digest *digest)
 {
     return digest->algorithm / 2 * 2 + (digest->qop != ROTA__DIGEST_NO_QOP);
 }

@@ -1,7 +1,7 @@
 /* Digest authentication (RFC 7616), the client's part. A challenge without qop is answered as
  * RFC 2069 says.
  *
- *     a challenge     rota__digest_read, then a cnonce; or rota__digest_rank says that another one
+ *     a challenge     rota__digest_read, then a cnonce; or rota__digest_strength says that another one
  *                     is stronger
  *     each request    rota__digest_write, which counts them
  *
@@ -47,7 +47,7 @@ int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out
                       struct rota__digest *ret_digest);
 
 /* Of several challenges the one with the highest rank is answered. */
-int rota__digest_rank(const struct rota__digest *digest);
+int rota__digest_strength(const struct rota__digest *digest);
 
 /* Adds the value of Authorization for a request. Returns 0, -EOVERFLOW (the nonce has been used too
  * often), -ENOMEM. */

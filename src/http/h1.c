@@ -211,7 +211,7 @@ static int at_chunk_end(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
 }
 
 /* Fields that frame or route a message must not come behind it (RFC 9110, section 6.5.1). */
-bool rota__h1_is_no_trailer(rota_str name)
+bool rota__h1_is_forbidden_trailer(rota_str name)
 {
     static const char *const forbidden[] = {"content-length", "transfer-encoding", "host",
                                             "trailer",        "content-encoding",  "content-type",
@@ -237,7 +237,7 @@ static int at_trailers(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
     if (!done)
         return ROTA__H1_MORE;
     for (size_t i = 0; i < head->count; i++) {
-        if (rota__h1_is_no_trailer(head->fields[i].name))
+        if (rota__h1_is_forbidden_trailer(head->fields[i].name))
             return rota__h1_refuse(h1, 400, "a trailer that frames the message");
     }
     *ret_used = (size_t)(at - bytes.ptr);

@@ -146,7 +146,7 @@ static inline bool rota__h1_pass_end(struct rota__h1 *h1)
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 
 /* Whether a field must not come behind the body, because it frames or routes the message. */
-bool rota__h1_is_no_trailer(rota_str name);
+bool rota__h1_is_forbidden_trailer(rota_str name);
 
 /* ---- for the parser's files ---- */
 

@@ -112,7 +112,7 @@ int rota__h1_write_trailer(struct rota__h1_writer *w, rota_str name, rota_str va
 {
     if (w->body != ROTA__H1_CHUNKED || w->silent)
         return 0;
-    if (rota__h1_is_no_trailer(name) || !rota__h1_is_field(name, value))
+    if (rota__h1_is_forbidden_trailer(name) || !rota__h1_is_field(name, value))
         return -EINVAL;
     if (!w->in_trailers)
         write_last_chunk(w);

@@ -232,7 +232,7 @@ int rota__h2_read_trailers(struct rota__h2 *h2, struct rota__h2_head *head)
 {
     int refused = read_block(h2, head, -ROTA__H2_ENHANCE_YOUR_CALM);
     for (size_t i = 0; !refused && i < head->count; i++) {
-        if (rota__h1_is_no_trailer(head->fields[i].name))
+        if (rota__h1_is_forbidden_trailer(head->fields[i].name))
             refused = malformed(h2, "a trailer that frames the message");
     }
     return refused;

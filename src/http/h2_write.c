@@ -186,7 +186,7 @@ int rota__h2_trailers(struct rota__h2 *h2, struct rota__h2_stream *s, const rota
     if (err < 0)
         return err;
     for (size_t i = 0; i < count; i++) {
-        if (rota__h1_is_no_trailer(fields[i].name))
+        if (rota__h1_is_forbidden_trailer(fields[i].name))
             return -EINVAL;
     }
     if (nghttp2_submit_trailer(h2->session, s->id, e.nv, e.count) < 0)

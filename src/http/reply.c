@@ -88,7 +88,7 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
     if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
         return -EALREADY;
     rota_str trailer = {name, strlen(name)};
-    if (is_ours(trailer) || rota__h1_is_no_trailer(trailer))
+    if (is_ours(trailer) || rota__h1_is_forbidden_trailer(trailer))
         return -EINVAL;
     return add(r, &r->trailing_end, name, value);
 }
