@@ -16,7 +16,7 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- A guard: a server, or proxy, that lets in who answers its challenges */
 
-enum { CHALLENGES = 3, SEEN = 12 };
+enum { CHALLENGES = 3, SEEN = 12, NONCES = 8 };
 
 struct guard {
     /* Settings. "%s" in a challenge is the nonce. */
@@ -27,6 +27,10 @@ struct guard {
     bool forgets;         /* each nonce is unknown at once */
     bool is_proxy;
     bool h2;
+    bool is_shared;    /* of all users, whose password is "secret"; each path is a realm */
+    bool keeps_nonce;  /* the first one serves for ever */
+    unsigned together; /* so many requests are answered only when all have come */
+    unsigned turns;    /* redirects to come */
 
     rota_listener *listener;
     rota_task *task;
@@ -34,6 +38,10 @@ struct guard {
     void (*body)(struct guard *g);
     int port;
     unsigned nonce, used;
+    unsigned used_of[NONCES]; /* of a shared one */
+    unsigned again;           /* requests for /again */
+    char name[64];
+    rota_event all; /* have come */
 
     /* What came: "GET /path anonymous", "... Basic", "... Digest". */
     char seen[SEEN][64];
@@ -109,13 +117,39 @@ static bool is_right(struct guard *g, const char *method, const char *uri, const
     return *ret_is_stale || counts;
 }
 
+/* Whether it is so for one of many users, nonces and realms. */
+static bool is_right_of_many(struct guard *g, const char *method, const char *uri)
+{
+    char nonce[64], realm[64];
+    bool is_stale;
+    param(g->last, "username", g->name, sizeof g->name);
+    param(g->last, "nonce", nonce, sizeof nonce);
+    param(g->last, "realm", realm, sizeof realm);
+    unsigned long number = strncmp(nonce, "nonce", 5) == 0 ? strtoul(nonce + 5, NULL, 10) : 0;
+    if (number == 0 || number >= NONCES || strcmp(realm, uri) != 0)
+        return false;
+    g->user = g->name;
+    g->used = g->used_of[number];
+    unsigned latest = g->nonce;
+    g->nonce = (unsigned)number;
+    bool enters = is_right(g, method, uri, "", &is_stale);
+    g->nonce = latest;
+    g->used_of[number] = g->used;
+    return enters;
+}
+
 static int challenge(struct guard *g, rota_http_request *r, bool is_stale)
 {
     const char *name = g->is_proxy ? "Proxy-Authenticate" : "WWW-Authenticate";
-    char nonce[64], value[512];
-    g->nonce++;
-    g->used = 0;
-    snprintf(nonce, sizeof nonce, "nonce=\"nonce%u\"%s", g->nonce,
+    char nonce[160], value[512], realm[64] = "";
+    rota_str path = rota_http_request_path(r);
+    if (g->is_shared)
+        snprintf(realm, sizeof realm, "realm=\"%.*s\", ", (int)path.len, path.ptr);
+    if (!g->keeps_nonce || !g->nonce) {
+        g->nonce++;
+        g->used = 0;
+    }
+    snprintf(nonce, sizeof nonce, "%snonce=\"nonce%u\"%s", realm, g->nonce,
              is_stale && !g->forgets ? ", stale=true" : "");
     for (size_t i = 0; i < CHALLENGES && g->challenges[i]; i++) {
         const char *at = g->challenges[i];
@@ -126,7 +160,25 @@ static int challenge(struct guard *g, rota_http_request *r, bool is_stale)
         snprintf(value + len, sizeof value - len, "%s", at);
         rota_http_add_header(r, name, value);
     }
-    return rota_http_reply(r, g->is_proxy ? 407 : 401, "text/plain", "who?", 4);
+    int status = g->is_proxy ? 407 : 401;
+    if (!g->is_shared)
+        return rota_http_reply(r, status, "text/plain", "who?", 4);
+    int err = rota_http_start(r, status, "text/plain", 4); /* the heads of all come first */
+    if (err == 0)
+        err = rota_http_write(r, "wh", 2);
+    if (err == 0)
+        err = rota_sleep(ROTA_SECOND);
+    return err < 0 ? err : rota_http_write(r, "o?", 2);
+}
+
+/* Lets a request wait for all that are to come at once. */
+static int gather(struct guard *g)
+{
+    if (g->together == 0)
+        return 0;
+    if (--g->together == 0)
+        rota_event_set(&g->all);
+    return rota_event_wait(&g->all);
 }
 
 static bool is(rota_str s, const char *text)
@@ -154,16 +206,25 @@ static int handle(rota_http_request *r, void *arg)
         if (err < 0)
             return err;
     }
+    int err = gather(g);
+    if (err < 0)
+        return err;
+    snprintf(g->last, sizeof g->last, "%.*s", (int)said.len, said.len ? said.ptr : "");
     if (is(path, "/free"))
         return rota_http_reply(r, 200, "text/plain", "free", 4);
     bool is_stale = false;
-    bool enters = strncmp(g->last, "Digest ", 7) == 0
-                      ? is_right(g, verb, uri, body.len ? body.ptr : "", &is_stale)
-                      : strncmp(g->last, "Basic ", 6) == 0 && g->challenges[0] &&
-                            strstr(g->challenges[0], "Basic") &&
-                            strcmp(g->last, "Basic bWU6c2VjcmV0") == 0;
-    if (!enters || is_stale)
+    bool enters =
+        strncmp(g->last, "Digest ", 7) == 0 && g->is_shared ? is_right_of_many(g, verb, uri)
+        : strncmp(g->last, "Digest ", 7) == 0
+            ? is_right(g, verb, uri, body.len ? body.ptr : "", &is_stale)
+            : strncmp(g->last, "Basic ", 6) == 0 && g->challenges[0] &&
+                  strstr(g->challenges[0], "Basic") && strcmp(g->last, "Basic bWU6c2VjcmV0") == 0;
+    if (!enters || is_stale || (is(path, "/again") && g->again++ == 0))
         return challenge(g, r, is_stale);
+    if (g->turns && g->turns--) {
+        rota_http_add_header(r, "Location", "/turn");
+        return rota_http_reply_status(r, 302);
+    }
     if (g->location && is(path, "/away")) {
         rota_http_add_header(r, "Location", g->location);
         return rota_http_reply_status(r, 302);
@@ -416,6 +477,172 @@ TEST(basic_is_sent_at_once_or_when_it_is_asked_for)
     run(&g, falls_back);
 }
 
+static void counts_on(struct guard *g)
+{
+    char text[16];
+    enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    expect(g, "/", NULL, 200);
+    expect(g, "/again", NULL, 200);
+    check_seen(g, "GET / anonymous, GET / Digest, GET /again Digest, GET /again Digest");
+    CHECK_STR(param(g->last, "nc", text, sizeof text), "00000003");
+    CHECK_STR(param(g->last, "nonce", text, sizeof text), "nonce1");
+}
+
+TEST(a_nonce_that_comes_again_is_counted_on)
+{
+    struct guard g = {.challenges = {DIGEST}, .keeps_nonce = true};
+    run(&g, counts_on);
+}
+
+/* ---- Requests at the same time */
+
+struct asker {
+    struct guard *g;
+    const char *user, *path;
+    const rota_http_fetch_options *options;
+    int status;
+};
+
+static int ask(void *arg)
+{
+    struct asker *a = arg;
+    rota_http_response *r = NULL;
+    char url[128];
+    if (a->g->is_proxy)
+        snprintf(url, sizeof url, "http://%s", a->path);
+    else
+        snprintf(url, sizeof url, "http://%s:secret@127.0.0.1:%d%s", a->user, a->g->port, a->path);
+    int err = rota_http_fetch(a->g->session, url, a->options, &r);
+    if (err < 0)
+        FAIL("%s: %s", url, rota_error(err));
+    a->status = rota_http_status(r);
+    rota_http_response_free(r);
+    return 0;
+}
+
+/* All ask at once, and enter. */
+static void expect_all(struct guard *g, struct asker *askers, size_t count)
+{
+    g->together = (unsigned)count;
+    g->count = 0;
+    rota_event_clear(&g->all);
+    ROTA_GROUP(group);
+    for (size_t i = 0; i < count; i++) {
+        askers[i].g = g;
+        rota_group_spawn(&group, ask, &askers[i]);
+    }
+    CHECK_OK(rota_group_wait(&group));
+    for (size_t i = 0; i < count; i++)
+        CHECK_INT(askers[i].status, ==, 200);
+}
+
+static void open_session(struct guard *g, rota_http_auth auth)
+{
+    rota_http_session_free(g->session);
+    rota_http_session_options options = {.auth = auth, .proxy = ""};
+    CHECK_OK(rota_http_session_new(&options, &g->session));
+}
+
+static void enter_together(struct guard *g)
+{
+    struct asker users[] = {{.user = "me", .path = "/a"}, {.user = "you", .path = "/a"}};
+    struct asker realms[] = {{.user = "me", .path = "/a"}, {.user = "me", .path = "/b"}};
+    open_session(g, ROTA_HTTP_AUTH_DIGEST);
+    expect_all(g, users, COUNT(users));
+    CHECK_INT(g->count, ==, 4);
+    expect_all(g, users, COUNT(users)); /* each has his own nonce */
+    CHECK_INT(g->count, ==, 2);
+    open_session(g, ROTA_HTTP_AUTH_DIGEST);
+    expect_all(g, realms, COUNT(realms));
+    CHECK_INT(g->count, ==, 4);
+}
+
+TEST(requests_of_several_users_and_realms_are_answered_at_once)
+{
+    struct guard g = {.challenges = {"Digest %s, qop=auth"}, .is_shared = true};
+    run(&g, enter_together);
+}
+
+static void all_by_basic(struct guard *g)
+{
+    struct asker askers[] = {
+        {.user = "me", .path = "/"}, {.user = "me", .path = "/"}, {.user = "me", .path = "/"}};
+    open_session(g, ROTA_HTTP_AUTH_ANY);
+    expect_all(g, askers, COUNT(askers));
+    CHECK_INT(g->count, ==, 6);
+    expect_all(g, askers, COUNT(askers));
+    CHECK_INT(g->count, ==, 3);
+}
+
+TEST(requests_at_once_fall_back_to_basic)
+{
+    struct guard g = {.challenges = {"Basic realm=\"x\""}};
+    run(&g, all_by_basic);
+}
+
+/* ---- Requests that are sent again */
+
+/* Ends the connection where it would answer for the second time. */
+static int answer_twice(rota_stream *s, void *arg)
+{
+    struct guard *g = arg;
+    for (int i = 0; i < 2 || g->again; i++) {
+        rota_str head;
+        char text[1024];
+        int err = rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+        if (err < 0)
+            return err == ROTA_EOF || err == ROTA_ETRUNCATED ? 0 : err;
+        snprintf(text, sizeof text, "%.*s", (int)head.len, head.ptr);
+        const char *said = strstr(text, "Authorization: ");
+        CHECK(g->count < SEEN);
+        if (said)
+            param(said, "nc", g->seen[g->count++], sizeof g->seen[0]);
+        const char *reply = said ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+                                 : "HTTP/1.1 401 Who\r\nContent-Length: 0\r\nWWW-Authenticate: "
+                                   "Digest realm=\"x\", nonce=\"y\", qop=\"auth\"\r\n\r\n";
+        err = rota_stream_write(s, reply, strlen(reply));
+        if (err < 0)
+            return err;
+    }
+    rota_str head;
+    int err = rota_stream_read_until(s, (rota_str){"\r\n\r\n", 4}, 0, &head);
+    if (err < 0)
+        return 0;
+    char text[1024];
+    snprintf(text, sizeof text, "%.*s", (int)head.len, head.ptr);
+    param(text, "nc", g->seen[g->count++], sizeof g->seen[0]);
+    g->again = 1;
+    return 0;
+}
+
+static int serve_twice(void *arg)
+{
+    struct guard *g = arg;
+    return rota_serve(g->listener, answer_twice, g, NULL);
+}
+
+static int twice_main(void *arg)
+{
+    struct guard *g = arg;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &g->listener));
+    g->port = rota_listener_port(g->listener);
+    CHECK_OK(rota_spawn(serve_twice, g, &g->task));
+    enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    expect(g, "/", NULL, 200);
+    expect(g, "/", NULL, 200); /* on a connection that ends without an answer, and another one */
+    check_seen(g, "00000001, 00000002, 00000003");
+    rota_http_session_free(g->session);
+    guard_stop(g);
+    return 0;
+}
+
+TEST(an_answer_is_not_sent_twice_when_the_connection_is_stale)
+{
+    struct guard g = {.port = 0};
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(twice_main, &g, &options));
+}
+
 /* ---- Whose credentials they are */
 
 static void by_url(struct guard *g)
@@ -434,8 +661,8 @@ static void by_url(struct guard *g)
     check_seen(g, "GET / anonymous, GET / Digest");
     char text[64];
     CHECK_STR(param(g->last, "username", text, sizeof text), "you");
-    expect(g, me, NULL, 200);
-    check_seen(g, "GET / anonymous, GET / Digest");
+    expect(g, me, NULL, 200); /* whose nonce is kept, but stale */
+    check_seen(g, "GET / Digest, GET / Digest");
     static const char *const headers[] = {"Authorization", "Other x", NULL};
     expect(g, me, &(rota_http_fetch_options){.headers = headers}, 401);
     check_seen(g, "GET / Other"); /* the caller answers by itself */
@@ -489,8 +716,8 @@ static void sends_a_stream(struct guard *g)
     enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
     int err = rota_http_fetch(g->session, "/", &options, &r);
     CHECK_INT(err, ==, -ESPIPE);
-    if (!strstr(rota_error(err), ": it asks for authentication, and the body is a stream, which "
-                                 "cannot be sent twice"))
+    if (!strstr(rota_error(err), ": the server requires authentication, but a stream body cannot "
+                                 "be sent again"))
         FAIL("%s", rota_error(err));
     rota_stream_free(options.body.stream);
     options.body.stream = stream_of("hello"); /* now there is a nonce */
@@ -560,6 +787,20 @@ TEST(a_proxy_that_is_asked_gets_an_answer)
     run(&g, asks_proxy);
 }
 
+static void turns(struct guard *g)
+{
+    by_proxy(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    g->turns = 5;
+    expect(g, "http://behind.test/", NULL, 200);
+    CHECK_INT(g->nonce, ==, 6);
+}
+
+TEST(a_proxy_may_challenge_after_each_redirect)
+{
+    struct guard g = {.challenges = {DIGEST}, .uses = 1, .is_proxy = true};
+    run(&g, turns);
+}
+
 /* A proxy for CONNECT, behind which is its own server. It ends a connection after a refusal. */
 static int talk(rota_stream *s, void *arg)
 {
@@ -578,9 +819,21 @@ static int talk(rota_stream *s, void *arg)
     CHECK(g->count < SEEN);
     snprintf(g->seen[g->count++], sizeof g->seen[0], "CONNECT %s %.*s", target,
              said ? (int)strcspn(g->last, " ") : 9, said ? g->last : "anonymous");
-    if (said && is_right(g, "CONNECT", target, "", &is_stale) && !is_stale) {
+    err = gather(g);
+    if (err < 0)
+        return err;
+    bool has_basic = said && strcmp(g->last, "Basic bWU6c2VjcmV0") == 0;
+    bool enters = g->challenges[0]
+                      ? has_basic
+                      : said && is_right(g, "CONNECT", target, "", &is_stale) && !is_stale;
+    if (enters) {
         err = rota_stream_write(s, "HTTP/1.1 200 OK\r\n\r\n", 19);
         return err < 0 ? err : rota_http_serve_stream(s, handle, g, NULL);
+    }
+    if (g->challenges[0]) {
+        snprintf(text, sizeof text, "HTTP/1.1 407 Who\r\nProxy-Authenticate: %s\r\n\r\n",
+                 g->challenges[0]);
+        return rota_stream_write(s, text, strlen(text));
     }
     g->nonce++;
     g->used = 0;
@@ -632,6 +885,31 @@ TEST(a_proxy_that_is_gone_through_gets_an_answer)
     struct guard g = {.port = 0};
     rota_loop_options options = {.virtual_clock = true};
     CHECK_OK(rota_run_with(gate_main, &g, &options));
+}
+
+static int gates_main(void *arg)
+{
+    static const rota_http_fetch_options upgrade = {.upgrade = "other"};
+    struct asker askers[] = {{.path = "a.test/free", .options = &upgrade},
+                             {.path = "b.test/free", .options = &upgrade},
+                             {.path = "c.test/free", .options = &upgrade}};
+    struct guard *g = arg;
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &g->listener));
+    g->port = rota_listener_port(g->listener);
+    CHECK_OK(rota_spawn(serve_gate, g, &g->task));
+    by_proxy(g, ROTA_HTTP_AUTH_ANY, "secret");
+    expect_all(g, askers, COUNT(askers));
+    CHECK_INT(g->count, ==, 9);
+    rota_http_session_free(g->session);
+    guard_stop(g);
+    return 0;
+}
+
+TEST(tunnels_at_once_fall_back_to_basic)
+{
+    struct guard g = {.challenges = {"Basic realm=\"x\""}, .is_proxy = true};
+    rota_loop_options options = {.virtual_clock = true};
+    CHECK_OK(rota_run_with(gates_main, &g, &options));
 }
 
 /* ---- Settings */

@@ -4,7 +4,7 @@
  *                         client_fetch.c
  *       request           what is sent: URL, fields, body
  *                         client_request.c, _body.c
- *       authentication    logins, challenges, and answers to them
+ *       authentication    credentials, challenges, and answers to them
  *                         client_auth.c
  *       pool              a connection for it, or a place for a new one
  *                         client_pool.c
@@ -93,34 +93,49 @@ int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...
 
 /* ---- Authentication (client_auth.c) ---- */
 
-/* Who the client is to a server or proxy. */
+/* Credentials for a server or proxy. */
 struct rota__http_credentials {
     rota_str user, password; /* decoded */
-    char *always;            /* the field that goes with each request: Basic, Bearer; or NULL */
+    char *value;             /* of Basic or Bearer; NULL: neither may be sent */
+    bool is_preemptive;      /* `value` goes with each request, whatever the server asks for */
+    const char *wrong;       /* why they cannot be sent */
 };
 
-/* What a server or proxy wants to be answered, as it said last. All zeros: nothing. */
+/* A challenge that is being answered: one nonce of Digest, or Basic. Shared by the requests that
+ * use it, and by the cache. */
 struct rota__http_auth_state {
-    bool is_basic;
-    bool is_digest;
+    struct rota__http_auth_state *next; /* in the cache */
+    int refs;
+    bool is_digest; /* else Basic */
     struct rota__digest digest;
     char cnonce[ROTA__DIGEST_CNONCE];
     struct rota__out text; /* the user that it is for, and the digest's slices */
     size_t user_len;
 };
 
+/* What an origin or a proxy has asked for, the latest first; one for each user and realm. */
+struct rota__http_auth_cache {
+    struct rota__http_auth_state *first;
+};
+
+/* What one request has sent to a server or a proxy. All zeros: nothing yet. */
+struct rota__http_auth {
+    struct rota__http_auth_state *state; /* that it carries; NULL: none */
+    int attempts;                        /* challenges that were answered */
+};
+
 /* The server's, or the proxy's. */
 enum rota__http_side { ROTA__HTTP_SERVER, ROTA__HTTP_PROXY, ROTA__HTTP_SIDES };
 
-/* Makes a credentials in `arena`: of user and password, of a token for Bearer, of what stands in a
+/* Makes credentials in `arena`: of user and password, of a token for Bearer, of what stands in a
  * URL. Returns 0, -EINVAL, -ENOMEM. */
 int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_str password,
-                               struct rota__http_credentials **ret_login);
+                               struct rota__http_credentials **ret_credentials);
 int rota__http_credentials_bearer(struct rota__arena *arena, rota_str token,
-                                  struct rota__http_credentials **ret_login);
+                                  struct rota__http_credentials **ret_credentials);
 int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
-                                 struct rota__http_credentials **ret_login);
-/* Gets it ready for HTTP. Returns 0, -EINVAL (it cannot be sent so), -ENOMEM. */
+                                 struct rota__http_credentials **ret_credentials);
+/* Gets them ready for HTTP. Returns 0, -EINVAL (`wrong` says why they cannot be sent), -ENOMEM. */
 int rota__http_credentials_use(struct rota__arena *arena, rota_http_auth auth,
                                struct rota__http_credentials *credentials);
 
@@ -138,26 +153,30 @@ struct rota__http_challenge_fields {
     size_t count;
 };
 
-/* The value of Authorization or Proxy-Authorization: in `arena`, or the credentials's. Empty:
- * nothing is to be said yet. Returns 0 or -ENOMEM. */
+/* The value of Authorization or Proxy-Authorization: in `arena`, or the credentials'. Empty:
+ * nothing is to be sent yet. Notes in `auth` what it is. Returns 0 or -ENOMEM. */
 int rota__http_auth_write(struct rota__arena *arena,
                           const struct rota__http_credentials *credentials,
-                          struct rota__http_auth_state *realm,
-                          const struct rota__http_auth_request *asked, rota_str *ret_value);
-/* A server or proxy has refused a request, for which `*attempts` challenges were answered before.
- * Returns 1: `realm` has a challenge that rota__http_auth_write answers; 0: none of them can be, or
- * the credentials is wrong; or an error. */
-int rota__http_auth_challenge(const struct rota__http_credentials *credentials, rota_http_auth auth,
-                              const struct rota__http_auth_request *asked,
-                              const struct rota__http_challenge_fields *refusal,
-                              struct rota__http_auth_state *realm, int *attempts);
-void rota__http_auth_state_fini(struct rota__http_auth_state *realm);
+                          const struct rota__http_auth_request *request,
+                          const struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
+                          rota_str *ret_value);
+/* A server or proxy has refused the request that `auth` is about. Returns 1: rota__http_auth_write
+ * has an answer; 0: no challenge can be answered, or the credentials are wrong; or an error. */
+int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
+                              const struct rota__http_auth_request *request,
+                              const struct rota__http_challenge_fields *fields,
+                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth);
+/* The next request is another one: it has answered nothing. */
+void rota__http_auth_reset(struct rota__http_auth *auth);
+void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache);
 
 /* Whether to send the call's request once more, because `r` has a challenge that can be answered.
  * Returns 1, 0, or an error. */
 int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r);
 /* Adds what is to be said to the call's fields. */
 int rota__http_add_authorization(struct rota__http_call *call);
+/* What follows is another request, or a new try. Also frees what the call has. */
+void rota__http_call_reset_auth(struct rota__http_call *call);
 
 /* ---- Sessions (client_session.c) ---- */
 
@@ -169,7 +188,7 @@ struct rota__http_proxy {
     int port;
     /* NULL: there is no user. */
     struct rota__http_credentials *credentials;
-    struct rota__http_auth_state *realm;
+    struct rota__http_auth_cache *auth;
     /* Why the setting is not usable; NULL: it is. */
     char *wrong;
 };
@@ -204,7 +223,7 @@ struct rota__http_origin {
     int count;
     rota_time expires;
 
-    struct rota__http_auth_state realm;
+    struct rota__http_auth_cache auth;
 };
 
 /* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section
@@ -395,6 +414,8 @@ void rota__http_source_fini(struct rota__http_source *source);
 bool rota__http_source_is_empty(const rota_http_body_source *from);
 /* Whether it is in memory, and so short that it goes out with the head. */
 bool rota__http_source_is_short(const struct rota__http_source *source);
+/* Whether it can be sent from its beginning: not a stream that has been read. */
+bool rota__http_source_can_rewind(const struct rota__http_source *source);
 /* To the beginning again. Returns 0, -ESPIPE: a stream that has been read. */
 int rota__http_source_rewind(struct rota__http_source *source);
 /* The next piece, valid until the next call; empty at the end. */
@@ -484,8 +505,8 @@ struct rota__http_call {
     struct rota__http_origin *origin;
     /* that the URL said, or the session has for this origin */
     struct rota__http_credentials *credentials;
-    bool adds_credentials[ROTA__HTTP_SIDES]; /* this client does so there, and not its caller */
-    int attempts[ROTA__HTTP_SIDES];          /* answers to challenges */
+    bool adds_credentials[ROTA__HTTP_SIDES]; /* else its caller does, or nobody */
+    struct rota__http_auth auth[ROTA__HTTP_SIDES];
 
     rota_str method, target, authority;
     rota_http_field *fields;
@@ -508,6 +529,13 @@ struct rota__http_call {
     rota_time gap;
     struct rota__http_hop *hops, *last_hop;
 };
+
+/* The body, which an upload may have. */
+static inline const struct rota__http_source *
+rota__http_call_source(const struct rota__http_call *call)
+{
+    return call->upload ? &call->upload->source : &call->source;
+}
 
 /* (client_request.c) Takes the URL, relative to the session's or, of a redirect, to the call's. */
 int rota__http_call_set_url(struct rota__http_call *call, const char *url);

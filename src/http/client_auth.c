@@ -1,14 +1,17 @@
 /* Authentication: credentials, the challenges of servers and proxies (RFC 9110, section 11), and
  * answers to them.
  *
- *     a realm     nothing known -> Digest or Basic -> nothing known     rota__http_auth_challenge
+ *     a request    anonymous -> challenged -> answered        rota__http_auth_challenge, _write
+ *     a cache      learns each challenge that is answered; forgets a state that was refused
  *
  * 1. Credentials belong to one origin, or to the proxy. After a redirect to another origin there
- *    is none, so nothing answers the challenge that comes from there.
- * 2. Which schemes may be used is the session's to say. Basic is never sent where it said Digest.
- * 3. What a challenge was answered with and refused again, other than for an old nonce, is not sent
- *    again: the response is the caller's. There are at most ATTEMPTS of them for a request.
- * 4. A realm is for one user; requests of another begin anew. */
+ *    are none, so a challenge from there is not answered.
+ * 2. The session option decides which schemes may be used. Basic is never sent if it says Digest.
+ * 3. Credentials that were refused for any reason but a stale nonce are not sent again: the caller
+ *    gets the response. A request answers at most ATTEMPTS challenges.
+ * 4. What was refused is what this request carried (`auth->state`). Other requests change the cache
+ *    at any time, so it only says what a request may begin with.
+ * 5. All requests that use one nonce share its state, and so count it together. */
 #include "http/auth.h"
 #include "http/challenge.h"
 #include "http/chars.h"
@@ -20,6 +23,9 @@
 
 /* A server that calls each nonce stale at once would else never end. */
 #define ATTEMPTS 3
+
+/* Users and realms of one origin. The names of realms are the server's. */
+#define CACHED 8
 
 /* ---- Credentials */
 
@@ -34,7 +40,7 @@ static int keep(struct rota__arena *arena, struct rota__out *out, int err, char 
 }
 
 int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_str password,
-                               struct rota__http_credentials **ret_login)
+                               struct rota__http_credentials **ret_credentials)
 {
     struct rota__http_credentials *credentials = rota__arena_alloc(arena, sizeof *credentials);
     char *name = rota__arena_copy(arena, user), *secret = rota__arena_copy(arena, password);
@@ -42,24 +48,24 @@ int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_st
         return -ENOMEM;
     *credentials = (struct rota__http_credentials){.user = {name, user.len},
                                                    .password = {secret, password.len}};
-    *ret_login = credentials;
+    *ret_credentials = credentials;
     return 0;
 }
 
 int rota__http_credentials_bearer(struct rota__arena *arena, rota_str token,
-                                  struct rota__http_credentials **ret_login)
+                                  struct rota__http_credentials **ret_credentials)
 {
     struct rota__out out = {0};
     struct rota__http_credentials *credentials = rota__arena_alloc(arena, sizeof *credentials);
     if (!credentials)
         return -ENOMEM;
-    *credentials = (struct rota__http_credentials){.always = NULL};
-    *ret_login = credentials;
-    return keep(arena, &out, rota__auth_write_bearer(&out, token), &credentials->always);
+    *credentials = (struct rota__http_credentials){.is_preemptive = true};
+    *ret_credentials = credentials;
+    return keep(arena, &out, rota__auth_write_bearer(&out, token), &credentials->value);
 }
 
 int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
-                                 struct rota__http_credentials **ret_login)
+                                 struct rota__http_credentials **ret_credentials)
 {
     struct rota__out user = {0}, password = {0};
     rota_str rest = userinfo, name = rota__cut(&rest, ':');
@@ -69,7 +75,7 @@ int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
     if (err == 0)
         err = rota__http_credentials_new(arena, (rota_str){user.len ? user.ptr : "", user.len},
                                          (rota_str){password.len ? password.ptr : "", password.len},
-                                         ret_login);
+                                         ret_credentials);
     rota__out_fini(&user);
     rota__out_fini(&password);
     return err;
@@ -79,51 +85,177 @@ int rota__http_credentials_use(struct rota__arena *arena, rota_http_auth auth,
                                struct rota__http_credentials *credentials)
 {
     struct rota__out out = {0};
-    char *basic = NULL;
+    bool is_text =
+        rota__auth_is_text(credentials->user) && rota__auth_is_text(credentials->password);
+    credentials->wrong = !is_text ? "the user or password has a control character"
+                         : auth != ROTA_HTTP_AUTH_DIGEST && credentials->user.len &&
+                                 memchr(credentials->user.ptr, ':', credentials->user.len)
+                             ? "the user has a colon, which Basic cannot send"
+                             : NULL;
+    if (credentials->wrong)
+        return -EINVAL;
     if (auth == ROTA_HTTP_AUTH_DIGEST)
-        return rota__auth_is_text(credentials->user) && rota__auth_is_text(credentials->password)
-                   ? 0
-                   : -EINVAL;
+        return 0;
+    credentials->is_preemptive = auth == ROTA_HTTP_AUTH_BASIC;
     int err = rota__auth_write_basic(&out, credentials->user, credentials->password);
-    err = keep(arena, &out, err, &basic);
-    if (auth == ROTA_HTTP_AUTH_BASIC)
-        credentials->always = basic;
-    return err;
+    return keep(arena, &out, err, &credentials->value);
 }
 
-/* ---- Realms */
+/* ---- States, and the cache of them */
 
-void rota__http_auth_state_fini(struct rota__http_auth_state *realm)
+static bool is_equal(rota_str a, rota_str b)
 {
-    rota__out_fini(&realm->text);
-    *realm = (struct rota__http_auth_state){.is_basic = false};
+    return a.len == b.len && (!a.len || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
-static void replace(struct rota__http_auth_state *realm, const struct rota__http_auth_state *by)
+static rota_str user_of(const struct rota__http_auth_state *state)
 {
-    rota__out_fini(&realm->text);
-    *realm = *by;
-    realm->digest.cnonce = (rota_str){realm->cnonce, sizeof realm->cnonce};
+    return (rota_str){state->text.ptr, state->user_len};
 }
 
-static bool is_for(const struct rota__http_auth_state *realm,
-                   const struct rota__http_credentials *credentials)
+static bool is_same_realm(const struct rota__http_auth_state *a,
+                          const struct rota__http_auth_state *b)
 {
-    rota_str user = {realm->text.ptr, realm->user_len};
-    return user.len == credentials->user.len &&
-           (!user.len || memcmp(user.ptr, credentials->user.ptr, user.len) == 0);
+    return a->is_digest == b->is_digest && is_equal(user_of(a), user_of(b)) &&
+           is_equal(a->digest.realm, b->digest.realm);
 }
 
-static int make_cnonce(struct rota__http_auth_state *realm)
+static bool is_same_nonce(const struct rota__http_auth_state *a,
+                          const struct rota__http_auth_state *b)
+{
+    return is_same_realm(a, b) && is_equal(a->digest.nonce, b->digest.nonce);
+}
+
+static void state_unref(struct rota__http_auth_state *state)
+{
+    if (!state || --state->refs > 0)
+        return;
+    rota__out_fini(&state->text);
+    rota_free(state);
+}
+
+static int state_new(rota_str user, bool is_digest, struct rota__http_auth_state **ret_state)
+{
+    struct rota__http_auth_state *state = rota_zalloc(sizeof *state);
+    if (!state)
+        return -ENOMEM;
+    state->refs = 1;
+    state->is_digest = is_digest;
+    state->user_len = user.len;
+    rota__out_add_str(&state->text, user);
+    if (state->text.err == 0) {
+        *ret_state = state;
+        return 0;
+    }
+    state_unref(state);
+    return -ENOMEM;
+}
+
+/* The state becomes the request's. */
+static void set_state(struct rota__http_auth *auth, struct rota__http_auth_state *state)
+{
+    if (state)
+        state->refs++;
+    state_unref(auth->state);
+    auth->state = state;
+}
+
+void rota__http_auth_reset(struct rota__http_auth *auth)
+{
+    set_state(auth, NULL);
+    auth->attempts = 0;
+}
+
+/* The latest one for the user; NULL: there is none. */
+static struct rota__http_auth_state *find(const struct rota__http_auth_cache *cache, rota_str user)
+{
+    struct rota__http_auth_state *state = cache->first;
+    while (state && !is_equal(user_of(state), user))
+        state = state->next;
+    return state;
+}
+
+static void take_out(struct rota__http_auth_state **at)
+{
+    struct rota__http_auth_state *state = *at;
+    *at = state->next;
+    state->next = NULL;
+    state_unref(state);
+}
+
+static void forget(struct rota__http_auth_cache *cache, const struct rota__http_auth_state *state)
+{
+    struct rota__http_auth_state **at = &cache->first;
+    while (*at && *at != state)
+        at = &(*at)->next;
+    if (*at)
+        take_out(at);
+}
+
+void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache)
+{
+    while (cache->first)
+        take_out(&cache->first);
+}
+
+/* It replaces what is known of its realm, and what is oldest where there is too much. */
+static void put_first(struct rota__http_auth_cache *cache, struct rota__http_auth_state *state)
+{
+    struct rota__http_auth_state **at = &cache->first;
+    state->refs++;
+    for (int count = 1; *at;) {
+        if (is_same_realm(*at, state) || ++count > CACHED)
+            take_out(at);
+        else
+            at = &(*at)->next;
+    }
+    state->next = cache->first;
+    cache->first = state;
+}
+
+/* The challenge may differ in everything else. The nonce is counted on (RFC 7616, section 3.4). */
+static void take_challenge(struct rota__http_auth_state *state, struct rota__http_auth_state *from)
+{
+    uint32_t count = state->digest.count;
+    struct rota__out text = state->text;
+    state->text = from->text;
+    from->text = text;
+    state->digest = from->digest;
+    state->digest.count = count;
+    state->digest.cnonce = (rota_str){state->cnonce, sizeof state->cnonce};
+}
+
+static int make_cnonce(struct rota__http_auth_state *state)
 {
     unsigned char bytes[ROTA__DIGEST_CNONCE / 2];
     static const char digits[] = "0123456789abcdef";
     if (getrandom(bytes, sizeof bytes, 0) < 0)
         return -errno;
     for (size_t i = 0; i < sizeof bytes; i++) {
-        realm->cnonce[2 * i] = digits[bytes[i] >> 4];
-        realm->cnonce[2 * i + 1] = digits[bytes[i] & 15];
+        state->cnonce[2 * i] = digits[bytes[i] >> 4];
+        state->cnonce[2 * i + 1] = digits[bytes[i] & 15];
     }
+    state->digest.cnonce = (rota_str){state->cnonce, sizeof state->cnonce};
+    return 0;
+}
+
+/* Makes `said` the state of the request, or the one that has its nonce already. */
+static int learn(struct rota__http_auth_cache *cache, struct rota__http_auth_state *said,
+                 struct rota__http_auth *auth)
+{
+    struct rota__http_auth_state *state = cache->first;
+    while (state && !is_same_nonce(state, said))
+        state = state->next;
+    if (!state && auth->state && is_same_nonce(auth->state, said))
+        state = auth->state;
+    if (state)
+        take_challenge(state, said);
+    int err = state ? 0 : make_cnonce(said);
+    if (err < 0)
+        return err;
+    set_state(auth, state ? state : said);
+    forget(cache, auth->state);
+    put_first(cache, auth->state);
     return 0;
 }
 
@@ -131,117 +263,102 @@ static int make_cnonce(struct rota__http_auth_state *realm)
 
 /* Keeps the stronger one; the first of two that are equal, because the server prefers it. */
 static int consider_digest(const struct rota__http_credentials *credentials, rota_str params,
-                           bool has_bytes, struct rota__http_auth_state *best)
+                           bool has_bytes, struct rota__http_auth_state **best)
 {
-    struct rota__http_auth_state next = {.is_digest = true, .user_len = credentials->user.len};
-    rota__out_add_str(&next.text, credentials->user);
-    int err = next.text.err;
-    if (err == 0)
-        err = rota__digest_read(params, has_bytes, &next.text, &next.digest);
-    if (err == 0 && (!best->is_digest ||
-                     rota__digest_strength(&next.digest) > rota__digest_strength(&best->digest)))
-        replace(best, &next);
-    else
-        rota__out_fini(&next.text);
+    struct rota__http_auth_state *next;
+    int err = state_new(credentials->user, true, &next);
+    if (err < 0)
+        return err;
+    err = rota__digest_read(params, has_bytes, &next->text, &next->digest);
+    if (err == 0 && (!*best || rota__digest_strength(&next->digest) >
+                                   rota__digest_strength(&(*best)->digest))) {
+        state_unref(*best);
+        *best = next;
+    } else {
+        state_unref(next);
+    }
     return err == -EINVAL ? 0 : err;
 }
 
-static int consider(const struct rota__http_credentials *credentials, rota_http_auth auth,
-                    rota_str field, bool has_bytes, struct rota__http_auth_state *best)
+static int consider(const struct rota__http_credentials *credentials, rota_str field,
+                    bool has_bytes, struct rota__http_auth_state **best, bool *has_basic)
 {
     struct rota__challenge challenge;
     int err = 0;
     while (err == 0 && rota__challenge_next(&field, &challenge) > 0) {
         if (rota__str_is(challenge.scheme, "digest"))
             err = consider_digest(credentials, challenge.params, has_bytes, best);
-        else if (auth == ROTA_HTTP_AUTH_ANY && rota__str_is(challenge.scheme, "basic"))
-            best->is_basic = true;
+        *has_basic |= rota__str_is(challenge.scheme, "basic");
     }
     return err;
 }
 
-/* The strongest of all. */
-static int choose(const struct rota__http_credentials *credentials, rota_http_auth auth,
-                  bool has_bytes, const struct rota__http_challenge_fields *refusal,
-                  struct rota__http_auth_state *best)
+/* The strongest of all that may be answered; NULL: there is none. */
+static int choose(const struct rota__http_credentials *credentials, bool has_bytes,
+                  const struct rota__http_challenge_fields *fields,
+                  struct rota__http_auth_state **best)
 {
     static const char *const names[] = {"www-authenticate", "proxy-authenticate"};
     const rota_http_field *field;
+    bool has_basic = false;
     int err = 0;
     for (size_t at = 0;
-         err == 0 && (field = rota__fields_next(refusal->fields, refusal->count,
-                                                rota__str_of(names[refusal->side]), &at));)
-        err = consider(credentials, auth, field->value, has_bytes, best);
-    best->is_basic &= !best->is_digest;
+         err == 0 && (field = rota__fields_next(fields->fields, fields->count,
+                                                rota__str_of(names[fields->side]), &at));)
+        err = consider(credentials, field->value, has_bytes, best, &has_basic);
+    if (err == 0 && !*best && has_basic && credentials->value)
+        err = state_new(credentials->user, false, best);
     return err;
 }
 
-/* Whether the credentials itself is what was refused. */
-static bool is_wrong(const struct rota__http_auth_state *before,
-                     const struct rota__http_auth_state *best,
-                     const struct rota__http_credentials *credentials, int attempts)
+/* Whether the credentials are what was refused. Only a nonce that this request was given is known
+ * to be young: an older one may have expired, and the server need not say so. */
+static bool is_wrong(const struct rota__http_auth *auth, const struct rota__http_auth_state *said)
 {
-    if (best->is_digest)
-        return attempts == ATTEMPTS || (attempts > 0 && !best->digest.is_stale);
-    return attempts == ATTEMPTS || (before->is_basic && is_for(before, credentials));
+    const struct rota__http_auth_state *sent = auth->state;
+    if (auth->attempts == ATTEMPTS)
+        return true;
+    if (!sent || sent->is_digest != said->is_digest)
+        return false;
+    return !said->is_digest || (auth->attempts > 0 && !said->digest.is_stale);
 }
 
-int rota__http_auth_challenge(const struct rota__http_credentials *credentials, rota_http_auth auth,
-                              const struct rota__http_auth_request *asked,
-                              const struct rota__http_challenge_fields *refusal,
-                              struct rota__http_auth_state *realm, int *attempts)
+int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
+                              const struct rota__http_auth_request *request,
+                              const struct rota__http_challenge_fields *fields,
+                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth)
 {
-    struct rota__http_auth_state best = {.is_basic = false};
-    if (!credentials || credentials->always)
+    struct rota__http_auth_state *said = NULL;
+    if (!credentials || credentials->is_preemptive)
         return 0;
-    int err = choose(credentials, auth, asked->has_bytes, refusal, &best);
-    bool is_answered =
-        (best.is_digest || best.is_basic) && !is_wrong(realm, &best, credentials, *attempts);
-    if (err == 0 && best.is_basic) {
-        rota__out_add_str(&best.text, credentials->user);
-        best.user_len = credentials->user.len;
-        err = best.text.err;
+    int err = choose(credentials, request->has_bytes, fields, &said);
+    bool is_answered = err == 0 && said && !is_wrong(auth, said);
+    if (is_answered) {
+        auth->attempts++;
+        err = learn(cache, said, auth);
+    } else if (auth->state) {
+        forget(cache, auth->state);
     }
-    if (err == 0 && best.is_digest)
-        err = make_cnonce(&best);
-    if (err == 0 && is_answered) {
-        replace(realm, &best);
-        ++*attempts;
-        return 1;
-    }
-    rota__http_auth_state_fini(&best);
-    rota__http_auth_state_fini(realm);
-    return err;
+    state_unref(said);
+    return err < 0 ? err : is_answered;
 }
 
 /* ---- Answers */
 
-static int write_basic(struct rota__arena *arena, const struct rota__http_credentials *credentials,
-                       rota_str *ret_value)
-{
-    struct rota__out out = {0};
-    char *value = NULL;
-    int err = rota__auth_write_basic(&out, credentials->user, credentials->password);
-    err = keep(arena, &out, err, &value);
-    if (err == 0)
-        *ret_value = rota__str_of(value);
-    return err;
-}
-
 static int write_digest(struct rota__arena *arena, const struct rota__http_credentials *credentials,
-                        struct rota__http_auth_state *realm,
-                        const struct rota__http_auth_request *asked, rota_str *ret_value)
+                        const struct rota__http_auth_request *request,
+                        struct rota__http_auth_state *state, rota_str *ret_value)
 {
     struct rota__out out = {0};
-    struct rota__digest_request request = {.user = credentials->user,
-                                           .password = credentials->password,
-                                           .method = asked->method,
-                                           .uri = asked->uri,
-                                           .body = asked->body};
+    struct rota__digest_request digested = {.user = credentials->user,
+                                            .password = credentials->password,
+                                            .method = request->method,
+                                            .uri = request->uri,
+                                            .body = request->body};
     char *value = NULL;
-    if (realm->digest.qop == ROTA__DIGEST_AUTH_INT && !asked->has_bytes)
+    if (state->digest.qop == ROTA__DIGEST_AUTH_INT && !request->has_bytes)
         return 0;
-    int err = rota__digest_write(&out, &realm->digest, &request);
+    int err = rota__digest_write(&out, &state->digest, &digested);
     err = keep(arena, &out, err, &value);
     if (err == 0)
         *ret_value = rota__str_of(value);
@@ -250,17 +367,21 @@ static int write_digest(struct rota__arena *arena, const struct rota__http_crede
 
 int rota__http_auth_write(struct rota__arena *arena,
                           const struct rota__http_credentials *credentials,
-                          struct rota__http_auth_state *realm,
-                          const struct rota__http_auth_request *asked, rota_str *ret_value)
+                          const struct rota__http_auth_request *request,
+                          const struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
+                          rota_str *ret_value)
 {
+    int err = 0;
     *ret_value = (rota_str){NULL, 0};
-    if (credentials->always)
-        *ret_value = rota__str_of(credentials->always);
-    else if (realm->is_basic && is_for(realm, credentials))
-        return write_basic(arena, credentials, ret_value);
-    else if (realm->is_digest && is_for(realm, credentials))
-        return write_digest(arena, credentials, realm, asked, ret_value);
-    return 0;
+    if (!credentials->is_preemptive && auth->attempts == 0)
+        set_state(auth, find(cache, credentials->user));
+    if (credentials->is_preemptive || (auth->state && !auth->state->is_digest))
+        *ret_value = rota__str_of(credentials->value);
+    else if (auth->state)
+        err = write_digest(arena, credentials, request, auth->state, ret_value);
+    if (!ret_value->len)
+        set_state(auth, NULL); /* nothing is sent that can be refused */
+    return err;
 }
 
 /* ---- Calls */
@@ -279,44 +400,43 @@ static rota_str uri_of(const struct rota__http_call *call)
 
 static struct rota__http_auth_request auth_request_of(const struct rota__http_call *call)
 {
-    const rota_http_body_source *from = &call->source.from;
+    const struct rota__http_source *source = rota__http_call_source(call);
+    const rota_http_body_source *from = &source->from;
     return (struct rota__http_auth_request){
         .method = call->method,
         .uri = uri_of(call),
         .has_bytes = !call->has_body || (!from->parts && !from->path && !from->stream),
-        .body = call->has_body ? call->source.text : (rota_str){NULL, 0}};
+        .body = call->has_body ? source->text : (rota_str){NULL, 0}};
 }
 
 struct party {
     const char *field;
     const struct rota__http_credentials *credentials;
-    rota_http_auth auth;
-    struct rota__http_auth_state *realm;
+    struct rota__http_auth_cache *cache;
 };
 
 static struct party party_of(struct rota__http_call *call, enum rota__http_side side)
 {
     struct rota__http_origin *o = call->origin;
-    const rota_http_session_options *options = &call->session->options;
     if (side == ROTA__HTTP_SERVER)
-        return (struct party){"Authorization", call->credentials, options->auth, &o->realm};
+        return (struct party){"Authorization", call->credentials, &o->auth};
     if (!rota__http_asks_proxy(o))
-        return (struct party){"Proxy-Authorization", NULL, options->proxy_auth, NULL};
-    return (struct party){"Proxy-Authorization", o->proxy->credentials, options->proxy_auth,
-                          o->proxy->realm};
+        return (struct party){"Proxy-Authorization", NULL, NULL};
+    return (struct party){"Proxy-Authorization", o->proxy->credentials, o->proxy->auth};
 }
 
 static int add_authorization(struct rota__http_call *call, enum rota__http_side side)
 {
     struct party party = party_of(call, side);
-    struct rota__http_auth_request asked = auth_request_of(call);
+    struct rota__http_auth_request request = auth_request_of(call);
     rota_str name = rota__str_of(party.field), value;
     size_t at = 0;
     call->adds_credentials[side] =
         party.credentials && !rota__fields_next(call->fields, call->count, name, &at);
     if (!call->adds_credentials[side])
         return 0;
-    int err = rota__http_auth_write(&call->arena, party.credentials, party.realm, &asked, &value);
+    int err = rota__http_auth_write(&call->arena, party.credentials, &request, party.cache,
+                                    &call->auth[side], &value);
     if (err == 0 && value.len)
         call->fields[call->count++] = (rota_http_field){name, value};
     return err;
@@ -328,24 +448,32 @@ int rota__http_add_authorization(struct rota__http_call *call)
     return err < 0 ? err : add_authorization(call, ROTA__HTTP_PROXY);
 }
 
+void rota__http_call_reset_auth(struct rota__http_call *call)
+{
+    for (int side = 0; side < ROTA__HTTP_SIDES; side++)
+        rota__http_auth_reset(&call->auth[side]);
+}
+
+/* Until it is certain that the request is sent again its upload goes on: to stop it ends a
+ * connection of HTTP/1.1, and with it the response. */
 int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r)
 {
-    struct rota__http_challenge_fields refusal = {
+    struct rota__http_challenge_fields fields = {
         .side = r->status == 407, .fields = r->fields, .count = r->count};
-    if ((r->status != 401 && r->status != 407) || !call->adds_credentials[refusal.side])
+    if ((r->status != 401 && r->status != 407) || !call->adds_credentials[fields.side])
         return 0;
-    rota__http_upload_recall(call);
-    struct party party = party_of(call, refusal.side);
-    struct rota__http_auth_request asked = auth_request_of(call);
-    int more = rota__http_auth_challenge(party.credentials, party.auth, &asked, &refusal,
-                                         party.realm, &call->attempts[refusal.side]);
+    struct party party = party_of(call, fields.side);
+    struct rota__http_auth_request request = auth_request_of(call);
+    int more = rota__http_auth_challenge(party.credentials, &request, &fields, party.cache,
+                                         &call->auth[fields.side]);
     if (more <= 0)
         return more;
+    rota__http_upload_recall(call);
     int err = call->has_body ? rota__http_source_rewind(&call->source) : 0;
     if (err == -ESPIPE)
         rota__http_say(&call->progress, err,
-                       "it asks for authentication, and the body is a stream, which cannot be sent "
-                       "twice");
+                       "the server requires authentication, but a stream body cannot be sent "
+                       "again");
     if (err < 0)
         return err;
     rota__http_response_read_off(r);

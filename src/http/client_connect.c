@@ -151,22 +151,24 @@ static struct rota__http_auth_request auth_request_of(const struct rota__http_co
         .method = {"CONNECT", 7}, .uri = conn->origin->authority, .has_bytes = true};
 }
 
-static int write_proxy_authorization(const struct rota__http_conn *conn, struct rota__h1_writer *w)
+static int write_proxy_authorization(const struct rota__http_conn *conn,
+                                     struct rota__http_auth *auth, struct rota__h1_writer *w)
 {
     const struct rota__http_proxy *proxy = conn->origin->proxy;
-    struct rota__http_auth_request asked = auth_request_of(conn);
+    struct rota__http_auth_request request = auth_request_of(conn);
     struct rota__arena arena = {.blocks = NULL};
     rota_str value = {NULL, 0};
     int err = 0;
     if (proxy->credentials)
-        err = rota__http_auth_write(&arena, proxy->credentials, proxy->realm, &asked, &value);
+        err =
+            rota__http_auth_write(&arena, proxy->credentials, &request, proxy->auth, auth, &value);
     if (err == 0 && value.len)
         err = rota__h1_write_field(w, (rota_str){"Proxy-Authorization", 19}, value);
     rota__arena_fini(&arena, NULL);
     return err;
 }
 
-static int ask_proxy(struct rota__http_conn *conn)
+static int ask_proxy(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     const struct rota__http_origin *o = conn->origin;
     struct rota__out out = {0};
@@ -174,7 +176,7 @@ static int ask_proxy(struct rota__http_conn *conn)
     int err =
         rota__h1_write_request(&w, &out, (rota_str){"CONNECT", 7}, o->authority, o->authority);
     if (err == 0)
-        err = write_proxy_authorization(conn, &w);
+        err = write_proxy_authorization(conn, auth, &w);
     if (err == 0)
         err = rota__h1_write_body(&w, ROTA__H1_NO_BODY, 0);
     if (err == 0)
@@ -191,18 +193,17 @@ struct connect_response {
 };
 
 static int take_connect_response(struct rota__http_conn *conn, const struct rota__h1_head *head,
-                                 struct connect_response *response, int *attempts)
+                                 struct connect_response *response, struct rota__http_auth *auth)
 {
     const struct rota__http_proxy *proxy = conn->origin->proxy;
-    struct rota__http_auth_request asked = auth_request_of(conn);
-    struct rota__http_challenge_fields refusal = {ROTA__HTTP_PROXY, head->fields, head->count};
+    struct rota__http_auth_request request = auth_request_of(conn);
+    struct rota__http_challenge_fields fields = {ROTA__HTTP_PROXY, head->fields, head->count};
     response->status = head->status;
     snprintf(response->reason, sizeof response->reason, "%.*s", (int)head->reason.len,
              head->reason.ptr);
     if (head->status != 407)
         return 0;
-    int more = rota__http_auth_challenge(proxy->credentials, conn->session->options.proxy_auth,
-                                         &asked, &refusal, proxy->realm, attempts);
+    int more = rota__http_auth_challenge(proxy->credentials, &request, &fields, proxy->auth, auth);
     response->is_answerable = more > 0;
     return more < 0 ? more : 0;
 }
@@ -210,7 +211,7 @@ static int take_connect_response(struct rota__http_conn *conn, const struct rota
 /* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the
  * next. */
 static int read_connect_response(struct rota__http_conn *conn, struct connect_response *response,
-                                 int *attempts)
+                                 struct rota__http_auth *auth)
 {
     struct rota__h1 h1;
     struct rota__h1_item item;
@@ -224,7 +225,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
         bool is_head = event == ROTA__H1_HEAD;
         if (event < 0 || (is_head && (item.head.status == 101 || interims-- == 0)))
             return ROTA_EPROTOCOL;
-        int err = is_head ? take_connect_response(conn, &item.head, response, attempts) : 0;
+        int err = is_head ? take_connect_response(conn, &item.head, response, auth) : 0;
         if (err < 0)
             return err;
         rota_stream_skip(conn->stream, used);
@@ -240,13 +241,13 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
 
 /* Returns 0, 1 (ask again, on another connection: what this one still holds is not worth reading),
  * or an error. */
-static int tunnel(struct rota__http_conn *conn, int *attempts)
+static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     struct connect_response v = {.status = 0};
     char why[160];
-    int err = ask_proxy(conn);
+    int err = ask_proxy(conn, auth);
     if (err == 0)
-        err = read_connect_response(conn, &v, attempts);
+        err = read_connect_response(conn, &v, auth);
     if (err < 0)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
     if (v.status / 100 == 2 || v.is_answerable)
@@ -365,23 +366,25 @@ static bool speaks_h2(const struct rota__http_conn *conn)
 }
 
 /* Returns as `tunnel`. */
-static int open_way(struct rota__http_conn *conn, int *attempts)
+static int open_way(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     const struct rota__http_origin *o = conn->origin;
     int err = connect_somewhere(conn);
     if (err == 0 && o->proxy && o->proxy->kind == ROTA__PROXY_HTTPS)
         err = start_tls(conn, o->proxy->host, true);
     if (err == 0 && o->proxy && !rota__http_is_socks(o->proxy) && !rota__http_asks_proxy(o))
-        err = tunnel(conn, attempts);
+        err = tunnel(conn, auth);
     return err;
 }
 
 int rota__http_connect(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
-    int attempts = 0, err;
-    while ((err = open_way(conn, &attempts)) > 0)
+    struct rota__http_auth auth = {.state = NULL};
+    int err;
+    while ((err = open_way(conn, &auth)) > 0)
         conn->stream = rota_stream_free(conn->stream);
+    rota__http_auth_reset(&auth);
     if (err == 0 && o->secure)
         err = start_tls(conn, o->name, false);
     if (err == 0 && o->secure)

@@ -73,11 +73,12 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
 {
     bool reused = false, fresh = false;
     rota_backoff backoff = {.first = PAUSE};
-    int refusals = 0, err = rota__http_call_write(call);
-    if (err < 0)
-        return err;
+    int refusals = 0;
     call->ticket = 0;
     for (;;) {
+        int err = rota__http_call_write(call); /* anew: an answer of Digest is sent once */
+        if (err < 0)
+            return err;
         err = attempt(call, fresh, &reused, ret_response);
         refusals += call->refused;
         bool downgrades = err < 0 && call->wants_h1 && !call->only_h1;
@@ -257,6 +258,7 @@ int rota_http_fetch(rota_http_session *session, const char *url,
     rota__http_source_fini(&call.source);
     if (err < 0)
         rota__http_fail(&call.progress, err);
+    rota__http_call_reset_auth(&call);
     rota__arena_fini(&call.arena, NULL);
     if (call.origin)
         call.origin->uses--;

@@ -89,7 +89,7 @@ static void origin_free(rota_http_session *session, struct rota__http_origin *o)
         session->last = NULL;
     rota__list_remove(&o->node);
     session->origin_count--;
-    rota__http_auth_state_fini(&o->realm);
+    rota__http_auth_cache_fini(&o->auth);
     rota_free(o);
 }
 

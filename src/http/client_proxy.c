@@ -67,11 +67,11 @@ static int proxy_new(rota_http_session *session, const char *name, const char *t
                      struct rota__http_proxy **ret)
 {
     struct rota__http_proxy *proxy = rota__arena_alloc(&session->arena, sizeof *proxy);
-    struct rota__http_auth_state *realm = rota__arena_alloc(&session->arena, sizeof *realm);
-    if (!proxy || !realm)
+    struct rota__http_auth_cache *auth = rota__arena_alloc(&session->arena, sizeof *auth);
+    if (!proxy || !auth)
         return -ENOMEM;
-    *realm = (struct rota__http_auth_state){.is_basic = false};
-    *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .realm = realm};
+    *auth = (struct rota__http_auth_cache){NULL};
+    *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .auth = auth};
     int err = read_setting(session, text, proxy);
     if (err == -EINVAL) {
         char shown[160], wrong[300];
@@ -144,9 +144,9 @@ int rota__http_proxies_init(rota_http_session *session)
 void rota__http_proxies_fini(rota_http_session *session)
 {
     if (session->http_proxy)
-        rota__http_auth_state_fini(session->http_proxy->realm);
+        rota__http_auth_cache_fini(session->http_proxy->auth);
     if (session->https_proxy)
-        rota__http_auth_state_fini(session->https_proxy->realm);
+        rota__http_auth_cache_fini(session->https_proxy->auth);
 }
 
 const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *session, bool secure,

@@ -84,7 +84,7 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     if (err < 0)
         return err;
     call->moved |= call->origin != before;
-    call->attempts[ROTA__HTTP_SERVER] = 0;
+    rota__http_call_reset_auth(call);
     if (call->session->options.only_https_redirects && !call->secure)
         return rota__http_say(p, ROTA_EREDIRECTS, "redirected to %.*s, which is not encrypted",
                               (int)(call->text.len < 120 ? call->text.len : 120), call->text.ptr);

@@ -79,6 +79,8 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
         err = rota__http_credentials_parse(&call->arena, url.userinfo, &said);
     if (err == 0 && said)
         err = rota__http_credentials_use(&call->arena, call->session->options.auth, said);
+    if (err == -EINVAL && said)
+        rota__http_say(&call->progress, err, "the credentials cannot be sent: %s", said->wrong);
     if (err == 0 && (url.userinfo.ptr || url.fragment.ptr || !rota_str_equal(url.host, canonical)))
         err = strip(call, canonical, &url, &text);
     if (err < 0)

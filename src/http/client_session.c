@@ -97,7 +97,8 @@ static int keep_credentials(rota_http_session *session)
     if (err == 0 && o->user)
         err = rota__http_credentials_use(&session->arena, o->auth, session->credentials);
     if (err == -EINVAL)
-        rota__http_set_error(ROTA_HTTP_QUEUED, err, "the credentials cannot be sent");
+        rota__http_set_error(ROTA_HTTP_QUEUED, err, "the credentials cannot be sent: %s",
+                             o->bearer ? "the bearer is not a token" : session->credentials->wrong);
     return err;
 }
 

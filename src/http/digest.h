@@ -1,8 +1,8 @@
 /* Digest authentication (RFC 7616), the client's part. A challenge without qop is answered as
  * RFC 2069 says.
  *
- *     a challenge     rota__digest_read, then a cnonce; or rota__digest_strength says that another one
- *                     is stronger
+ *     a challenge     rota__digest_read, then a cnonce; or rota__digest_strength says that another
+ *                     one is stronger
  *     each request    rota__digest_write, which counts them
  *
  * One cnonce serves for all requests of a nonce. The key of a "-sess" algorithm is made of both, so
@@ -25,7 +25,7 @@ struct rota__digest {
     bool says_algorithm;
     bool hashes_user;
     bool is_utf8;  /* user and password */
-    bool is_stale; /* of what it refuses, only the nonce was wrong */
+    bool is_stale; /* the server rejected only the nonce */
     enum rota__digest_qop qop;
     rota_str realm, nonce;
     rota_str opaque; /* NULL: it has none */
@@ -46,7 +46,7 @@ struct rota__digest_request {
 int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out,
                       struct rota__digest *ret_digest);
 
-/* Of several challenges the one with the highest rank is answered. */
+/* The strongest of several challenges is answered. */
 int rota__digest_strength(const struct rota__digest *digest);
 
 /* Adds the value of Authorization for a request. Returns 0, -EOVERFLOW (the nonce has been used too
