@@ -32,6 +32,7 @@ struct world {
     int (*talk)(rota_stream *s, struct world *w);     /* or, of HTTP/1.1 only, as it likes */
     void (*body)(struct world *w);
     rota_http_session_options options;
+    const char *refusal[3]; /* status, name and value of a header; else 413 */
 
     rota_listener *listener;
     rota_tls_context *tls; /* the server's */
@@ -103,6 +104,11 @@ static int world_main(void *arg)
     CHECK_OK(w->local ? rota_unix_listen(path, NULL, &w->listener)
                       : rota_tcp_listen("127.0.0.1", 0, NULL, &w->listener));
     CHECK_OK(rota_spawn(serve, w, &w->server));
+    char base[100];
+    if (w->options.user) {
+        snprintf(base, sizeof base, "http://127.0.0.1:%d", rota_listener_port(w->listener));
+        w->options.base_url = base;
+    }
     CHECK_OK(rota_http_session_new(&w->options, &w->session));
     w->body(w);
     w->session = rota_http_session_free(w->session);
@@ -469,26 +475,37 @@ static int say(rota_stream *s, const char *text)
     return rota_stream_write(s, text, strlen(text));
 }
 
+static int say_refusal(rota_stream *s, const struct world *w, const char *connection)
+{
+    const char *const *refusal = w->refusal;
+    int err = read_head(s);
+    return err < 0
+               ? err
+               : rota_stream_printf(s,
+                                    "HTTP/1.1 %s X\r\nConnection: %s\r\n%s: %s\r\n"
+                                    "Content-Length: 2\r\n\r\nno",
+                                    refusal[0] ? refusal[0] : "413", connection,
+                                    refusal[0] ? refusal[1] : "A", refusal[0] ? refusal[2] : "");
+}
+
 /* Reads no more, and does not close either. */
 static int refuse_and_stay(rota_stream *s, struct world *w)
 {
-    int err = read_head(s);
-    if (err == 0)
-        err = say(s, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
+    int err = say_refusal(s, w, "keep-alive");
     return err < 0 ? err : rota_sleep(ROTA_NEVER);
 }
 
 static int refuse_and_close(rota_stream *s, struct world *w)
 {
-    int err = read_head(s);
-    if (err == 0)
-        err = say(s, "HTTP/1.1 413 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
-    return err;
+    return say_refusal(s, w, "close");
 }
 
 static int refuse(rota_http_request *r, void *arg)
 {
-    return rota_http_reply(r, 413, "text/plain", "no", 2);
+    const struct world *w = arg;
+    if (w->refusal[0])
+        rota_http_add_header(r, w->refusal[1], w->refusal[2]);
+    return rota_http_reply(r, w->refusal[0] ? atoi(w->refusal[0]) : 413, "text/plain", "no", 2);
 }
 
 static void be_refused(struct world *w)
@@ -516,6 +533,82 @@ TEST(an_answer_before_the_body_was_sent_ends_the_sending)
     run_both(&(struct world){.handle = refuse, .body = be_refused});
     run(&(struct world){.talk = refuse_and_stay, .body = be_refused});
     run(&(struct world){.talk = refuse_and_close, .body = be_refused});
+}
+
+/* By any of these servers, with a body from memory, and from a stream if it is sent once. */
+static void refuse_by_all(const struct world *wanted, void (*body)(struct world *w))
+{
+    for (int i = 0; i < 4; i++) {
+        struct world w = *wanted;
+        w.h2 = i == 1;
+        w.handle = i < 2 ? refuse : NULL;
+        w.talk = i == 2 ? refuse_and_stay : i == 3 ? refuse_and_close : NULL;
+        w.body = body;
+        run(&w);
+    }
+}
+
+static void expect_refusal(struct world *w, const rota_http_fetch_options *options)
+{
+    rota_http_response *r;
+    rota_time start = rota_now();
+    int err = fetch(w, "/", options, &r);
+    if (err < 0)
+        FAIL("%s", rota_error(err));
+    CHECK_INT(rota_http_status(r), ==, atoi(w->refusal[0]));
+    CHECK_STR(rota_http_body(r).ptr, "no");
+    rota_http_response_free(r);
+    CHECK_INT(rota_now() - start, <, 2 * ROTA_SECOND);
+    CHECK_INT(w->session->open, ==, w->h2);
+}
+
+static void have_wrong_password(struct world *w)
+{
+    expect_refusal(w, &(rota_http_fetch_options){.body.bytes = {large, LARGE}});
+    if (w->options.auth != ROTA_HTTP_AUTH_BASIC)
+        return;
+    struct ends up = pair_of(0);
+    struct flow flow = {.s = up.a, .left = UINT64_MAX};
+    ROTA_GROUP(g);
+    rota_group_spawn(&g, pour, &flow);
+    expect_refusal(w, &(rota_http_fetch_options){.body.stream = up.b});
+    rota_group_cancel(&g);
+    ROTA_IGNORE(rota_group_wait(&g));
+    free_ends(&up);
+}
+
+TEST(a_refused_password_does_not_wait_for_the_body)
+{
+    static const char digest[] = "Digest realm=\"x\", nonce=\"y\", qop=\"auth\"";
+    struct world basic = {.options = {.user = "me", .password = "wrong"},
+                          .refusal = {"401", "WWW-Authenticate", "Basic realm=\"x\""}};
+    struct world wrong = {
+        .options = {.user = "me", .password = "wrong", .auth = ROTA_HTTP_AUTH_DIGEST},
+        .refusal = {"401", "WWW-Authenticate", digest}};
+    struct world unknown = wrong;
+    unknown.refusal[2] = "Negotiate";
+    refuse_by_all(&basic, have_wrong_password);
+    refuse_by_all(&wrong, have_wrong_password);
+    refuse_by_all(&unknown, have_wrong_password);
+}
+
+static void try_later(struct world *w)
+{
+    struct ends up = pair_of(0);
+    rota_http_fetch_options options = {.method = "PUT", .body.bytes = {large, LARGE}};
+    expect_refusal(w, &options); /* an hour is too long */
+    w->refusal[2] = "1";
+    CHECK_OK(rota_stream_write(up.a, "some", 4));
+    options.body = (rota_http_body_source){.stream = up.b};
+    expect_refusal(w, &options); /* cannot be sent again */
+    free_ends(&up);
+}
+
+TEST(a_refusal_that_is_not_tried_again_is_returned)
+{
+    static const rota_backoff retry = {.tries = 3};
+    struct world w = {.options.retry = &retry, .refusal = {"503", "Retry-After", "7200"}};
+    refuse_by_all(&w, try_later);
 }
 
 /* The request has no end yet, and its stream has nothing to give. */

@@ -233,12 +233,17 @@ void rota__http_source_fini(struct rota__http_source *source)
     *source = (struct rota__http_source){0};
 }
 
+bool rota__http_source_can_rewind(const struct rota__http_source *source)
+{
+    return !source->began || !source->from.stream;
+}
+
 int rota__http_source_rewind(struct rota__http_source *source)
 {
+    if (!rota__http_source_can_rewind(source))
+        return -ESPIPE;
     if (!source->began)
         return 0;
-    if (source->from.stream)
-        return -ESPIPE;
     source->began = source->in_part = false;
     source->at = source->part = 0;
     if (source->from.parts)

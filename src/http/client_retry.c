@@ -109,17 +109,21 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
         err = rota__http_unlimit(p, err);
     if (!may_pass(call, err, *r))
         return err;
-    rota__http_upload_recall(call);
-    if (call->has_body && rota__http_source_rewind(&call->source) < 0)
+    if (call->has_body && !rota__http_source_can_rewind(rota__http_call_source(call)))
         return err;
     rota_time pause = pause_for(call, *r);
     if (pause == ROTA_NEVER) {
         rota__http_limit(p, ROTA_HTTP_LIMIT_GAP, call->gap); /* to read what there is */
         return err;
     }
-    if (*r)
+    rota__http_upload_recall(call); /* not before: the response would go with its connection */
+    int rewound = call->has_body ? rota__http_source_rewind(&call->source) : 0;
+    if (*r && rewound == 0)
         rota__http_response_read_off(*r);
     *r = rota_http_response_free(*r);
+    if (rewound < 0)
+        return err < 0 ? err : rewound;
+    rota__http_call_reset_auth(call);
     p->why[0] = '\0';
     err = rota_sleep(pause);
     return err < 0 ? err : 1;
