@@ -26,7 +26,7 @@ enum { REPLIES = 24 };
 
 /* What to answer to the first request, to the second, and so on, whatever connection they come by.
  * Behind a reply that begins with '!' the connection ends; NULL ends it at once; "..." answers
- * nothing, ever. The last one is repeated. */
+ * nothing, ever; of "~head~body" the body comes a second later. The last one is repeated. */
 struct script {
     const char *replies[REPLIES];
     int next;
@@ -94,6 +94,14 @@ static const char *next_reply(struct script *script)
     return script->replies[at];
 }
 
+static int say_head(rota_stream *s, const char **reply)
+{
+    const char *body = strchr(*reply + 1, '~');
+    int err = rota_stream_write(s, *reply + 1, (size_t)(body - *reply - 1));
+    *reply = body + 1;
+    return err < 0 ? err : rota_sleep(ROTA_SECOND);
+}
+
 static int answer_all(struct script *script, rota_stream *s)
 {
     int more;
@@ -102,7 +110,9 @@ static int answer_all(struct script *script, rota_stream *s)
         bool last = !reply || *reply == '!';
         if (reply && strcmp(reply, "...") == 0)
             return rota_sleep(ROTA_NEVER);
-        if (reply)
+        if (reply && *reply == '~')
+            more = say_head(s, &reply);
+        if (reply && more >= 0)
             more = rota_stream_write(s, reply + last, strlen(reply + last));
         if (last || more < 0)
             return more;
@@ -1351,6 +1361,9 @@ static void unread_failures(struct setting *t)
     CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_READING);
     CHECK(strstr(rota_http_response_error(r), "nothing came for 20 s"));
+    rota_error_set(-ETIMEDOUT, "something else");
+    CHECK_INT(rota_http_read_all(r, 0), ==, -ETIMEDOUT);
+    CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
     rota_http_response_free(r);
     CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
 }
@@ -1391,6 +1404,27 @@ TEST(words_of_a_late_call_are_not_those_of_the_next_one)
 {
     struct setting t = {.script.replies = {"..."}};
     run(&t, late_calls);
+}
+
+static void resumed(struct setting *t)
+{
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    char buf[16];
+    ssize_t n = 0;
+    ROTA_TIMEOUT (ROTA_SECOND / 2) {
+        n = rota_http_read(r, buf, sizeof buf);
+    }
+    CHECK_INT(n, ==, -ETIMEDOUT);
+    CHECK(strstr(rota_http_response_error(r), "the caller's deadline has passed"));
+    CHECK_OK(rota_http_read_all(r, 0));
+    CHECK_STR(rota_http_response_error(r), "");
+    rota_http_response_free(r);
+}
+
+TEST(a_read_that_was_interrupted_and_goes_on_has_no_error)
+{
+    struct setting t = {.script.replies = {"~HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n~hello"}};
+    run(&t, resumed);
 }
 
 TEST(a_timeout_says_which_one_it_was)
@@ -2231,6 +2265,29 @@ TEST(events_come_one_by_one)
             "data: one\n\nevent: kind\ndata: two\ndata: lines\n\ndata: cut",
             OK}};
     run(&t, events);
+}
+
+static void long_event(struct setting *t)
+{
+    rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
+    int err;
+    ROTA_FOREACH (rota_http_event *, event, rota_http_events(r), &err)
+        FAIL("an event of %zu bytes", event->data.len);
+    CHECK_INT(err, ==, ROTA_ELIMIT);
+    CHECK(strstr(rota_error(err), ": an event is too long"));
+    CHECK(strstr(rota_http_response_error(r), ": an event is too long"));
+    CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_READING);
+    rota_http_response_free(r);
+}
+
+TEST(an_event_that_is_too_long_says_so)
+{
+    static const char head[] = "!HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ";
+    static char reply[1200000];
+    memset(reply, 'x', sizeof reply - 1);
+    memcpy(reply, head, sizeof head - 1);
+    struct setting t = {.script.replies = {reply}};
+    run(&t, long_event);
 }
 
 static void saved(struct setting *t)

@@ -108,6 +108,8 @@ static ssize_t waited(rota_http_response *r, ssize_t n)
         give_up(r, err);
     if (err < 0)
         fail(r, err);
+    else
+        r->failed = 0; /* what was interrupted has gone on */
     return n;
 }
 
@@ -192,7 +194,7 @@ int rota__http_read_whole(rota_http_response *r, uint64_t limit)
 int rota_http_read_all(rota_http_response *r, uint64_t limit)
 {
     if (r->err < 0)
-        return r->err;
+        return fail(r, r->err);
     return r->is_whole ? 0 : (int)waited(r, rota__http_read_whole(r, limit ? limit : r->limit));
 }
 
@@ -240,8 +242,11 @@ static int next_event(void *self, void **ret_item)
             *ret_item = &r->event;
             return 1;
         }
-        if (more == 0)
-            more = more_text(r);
+        if (more == ROTA_ELIMIT)
+            rota__http_say(r->progress, more, "an event is too long");
+        if (more < 0)
+            return fail(r, more);
+        more = more_text(r);
         if (more <= 0)
             return more;
     }

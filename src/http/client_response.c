@@ -235,7 +235,9 @@ static void make_words(rota_http_response *r)
 
 const char *rota_http_response_error(const rota_http_response *r)
 {
-    if (!r->words && r->failed < 0)
-        make_words((rota_http_response *)r); /* which nobody can see */
-    return r->words ? r->words : "";
+    if (r->failed == 0)
+        return "";
+    if (!r->words)
+        make_words((rota_http_response *)r);
+    return r->words;
 }
