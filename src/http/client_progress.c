@@ -116,10 +116,17 @@ int rota__http_say(struct rota__http_progress *p, int err, const char *format, .
     return err;
 }
 
-/* The words' parts: what a record keeps of a failure until somebody asks. */
-struct failure {
+/* The detail of a failure whose words are made at once. */
+struct place {
     rota_http_phase phase;
     rota_http_limit limit;
+};
+
+static const rota_error_type place_type = {.size = sizeof(struct place)};
+
+/* The words' parts: what a record keeps of a failure until somebody asks. */
+struct failure {
+    struct place place;
     rota_time limit_time;
     bool is_callers;
     char where[256]; /* empty: it has not come so far as to know a server */
@@ -136,8 +143,8 @@ static void write_cause(const struct failure *f, int err, char *ret_words, size_
     };
     if (*f->why || err != -ETIMEDOUT)
         snprintf(ret_words, size, "%s", *f->why ? f->why : rota_strerror(err));
-    else if (f->limit)
-        snprintf(ret_words, size, "%s %.3g s", words[f->limit],
+    else if (f->place.limit)
+        snprintf(ret_words, size, "%s %.3g s", words[f->place.limit],
                  (double)f->limit_time / (double)ROTA_SECOND);
     else
         snprintf(ret_words, size, "%s",
@@ -161,7 +168,7 @@ static void write_failure(const void *detail, int err, char *ret_words, size_t s
     char why[ROTA__HTTP_WHY];
     write_cause(f, err, why, sizeof why);
     if (*f->where)
-        snprintf(ret_words, size, "%s %s: %s", doing[f->phase], f->where, why);
+        snprintf(ret_words, size, "%s %s: %s", doing[f->place.phase], f->where, why);
     else
         snprintf(ret_words, size, "%s", why);
 }
@@ -172,8 +179,7 @@ static const rota_error_type failure_type = {.size = sizeof(struct failure),
 static void take_down(const struct rota__http_progress *p, struct failure *f)
 {
     size_t len = p->where.len < sizeof f->where ? p->where.len : sizeof f->where - 1;
-    f->phase = p->phase;
-    f->limit = p->passed;
+    f->place = (struct place){p->phase, p->passed};
     f->limit_time = p->passed_time;
     f->is_callers = p->is_callers;
     if (len)
@@ -194,33 +200,39 @@ int rota__http_fail(const struct rota__http_progress *p, int err)
     struct failure f;
     take_down(p, &f);
     if (err != -ETIMEDOUT)
-        f.limit = ROTA_HTTP_LIMIT_NONE;
+        f.place.limit = ROTA_HTTP_LIMIT_NONE;
     if (err == -ECANCELED || err == -ETIMEDOUT)
         return rota_error_set_deferred(err, &failure_type, &f);
     char words[ROTA__HTTP_WHY + 300];
     write_failure(&f, err, words, sizeof words);
-    return rota_error_set_detail(err, &failure_type, &f, "%s", words);
+    return rota_error_set_detail(err, &place_type, &f.place, "%s", words);
 }
 
 int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...)
 {
     char words[512];
-    struct failure f = {.phase = phase};
+    struct place place = {.phase = phase};
     va_list args;
     va_start(args, format);
     vsnprintf(words, sizeof words, format, args);
     va_end(args);
-    return rota_error_set_detail(err, &failure_type, &f, "%s", words);
+    return rota_error_set_detail(err, &place_type, &place, "%s", words);
+}
+
+static const struct place *place_of(int err)
+{
+    const struct failure *f = rota_error_detail(err, &failure_type);
+    return f ? &f->place : rota_error_detail(err, &place_type);
 }
 
 rota_http_phase rota_http_failed_phase(int err)
 {
-    const struct failure *f = rota_error_detail(err, &failure_type);
-    return f ? f->phase : ROTA_HTTP_QUEUED;
+    const struct place *place = place_of(err);
+    return place ? place->phase : ROTA_HTTP_QUEUED;
 }
 
 rota_http_limit rota_http_failed_limit(int err)
 {
-    const struct failure *f = rota_error_detail(err, &failure_type);
-    return f ? f->limit : ROTA_HTTP_LIMIT_NONE;
+    const struct place *place = place_of(err);
+    return place ? place->limit : ROTA_HTTP_LIMIT_NONE;
 }
