@@ -7,35 +7,34 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What has to be known before the body is read: how it is framed, routed and coded, what it asks
- * for, and credentials (section 6.5.1). */
+static bool begins_with(rota_str name, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return name.len >= len && rota__str_is((rota_str){name.ptr, len}, prefix);
+}
+
+/* Fields that have to be known before the content is processed (RFC 9110, section 6.5.1): message
+ * framing, routing, authentication, request modifiers, response controls, content format. A digest
+ * of the content may be a trailer (RFC 9530, section 2). */
 static bool is_forbidden(rota_str name)
 {
-    static const char *const names[] = {"authorization",
-                                        "cache-control",
-                                        "connection",
-                                        "content-disposition",
-                                        "cookie",
-                                        "expect",
-                                        "forwarded",
-                                        "keep-alive",
-                                        "max-forwards",
-                                        "pragma",
-                                        "proxy-authorization",
-                                        "proxy-connection",
-                                        "range",
-                                        "te",
-                                        "upgrade",
-                                        "via",
-                                        "accept",
-                                        "sec-websocket-key"};
-    if (rota__h1_is_forbidden_trailer(name))
-        return true;
+    static const char *const prefixes[] = {"accept", "content-", "if-",
+                                           "proxy-", "sec-",     "x-forwarded-"};
+    static const char *const names[] = {
+        "authorization", "cache-control", "connection",      "cookie", "expect",     "forwarded",
+        "keep-alive",    "max-forwards",  "pragma",          "range",  "set-cookie", "te",
+        "upgrade",       "via",           "www-authenticate"};
+    if (rota__str_is(name, "content-digest"))
+        return false;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (begins_with(name, prefixes[i]))
+            return true;
+    }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (rota__str_is(name, names[i]))
             return true;
     }
-    return name.len > 3 && rota__str_is((rota_str){name.ptr, 3}, "if-");
+    return rota__h1_is_forbidden_trailer(name); /* framing: also of responses */
 }
 
 int rota__http_trailers_check(struct rota__http_call *call)
@@ -50,8 +49,7 @@ int rota__http_trailers_check(struct rota__http_call *call)
         if (!trailers[1])
             return rota__http_say(&call->progress, -EINVAL, "\"%s\" has no value", trailers[0]);
         if (is_forbidden(name) || !rota__h1_is_field(name, (rota_str){"", 0}))
-            return rota__http_say(&call->progress, -EINVAL,
-                                  "\"%s\" is not a field that can stand behind a body",
+            return rota__http_say(&call->progress, -EINVAL, "\"%s\" is not allowed in trailers",
                                   trailers[0]);
     }
     call->trailer_count = rota__fields_pairs(call->options->trailers);
