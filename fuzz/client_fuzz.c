@@ -1,8 +1,8 @@
 /* A whole client: the input is what servers (or a proxy) send, connection by connection, played by
  * peer.h in the session's connect hook. It is received whole, byte by byte, and seven bytes at a
  * time. Each time the calls come to an end with a response, or an error that has words, and bodies
- * and memory stay within the limits. Where one connection and no redirect was enough, the first
- * response is the same each time.
+ * and memory stay within the limits. Where one request was enough, the first response is the same
+ * each time.
  *
  * The first byte chooses the call, the second one the session's options. */
 #include "peer.h"
@@ -21,7 +21,16 @@ enum {
     MEMORY = 32 * 1024 * 1024
 };
 
-enum { HTTP_2 = 1, PROXY = 2, SOCKS = 4, SMALL_LIMITS = 8, RETRY = 16, PARALLEL = 32, LITTLE = 64 };
+enum {
+    HTTP_2 = 1,
+    PROXY = 2,
+    SOCKS = 4,
+    SMALL_LIMITS = 8,
+    RETRY = 16,
+    PARALLEL = 32,
+    LITTLE = 64,
+    CHALLENGED = 128
+};
 
 enum call {
     WHOLE,
@@ -46,8 +55,8 @@ struct program {
     size_t piece;
     rota_str script; /* of the connections to come */
     struct peer peers[CONNECTIONS];
-    size_t connections, redirects;
-    bool is_simple;    /* one connection, and no redirect, brought the first response */
+    size_t connections, redirects, requests;
+    bool is_simple;    /* one request, and no redirect, brought the first response */
     rota_group *group; /* of the peers' tasks */
     rota_http_session *session;
     struct note told;
@@ -77,6 +86,7 @@ static void note_phase(void *arg, const rota_http_trace *trace)
 {
     struct program *p = arg;
     p->redirects += trace->phase == ROTA_HTTP_REDIRECTED;
+    p->requests += trace->phase == ROTA_HTTP_SENDING;
 }
 
 /* ---- Calls */
@@ -241,8 +251,8 @@ static void ask_all(struct program *p)
                                       : "http://a/x/y");
     /* What a server sends into a tunnel before it is asked is refused where it is seen. */
     bool is_tunnel = p->options & PROXY && (p->call == HTTPS || p->call == WEBSOCKET);
-    p->is_simple =
-        !others && !is_tunnel && p->connections == 1 && !p->peers[0].broke_off && p->redirects == 0;
+    p->is_simple = !others && !is_tunnel && p->connections == 1 && !p->peers[0].broke_off &&
+                   p->redirects == 0 && p->requests <= 1;
     if (!others && p->call != WEBSOCKET)
         ask_on(p);
 }
@@ -251,12 +261,18 @@ static int run_program(void *arg)
 {
     struct program *p = arg;
     static const rota_backoff retry = {.tries = 3};
-    bool is_small = p->options & SMALL_LIMITS;
+    bool is_small = p->options & SMALL_LIMITS, is_challenged = p->options & CHALLENGED;
+    rota_http_auth auth = is_challenged ? ROTA_HTTP_AUTH_ANY : ROTA_HTTP_AUTH_BASIC;
     const rota_http_session_options options = {.version = p->options & HTTP_2 ? ROTA_HTTP_2_DIRECTLY
                                                                               : ROTA_HTTP_ANY,
                                                .proxy = p->options & PROXY   ? "http://u:p@p"
                                                         : p->options & SOCKS ? "socks5h://u:p@p"
                                                                              : "",
+                                               .base_url = is_challenged ? "http://a" : NULL,
+                                               .user = is_challenged ? "u" : NULL,
+                                               .password = is_challenged ? "p" : NULL,
+                                               .auth = auth,
+                                               .proxy_auth = auth,
                                                .body = BODY,
                                                .head = is_small ? 400 : 0,
                                                .fields = is_small ? 4 : 0,

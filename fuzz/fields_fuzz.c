@@ -5,9 +5,11 @@
 #include "http/auth.h"
 #include "http/base64.h"
 #include "http/challenge.h"
+#include "http/chars.h"
 #include "http/coding.h"
 #include "http/condition.h"
 #include "http/date.h"
+#include "http/digest.h"
 #include "http/form.h"
 #include "http/multipart.h"
 #include "http/range.h"
@@ -73,6 +75,47 @@ static void try_challenge(rota_str s, struct rota__out *out)
     }
 }
 
+static void require_param(const struct rota__param *param, const char *name, rota_str value)
+{
+    struct rota__out plain = {0};
+    if (!rota__str_is(param->name, name))
+        return;
+    rota__param_unquote(param, &plain);
+    require(is_same(written(&plain), value));
+    rota__out_fini(&plain);
+}
+
+/* What is written has the challenge's realm, nonce and opaque, and cannot end a field. */
+static void try_digest(rota_str s, struct rota__out *out)
+{
+    static const struct rota__digest_request request = {.user = {"u\"\\", 3},
+                                                        .password = {"p", 1},
+                                                        .method = {"GET", 3},
+                                                        .uri = {"/a?\"", 4},
+                                                        .body = {"b", 1}};
+    struct rota__out text = {0};
+    struct rota__digest digest;
+    struct rota__challenge again;
+    struct rota__param param;
+    if (rota__digest_read(s, true, &text, &digest) == 0) {
+        digest.cnonce = (rota_str){"0123456789abcdef0123456789abcdef", ROTA__DIGEST_CNONCE};
+        require(rota__digest_write(out, &digest, &request) == 0);
+        rota_str value = written(out);
+        require(!memchr(value.ptr, '\r', value.len) && !memchr(value.ptr, '\n', value.len) &&
+                !memchr(value.ptr, '\0', value.len));
+        require(rota__challenge_next(&value, &again) == 1 && rota__str_is(again.scheme, "digest"));
+        int more, count = 0;
+        while ((more = rota__challenge_param(&again.params, &param)) > 0) {
+            require_param(&param, "realm", digest.realm);
+            require_param(&param, "nonce", digest.nonce);
+            require_param(&param, "opaque", digest.opaque);
+            count++;
+        }
+        require(more == 0 && count >= 5 && rota__challenge_next(&value, &again) == 0);
+    }
+    rota__out_fini(&text);
+}
+
 static void try_base64(rota_str s, struct rota__out *out)
 {
     if (rota__base64_decode(out, s) < 0)
@@ -136,8 +179,8 @@ static void try_multipart_type(rota_str s, struct rota__out *out)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(rota_str s, struct rota__out * out) = {
-        try_date, try_range,  try_condition, try_auth,           try_base64,
-        try_form, try_coding, try_terms,     try_multipart_type, try_challenge};
+        try_date,   try_range, try_condition,      try_auth,      try_base64, try_form,
+        try_coding, try_terms, try_multipart_type, try_challenge, try_digest};
     if (size < 1)
         return 0;
     char *exact = malloc(size);

@@ -149,7 +149,7 @@ ZSTD = bytes.fromhex("28b52ffd200b590000") + b"hello world"     # the same, as a
 # The calls and the options of client_fuzz.c.
 (WHOLE, STREAM, HEAD, POST, POST_LARGE, POST_STREAM, EXPECT, WEBSOCKET, EVENTS, SWITCH, HTTPS, OPTIONS,
  READ_ALL) = range(13)
-HTTP_2, PROXY, SOCKS, SMALL_LIMITS, RETRY, PARALLEL, LITTLE = (1 << bit for bit in range(7))
+HTTP_2, PROXY, SOCKS, SMALL_LIMITS, RETRY, PARALLEL, LITTLE, CHALLENGED = (1 << bit for bit in range(8))
 
 
 def seed_client():
@@ -167,6 +167,16 @@ def seed_client():
     case("silent", STREAM, LITTLE, response(b"200 OK", b"Content-Length: 9"), b"hello", MINUTE, MINUTE)
     case("none", WHOLE, RETRY, SHUTDOWN, NEXT, RESET, NEXT, ok)
     case("retried", WHOLE, RETRY, response(b"503 Busy", b"Retry-After: 3", body=b""), WAIT, ok)
+    digest = b'Digest realm="a", nonce="b", qop="auth,auth-int", opaque="c", algorithm=SHA-256-sess'
+    who = response(b"401 Who", b"WWW-Authenticate: Basic realm=a", b"WWW-Authenticate: " + digest, body=b"")
+    case("challenged", POST, CHALLENGED, who, WAIT, response(b"401 Who", b"WWW-Authenticate: " + digest
+         + b", stale=true", body=b""), WAIT, ok)
+    case("challenged-basic", WHOLE, CHALLENGED | PARALLEL, response(b"401 Who", b"WWW-Authenticate: Basic", body=b""),
+         WAIT, ok, NEXT, who, WAIT, ok)
+    case("challenged-upload", POST_LARGE, CHALLENGED, who, NEXT, who)
+    case("challenged-by-proxy", HTTPS, CHALLENGED | PROXY, response(b"407 Who", b"Proxy-Authenticate: " + digest,
+         body=b"who?"), NEXT, response(b"407 Who", b"Proxy-Authenticate: Basic realm=a", body=b""), NEXT,
+         response(b"200 OK"))
     case("interim", EXPECT, 0, response(b"103 Early Hints", b"Link: </a>"), response(b"100 Continue"), WAIT, ok)
     case("refused", EXPECT, 0, response(b"417 Expectation Failed", body=b""))
     case("redirects", POST, 0, response(b"302 Found", b"Location: /z?a#b", b"Set-Cookie: c=d; Path=/", body=b""), WAIT,
