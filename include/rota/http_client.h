@@ -158,11 +158,17 @@ typedef struct rota_http_session_options {
      * first request is sent without them. If the server answers 401 with a challenge, the request
      * is sent again with the credentials; later requests to the same origin include them at once.
      * If the password is wrong, or no challenge can be answered, the response with status 401 is
-     * returned.
+     * returned. A request answers at most three challenges, and none if it has its own
+     * Authorization header (Proxy-Authorization for a proxy).
      *
      * Supported are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
      * strongest is answered. qop may be absent, "auth", or for bodies in memory "auth-int". If user
-     * or password are not ASCII, write them in UTF-8. */
+     * or password are not ASCII, write them in UTF-8.
+     *
+     * The requests that use a nonce are numbered (nc) when they are written. Over several
+     * connections they may arrive in a different order. A server that insists on the order answers
+     * with a new challenge. Authentication-Info is ignored: rspauth is not checked, and nextnonce
+     * is not used. */
     rota_http_auth auth;
 
     /* Trusted authorities and own certificate. Default: the system's authorities. The protocols
@@ -253,7 +259,9 @@ typedef struct rota_http_session_options {
 
 /* Makes a session for this thread's loop. `options` may be NULL. Returns 0, -ENOMEM, -EINVAL (an
  * invalid URL, header, proxy or fingerprint; a Host header or one that frames messages; a negative
- * time; an unknown version; rota_error says which), ROTA_ENOTASK (this thread has no loop). */
+ * time; an unknown version, `auth` or `proxy_auth`; credentials that cannot be sent: a control
+ * character in user or password, or a colon in the user unless `auth` is DIGEST; rota_error says
+ * which), ROTA_ENOTASK (this thread has no loop). */
 ROTA_API int rota_http_session_new(const rota_http_session_options *options,
                                    rota_http_session **ret_session);
 /* Frees the session. Requests under way are aborted: calls of other tasks return ROTA_ECLOSED.
@@ -314,11 +322,12 @@ typedef struct rota_http_fetch_options {
     const char *const *headers;
     rota_http_body_source body;
     /* Header fields sent after the body: name, value, ..., NULL; at most 100. The names are
-     * announced in the head (Trailer). The pointers are borrowed as those of the body. The values
-     * are read after the body has been sent, so a stream can store a checksum there meanwhile. Over
-     * HTTP/1.1 the body is sent in chunks. Without a body the call returns -EINVAL, as it does for
-     * fields that must come before the body (RFC 9110, section 6.5.1): those for framing, routing,
-     * content, credentials and conditions. */
+     * announced in the head, unless the call has its own Trailer header. The pointers are borrowed
+     * as those of the body. The values are read after the body has been sent, so a stream can store
+     * a checksum there meanwhile. Over HTTP/1.1 the body is sent in chunks. Without a body the call
+     * returns -EINVAL, as it does for fields that must come before the body (RFC 9110, section
+     * 6.5.1): those for framing, routing, content (except Content-Digest), credentials and
+     * conditions. */
     const char *const *trailers;
     /* Asks the server to change to this protocol, in lower case (RFC 9110, section 7.8). If the
      * server agrees, the status is 101, and rota_http_take_stream returns the connection. */
@@ -341,8 +350,9 @@ typedef struct rota_http_fetch_options {
  * `options` may be NULL.
  *
  * A challenge (401 or 407) is answered according to `auth` and `proxy_auth` of the session, and the
- * request is sent again. That needs a body that can be sent twice. For a stream, set `expect`, so
- * that a server can refuse before the body is read.
+ * request is sent again, unless the caller set that Authorization header. That needs a body that
+ * can be sent twice. For a stream, set `expect`, so that a server can refuse before the body is
+ * read.
  *
  * Redirects are followed as RFC 9110, section 15.4, requires: 303, and 301 or 302 after a POST,
  * with GET and without a body; 307 and 308 with the same method and body. Credentials and cookies
@@ -453,8 +463,8 @@ ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
 /* Reads the rest of the body into a file, which gets the name `path` once it is complete and on the
  * disk. Returns 0, an error as rota_http_read does, or an error of the file. */
 ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
-/* Returns why reading failed: "reading the answer of ...". Empty if it did not fail. Valid as long
- * as the response. */
+/* Returns why the last read failed: "reading the answer of ...". Empty if it did not fail. Valid as
+ * long as the response. */
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
 /* Iterates over the events of a streamed response of type text/event-stream, as

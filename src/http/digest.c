@@ -36,7 +36,7 @@ static int find_algorithm(rota_str name)
     return -EINVAL;
 }
 
-/* MD5 is not where OpenSSL has to follow FIPS 140. */
+/* MD5 is unavailable in FIPS mode. */
 static bool is_available(int algorithm)
 {
     ERR_set_mark();
@@ -64,7 +64,7 @@ enum { REALM, NONCE, OPAQUE, STALE, ALGORITHM, QOP, CHARSET, USERHASH, NAMES };
 static const char *const names[NAMES] = {"realm",     "nonce", "opaque",  "stale",
                                          "algorithm", "qop",   "charset", "userhash"};
 
-/* Which one has come twice would be for each reader to choose. */
+/* A duplicate parameter is ambiguous: reject the challenge. */
 static int read_params(rota_str params, struct rota__out *out, rota_str ret_values[NAMES])
 {
     struct rota__param param;
