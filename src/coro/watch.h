@@ -164,6 +164,17 @@ static inline void watch_stack_given(const struct rota__stack_pool *pool, struct
 #endif
 }
 
+/* Whether a tool sees the use of hidden memory: of valgrind's only memcheck. */
+static inline bool watch_for_hidden(void)
+{
+#if ROTA__VALGRIND
+    char byte = 0, bits;
+    if (VALGRIND_GET_VBITS(&byte, &bits, 1) == 1)
+        return true;
+#endif
+    return ROTA__ASAN;
+}
+
 static inline bool watch_by_valgrind(void)
 {
 #if ROTA__VALGRIND

@@ -249,7 +249,7 @@ __attribute__((noinline)) static void record_free(struct rota__loop *loop, rota_
 /* Without memory for the block each task is allocated when it is needed. */
 static void spare_tasks_make(struct rota__loop *loop)
 {
-    loop->spares_max = ROTA__ASAN || loop->stacks.on_valgrind ? 0 : SPARES_MAX;
+    loop->spares_max = watch_for_hidden() ? 0 : SPARES_MAX;
     loop->first_tasks = rota__alloc_array(FIRST_TASKS, sizeof *loop->first_tasks);
     for (size_t i = loop->first_tasks ? FIRST_TASKS : 0; i-- > 0;)
         record_free(loop, &loop->first_tasks[i]);
