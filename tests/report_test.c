@@ -115,6 +115,20 @@ TEST(program_without_reports_writes_nothing)
     check_stderr_is("");
 }
 
+static int fail_in_a_worker(void *arg)
+{
+    rota_log_set(NULL, NULL);
+    return fail(arg);
+}
+
+TEST_WITH(supervisor_reports_a_dead_worker_on_stderr, .without_faults = true)
+{
+    rota_worker_processes_options options = {.failures = 1};
+    CHECK_INT(rota_run_worker_processes_with(1, fail_in_a_worker, a_words, &options), ==, -EIO);
+    check_stderr_has("rota: worker 0 (process ");
+    check_stderr_has(") failed: a\n");
+}
+
 /* ---- Handles */
 
 static int fail_with_handle(void *arg)

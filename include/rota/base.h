@@ -20,11 +20,12 @@
  *     printf("hello, %.*s\n", ROTA_STR_ARG(name));
  *
  * Reports. What is worth telling (a task that failed unseen, a deadlock, a stalled loop) goes to
- * the log hook. Where no hook is set, programs of rota_run, rota_main and rota_run_workers write
- * warnings and errors to standard error. A loop that your program runs itself by rota_loop_run is
- * silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug, info, warning or error moves
- * the limit of what is written there; ROTA_LOG=off, like rota_log_set(NULL, NULL), silences it.
- * After ten equal reports in a minute further ones are only counted. */
+ * the log hook. Where no hook is set, programs of rota_run, rota_main, rota_run_workers and
+ * rota_run_worker_processes write warnings and errors to standard error. A loop that your program
+ * runs itself by rota_loop_run is silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug,
+ * info, warning or error moves the limit of what is written there; ROTA_LOG=off, like
+ * rota_log_set(NULL, NULL), silences it. After ten equal reports in a minute further ones are only
+ * counted. */
 #ifndef ROTA_BASE_H
 #define ROTA_BASE_H
 

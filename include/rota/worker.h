@@ -100,7 +100,8 @@ typedef struct rota_worker_processes_options {
  * A worker whose function returns 0 or more has ended for good. A worker that fails or dies is
  * replaced: at once if it had run for `healthy`, otherwise after 100 ms, 200 ms, 400 ms, and so on
  * up to 5 s. After `failures` early deaths in a row the other workers are stopped. Workers never
- * outlive the supervisor, even if it is killed. Each death is reported to the log hook.
+ * outlive the supervisor, even if it is killed. Each death is reported ("Reports" in
+ * rota/base.h).
  *
  * Signals of the supervisor (those that the program ignores stay ignored): SIGINT and SIGTERM stop
  * the workers, which cancels their main tasks. Workers still running after `grace` are killed; a

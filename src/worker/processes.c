@@ -450,9 +450,11 @@ int rota_run_worker_processes_at(unsigned n, rota_fn *fn, void *arg,
     s->arg = arg;
     s->site = site;
     s->options = options ? options : &defaults;
+    rota__log_program_begins();
     take_signals(s);
     int result = supervise(s);
     give_signals_back(s);
+    rota__log_program_ends();
     if (result < 0 && result == s->failure)
         rota__error_give(s->error);
     else
