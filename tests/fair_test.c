@@ -432,6 +432,31 @@ TEST_WITH(rule_8_a_task_that_ignores_its_cancellation_stops_nobody, .without_fau
     RUN(ignored_calls_stop_nobody);
 }
 
+static int end_at_once(void *arg)
+{
+    return 0;
+}
+
+static int join_many_that_have_ended(void *arg)
+{
+    enum { ENDED = 1500 };
+    static rota_task *tasks[ENDED];
+    for (int i = 0; i < ENDED; i++)
+        CHECK_OK(rota_spawn(end_at_once, NULL, &tasks[i]));
+    CHECK_OK(rota_yield());
+    rota_task_cancel(rota_task_current());
+    for (int i = 0; i < ENDED; i++)
+        CHECK_INT(rota_join(tasks[i]), ==, 0);
+    return 0;
+}
+
+TEST_WITH(joining_what_has_ended_ignores_no_cancellation, .without_faults = true)
+{
+    rota_log_set(keep_report, NULL);
+    CHECK_OK(rota_run(join_many_that_have_ended, NULL));
+    CHECK_INT(reports, ==, 0);
+}
+
 static int ignore_once(void *arg)
 {
     struct ignoring i = {.call = sleep_long, .most = 5000};

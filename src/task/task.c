@@ -648,8 +648,10 @@ int rota_join(rota_task *task)
     if (task->grouped || !task->owned || task == here->loop->main)
         return -EINVAL;
     task->joining = true;
-    int interrupted = rota__suspend_check();
-    if (!interrupted && !rota__future_is_done(&task->done)) {
+    /* What has ended is joined whatever scopes say: that ignores no cancellation. */
+    bool waits = !rota__future_is_done(&task->done);
+    int interrupted = waits ? rota__suspend_check() : here->interrupt;
+    if (!interrupted && waits) {
         rota__future_park(&task->done, &join_kind);
         interrupted = rota__future_is_done(&task->done) ? 0 : here->interrupt;
     }
