@@ -406,8 +406,9 @@ ROTA_SUSPENDS int rota_http_post(const char *url, const char *type, rota_str bod
                                  rota_http_response **ret_response);
 
 /* Returns the phase in which the task's last failure happened, if that failure returned `err` and
- * is one of this module; otherwise ROTA_HTTP_QUEUED. Like the text of rota_error, the phase belongs
- * to the failure and travels with it. */
+ * is one of this module; otherwise ROTA_HTTP_QUEUED, which alone does not tell that the failure was
+ * one of HTTP. Like the text of rota_error, the phase belongs to the failure and travels with
+ * it. */
 ROTA_API rota_http_phase rota_http_failed_phase(int err);
 /* Returns which time limit passed, if the task's last failure returned `err`, which is -ETIMEDOUT,
  * and was caused by a limit of this module; otherwise ROTA_HTTP_LIMIT_NONE. */

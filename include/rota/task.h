@@ -31,8 +31,8 @@
  * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside
  * a cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside
  * one whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. Both lose against a
- * result that is already there: the call returns the result, and the cancellation arrives at the
- * next one. */
+ * result that comes first: a call that waits, and has its result when its task is cancelled,
+ * returns the result, and the next call returns -ECANCELED. */
 #ifndef ROTA_TASK_H
 #define ROTA_TASK_H
 
@@ -176,7 +176,8 @@ ROTA_API void rota_task_trim(void);
 /* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
 ROTA_API const char *rota_task_waits_for(const rota_task *task);
 
-/* The task as a future: for rota_wait and rota_future_on_done. Lives as long as the handle. */
+/* The task as a future: for rota_wait and rota_future_on_done. Lives as long as the handle. The
+ * result counts as read: a failure is not reported any more. */
 ROTA_API rota_future *rota_task_future(rota_task *task);
 
 /* Calls fn(task, arg) for each task of the loop that has not ended, oldest first. `fn` may cancel
@@ -494,8 +495,9 @@ ROTA_API void *rota_task_arg(rota_task *task);
 
 /* Cancels the tasks of the group, and the group as a scope of its owner. It stays cancelled: tasks
  * that are spawned into it later start cancelled. Any task of the loop may call this, also while
- * the owner waits for the group: then rota_group_wait returns as it would otherwise. Does nothing
- * to a group that is closed. */
+ * the owner waits for the group: then rota_group_wait returns as it would otherwise: 0 if the tasks
+ * end with 0 or -ECANCELED. So a task that has done the work of all ends the others by this,
+ * without a failure. Does nothing to a group that is closed. */
 ROTA_API void rota_group_cancel(rota_group *group);
 /* Tasks that run. */
 ROTA_API size_t rota_group_running(const rota_group *group);
