@@ -51,16 +51,18 @@ static int answer(void *arg)
     return *byte + 1;
 }
 
-/* What a worker wrote into the job's bytes, and the words of a failure. */
+/* What a worker wrote into the job's bytes, and the words of a failure. While a worker that has
+ * ended pretends to sleep, the end or the deadline may come first. */
 static void tell(struct run *run, const char *bytes)
 {
     char text[40];
-    snprintf(text, sizeof text, "%d", run->result);
+    bool lost = run->result == ROTA_ECRASHED || run->result == -ETIMEDOUT;
+    snprintf(text, sizeof text, "%d", lost ? ROTA_ECRASHED : run->result);
     note_line(&run->told, (rota_str){text, strlen(text)});
-    if (run->result != ROTA_ECRASHED && run->result != -ETIMEDOUT)
+    if (!lost)
         note_add(&run->told, (rota_str){bytes, run->size});
-    if (run->result == ROTA_ECRASHED || run->result >= 0)
-        return; /* the words have the worker's number */
+    if (lost || run->result >= 0)
+        return; /* the words of a crash have the worker's number */
     const char *words = rota_error(run->result);
     require(strlen(words) <= 512);
     note_add(&run->told, (rota_str){words, strlen(words)});
