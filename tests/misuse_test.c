@@ -319,6 +319,7 @@ MISUSE_TEST(rule_20_other_threads_are_refused)
     CHECK_INT(rota_group_wait(&s.group), ==, 0);
     CHECK_INT(rota_future_set(&s.future, 0), ==, 0);
     CHECK_OK(rota_join(s.task));
+    rota_group_fini(&s.group);
 }
 
 struct io {
