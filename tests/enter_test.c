@@ -568,7 +568,7 @@ TEST(the_hook_is_called_around_waits_that_may_sleep_and_no_others)
     rota_handle soon = ROTA_HANDLE_INIT, later = ROTA_HANDLE_INIT;
     rota_loop *loop;
     CHECK_OK(rota_loop_new(&options, &loop));
-    rota_loop_call_later(loop, &later, ROTA_MILLISECOND, count, &runs);
+    rota_loop_call_later(loop, &later, 100 * ROTA_MILLISECOND, count, &runs);
     rota_loop_call_soon(loop, &soon, count, &runs);
     CHECK_OK(rota_loop_run_once(loop, ROTA_SECOND));
     CHECK_OK(rota_loop_run_once(loop, 0));
