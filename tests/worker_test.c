@@ -471,7 +471,7 @@ TEST(each_worker_is_a_process)
     long live = rota_test_allocations();
     int fds = test_open_fds();
     struct births *births = shared(sizeof *births);
-    rota_worker_processes_options options = {.failures = 1};
+    rota_worker_processes_options options = {.failures = 1, .healthy = ROTA_MINUTE};
     CHECK_INT(rota_run_worker_processes_with(WORKERS, answer_and_return, births, &options), ==, 0);
     for (int i = 0; i < WORKERS; i++) {
         CHECK_INT(births->count[i], ==, 1);
@@ -548,7 +548,7 @@ TEST_WITH(a_worker_that_always_fails_ends_all_with_its_error, .without_faults = 
 {
     rota_log_set(keep_report, NULL);
     struct births *births = shared(sizeof *births);
-    rota_worker_processes_options options = {.failures = 2};
+    rota_worker_processes_options options = {.failures = 2, .healthy = ROTA_MINUTE};
     rota_time before = rota_now();
     CHECK_INT(rota_run_worker_processes_with(WORKERS, port_is_taken, births, &options), ==,
               -EADDRINUSE);
@@ -568,7 +568,7 @@ static int fail_without_words(void *arg)
 TEST_WITH(a_worker_that_fails_without_words_has_those_of_its_code, .without_faults = true)
 {
     rota_log_set(keep_report, NULL);
-    rota_worker_processes_options options = {.failures = 1};
+    rota_worker_processes_options options = {.failures = 1, .healthy = ROTA_MINUTE};
     CHECK_INT(rota_run_worker_processes_with(1, fail_without_words, NULL, &options), ==,
               -EADDRINUSE);
     CHECK_STR(rota_error(-EADDRINUSE), rota_strerror(-EADDRINUSE));
@@ -587,7 +587,7 @@ static int write_anything(void *arg)
 TEST_WITH(what_a_worker_has_written_is_escaped, .without_faults = true)
 {
     rota_log_set(keep_report, NULL);
-    rota_worker_processes_options options = {.failures = 1};
+    rota_worker_processes_options options = {.failures = 1, .healthy = ROTA_MINUTE};
     CHECK_INT(rota_run_worker_processes_with(1, write_anything, NULL, &options), ==, -EADDRINUSE);
     CHECK(strstr(reports.all, ") failed: \\x1b[31m\\x0a\\xffxxx"));
     CHECK(!strpbrk(reports.all, "\x1b\xff"));
@@ -601,7 +601,7 @@ static int crash(void *arg)
 
 TEST_WITH(a_worker_that_always_crashes_has_a_name, .without_faults = true)
 {
-    rota_worker_processes_options options = {.failures = 1};
+    rota_worker_processes_options options = {.failures = 1, .healthy = ROTA_MINUTE};
     CHECK_INT(rota_run_worker_processes_with(1, crash, NULL, &options), ==, ROTA_ECRASHED);
     CHECK(strstr(rota_error(ROTA_ECRASHED), "worker 0 (process "));
     CHECK(strstr(rota_error(ROTA_ECRASHED), ") was ended by signal 6 ("));
