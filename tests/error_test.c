@@ -721,3 +721,237 @@ VIRTUAL_TASK_TEST(calls_after_a_deadline_have_no_words_of_the_one_before)
     rota_task_cancel(rota_task_current());
     check_that_sleep_has_no_words(-ECANCELED, 2);
 }
+
+/* ---- A call that fails by itself brings no words, and takes none of an earlier failure. */
+
+static void check_refused_at(int line, int result, int err)
+{
+    if (result != err || strcmp(rota_error(err), rota_strerror(err)) != 0)
+        test_fail(__FILE__, line, "%d \"%s\" instead of %d \"%s\"", result, rota_error(err), err,
+                  rota_strerror(err));
+}
+
+/* `call` fails with the code `err` alone. */
+#define CHECK_REFUSED(call, err)                      \
+    do {                                              \
+        rota_error_set(err, "of an earlier failure"); \
+        check_refused_at(__LINE__, (int)(call), err); \
+    } while (0)
+
+static int return_at_once(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static int refuse_sync(void *arg)
+{
+    rota_mutex mutex = ROTA_MUTEX_INIT;
+    rota_cond cond = ROTA_COND_INIT;
+    rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(0);
+    rota_barrier barrier = ROTA_BARRIER_INIT(2);
+    CHECK_REFUSED(rota_mutex_unlock(&mutex), -EPERM);
+    CHECK_REFUSED(rota_cond_wait(&cond, &mutex), -EPERM);
+    CHECK_OK(rota_mutex_lock(&mutex));
+    CHECK_REFUSED(rota_mutex_lock(&mutex), -EDEADLK);
+    CHECK_REFUSED(rota_mutex_try_lock(&mutex), -EAGAIN);
+    CHECK_OK(rota_mutex_unlock(&mutex));
+    CHECK_REFUSED(rota_semaphore_try_acquire(&semaphore), -EAGAIN);
+    CHECK_OK(rota_barrier_break(&barrier));
+    CHECK_REFUSED(rota_barrier_wait(&barrier), ROTA_ECLOSED);
+    return 0;
+}
+
+TEST(refused_locks_have_no_words_of_an_earlier_failure)
+{
+    CHECK_OK(rota_run(refuse_sync, NULL));
+    rota_mutex mutex = ROTA_MUTEX_INIT;
+    CHECK_REFUSED(rota_mutex_lock(&mutex), ROTA_ENOTASK);
+    CHECK_REFUSED(rota_mutex_try_lock(&mutex), ROTA_ENOTASK);
+}
+
+static int refuse_queues(void *arg)
+{
+    int item = 0;
+    size_t index;
+    ROTA_AUTO(rota_queue) q = NULL;
+    ROTA_AUTO(rota_sender) sender = NULL;
+    ROTA_AUTO(rota_receiver) receiver = NULL;
+    CHECK_OK(rota_queue_new(1, sizeof item, &q));
+    CHECK_REFUSED(rota_queue_try_get(q, &item), -EAGAIN);
+    CHECK_REFUSED(rota_queue_task_done(q), -EINVAL);
+    CHECK_OK(rota_queue_put(q, &item));
+    CHECK_REFUSED(rota_queue_try_put(q, &item), -EAGAIN);
+    rota_case cases[] = {{.queue = q, .put = &item}};
+    CHECK_REFUSED(rota_try_select(cases, 1, &index), -EAGAIN);
+    CHECK_REFUSED(rota_select(cases, 0, &index), -EINVAL);
+    CHECK_OK(rota_queue_close(q));
+    CHECK_REFUSED(rota_queue_put(q, &item), ROTA_ECLOSED);
+    CHECK_REFUSED(rota_select(cases, 1, &index), ROTA_ECLOSED);
+    CHECK_OK(rota_queue_get(q, &item));
+    CHECK_REFUSED(rota_queue_get(q, &item), ROTA_ECLOSED);
+    CHECK_REFUSED(rota_queue_new(SIZE_MAX, 2, &q), -ENOMEM);
+
+    CHECK_REFUSED(rota_channel_new(0, 1, &sender, &receiver), -EINVAL);
+    CHECK_OK(rota_channel_new(1, sizeof item, &sender, &receiver));
+    CHECK_REFUSED(rota_channel_try_receive(receiver, &item), -EAGAIN);
+    CHECK_OK(rota_channel_send(sender, &item));
+    CHECK_REFUSED(rota_channel_try_send(sender, &item), -EAGAIN);
+    sender = rota_sender_unref(sender);
+    CHECK_OK(rota_channel_receive(receiver, &item));
+    CHECK_REFUSED(rota_channel_receive(receiver, &item), ROTA_ECLOSED);
+    return 0;
+}
+
+TEST(refused_queues_have_no_words_of_an_earlier_failure)
+{
+    CHECK_OK(rota_run(refuse_queues, NULL));
+}
+
+static void ignore_report(void *arg, rota_log_level level, const char *text)
+{
+}
+
+static int refuse_in_generator(rota_gen *gen, void *arg)
+{
+    void *item;
+    CHECK_REFUSED(rota_gen_next(gen, &item), -EBUSY);
+    return 0;
+}
+
+static int refuse_tasks(void *arg)
+{
+    static char large[4096];
+    void *item;
+    rota_task *task;
+    rota_future future;
+    ROTA_AUTO(rota_gen) gen = NULL;
+    ROTA_GROUP(g);
+    CHECK_REFUSED(rota_join(rota_task_current()), -EDEADLK);
+    CHECK_REFUSED(rota_spawn_copy(return_at_once, large, sizeof large, &task), -E2BIG);
+    CHECK_REFUSED(rota_group_next(&g, &task), -EINVAL);
+    CHECK_OK(rota_group_wait(&g));
+    rota_log_set(ignore_report, NULL);
+    CHECK_REFUSED(rota_group_spawn(&g, return_at_once, NULL), ROTA_ECLOSED);
+    rota_future_init(&future);
+    CHECK_REFUSED(rota_future_result(&future), -EINPROGRESS);
+    CHECK_REFUSED(rota_wait(NULL, 0, ROTA_ALL_COMPLETED), -EINVAL);
+    CHECK_OK(rota_future_set(&future, 0));
+    CHECK_REFUSED(rota_future_set(&future, 0), -EALREADY);
+    CHECK_OK(rota_gen_new(refuse_in_generator, NULL, &gen));
+    CHECK_REFUSED(rota_gen_yield(gen, NULL), -EPERM);
+    CHECK_INT(rota_gen_next(gen, &item), ==, 0);
+    rota_task_cancel(rota_task_current());
+    CHECK_REFUSED(rota_check(), -ECANCELED);
+    return 0;
+}
+
+TEST(refused_calls_on_tasks_have_no_words_of_an_earlier_failure)
+{
+    CHECK_INT(rota_run(refuse_tasks, NULL), ==, 0);
+    rota_task *task;
+    CHECK_REFUSED(rota_spawn(return_at_once, NULL, &task), ROTA_ENOTASK);
+    CHECK_REFUSED(rota_sleep(1), ROTA_ENOTASK);
+    CHECK_REFUSED(rota_yield(), ROTA_ENOTASK);
+}
+
+static int refuse_jobs(void *arg)
+{
+    rota_job job = ROTA_JOB_INIT;
+    rota_executor *pool;
+    rota_thread_pool_options too_many = {.threads = UINT_MAX};
+    CHECK_REFUSED(rota_thread_pool_new(&too_many, &pool), -EINVAL);
+    CHECK_REFUSED(rota_job_wait(&job), -EINVAL);
+    CHECK_REFUSED(rota_job_cancel(&job), -EALREADY);
+    CHECK_OK(rota_thread_pool_new(NULL, &pool));
+    CHECK_OK(rota_executor_close(pool, ROTA_EXECUTOR_DRAIN));
+    CHECK_REFUSED(rota_executor_run(pool, return_at_once, NULL), ROTA_ECLOSED);
+    rota_executor_free(pool);
+    return 0;
+}
+
+TEST_WITH(refused_jobs_have_no_words_of_an_earlier_failure, .without_faults = true)
+{
+    CHECK_OK(rota_run(refuse_jobs, NULL));
+}
+
+static int refuse_io(void *arg)
+{
+    rota_signals s = ROTA_SIGNALS_INIT;
+    rota_stream *one, *other;
+    rota_str data;
+    char byte;
+    CHECK_REFUSED(rota_signals_next(&s), -EINVAL);
+    CHECK_OK(rota_stream_pair(1, &one, &other));
+    CHECK_REFUSED(rota_stream_read(one, &byte, 0), -EINVAL);
+    CHECK_REFUSED(rota_stream_read_until(one, ROTA_STR(""), 1, &data), -EINVAL);
+    CHECK_REFUSED(rota_stream_writev(one, NULL, -1), -EINVAL);
+    CHECK_REFUSED(rota_unix_send_fds(one, &byte, 1, NULL), -EOPNOTSUPP);
+    rota_stream_free(one);
+    rota_stream_free(other);
+    rota_file *file;
+    CHECK_REFUSED(rota_file_from_fd(-1, &file), -EBADF);
+    rota_watch *watch;
+    CHECK_REFUSED(rota_loop_watch(rota_loop_current(), 0, 0, NULL, NULL, &watch), -EINVAL);
+    return 0;
+}
+
+TEST_BOTH(refused_io_has_no_words_of_an_earlier_failure)
+{
+    CHECK_OK(rota_run(refuse_io, NULL));
+}
+
+/* A wait that another task ends with a failure brings no words. */
+static int get_from_queue(void *arg)
+{
+    int item;
+    CHECK_REFUSED(rota_queue_get(arg, &item), ROTA_ECLOSED);
+    return 0;
+}
+
+static int wait_for_barrier(void *arg)
+{
+    CHECK_REFUSED(rota_barrier_wait(arg), ROTA_ECLOSED);
+    return 0;
+}
+
+static int receive_from_channel(void *arg)
+{
+    int item;
+    CHECK_REFUSED(rota_channel_receive(arg, &item), ROTA_ECLOSED);
+    return 0;
+}
+
+static int wait_for_failure(void *arg)
+{
+    CHECK_REFUSED(rota_future_wait(arg), -EIO);
+    return 0;
+}
+
+static int end_waits(void *arg)
+{
+    ROTA_AUTO(rota_queue) q = NULL;
+    ROTA_AUTO(rota_sender) sender = NULL;
+    ROTA_AUTO(rota_receiver) receiver = NULL;
+    rota_barrier barrier = ROTA_BARRIER_INIT(2);
+    rota_future future;
+    rota_future_init(&future);
+    CHECK_OK(rota_queue_new(1, sizeof(int), &q));
+    CHECK_OK(rota_channel_new(1, sizeof(int), &sender, &receiver));
+    ROTA_GROUP(g);
+    CHECK_OK(rota_group_spawn(&g, get_from_queue, q));
+    CHECK_OK(rota_group_spawn(&g, wait_for_barrier, &barrier));
+    CHECK_OK(rota_group_spawn(&g, receive_from_channel, receiver));
+    CHECK_OK(rota_group_spawn(&g, wait_for_failure, &future));
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_queue_close(q));
+    CHECK_OK(rota_barrier_break(&barrier));
+    sender = rota_sender_unref(sender);
+    CHECK_OK(rota_future_set(&future, -EIO));
+    return rota_group_wait(&g);
+}
+
+TEST(waits_that_others_end_have_no_words_of_an_earlier_failure)
+{
+    CHECK_OK(rota_run(end_waits, NULL));
+}

@@ -39,6 +39,12 @@ void rota__error_forget(struct rota__error **slot, int err);
  * Returns `err`. */
 int rota__error_plain(int err);
 
+/* Passes a result on; a failure is one without words. */
+static inline int rota__result_plain(int result)
+{
+    return __builtin_expect(result < 0, false) ? rota__error_plain(result) : result;
+}
+
 /* Allocations that the calling thread's own record holds. It stays as long as the thread does: no
  * leak. */
 long rota__error_held(void);

@@ -284,7 +284,7 @@ static int wait_as_thread(struct waiter *w)
 {
     while (sem_wait(&w->woken) < 0)
         continue;
-    return w->result;
+    return rota__result_plain(w->result);
 }
 
 /* Gets in line, is served at once if that is possible, and waits otherwise. */
@@ -312,7 +312,7 @@ static inline int gone_on(int result)
     struct rota__fiber *here = rota__fiber_here();
     if (here && --here->budget <= 0)
         rota__yield(here);
-    return result;
+    return rota__result_plain(result);
 }
 
 /* ---- Sending and receiving */
@@ -342,12 +342,12 @@ static inline int suspend_check(void)
 
 int rota_channel_try_send(rota_sender *sender, const void *item)
 {
-    return send_now(channel_of_sender(sender), item);
+    return rota__result_plain(send_now(channel_of_sender(sender), item));
 }
 
 int rota_channel_try_receive(rota_receiver *receiver, void *ret_item)
 {
-    return receive_now(channel_of_receiver(receiver), ret_item);
+    return rota__result_plain(receive_now(channel_of_receiver(receiver), ret_item));
 }
 
 static __attribute__((noinline)) int send_wait(struct channel *c, const void *item)
@@ -407,14 +407,14 @@ int rota_channel_new(size_t capacity, size_t item_size, rota_sender **ret_sender
     unsigned shift = 0;
     size_t stride, bytes;
     if (capacity == 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     while (shift < sizeof(size_t) * 8 - 2 && ((size_t)1 << shift) < capacity)
         shift++;
     if (((size_t)1 << shift) < capacity || !size_of((size_t)1 << shift, item_size, &stride, &bytes))
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     void *memory = rota_zalloc(bytes);
     if (!memory)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     struct channel *c = align(memory);
     c->memory = memory;
     c->cells = (char *)(c + 1);

@@ -65,7 +65,7 @@ int rota__executor_init(rota_executor *executor, const struct rota__executor_kin
     struct rota__loop *loop = rota__loop_here;
     struct executors *executors = executors_of(loop);
     if (!executors)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     executor->kind = kind;
     executor->loop = loop;
     if (queue == 0 || __builtin_add_overflow(runners, queue, &executor->limit))
@@ -82,7 +82,7 @@ static int default_pool(rota_executor **ret_executor)
 {
     struct executors *executors = executors_of(rota__loop_here);
     if (!executors)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     if (!executors->fallback) {
         int err = rota_thread_pool_new(NULL, &executors->fallback);
         if (err < 0)
@@ -161,7 +161,7 @@ static void executor_leave(rota_executor *executor)
 static int executor_enter(rota_executor *executor)
 {
     if (executor->closing)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     if (executor->outstanding < executor->limit) {
         executor->outstanding++;
         return 0;
@@ -172,7 +172,7 @@ static int executor_enter(rota_executor *executor)
     int err = rota__park(&w.wait, &room_kind, executor);
     if (err == 0 && executor->closing) {
         executor_leave(executor);
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     }
     return err;
 }
@@ -274,12 +274,12 @@ static void work_let_go(struct rota__work *work)
 static int check_submit(const rota_executor *executor, const rota_job *job)
 {
     if (executor->loop != rota__loop_here)
-        return executor->loop ? ROTA_ETHREAD : ROTA_ECLOSED;
+        return rota__error_plain(executor->loop ? ROTA_ETHREAD : ROTA_ECLOSED);
     if (job->_work)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     if (executor->kind->needs_copy && !job->copy)
-        return -ENOTSUP;
-    return job->copy > executor->copy_limit ? ROTA_ELIMIT : 0;
+        return rota__error_plain(-ENOTSUP);
+    return job->copy > executor->copy_limit ? rota__error_plain(ROTA_ELIMIT) : 0;
 }
 
 /* The executor has admitted the job. */
@@ -291,7 +291,7 @@ static int job_start(rota_executor *executor, rota_fn *fn, void *arg, rota_job *
     else
         work->arg = arg;
     if (!work)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     rota__list_init(&work->node);
     work->executor = executor;
     work->fn = fn;
@@ -336,7 +336,7 @@ int rota_job_cancel(rota_job *job)
 {
     struct rota__work *work = job->_work;
     if (!work)
-        return -EALREADY;
+        return rota__error_plain(-EALREADY);
     int err = rota__loop_check(work->executor->loop, "rota_job_cancel");
     if (err < 0)
         return err;
@@ -346,9 +346,9 @@ int rota_job_cancel(rota_job *job)
         return 0;
     }
     if (__atomic_load_n(&work->state, __ATOMIC_ACQUIRE) == ROTA__WORK_FINISHED)
-        return -EINPROGRESS;
+        return rota__error_plain(-EINPROGRESS);
     if (!job->copy)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     work_abandon(work);
     work_let_go(work);
     return 0;
@@ -365,7 +365,7 @@ static void job_wait_shielded(rota_job *job, const struct rota__wait_kind *kind)
 
 static int job_result(const rota_job *job)
 {
-    int result = rota_future_result(&job->done);
+    int result = job->done._result;
     if (result < 0)
         rota__error_give(rota__error_ref(job->_error));
     return result;
@@ -383,12 +383,12 @@ static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
     int refused = rota_job_cancel(job);
     if (refused < 0)
         job_wait_shielded(job, kind);
-    int result = rota_future_result(&job->done);
+    int result = job->done._result;
     /* What the function returned before anybody cancelled it outranks the cancellation. */
     if (result >= 0 || refused == -EINPROGRESS)
         return job_result(job);
     rota__job_report_lost(result, job->_error);
-    return err;
+    return rota__error_plain(err); /* not with the words that the wait has brought */
 }
 
 static const struct rota__wait_kind waiting_for_job = {"job", rota__future_abort};
@@ -396,7 +396,7 @@ static const struct rota__wait_kind waiting_for_job = {"job", rota__future_abort
 int rota_job_wait(rota_job *job)
 {
     if (!job->done._loop)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     if (rota__loop_here && job->done._loop != rota__handle_here)
         return rota__loop_refuse(__func__);
     return job_wait(job, &waiting_for_job);
@@ -404,7 +404,7 @@ int rota_job_wait(rota_job *job)
 
 const char *rota_job_error(const rota_job *job)
 {
-    return job->_error ? rota__error_words(job->_error, rota_future_result(&job->done)) : "";
+    return job->_error ? rota__error_words(job->_error, job->done._result) : "";
 }
 
 void rota_job_fini(rota_job *job)
@@ -413,7 +413,7 @@ void rota_job_fini(rota_job *job)
     int refused = rota_job_cancel(job);
     if ((refused == -EBUSY || refused == -EINPROGRESS) && rota__task_here()) {
         job_wait_shielded(job, &waiting_for_job);
-        rota__job_report_lost(rota_future_result(&job->done), job->_error);
+        rota__job_report_lost(job->done._result, job->_error);
     }
     if (!job->_work)
         rota__error_put(&job->_error, NULL);
@@ -490,9 +490,9 @@ int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)
     if (!executor->loop)
         return 0;
     if (executor->loop != rota__loop_here)
-        return ROTA_ETHREAD;
+        return rota__error_plain(ROTA_ETHREAD);
     if (!rota__task_here())
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (!executor->closing)
         close_begin(executor);
     if (mode == ROTA_EXECUTOR_CANCEL)

@@ -86,7 +86,7 @@ static int worker_new(struct pool *pool, struct worker **ret_worker)
     int ends[2];
     struct worker *worker = rota_zalloc(sizeof *worker);
     if (!worker)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     int err = (int)rota__sys(EMFILE, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
     if (err < 0) {
         rota_free(worker);
@@ -468,12 +468,12 @@ int rota_process_pool_new(const rota_process_pool_options *options, rota_executo
     static const rota_process_pool_options none;
     const rota_process_pool_options *o = options ? options : &none;
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (o->workers > WORKERS_MAX)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     pool->drivers_max = o->workers ? o->workers : rota__processors();
     rota__list_init(&pool->queue);
     rota__list_init(&pool->idle);

@@ -348,7 +348,7 @@ static int pool_grow(struct pool *pool)
 {
     struct thread *thread = rota_zalloc(sizeof *thread);
     if (!thread)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     thread->sleeper.sleep = thread_nap;
     thread->pool = pool;
     thread->virtual_clock = pool->executor.loop->virtual_clock;
@@ -598,12 +598,12 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     const rota_thread_pool_options *o = options ? options : &none;
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (o->threads > THREADS_MAX || o->extra_threads > THREADS_MAX)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     pthread_once(&once, watch_forks);
     unsigned cores = rota__processors();
     pool->threads_max = o->threads ? o->threads : cores + 4 < 32 ? cores + 4 : 32;

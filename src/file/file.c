@@ -85,18 +85,18 @@ int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_fil
 int rota_file_from_fd(int fd, rota_file **ret_file)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     int flags = (int)rota__sys(EBADF, fcntl(fd, F_GETFL));
     if (flags < 0)
-        return flags;
+        return rota__error_plain(flags);
     int64_t position = rota__sys(ESPIPE, lseek(fd, 0, SEEK_CUR));
     if (position < 0)
-        return (int)position;
+        return rota__error_plain((int)position);
     char number[16];
     snprintf(number, sizeof number, "%d", fd);
     rota_file *file = file_new("descriptor ", number);
     if (!file)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     file->fd = fd;
     file->append = flags & O_APPEND;
     file->nonblocking = flags & O_NONBLOCK;
@@ -150,7 +150,7 @@ int rota_file_temp(const char *directory, rota_file **ret_file)
     struct temp_job job = {.directory = rota__temp_directory(directory)};
     rota_file *file = file_new("a temporary file in ", job.directory);
     if (!file)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     int fd = rota__file_hop(temp_job, &job, &opening);
     if (fd >= 0)
         file->written = true; /* closing frees its blocks */

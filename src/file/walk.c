@@ -293,17 +293,17 @@ void rota_walk_skip(rota_walk *walk)
 int rota_walk_new(const char *path, const rota_walk_options *options, rota_walk **ret_walk)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     rota_walk *walk = rota_zalloc(sizeof *walk);
     if (!walk)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     walk->loop = rota__loop_here;
     if (options)
         walk->options = *options;
     int err = path_set(walk, 0, path);
     if (err < 0) {
         rota_walk_free(walk);
-        return err;
+        return rota__error_plain(err);
     }
     *ret_walk = walk;
     return 0;

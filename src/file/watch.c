@@ -68,7 +68,7 @@ static ssize_t fill(rota_path_watch *watch)
     struct rota__op op = {
         .kind = ROTA__OP_RECV, .fd = &watch->fd, .buf = watch->bytes, .len = sizeof watch->bytes};
     if (watch->interrupted)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     ssize_t n = rota__op_await(&op, &waiting);
     watch->at = 0;
     watch->len = n > 0 ? (size_t)n : 0;
@@ -154,7 +154,7 @@ int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what)
 {
     int err = what && !(what & ~TO_ASK) ? add_enter(watch) : -EINVAL;
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     struct add_job job = {watch->fd.fd, path, mask_of(what)};
     int id = rota__file_hop(add_job, &job, &adding);
     if (--watch->adding == 0)
@@ -165,8 +165,8 @@ int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what)
 int rota_path_watch_remove(rota_path_watch *watch, int id)
 {
     if (watch->gate.closed)
-        return ROTA_ECLOSED;
-    return (int)rota__sys(EINVAL, inotify_rm_watch(watch->fd.fd, id));
+        return rota__error_plain(ROTA_ECLOSED);
+    return rota__result_plain((int)rota__sys(EINVAL, inotify_rm_watch(watch->fd.fd, id)));
 }
 
 /* ---- Beginning and end */
@@ -174,10 +174,10 @@ int rota_path_watch_remove(rota_path_watch *watch, int id)
 int rota_path_watch_new(rota_path_watch **ret_watch)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     rota_path_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     rota__gate_init(&watch->gate);
     int fd = (int)rota__sys(EMFILE, inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     int err = fd < 0 ? fd : rota__fd_open(&watch->fd, rota__loop_here, fd, false);

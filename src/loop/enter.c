@@ -8,6 +8,7 @@
  * left. */
 #include "loop/loop.h"
 
+#include "base/error.h"
 #include "base/log.h"
 
 uint64_t rota__thread_serial(void)
@@ -43,13 +44,13 @@ int rota_loop_enter(rota_loop *handle)
 {
     bool nobodys = false;
     if (rota__handle_here)
-        return rota__handle_here == handle ? 0 : -EBUSY;
+        return rota__handle_here == handle ? 0 : rota__error_plain(-EBUSY);
     if (!atomic_compare_exchange_strong(&handle->entered, &nobodys, true))
-        return atomic_load(&handle->ending) ? ROTA_ECLOSED : -EBUSY;
+        return rota__error_plain(atomic_load(&handle->ending) ? ROTA_ECLOSED : -EBUSY);
     int err = take_over(atomic_load(&handle->inside));
     if (err < 0)
         atomic_store(&handle->entered, false);
-    return err;
+    return rota__result_plain(err);
 }
 
 int rota_loop_leave(rota_loop *handle)
@@ -58,10 +59,10 @@ int rota_loop_leave(rota_loop *handle)
     if (!loop)
         return ROTA_ETHREAD;
     if (loop->in_run || loop->ending)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     int err = loop->backend->leave ? loop->backend->leave(loop) : 0;
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     rota__stall_watch_leave(loop);
     rota__loop_become_here(NULL);
     atomic_store(&handle->entered, false);

@@ -15,6 +15,7 @@
  *    users are refused, and it goes on until none is left; then all are. */
 #include "loop/loop.h"
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/noexcept.h"
 #include "base/sys.h"
@@ -468,7 +469,7 @@ int rota__loop_refuse(const char *call)
              "%s was called from another thread than its loop's, or after the end of "
              "that loop, and did nothing",
              call);
-    return ROTA_ETHREAD;
+    return rota__error_plain(ROTA_ETHREAD);
 }
 
 /* Makes the loop the calling thread's, if it is not, for a run. 0 or an error. */

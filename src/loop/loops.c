@@ -14,6 +14,7 @@
  *    not write, so once it was closed and `posting` was 0, the descriptor may be closed. Late
  *    visitors come and go without being waited for.
  * 4. The child of a fork has no loop: there all handles are closed. */
+#include "base/error.h"
 #include "base/fault.h"
 #include "loop/loop.h"
 
@@ -169,7 +170,8 @@ int rota__loop_post(rota_loop *loop, struct rota__post *post)
 
 int rota__loop_post_from_outside(rota_loop *loop, struct rota__post *post)
 {
-    return atomic_load(&loop->ending) ? ROTA_ECLOSED : rota__loop_post(loop, post);
+    int err = atomic_load(&loop->ending) ? ROTA_ECLOSED : rota__loop_post(loop, post);
+    return rota__result_plain(err);
 }
 
 void rota_loop_hold_threadsafe(rota_loop *loop)

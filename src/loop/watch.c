@@ -3,6 +3,7 @@
  *     waiting  the operation is pending       ready  an event waits for its callback, in the ready
  * queue */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/sys.h"
 #include "loop/loop.h"
 
@@ -66,13 +67,13 @@ int rota_loop_watch(rota_loop *handle, int fd, int events, rota_watch_fn *fn, vo
                     rota_watch **ret_watch)
 {
     if (!events || events & ~(ROTA_READABLE | ROTA_WRITABLE))
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     struct rota__loop *loop = rota__loop_mine(handle, "rota_loop_watch");
     if (!loop)
         return ROTA_ETHREAD;
     rota_watch *watch = rota_zalloc(sizeof *watch);
     if (!watch)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     watch->op = (struct rota__op){.kind = ROTA__OP_POLL,
                                   .loop = loop,
                                   .lasting = true,
@@ -89,7 +90,7 @@ int rota_loop_watch(rota_loop *handle, int fd, int events, rota_watch_fn *fn, vo
         err = (int)watch->op.result;
     if (err < 0) {
         rota_free(watch);
-        return err;
+        return rota__error_plain(err);
     }
     if (at_once)
         rota__loop_ready(loop, &watch->item);

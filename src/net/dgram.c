@@ -106,11 +106,11 @@ static int receive_batch(rota_dgram *s, rota_packet *packets, unsigned count, ro
 static int receive(rota_dgram *s, rota_packet *packets, size_t count, rota_fds *fds)
 {
     if (count == 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, RECEIVING);
     if (err < 0)
         return err;
-    err = fds ? rota__fds_check(s->fd.fd, fds) : 0;
+    err = fds ? rota__result_plain(rota__fds_check(s->fd.fd, fds)) : 0;
     if (err == 0)
         err = receive_batch(s, packets, count < s->places ? (unsigned)count : s->places, fds);
     rota__gate_leave(&s->gate, RECEIVING);
@@ -125,7 +125,7 @@ int rota_dgram_receive_many(rota_dgram *s, rota_packet *packets, size_t count)
 int rota_dgram_receive_fds(rota_dgram *s, rota_packet *packet, rota_fds *fds)
 {
     if (!fds)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int n = receive(s, packet, 1, fds);
     return n < 0 ? n : 0;
 }
@@ -294,7 +294,7 @@ static int send_all(rota_dgram *s, const rota_packet *packets, size_t count)
 int rota_dgram_send_many(rota_dgram *s, const rota_packet *packets, size_t count)
 {
     if (count == 0 || count > INT_MAX)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int n = enter_sending(s);
     if (n < 0)
         return n;
@@ -320,7 +320,7 @@ int rota_dgram_send_fds(rota_dgram *s, const rota_packet *packet, const rota_fds
     int n = enter_sending(s);
     if (n < 0)
         return n;
-    n = rota__fds_check(s->fd.fd, fds);
+    n = rota__result_plain(rota__fds_check(s->fd.fd, fds));
     if (n == 0)
         n = send_batch(s, packet, 1, fds);
     leave_sending(s);

@@ -102,8 +102,8 @@ static int check_bare(rota_stream *s, const rota_fds *fds)
 {
     struct rota__socket *socket = rota__stream_socket(s);
     if (!socket || s->top != &socket->filter || !socket->fd.is_socket)
-        return -EOPNOTSUPP;
-    return rota__fds_check(socket->fd.fd, fds);
+        return rota__error_plain(-EOPNOTSUPP);
+    return rota__result_plain(rota__fds_check(socket->fd.fd, fds));
 }
 
 static int send_inside(rota_stream *s, const char *buf, size_t len, const rota_fds *fds)
@@ -127,7 +127,7 @@ static int send_inside(rota_stream *s, const char *buf, size_t len, const rota_f
 int rota_unix_send_fds(rota_stream *s, const void *buf, size_t len, const rota_fds *fds)
 {
     if (len == 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (err < 0)
         return err;
@@ -162,7 +162,7 @@ static ssize_t receive_inside(rota_stream *s, void *buf, size_t len, rota_fds *f
 ssize_t rota_unix_receive_fds(rota_stream *s, void *buf, size_t len, rota_fds *fds)
 {
     if (len == 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;

@@ -166,7 +166,7 @@ static int lookup_wait(struct lookup *lookup)
     if (err == 0 && !rota_future_done(done))
         err = rota__future_park(done, &looking_up);
     if (rota_future_done(done))
-        err = rota_future_result(done);
+        err = done->_result;
     return err < 0 ? err : lookup->question.result;
 }
 

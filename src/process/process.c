@@ -351,7 +351,7 @@ int rota_process_kill(rota_process *p, int number)
         return err;
     if (!p->group)
         process_collect(p, WNOHANG);
-    return process_signal(p, number);
+    return rota__result_plain(process_signal(p, number));
 }
 
 int rota_process_terminate(rota_process *p, rota_time grace, rota_process_status *ret_status)

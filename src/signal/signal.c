@@ -251,7 +251,7 @@ int rota_signals_add(rota_signals *s, int number)
 {
     struct rota__loop *loop = rota__loop_here;
     if (!rota__task_here())
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (s->_hub && s->_hub->loop != loop)
         return rota__loop_refuse(__func__);
     if (!may_be_caught(number))
@@ -291,12 +291,12 @@ int rota_signals_next(rota_signals *s)
     if (err < 0)
         return err;
     if (!s->_hub)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     struct rota__loop *loop = rota__loop_here;
     if (s->_hub->loop != loop)
         return rota__loop_refuse(__func__);
     if (s->_waiter)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     if (s->_pending)
         return (int)rota__done_at_once(rota__signals_take(s));
     struct rota__wait wait = {0};

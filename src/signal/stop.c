@@ -42,7 +42,7 @@ int rota_stop_begin(rota_stop *stop)
     stop->_signals = (rota_signals)ROTA_SIGNALS_INIT;
     stop->_signals._heard = stop_heard;
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     rota__scope_open(&stop->_scope, ROTA__SCOPE_STOP, here);
     int err = stop_listen(stop);
     if (err < 0) {

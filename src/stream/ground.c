@@ -39,10 +39,10 @@ static const rota_filter_kind ground_kind = {
 int rota_stream_from_filter(rota_filter *filter, rota_stream **ret_stream)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     rota_stream *s = rota__stream_new(&ground_kind, sizeof(rota_filter));
     if (!s)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     filter->below = s->top;
     s->top = filter;
     *ret_stream = s;

@@ -204,10 +204,10 @@ static rota_stream *end_new(struct pair *pair, int in)
 int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_other)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     struct pair *pair = pair_new(capacity ? capacity : PAIR_CAPACITY);
     if (!pair)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     rota_stream *one = end_new(pair, 0);
     rota_stream *other = one ? end_new(pair, 1) : NULL;
     if (!other) {
@@ -216,7 +216,7 @@ int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_o
         else
             rota_free(pair);
         rota_stream_free(one);
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     }
     *ret_one = one;
     *ret_other = other;

@@ -61,7 +61,7 @@ static ssize_t read_some_buffered(rota_stream *s, void *buf, size_t len)
 ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
 {
     if (__builtin_expect(len == 0, 0))
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (__builtin_expect(err < 0, 0))
         return err;
@@ -169,7 +169,7 @@ static void lend(rota_stream *s, size_t len, rota_str *ret_data)
 int rota_stream_read_until(rota_stream *s, rota_str separator, size_t limit, rota_str *ret_data)
 {
     if (separator.len == 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;

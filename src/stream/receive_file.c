@@ -205,7 +205,7 @@ static int receive_inside(struct transfer *t)
     if (err == 0)
         err = check_file(t->fd);
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     open_pipe(t);
     while (err == 0 && t->left > 0)
         err = receive_some(t);

@@ -193,7 +193,7 @@ static int send_inside(struct transfer *t)
     if (err < 0)
         return err;
     if (t->at < 0 || t->left < 0)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     if (s->torn)
         return rota__stream_failed(s, -EPIPE, true);
     t->no_handing_over = !s->top->kind->send_file;

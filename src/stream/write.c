@@ -154,7 +154,9 @@ static int writev_checked(rota_stream *s, const struct iovec *iov, int count)
 
 int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count)
 {
-    int err = count < 0 ? -EINVAL : rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
+    if (count < 0)
+        return rota__error_plain(-EINVAL);
+    int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (err < 0)
         return err;
     err = writev_checked(s, iov, count);
@@ -170,11 +172,11 @@ int rota_stream_printf(rota_stream *s, const char *format, ...)
     int len = vsnprintf(line, sizeof line, format, args);
     va_end(args);
     if (len < 0)
-        return -errno;
+        return rota__error_plain(-errno);
     if (len >= LINE) {
         text = rota_alloc((size_t)len + 1);
         if (!text)
-            return -ENOMEM;
+            return rota__error_plain(-ENOMEM);
         va_start(args, format);
         vsnprintf(text, (size_t)len + 1, format, args);
         va_end(args);

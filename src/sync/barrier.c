@@ -17,7 +17,7 @@ int rota_barrier_wait(rota_barrier *barrier)
     if (err < 0)
         return err;
     if (barrier->_broken)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     if (barrier->_waiting + 1 < barrier->_parties) {
         barrier->_waiting++;
         return rota__line_wait(&barrier->_waiters, &barrier_kind, barrier);

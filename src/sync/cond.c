@@ -48,7 +48,7 @@ int rota_cond_wait(rota_cond *cond, rota_mutex *mutex)
     if (err < 0)
         return err;
     if (mutex->_owner != rota__task_here())
-        return -EPERM;
+        return rota__error_plain(-EPERM);
     struct rota__mutex_waiter w = {.mutex = mutex};
     rota__line_append(&cond->_waiters, &w.in.node);
     rota__mutex_pass_on(mutex);

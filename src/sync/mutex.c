@@ -45,7 +45,7 @@ int rota_mutex_lock(rota_mutex *mutex)
         return (int)rota__done_at_once(0);
     }
     if (mutex->_owner == task)
-        return -EDEADLK;
+        return rota__error_plain(-EDEADLK);
     struct rota__mutex_waiter w = {.mutex = mutex};
     rota__line_append(&mutex->_waiters, &w.in.node);
     return rota__park(&w.in.wait, &mutex_kind, mutex);
@@ -58,9 +58,9 @@ int rota_mutex_try_lock(rota_mutex *mutex)
         return err;
     rota_task *task = rota__task_here();
     if (!task)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (mutex->_owner)
-        return -EAGAIN;
+        return rota__error_plain(-EAGAIN);
     mutex->_owner = task;
     return 0;
 }
@@ -83,7 +83,7 @@ int rota_mutex_unlock(rota_mutex *mutex)
     if (err < 0)
         return err;
     if (!mutex->_owner || mutex->_owner != rota__task_here())
-        return -EPERM;
+        return rota__error_plain(-EPERM);
     rota__mutex_pass_on(mutex);
     return 0;
 }

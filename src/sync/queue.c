@@ -151,7 +151,7 @@ static NOINLINE void getter_serve(rota_queue *q, const void *item)
 static inline int put_now(rota_queue *q, const void *item)
 {
     if (q->closed)
-        return ROTA_ECLOSED;
+        return rota__error_plain(ROTA_ECLOSED);
     if (!rota__list_empty(&q->getters)) {
         getter_serve(q, item);
     } else if (q->len < q->capacity) {
@@ -187,7 +187,7 @@ static inline int get_now(rota_queue *q, void *ret_item)
         putter_move_up(q, ret_item);
         return 0;
     }
-    return q->closed ? ROTA_ECLOSED : -EAGAIN;
+    return q->closed ? rota__error_plain(ROTA_ECLOSED) : -EAGAIN;
 }
 
 static NOINLINE int put_wait(rota_queue *q, const void *item)
@@ -226,13 +226,13 @@ int rota_queue_get(rota_queue *queue, void *ret_item)
 int rota_queue_try_put(rota_queue *queue, const void *item)
 {
     int err = rota__home_check(&queue->home, __func__);
-    return err < 0 ? err : put_now(queue, item);
+    return err < 0 ? err : rota__result_plain(put_now(queue, item));
 }
 
 int rota_queue_try_get(rota_queue *queue, void *ret_item)
 {
     int err = rota__home_check(&queue->home, __func__);
-    return err < 0 ? err : get_now(queue, ret_item);
+    return err < 0 ? err : rota__result_plain(get_now(queue, ret_item));
 }
 
 /* ---- Select ---- */
@@ -274,7 +274,7 @@ int rota_try_select(rota_case *cases, size_t n, size_t *ret_index)
             *ret_index = at;
         return err;
     }
-    return err;
+    return rota__error_plain(err);
 }
 
 int rota_select(rota_case *cases, size_t n, size_t *ret_index)
@@ -299,10 +299,10 @@ int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue)
     size_t bytes;
     if (__builtin_mul_overflow(capacity, item_size, &bytes) ||
         __builtin_add_overflow(bytes, sizeof(rota_queue), &bytes))
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     rota_queue *q = rota_alloc(bytes);
     if (!q)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     *q = (rota_queue){.capacity = capacity, .item_size = item_size, .home = rota__handle_here};
     q->read = q->write = q->ring;
     q->end = q->ring + capacity * item_size;
@@ -362,7 +362,7 @@ int rota_queue_task_done(rota_queue *queue)
     if (err < 0)
         return err;
     if (!queue->unfinished)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     if (--queue->unfinished == 0)
         rota__line_wake(&queue->joiners, 0);
     return 0;

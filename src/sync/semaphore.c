@@ -21,7 +21,7 @@ int rota_semaphore_try_acquire(rota_semaphore *semaphore)
     if (err < 0)
         return err;
     if (!semaphore->_value)
-        return -EAGAIN;
+        return rota__error_plain(-EAGAIN);
     semaphore->_value--;
     return 0;
 }

@@ -61,7 +61,7 @@ static void call_task_ended(struct rota__watcher *watcher)
 {
     struct far_call *call = rota__container_of(watcher, struct far_call, watcher);
     struct rota__error *error = call->task->done._error;
-    int result = rota_future_result(rota_task_future(call->task));
+    int result = call->task->done._result;
     rota__list_remove(&call->node);
     if (result == -ECANCELED && rota__loop_here->ending)
         call_ended(call, ROTA_ECLOSED, NULL);

@@ -42,7 +42,7 @@ void rota__future_settle(rota_future *future, int result)
 int rota_future_set(rota_future *future, int result)
 {
     if (future->_state == ROTA__FUTURE_DONE)
-        return -EALREADY;
+        return rota__error_plain(-EALREADY);
     int err = future_check(future, "rota_future_set");
     if (err < 0)
         return err;
@@ -69,10 +69,10 @@ static void far_set_run(struct rota__post *post, struct rota__loop *loop)
 int rota_future_set_threadsafe(rota_future *future, int result)
 {
     if (!future->_loop)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     struct far_set *s = rota_alloc(sizeof *s);
     if (!s)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     *s = (struct far_set){{NULL, far_set_run}, future, result};
     int err = rota__loop_post_from_outside(future->_loop, &s->post);
     if (err < 0)
@@ -87,14 +87,19 @@ bool rota_future_done(const rota_future *future)
 
 int rota_future_result(const rota_future *future)
 {
-    return future->_state == ROTA__FUTURE_DONE ? future->_result : -EINPROGRESS;
+    if (future->_state != ROTA__FUTURE_DONE)
+        return rota__error_plain(-EINPROGRESS);
+    if (future->_result < 0)
+        rota__error_give(rota__error_ref(future->_error));
+    return future->_result;
 }
 
 /* ---- Waiting for one */
 
-/* The future may be gone when the waiter runs. */
-__attribute__((noinline, cold)) static void bring_words(struct rota__future_wait *w)
+/* The future may be gone when the waiter runs, so the words go with the failure. */
+__attribute__((noinline, cold)) static void notify_failed(struct rota__future_wait *w)
 {
+    rota__wake(&w->wait, w->future->_result);
     rota__error_put(&w->wait.fiber->error, rota__error_ref(w->future->_error));
 }
 
@@ -102,8 +107,9 @@ void rota__future_notify(struct rota__watcher *watcher)
 {
     struct rota__future_wait *w = rota__container_of(watcher, struct rota__future_wait, watcher);
     if (__builtin_expect(w->future->_result < 0, false))
-        bring_words(w);
-    rota__wake(&w->wait, w->future->_result);
+        notify_failed(w);
+    else
+        rota__wake(&w->wait, w->future->_result);
 }
 
 void rota__future_abort(struct rota__wait *wait, int reason)
@@ -231,7 +237,7 @@ static int many_wait(rota_future *const *futures, struct wait_many *many)
 
 int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
 {
-    int err = n ? rota__suspend_check() : -EINVAL;
+    int err = n ? rota__suspend_check() : rota__error_plain(-EINVAL);
     for (size_t i = 0; i < n && err == 0; i++)
         err = future_check(futures[i], "rota_wait");
     if (err < 0)
@@ -241,7 +247,7 @@ int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
     if (n > WATCHERS_ON_STACK)
         many.ones = rota__alloc_array(n, sizeof *few);
     if (!many.ones)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     int result = many_wait(futures, &many);
     if (many.ones != few)
         rota_free(many.ones);

@@ -49,11 +49,11 @@ int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_
 {
     rota_gen *gen = rota_zalloc(sizeof *gen);
     if (!gen)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     int err = rota__thread_stack_take(&gen->stack);
     if (err < 0) {
         rota_free(gen);
-        return err;
+        return rota__error_plain(err);
     }
     gen->fn = fn;
     gen->arg = arg;
@@ -88,7 +88,7 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
     if (gen->home != &rota__loop_here)
         return rota__loop_refuse(__func__);
     if (gen->state == RUNNING)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     int err = rota__suspend_check();
     if (err < 0 && err != ROTA_ENOTASK)
         return err;
@@ -108,15 +108,15 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
 int rota_gen_yield(rota_gen *gen, void *item)
 {
     if (gen->state != RUNNING || rota__coro_current() != &gen->coro)
-        return -EPERM;
+        return rota__error_plain(-EPERM);
     if (gen->closing)
-        return -ECANCELED;
+        return rota__error_plain(-ECANCELED);
     if (innermost_scope() != gen->scope)
-        return ROTA_ESCOPE;
+        return rota__error_plain(ROTA_ESCOPE);
     gen->item = item;
     gen->state = SUSPENDED;
     rota__coro_switch(gen->coro.host, 0);
-    return gen->closing ? -ECANCELED : 0;
+    return gen->closing ? rota__error_plain(-ECANCELED) : 0;
 }
 
 static int next_of(rota_iter iter, void **ret_item)

@@ -91,11 +91,11 @@ static void count_result(rota_group *group, int result, const rota_task *task)
 static int refuse_spawn(const rota_group *group, const rota_site *site)
 {
     if (!rota__loop_here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) was not started: %s", site->name,
              site->file, site->line,
              group->_owner ? "its group is closed" : "its group was begun outside of a task");
-    return group->_owner ? ROTA_ECLOSED : ROTA_ENOTASK;
+    return rota__error_plain(group->_owner ? ROTA_ECLOSED : ROTA_ENOTASK);
 }
 
 int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t copy,
@@ -111,7 +111,7 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     if (!task) {
         err = copy <= 2048 ? -ENOMEM : -E2BIG;
         count_result(group, err, NULL);
-        return err;
+        return rota__error_plain(err);
     }
     task->fiber->group = group;
     task->grouped = true;
@@ -265,9 +265,9 @@ int rota_group_wait(rota_group *group)
 {
     rota_task *here = rota__task_here();
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (group->_owner != here)
-        return -EPERM;
+        return rota__error_plain(-EPERM);
     release_given(group);
     if (group->_state == CLOSED)
         return group_result(group);
@@ -290,7 +290,7 @@ int rota_group_next(rota_group *group, rota_task **ret_task)
     if (err == 0)
         err = rota__suspend_check();
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     release_given(group);
     if (rota__list_empty(&group->_ended) && group->_running) {
         err = group_park(group, &next_kind);

@@ -45,7 +45,7 @@ int rota_local_set(const rota_local *local, void *value)
 {
     struct rota__fiber *here = rota__fiber_here();
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     struct rota__bindings *old = here->locals;
     struct binding *found = find(old, local);
     if (!found || old->refs > 1) {
@@ -53,7 +53,7 @@ int rota_local_set(const rota_local *local, void *value)
         size_t at = found ? (size_t)(found - old->at) : n;
         struct rota__bindings *b = rota_alloc(sizeof *b + (n + 1) * sizeof *b->at);
         if (!b)
-            return -ENOMEM;
+            return rota__error_plain(-ENOMEM);
         b->refs = 1;
         b->n = found ? n : n + 1;
         if (old)

@@ -92,6 +92,8 @@ void rota__wake(struct rota__wait *wait, int result)
         fiber->wait = NULL;
         fiber->woken_with = result;
         rota__loop_ready(fiber->loop, &fiber->item);
+        if (__builtin_expect(result < 0, false))
+            rota__error_forget(&fiber->error, result);
     }
 }
 
@@ -178,10 +180,10 @@ int rota_defer(void (*fn)(void *arg), void *arg)
 {
     struct rota__fiber *here = rota__fiber_here();
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     struct rota__deferred *d = rota_alloc(sizeof *d);
     if (!d)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     *d = (struct rota__deferred){here->deferred, fn, arg};
     here->deferred = d;
     return 0;
@@ -580,12 +582,12 @@ int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_tas
 {
     struct rota__loop *loop = rota__loop_here;
     if (!loop)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (copy > 2048)
-        return -E2BIG;
+        return rota__error_plain(-E2BIG);
     rota_task *task = rota__task_new(loop, fn, arg, copy, site);
     if (!task)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     if (ret_task) {
         task->owned = true;
         *ret_task = task;
@@ -613,7 +615,7 @@ int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const
 {
     struct far_spawn *s = rota_alloc(sizeof *s);
     if (!s)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     *s = (struct far_spawn){{NULL, far_spawn_run}, fn, arg, site};
     int err = rota__loop_post_from_outside(loop, &s->post);
     if (err < 0)
@@ -638,15 +640,15 @@ int rota_join(rota_task *task)
 {
     const struct rota__fiber *here = rota__fiber_here();
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (!rota__loop_mine(task->done._loop, "rota_join"))
         return ROTA_ETHREAD;
     if (task == here->task)
-        return -EDEADLK;
+        return rota__error_plain(-EDEADLK);
     if (task->joining)
-        return -EBUSY;
+        return rota__error_plain(-EBUSY);
     if (task->grouped || !task->owned || task == here->loop->main)
-        return -EINVAL;
+        return rota__error_plain(-EINVAL);
     task->joining = true;
     /* What has ended is joined whatever scopes say: that ignores no cancellation. */
     bool waits = !rota__future_is_done(&task->done);
@@ -741,10 +743,7 @@ bool rota_task_done(const rota_task *task)
 int rota_task_result(rota_task *task)
 {
     task->read = true;
-    int result = rota_future_result(&task->done);
-    if (result < 0)
-        rota__error_give(rota__error_ref(task->done._error));
-    return result;
+    return rota_future_result(&task->done);
 }
 
 void *rota_task_arg(rota_task *task)

@@ -128,7 +128,7 @@ static inline int rota__suspend_check(void)
 {
     struct rota__fiber *here = rota__fiber_here();
     if (!here)
-        return ROTA_ENOTASK;
+        return rota__error_plain(ROTA_ENOTASK);
     if (rota__fault(ROTA__FAULT_SUSPEND))
         rota__cancel_by_fault(here);
     return __builtin_expect(here->interrupt != 0, false) ? rota__interrupted(here) : 0;
@@ -150,8 +150,10 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
 extern void (*rota__on_stop)(void);
 #endif
 
-/* Decides a wait: the task becomes ready. Each wait is decided exactly once: the caller has taken
- * it out of whatever list it was in. It may be decided before rota__park is called. */
+/* Decides a wait: the task becomes ready. A failure drops the task's words for that code, so a
+ * caller that has words for it puts them into the task's slot afterwards. Each wait is decided
+ * exactly once: the caller has taken it out of whatever list it was in. A success may be decided
+ * before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
 
 /* Lets the other ready tasks run, whatever scopes say. Returns 0. */

@@ -227,7 +227,8 @@ int rota_tls_start_server(rota_stream *s, rota_tls_context *context)
     };
     struct rota__tls *t;
     if (!context->has_certificate && !context->choose)
-        return -EINVAL;
+        return rota_error_set(-EINVAL,
+                              "start TLS: a server's context needs a certificate, or `choose`");
     int err = rota__tls_new(context, &t);
     if (err < 0)
         return err;

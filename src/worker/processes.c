@@ -445,7 +445,7 @@ int rota_run_worker_processes_at(unsigned n, rota_fn *fn, void *arg,
     int count = rota__loop_here ? -EBUSY : rota__worker_count_of(n);
     int err = count < 0 ? count : supervisor_new((unsigned)count, &s);
     if (err < 0)
-        return err;
+        return rota__error_plain(err);
     s->fn = fn;
     s->arg = arg;
     s->site = site;

@@ -210,7 +210,7 @@ static int run_in_task(void *arg)
         return err;
     struct rota__workers *all = rota_zalloc(sizeof *all + (size_t)call->n * sizeof all->workers[0]);
     if (!all)
-        return -ENOMEM;
+        return rota__error_plain(-ENOMEM);
     all->fn = call->fn;
     all->arg = call->arg;
     all->site = call->site;
@@ -236,10 +236,10 @@ int rota_run_workers_at(unsigned n, rota_fn *fn, void *arg, const rota_workers_o
     static const rota_workers_options defaults;
     int count = rota__worker_count_of(n);
     if (count < 0)
-        return count;
+        return rota__error_plain(count);
     struct call call = {(unsigned)count, fn, arg, options ? options : &defaults, site};
     if (rota__task_here())
         return run_in_task(&call);
-    return rota__loop_here ? ROTA_ENOTASK
+    return rota__loop_here ? rota__error_plain(ROTA_ENOTASK)
                            : rota_run_at(run_in_task, &call, NULL, ROTA_SITE("workers"));
 }
