@@ -233,19 +233,42 @@ static void *hidden_part(rota_task *task, size_t *ret_size)
     return &task->done;
 }
 
+static bool hides_tasks(const struct rota__loop *loop)
+{
+    return loop->spares_max == 0;
+}
+
+static rota_task **spares_of(struct rota__loop *loop)
+{
+    return hides_tasks(loop) ? &loop->hidden_tasks : &loop->spare_tasks;
+}
+
 __attribute__((noinline)) static void record_free(struct rota__loop *loop, rota_task *task)
 {
     if (!is_of_the_first(loop, task)) {
         rota_free(task);
         return;
     }
-    rota_task **spares = loop->spares_max ? &loop->spare_tasks : &loop->hidden_tasks;
+    rota_task **spares = spares_of(loop);
     task->next_spare = *spares;
     *spares = task;
     size_t size;
     void *hidden = hidden_part(task, &size);
-    if (!loop->spares_max)
+    if (hides_tasks(loop))
         watch_hide(&loop->stacks, hidden, size);
+}
+
+static rota_task *take_spare(struct rota__loop *loop)
+{
+    rota_task **spares = spares_of(loop), *task = *spares;
+    if (!task)
+        return NULL;
+    *spares = task->next_spare;
+    size_t size;
+    void *hidden = hidden_part(task, &size);
+    if (hides_tasks(loop))
+        watch_show(&loop->stacks, hidden, size);
+    return task;
 }
 
 /* Without memory for the block each task is allocated when it is needed. */
@@ -276,16 +299,8 @@ __attribute__((noinline)) static rota_task *record_new_slow(struct rota__loop *l
 {
     if (!loop->finish)
         first_task(loop);
-    rota_task **spares = loop->spares_max ? &loop->spare_tasks : &loop->hidden_tasks;
-    rota_task *task = *spares;
-    if (!task)
-        return rota_alloc(sizeof *task);
-    *spares = task->next_spare;
-    size_t size;
-    void *hidden = hidden_part(task, &size);
-    if (!loop->spares_max)
-        watch_show(&loop->stacks, hidden, size);
-    return task;
+    rota_task *task = take_spare(loop);
+    return task ? task : rota_alloc(sizeof *task);
 }
 
 static inline rota_task *record_new(struct rota__loop *loop)
@@ -310,14 +325,12 @@ static inline void record_keep(struct rota__loop *loop, rota_task *task)
 
 void rota__spare_tasks_free(struct rota__loop *loop)
 {
-    while (loop->spare_tasks) {
-        rota_task *task = loop->spare_tasks;
-        loop->spare_tasks = task->next_spare;
+    for (rota_task *task; (task = take_spare(loop));) {
         if (!is_of_the_first(loop, task))
             rota_free(task);
     }
     rota_free(loop->first_tasks);
-    loop->first_tasks = loop->hidden_tasks = NULL;
+    loop->first_tasks = NULL;
 }
 
 /* Gives the stack of an ended task back, and the fiber with it. */
