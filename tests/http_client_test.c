@@ -490,6 +490,80 @@ TEST(connections_that_fail_are_tried_again_where_nothing_can_be_done_twice)
     run(&t, retried_connections);
 }
 
+/* Of each connection nothing is heard; from the `stuck`th on there is none at all. */
+struct silence {
+    int calls, stuck;
+    rota_stream *peers[4];
+};
+
+static int connect_in_silence(void *arg, const char *host, int port, rota_stream **ret_stream)
+{
+    struct silence *silence = arg;
+    if (++silence->calls >= silence->stuck)
+        return rota_sleep(ROTA_NEVER);
+    return rota_stream_pair(0, ret_stream, &silence->peers[silence->calls]);
+}
+
+/* All tries time out, the last one by this limit. */
+static void expect_timeout(struct setting *t, rota_http_limit limit, rota_http_phase phase,
+                           const char *words)
+{
+    struct silence *silence = t->options.connect_arg;
+    expect_error(t, "/", NULL, -ETIMEDOUT, words);
+    CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, limit);
+    CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, phase);
+    CHECK_INT(silence->calls, ==, 3);
+    for (int i = 0; i < 4; i++)
+        rota_stream_free(silence->peers[i]);
+}
+
+static void timed_out_waiting(struct setting *t)
+{
+    expect_timeout(t, ROTA_HTTP_LIMIT_GAP, ROTA_HTTP_WAITING, ": nothing came for 20 s");
+}
+
+static void timed_out_connecting(struct setting *t)
+{
+    expect_timeout(t, ROTA_HTTP_LIMIT_CONNECT, ROTA_HTTP_CONNECTING, ": not connected within 7 s");
+}
+
+static void timed_out_after_all(struct setting *t)
+{
+    expect_timeout(t, ROTA_HTTP_LIMIT_TOTAL, ROTA_HTTP_WAITING, ": not complete within 50 s");
+}
+
+TEST(a_request_that_was_retried_tells_the_limit_of_its_last_timeout)
+{
+    struct silence waits = {.stuck = 4}, connects = {.stuck = 3}, all = {.stuck = 4};
+    struct setting t = {.options = {.retry = &three_tries,
+                                    .gap = 20 * ROTA_SECOND,
+                                    .connect = 7 * ROTA_SECOND,
+                                    .connect_to = connect_in_silence}};
+    t.options.connect_arg = &waits;
+    run(&t, timed_out_waiting);
+    t.options.connect_arg = &connects;
+    run(&t, timed_out_connecting);
+    t.options.connect_arg = &all;
+    t.options.total = 50 * ROTA_SECOND;
+    run(&t, timed_out_after_all);
+}
+
+static void paused_for_long(struct setting *t)
+{
+    rota_time before = rota_now();
+    expect_body(t, "/", "hello");
+    CHECK_INT(rota_now() - before, >=, 120 * ROTA_SECOND);
+}
+
+TEST(a_pause_may_be_longer_than_the_gap)
+{
+    struct setting t = {.options.retry = &three_tries,
+                        .script.replies = {"~HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n"
+                                           "Retry-After: 120\r\n\r\n~busy",
+                                           OK}};
+    run(&t, paused_for_long);
+}
+
 static void not_retried(struct setting *t)
 {
     struct ends up = pair_of(0);

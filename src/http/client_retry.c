@@ -87,12 +87,12 @@ static rota_time asked_for(const rota_http_response *r)
     return seconds > 0 ? seconds * ROTA_SECOND : 0;
 }
 
-/* The pause before the next try; ROTA_NEVER: there is none, or not in time. The limit of the phase
- * is not that of the pause. */
+/* The pause before the next try. ROTA_NEVER: there is no next try, or it would come too late. */
 static rota_time pause_for(struct rota__http_call *call, const rota_http_response *r)
 {
-    rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     rota_time ends = rota_deadline();
+    if (ends > call->progress.ends)
+        ends = call->progress.ends;
     call->backoff.at_least = r ? asked_for(r) : 0;
     if (call->backoff.at_least == ROTA_NEVER)
         return ROTA_NEVER;
@@ -105,17 +105,14 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
     struct rota__http_progress *p = &call->progress;
     if (!call->retries)
         return err;
-    if (err < 0)
-        err = rota__http_unlimit(p, err);
+    err = rota__http_unlimit(p, err); /* from now on only the whole call is limited */
     if (!may_pass(call, err, *r))
         return err;
     if (call->has_body && !rota__http_source_can_rewind(rota__http_call_source(call)))
         return err;
     rota_time pause = pause_for(call, *r);
-    if (pause == ROTA_NEVER) {
-        rota__http_limit(p, ROTA_HTTP_LIMIT_GAP, call->gap); /* to read what there is */
+    if (pause == ROTA_NEVER)
         return err;
-    }
     rota__http_upload_recall(call); /* not before: the response would go with its connection */
     int rewound = call->has_body ? rota__http_source_rewind(&call->source) : 0;
     if (*r && rewound == 0)
@@ -125,6 +122,7 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
         return err < 0 ? err : rewound;
     rota__http_call_reset_auth(call);
     p->why[0] = '\0';
+    rota__http_limit(p, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     err = rota_sleep(pause);
     return err < 0 ? err : 1;
 }
