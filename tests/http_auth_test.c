@@ -9,6 +9,9 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 TEST_ALL_ON_BOTH_BACKENDS;
 
@@ -475,6 +478,34 @@ TEST(basic_is_sent_at_once_or_when_it_is_asked_for)
 {
     struct guard g = {.challenges = {"Basic realm=\"x\""}};
     run(&g, falls_back);
+}
+
+/* Stands before that of libc: counts what a cnonce would be made of. */
+static int draws;
+
+ssize_t getrandom(void *buf, size_t len, unsigned flags)
+{
+    draws += len == 16;
+    return syscall(SYS_getrandom, buf, len, flags);
+}
+
+static void draws_nothing(struct guard *g)
+{
+    draws = 0;
+    enter_session(g, ROTA_HTTP_AUTH_ANY, "secret");
+    expect(g, "/", NULL, 200);
+    check_seen(g, "GET / anonymous, GET / Basic");
+    CHECK_INT(draws, ==, 0);
+    g->challenges[0] = DIGEST;
+    expect(g, "/", NULL, 200);
+    check_seen(g, "GET / Basic, GET / Digest");
+    CHECK_INT(draws, ==, 1);
+}
+
+TEST(random_bytes_are_drawn_for_digest_only)
+{
+    struct guard g = {.challenges = {"Basic realm=\"x\""}};
+    run(&g, draws_nothing);
 }
 
 static void counts_on(struct guard *g)

@@ -250,7 +250,7 @@ static int learn(struct rota__http_auth_cache *cache, struct rota__http_auth_sta
         state = auth->state;
     if (state)
         take_challenge(state, said);
-    int err = state ? 0 : make_cnonce(said);
+    int err = state || !said->is_digest ? 0 : make_cnonce(said);
     if (err < 0)
         return err;
     set_state(auth, state ? state : said);
