@@ -728,6 +728,27 @@ TEST(a_challenge_of_another_origin_is_not_answered)
     run(&g, leads_away);
 }
 
+static void upgrades(struct guard *g)
+{
+    static const rota_http_fetch_options upgrade = {.upgrade = "other"};
+    enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    expect(g, "/", NULL, 200);
+    expect(g, "/up", &upgrade, 200); /* by HTTP/1.1, whatever the session speaks otherwise */
+    check_seen(g, "GET / anonymous, GET / Digest, GET /up Digest");
+    enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    expect(g, "/up", &upgrade, 200);
+    expect(g, "/", NULL, 200);
+    check_seen(g, "GET /up anonymous, GET /up Digest, GET / Digest");
+}
+
+TEST(a_nonce_is_used_for_all_protocols_of_an_origin)
+{
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct guard g = {.challenges = {DIGEST}, .h2 = h2};
+        run(&g, upgrades);
+    }
+}
+
 /* ---- Bodies */
 
 static rota_stream *stream_of(const char *text)

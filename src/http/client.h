@@ -115,6 +115,8 @@ struct rota__http_auth_state {
 
 /* What an origin or a proxy has asked for, the latest first; one for each user and realm. */
 struct rota__http_auth_cache {
+    /* Of an origin's cache: how many share it. */
+    int refs;
     struct rota__http_auth_state *first;
 };
 
@@ -169,6 +171,8 @@ int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
 /* The next request is another one: it has answered nothing. */
 void rota__http_auth_reset(struct rota__http_auth *auth);
 void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache);
+/* Frees a cache of origins with its last one. */
+void rota__http_auth_cache_unref(struct rota__http_auth_cache *cache);
 
 /* Whether to send the call's request once more, because `r` has a challenge that can be answered.
  * Returns 1, 0, or an error. */
@@ -223,7 +227,9 @@ struct rota__http_origin {
     int count;
     rota_time expires;
 
-    struct rota__http_auth_cache auth;
+    /* Shared by the two origins of one scheme, host and port: with HTTP/1.1 only, and without that
+     * limit. */
+    struct rota__http_auth_cache *auth;
 };
 
 /* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section

@@ -198,6 +198,14 @@ void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache)
         take_out(&cache->first);
 }
 
+void rota__http_auth_cache_unref(struct rota__http_auth_cache *cache)
+{
+    if (--cache->refs > 0)
+        return;
+    rota__http_auth_cache_fini(cache);
+    rota_free(cache);
+}
+
 /* It replaces what is known of its realm, and what is oldest where there is too much. */
 static void put_first(struct rota__http_auth_cache *cache, struct rota__http_auth_state *state)
 {
@@ -419,7 +427,7 @@ static struct party party_of(struct rota__http_call *call, enum rota__http_side 
 {
     struct rota__http_origin *o = call->origin;
     if (side == ROTA__HTTP_SERVER)
-        return (struct party){"Authorization", call->credentials, &o->auth};
+        return (struct party){"Authorization", call->credentials, o->auth};
     if (!rota__http_asks_proxy(o))
         return (struct party){"Proxy-Authorization", NULL, NULL};
     return (struct party){"Proxy-Authorization", o->proxy->credentials, o->proxy->auth};

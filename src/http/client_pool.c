@@ -54,8 +54,19 @@ static size_t bucket_of(const rota_host *host, int port)
     return hash % ROTA__HTTP_ORIGINS;
 }
 
-static int origin_new(rota_http_session *session, bool secure, bool only_h1, const rota_host *host,
-                      int port, struct rota__http_origin **ret_origin)
+static struct rota__http_origin *find_origin(struct rota__list *bucket, bool secure, bool only_h1,
+                                             const rota_host *host, int port)
+{
+    rota__list_each (node, bucket) {
+        struct rota__http_origin *o = origin_of(node, node);
+        if (is_origin(o, secure, only_h1, host, port))
+            return o;
+    }
+    return NULL;
+}
+
+static int origin_new(bool secure, bool only_h1, const rota_host *host, int port,
+                      struct rota__http_origin **ret_origin)
 {
     char text[ROTA__HOST_IN_URL];
     size_t len = strlen(host->text) + 2, room = strlen(rota__host_write(host, false, text)) + 8;
@@ -78,6 +89,18 @@ static int origin_new(rota_http_session *session, bool secure, bool only_h1, con
     return 0;
 }
 
+/* The cache of the origin that differs only in `only_h1`, or a new one. */
+static int share_auth(struct rota__list *bucket, struct rota__http_origin *o)
+{
+    struct rota__http_origin *other =
+        find_origin(bucket, o->secure, !o->only_h1, &o->host, o->port);
+    o->auth = other ? other->auth : rota_zalloc(sizeof *o->auth);
+    if (!o->auth)
+        return -ENOMEM;
+    o->auth->refs++;
+    return 0;
+}
+
 static bool is_unused(const struct rota__http_origin *o)
 {
     return o->open == 0 && o->uses == 0;
@@ -89,7 +112,7 @@ static void origin_free(rota_http_session *session, struct rota__http_origin *o)
         session->last = NULL;
     rota__list_remove(&o->node);
     session->origin_count--;
-    rota__http_auth_cache_fini(&o->auth);
+    rota__http_auth_cache_unref(o->auth);
     rota_free(o);
 }
 
@@ -122,18 +145,21 @@ int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
         return 0;
     }
     struct rota__list *bucket = &session->origins[bucket_of(host, port)];
-    rota__list_each (node, bucket) {
-        o = origin_of(node, node);
-        if (is_origin(o, secure, only_h1, host, port)) {
-            *ret_origin = session->last = o;
-            return 0;
-        }
+    o = find_origin(bucket, secure, only_h1, host, port);
+    if (o) {
+        *ret_origin = session->last = o;
+        return 0;
     }
     if (session->origin_count >= ORIGINS_KEPT)
         drop_unused(session);
-    int err = origin_new(session, secure, only_h1, host, port, &o);
+    int err = origin_new(secure, only_h1, host, port, &o);
     if (err < 0)
         return err;
+    err = share_auth(bucket, o);
+    if (err < 0) {
+        rota_free(o);
+        return err;
+    }
     o->proxy = rota__http_proxy_for(session, secure, host, port);
     o->may_share = rota__http_may_be_h2(session, o);
     rota__list_append(bucket, &o->node);

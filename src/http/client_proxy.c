@@ -70,7 +70,7 @@ static int proxy_new(rota_http_session *session, const char *name, const char *t
     struct rota__http_auth_cache *auth = rota__arena_alloc(&session->arena, sizeof *auth);
     if (!proxy || !auth)
         return -ENOMEM;
-    *auth = (struct rota__http_auth_cache){NULL};
+    *auth = (struct rota__http_auth_cache){.first = NULL};
     *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .auth = auth};
     int err = read_setting(session, text, proxy);
     if (err == -EINVAL) {
