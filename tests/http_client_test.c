@@ -1449,6 +1449,48 @@ TEST(a_read_that_fails_says_why)
     run(&t, unread_failures);
 }
 
+static void check_words(rota_http_response *r, int err, const char *words)
+{
+    char expected[256];
+    snprintf(expected, sizeof expected, "reading the answer of %s: %s", rota_http_response_url(r),
+             words);
+    CHECK_STR(rota_error(err), expected);
+    CHECK_STR(rota_http_response_error(r), expected);
+    CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_READING);
+}
+
+static void failures_of_reading(struct setting *t)
+{
+    rota_http_fetch_options options = {.stream = true};
+    rota_http_response *whole = fetch(t, "/", NULL), *r = fetch(t, "/", &options);
+    char buf[16], *path = malloc(5000);
+    int err;
+    rota_error_set(-EINVAL, "something else");
+    CHECK_INT(rota_http_read(whole, buf, 0), ==, -EINVAL);
+    check_words(whole, -EINVAL, "no room to read into");
+    ROTA_FOREACH (rota_http_event *, event, rota_http_events(r), &err)
+        FAIL("an event: %.*s", (int)event->data.len, event->data.ptr);
+    check_words(r, ROTA_EPROTOCOL, "not an event stream");
+    t->session = rota_http_session_free(t->session);
+    CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, ROTA_ECLOSED);
+    check_words(r, ROTA_ECLOSED, rota_strerror(ROTA_ECLOSED));
+    memset(path, 'x', 4999);
+    path[4999] = '\0';
+    rota_error_set(-ENAMETOOLONG, "something else");
+    CHECK_INT(rota_http_save(whole, path), ==, -ENAMETOOLONG);
+    CHECK(strstr(rota_error(-ENAMETOOLONG), "saving the answer of http://127.0.0.1:"));
+    free(path);
+    rota_http_response_free(whole);
+    rota_http_response_free(r);
+}
+
+TEST(each_failure_of_reading_has_words_of_its_own)
+{
+    struct setting t = {
+        .script.replies = {OK, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"}};
+    run(&t, failures_of_reading);
+}
+
 /* `err` is what an HTTP call has returned when the deadline around it passed. */
 static void check_that_only_http_has_words(int err)
 {

@@ -71,7 +71,10 @@ struct rota__http_progress {
     rota_time passed_time;
     bool is_callers; /* it was the caller's deadline */
 
-    char why[ROTA__HTTP_WHY]; /* "Connection refused" */
+    /* Why a failure with the code `why_err` happened: "Connection refused". Failures with another
+     * code have no words of their own. */
+    int why_err;
+    char why[ROTA__HTTP_WHY];
 };
 
 void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
@@ -81,9 +84,11 @@ void rota__http_done(struct rota__http_progress *p, int err);
 void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota_time time);
 /* Closes the scope. Returns `err`, and notes which deadline it was that passed. */
 int rota__http_unlimit(struct rota__http_progress *p, int err);
-/* Returns `err` and keeps the words for it. */
+/* Keeps the words for a failure with this code. Returns `err`. */
 int rota__http_say(struct rota__http_progress *p, int err, const char *format, ...)
     ROTA_PRINTF(3, 4);
+/* A request is about to be sent, perhaps again: no failure of an earlier try counts. */
+void rota__http_restart(struct rota__http_progress *p);
 /* "connecting to localhost:80: Connection refused", into `ret_words`. */
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
 /* Makes it the failure of the task, with a detail that knows phase and limit. Returns `err`. */

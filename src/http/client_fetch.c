@@ -76,6 +76,7 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
     int refusals = 0;
     call->ticket = 0;
     for (;;) {
+        rota__http_restart(&call->progress);
         int err = rota__http_call_write(call); /* anew: an answer of Digest is sent once */
         if (err < 0)
             return err;
@@ -91,7 +92,6 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
         err = downgrades ? rota__http_call_downgrade(call) : pause(call, &backoff, refusals, err);
         if (err < 0)
             return err;
-        call->progress.why[0] = '\0';
     }
 }
 

@@ -80,10 +80,8 @@ void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota
     p->is_open = true;
 }
 
-/* Words are made of it when somebody asks. */
 static void note_which(struct rota__http_progress *p)
 {
-    p->why[0] = '\0';
     p->passed = p->is_total ? ROTA_HTTP_LIMIT_TOTAL : p->limit;
     p->passed_time = p->is_total ? p->total : p->limit_time;
 }
@@ -100,8 +98,6 @@ int rota__http_unlimit(struct rota__http_progress *p, int err)
     p->is_callers = !p->is_late && rota_check() == -ETIMEDOUT;
     if (p->is_late)
         note_which(p);
-    if (p->is_callers)
-        p->why[0] = '\0';
     return err;
 }
 
@@ -113,7 +109,13 @@ int rota__http_say(struct rota__http_progress *p, int err, const char *format, .
     va_start(args, format);
     vsnprintf(p->why, sizeof p->why, format, args);
     va_end(args);
+    p->why_err = err;
     return err;
+}
+
+void rota__http_restart(struct rota__http_progress *p)
+{
+    p->why_err = 0;
 }
 
 /* The detail of a failure whose words are made at once. */
@@ -141,14 +143,13 @@ static void write_cause(const struct failure *f, int err, char *ret_words, size_
         [ROTA_HTTP_LIMIT_CONNECT] = "not connected within",
         [ROTA_HTTP_LIMIT_GAP] = "nothing came for",
     };
-    if (*f->why || err != -ETIMEDOUT)
-        snprintf(ret_words, size, "%s", *f->why ? f->why : rota_strerror(err));
-    else if (f->place.limit)
+    if (err == -ETIMEDOUT && f->place.limit)
         snprintf(ret_words, size, "%s %.3g s", words[f->place.limit],
                  (double)f->limit_time / (double)ROTA_SECOND);
+    else if (err == -ETIMEDOUT && f->is_callers)
+        snprintf(ret_words, size, "the caller's deadline has passed");
     else
-        snprintf(ret_words, size, "%s",
-                 f->is_callers ? "the caller's deadline has passed" : rota_strerror(err));
+        snprintf(ret_words, size, "%s", *f->why ? f->why : rota_strerror(err));
 }
 
 static void write_failure(const void *detail, int err, char *ret_words, size_t size)
@@ -176,7 +177,7 @@ static void write_failure(const void *detail, int err, char *ret_words, size_t s
 static const rota_error_type failure_type = {.size = sizeof(struct failure),
                                              .words = write_failure};
 
-static void take_down(const struct rota__http_progress *p, struct failure *f)
+static void take_down(const struct rota__http_progress *p, int err, struct failure *f)
 {
     size_t len = p->where.len < sizeof f->where ? p->where.len : sizeof f->where - 1;
     f->place = (struct place){p->phase, p->passed};
@@ -185,20 +186,22 @@ static void take_down(const struct rota__http_progress *p, struct failure *f)
     if (len)
         memcpy(f->where, p->where.ptr, len);
     f->where[len] = '\0';
-    memcpy(f->why, p->why, sizeof f->why);
+    f->why[0] = '\0';
+    if (p->why_err == err)
+        memcpy(f->why, p->why, sizeof f->why);
 }
 
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size)
 {
     struct failure f;
-    take_down(p, &f);
+    take_down(p, err, &f);
     write_failure(&f, err, ret_words, size);
 }
 
 int rota__http_fail(const struct rota__http_progress *p, int err)
 {
     struct failure f;
-    take_down(p, &f);
+    take_down(p, err, &f);
     if (err != -ETIMEDOUT)
         f.place.limit = ROTA_HTTP_LIMIT_NONE;
     if (err == -ECANCELED || err == -ETIMEDOUT)

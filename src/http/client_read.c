@@ -62,9 +62,17 @@ static ssize_t read_decoded(rota_http_response *r, char *buf, size_t len)
 
 /* ---- Piece by piece */
 
+/* The body may have come whole, and yet it cannot be read. */
+static void set_phase(rota_http_response *r)
+{
+    if (r->progress->phase == ROTA_HTTP_DONE)
+        r->progress->phase = ROTA_HTTP_READING;
+}
+
 /* The last call that read has failed. */
 static int fail(rota_http_response *r, int err)
 {
+    set_phase(r);
     r->failed = err;
     r->words = NULL;
     return rota__http_fail(r->progress, err);
@@ -80,8 +88,7 @@ static bool may_go_on(const rota_http_response *r, ssize_t err)
 static void give_up(rota_http_response *r, int err)
 {
     r->err = err;
-    if (r->progress->phase == ROTA_HTTP_DONE) /* its bytes are there, but they cannot be had */
-        r->progress->phase = ROTA_HTTP_READING;
+    set_phase(r);
     if (r->conn)
         r->conn->kind->drop(r);
 }
@@ -125,7 +132,7 @@ static ssize_t give(rota_http_response *r, void *buf, size_t len)
 ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
 {
     if (len == 0)
-        return -EINVAL;
+        return fail(r, rota__http_say(r->progress, -EINVAL, "no room to read into"));
     if (r->is_whole)
         return r->given < r->body.len ? give(r, buf, len) : 0;
     return waited(r, read_some(r, buf, len));
@@ -210,7 +217,7 @@ static int more_text(rota_http_response *r)
     if (!r->text)
         r->text = rota_alloc(STEP);
     if (!r->text)
-        return -ENOMEM;
+        return fail(r, -ENOMEM);
     ssize_t n = rota_http_read(r, r->text, STEP);
     if (n > 0)
         r->text_left = (rota_str){r->text, (size_t)n};
@@ -226,10 +233,8 @@ static bool is_event_stream(const rota_http_response *r)
 static int next_event(void *self, void **ret_item)
 {
     rota_http_response *r = self;
-    if (!r->has_sse && !is_event_stream(r)) {
-        rota__http_say(r->progress, ROTA_EPROTOCOL, "not an event stream");
-        return fail(r, ROTA_EPROTOCOL);
-    }
+    if (!r->has_sse && !is_event_stream(r))
+        return fail(r, rota__http_say(r->progress, ROTA_EPROTOCOL, "not an event stream"));
     if (!r->has_sse)
         rota__sse_init(&r->sse, 0);
     r->has_sse = true;
@@ -266,9 +271,9 @@ static int open_beside(const char *path, char *ret_name, size_t size, rota_file 
     for (int tries = 0; err == -EEXIST && tries < 100; tries++) {
         uint64_t number;
         if (getrandom(&number, sizeof number, 0) < 0)
-            return -errno;
+            return rota_error_set(-errno, "%s", rota_strerror(-errno));
         if (snprintf(ret_name, size, "%s.%016llx", path, (unsigned long long)number) >= (int)size)
-            return -ENAMETOOLONG;
+            return rota_error_set(-ENAMETOOLONG, "\"%.40s...\" is too long for a path", path);
         err = rota_file_open(ret_name, O_WRONLY | O_CREAT | O_EXCL, 0, ret_file);
     }
     return err;
@@ -277,7 +282,7 @@ static int open_beside(const char *path, char *ret_name, size_t size, rota_file 
 static int copy_to(rota_http_response *r, rota_file *file)
 {
     char *buf = rota_alloc(4 * STEP);
-    ssize_t n = buf ? 1 : -ENOMEM;
+    ssize_t n = buf ? 1 : fail(r, -ENOMEM);
     while (n > 0) {
         n = rota_http_read(r, buf, 4 * STEP);
         int err = n > 0 ? rota_file_write(file, buf, (size_t)n) : 0;
@@ -288,22 +293,27 @@ static int copy_to(rota_http_response *r, rota_file *file)
     return n < 0 ? (int)n : rota_file_sync(file);
 }
 
+static void remove_quietly(const char *name)
+{
+    ROTA_KEEP_ERROR;
+    ROTA_SHIELD
+    {
+        ROTA_IGNORE(rota_path_unlink(name));
+    }
+}
+
 int rota_http_save(rota_http_response *r, const char *path)
 {
     char name[4096];
     rota_file *file = NULL;
     int err = open_beside(path, name, sizeof name, &file);
     if (err < 0)
-        return err;
+        return rota_error_wrap(err, "saving the answer of %s", r->url.ptr);
     err = copy_to(r, file);
     rota_file_free(file);
     if (err == 0)
         err = rota_path_rename(name, path);
-    if (err < 0) {
-        ROTA_SHIELD
-        {
-            ROTA_IGNORE(rota_path_unlink(name));
-        }
-    }
+    if (err < 0)
+        remove_quietly(name);
     return err;
 }

@@ -80,7 +80,7 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     const struct rota__http_origin *before = call->origin;
     err = rota__http_call_move(call, location);
     if (err == -EINVAL)
-        return ROTA_EPROTOCOL;
+        return p->why_err = ROTA_EPROTOCOL; /* the words for it are there */
     if (err < 0)
         return err;
     call->moved |= call->origin != before;

@@ -109,6 +109,7 @@ void rota__http_response_detach(rota_http_response *r)
     r->progress = own;
     if (!r->upload)
         return;
+    own->why_err = p->why_err;
     memcpy(own->why, p->why, sizeof own->why);
     r->upload->progress = own;
 }

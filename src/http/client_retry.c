@@ -121,7 +121,6 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
     if (rewound < 0)
         return err < 0 ? err : rewound;
     rota__http_call_reset_auth(call);
-    p->why[0] = '\0';
     rota__http_limit(p, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     err = rota_sleep(pause);
     return err < 0 ? err : 1;
