@@ -479,6 +479,9 @@ int rota__http_upload_verdict(const struct rota__http_upload *upload, bool began
 void rota__http_upload_unref(struct rota__http_upload *upload);
 /* Ends the call's upload, if there is one: the source is the call's again. */
 void rota__http_upload_recall(struct rota__http_call *call);
+/* Does so, and rewinds the source, so that the request can be sent again. Returns 0, -ESPIPE (a
+ * stream that has been read), or an error of the file. */
+int rota__http_upload_take_back(struct rota__http_call *call);
 /* The call is over; its upload goes on, if a response has it. */
 void rota__http_upload_leave(struct rota__http_call *call);
 /* The response's: begins to be; is ended. */

@@ -476,8 +476,7 @@ int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r)
                                          &call->auth[fields.side]);
     if (more <= 0)
         return more;
-    rota__http_upload_recall(call);
-    int err = call->has_body ? rota__http_source_rewind(&call->source) : 0;
+    int err = rota__http_upload_take_back(call);
     if (err == -ESPIPE)
         rota__http_say(&call->progress, err,
                        "the server requires authentication, but a stream body cannot be sent "

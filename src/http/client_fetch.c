@@ -86,7 +86,7 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
         if (!downgrades && (!may_be_repeated(call, err, reused) || refusals > REFUSALS ||
                             (fresh && !call->refused)))
             return err;
-        if (call->has_body && rota__http_source_rewind(&call->source) < 0)
+        if (rota__http_upload_take_back(call) < 0)
             return err;
         fresh |= !call->refused && !downgrades;
         err = downgrades ? rota__http_call_downgrade(call) : pause(call, &backoff, refusals, err);

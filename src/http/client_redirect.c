@@ -51,7 +51,8 @@ void rota__http_response_read_off(rota_http_response *r)
 static int change_method(struct rota__http_call *call, int status)
 {
     if (!becomes_get(status, call->method))
-        return call->has_body ? rota__http_source_rewind(&call->source) : 0;
+        return rota__http_upload_take_back(call);
+    rota__http_upload_recall(call);
     call->method = call->progress.method = (rota_str){"GET", 3};
     call->has_body = false;
     return 0;
@@ -66,7 +67,6 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     int most = call->redirects, count = 0;
     for (struct rota__http_hop *hop = call->hops; hop; hop = hop->next)
         count++;
-    rota__http_upload_recall(call);
     rota__http_enter(p, ROTA_HTTP_REDIRECTED);
     if (count >= most)
         return rota__http_say(p, ROTA_EREDIRECTS, "more than %d redirects", most);

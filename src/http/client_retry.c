@@ -113,8 +113,8 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
     rota_time pause = pause_for(call, *r);
     if (pause == ROTA_NEVER)
         return err;
-    rota__http_upload_recall(call); /* not before: the response would go with its connection */
-    int rewound = call->has_body ? rota__http_source_rewind(&call->source) : 0;
+    /* Not before: the response would go with its connection. */
+    int rewound = rota__http_upload_take_back(call);
     if (*r && rewound == 0)
         rota__http_response_read_off(*r);
     *r = rota_http_response_free(*r);

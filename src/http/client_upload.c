@@ -172,6 +172,12 @@ void rota__http_upload_recall(struct rota__http_call *call)
     rota__http_upload_unref(upload);
 }
 
+int rota__http_upload_take_back(struct rota__http_call *call)
+{
+    rota__http_upload_recall(call);
+    return call->has_body ? rota__http_source_rewind(&call->source) : 0;
+}
+
 void rota__http_upload_leave(struct rota__http_call *call)
 {
     struct rota__http_upload *upload = call->upload;
