@@ -110,6 +110,18 @@ char *rota__arena_copy(struct rota__arena *arena, rota_str s)
     return copy;
 }
 
+int rota__arena_settle(struct rota__arena *arena, struct rota__out *out, int err,
+                       rota_str *ret_text)
+{
+    if (err == 0)
+        err = out->err;
+    char *text = err < 0 ? NULL : rota__arena_copy(arena, (rota_str){out->ptr, out->len});
+    if (text)
+        *ret_text = (rota_str){text, out->len};
+    rota__out_fini(out);
+    return err < 0 ? err : text ? 0 : -ENOMEM;
+}
+
 static rota_str append(char **at, rota_str s)
 {
     char *to = *at;

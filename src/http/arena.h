@@ -7,6 +7,7 @@
 #define ROTA__HTTP_ARENA_H
 
 #include "http/budget.h"
+#include "http/out.h"
 
 #include <rota/http.h>
 
@@ -58,6 +59,11 @@ static inline void *rota__arena_alloc(struct rota__arena *arena, size_t size)
 
 /* A copy, with a NUL behind it; NULL without memory. */
 char *rota__arena_copy(struct rota__arena *arena, rota_str s);
+
+/* Moves what was written to `out`, if that went well, and ends `out`. `err` says how it went.
+ * `ret_text` ends with a NUL. Returns 0, `err`, or -ENOMEM. */
+int rota__arena_settle(struct rota__arena *arena, struct rota__out *out, int err,
+                       rota_str *ret_text);
 
 /* A copy, text and all; NULL without memory. */
 rota_http_field *rota__arena_copy_fields(struct rota__arena *arena, const rota_http_field *fields,

@@ -96,6 +96,19 @@ static inline bool rota__str_same(rota_str a, rota_str b)
     return true;
 }
 
+static inline bool rota__str_begins(rota_str s, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return s.len >= len && memcmp(s.ptr, prefix, len) == 0;
+}
+
+/* Whether it begins so but for the case of ASCII letters. `lower` is in lower case. */
+static inline bool rota__str_begins_any_case(rota_str s, const char *lower)
+{
+    size_t len = strlen(lower);
+    return s.len >= len && rota__str_is((rota_str){s.ptr, len}, lower);
+}
+
 typedef unsigned char rota__chars __attribute__((vector_size(16)));
 typedef char rota__plain_chars __attribute__((vector_size(16)));
 

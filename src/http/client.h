@@ -101,9 +101,10 @@ int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...
 /* Credentials for a server or proxy. */
 struct rota__http_credentials {
     rota_str user, password; /* decoded */
-    char *value;             /* of Basic or Bearer; NULL: neither may be sent */
-    bool is_preemptive;      /* `value` goes with each request, whatever the server asks for */
-    const char *wrong;       /* why they cannot be sent */
+    /* Of Basic or Bearer. Empty: neither may be sent. */
+    rota_str value;
+    bool is_preemptive; /* `value` goes with each request, whatever the server asks for */
+    const char *wrong;  /* why they cannot be sent */
 };
 
 /* A challenge that is being answered: one nonce of Digest, or Basic. Shared by the requests that

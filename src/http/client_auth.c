@@ -29,16 +29,6 @@
 
 /* ---- Credentials */
 
-static int keep(struct rota__arena *arena, struct rota__out *out, int err, char **ret_text)
-{
-    if (err == 0)
-        err = out->err;
-    if (err == 0)
-        *ret_text = rota__arena_copy(arena, (rota_str){out->len ? out->ptr : "", out->len});
-    rota__out_fini(out);
-    return err < 0 ? err : *ret_text ? 0 : -ENOMEM;
-}
-
 int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_str password,
                                struct rota__http_credentials **ret_credentials)
 {
@@ -61,7 +51,8 @@ int rota__http_credentials_bearer(struct rota__arena *arena, rota_str token,
         return -ENOMEM;
     *credentials = (struct rota__http_credentials){.is_preemptive = true};
     *ret_credentials = credentials;
-    return keep(arena, &out, rota__auth_write_bearer(&out, token), &credentials->value);
+    int err = rota__auth_write_bearer(&out, token);
+    return rota__arena_settle(arena, &out, err, &credentials->value);
 }
 
 int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
@@ -98,7 +89,7 @@ int rota__http_credentials_use(struct rota__arena *arena, rota_http_auth auth,
         return 0;
     credentials->is_preemptive = auth == ROTA_HTTP_AUTH_BASIC;
     int err = rota__auth_write_basic(&out, credentials->user, credentials->password);
-    return keep(arena, &out, err, &credentials->value);
+    return rota__arena_settle(arena, &out, err, &credentials->value);
 }
 
 /* ---- States, and the cache of them */
@@ -314,7 +305,7 @@ static int choose(const struct rota__http_credentials *credentials, bool has_byt
          err == 0 && (field = rota__fields_next(fields->fields, fields->count,
                                                 rota__str_of(names[fields->side]), &at));)
         err = consider(credentials, field->value, has_bytes, best, &has_basic);
-    if (err == 0 && !*best && has_basic && credentials->value)
+    if (err == 0 && !*best && has_basic && credentials->value.len)
         err = state_new(credentials->user, false, best);
     return err;
 }
@@ -363,13 +354,10 @@ static int write_digest(struct rota__arena *arena, const struct rota__http_crede
                                             .method = request->method,
                                             .uri = request->uri,
                                             .body = request->body};
-    char *value = NULL;
     if (state->digest.qop == ROTA__DIGEST_AUTH_INT && !request->has_bytes)
         return 0;
     int err = rota__digest_write(&out, &state->digest, &digested);
-    err = keep(arena, &out, err, &value);
-    if (err == 0)
-        *ret_value = rota__str_of(value);
+    err = rota__arena_settle(arena, &out, err, ret_value);
     return err == -EOVERFLOW ? 0 : err; /* there will be a new nonce */
 }
 
@@ -384,7 +372,7 @@ int rota__http_auth_write(struct rota__arena *arena,
     if (!credentials->is_preemptive && auth->attempts == 0)
         set_state(auth, find(cache, credentials->user));
     if (credentials->is_preemptive || (auth->state && !auth->state->is_digest))
-        *ret_value = rota__str_of(credentials->value);
+        *ret_value = credentials->value;
     else if (auth->state)
         err = write_digest(arena, credentials, request, auth->state, ret_value);
     if (!ret_value->len)

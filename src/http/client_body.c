@@ -134,9 +134,7 @@ static int parts_init(struct rota__http_source *source, struct rota__arena *aren
     if (err < 0)
         return err;
     rota__multipart_write_type(&out, source->boundary);
-    source->type = (rota_str){rota__arena_copy(arena, (rota_str){out.ptr, out.len}), out.len};
-    err = out.err < 0 ? out.err : source->type.ptr ? 0 : -ENOMEM;
-    rota__out_fini(&out);
+    err = rota__arena_settle(arena, &out, 0, &source->type);
     return err < 0 ? err : parts_length(source);
 }
 

@@ -15,16 +15,6 @@ static int no_url(struct rota__http_call *call, rota_str text)
                           rota__url_redact(text, shown, sizeof shown));
 }
 
-/* Moves what was written to the arena. */
-static int settle(struct rota__http_call *call, struct rota__out *out, rota_str *ret_text)
-{
-    int err = out->err;
-    char *text = err < 0 ? NULL : rota__arena_copy(&call->arena, (rota_str){out->ptr, out->len});
-    *ret_text = (rota_str){text, out->len};
-    rota__out_fini(out);
-    return err < 0 ? err : text ? 0 : -ENOMEM;
-}
-
 static bool is_base(const rota_http_session *session, const rota_url *url)
 {
     return session->base.host.len && rota_url_same_origin(&session->base, url);
@@ -59,7 +49,7 @@ static int strip(struct rota__http_call *call, const char *host, rota_url *url, 
     url->userinfo = url->fragment = (rota_str){NULL, 0};
     url->host = rota__str_of(host);
     rota__url_write(&out, url);
-    int err = settle(call, &out, text);
+    int err = rota__arena_settle(&call->arena, &out, 0, text);
     return err < 0 ? err : rota_url_parse(*text, url);
 }
 
@@ -104,7 +94,7 @@ static int adopt_resolved(struct rota__http_call *call, const rota_url *base,
     rota_url url;
     rota_str text;
     rota__url_resolve(&out, base, reference);
-    int err = settle(call, &out, &text);
+    int err = rota__arena_settle(&call->arena, &out, 0, &text);
     if (err < 0)
         return err;
     return rota_url_parse(text, &url) < 0 ? no_url(call, text)
@@ -182,8 +172,7 @@ static bool is_left_behind(const struct rota__http_call *call, rota_str name)
         return true;
     if (call->has_body || rota__http_source_is_empty(&call->options->body))
         return false;
-    return rota__str_is(name, "trailer") ||
-           (name.len > 8 && rota__str_is((rota_str){name.ptr, 8}, "content-"));
+    return rota__str_is(name, "trailer") || rota__str_begins_any_case(name, "content-");
 }
 
 static int add_trailer_names(struct rota__http_call *call)
@@ -226,7 +215,7 @@ static int add_cookies(struct rota__http_call *call)
     rota__cookie_write(jar, &target, &out, time(NULL));
     bool any = out.len > 0;
     rota_str value;
-    int err = settle(call, &out, &value);
+    int err = rota__arena_settle(&call->arena, &out, 0, &value);
     if (err == 0 && any)
         add_missing(call, NAME("Cookie"), value);
     return err;
@@ -311,7 +300,7 @@ static int write_target(struct rota__http_call *call)
     if (!call->url.path.len && !is_server)
         rota__out_add_literal(&out, "/");
     rota__out_add_str(&out, path);
-    return settle(call, &out, &call->target);
+    return rota__arena_settle(&call->arena, &out, 0, &call->target);
 }
 
 int rota__http_call_write(struct rota__http_call *call)

@@ -7,12 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool begins_with(rota_str name, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return name.len >= len && rota__str_is((rota_str){name.ptr, len}, prefix);
-}
-
 /* Fields that have to be known before the content is processed (RFC 9110, section 6.5.1): message
  * framing, routing, authentication, request modifiers, response controls, content format. A digest
  * of the content may be a trailer (RFC 9530, section 2). */
@@ -27,7 +21,7 @@ static bool is_forbidden(rota_str name)
     if (rota__str_is(name, "content-digest"))
         return false;
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        if (begins_with(name, prefixes[i]))
+        if (rota__str_begins_any_case(name, prefixes[i]))
             return true;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -67,11 +61,7 @@ int rota__http_trailers_announce(struct rota__http_call *call, rota_str *ret_nam
             rota__out_add_literal(&out, ", ");
         rota__out_add_str(&out, rota__str_of(call->options->trailers[2 * i]));
     }
-    int err = out.err;
-    char *names = err < 0 ? NULL : rota__arena_copy(&call->arena, (rota_str){out.ptr, out.len});
-    *ret_names = (rota_str){names, out.len};
-    rota__out_fini(&out);
-    return err < 0 ? err : names ? 0 : -ENOMEM;
+    return rota__arena_settle(&call->arena, &out, 0, ret_names);
 }
 
 bool rota__http_trailers_next(const struct rota__http_upload *upload, size_t *at,

@@ -8,8 +8,7 @@
 
 static rota_str without_weak(rota_str etag)
 {
-    bool weak = etag.len >= 2 && memcmp(etag.ptr, "W/", 2) == 0;
-    return weak ? (rota_str){etag.ptr + 2, etag.len - 2} : etag;
+    return rota__str_begins(etag, "W/") ? (rota_str){etag.ptr + 2, etag.len - 2} : etag;
 }
 
 /* %x21 / %x23-7E / obs-text */

@@ -104,7 +104,7 @@ static bool path_matches(rota_str path, const char *cookie_path)
     size_t len = strlen(cookie_path);
     if (!path.len)
         path = (rota_str){"/", 1};
-    if (path.len < len || memcmp(path.ptr, cookie_path, len) != 0)
+    if (!rota__str_begins(path, cookie_path))
         return false;
     return path.len == len || cookie_path[len - 1] == '/' || path.ptr[len] == '/';
 }
@@ -316,19 +316,13 @@ static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__co
     return true;
 }
 
-static bool has_prefix(rota_str name, const char *lower)
-{
-    size_t len = strlen(lower);
-    return name.len >= len && rota__str_is((rota_str){name.ptr, len}, lower);
-}
-
 /* RFC 6265bis, section 5.7: what the name promises. `is_own`: for its host only, and nothing else
  * was said. */
 static bool keeps_promise(const struct draft *d, bool is_own)
 {
-    if (has_prefix(d->name, "__host-"))
+    if (rota__str_begins_any_case(d->name, "__host-"))
         return d->secure && is_own && rota_str_equal(d->path, "/");
-    return d->secure || !has_prefix(d->name, "__secure-");
+    return d->secure || !rota__str_begins_any_case(d->name, "__secure-");
 }
 
 /* A tab separates the fields of a saved jar: what follows one would be read as another field. */
@@ -458,7 +452,7 @@ static int load_line(struct rota__cookie_jar *jar, rota_str line, int64_t now)
     static const char http_only[] = "#HttpOnly_";
     struct draft d = {.over_secure = true};
     size_t mark = sizeof http_only - 1;
-    if (line.len > mark && memcmp(line.ptr, http_only, mark) == 0) {
+    if (rota__str_begins(line, http_only)) {
         d.http_only = true;
         line = (rota_str){line.ptr + mark, line.len - mark};
     }

@@ -57,7 +57,7 @@ static int at_head(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
 {
     *head = (struct rota__h1_head){.fields = h1->fields};
     /* An empty line before a request is passed over, once (RFC 9112, section 2.2). */
-    if (h1->is_server && !h1->passed_line && bytes.len >= 2 && memcmp(bytes.ptr, "\r\n", 2) == 0) {
+    if (h1->is_server && !h1->passed_line && rota__str_begins(bytes, "\r\n")) {
         h1->passed_line = true;
         *ret_used = 2;
         return ROTA__H1_MORE;

@@ -199,7 +199,7 @@ static int read_fields(struct rota__multipart *m, rota_str head, struct rota__mu
  * at once. */
 static size_t find_head_end(struct rota__multipart *m, rota_str bytes)
 {
-    if (bytes.len >= 2 && memcmp(bytes.ptr, "\r\n", 2) == 0)
+    if (rota__str_begins(bytes, "\r\n"))
         return 2;
     size_t from = m->scanned;
     const char *found = memmem(bytes.ptr + from, bytes.len - from, "\r\n\r\n", 4);

@@ -22,7 +22,7 @@
 struct serving {
     rota_http_request *r;
     rota_http_root *root;
-    char *name; /* below the root, decoded */
+    const char *name; /* below the root, decoded */
     int fd;
     rota_file *file; /* that has taken `fd` over, where pieces of it are read */
     uint64_t size;
@@ -276,13 +276,11 @@ static int find_name(struct serving *f, rota_str path)
         path.ptr++;
         path.len--;
     }
+    rota_str name;
     int err = path.len && is_strange(path) ? -EINVAL : rota__url_decode(&out, path);
-    char *name = err == 0 ? rota__arena_copy(&f->r->arena, (rota_str){out.ptr, out.len}) : NULL;
-    rota__out_fini(&out);
-    if (err == 0 && !name)
-        return -ENOMEM;
-    if (name && !is_dotted(name, f->root->hidden))
-        f->name = name;
+    err = rota__arena_settle(&f->r->arena, &out, err, &name);
+    if (err == 0 && !is_dotted(name.ptr, f->root->hidden))
+        f->name = name.ptr;
     return err == -ENOMEM ? err : 0;
 }
 

@@ -196,14 +196,9 @@ int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_bod
     struct rota__out out = {0};
     size_t held = 0;
     int err = read_all(r, limit ? limit : SIZE_MAX, &out, &held);
-    char *copy = err == 0 ? rota__arena_copy(&r->arena, (rota_str){out.ptr, out.len}) : NULL;
-    if (copy)
-        *ret_body = (rota_str){copy, out.len};
-    else if (err == 0)
-        err = r->body_error = -ENOMEM;
-    if (err == ROTA_ELIMIT)
+    err = rota__arena_settle(&r->arena, &out, err, ret_body);
+    if (err == ROTA_ELIMIT || err == -ENOMEM)
         r->body_error = err;
-    rota__out_fini(&out);
     rota__budget_hold(&r->server->budget, &held, 0);
     return err;
 }

@@ -11,7 +11,6 @@
 
 /* The byte order mark. */
 #define MARK "\xef\xbb\xbf"
-#define MARK_LEN 3
 
 void rota__sse_init(struct rota__sse *sse, size_t limit)
 {
@@ -77,8 +76,8 @@ static bool end_event(struct rota__sse *sse)
 /* Returns whether the line ends an event. */
 static bool read_line(struct rota__sse *sse, rota_str line)
 {
-    if (!sse->begun && line.len >= MARK_LEN && memcmp(line.ptr, MARK, MARK_LEN) == 0)
-        line = (rota_str){line.ptr + MARK_LEN, line.len - MARK_LEN};
+    if (!sse->begun && rota__str_begins(line, MARK))
+        line = (rota_str){line.ptr + strlen(MARK), line.len - strlen(MARK)};
     sse->begun = true;
     if (!line.len)
         return end_event(sse);
