@@ -95,9 +95,10 @@ static void try_digest(rota_str s, struct rota__out *out)
                                                         .body = {"b", 1}};
     struct rota__out text = {0};
     struct rota__digest digest;
+    const char *why = NULL;
     struct rota__challenge again;
     struct rota__param param;
-    if (rota__digest_read(s, true, &text, &digest) == 0) {
+    if (rota__digest_read(s, true, &text, &digest, &why) == 0) {
         digest.cnonce = (rota_str){"0123456789abcdef0123456789abcdef", ROTA__DIGEST_CNONCE};
         require(rota__digest_write(out, &digest, &request) == 0);
         rota_str value = written(out);
@@ -112,6 +113,8 @@ static void try_digest(rota_str s, struct rota__out *out)
             count++;
         }
         require(more == 0 && count >= 5 && rota__challenge_next(&value, &again) == 0);
+    } else {
+        require(why);
     }
     rota__out_fini(&text);
 }

@@ -177,8 +177,9 @@ TEST(challenges_are_answered_as_the_rfcs_say)
     for (size_t i = 0; i < COUNT(answers); i++) {
         struct rota__out text = {0}, out = {0};
         struct rota__digest digest;
+        const char *why;
         struct rota__digest_request request = request_of(i);
-        CHECK_OK(rota__digest_read(str(answers[i].challenge), true, &text, &digest));
+        CHECK_OK(rota__digest_read(str(answers[i].challenge), true, &text, &digest, &why));
         digest.cnonce = str(answers[i].cnonce);
         CHECK_OK(rota__digest_write(&out, &digest, &request));
         check_out(&out, answers[i].answer);
@@ -191,10 +192,11 @@ TEST(requests_are_counted_and_bodies_hashed)
 {
     struct rota__out text = {0}, out = {0};
     struct rota__digest digest;
+    const char *why;
     struct rota__digest_request request = {str("Mufasa"), str("Circle Of Life"), str("POST"),
                                            str("/x?y=z"), str("hello")};
     CHECK_OK(rota__digest_read(str(REALM ", qop=\"auth-int\", algorithm=SHA-256, " NONCE), true,
-                               &text, &digest));
+                               &text, &digest, &why));
     digest.cnonce = str("0a4f113b");
     CHECK_OK(rota__digest_write(&out, &digest, &request));
     out.len = 0;
@@ -212,24 +214,29 @@ TEST(requests_are_counted_and_bodies_hashed)
 
 TEST(challenges_that_cannot_be_answered_are_refused)
 {
-    static const char *const refused[] = {
-        "",
-        "YII=",
-        "realm=\"x\"",
-        NONCE,
-        REALM ", " NONCE ", algorithm=SHA-1",
-        REALM ", " NONCE ", algorithm=\"MD5,SHA-256\"",
-        REALM ", " NONCE ", qop=\"\"",
-        REALM ", " NONCE ", qop=\"other\"",
-        REALM ", " NONCE ", qop=\"auth-int\"",
-        REALM ", " NONCE ", " NONCE,
-        REALM ", " NONCE ", realm=\"testrealm@host.com\"",
+    static const struct {
+        const char *challenge, *why;
+    } refused[] = {
+        {"", "no parameters"},
+        {"YII=", "malformed or duplicate parameter"},
+        {"realm=\"x\"", "no realm or nonce"},
+        {NONCE, "no realm or nonce"},
+        {REALM ", " NONCE ", algorithm=SHA-1", "unknown algorithm"},
+        {REALM ", " NONCE ", algorithm=\"MD5,SHA-256\"", "unknown algorithm"},
+        {REALM ", " NONCE ", qop=\"\"", "unknown qop"},
+        {REALM ", " NONCE ", qop=\"other\"", "unknown qop"},
+        {REALM ", " NONCE ", qop=\"auth-int\"", "auth-int needs a body in memory"},
+        {REALM ", " NONCE ", " NONCE, "malformed or duplicate parameter"},
+        {REALM ", " NONCE ", realm=\"testrealm@host.com\"", "malformed or duplicate parameter"},
     };
     struct rota__out text = {0};
     struct rota__digest digest;
+    const char *why;
     for (size_t i = 0; i < COUNT(refused); i++) {
-        if (rota__digest_read(str(refused[i]), false, &text, &digest) != -EINVAL)
-            FAIL("\"%s\" was taken", refused[i]);
+        const char *challenge = refused[i].challenge;
+        if (rota__digest_read(str(challenge), false, &text, &digest, &why) != -EINVAL)
+            FAIL("\"%s\" was taken", challenge);
+        CHECK_STR(why, refused[i].why);
         text.len = 0;
     }
     rota__out_fini(&text);
@@ -246,9 +253,10 @@ TEST(the_strongest_challenge_has_the_highest_rank)
     };
     int before = -1;
     struct rota__digest digest;
+    const char *why;
     for (size_t i = 0; i < COUNT(rising); i++) {
         struct rota__out text = {0};
-        CHECK_OK(rota__digest_read(str(rising[i]), false, &text, &digest));
+        CHECK_OK(rota__digest_read(str(rising[i]), false, &text, &digest, &why));
         CHECK_INT(rota__digest_strength(&digest), >, before);
         CHECK(digest.is_stale == (i + 1 == COUNT(rising)));
         before = rota__digest_strength(&digest);

@@ -34,6 +34,7 @@ struct guard {
     bool keeps_nonce;  /* the first one serves for ever */
     unsigned together; /* so many requests are answered only when all have come */
     unsigned turns;    /* redirects to come */
+    const struct offer *offer;
 
     rota_listener *listener;
     rota_task *task;
@@ -308,6 +309,19 @@ static void expect(struct guard *g, const char *url, const rota_http_fetch_optio
     rota_http_response_free(r);
 }
 
+/* What is refused, and why no challenge was answered. */
+static void expect_refusal(struct guard *g, const char *url, const rota_http_fetch_options *options,
+                           const char *why)
+{
+    rota_http_response *r = NULL;
+    int err = rota_http_fetch(g->session, url, options, &r);
+    if (err < 0)
+        FAIL("%s: %s", url, rota_error(err));
+    CHECK_INT(rota_http_status(r), ==, g->is_proxy ? 407 : 401);
+    CHECK_STR(rota_http_response_auth_error(r), why);
+    rota_http_response_free(r);
+}
+
 /* All requests since the last call, one after another. */
 static void check_seen(struct guard *g, const char *expected)
 {
@@ -377,7 +391,7 @@ TEST(the_strongest_of_several_challenges_is_answered)
 static void is_turned_away(struct guard *g)
 {
     enter_session(g, ROTA_HTTP_AUTH_DIGEST, "wrong");
-    expect(g, "/", NULL, 401);
+    expect_refusal(g, "/", NULL, "the credentials were refused");
     check_seen(g, "GET / anonymous, GET / Digest");
     expect(g, "/", NULL, 401);
     check_seen(g, "GET / anonymous, GET / Digest");
@@ -418,7 +432,7 @@ static void never_ends(struct guard *g)
     g->forgets = false;
     g->challenges[0] = DIGEST ", stale=true"; /* whatever it is answered with */
     g->password = "other";
-    expect(g, "/", NULL, 401);
+    expect_refusal(g, "/", NULL, "challenged again after 3 answers");
     check_seen(g, "GET / anonymous, GET / Digest, GET / Digest, GET / Digest");
 }
 
@@ -428,10 +442,14 @@ TEST(a_server_that_takes_no_nonce_is_not_asked_for_ever)
     run(&g, never_ends);
 }
 
+struct offer {
+    const char *challenge, *why;
+};
+
 static void offers_nothing_known(struct guard *g)
 {
     enter_session(g, ROTA_HTTP_AUTH_DIGEST, "secret");
-    expect(g, "/", NULL, 401);
+    expect_refusal(g, "/", NULL, g->offer->why);
     check_seen(g, "GET / anonymous");
     rota_http_response *r = NULL;
     char url[128];
@@ -444,15 +462,19 @@ static void offers_nothing_known(struct guard *g)
 
 TEST(basic_is_never_sent_where_digest_is_wanted)
 {
-    static const char *const challenges[] = {
-        "Basic realm=\"x\"",
-        "Digest realm=\"x\"",
-        "Digest realm=\"x\", %s, algorithm=SHA-1",
-        "Digest realm=\"x\", %s, qop=\"auth-conf\", Basic realm=\"x\"",
-        "Digest realm=\"x\" %s, Basic realm=\"x\"",
+    static const struct offer offers[] = {
+        {"Basic realm=\"x\"", "Basic: not allowed by the session's options"},
+        {"Digest realm=\"x\"", "Digest: no realm or nonce"},
+        {"Digest realm=\"x\", %s, algorithm=SHA-1", "Digest: unknown algorithm"},
+        {"Digest realm=\"x\", %s, qop=\"auth-conf\", Basic realm=\"x\"",
+         "Digest: unknown qop; Basic: not allowed by the session's options"},
+        {"Digest realm=\"x\" %s, Basic realm=\"x\"", "malformed challenge"},
+        {"Digest realm=\"x\", realm=\"y\", %s", "Digest: malformed or duplicate parameter"},
+        {"Negotiate, Bearer realm=\"x\"", "Negotiate: not supported; Bearer: not supported"},
+        {NULL, "no challenge"},
     };
-    for (size_t i = 0; i < COUNT(challenges); i++) {
-        struct guard g = {.challenges = {challenges[i]}};
+    for (size_t i = 0; i < COUNT(offers); i++) {
+        struct guard g = {.challenges = {offers[i].challenge}, .offer = &offers[i]};
         run(&g, offers_nothing_known);
     }
 }
@@ -470,7 +492,7 @@ static void falls_back(struct guard *g)
     expect(g, "/", NULL, 200);
     check_seen(g, "GET / Basic");
     enter_session(g, ROTA_HTTP_AUTH_BASIC, "wrong");
-    expect(g, "/", NULL, 401);
+    expect_refusal(g, "/", NULL, "the credentials were refused");
     check_seen(g, "GET / Basic");
 }
 
@@ -686,7 +708,7 @@ static void by_url(struct guard *g)
     expect(g, me, NULL, 200);
     expect(g, me, NULL, 200);
     check_seen(g, "GET / anonymous, GET / Digest, GET / Digest");
-    expect(g, url_of(g, "/"), NULL, 401);
+    expect_refusal(g, url_of(g, "/"), NULL, "no credentials");
     check_seen(g, "GET / anonymous");
     expect(g, you, NULL, 401); /* not by the nonce of the other one */
     check_seen(g, "GET / anonymous, GET / Digest");
@@ -695,7 +717,8 @@ static void by_url(struct guard *g)
     expect(g, me, NULL, 200); /* whose nonce is kept, but stale */
     check_seen(g, "GET / Digest, GET / Digest");
     static const char *const headers[] = {"Authorization", "Other x", NULL};
-    expect(g, me, &(rota_http_fetch_options){.headers = headers}, 401);
+    expect_refusal(g, me, &(rota_http_fetch_options){.headers = headers},
+                   "the request has its own Authorization header");
     check_seen(g, "GET / Other"); /* the caller answers by itself */
 }
 
@@ -829,7 +852,7 @@ static void asks_proxy(struct guard *g)
     expect(g, "http://another.test/c", NULL, 200);
     check_seen(g, "GET /a?b anonymous, GET /a?b Digest, GET /c Digest");
     by_proxy(g, ROTA_HTTP_AUTH_DIGEST, "wrong");
-    expect(g, "http://behind.test/", NULL, 407);
+    expect_refusal(g, "http://behind.test/", NULL, "the credentials were refused");
     check_seen(g, "GET / anonymous, GET / Digest");
 }
 
@@ -924,9 +947,15 @@ static int gate_main(void *arg)
     by_proxy(g, ROTA_HTTP_AUTH_DIGEST, "wrong");
     int err = rota_http_fetch(g->session, "http://a.test/free", &upgrade, &r);
     CHECK_INT(err, ==, -ECONNREFUSED);
-    if (!strstr(rota_error(err), "the proxy refused: 407 Who"))
-        FAIL("%s", rota_error(err));
+    CHECK_STR(rota_error(err), "connecting to a.test:80: the proxy refused: 407 Who: the "
+                               "credentials were refused");
     check_seen(g, "CONNECT a.test:80 anonymous, CONNECT a.test:80 Digest");
+    by_proxy(g, ROTA_HTTP_AUTH_BASIC, "wrong");
+    err = rota_http_fetch(g->session, "http://a.test/free", &upgrade, &r);
+    CHECK_INT(err, ==, -ECONNREFUSED);
+    CHECK_STR(rota_error(err), "connecting to a.test:80: the proxy refused: 407 Who: the "
+                               "credentials were refused");
+    check_seen(g, "CONNECT a.test:80 Basic");
     rota_http_session_free(g->session);
     guard_stop(g);
     return 0;

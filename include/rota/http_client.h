@@ -424,6 +424,11 @@ ROTA_API rota_str rota_http_response_reason(const rota_http_response *r);
 ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
 /* Returns the URL of the response, after all redirects, without credentials and fragment. */
 ROTA_API const char *rota_http_response_url(const rota_http_response *r);
+/* Returns why no challenge of a response with status 401 or 407 was answered: "the credentials were
+ * refused", "no credentials", "no challenge", or for each challenge the reason why it cannot be
+ * answered: "Negotiate: not supported; Digest: unknown algorithm". Empty for any other status.
+ * Valid as long as the response. */
+ROTA_API const char *rota_http_response_auth_error(const rota_http_response *r);
 /* Returns the number of redirects that were followed. */
 ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
 /* Gets the URL of redirect number `n`, from 0, and its status in `ret_status`, which may be NULL.

@@ -168,12 +168,14 @@ int rota__http_auth_write(struct rota__arena *arena,
                           const struct rota__http_auth_request *request,
                           const struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
                           rota_str *ret_value);
-/* A server or proxy has refused the request that `auth` is about. Returns 1: rota__http_auth_write
- * has an answer; 0: no challenge can be answered, or the credentials are wrong; or an error. */
+/* A server or proxy has refused the request that `auth` is about. `credentials` may be NULL.
+ * Returns 1: rota__http_auth_write has an answer; 0: no challenge can be answered, or the
+ * credentials are wrong, and `ret_why` says so; or an error. */
 int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
                               const struct rota__http_auth_request *request,
                               const struct rota__http_challenge_fields *fields,
-                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth);
+                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
+                              char ret_why[ROTA__HTTP_WHY]);
 /* The next request is another one: it has answered nothing. */
 void rota__http_auth_reset(struct rota__http_auth *auth);
 void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache);
@@ -181,7 +183,7 @@ void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache);
 void rota__http_auth_cache_unref(struct rota__http_auth_cache *cache);
 
 /* Whether to send the call's request once more, because `r` has a challenge that can be answered.
- * Returns 1, 0, or an error. */
+ * Returns 1, 0 (and stores in `r` why not), or an error. */
 int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r);
 /* Adds what is to be said to the call's fields. */
 int rota__http_add_authorization(struct rota__http_call *call);
@@ -594,7 +596,9 @@ struct rota_http_response {
     bool is_here;   /* all of the body has come */
     uint64_t limit; /* of a body that is read whole */
     rota_time gap;
-    int err;           /* reading has failed: for good */
+    int err; /* reading has failed: for good */
+    /* Why no challenge was answered. */
+    const char *auth_error;
     int failed;        /* of the last call that read: */
     const char *words; /* made when somebody asks */
 

@@ -18,11 +18,15 @@
 #include "http/client.h"
 #include "http/fields.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 /* A server that calls each nonce stale at once would else never end. */
 #define ATTEMPTS 3
+
+#define REFUSED "the credentials were refused"
+#define NO_CREDENTIALS "no credentials"
 
 /* Users and realms of one origin. The names of realms are the server's. */
 #define CACHED 8
@@ -260,85 +264,131 @@ static int learn(struct rota__http_auth_cache *cache, struct rota__http_auth_sta
 
 /* ---- Challenges */
 
+struct choice {
+    const struct rota__http_credentials *credentials;
+    bool has_bytes, has_basic;
+    /* The strongest challenge that can be answered, or NULL. */
+    struct rota__http_auth_state *best;
+    /* Why the others cannot be answered; cut where it is full. */
+    char *why;
+};
+
+/* `subject`: a scheme, which is a token. */
+static void add_reason(struct choice *choice, rota_str subject, const char *reason)
+{
+    size_t len = strlen(choice->why);
+    snprintf(choice->why + len, ROTA__HTTP_WHY - len, "%s%.*s%s%s", len ? "; " : "",
+             subject.len < 40 ? (int)subject.len : 40, subject.len ? subject.ptr : "",
+             subject.len ? ": " : "", reason);
+}
+
 /* Keeps the stronger one; the first of two that are equal, because the server prefers it. */
-static int consider_digest(const struct rota__http_credentials *credentials, rota_str params,
-                           bool has_bytes, struct rota__http_auth_state **best)
+static int consider_digest(struct choice *choice, const struct rota__challenge *challenge)
 {
     struct rota__http_auth_state *next;
-    int err = state_new(credentials->user, true, &next);
+    const char *why = NULL;
+    int err = state_new(choice->credentials->user, true, &next);
     if (err < 0)
         return err;
-    err = rota__digest_read(params, has_bytes, &next->text, &next->digest);
-    if (err == 0 && (!*best || rota__digest_strength(&next->digest) >
-                                   rota__digest_strength(&(*best)->digest))) {
-        state_unref(*best);
-        *best = next;
+    err = rota__digest_read(challenge->params, choice->has_bytes, &next->text, &next->digest, &why);
+    if (err == -EINVAL)
+        add_reason(choice, challenge->scheme, why);
+    if (err == 0 && (!choice->best || rota__digest_strength(&next->digest) >
+                                          rota__digest_strength(&choice->best->digest))) {
+        state_unref(choice->best);
+        choice->best = next;
     } else {
         state_unref(next);
     }
     return err == -EINVAL ? 0 : err;
 }
 
-static int consider(const struct rota__http_credentials *credentials, rota_str field,
-                    bool has_bytes, struct rota__http_auth_state **best, bool *has_basic)
+static void consider_basic(struct choice *choice, const struct rota__challenge *challenge)
+{
+    choice->has_basic |= choice->credentials->value.len > 0;
+    if (!choice->has_basic)
+        add_reason(choice, challenge->scheme, "not allowed by the session's options");
+}
+
+static int consider(struct choice *choice, rota_str field)
 {
     struct rota__challenge challenge;
-    int err = 0;
-    while (err == 0 && rota__challenge_next(&field, &challenge) > 0) {
+    int err = 0, more = 0;
+    while (err == 0 && (more = rota__challenge_next(&field, &challenge)) > 0) {
         if (rota__str_is(challenge.scheme, "digest"))
-            err = consider_digest(credentials, challenge.params, has_bytes, best);
-        *has_basic |= rota__str_is(challenge.scheme, "basic");
+            err = consider_digest(choice, &challenge);
+        else if (rota__str_is(challenge.scheme, "basic"))
+            consider_basic(choice, &challenge);
+        else
+            add_reason(choice, challenge.scheme, "not supported");
     }
+    if (more < 0)
+        add_reason(choice, (rota_str){NULL, 0}, "malformed challenge");
     return err;
 }
 
-/* The strongest of all that may be answered; NULL: there is none. */
-static int choose(const struct rota__http_credentials *credentials, bool has_bytes,
-                  const struct rota__http_challenge_fields *fields,
-                  struct rota__http_auth_state **best)
+/* Digest of any strength is preferred to Basic. */
+static int choose(struct choice *choice, const struct rota__http_challenge_fields *fields)
 {
     static const char *const names[] = {"www-authenticate", "proxy-authenticate"};
+    rota_str name = rota__str_of(names[fields->side]);
     const rota_http_field *field;
-    bool has_basic = false;
     int err = 0;
     for (size_t at = 0;
-         err == 0 && (field = rota__fields_next(fields->fields, fields->count,
-                                                rota__str_of(names[fields->side]), &at));)
-        err = consider(credentials, field->value, has_bytes, best, &has_basic);
-    if (err == 0 && !*best && has_basic && credentials->value.len)
-        err = state_new(credentials->user, false, best);
+         err == 0 && (field = rota__fields_next(fields->fields, fields->count, name, &at));)
+        err = consider(choice, field->value);
+    if (err == 0 && !choice->best && choice->has_basic)
+        err = state_new(choice->credentials->user, false, &choice->best);
     return err;
 }
 
-/* Whether the credentials are what was refused. Only a nonce that this request was given is known
- * to be young: an older one may have expired, and the server need not say so. */
-static bool is_wrong(const struct rota__http_auth *auth, const struct rota__http_auth_state *said)
+static void set_why(char ret_why[ROTA__HTTP_WHY], const char *why)
+{
+    snprintf(ret_why, ROTA__HTTP_WHY, "%s", why);
+}
+
+/* Whether the credentials were refused. Only a nonce that this request was given is known to be
+ * fresh: an older one may have expired, and the server need not say so. */
+static bool is_refused(const struct rota__http_auth *auth, const struct rota__http_auth_state *said,
+                       char ret_why[ROTA__HTTP_WHY])
 {
     const struct rota__http_auth_state *sent = auth->state;
-    if (auth->attempts == ATTEMPTS)
+    if (auth->attempts == ATTEMPTS) {
+        snprintf(ret_why, ROTA__HTTP_WHY, "challenged again after %d answers", ATTEMPTS);
         return true;
+    }
     if (!sent || sent->is_digest != said->is_digest)
         return false;
-    return !said->is_digest || (auth->attempts > 0 && !said->digest.is_stale);
+    if (said->is_digest && (auth->attempts == 0 || said->digest.is_stale))
+        return false;
+    set_why(ret_why, REFUSED);
+    return true;
 }
 
 int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
                               const struct rota__http_auth_request *request,
                               const struct rota__http_challenge_fields *fields,
-                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth)
+                              struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
+                              char ret_why[ROTA__HTTP_WHY])
 {
-    struct rota__http_auth_state *said = NULL;
-    if (!credentials || credentials->is_preemptive)
+    struct choice choice = {
+        .credentials = credentials, .has_bytes = request->has_bytes, .why = ret_why};
+    set_why(ret_why, "");
+    if (!credentials || credentials->is_preemptive) {
+        set_why(ret_why, credentials ? REFUSED : NO_CREDENTIALS);
         return 0;
-    int err = choose(credentials, request->has_bytes, fields, &said);
-    bool is_answered = err == 0 && said && !is_wrong(auth, said);
+    }
+    int err = choose(&choice, fields);
+    if (!choice.best && !*ret_why)
+        set_why(ret_why, "no challenge");
+    bool is_answered = err == 0 && choice.best && !is_refused(auth, choice.best, ret_why);
     if (is_answered) {
         auth->attempts++;
-        err = learn(cache, said, auth);
+        err = learn(cache, choice.best, auth);
     } else if (auth->state) {
         forget(cache, auth->state);
     }
-    state_unref(said);
+    state_unref(choice.best);
     return err < 0 ? err : is_answered;
 }
 
@@ -450,20 +500,32 @@ void rota__http_call_reset_auth(struct rota__http_call *call)
         rota__http_auth_reset(&call->auth[side]);
 }
 
-/* Until it is certain that the request is sent again its upload goes on: to stop it ends a
- * connection of HTTP/1.1, and with it the response. */
+static int set_auth_error(rota_http_response *r, const char *why)
+{
+    r->auth_error = rota__arena_copy(&r->arena, rota__str_of(why));
+    return r->auth_error ? 0 : -ENOMEM;
+}
+
+/* The upload continues until it is certain that the request is sent again: to stop an upload over
+ * HTTP/1.1 ends the connection, and with it the response. */
 int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r)
 {
     struct rota__http_challenge_fields fields = {
         .side = r->status == 407, .fields = r->fields, .count = r->count};
-    if ((r->status != 401 && r->status != 407) || !call->adds_credentials[fields.side])
+    if (r->status != 401 && r->status != 407)
         return 0;
     struct party party = party_of(call, fields.side);
+    char why[ROTA__HTTP_WHY] = NO_CREDENTIALS;
+    if (!call->adds_credentials[fields.side]) {
+        if (party.credentials)
+            snprintf(why, sizeof why, "the request has its own %s header", party.field);
+        return set_auth_error(r, why);
+    }
     struct rota__http_auth_request request = auth_request_of(call);
     int more = rota__http_auth_challenge(party.credentials, &request, &fields, party.cache,
-                                         &call->auth[fields.side]);
+                                         &call->auth[fields.side], why);
     if (more <= 0)
-        return more;
+        return more < 0 ? more : set_auth_error(r, why);
     int err = rota__http_upload_take_back(call);
     if (err == -ESPIPE)
         rota__http_say(&call->progress, err,

@@ -189,7 +189,8 @@ static int ask_proxy(struct rota__http_conn *conn, struct rota__http_auth *auth)
 struct connect_response {
     int status;
     char reason[100];
-    bool is_answerable; /* it asks for authentication; so it may be asked once more */
+    bool is_answerable;       /* it asks for authentication; so it may be asked once more */
+    char why[ROTA__HTTP_WHY]; /* it is not */
 };
 
 static int take_connect_response(struct rota__http_conn *conn, const struct rota__h1_head *head,
@@ -203,7 +204,8 @@ static int take_connect_response(struct rota__http_conn *conn, const struct rota
              head->reason.ptr);
     if (head->status != 407)
         return 0;
-    int more = rota__http_auth_challenge(proxy->credentials, &request, &fields, proxy->auth, auth);
+    int more = rota__http_auth_challenge(proxy->credentials, &request, &fields, proxy->auth, auth,
+                                         response->why);
     response->is_answerable = more > 0;
     return more < 0 ? more : 0;
 }
@@ -244,7 +246,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
 static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     struct connect_response v = {.status = 0};
-    char why[160];
+    char why[ROTA__HTTP_WHY];
     int err = ask_proxy(conn, auth);
     if (err == 0)
         err = read_connect_response(conn, &v, auth);
@@ -252,8 +254,8 @@ static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
     if (v.status / 100 == 2 || v.is_answerable)
         return v.is_answerable;
-    snprintf(why, sizeof why, "the proxy refused: %d %s", v.status,
-             *v.reason ? v.reason : rota_http_reason(v.status));
+    snprintf(why, sizeof why, "the proxy refused: %d %s%s%.60s", v.status,
+             *v.reason ? v.reason : rota_http_reason(v.status), *v.why ? ": " : "", v.why);
     return fail(conn, -ECONNREFUSED, why);
 }
 

@@ -225,6 +225,11 @@ rota_time rota_http_response_time(const rota_http_response *r, rota_http_phase p
     return phase <= ROTA_HTTP_DONE ? r->progress->times[phase] : -1;
 }
 
+const char *rota_http_response_auth_error(const rota_http_response *r)
+{
+    return r->auth_error ? r->auth_error : "";
+}
+
 static void make_words(rota_http_response *r)
 {
     char words[ROTA__HTTP_WHY + 300];

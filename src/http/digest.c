@@ -46,8 +46,9 @@ static bool is_available(int algorithm)
     return type;
 }
 
-/* A list, also where it is not quoted and so has one element. */
-static int read_qop(rota_str list, bool can_hash_body, enum rota__digest_qop *ret_qop)
+/* A list, also where it is not quoted and so has one element. Returns NULL, or why it cannot be
+ * answered. */
+static const char *read_qop(rota_str list, bool can_hash_body, enum rota__digest_qop *ret_qop)
 {
     bool has_auth = false, has_auth_int = false;
     while (list.len) {
@@ -56,7 +57,9 @@ static int read_qop(rota_str list, bool can_hash_body, enum rota__digest_qop *re
         has_auth_int |= rota__str_is(element, "auth-int");
     }
     *ret_qop = has_auth ? ROTA__DIGEST_AUTH : ROTA__DIGEST_AUTH_INT;
-    return has_auth || (has_auth_int && can_hash_body) ? 0 : -EINVAL;
+    if (has_auth || (has_auth_int && can_hash_body))
+        return NULL;
+    return has_auth_int ? "auth-int needs a body in memory" : "unknown qop";
 }
 
 enum { REALM, NONCE, OPAQUE, STALE, ALGORITHM, QOP, CHARSET, USERHASH, NAMES };
@@ -84,17 +87,24 @@ static int read_params(rota_str params, struct rota__out *out, rota_str ret_valu
     return more;
 }
 
+static int refuse(const char *why, const char **ret_why)
+{
+    *ret_why = why;
+    return -EINVAL;
+}
+
 int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out,
-                      struct rota__digest *ret_digest)
+                      struct rota__digest *ret_digest, const char **ret_why)
 {
     rota_str v[NAMES] = {{NULL, 0}};
     if (!params.len)
-        return -EINVAL;
+        return refuse("no parameters", ret_why);
     if (!rota__out_reserve(out, params.len)) /* so that the slices do not move */
         return -ENOMEM;
-    int err = read_params(params, out, v);
-    if (err < 0 || !v[REALM].ptr || !v[NONCE].ptr)
-        return -EINVAL;
+    if (read_params(params, out, v) < 0)
+        return refuse("malformed or duplicate parameter", ret_why);
+    if (!v[REALM].ptr || !v[NONCE].ptr)
+        return refuse("no realm or nonce", ret_why);
     struct rota__digest digest = {.realm = v[REALM],
                                   .nonce = v[NONCE],
                                   .opaque = v[OPAQUE],
@@ -104,10 +114,13 @@ int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out
                                   .is_stale = rota__str_is(v[STALE], "true")};
     if (v[ALGORITHM].ptr)
         digest.algorithm = find_algorithm(v[ALGORITHM]);
-    if (digest.algorithm < 0 || !is_available(digest.algorithm))
-        return -EINVAL;
-    if (v[QOP].ptr && read_qop(v[QOP], can_hash_body, &digest.qop) < 0)
-        return -EINVAL;
+    if (digest.algorithm < 0)
+        return refuse("unknown algorithm", ret_why);
+    if (!is_available(digest.algorithm))
+        return refuse("OpenSSL does not have the algorithm", ret_why);
+    const char *why = v[QOP].ptr ? read_qop(v[QOP], can_hash_body, &digest.qop) : NULL;
+    if (why)
+        return refuse(why, ret_why);
     *ret_digest = digest;
     return 0;
 }

@@ -42,9 +42,10 @@ struct rota__digest_request {
 
 /* Reads the parameters of a challenge. Its slices are of `out`, to which nothing may be added as
  * long as they are used. `can_hash_body`: an answer may be AUTH_INT, if the server wants nothing
- * else. Returns 0, -EINVAL (malformed, or an unknown algorithm or qop), -ENOMEM. */
+ * else. Returns 0, -EINVAL (malformed, or an unknown algorithm or qop: `ret_why` says which),
+ * -ENOMEM. */
 int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out,
-                      struct rota__digest *ret_digest);
+                      struct rota__digest *ret_digest, const char **ret_why);
 
 /* The strongest of several challenges is answered. */
 int rota__digest_strength(const struct rota__digest *digest);
