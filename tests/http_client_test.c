@@ -648,6 +648,7 @@ static void methods(struct setting *t)
     const char *lone[] = {"X", NULL};
     expect_error(t, "/", &(rota_http_fetch_options){.headers = lone}, -EINVAL,
                  "\"X\" has no value");
+    CHECK(strstr(rota_error(-EINVAL), "preparing the request to 127.0.0.1:"));
     expect_error(t, "/", &(rota_http_fetch_options){.body.form = lone}, -EINVAL, ": X: Invalid");
     rota_http_body_source two = {.bytes = {"a", 1}, .path = "/etc/passwd"};
     expect_error(t, "/", &(rota_http_fetch_options){.body = two}, -EINVAL, "more than one body");
@@ -1264,6 +1265,7 @@ static void wrong_options(struct setting *t)
             FAIL("%s instead of %s", rota_error(-EINVAL), wrong[i].words);
     }
     expect_error(t, "/", &(rota_http_fetch_options){.total = -1}, -EINVAL, "the option `total`");
+    CHECK(strstr(rota_error(-EINVAL), "preparing the request to 127.0.0.1:"));
     expect_error(t, "/", &(rota_http_fetch_options){.gap = -1}, -EINVAL, "the option `gap`");
     expect_error(t, "/", &(rota_http_fetch_options){.redirects = -2}, -EINVAL,
                  "the option `redirects`");

@@ -74,6 +74,8 @@ struct rota__http_progress {
     /* Why a failure with the code `why_err` happened: "Connection refused". Failures with another
      * code have no words of their own. */
     int why_err;
+    /* The URL and the options were taken; the request is on its way. */
+    bool is_prepared;
     char why[ROTA__HTTP_WHY];
 };
 

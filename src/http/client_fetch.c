@@ -33,6 +33,7 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     if (call->session->options.trace)
         rota__http_enter(&call->progress, ROTA_HTTP_QUEUED);
     call->progress.phase = ROTA_HTTP_QUEUED;
+    call->progress.is_prepared = true;
     int err = rota__http_pool_take(call, fresh, &conn);
     if (err < 0)
         return err;

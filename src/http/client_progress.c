@@ -130,7 +130,7 @@ static const rota_error_type place_type = {.size = sizeof(struct place)};
 struct failure {
     struct place place;
     rota_time limit_time;
-    bool is_callers;
+    bool is_callers, is_prepared;
     char where[256]; /* empty: it has not come so far as to know a server */
     char why[ROTA__HTTP_WHY];
 };
@@ -169,7 +169,9 @@ static void write_failure(const void *detail, int err, char *ret_words, size_t s
     char why[ROTA__HTTP_WHY];
     write_cause(f, err, why, sizeof why);
     if (*f->where)
-        snprintf(ret_words, size, "%s %s: %s", doing[f->place.phase], f->where, why);
+        snprintf(ret_words, size, "%s %s: %s",
+                 f->is_prepared ? doing[f->place.phase] : "preparing the request to", f->where,
+                 why);
     else
         snprintf(ret_words, size, "%s", why);
 }
@@ -183,6 +185,7 @@ static void take_down(const struct rota__http_progress *p, int err, struct failu
     f->place = (struct place){p->phase, p->passed};
     f->limit_time = p->passed_time;
     f->is_callers = p->is_callers;
+    f->is_prepared = p->is_prepared;
     if (len)
         memcpy(f->where, p->where.ptr, len);
     f->where[len] = '\0';

@@ -99,6 +99,7 @@ void rota__http_response_detach(rota_http_response *r)
     struct rota__http_progress *p = r->progress, *own = &r->own;
     own->session = r->ended ? NULL : p->session;
     own->url = own->where = r->url;
+    own->is_prepared = true;
     own->phase = p->phase;
     own->reused = p->reused;
     own->status = p->status;
