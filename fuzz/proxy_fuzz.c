@@ -14,8 +14,11 @@ static void try_setting(rota_str text)
 {
     struct rota__proxy proxy;
     rota_host again;
-    if (rota__proxy_parse(text, &proxy) < 0)
+    const char *why = NULL;
+    if (rota__proxy_parse(text, &proxy, &why) < 0) {
+        require(why);
         return;
+    }
     require(proxy.port > 0 && proxy.port < 65536);
     require(rota_host_parse(rota__str_of(proxy.host.text), &again) == 0);
     require(rota_host_equal(&proxy.host, &again));

@@ -656,7 +656,7 @@ static void methods(struct setting *t)
     for (int i = 0; i < 4; i++)
         expect_error(t, "/", &(rota_http_fetch_options){.method = methods[i]}, -EINVAL,
                      "is not a valid request method");
-    expect_error(t, "/ x", NULL, -EINVAL, "is not an http or https URL");
+    expect_error(t, "/ x", NULL, -EINVAL, "has an unencoded or invalid character");
     CHECK_INT(rota_http_fetch(t->session, "ftp://a/", NULL, &r), ==, -EINVAL);
     CHECK_STR(rota_error(-EINVAL), "\"ftp://a/\" is not an http or https URL");
 }
@@ -3206,25 +3206,41 @@ static void named(struct setting *t)
 
 static void doubtful(struct setting *t)
 {
-    static const char *const urls[] = {"https://evil.test%25.good.test/",
-                                       "http://good.test\\@127.0.0.1/",
-                                       "http://127.1/",
-                                       "http://0x7f.0.0.1/",
-                                       "http://[localhost]/",
-                                       "http://[v1.x]/",
-                                       "http://[::%31]/",
-                                       "http://.good.test/",
-                                       "http://good..test/",
-                                       "http://./",
-                                       "http://u\\x@127.0.0.1/",
-                                       "http:///"};
+    static const struct {
+        const char *url, *wrong;
+    } urls[] = {{"https://evil.test%25.good.test/", "an invalid host"},
+                {"http://good.test\\@127.0.0.1/", "an invalid user or password"},
+                {"http://127.1/", "an invalid host"},
+                {"http://0x7f.0.0.1/", "an invalid host"},
+                {"http://[localhost]/", "an invalid host"},
+                {"http://[v1.x]/", "an invalid host"},
+                {"http://[::%31]/", "an invalid host"},
+                {"http://.good.test/", "an invalid host"},
+                {"http://good..test/", "an invalid host"},
+                {"http://./", "an invalid host"},
+                {"http://u\\x@127.0.0.1/", "an invalid user or password"},
+                {"http://good.test:80x/", "an invalid port"},
+                {"http://good.test:65536/", "an invalid port"},
+                {"http://good.test:0/", "an invalid port"},
+                {"http:///", "no host"},
+                {"http:/good.test", "no host"},
+                {"http://good.test/ x", "an unencoded or invalid character after the host"},
+                {"ht_tp://good.test/", "an invalid scheme"}};
     rota_http_response *r = NULL;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        CHECK_INT(rota_http_fetch(t->session, urls[i], NULL, &r), ==, -EINVAL);
-        CHECK(strstr(rota_error(-EINVAL), "is not an http or https URL"));
+        char words[128];
+        rota_http_session_options options = {.base_url = urls[i].url, .proxy = ""};
+        rota_http_session *session = NULL;
+        CHECK_INT(rota_http_fetch(t->session, urls[i].url, NULL, &r), ==, -EINVAL);
+        snprintf(words, sizeof words, "\" has %s", urls[i].wrong);
+        CHECK(strstr(rota_error(-EINVAL), words));
+        rota_error_set(-EINVAL, "something else");
+        CHECK_INT(rota_http_session_new(&options, &session), ==, -EINVAL);
+        CHECK(strstr(rota_error(-EINVAL), words));
     }
     CHECK_INT(t->script.connections, ==, 0);
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "is not an http or https URL");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL,
+                 ": \"https://evil.test%25.good.test/\" has an invalid host");
     CHECK_INT(t->script.connections, ==, 1);
 }
 

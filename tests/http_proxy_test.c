@@ -45,9 +45,10 @@ TEST_TOGETHER(a_setting_names_kind_host_port_and_user)
         {"socks5h://u@localhost:9050", "localhost", "u", 9050, ROTA__PROXY_SOCKS5H},
         {"http://[fe80::1%25eth0]:1", "fe80::1%eth0", NULL, 1, ROTA__PROXY_HTTP},
     };
+    const char *why;
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct rota__proxy proxy;
-        CHECK_OK(rota__proxy_parse(str(cases[i].text), &proxy));
+        CHECK_OK(rota__proxy_parse(str(cases[i].text), &proxy, &why));
         CHECK_STR(proxy.host.text, cases[i].host);
         CHECK_INT(proxy.port, ==, cases[i].port);
         CHECK_INT(proxy.kind, ==, cases[i].kind);
@@ -56,22 +57,25 @@ TEST_TOGETHER(a_setting_names_kind_host_port_and_user)
         else
             CHECK_PTR(proxy.userinfo.ptr, ==, NULL);
     }
-    static const char *const wrong[] = {"",
-                                        "proxy",
-                                        "ftp://proxy",
-                                        "socks4://proxy",
-                                        "http://",
-                                        "http://a b",
-                                        "http://proxy:0",
-                                        "http://proxy:65536",
-                                        "http://[v1.x]",
-                                        "http://127.1",
-                                        "http://[localhost]",
-                                        "http://u\\x@proxy"};
+    static const struct {
+        const char *text, *why;
+    } wrong[] = {{"", "has no host"},
+                 {"proxy", "has no host"},
+                 {"ftp://proxy", "is not the URL of an http, https, socks5 or socks5h proxy"},
+                 {"socks4://proxy", "is not the URL of an http, https, socks5 or socks5h proxy"},
+                 {"http://", "has no host"},
+                 {"http://a b", "has an invalid host"},
+                 {"http://proxy:0", "has an invalid port"},
+                 {"http://proxy:65536", "has an invalid port"},
+                 {"http://[v1.x]", "has an invalid host"},
+                 {"http://127.1", "has an invalid host"},
+                 {"http://[localhost]", "has an invalid host"},
+                 {"http://u\\x@proxy", "has an invalid user or password"}};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         struct rota__proxy proxy;
-        if (rota__proxy_parse(str(wrong[i]), &proxy) != -EINVAL)
-            FAIL("\"%s\" was taken", wrong[i]);
+        if (rota__proxy_parse(str(wrong[i].text), &proxy, &why) != -EINVAL)
+            FAIL("\"%s\" was taken", wrong[i].text);
+        CHECK_STR(why, wrong[i].why);
     }
 }
 
@@ -692,7 +696,7 @@ static void by_environment(struct place *p)
     CHECK_INT(p->proxy.connections, ==, 1);
     expect(session, url_at(p, "https", "127.0.0.1", "/"), "HTTP/2"); /* without the proxy */
     expect_failure(session, url_at(p, "https", "behind.test", "/"), -EINVAL,
-                   "HTTPS_PROXY: \"http://me:***@pro xy/\" is not a proxy");
+                   "HTTPS_PROXY: \"http://me:***@pro xy/\" has an invalid host");
     CHECK_INT(p->proxy.connections, ==, 1);
     rota_http_session_free(session);
     for (size_t i = 0; i < COUNT(names); i++)

@@ -556,7 +556,10 @@ rota__http_call_source(const struct rota__http_call *call)
     return call->upload ? &call->upload->source : &call->source;
 }
 
-/* (client_request.c) Takes the URL, relative to the session's or, of a redirect, to the call's. */
+/* (client_request.c) Returns why no request can be sent to such a URL, such as "has no host"; or
+ * NULL, and its host. */
+const char *rota__http_url_wrong(const rota_url *url, rota_host *ret_host);
+/* Takes the URL, relative to the session's or, of a redirect, to the call's. */
 int rota__http_call_set_url(struct rota__http_call *call, const char *url);
 int rota__http_call_move(struct rota__http_call *call, rota_str reference);
 /* From now on it is asked by HTTP/1.1. */

@@ -14,9 +14,11 @@ static char *copy(rota_http_session *session, rota_str text)
     return rota__arena_copy(&session->arena, text);
 }
 
-/* User and password for the proxy. */
-static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy)
+/* User and password for the proxy. Returns 0, -EINVAL, -ENOMEM. */
+static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy,
+                    const char **ret_wrong)
 {
+    *ret_wrong = "has a user or password that cannot be sent";
     int err = rota__http_credentials_parse(&session->arena, userinfo, &proxy->credentials);
     if (err < 0)
         return err;
@@ -44,7 +46,7 @@ static int set_place(rota_http_session *session, const struct rota__proxy *said,
 
 /* "user:password@host:port" is of http. Returns 0, -EINVAL, -ENOMEM. */
 static int read_setting(rota_http_session *session, const char *text,
-                        struct rota__http_proxy *proxy)
+                        struct rota__http_proxy *proxy, const char **ret_wrong)
 {
     struct rota__proxy said;
     const char *prefix = strstr(text, "://") ? "" : "http://";
@@ -53,11 +55,11 @@ static int read_setting(rota_http_session *session, const char *text,
     if (!whole)
         return -ENOMEM;
     snprintf(whole, size, "%s%s", prefix, text);
-    if (rota__proxy_parse(rota__str_of(whole), &said) < 0)
+    if (rota__proxy_parse(rota__str_of(whole), &said, ret_wrong) < 0)
         return -EINVAL;
     int err = set_place(session, &said, proxy);
     if (err == 0 && said.userinfo.len)
-        err = set_user(session, said.userinfo, proxy);
+        err = set_user(session, said.userinfo, proxy, ret_wrong);
     return err;
 }
 
@@ -72,11 +74,12 @@ static int proxy_new(rota_http_session *session, const char *name, const char *t
         return -ENOMEM;
     *auth = (struct rota__http_auth_cache){.first = NULL};
     *proxy = (struct rota__http_proxy){.kind = ROTA__PROXY_HTTP, .auth = auth};
-    int err = read_setting(session, text, proxy);
+    const char *why = NULL;
+    int err = read_setting(session, text, proxy, &why);
     if (err == -EINVAL) {
         char shown[160], wrong[300];
         rota__url_redact(rota__str_of(text), shown, sizeof shown);
-        snprintf(wrong, sizeof wrong, "%s: \"%s\" is not a proxy", name, shown);
+        snprintf(wrong, sizeof wrong, "%s: \"%s\" %s", name, shown, why);
         proxy->wrong = copy(session, rota__str_of(wrong));
         err = proxy->wrong ? 0 : -ENOMEM;
     }

@@ -8,11 +8,24 @@
 
 /* ---- URLs */
 
-static int no_url(struct rota__http_call *call, rota_str text)
+#define NOT_HTTP "is not an http or https URL"
+
+static int refuse_url(struct rota__http_call *call, rota_str text, const char *wrong)
 {
     char shown[128];
-    return rota__http_say(&call->progress, -EINVAL, "\"%s\" is not an http or https URL",
-                          rota__url_redact(text, shown, sizeof shown));
+    return rota__http_say(&call->progress, -EINVAL, "\"%s\" %s",
+                          rota__url_redact(text, shown, sizeof shown), wrong);
+}
+
+const char *rota__http_url_wrong(const rota_url *url, rota_host *ret_host)
+{
+    if (!rota__str_is(url->scheme, "http") && !rota__str_is(url->scheme, "https"))
+        return NOT_HTTP;
+    if (!url->host.len)
+        return "has no host";
+    if (rota_host_parse(url->host, ret_host) < 0 || ret_host->kind == ROTA_HOST_FUTURE)
+        return "has an invalid host";
+    return url->number ? NULL : "has an invalid port";
 }
 
 static bool is_base(const rota_http_session *session, const rota_url *url)
@@ -59,9 +72,9 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     bool is_http = rota__str_is(url.scheme, "http");
     rota_host host;
     char canonical[ROTA__HOST_IN_URL];
-    if ((!is_http && !rota__str_is(url.scheme, "https")) || rota_host_parse(url.host, &host) < 0 ||
-        host.kind == ROTA_HOST_FUTURE)
-        return no_url(call, text);
+    const char *wrong = rota__http_url_wrong(&url, &host);
+    if (wrong)
+        return refuse_url(call, text, wrong);
     struct rota__http_credentials *said = NULL;
     int err = 0;
     rota__host_write(&host, true, canonical);
@@ -93,12 +106,13 @@ static int adopt_resolved(struct rota__http_call *call, const rota_url *base,
     struct rota__out out = {0};
     rota_url url;
     rota_str text;
+    const char *wrong;
     rota__url_resolve(&out, base, reference);
     int err = rota__arena_settle(&call->arena, &out, 0, &text);
     if (err < 0)
         return err;
-    return rota_url_parse(text, &url) < 0 ? no_url(call, text)
-                                          : adopt(call, text, url, with_credentials);
+    return rota__url_parse(text, &url, &wrong) < 0 ? refuse_url(call, text, wrong)
+                                                   : adopt(call, text, url, with_credentials);
 }
 
 int rota__http_call_set_url(struct rota__http_call *call, const char *url)
@@ -106,8 +120,11 @@ int rota__http_call_set_url(struct rota__http_call *call, const char *url)
     const rota_url *base = &call->session->base;
     rota_url reference;
     rota_str text = rota__str_of(url);
-    if (rota_url_parse(text, &reference) < 0 || (!reference.scheme.ptr && !base->host.len))
-        return no_url(call, text);
+    const char *wrong;
+    if (rota__url_parse(text, &reference, &wrong) < 0)
+        return refuse_url(call, text, wrong);
+    if (!reference.scheme.ptr && !base->host.len)
+        return refuse_url(call, text, NOT_HTTP);
     return reference.scheme.ptr ? adopt(call, text, reference, true)
                                 : adopt_resolved(call, base, &reference, true);
 }
@@ -116,10 +133,11 @@ int rota__http_call_move(struct rota__http_call *call, rota_str reference)
 {
     struct rota__out mended = {0};
     rota_url url, base = call->url;
+    const char *wrong;
     rota__url_mend(&mended, reference);
     int err = mended.err;
-    if (err == 0 && rota_url_parse((rota_str){mended.ptr, mended.len}, &url) < 0)
-        err = no_url(call, reference);
+    if (err == 0 && rota__url_parse((rota_str){mended.ptr, mended.len}, &url, &wrong) < 0)
+        err = refuse_url(call, reference, wrong);
     if (err == 0)
         err = adopt_resolved(call, &base, &url, false);
     rota__out_fini(&mended);

@@ -45,12 +45,6 @@ static int keep_fields(rota_http_session *session)
     return 0;
 }
 
-static bool is_web(const rota_url *url)
-{
-    return url->host.len &&
-           (rota__str_is(url->scheme, "http") || rota__str_is(url->scheme, "https"));
-}
-
 static int keep_base(rota_http_session *session)
 {
     const char **text = &session->options.base_url;
@@ -59,13 +53,15 @@ static int keep_base(rota_http_session *session)
     if (keep(&session->arena, text) < 0)
         return -ENOMEM;
     session->base_text = rota__str_of(*text);
-    if (rota_url_parse(session->base_text, &session->base) < 0 || !is_web(&session->base)) {
-        char shown[128];
-        rota__url_redact(session->base_text, shown, sizeof shown);
-        return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" is not an http or https URL",
-                                    shown);
-    }
-    return 0;
+    rota_host host;
+    const char *wrong;
+    char shown[128];
+    if (rota__url_parse(session->base_text, &session->base, &wrong) == 0)
+        wrong = rota__http_url_wrong(&session->base, &host);
+    return wrong ? rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "base_url: \"%s\" %s",
+                                        rota__url_redact(session->base_text, shown, sizeof shown),
+                                        wrong)
+                 : 0;
 }
 
 /* What is wrong with the credentials; NULL: nothing. */

@@ -1,7 +1,6 @@
 #include "http/proxy.h"
 #include "http/chars.h"
-
-#include <rota/url.h>
+#include "http/url.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,11 +17,13 @@ static const struct {
     {"socks5h", ROTA__PROXY_SOCKS5H, 1080},
 };
 
-int rota__proxy_parse(rota_str text, struct rota__proxy *ret_proxy)
+int rota__proxy_parse(rota_str text, struct rota__proxy *ret_proxy, const char **ret_wrong)
 {
     rota_url url;
-    if (rota_url_parse(text, &url) < 0 || rota_host_parse(url.host, &ret_proxy->host) < 0 ||
-        ret_proxy->host.kind == ROTA_HOST_FUTURE)
+    if (rota__url_parse(text, &url, ret_wrong) < 0)
+        return -EINVAL;
+    *ret_wrong = url.host.len ? "has an invalid host" : "has no host";
+    if (rota_host_parse(url.host, &ret_proxy->host) < 0 || ret_proxy->host.kind == ROTA_HOST_FUTURE)
         return -EINVAL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!rota__str_is(url.scheme, kinds[i].scheme))
@@ -30,8 +31,10 @@ int rota__proxy_parse(rota_str text, struct rota__proxy *ret_proxy)
         ret_proxy->kind = kinds[i].kind;
         ret_proxy->port = url.port.len ? url.number : kinds[i].port;
         ret_proxy->userinfo = url.userinfo;
+        *ret_wrong = "has an invalid port";
         return ret_proxy->port ? 0 : -EINVAL;
     }
+    *ret_wrong = "is not the URL of an http, https, socks5 or socks5h proxy";
     return -EINVAL;
 }
 

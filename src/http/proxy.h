@@ -20,8 +20,8 @@ struct rota__proxy {
 };
 
 /* "http://user:password@host:port", of http, https, socks5 (or socks) and socks5h. Returns 0,
- * -EINVAL. */
-int rota__proxy_parse(rota_str url, struct rota__proxy *ret_proxy);
+ * -EINVAL, and `ret_wrong` says why: "has an invalid port". */
+int rota__proxy_parse(rota_str url, struct rota__proxy *ret_proxy, const char **ret_wrong);
 
 /* Whether `list`, a value of NO_PROXY, has this host. Its entries are separated by commas or
  * blanks:

@@ -166,8 +166,14 @@ static bool is_userinfo(rota_str s)
     return !s.len || has_whole_escapes(s);
 }
 
+static int refuse(const char *wrong, const char **ret_wrong)
+{
+    *ret_wrong = wrong;
+    return -EINVAL;
+}
+
 /* authority = [ userinfo "@" ] host [ ":" port ] */
-static int parse_authority(rota_str text, rota_url *url)
+static int parse_authority(rota_str text, rota_url *url, const char **ret_wrong)
 {
     rota_str port, rest = text;
     const char *end = text.ptr + text.len, *sign = memrchr(text.ptr, '@', text.len);
@@ -175,19 +181,25 @@ static int parse_authority(rota_str text, rota_url *url)
         url->userinfo = slice(text.ptr, sign);
         rest = slice(sign + 1, end);
         if (!is_userinfo(url->userinfo))
-            return -EINVAL;
+            return refuse("has an invalid user or password", ret_wrong);
     }
     if (!split_authority(rest, &url->host, &port))
         return 0;
     if (!rota_host_is_valid(url->host))
-        return -EINVAL;
+        return refuse("has an invalid host", ret_wrong);
     if (!port.len)
         return 0;
     url->port = slice(port.ptr + 1, end);
-    return parse_port(url->port, &url->number);
+    return parse_port(url->port, &url->number) < 0 ? refuse("has an invalid port", ret_wrong) : 0;
 }
 
 int rota_url_parse(rota_str text, rota_url *ret_url)
+{
+    const char *wrong;
+    return rota__url_parse(text, ret_url, &wrong);
+}
+
+int rota__url_parse(rota_str text, rota_url *ret_url, const char **ret_wrong)
 {
     rota_url url = {0};
     const char *at = text.ptr, *end = at + text.len;
@@ -196,14 +208,14 @@ int rota_url_parse(rota_str text, rota_url *ret_url)
         url.scheme = slice(at, colon);
         if (!rota__url_is_scheme(url.scheme))
             /* a relative path may have no colon in its first segment (section 4.2) */
-            return -EINVAL;
+            return refuse("has an invalid scheme", ret_wrong);
         url.number = rota__url_default_port(url.scheme);
         at = colon + 1;
     }
     if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
         const char *authority = at + 2;
         at = find_any(authority, end, BIT('/') | BIT('?') | BIT('#'));
-        int err = parse_authority(slice(authority, at), &url);
+        int err = parse_authority(slice(authority, at), &url, ret_wrong);
         if (err < 0)
             return err;
     }
@@ -219,7 +231,7 @@ int rota_url_parse(rota_str text, rota_url *ret_url)
         url.fragment = slice(at + 1, end);
     if (!is_encoded(url.path, true) || !is_encoded(url.query, false) ||
         !is_encoded(url.fragment, false))
-        return -EINVAL;
+        return refuse("has an unencoded or invalid character after the host", ret_wrong);
     *ret_url = url;
     return 0;
 }

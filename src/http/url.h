@@ -24,6 +24,9 @@ const char *rota__host_write(const rota_host *host, bool with_zone,
                              char ret_text[ROTA__HOST_IN_URL]);
 
 bool rota__url_is_scheme(rota_str s);
+/* Does what rota_url_parse does. On -EINVAL `ret_wrong` says what is wrong with the text: "has
+ * an invalid port". */
+int rota__url_parse(rota_str text, rota_url *ret_url, const char **ret_wrong);
 /* 0: it has none. */
 int rota__url_default_port(rota_str scheme);
 /* Section 2.3: what need not be encoded anywhere. */
