@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -1549,6 +1550,79 @@ TEST(a_timeout_says_which_one_it_was)
 {
     struct setting t = {.options.gap = 20 * ROTA_SECOND, .script.replies = {"..."}};
     run(&t, timeouts);
+}
+
+/* ---- Without descriptors */
+
+/* Lets no descriptor be opened until one is closed. */
+static void use_up_descriptors(void)
+{
+    struct rlimit limit;
+    int lowest = dup(0);
+    CHECK_OK(lowest);
+    close(lowest);
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = (rlim_t)lowest;
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void have_descriptors(void)
+{
+    struct rlimit limit;
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void crowded(struct setting *t)
+{
+    struct script second = {.replies = {OK}};
+    rota_http_response *r = NULL;
+    script_start(&second);
+    use_up_descriptors();
+    expect_error(t, "/", NULL, -EMFILE, "connecting to 127.0.0.1:");
+    have_descriptors();
+    expect_body(t, "/", "hello");
+    CHECK_INT(t->script.open, ==, 1);
+    use_up_descriptors();
+    CHECK_OK(rota_http_fetch(t->session, url_of(&second, "/"), NULL, &r));
+    r = rota_http_response_free(r);
+    CHECK_INT(t->script.open, ==, 0); /* an idle connection was closed for it */
+    CHECK_INT(t->script.connections, ==, 1);
+    CHECK_INT(second.connections, ==, 1);
+    expect_body(t, "/", "hello"); /* and this way, too */
+    have_descriptors();
+    script_stop(&second);
+}
+
+TEST_WITH(an_idle_connection_is_closed_where_there_are_no_descriptors, .without_faults = true)
+{
+    struct setting t = {.script.replies = {OK}};
+    run(&t, crowded);
+}
+
+static int have_descriptors_later(void *arg)
+{
+    int err = rota_sleep(ROTA_SECOND / 2);
+    have_descriptors();
+    return err;
+}
+
+static void crowded_for_a_while(struct setting *t)
+{
+    rota_time before = rota_now();
+    rota_task *task;
+    use_up_descriptors();
+    CHECK_OK(rota_spawn(have_descriptors_later, NULL, &task));
+    expect_body(t, "/", "hello");
+    CHECK_INT(rota_now() - before, >=, ROTA_SECOND / 2);
+    CHECK_OK(rota_join(task));
+}
+
+TEST_WITH(a_retry_waits_for_descriptors, .without_faults = true)
+{
+    struct setting t = {.options.retry = &three_tries, .script.replies = {OK}};
+    run(&t, crowded_for_a_while);
 }
 
 static void interrupted(struct setting *t)

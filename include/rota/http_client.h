@@ -194,7 +194,8 @@ typedef struct rota_http_session_options {
     rota_http_auth proxy_auth;
     rota_http_version version;
 
-    /* Connections at once. Default: 100. */
+    /* Connections at once. Default: 100. If a new connection finds no free descriptor (-EMFILE,
+     * -ENFILE), the one that has been idle longest is closed, and the client tries once more. */
     size_t connections;
     /* Connections at once to one host, port and scheme. Default: no limit besides `connections`. */
     size_t connections_host;
@@ -238,13 +239,14 @@ typedef struct rota_http_session_options {
     /* When to try again after a failure that may pass: how often, and after which pauses. Default:
      * never.
      *
-     * The client tries again after a failure to resolve (ROTA_EDNS), connect or encrypt. For
-     * idempotent methods (RFC 9110, section 9.2.2) it also does if the connection breaks, or makes
-     * no progress for `gap`, before the head of the response; and for the statuses 408, 429, 502,
-     * 503 and 504. The body must be one that can be sent twice. Retry-After is obeyed, even beyond
-     * the backoff's `most`; a response that asks for more than an hour is returned. `total` and the
-     * caller's deadline limit all tries together: if the next pause would not end in time, the call
-     * returns at once. It returns the result of the last try. */
+     * The client tries again after a failure to resolve (ROTA_EDNS), connect or encrypt, and if
+     * there were no descriptors for a connection. For idempotent methods (RFC 9110, section 9.2.2)
+     * it also does if the connection breaks, or makes no progress for `gap`, before the head of the
+     * response; and for the statuses 408, 429, 502, 503 and 504. The body must be one that can be
+     * sent twice. Retry-After is obeyed, even beyond the backoff's `most`; a response that asks for
+     * more than an hour is returned. `total` and the caller's deadline limit all tries together: if
+     * the next pause would not end in time, the call returns at once. It returns the result of the
+     * last try. */
     const rota_backoff *retry;
 
     rota_http_trace_fn *trace;
@@ -387,14 +389,14 @@ typedef struct rota_http_fetch_options {
  *
  * Returns 0 or an error. rota_error describes it, and rota_http_failed_phase returns its phase.
  * ROTA_ENOHOST, ROTA_EDNS (resolving); -EACCES (`allow` refused all addresses); -ECONNREFUSED, ...
- * (connecting); -ECONNRESET, -EPIPE (the server closed the connection); ROTA_ECERT, ROTA_ETLS;
- * -ETIMEDOUT (rota_http_failed_limit returns which limit passed); ROTA_EPROTOCOL (the response is
- * not valid HTTP, or redirects to an invalid URL); ROTA_EREDIRECTS; ROTA_ETRUNCATED (the response
- * was cut off); ROTA_ELIMIT (head or body too large); -EINVAL (an invalid URL, header, trailer or
- * method, more than one body, or a negative time); -EMSGSIZE (the body does not have the declared
- * length); -ESPIPE (a stream would have to be sent twice, for a redirect or to answer a challenge);
- * an error of the body's file or stream; -ECANCELED; ROTA_ECLOSED (the session was freed);
- * -ENOMEM. */
+ * (connecting); -EMFILE, -ENFILE (no descriptor for a connection); -ECONNRESET, -EPIPE (the server
+ * closed the connection); ROTA_ECERT, ROTA_ETLS; -ETIMEDOUT (rota_http_failed_limit returns which
+ * limit passed); ROTA_EPROTOCOL (the response is not valid HTTP, or redirects to an invalid URL);
+ * ROTA_EREDIRECTS; ROTA_ETRUNCATED (the response was cut off); ROTA_ELIMIT (head or body too
+ * large); -EINVAL (an invalid URL, header, trailer or method, more than one body, or a negative
+ * time); -EMSGSIZE (the body does not have the declared length); -ESPIPE (a stream would have to be
+ * sent twice, for a redirect or to answer a challenge); an error of the body's file or stream;
+ * -ECANCELED; ROTA_ECLOSED (the session was freed); -ENOMEM. */
 ROTA_SUSPENDS int rota_http_fetch(rota_http_session *session, const char *url,
                                   const rota_http_fetch_options *options,
                                   rota_http_response **ret_response);

@@ -322,9 +322,11 @@ struct rota__http_conn {
     bool is_idle, is_over;
     bool is_made; /* or will never be */
     bool reused;
-    bool watching;        /* the keeper is inside a read */
-    rota_event turn;      /* the keeper's */
-    rota_event news;      /* connected, or failed, or bytes have come */
+    bool watching;   /* the keeper is inside a read */
+    rota_event turn; /* the keeper's */
+    rota_event news; /* connected, or failed, or bytes have come */
+    /* Its stream is closed. */
+    rota_event closed;
     rota_time idle_since; /* 0: since this turn */
     rota_time patience;   /* how long the server may be kept waiting; ROTA_NEVER: it has not said */
     rota_handle expiry;   /* of its patience, while the connection is idle */
@@ -401,6 +403,9 @@ void rota__http_pool_serve_shared(struct rota__http_conn *conn);
 void rota__http_pool_made(struct rota__http_conn *conn);
 /* Takes the connection out of the pool. */
 void rota__http_pool_forget(struct rota__http_conn *conn);
+/* Ends the connection that has been idle longest and waits until its descriptor is free. Returns 1,
+ * 0 (none is idle), -ECANCELED. */
+int rota__http_pool_close_idle(rota_http_session *session);
 /* Wakes all waiters with an error, and ends all connections. */
 void rota__http_pool_close(rota_http_session *session);
 

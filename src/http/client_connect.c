@@ -367,7 +367,7 @@ static bool speaks_h2(const struct rota__http_conn *conn)
            (o->secure && rota_str_equal(rota_tls_alpn(conn->stream), "h2"));
 }
 
-/* Returns as `tunnel`. */
+/* Returns 0, 1 (try again), or an error. */
 static int open_way(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     const struct rota__http_origin *o = conn->origin;
@@ -379,12 +379,31 @@ static int open_way(struct rota__http_conn *conn, struct rota__http_auth *auth)
     return err;
 }
 
+static bool lacks_descriptors(int err)
+{
+    return err == -EMFILE || err == -ENFILE;
+}
+
+/* An idle connection gives its descriptor to one that is needed. Returns as `open_way`. */
+static int open_way_or_close_idle(struct rota__http_conn *conn, struct rota__http_auth *auth)
+{
+    int err = open_way(conn, auth);
+    if (!lacks_descriptors(err))
+        return err;
+    int closed = rota__http_pool_close_idle(conn->session);
+    if (closed <= 0)
+        return closed < 0 ? closed : err;
+    conn->stream = rota_stream_free(conn->stream);
+    conn->why[0] = '\0';
+    return open_way(conn, auth);
+}
+
 int rota__http_connect(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
     struct rota__http_auth auth = {.state = NULL};
     int err;
-    while ((err = open_way(conn, &auth)) > 0)
+    while ((err = open_way_or_close_idle(conn, &auth)) > 0)
         conn->stream = rota_stream_free(conn->stream);
     rota__http_auth_reset(&auth);
     if (err == 0 && o->secure)

@@ -102,6 +102,7 @@ static int keeper(void *arg)
         keep(conn);
     rota__http_conn_end(conn);
     conn->stream = rota_stream_free(conn->stream);
+    rota_event_set(&conn->closed);
     conn->keeper = NULL;
     conn->origin->uses--;
     conn->origin = NULL;

@@ -455,6 +455,18 @@ void rota__http_pool_unshare(struct rota__http_conn *conn)
         rota__http_pool_serve(conn->session);
 }
 
+int rota__http_pool_close_idle(rota_http_session *session)
+{
+    if (rota__list_empty(&session->idle))
+        return 0;
+    struct rota__http_conn *oldest = conn_of(session->idle.prev, aged);
+    oldest->refs++;
+    rota__http_conn_end(oldest);
+    int err = rota_event_wait(&oldest->closed);
+    rota__http_conn_unref(oldest);
+    return err < 0 ? err : 1;
+}
+
 void rota__http_pool_close(rota_http_session *session)
 {
     while (!rota__list_empty(&session->hungry)) {

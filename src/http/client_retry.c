@@ -42,6 +42,8 @@ static bool passes_connecting(const struct rota__http_progress *p, int err)
     case -EHOSTDOWN:
     case -ENETUNREACH:
     case -ENETDOWN:
+    case -EMFILE:
+    case -ENFILE:
         return true;
     default:
         return is_broken_off(err);
