@@ -3641,7 +3641,7 @@ static int storm_main(void *arg)
     }
     CHECK_INT(storm.answers, >, 20);
     CHECK_INT(storm.session->open, <=, 4);
-    CHECK(rota__list_empty(&storm.session->hungry));
+    CHECK(rota__list_empty(&storm.session->waiting));
     size_t idle = 0;
     rota__list_each (node, &storm.session->idle)
         idle++;

@@ -299,7 +299,7 @@ static void check_pool(const rota_http_session *session)
         idle++;
     CHECK_INT(session->open, ==, idle);
     CHECK_INT(session->open, <=, 1);
-    CHECK(rota__list_empty(&session->hungry));
+    CHECK(rota__list_empty(&session->waiting));
 }
 
 static void ask_for_others(struct world *w)

@@ -1192,7 +1192,7 @@ static void storm(struct world *w)
         ROTA_IGNORE(rota_group_wait(&g));
     }
     CHECK_INT(w->received, >, 5);
-    CHECK(rota__list_empty(&w->session->hungry));
+    CHECK(rota__list_empty(&w->session->waiting));
     size_t idle = 0;
     rota__list_each (node, &w->session->idle)
         idle++;

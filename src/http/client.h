@@ -1,20 +1,21 @@
-/* Inside the client: a session, its pool of connections, and what a request goes through.
+/* Inside the client: a session, its pool of connections, and the steps of a request.
  *
- *     rota_http_fetch     a call: requests one after another, until one is not redirected
+ *     rota_http_fetch     a call: sends requests until a response is neither a redirect nor a
+ *                         challenge that can be answered
  *                         client_fetch.c
- *       request           what is sent: URL, fields, body
+ *       request           URL, fields and body
  *                         client_request.c, _body.c
  *       authentication    credentials, challenges, and answers to them
  *                         client_auth.c
- *       pool              a connection for it, or a place for a new one
+ *       pool              finds a connection for the request, or room for a new one
  *                         client_pool.c
  *       keeper            the connection's own task: connects, watches while idle, closes
  *                         client_keeper.c, _connect.c
- *       exchange          request out, answer in: HTTP/1.1 or HTTP/2, behind a vtable
+ *       exchange          sends the request and reads the response: HTTP/1.1 or HTTP/2, by a vtable
  *                         client_h1.c, client_h2.c
- *       upload            a body that is sent beside the reading, by a task of its own
+ *       upload            a body that a task of its own sends while the response is read
  *                         client_upload.c, _trailers.c
- *     rota_http_response  the answer's head, and its body as it is read
+ *     rota_http_response  head and body of the response
  *                         client_response.c, _read.c */
 #ifndef ROTA__HTTP_CLIENT_H
 #define ROTA__HTTP_CLIENT_H
@@ -39,120 +40,143 @@
 
 #define ROTA__HTTP_WHY 192
 #define ROTA__HTTP_PHASES (ROTA_HTTP_DONE + 1)
-#define ROTA__HTTP_ORIGINS 64 /* buckets */
+/* Buckets of the hash table of origins. */
+#define ROTA__HTTP_ORIGINS 64
 #define ROTA__HTTP_ADDRESSES 16
-#define ROTA__HTTP_INTERIMS 20         /* responses of 1xx before the final one */
-#define ROTA__HTTP_TRAILERS 100        /* of a request */
-#define ROTA__HTTP_CONSENT ROTA_SECOND /* how long 100 (Continue) is waited for */
+/* Most responses with status 1xx before the final one. */
+#define ROTA__HTTP_INTERIMS 20
+/* Most trailers of a request. */
+#define ROTA__HTTP_TRAILERS 100
+/* How long a request waits for 100 (Continue). */
+#define ROTA__HTTP_CONSENT ROTA_SECOND
 
 struct rota__http_conn;
 struct rota__http_call;
 
-/* ---- Progress: where a request is, until when, and why it failed (client_progress.c) ---- */
+/* ---- Progress: phase, time limits and failure of a request (client_progress.c) ---- */
 
 struct rota__http_progress {
-    const rota_http_session *session; /* NULL: it is gone */
-    rota_str method, url, where;      /* where: "localhost:80" */
+    /* NULL once the session may be freed. */
+    const rota_http_session *session;
+    rota_str method, url;
+    /* "localhost:80" */
+    rota_str where;
     rota_http_phase phase;
     bool reused;
     int status;
     rota_time began, total, ends;
-    rota_time now; /* the clock, if nobody has waited since it was read: */
+    /* The clock; valid while `is_now`, which waiting clears. */
+    rota_time now;
     bool is_now;
-    rota_time times[ROTA__HTTP_PHASES]; /* since `began`; -1 */
+    /* When each phase began, from `began` on; or -1. */
+    rota_time times[ROTA__HTTP_PHASES];
 
-    rota_timeout scope; /* the earlier of `ends` and what the phase may take */
+    /* Ends at `ends` or at the phase's limit, whichever is earlier. */
+    rota_timeout scope;
     bool is_open;
-    bool is_late;  /* its deadline had passed when it was closed */
-    bool is_total; /* the scope's deadline is `ends` */
+    /* The deadline had passed when the scope was closed. */
+    bool is_late;
+    /* The scope's deadline is `ends`. */
+    bool is_total;
     rota_http_limit limit;
     rota_time limit_time;
-    rota_http_limit passed; /* the one that ended a wait: */
+    /* The limit that ended the last wait. */
+    rota_http_limit passed;
     rota_time passed_time;
-    bool is_callers; /* it was the caller's deadline */
+    /* It was the caller's deadline. */
+    bool is_callers;
 
-    /* Why a failure with the code `why_err` happened: "Connection refused". Failures with another
-     * code have no words of their own. */
-    int why_err;
-    /* The URL and the options were taken; the request is on its way. */
+    /* URL and options are valid; the request can be sent. */
     bool is_prepared;
+    /* Why a failure with the code `why_err` happened: "Connection refused". Failures with another
+     * code have no text of their own. */
+    int why_err;
     char why[ROTA__HTTP_WHY];
 };
 
+/* Begins a phase. */
 void rota__http_enter(struct rota__http_progress *p, rota_http_phase phase);
-/* The request has ended, with `err`; the phase stays the one that failed. */
+/* The request has ended, with `err`. `phase` stays the one that failed. */
 void rota__http_done(struct rota__http_progress *p, int err);
-/* From now on waiting ends after `time`, and at `ends` anyway. */
+/* Limits waiting to `time` from now, and to `ends`. */
 void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota_time time);
-/* Closes the scope. Returns `err`, and notes which deadline it was that passed. */
+/* Closes the scope and notes which deadline passed. Returns `err`. */
 int rota__http_unlimit(struct rota__http_progress *p, int err);
-/* Keeps the words for a failure with this code. Returns `err`. */
+/* Keeps the text for a failure with this code. Returns `err`. */
 int rota__http_say(struct rota__http_progress *p, int err, const char *format, ...)
     ROTA_PRINTF(3, 4);
-/* A request is about to be sent, perhaps again: no failure of an earlier try counts. */
+/* Forgets the text of earlier tries. Call it before a request is sent, each time. */
 void rota__http_restart(struct rota__http_progress *p);
-/* "connecting to localhost:80: Connection refused", into `ret_words`. */
+/* Writes "connecting to localhost:80: Connection refused". */
 void rota__http_words(const struct rota__http_progress *p, int err, char *ret_words, size_t size);
-/* Makes it the failure of the task, with a detail that knows phase and limit. Returns `err`. */
+/* Makes it the task's failure, with phase and limit as its detail. Returns `err`. */
 int rota__http_fail(const struct rota__http_progress *p, int err);
-/* A failure with words of its own and no limit. Returns `err`. */
+/* A failure without a request, and so without a limit. Returns `err`. */
 int rota__http_set_error(rota_http_phase phase, int err, const char *format, ...) ROTA_PRINTF(3, 4);
 
 /* ---- Authentication (client_auth.c) ---- */
 
 /* Credentials for a server or proxy. */
 struct rota__http_credentials {
-    rota_str user, password; /* decoded */
+    /* Decoded. */
+    rota_str user, password;
     /* Of Basic or Bearer. Empty: neither may be sent. */
     rota_str value;
-    bool is_preemptive; /* `value` goes with each request, whatever the server asks for */
-    const char *wrong;  /* why they cannot be sent */
+    /* `value` is sent with each request, without a challenge. */
+    bool is_preemptive;
+    /* Why they cannot be sent. */
+    const char *wrong;
 };
 
 /* A challenge that is being answered: one nonce of Digest, or Basic. Shared by the requests that
  * use it, and by the cache. */
 struct rota__http_auth_state {
-    struct rota__http_auth_state *next; /* in the cache */
+    /* In the cache. */
+    struct rota__http_auth_state *next;
     int refs;
-    bool is_digest; /* else Basic */
+    /* Otherwise Basic. */
+    bool is_digest;
     struct rota__digest digest;
     char cnonce[ROTA__DIGEST_CNONCE];
-    struct rota__out text; /* the user that it is for, and the digest's slices */
+    /* The user, `user_len` bytes, and the text that `digest` points to. */
+    struct rota__out text;
     size_t user_len;
 };
 
-/* What an origin or a proxy has asked for, the latest first; one for each user and realm. */
+/* The latest challenge of an origin or proxy for each user and realm, the newest first. */
 struct rota__http_auth_cache {
-    /* Of an origin's cache: how many share it. */
+    /* How many origins share the cache. Unused for a proxy's. */
     int refs;
     struct rota__http_auth_state *first;
 };
 
-/* What one request has sent to a server or a proxy. All zeros: nothing yet. */
+/* The authentication of one request to a server or proxy. All zeros: nothing was sent yet. */
 struct rota__http_auth {
-    struct rota__http_auth_state *state; /* that it carries; NULL: none */
-    int attempts;                        /* challenges that were answered */
+    /* The challenge that the request answers, or NULL. */
+    struct rota__http_auth_state *state;
+    /* Challenges answered so far. */
+    int attempts;
 };
 
-/* The server's, or the proxy's. */
 enum rota__http_side { ROTA__HTTP_SERVER, ROTA__HTTP_PROXY, ROTA__HTTP_SIDES };
 
-/* Makes credentials in `arena`: of user and password, of a token for Bearer, of what stands in a
- * URL. Returns 0, -EINVAL, -ENOMEM. */
+/* Make credentials in `arena`: from user and password, from a Bearer token, from the userinfo of a
+ * URL. Return 0, -EINVAL, -ENOMEM. */
 int rota__http_credentials_new(struct rota__arena *arena, rota_str user, rota_str password,
                                struct rota__http_credentials **ret_credentials);
 int rota__http_credentials_bearer(struct rota__arena *arena, rota_str token,
                                   struct rota__http_credentials **ret_credentials);
 int rota__http_credentials_parse(struct rota__arena *arena, rota_str userinfo,
                                  struct rota__http_credentials **ret_credentials);
-/* Gets them ready for HTTP. Returns 0, -EINVAL (`wrong` says why they cannot be sent), -ENOMEM. */
+/* Prepares them for HTTP. Returns 0, -EINVAL (`wrong` says why they cannot be sent), -ENOMEM. */
 int rota__http_credentials_use(struct rota__arena *arena, rota_http_auth auth,
                                struct rota__http_credentials *credentials);
 
-/* A request, as answers to challenges see it. */
+/* The parts of a request that an answer to a challenge depends on. */
 struct rota__http_auth_request {
     rota_str method, uri;
-    bool has_bytes; /* the body is here, or there is none: */
+    /* The body is in memory, or there is none. */
+    bool has_bytes;
     rota_str body;
 };
 
@@ -163,47 +187,49 @@ struct rota__http_challenge_fields {
     size_t count;
 };
 
-/* The value of Authorization or Proxy-Authorization: in `arena`, or the credentials'. Empty:
- * nothing is to be sent yet. Notes in `auth` what it is. Returns 0 or -ENOMEM. */
+/* Makes the value of Authorization or Proxy-Authorization, in `arena` or as a slice of the
+ * credentials. Empty: the request is sent without. Notes in `auth` what is sent. Returns 0 or
+ * -ENOMEM. */
 int rota__http_auth_write(struct rota__arena *arena,
                           const struct rota__http_credentials *credentials,
                           const struct rota__http_auth_request *request,
                           const struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
                           rota_str *ret_value);
-/* A server or proxy has refused the request that `auth` is about. `credentials` may be NULL.
- * Returns 1: rota__http_auth_write has an answer; 0: no challenge can be answered, or the
- * credentials are wrong, and `ret_why` says so; or an error. */
+/* A server or proxy has answered the request of `auth` with 401 or 407. `credentials` may be NULL.
+ * Returns 1 (rota__http_auth_write has an answer), 0 (no challenge can be answered, or the
+ * credentials were refused: `ret_why` says so), or an error. */
 int rota__http_auth_challenge(const struct rota__http_credentials *credentials,
                               const struct rota__http_auth_request *request,
                               const struct rota__http_challenge_fields *fields,
                               struct rota__http_auth_cache *cache, struct rota__http_auth *auth,
                               char ret_why[ROTA__HTTP_WHY]);
-/* The next request is another one: it has answered nothing. */
+/* The next request is a new one, which has answered no challenge. */
 void rota__http_auth_reset(struct rota__http_auth *auth);
 void rota__http_auth_cache_fini(struct rota__http_auth_cache *cache);
-/* Frees a cache of origins with its last one. */
+/* Drops an origin's reference to the cache. The last one frees it. */
 void rota__http_auth_cache_unref(struct rota__http_auth_cache *cache);
 
-/* Whether to send the call's request once more, because `r` has a challenge that can be answered.
- * Returns 1, 0 (and stores in `r` why not), or an error. */
+/* Whether to send the call's request again, to answer a challenge in `r`. Returns 1, 0 (and stores
+ * in `r` why not), or an error. */
 int rota__http_authenticate(struct rota__http_call *call, rota_http_response *r);
-/* Adds what is to be said to the call's fields. */
+/* Adds Authorization and Proxy-Authorization to the call's fields. */
 int rota__http_add_authorization(struct rota__http_call *call);
-/* What follows is another request, or a new try. Also frees what the call has. */
+/* Releases the call's states: before another request, before a new try, and at the end. */
 void rota__http_call_reset_auth(struct rota__http_call *call);
 
 /* ---- Sessions (client_session.c) ---- */
 
-/* Where connections go when not to the host itself. */
 struct rota__http_proxy {
     enum rota__proxy_kind kind;
-    /* To look up; and "localhost:80". */
-    char *host, *where;
+    /* The name to look up. */
+    char *host;
+    /* "localhost:80" */
+    char *where;
     int port;
-    /* NULL: there is no user. */
+    /* Or NULL. */
     struct rota__http_credentials *credentials;
     struct rota__http_auth_cache *auth;
-    /* Why the setting is not usable; NULL: it is. */
+    /* Why the setting cannot be used, or NULL. */
     char *wrong;
 };
 
@@ -212,27 +238,39 @@ static inline bool rota__http_is_socks(const struct rota__http_proxy *proxy)
     return proxy->kind == ROTA__PROXY_SOCKS5 || proxy->kind == ROTA__PROXY_SOCKS5H;
 }
 
-/* Scheme, host and port: what shares connections, credentials and a line to wait in. */
+/* Scheme, host and port. Requests to one origin share connections, credentials and a queue. */
 struct rota__http_origin {
     struct rota__list node;
     bool secure;
-    bool only_h1; /* for upgrades, which HTTP/2 has not */
+    /* For upgrades, which HTTP/2 does not have, and for servers that require HTTP/1.1. */
+    bool only_h1;
     int port;
     rota_host host;
-    const char *name;   /* to look up: the host's text, with its final dot */
-    rota_str authority; /* "localhost:80", NUL-terminated; no zone */
+    /* The name to look up: the host's text, with its final dot. */
+    const char *name;
+    /* "localhost:80", with a NUL; without a zone. */
+    rota_str authority;
     const struct rota__http_proxy *proxy;
-    size_t uses; /* calls that are for it */
+    /* Calls and keepers that point to it. */
+    size_t uses;
 
-    size_t open;                    /* connections, and those that are being made */
-    struct rota__list idle;         /* the newest first */
-    struct rota__list line;         /* waiters, the first one first */
-    struct rota__list hungry;       /* in the session's, while a request waits */
-    struct rota__http_conn *shared; /* of HTTP/2, which takes several requests at once */
-    size_t making;                  /* connections that are being made */
-    bool may_share; /* of those, the first will tell whether it can be shared: one is enough */
+    /* Connections, including those that are being made. */
+    size_t open;
+    /* The newest first. */
+    struct rota__list idle;
+    /* The queue of waiters, the oldest first. */
+    struct rota__list line;
+    /* In the session's `waiting` while the queue is not empty. */
+    struct rota__list waiting;
+    /* A connection of HTTP/2, which takes several requests at once. */
+    struct rota__http_conn *shared;
+    /* Connections that are being made. */
+    size_t making;
+    /* A connection that is being made may turn out to be shared, so one at a time is enough. */
+    bool may_share;
 
-    rota_mutex lookup; /* one looks up, the others wait for what it finds */
+    /* Held for a lookup; other connections wait for its result. */
+    rota_mutex lookup;
     rota_address addresses[ROTA__HTTP_ADDRESSES];
     int count;
     rota_time expires;
@@ -242,25 +280,32 @@ struct rota__http_origin {
     struct rota__http_auth_cache *auth;
 };
 
-/* Whether its requests go to a proxy, and not through one. Upgrades go through (RFC 6455, section
- * 4.1). */
+/* Whether requests are sent to the proxy itself, not through a tunnel. Upgrades need a tunnel
+ * (RFC 6455, section 4.1). */
 static inline bool rota__http_asks_proxy(const struct rota__http_origin *o)
 {
     return o->proxy && !o->secure && !o->only_h1 && !rota__http_is_socks(o->proxy);
 }
 
 struct rota_http_session {
-    int uses; /* the owner's, and one for each call */
+    /* The owner's, and one for each call. */
+    int uses;
     bool closed;
-    rota_http_session_options options; /* with the defaults filled in */
-    struct rota__arena arena;          /* what the options point to */
+    /* With the defaults filled in. What they point to is in `arena`. */
+    rota_http_session_options options;
+    struct rota__arena arena;
     rota_str base_text;
     rota_url base;
-    rota_http_field *fields; /* sent with each request */
+    /* Sent with each request. */
+    rota_http_field *fields;
     size_t field_count;
-    struct rota__http_credentials *credentials; /* for the origin of `base` */
-    bool once;                                  /* closes its connection after the first answer */
-    rota_tls_context *own_tls, *proxy_tls;      /* where the user has none */
+    /* For the origin of `base`. */
+    struct rota__http_credentials *credentials;
+    /* Close each connection after one response. */
+    bool once;
+    /* Used where the options have none. */
+    rota_tls_context *own_tls, *proxy_tls;
+    /* Only a certificate with the fingerprint `pin` is accepted. */
     bool pins;
     unsigned char pin[32];
     struct rota__http_proxy *http_proxy, *https_proxy;
@@ -268,24 +313,31 @@ struct rota_http_session {
 
     struct rota__list origins[ROTA__HTTP_ORIGINS];
     size_t origin_count;
-    struct rota__http_origin *last; /* that was asked for */
-    size_t open;                    /* connections, and those that are being made */
-    struct rota__list conns, idle;  /* idle: the newest first */
-    struct rota__list hungry;       /* origins with a line; whose first came first, first */
+    /* The origin that was looked for last. */
+    struct rota__http_origin *last;
+    /* Connections, including those that are being made. */
+    size_t open;
+    struct rota__list conns;
+    /* The newest first. */
+    struct rota__list idle;
+    /* Origins with a queue, in the order of their first waiters. */
+    struct rota__list waiting;
     uint64_t ticket;
     size_t keepers;
-    rota_event gone; /* the last keeper has ended */
+    /* The last keeper has ended. */
+    rota_event gone;
     rota_handle watch, expiry;
     struct rota__cookie_jar jar;
-    rota_http_field *head; /* of a head that is being read; nobody suspends meanwhile */
+    /* Fields of a head that is being parsed. No task suspends while they are in use. */
+    rota_http_field *head;
 };
 
 void rota__http_session_unref(rota_http_session *session);
 
-/* Of a response, over HTTP/1.1. */
+/* Limits for the heads of HTTP/1.1. */
 struct rota__h1_limits rota__http_head_limits(const rota_http_session *session);
 
-/* Finds out which proxies there are; fills in session->*_proxy. Returns 0, -EINVAL, -ENOMEM. */
+/* Reads the settings of the session or the environment. Returns 0, -EINVAL, -ENOMEM. */
 int rota__http_proxies_init(rota_http_session *session);
 void rota__http_proxies_fini(rota_http_session *session);
 /* The proxy for a host, or NULL. */
@@ -295,86 +347,109 @@ const struct rota__http_proxy *rota__http_proxy_for(const rota_http_session *ses
 /* ---- Connections (client_keeper.c) ---- */
 
 struct rota__http_kind {
-    /* The keeper of an open connection, until it is to be closed. */
+    /* Runs in the keeper's task until the open connection is to be closed. */
     void (*keep)(struct rota__http_conn *conn);
-    /* Sends the call's request and receives the head of its answer. If it fails, the connection is
-     * still the caller's. */
+    /* Sends the call's request and receives the head of the response. If it fails, the caller keeps
+     * the connection. */
     int (*exchange)(struct rota__http_conn *conn, struct rota__http_call *call,
                     rota_http_response **ret_response);
-    /* Reads from the body as it came; at its end, and only then, 0, and the connection has been
+    /* Reads from the body, not decoded. Returns 0 only at its end, and then the connection has been
      * given back. */
     ssize_t (*read)(rota_http_response *r, void *buf, size_t len);
-    /* Lets go of an answer that was not read to its end. */
+    /* Releases the connection of a response that was not read to its end. */
     void (*drop)(rota_http_response *r);
 };
 
 extern const struct rota__http_kind rota__http_h1, rota__http_h2;
 
 struct rota__http_conn {
-    rota_http_session *session; /* this and the origin until the keeper has ended */
+    /* Both until the keeper has ended. */
+    rota_http_session *session;
     struct rota__http_origin *origin;
-    struct rota__list all, idle, aged; /* in the session's, the origin's, the session's idle ones */
+    /* Nodes in the session's list of connections, in the origin's idle ones, and in the session's
+     * idle ones. */
+    struct rota__list all, idle, aged;
     rota_stream *stream;
-    rota_task *keeper; /* while its function runs */
+    /* While its function runs. */
+    rota_task *keeper;
     int refs;
 
-    const struct rota__http_kind *kind; /* NULL: not connected yet */
+    /* NULL until it is connected. */
+    const struct rota__http_kind *kind;
     bool is_idle, is_over;
-    bool is_made; /* or will never be */
+    /* Connecting has ended, with success or not. */
+    bool is_made;
     bool reused;
-    bool watching;   /* the keeper is inside a read */
-    rota_event turn; /* the keeper's */
-    rota_event news; /* connected, or failed, or bytes have come */
+    /* The keeper is inside a read. */
+    bool watching;
+    /* For the keeper: look again. */
+    rota_event turn;
+    /* For others: it is connected, or has failed, or bytes have arrived. */
+    rota_event news;
     /* Its stream is closed. */
     rota_event closed;
-    rota_time idle_since; /* 0: since this turn */
-    rota_time patience;   /* how long the server may be kept waiting; ROTA_NEVER: it has not said */
-    rota_handle expiry;   /* of its patience, while the connection is idle */
-    uint64_t left;        /* requests that the server takes on it; UINT64_MAX: it has not said */
+    /* 0: since this turn of the loop. */
+    rota_time idle_since;
+    /* How long the server lets it be idle; ROTA_NEVER: unknown. */
+    rota_time idle_limit;
+    /* Ends it at `idle_limit`. */
+    rota_handle expiry;
+    /* Requests that the server still accepts on it; UINT64_MAX: unknown. */
+    uint64_t left;
 
-    struct rota__http_progress *starter; /* whose phases these are while it connects */
+    /* Gets the phases of connecting. */
+    struct rota__http_progress *starter;
     rota_http_phase failed_in;
     int err;
     char why[ROTA__HTTP_WHY];
 
-    /* of HTTP/2 */
-    struct rota__http_shared *shared; /* while it is open */
-    /* requests that have taken it; more than one only if it is shared */
-    size_t users;
-    size_t reserved; /* of those, the ones not begun yet */
-    bool is_leaving; /* it takes no more requests */
+    /* HTTP/2: */
 
-    /* of HTTP/1.1 */
+    /* While it is open. */
+    struct rota__http_shared *shared;
+    /* Requests that hold it. More than one only if it is shared. */
+    size_t users;
+    /* Those of them that have not begun. */
+    size_t reserved;
+    /* It accepts no more requests. */
+    bool is_leaving;
+
+    /* HTTP/1.1: */
+
     struct rota__h1 h1;
-    struct rota__out out;             /* the uploader's, while there is one */
-    struct rota__http_upload *upload; /* while its task runs */
-    size_t pending; /* bytes at the stream's front that the parser has passed as data */
-    bool sent;      /* the request went out whole, and nobody writes any more */
+    /* Belongs to the uploader while there is one. */
+    struct rota__out out;
+    /* While its task runs. */
+    struct rota__http_upload *upload;
+    /* Bytes at the front of the stream's buffer that the parser has reported as data. */
+    size_t pending;
+    /* The request was sent whole, and its uploader has ended. */
+    bool sent;
 };
 
-/* Makes a connection to the origin, which counts from now on. It is busy, for the call of that
- * progress. Returns 0 or -ENOMEM. */
+/* Makes a connection to the origin, held by the call of `starter`, and starts its keeper. Returns 0
+ * or -ENOMEM. */
 int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *origin,
                         struct rota__http_progress *starter, struct rota__http_conn **ret_conn);
 /* Waits until it is connected. */
 int rota__http_conn_ready(struct rota__http_conn *conn, struct rota__http_call *call);
-/* Ends a connection, if it is not over already: the keeper closes it, its place in the pool is
- * free. Does not suspend. */
+/* Ends a connection: its place in the pool is free at once, and the keeper closes it. Does nothing
+ * if it is over. Does not suspend. */
 void rota__http_conn_close(struct rota__http_conn *conn);
-/* The same, and gives the place to a waiter. */
+/* Does the same, and gives the place to a waiter. */
 void rota__http_conn_end(struct rota__http_conn *conn);
 void rota__http_conn_unref(struct rota__http_conn *conn);
 
-/* The keeper has opened it: wakes the waiters. */
+/* The connection is open: wakes the waiters. */
 void rota__http_conn_opened(struct rota__http_conn *conn);
-/* Whether it is HTTP/2 that is spoken there, once it is connected. */
+/* Whether a connection to the origin may turn out to be HTTP/2. */
 bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__http_origin *origin);
-/* A keeper that watches while the connection is idle. */
+/* Watches the connection while it is idle. */
 void rota__http_keep_watching(struct rota__http_conn *conn);
-/* Requests that a shared connection may take now. */
+/* How many more requests a shared connection accepts now. */
 size_t rota__http_h2_free(const struct rota__http_conn *conn);
 
-/* In the keeper's task: makes conn->stream and conn->kind. Returns 0 or an error, with words in
+/* Runs in the keeper's task: sets conn->stream and conn->kind. Returns 0, or an error described by
  * conn->why. */
 int rota__http_connect(struct rota__http_conn *conn);
 
@@ -385,47 +460,55 @@ int rota__http_origin_get(rota_http_session *session, bool secure, bool only_h1,
                           const rota_host *host, int port, struct rota__http_origin **ret_origin);
 void rota__http_origins_fini(rota_http_session *session);
 
-/* A connection for the call, connected or not; waits for a place if it has to. `fresh`: none that
- * has served. */
+/* Gets a connection for the call, connected or not. Waits for a place if necessary. `fresh`: one
+ * that has not served a request. */
 int rota__http_pool_take(struct rota__http_call *call, bool fresh,
                          struct rota__http_conn **ret_conn);
-/* Its exchange is over, and has left it in order. */
+/* Gives a connection back after a complete exchange. */
 void rota__http_pool_put(struct rota__http_conn *conn);
-/* There was no exchange, or it has failed. */
+/* Gives a connection back without an exchange, or after one that failed (`asked`). */
 void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked);
-/* It takes no more requests; those that it has go on. */
+/* The connection accepts no more requests. Those under way continue. */
 void rota__http_pool_unshare(struct rota__http_conn *conn);
-/* A place has become free: serves the waiters. */
+/* A place is free: serves the waiters. */
 void rota__http_pool_serve(rota_http_session *session);
-/* A shared connection takes more requests: serves its waiters. */
+/* A shared connection accepts more requests: serves its waiters. */
 void rota__http_pool_serve_shared(struct rota__http_conn *conn);
-/* It is not being made any more. */
+/* Connecting has ended. */
 void rota__http_pool_made(struct rota__http_conn *conn);
-/* Takes the connection out of the pool. */
+/* Removes the connection from the pool. */
 void rota__http_pool_forget(struct rota__http_conn *conn);
 /* Ends the connection that has been idle longest and waits until its descriptor is free. Returns 1,
  * 0 (none is idle), -ECANCELED. */
 int rota__http_pool_close_idle(rota_http_session *session);
-/* Wakes all waiters with an error, and ends all connections. */
+/* Fails all waiters, and ends all connections. */
 void rota__http_pool_close(rota_http_session *session);
 
 /* ---- Bodies to send (client_body.c) ---- */
 
 struct rota__http_source {
-    rota_http_body_source from; /* what it points to is the caller's */
-    const char *about; /* what failed: a file, a part, a name; NULL: nothing that has one */
-    rota_str type;     /* of the content, where its kind says it */
-    bool is_known;     /* how long it is: */
+    /* What it points to is the caller's. */
+    rota_http_body_source from;
+    /* The file, part or name that failed, or NULL. */
+    const char *about;
+    /* Content-Type, if the kind of the body implies one. */
+    rota_str type;
+    /* `length` is known. */
+    bool is_known;
     uint64_t length;
-    rota_str text; /* of a form; bytes */
-    uint64_t at;   /* how much of it was given out */
+    /* The bytes, or the encoded form. */
+    rota_str text;
+    /* Bytes given out so far. */
+    uint64_t at;
     rota_file *file;
     char *buf;
     bool began;
-    size_t part; /* of a multipart, whose head is next */
+    /* The part of a multipart form whose head comes next. */
+    size_t part;
     bool in_part;
     char boundary[ROTA__BOUNDARY_SIZE];
-    struct rota__out made; /* the form's text; a part's head */
+    /* The form's text, or a part's head. */
+    struct rota__out made;
 };
 
 /* Finds out kind, type and length. Suspends for files. */
@@ -433,58 +516,70 @@ int rota__http_source_init(struct rota__http_source *source, const rota_http_bod
                            struct rota__arena *arena);
 void rota__http_source_fini(struct rota__http_source *source);
 bool rota__http_source_is_empty(const rota_http_body_source *from);
-/* Whether it is in memory, and so short that it goes out with the head. */
+/* Whether it is in memory and short enough to be sent with the head. */
 bool rota__http_source_is_short(const struct rota__http_source *source);
 /* Whether it can be sent from its beginning: not a stream that has been read. */
 bool rota__http_source_can_rewind(const struct rota__http_source *source);
-/* To the beginning again. Returns 0, -ESPIPE: a stream that has been read. */
+/* Goes back to the beginning. Returns 0, -ESPIPE (a stream that has been read), or an error of the
+ * file. */
 int rota__http_source_rewind(struct rota__http_source *source);
-/* The next piece, valid until the next call; empty at the end. */
+/* Gets the next piece, valid until the next call. Empty at the end. */
 int rota__http_source_next(struct rota__http_source *source, rota_str *ret_piece);
 
-/* ---- Uploads: bodies that are sent beside the reading of the answer (client_upload.c) ---- */
+/* ---- Uploads: bodies that are sent while the response is read (client_upload.c) ---- */
 
 struct rota__http_upload {
     struct rota__http_source source;
-    struct rota__http_conn *conn; /* a reference */
-    /* The progress of the waiting call; NULL: none waits any more. */
+    /* A reference. */
+    struct rota__http_conn *conn;
+    /* The waiting call's, or NULL. */
     struct rota__http_progress *progress;
-    /* Sends it, in the uploader's task; also when it is stopped before it began. What it does about
-     * a failure is its protocol's. */
+    /* Runs in the uploader's task, even if the upload was stopped before it began. Handles failures
+     * as its protocol requires. */
     int (*send)(struct rota__http_upload *upload);
-    void *exchange;                /* of HTTP/2: the stream */
-    struct rota__h1_writer writer; /* of HTTP/1.1 */
-    const char *const *trailers;   /* the caller's: */
+    /* HTTP/2: the stream. */
+    void *exchange;
+    /* HTTP/1.1. */
+    struct rota__h1_writer writer;
+    /* The caller's. */
+    const char *const *trailers;
     size_t trailer_count;
     rota_time gap;
 
     int refs;
-    rota_task *task; /* while its function runs */
-    rota_event over; /* it has ended */
-    bool is_stopped; /* nobody wants it any more */
-    bool is_ours;    /* the call has left: the source is the uploader's */
-    bool is_asking;  /* the source is waited for, not the server */
-    bool is_gone;    /* the server takes no more; it may have said why */
-    bool is_whole;   /* all was sent */
+    /* While its function runs. */
+    rota_task *task;
+    /* It has ended. */
+    rota_event over;
+    /* The rest is not needed any more. */
+    bool is_stopped;
+    /* The call has returned: the source belongs to the uploader. */
+    bool is_ours;
+    /* It waits for the source, not for the server. */
+    bool is_asking;
+    /* The server accepts no more. It may have sent a reason. */
+    bool is_gone;
+    /* Everything was sent. */
+    bool is_whole;
     int err;
 };
 
-/* Begins to send the call's body, whose source is the upload's until it is recalled. Returns 0 or
- * -ENOMEM. */
+/* Begins to send the call's body. The source belongs to the upload until it is recalled. Returns 0
+ * or -ENOMEM. */
 int rota__http_upload_start(struct rota__http_call *call, const struct rota__http_upload *from);
-/* The next piece, for its `send`. */
+/* Gets the next piece, for `send`. */
 int rota__http_upload_next(struct rota__http_upload *upload, rota_str *ret_piece);
-/* The server has taken something. */
+/* The server has accepted some bytes. */
 void rota__http_upload_moved(struct rota__http_upload *upload);
-/* It fails with these words. Returns `err`. */
+/* Keeps the text of a failure. Returns `err`. */
 int rota__http_upload_say(struct rota__http_upload *upload, int err, const char *words);
-/* Ends it; it may take a while. NULL: there is none. Does not suspend. */
+/* Tells it to end. Accepts NULL. Does not suspend. */
 void rota__http_upload_cancel(struct rota__http_upload *upload);
-/* Ends it, and waits for that, unless this is no task. Shields itself. */
+/* Tells it to end and waits for that, except outside tasks. Shields itself. */
 void rota__http_upload_stop(struct rota__http_upload *upload);
-/* Waits until all has been sent. Returns 0, why it failed, -ECANCELED, -ETIMEDOUT. */
+/* Waits until everything was sent. Returns 0, its error, -ECANCELED, -ETIMEDOUT. */
 int rota__http_upload_wait(struct rota__http_upload *upload);
-/* What a failure of the exchange comes from: the upload's own, where that counts. */
+/* Returns the upload's error where it is the cause of `err`, otherwise `err`. */
 int rota__http_upload_verdict(const struct rota__http_upload *upload, bool began, int err);
 void rota__http_upload_unref(struct rota__http_upload *upload);
 /* Ends the call's upload, if there is one: the source is the call's again. */
@@ -492,19 +587,20 @@ void rota__http_upload_recall(struct rota__http_call *call);
 /* Does so, and rewinds the source, so that the request can be sent again. Returns 0, -ESPIPE (a
  * stream that has been read), or an error of the file. */
 int rota__http_upload_take_back(struct rota__http_call *call);
-/* The call is over; its upload goes on, if a response has it. */
+/* The call is over. Its upload continues if a response has it. */
 void rota__http_upload_leave(struct rota__http_call *call);
-/* The response's: begins to be; is ended. */
+/* Gives the response a reference to the call's upload. */
 void rota__http_response_adopt(rota_http_response *r, struct rota__http_call *call);
+/* Ends the response's upload. */
 void rota__http_response_stop(rota_http_response *r);
 
 /* ---- Trailers of a request (client_trailers.c) ---- */
 
-/* Whether those of the call's options can be sent; counts them. Returns 0 or -EINVAL. */
+/* Counts those of the call's options. Returns 0, or -EINVAL for one that cannot be sent. */
 int rota__http_trailers_check(struct rota__http_call *call);
-/* "Name, Name": the value of Trailer. */
+/* Makes the value of Trailer: "Name, Name". */
 int rota__http_trailers_announce(struct rota__http_call *call, rota_str *ret_names);
-/* The next one behind the body; `*at` begins with 0. */
+/* Gets the next one. `*at` begins with 0. */
 bool rota__http_trailers_next(const struct rota__http_upload *upload, size_t *at,
                               rota_http_field *ret_field);
 /* Its value cannot be sent. Returns -EINVAL. */
@@ -512,8 +608,9 @@ int rota__http_trailers_refuse(struct rota__http_upload *upload, rota_str name);
 
 /* ---- Calls (client_fetch.c) ---- */
 
-struct rota__http_hop {
-    struct rota__http_hop *next;
+/* One that was followed. */
+struct rota__http_redirect {
+    struct rota__http_redirect *next;
     rota_str url;
     int status;
 };
@@ -523,35 +620,48 @@ struct rota__http_call {
     const rota_http_fetch_options *options;
     struct rota__http_progress progress;
     struct rota__arena arena;
-    rota_str text; /* the URL, without userinfo and fragment */
+    /* The URL, without userinfo and fragment. */
+    rota_str text;
     rota_url url;
     bool secure;
     struct rota__http_origin *origin;
-    /* that the URL said, or the session has for this origin */
+    /* Those of the URL, or of the session for this origin; or NULL. */
     struct rota__http_credentials *credentials;
-    bool adds_credentials[ROTA__HTTP_SIDES]; /* else its caller does, or nobody */
+    /* Whether the client adds the header. Not if the caller does, or there are no credentials. */
+    bool adds_credentials[ROTA__HTTP_SIDES];
     struct rota__http_auth auth[ROTA__HTTP_SIDES];
 
     rota_str method, target, authority;
     rota_http_field *fields;
     size_t count;
     struct rota__http_source source;
-    struct rota__http_upload *upload; /* that has the source */
+    /* Has the source, while it is not NULL. */
+    struct rota__http_upload *upload;
     bool has_body;
-    size_t trailer_count; /* of the options */
+    /* Of the options. */
+    size_t trailer_count;
 
-    bool moved;      /* to another origin: what was meant for the first one is not sent */
-    bool began;      /* bytes of an answer have come */
-    bool refused;    /* the server has said that it did nothing */
-    bool wants_h1;   /* ... and wants to be asked by HTTP/1.1 */
-    bool only_h1;    /* it is, from now on */
-    bool is_busy;    /* ... and that it could not; else it has moved on to another connection */
-    uint64_t ticket; /* in the line; 0: it has not been there */
+    /* To another origin: fields for the first one are not sent. */
+    bool moved;
+    /* Bytes of a response have arrived. */
+    bool began;
+    /* The server has not processed the request ... */
+    bool refused;
+    /* ... because it was busy. Otherwise it is leaving the connection. */
+    bool is_busy;
+    /* The server requires HTTP/1.1. */
+    bool wants_h1;
+    /* HTTP/1.1 is used from now on. */
+    bool only_h1;
+    /* In the queue for a connection. 0: it has not waited yet. */
+    uint64_t ticket;
+    /* How many are followed at most. */
     int redirects;
-    bool retries; /* by this policy: */
+    /* `backoff` is to be used. */
+    bool retries;
     rota_backoff backoff;
     rota_time gap;
-    struct rota__http_hop *hops, *last_hop;
+    struct rota__http_redirect *history, *last_redirect;
 };
 
 /* The body, which an upload may have. */
@@ -564,33 +674,40 @@ rota__http_call_source(const struct rota__http_call *call)
 /* (client_request.c) Returns why no request can be sent to such a URL, such as "has no host"; or
  * NULL, and its host. */
 const char *rota__http_url_wrong(const rota_url *url, rota_host *ret_host);
-/* Takes the URL, relative to the session's or, of a redirect, to the call's. */
+/* Sets the URL, which may be relative to the session's base. */
 int rota__http_call_set_url(struct rota__http_call *call, const char *url);
+/* Sets the URL of a redirect, which may be relative to the call's. */
 int rota__http_call_move(struct rota__http_call *call, rota_str reference);
-/* From now on it is asked by HTTP/1.1. */
+/* Uses HTTP/1.1 from now on. */
 int rota__http_call_downgrade(struct rota__http_call *call);
 /* Puts the request together: target, authority, fields. */
 int rota__http_call_write(struct rota__http_call *call);
 bool rota__http_is_idempotent(rota_str method);
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call);
 
-/* (client_retry.c) An exchange has failed, with `err`, or brought `*r`. Returns 1 after a pause:
- * ask again, and `*r` is freed; or `err`; or what ended the pause. */
+/* (client_retry.c) An exchange has failed with `err`, or returned `*r`. Returns 1 after a pause
+ * (the request is to be sent again; `*r` was freed), `err`, or what ended the pause. */
 int rota__http_retry(struct rota__http_call *call, int err, rota_http_response **r);
 
-/* (client_redirect.c) Whether the answer leads on: 1, and the call has its next URL and method; 0;
- * or an error. */
+/* (client_redirect.c) Returns 1 (a redirect: the call has its next URL and method), 0, or an
+ * error. */
 int rota__http_follow(struct rota__http_call *call, rota_http_response *r);
 
 /* ---- Responses (client_response.c, client_read.c) ---- */
 
 struct rota_http_response {
-    struct rota__arena arena;             /* in which it lies itself */
-    struct rota__http_conn *conn;         /* until the body's end */
-    void *exchange;                       /* of HTTP/2: the stream */
-    struct rota__http_upload *upload;     /* until its end, or that of the body */
-    rota_stream *stream;                  /* after an upgrade */
-    struct rota__http_progress *progress; /* the call's, then `own` */
+    /* Contains the response itself. */
+    struct rota__arena arena;
+    /* Until the end of the body. */
+    struct rota__http_conn *conn;
+    /* HTTP/2: the stream. */
+    void *exchange;
+    /* Until it has ended, or the body. */
+    struct rota__http_upload *upload;
+    /* After an upgrade. */
+    rota_stream *stream;
+    /* The call's; once that has returned, `own`. */
+    struct rota__http_progress *progress;
     struct rota__http_progress own;
 
     int status;
@@ -598,32 +715,41 @@ struct rota_http_response {
     rota_http_field *fields, *trailers;
     size_t count, trailer_count;
     rota_str url;
-    struct rota__http_hop *hops;
+    struct rota__http_redirect *history;
 
     bool keep_alive;
     bool has_length;
     uint64_t length;
-    bool is_here;   /* all of the body has come */
-    uint64_t limit; /* of a body that is read whole */
+    /* The whole body has arrived. */
+    bool is_here;
+    /* For a body that is read whole. */
+    uint64_t limit;
     rota_time gap;
-    int err; /* reading has failed: for good */
     /* Why no challenge was answered. */
     const char *auth_error;
-    int failed;        /* of the last call that read: */
-    const char *words; /* made when somebody asks */
+    /* Reading has failed for good. */
+    int err;
+    /* The error of the last call that read. */
+    int failed;
+    /* Its text, made on demand. */
+    const char *words;
 
     bool raw_ended, ended;
     bool is_whole;
-    struct rota__out body; /* read whole; lent by the arena if it fitted */
-    size_t given;          /* bytes of it that rota_http_read has given out */
+    /* The whole body; lent by the arena if it fitted. */
+    struct rota__out body;
+    /* Bytes of it that rota_http_read has returned. */
+    size_t given;
 
     struct rota__decoder *decoder;
-    char *coded; /* what came and is not decoded yet */
+    /* Bytes that are not decoded yet. */
+    char *coded;
     rota_str left;
 
     struct rota__sse sse;
     bool has_sse;
-    char *text; /* what came for the events */
+    /* Bytes that are not parsed as events yet. */
+    char *text;
     rota_str text_left;
     rota_http_event event;
 };
@@ -635,29 +761,29 @@ struct rota__http_head {
     size_t count;
     bool has_length, bodiless;
     uint64_t length;
-    size_t behind; /* bytes that have come behind it */
+    /* Bytes that have arrived after it. */
+    size_t behind;
     bool keep_alive;
 };
 
-/* Of a head that has come for a call. Returns 0 or -ENOMEM. */
+/* Makes a response from its head. Returns 0 or -ENOMEM. */
 int rota__http_response_new(struct rota__http_call *call, const struct rota__http_head *head,
                             rota_http_response **ret_response);
-/* It is the one that the caller gets: it says where it came from, and how its body is to be
- * read. */
+/* Completes the response that the caller gets: its URL and redirects, and how to read its body. */
 int rota__http_response_finish(rota_http_response *r, const struct rota__http_call *call);
-/* The call is over: what it says from now on, it says itself. */
+/* The call is over: the response uses its own progress from now on. */
 void rota__http_response_detach(rota_http_response *r);
-/* Keeps the fields behind the body. Returns 0 or -ENOMEM. */
+/* Keeps the trailers. Returns 0 or -ENOMEM. */
 int rota__http_response_trailers(rota_http_response *r, const rota_http_field *fields,
                                  size_t count);
-/* The body's end has come; the connection has been given back. */
+/* The end of the body has arrived; the connection has been given back. */
 void rota__http_response_ended(rota_http_response *r);
-/* Reads a short answer to its end, so that its connection can be used again; not where the request
- * was not sent whole. */
+/* Reads a short body to its end, so that the connection can be used again. Does nothing if the
+ * request was not sent whole. */
 void rota__http_response_read_off(rota_http_response *r);
-/* Reads all of it that is left. */
+/* Reads the rest of the body. */
 int rota__http_read_whole(rota_http_response *r, uint64_t limit);
-/* From the body as it came; 0 at its end. */
+/* Reads from the body, not decoded. Returns 0 at its end. */
 ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len);
 
 #endif

@@ -237,7 +237,7 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
 
 /* Before the server closes it, the connection is not used any more: what is sent then would cross
  * with that. */
-static rota_time patience_of(uint64_t seconds)
+static rota_time idle_limit_of(uint64_t seconds)
 {
     rota_time time = seconds < 1000000 ? (rota_time)seconds * ROTA_SECOND : ROTA_NEVER;
     return time > 2 * ROTA_SECOND ? time - ROTA_SECOND : time / 2;
@@ -255,7 +255,7 @@ static void note_keep_alive(struct rota__http_conn *conn, const struct rota__h1_
         if (!rota__take_number(&value, &number) || value.len)
             continue;
         if (rota__str_is(name, "timeout"))
-            conn->patience = patience_of(number);
+            conn->idle_limit = idle_limit_of(number);
         else if (rota__str_is(name, "max"))
             conn->left = number;
     }
@@ -267,7 +267,7 @@ static bool may_go_on(const rota_http_response *r)
 {
     const struct rota__http_conn *conn = r->conn;
     return !conn->is_over && r->keep_alive && conn->sent && !conn->session->once &&
-           conn->patience > 0 && conn->left > 0 && rota_stream_skip(conn->stream, SIZE_MAX) == 0;
+           conn->idle_limit > 0 && conn->left > 0 && rota_stream_skip(conn->stream, SIZE_MAX) == 0;
 }
 
 static void at_end(rota_http_response *r)

@@ -123,7 +123,7 @@ int rota__http_conn_new(rota_http_session *session, struct rota__http_origin *or
     conn->origin = origin;
     conn->starter = starter;
     conn->refs = 2;
-    conn->patience = ROTA_NEVER;
+    conn->idle_limit = ROTA_NEVER;
     conn->left = UINT64_MAX;
     conn->users = conn->reserved = 1;
     rota__list_init(&conn->idle);

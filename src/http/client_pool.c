@@ -84,7 +84,7 @@ static int origin_new(bool secure, bool only_h1, const rota_host *host, int port
     o->authority = (rota_str){authority, (size_t)written};
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
-    rota__list_init(&o->hungry);
+    rota__list_init(&o->waiting);
     *ret_origin = o;
     return 0;
 }
@@ -182,7 +182,7 @@ static void await_expiry(rota_http_session *session)
                       oldest->idle_since + session->options.keep_alive, expire_idle, session);
 }
 
-static void lose_patience(rota_handle *handle, void *arg)
+static void expire_conn(rota_handle *handle, void *arg)
 {
     rota__http_conn_end(arg);
 }
@@ -196,9 +196,9 @@ static void watch_idle(rota_handle *handle, void *arg)
         if (conn->idle_since)
             break;
         conn->idle_since = now ? now : 1;
-        if (conn->patience < session->options.keep_alive)
-            rota_loop_call_at(rota_loop_current(), &conn->expiry, now + conn->patience,
-                              lose_patience, conn);
+        if (conn->idle_limit < session->options.keep_alive)
+            rota_loop_call_at(rota_loop_current(), &conn->expiry, now + conn->idle_limit,
+                              expire_conn, conn);
         if (!conn->watching)
             rota_event_set(&conn->turn);
     }
@@ -313,14 +313,14 @@ static uint64_t first_ticket(const struct rota__http_origin *o)
 /* Puts the origin where the first of its line belongs. */
 static void reorder(rota_http_session *session, struct rota__http_origin *o)
 {
-    rota__list_remove(&o->hungry);
+    rota__list_remove(&o->waiting);
     if (rota__list_empty(&o->line))
         return;
-    struct rota__list *before = &session->hungry;
-    while (before->prev != &session->hungry &&
-           first_ticket(origin_of(before->prev, hungry)) > first_ticket(o))
+    struct rota__list *before = &session->waiting;
+    while (before->prev != &session->waiting &&
+           first_ticket(origin_of(before->prev, waiting)) > first_ticket(o))
         before = before->prev;
-    rota__list_append(before, &o->hungry);
+    rota__list_append(before, &o->waiting);
 }
 
 static void leave_line(rota_http_session *session, struct rota__http_origin *o, struct waiter *w)
@@ -346,12 +346,12 @@ static bool serve_first(rota_http_session *session, struct rota__http_origin *o)
 
 void rota__http_pool_serve(rota_http_session *session)
 {
-    struct rota__list *node = session->hungry.next;
-    while (node != &session->hungry) {
+    struct rota__list *node = session->waiting.next;
+    while (node != &session->waiting) {
         if (session->open >= session->options.connections && rota__list_empty(&session->idle))
             return;
-        bool served = serve_first(session, origin_of(node, hungry));
-        node = served ? session->hungry.next : node->next;
+        bool served = serve_first(session, origin_of(node, waiting));
+        node = served ? session->waiting.next : node->next;
     }
 }
 
@@ -469,8 +469,8 @@ int rota__http_pool_close_idle(rota_http_session *session)
 
 void rota__http_pool_close(rota_http_session *session)
 {
-    while (!rota__list_empty(&session->hungry)) {
-        struct rota__http_origin *o = origin_of(session->hungry.next, hungry);
+    while (!rota__list_empty(&session->waiting)) {
+        struct rota__http_origin *o = origin_of(session->waiting.next, waiting);
         struct waiter *w = waiter_of(o->line.next);
         w->err = ROTA_ECLOSED;
         leave_line(session, o, w);

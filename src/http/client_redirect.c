@@ -21,15 +21,15 @@ static bool becomes_get(int status, rota_str method)
 
 static int remember(struct rota__http_call *call, int status)
 {
-    struct rota__http_hop *hop = rota__arena_alloc(&call->arena, sizeof *hop);
-    if (!hop)
+    struct rota__http_redirect *redirect = rota__arena_alloc(&call->arena, sizeof *redirect);
+    if (!redirect)
         return -ENOMEM;
-    *hop = (struct rota__http_hop){.url = call->text, .status = status};
-    if (call->last_hop)
-        call->last_hop->next = hop;
+    *redirect = (struct rota__http_redirect){.url = call->text, .status = status};
+    if (call->last_redirect)
+        call->last_redirect->next = redirect;
     else
-        call->hops = hop;
-    call->last_hop = hop;
+        call->history = redirect;
+    call->last_redirect = redirect;
     return 0;
 }
 
@@ -65,7 +65,7 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     if (!is_redirect(r->status) || !location.len || call->redirects < 0)
         return 0;
     int most = call->redirects, count = 0;
-    for (struct rota__http_hop *hop = call->hops; hop; hop = hop->next)
+    for (struct rota__http_redirect *redirect = call->history; redirect; redirect = redirect->next)
         count++;
     rota__http_enter(p, ROTA_HTTP_REDIRECTED);
     if (count >= most)

@@ -43,15 +43,15 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
     return 0;
 }
 
-static int copy_hops(rota_http_response *r, const struct rota__http_hop *hop)
+static int copy_history(rota_http_response *r, const struct rota__http_redirect *from)
 {
-    struct rota__http_hop **at = &r->hops;
-    for (; hop; hop = hop->next) {
+    struct rota__http_redirect **at = &r->history;
+    for (; from; from = from->next) {
         *at = rota__arena_alloc(&r->arena, sizeof **at);
         if (!*at)
             return -ENOMEM;
-        **at = (struct rota__http_hop){.status = hop->status, .url.len = hop->url.len};
-        (*at)->url.ptr = rota__arena_copy(&r->arena, hop->url);
+        **at = (struct rota__http_redirect){.status = from->status, .url.len = from->url.len};
+        (*at)->url.ptr = rota__arena_copy(&r->arena, from->url);
         if (!(*at)->url.ptr)
             return -ENOMEM;
         at = &(*at)->next;
@@ -90,7 +90,7 @@ int rota__http_response_finish(rota_http_response *r, const struct rota__http_ca
         if (!r->own.method.ptr)
             return -ENOMEM;
     }
-    int err = call->hops ? copy_hops(r, call->hops) : 0;
+    int err = call->history ? copy_history(r, call->history) : 0;
     return err < 0 ? err : set_decoder(r, o);
 }
 
@@ -180,21 +180,22 @@ const char *rota_http_response_url(const rota_http_response *r)
 size_t rota_http_response_redirects(const rota_http_response *r)
 {
     size_t count = 0;
-    for (const struct rota__http_hop *hop = r->hops; hop; hop = hop->next)
+    for (const struct rota__http_redirect *redirect = r->history; redirect;
+         redirect = redirect->next)
         count++;
     return count;
 }
 
 const char *rota_http_response_redirect(const rota_http_response *r, size_t nth, int *ret_status)
 {
-    const struct rota__http_hop *hop = r->hops;
-    while (hop && nth--)
-        hop = hop->next;
-    if (!hop)
+    const struct rota__http_redirect *redirect = r->history;
+    while (redirect && nth--)
+        redirect = redirect->next;
+    if (!redirect)
         return NULL;
     if (ret_status)
-        *ret_status = hop->status;
-    return hop->url.ptr;
+        *ret_status = redirect->status;
+    return redirect->url.ptr;
 }
 
 rota_str rota_http_response_header(const rota_http_response *r, const char *name)

@@ -251,7 +251,7 @@ int rota_http_session_new(const rota_http_session_options *options, rota_http_se
         rota__list_init(&session->origins[i]);
     rota__list_init(&session->conns);
     rota__list_init(&session->idle);
-    rota__list_init(&session->hungry);
+    rota__list_init(&session->waiting);
     int err = set_up(session);
     if (err < 0) {
         rota__http_session_unref(session);
