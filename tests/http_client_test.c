@@ -1213,7 +1213,7 @@ static void credentials(struct setting *t)
 
     CHECK_INT(rota_http_session_new(&(rota_http_session_options){.user = "u"}, &session), ==,
               -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), "credentials need a base_url that they are for");
+    CHECK_STR(rota_error(-EINVAL), "credentials need a base_url");
     rota_http_session_options lone_password = {.base_url = "http://a/", .password = "p"};
     CHECK_INT(rota_http_session_new(&lone_password, &session), ==, -EINVAL);
     CHECK_STR(rota_error(-EINVAL), "a password without a user");
@@ -2413,9 +2413,9 @@ static void coded(struct setting *t)
     CHECK_STR(rota_http_body(r).ptr, "hello");
     r = rota_http_response_free(r);
     CHECK_INT(rota_http_fetch(t->session, url_of(&zip, "/cut"), NULL, &r), ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the coded body has no end"));
+    CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the encoded body has no end"));
     script_stop(&zip);
-    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not coded as it says");
+    expect_error(t, "/", NULL, ROTA_EPROTOCOL, "not encoded as Content-Encoding says");
     CHECK_INT(rota_http_failed_phase(ROTA_EPROTOCOL), ==, ROTA_HTTP_READING);
     expect_body(t, "/", "hello"); /* in a way nobody knows */
 }
@@ -3295,7 +3295,6 @@ static void doubtful(struct setting *t)
                 {"http://u\\x@127.0.0.1/", "an invalid user or password"},
                 {"http://good.test:80x/", "an invalid port"},
                 {"http://good.test:65536/", "an invalid port"},
-                {"http://good.test:0/", "an invalid port"},
                 {"http:///", "no host"},
                 {"http:/good.test", "no host"},
                 {"http://good.test/ x", "an unencoded or invalid character after the host"},

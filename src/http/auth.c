@@ -5,8 +5,8 @@
 
 #include <errno.h>
 
-/* Controls are forbidden in both (RFC 7617, section 2); bytes beyond ASCII are the caller's
- * charset. */
+/* Neither user nor password may contain control characters (RFC 7617, section 2). Other bytes
+ * beyond ASCII are in the caller's charset. */
 bool rota__auth_is_text(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -59,7 +59,7 @@ int rota__auth_write_bearer(struct rota__out *out, rota_str token)
     return out->err;
 }
 
-/* What stands behind the scheme; empty where it is another one. */
+/* Returns what follows the scheme; empty if the field has another scheme. */
 static rota_str behind_scheme(rota_str field, const char *scheme)
 {
     field = rota__trim(field);

@@ -5,18 +5,18 @@
 
 #include "http/out.h"
 
-/* Whether it has no control characters. */
+/* Whether it contains no control characters. */
 bool rota__auth_is_text(rota_str s);
 /* Returns 0, -EINVAL (a control character, or a colon in `user`; nothing was added), -ENOMEM. */
 int rota__auth_write_basic(struct rota__out *out, rota_str user, rota_str password);
 /* Returns 0, -EINVAL (not a token; nothing was added), -ENOMEM. */
 int rota__auth_write_bearer(struct rota__out *out, rota_str token);
 
-/* What was sent; decoded into `out`, of which the results are slices. Returns 0, -EINVAL (another
+/* Decodes a received value into `out`; the results point into it. Returns 0, -EINVAL (another
  * scheme, or malformed), -ENOMEM. */
 int rota__auth_read_basic(rota_str field, struct rota__out *out, rota_str *ret_user,
                           rota_str *ret_password);
-/* The token is a slice of the field. Returns 0, -EINVAL. */
+/* The token points into the field. Returns 0, -EINVAL. */
 int rota__auth_read_bearer(rota_str field, rota_str *ret_token);
 
 #endif

@@ -22,8 +22,8 @@ static bool is_element_end(rota_str s)
     return !s.len || *s.ptr == ',';
 }
 
-/* Takes name = value, with spaces around the sign (section 11.2), up to a comma or the end. Returns
- * false, and takes nothing, where something else stands. */
+/* Takes name = value, with optional spaces around the sign (section 11.2), up to a comma or the
+ * end. Otherwise returns false and takes nothing. */
 static bool take_param(rota_str *rest, struct rota__param *param)
 {
     rota_str s = *rest;

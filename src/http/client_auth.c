@@ -1,5 +1,5 @@
-/* Authentication: credentials, the challenges of servers and proxies (RFC 9110, section 11), and
- * answers to them.
+/* Authentication: credentials, and how challenges of servers and proxies are answered (RFC 9110,
+ * section 11).
  *
  *     a request    anonymous -> challenged -> answered        rota__http_auth_challenge, _write
  *     a cache      learns each challenge that is answered; forgets a state that was refused
@@ -9,9 +9,9 @@
  * 2. The session option decides which schemes may be used. Basic is never sent if it says Digest.
  * 3. Credentials that were refused for any reason but a stale nonce are not sent again: the caller
  *    gets the response. A request answers at most ATTEMPTS challenges.
- * 4. What was refused is what this request carried (`auth->state`). Other requests change the cache
- *    at any time, so it only says what a request may begin with.
- * 5. All requests that use one nonce share its state, and so count it together. */
+ * 4. A refusal is about the state that this request carried (`auth->state`). Other requests change
+ *    the cache at any time, so it only tells what a request may begin with.
+ * 5. All requests that use one nonce share its state, and so its count. */
 #include "http/auth.h"
 #include "http/challenge.h"
 #include "http/chars.h"
@@ -22,13 +22,13 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A server that calls each nonce stale at once would else never end. */
+/* Ends the exchange with a server that declares each nonce stale at once. */
 #define ATTEMPTS 3
 
 #define REFUSED "the credentials were refused"
 #define NO_CREDENTIALS "no credentials"
 
-/* Users and realms of one origin. The names of realms are the server's. */
+/* Most challenges that are kept for one origin, because a server may name any number of realms. */
 #define CACHED 8
 
 /* ---- Credentials */
@@ -146,7 +146,7 @@ static int state_new(rota_str user, bool is_digest, struct rota__http_auth_state
     return -ENOMEM;
 }
 
-/* The state becomes the request's. */
+/* Replaces the request's state. */
 static void set_state(struct rota__http_auth *auth, struct rota__http_auth_state *state)
 {
     if (state)
@@ -161,7 +161,7 @@ void rota__http_auth_reset(struct rota__http_auth *auth)
     auth->attempts = 0;
 }
 
-/* The latest one for the user; NULL: there is none. */
+/* Returns the latest state for the user, or NULL. */
 static struct rota__http_auth_state *find(const struct rota__http_auth_cache *cache, rota_str user)
 {
     struct rota__http_auth_state *state = cache->first;
@@ -201,7 +201,7 @@ void rota__http_auth_cache_unref(struct rota__http_auth_cache *cache)
     rota_free(cache);
 }
 
-/* It replaces what is known of its realm, and what is oldest where there is too much. */
+/* Replaces the state of the same realm, and drops the oldest states if there are too many. */
 static void put_first(struct rota__http_auth_cache *cache, struct rota__http_auth_state *state)
 {
     struct rota__http_auth_state **at = &cache->first;
@@ -216,7 +216,7 @@ static void put_first(struct rota__http_auth_cache *cache, struct rota__http_aut
     cache->first = state;
 }
 
-/* The challenge may differ in everything else. The nonce is counted on (RFC 7616, section 3.4). */
+/* Takes over a challenge with the same nonce. Its count continues (RFC 7616, section 3.4). */
 static void take_challenge(struct rota__http_auth_state *state, struct rota__http_auth_state *from)
 {
     uint32_t count = state->digest.count;
@@ -242,7 +242,7 @@ static int make_cnonce(struct rota__http_auth_state *state)
     return 0;
 }
 
-/* Makes `said` the state of the request, or the one that has its nonce already. */
+/* Makes `said` the state of the request, or a known state with the same nonce. */
 static int learn(struct rota__http_auth_cache *cache, struct rota__http_auth_state *said,
                  struct rota__http_auth *auth)
 {
@@ -269,7 +269,7 @@ struct choice {
     bool has_bytes, has_basic;
     /* The strongest challenge that can be answered, or NULL. */
     struct rota__http_auth_state *best;
-    /* Why the others cannot be answered; cut where it is full. */
+    /* Why the others cannot be answered; cut if it is too long. */
     char *why;
 };
 
@@ -282,7 +282,7 @@ static void add_reason(struct choice *choice, rota_str subject, const char *reas
              subject.len ? ": " : "", reason);
 }
 
-/* Keeps the stronger one; the first of two that are equal, because the server prefers it. */
+/* Keeps the stronger one. Of two equal ones it keeps the first, because the server prefers it. */
 static int consider_digest(struct choice *choice, const struct rota__challenge *challenge)
 {
     struct rota__http_auth_state *next;
@@ -408,7 +408,7 @@ static int write_digest(struct rota__arena *arena, const struct rota__http_crede
         return 0;
     int err = rota__digest_write(&out, &state->digest, &digested);
     err = rota__arena_settle(arena, &out, err, ret_value);
-    return err == -EOVERFLOW ? 0 : err; /* there will be a new nonce */
+    return err == -EOVERFLOW ? 0 : err; /* the server will send a new nonce */
 }
 
 int rota__http_auth_write(struct rota__arena *arena,
@@ -426,14 +426,14 @@ int rota__http_auth_write(struct rota__arena *arena,
     else if (auth->state)
         err = write_digest(arena, credentials, request, auth->state, ret_value);
     if (!ret_value->len)
-        set_state(auth, NULL); /* nothing is sent that can be refused */
+        set_state(auth, NULL); /* nothing is sent, so nothing can be refused */
     return err;
 }
 
 /* ---- Calls */
 
-/* Of a request that a proxy is asked for, too, the URI is the path: so do curl and browsers, and
- * the server behind the proxy sees nothing else. */
+/* For a request to a proxy the URI is also the path, as in curl and browsers: the server behind the
+ * proxy sees nothing else. */
 static rota_str uri_of(const struct rota__http_call *call)
 {
     rota_str target = call->target;

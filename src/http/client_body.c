@@ -1,4 +1,4 @@
-/* What is sent: bytes, a file, a stream, a form, or parts with files, made piece by piece. */
+/* Bodies of requests: bytes, files, streams, forms and multipart forms, given out in pieces. */
 #include "http/client.h"
 #include "http/form.h"
 #include "http/multipart.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define PIECE 65536
-/* What a connection takes with a head, before its server has read anything. */
+/* A body of this size fits into the buffers of a connection, before the server reads anything. */
 #define SHORT 16384
 
 static rota_str str_of(const char *text)
@@ -48,7 +48,7 @@ static int open_file(struct rota__http_source *source, const char *path, uint64_
     int err = rota_file_open(path, O_RDONLY, 0, &source->file);
     if (err == 0)
         err = rota_file_stat(source->file, &st);
-    if (err == 0 && !S_ISREG(st.st_mode)) /* others do not tell how much they have */
+    if (err == 0 && !S_ISREG(st.st_mode)) /* the size of others is unknown */
         err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
     if (err == 0 && ret_size)
         *ret_size = (uint64_t)st.st_size;
@@ -68,7 +68,7 @@ static int read_file(struct rota__http_source *source, rota_str *ret_piece)
 
 /* ---- Parts */
 
-/* A piece of bytes, so that what goes on can be seen. */
+/* Bytes are given out in pieces, so that progress counts. */
 static rota_str take_piece(struct rota__http_source *source, rota_str bytes)
 {
     uint64_t left = bytes.len - source->at;
@@ -102,8 +102,7 @@ static int part_fails(struct rota__http_source *source, const char *about)
     return -EINVAL;
 }
 
-/* How long all of it is is known only where the files do not change meanwhile; a part that does
- * makes the request fail, rather than its length a lie. */
+/* The length is right only if no file changes before it is sent. If one does, the request fails. */
 static int parts_length(struct rota__http_source *source)
 {
     const rota_http_body_source *from = &source->from;
@@ -138,7 +137,7 @@ static int parts_init(struct rota__http_source *source, struct rota__arena *aren
     return err < 0 ? err : parts_length(source);
 }
 
-/* The next part's head, or what ends the whole. */
+/* Makes the next part's head, or the end of the form. */
 static int next_part(struct rota__http_source *source, rota_str *ret_piece)
 {
     const rota_http_body_source *from = &source->from;

@@ -1,4 +1,4 @@
-/* Connecting: which address, by which way, encrypted or not. In the keeper's task. */
+/* Connecting: addresses, proxies and TLS. Runs in the keeper's task. */
 #include "base/noexcept.h"
 #include "http/client.h"
 #include "http/h1_write.h"
@@ -17,11 +17,11 @@ static void enter(struct rota__http_conn *conn, rota_http_phase phase)
         rota__http_enter(conn->starter, phase);
 }
 
-/* `proxy`: it is about that one, and not about the host behind it. */
+/* `proxy`: the failure is the proxy's, not the host's behind it. */
 static int fail_at(struct rota__http_conn *conn, const struct rota__http_proxy *proxy, int err,
                    const char *why)
 {
-    if (err == -ECANCELED) /* nobody is told */
+    if (err == -ECANCELED) /* no call waits for the reason */
         return err;
     snprintf(conn->why, sizeof conn->why, "%s%s%s%s", proxy ? "the proxy " : "",
              proxy ? proxy->where : "", proxy ? ": " : "", why && *why ? why : rota_strerror(err));
@@ -58,7 +58,7 @@ static int look_up(struct rota__http_conn *conn, const char *host, int port)
     return count < 0 ? count : 0;
 }
 
-/* Leaves those that may be connected to. */
+/* Copies the addresses that the session may connect to. */
 static int allowed(struct rota__http_conn *conn, const char *host, const rota_address *found,
                    int found_count, rota_address *ret_addresses)
 {
@@ -90,7 +90,7 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
     enter(conn, ROTA_HTTP_CONNECTING);
     err = rota_tcp_connect_any(addresses, (size_t)count, NULL, &conn->stream);
     if (err < 0) {
-        conn->origin->expires = 0; /* it may have moved */
+        conn->origin->expires = 0; /* the host may have moved */
         return fail_at(conn, proxy, err, NULL);
     }
     return 0;
@@ -98,7 +98,7 @@ static int connect_tcp(struct rota__http_conn *conn, const char *host, int port)
 
 /* ---- TLS */
 
-/* The default context if the user has set none. The fingerprint is not meant for the proxy. */
+/* Makes the default context. The fingerprint is not for the proxy. */
 static int own_context(const rota_http_session *session, bool is_proxy, rota_tls_context **context)
 {
     rota_tls_options options = {.insecure_accept_any_certificate = session->pins && !is_proxy,
@@ -106,7 +106,7 @@ static int own_context(const rota_http_session *session, bool is_proxy, rota_tls
     return *context ? 0 : rota_tls_context_new(&options, context);
 }
 
-/* A proxy is spoken to by HTTP/1.1. */
+/* Proxies use HTTP/1.1. */
 static int start_tls(struct rota__http_conn *conn, const char *host, bool is_proxy)
 {
     rota_http_session *session = conn->session;
@@ -185,12 +185,14 @@ static int ask_proxy(struct rota__http_conn *conn, struct rota__http_auth *auth)
     return err;
 }
 
-/* What the proxy answers to CONNECT. */
+/* The proxy's response to CONNECT. */
 struct connect_response {
     int status;
     char reason[100];
-    bool is_answerable;       /* it asks for authentication; so it may be asked once more */
-    char why[ROTA__HTTP_WHY]; /* it is not */
+    /* It has a challenge that can be answered. */
+    bool is_answerable;
+    /* Why not. */
+    char why[ROTA__HTTP_WHY];
 };
 
 static int take_connect_response(struct rota__http_conn *conn, const struct rota__h1_head *head,
@@ -210,8 +212,7 @@ static int take_connect_response(struct rota__http_conn *conn, const struct rota
     return more < 0 ? more : 0;
 }
 
-/* Reads heads until the final one; what follows an interim head, perhaps in one segment, is the
- * next. */
+/* Reads heads until the final one. The next head may arrive in one segment with an interim one. */
 static int read_connect_response(struct rota__http_conn *conn, struct connect_response *response,
                                  struct rota__http_auth *auth)
 {
@@ -231,7 +232,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
         if (err < 0)
             return err;
         rota_stream_skip(conn->stream, used);
-        if (used) /* there may have been no bytes at all */
+        if (used) /* otherwise there may be no bytes at all */
             bytes = (rota_str){bytes.ptr + used, bytes.len - used};
         if (is_head && item.head.status >= 200)
             return bytes.len && item.head.body == ROTA__H1_TUNNEL ? ROTA_EPROTOCOL : 0;
@@ -241,7 +242,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
     }
 }
 
-/* Returns 0, 1 (ask again, on another connection: what this one still holds is not worth reading),
+/* Returns 0, 1 (ask again, over a new connection: the rest of this response is not worth reading),
  * or an error. */
 static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
@@ -259,7 +260,7 @@ static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
     return fail(conn, -ECONNREFUSED, why);
 }
 
-/* To the host or the proxy, as the session wants. */
+/* Connects to the host or the proxy: by TCP, a Unix socket or the session's hook. */
 static int connect_by_session(struct rota__http_conn *conn, const char *host, int port)
 {
     const rota_http_session_options *o = &conn->session->options;
@@ -272,7 +273,7 @@ static int connect_by_session(struct rota__http_conn *conn, const char *host, in
     return err < 0 ? fail(conn, err, NULL) : 0;
 }
 
-/* ---- Through a proxy of SOCKS5 */
+/* ---- Through a SOCKS5 proxy */
 
 static int socks_to(struct rota__http_conn *conn, const rota_host *target)
 {
@@ -308,8 +309,8 @@ static bool may_reach_another(int err)
            err == -EAFNOSUPPORT;
 }
 
-/* One address after another, each by a connection of its own, because a proxy that refuses
- * closes. */
+/* Tries each address over a connection of its own, because a proxy that refuses one closes the
+ * connection. */
 static int socks_to_any(struct rota__http_conn *conn)
 {
     const struct rota__http_origin *o = conn->origin;
@@ -350,7 +351,6 @@ static int connect_somewhere(struct rota__http_conn *conn)
     return o->proxy ? connect_to_proxy(conn) : connect_by_session(conn, o->name, o->port);
 }
 
-/* A proxy that is not gone through but asked is spoken to by HTTP/1.1. */
 bool rota__http_may_be_h2(const rota_http_session *session, const struct rota__http_origin *o)
 {
     rota_http_version version = session->options.version;
@@ -384,7 +384,7 @@ static bool lacks_descriptors(int err)
     return err == -EMFILE || err == -ENFILE;
 }
 
-/* An idle connection gives its descriptor to one that is needed. Returns as `open_way`. */
+/* Closes an idle connection if there is no free descriptor. Returns as `open_way` does. */
 static int open_way_or_close_idle(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     int err = open_way(conn, auth);

@@ -1,14 +1,14 @@
-/* A call: requests one after another until one is not redirected, each on a connection of the pool.
+/* A call: sends requests, each over a connection of the pool, until a response is to be returned.
  *
  *     queued -> [ resolving, connecting, encrypting ] -> sending -> waiting -> reading -> done
  *                  ^                                                             |
  *                  +------------------------- redirected ------------------------+
  *
- * 1. One deadline holds for all of it.
- * 2. Without a retry policy a request is sent a second time only if the connection had served
- *    before, died without a byte of an answer, and the method allows it (RFC 9110, section 9.2.2),
- *    and then once; or if the server has said that it did nothing (RFC 9113, section 8.7), and then
- *    until it has said so REFUSALS times; or if it wants HTTP/1.1, by that, once. */
+ * 1. One deadline limits the whole call.
+ * 2. Without a retry policy a request is sent again only in these cases: once, if a reused
+ *    connection broke before the first byte of the response, and the method is idempotent (RFC
+ *    9110, section 9.2.2); up to REFUSALS times, if the server declares it unprocessed (RFC 9113,
+ *    section 8.7); once, with HTTP/1.1, if the server requires that. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -18,9 +18,10 @@
 #include <time.h>
 
 #define REFUSALS 10
-#define PAUSE (50 * ROTA_MILLISECOND) /* after the second refusal, about */
+/* After the second refusal, on average. */
+#define PAUSE (50 * ROTA_MILLISECOND)
 
-/* Whether the connection may just have been closed for its idleness. */
+/* Whether the server may have closed an idle connection when the request was sent. */
 static bool may_be_stale(int err)
 {
     return err == ROTA_ETRUNCATED || err == -ECONNRESET || err == -EPIPE;
@@ -60,8 +61,8 @@ static bool may_be_repeated(const struct rota__http_call *call, int err, bool re
            (call->refused || (reused && rota__http_is_idempotent(call->method)));
 }
 
-/* The server is left alone for a while, unless it has only moved on. Returns `err` where that would
- * take too long. */
+/* Waits if the server was busy, and not only leaving the connection. Returns `err` if the deadline
+ * would come first. */
 static int pause(struct rota__http_call *call, rota_backoff *backoff, int refusals, int err)
 {
     if (!call->is_busy || refusals < 2)
@@ -78,7 +79,7 @@ static int exchange(struct rota__http_call *call, rota_http_response **ret_respo
     call->ticket = 0;
     for (;;) {
         rota__http_restart(&call->progress);
-        int err = rota__http_call_write(call); /* anew: an answer of Digest is sent once */
+        int err = rota__http_call_write(call); /* each time, because a Digest answer is sent once */
         if (err < 0)
             return err;
         err = attempt(call, fresh, &reused, ret_response);
@@ -111,7 +112,7 @@ static int take_cookies(struct rota__http_call *call, const rota_http_response *
     return 0;
 }
 
-/* The last answer, whose body is still to come. */
+/* Gets the last response, before its body is read. */
 static int follow_all(struct rota__http_call *call, rota_http_response **ret_response)
 {
     for (;;) {
@@ -137,7 +138,7 @@ static int follow_all(struct rota__http_call *call, rota_http_response **ret_res
     }
 }
 
-/* What CONNECT asks for is no response, but a tunnel (RFC 9110, section 9.3.6). */
+/* CONNECT asks for a tunnel, not for a response (RFC 9110, section 9.3.6). */
 static int check_method(struct rota__http_call *call)
 {
     if (rota__chars_are(call->method, ROTA__CHAR_TOKEN) && call->method.len &&
@@ -170,7 +171,7 @@ static int check_options(struct rota__http_call *call)
                  : 0;
 }
 
-/* What a trace is told until the URL is known to be one. */
+/* Sets the URL for traces until it has been parsed. */
 static int name_url(struct rota__http_call *call, rota_str url)
 {
     if (!call->session->options.trace)
@@ -200,7 +201,7 @@ static int get_ready(struct rota__http_call *call, const char *url)
         (rota_str_equal(call->method, "POST") || rota_str_equal(call->method, "PUT") ||
          rota_str_equal(call->method, "PATCH"))) {
         static const rota_http_body_source nothing = {.bytes = {"", 0}};
-        err = take_body(call, &nothing); /* of length 0, and that is said */
+        err = take_body(call, &nothing); /* sent with Content-Length: 0 */
     }
     return err < 0 ? err : rota__http_trailers_check(call);
 }

@@ -1,11 +1,11 @@
-/* An exchange over HTTP/1.1: the request in one write where it can be, the answer's head, its body.
+/* An exchange over HTTP/1.1: sends the request, in one write if possible, and reads the response.
  *
- * 1. What has come stays in the stream's buffer until it is used; `pending` bytes of it have been
- *    passed as data.
+ * 1. Received bytes stay in the stream's buffer until they are used. `pending` of them were
+ *    reported as data.
  * 2. A connection goes back to the pool in one place (at_end), and only if the request was sent
- *    whole, its uploader has ended, the peer lets it live (by Connection, and by Keep-Alive if it
- *    says more), and nothing has come behind the answer. Else it is over.
- * 3. A connection that is over is not read from: somebody else may have closed it. */
+ *    whole, its uploader has ended, Connection and Keep-Alive allow it, and no bytes follow the
+ *    response. Otherwise it is over.
+ * 3. A connection that is over is not read from, because its stream may be closed. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -45,7 +45,7 @@ static int write_head(struct rota__http_conn *conn, struct rota__http_call *call
     return err;
 }
 
-/* What is in `out`, and a piece behind it. */
+/* Sends `out`, and then a piece of the body. */
 static int flush(struct rota__http_conn *conn, rota_str piece)
 {
     struct iovec iov[] = {{conn->out.ptr, conn->out.len}, {(void *)piece.ptr, piece.len}};
@@ -58,7 +58,7 @@ static int flush(struct rota__http_conn *conn, rota_str piece)
     return err;
 }
 
-/* A body that is short, with the head. */
+/* Sends a short body with the head. */
 static int send_short(struct rota__http_conn *conn, struct rota__http_call *call,
                       struct rota__h1_writer *w)
 {
@@ -82,7 +82,7 @@ static int upload_piece(struct rota__http_upload *upload, rota_str piece)
     return err;
 }
 
-/* What was announced is sent, and no more is asked for. */
+/* Whether the announced length was sent. The source is not read further. */
 static bool is_complete(const struct rota__h1_writer *w)
 {
     return w->body == ROTA__H1_LENGTH && w->left == 0;
@@ -104,7 +104,8 @@ static int upload_pieces(struct rota__http_upload *upload)
 {
     struct rota__h1_writer *w = &upload->writer;
     rota_str piece = {NULL, 0};
-    int err = upload->source.from.stream ? upload_piece(upload, piece) : 0; /* it may come late */
+    /* do not let the head wait for it */
+    int err = upload->source.from.stream ? upload_piece(upload, piece) : 0;
     while (err == 0 && !is_complete(w)) {
         err = rota__http_upload_next(upload, &piece);
         if (err < 0 || !piece.len)
@@ -147,7 +148,7 @@ static int start_upload(struct rota__http_conn *conn, struct rota__http_call *ca
 
 /* ---- Receiving the head */
 
-/* Waits for more than `have` bytes; all that has come is shown. Returns 0, ROTA_EOF, or an
+/* Waits for more than `have` bytes, and shows all that arrived. Returns 0, ROTA_EOF, or an
  * error. */
 static int fetch_more(struct rota__http_conn *conn, size_t have, rota_str *ret_bytes)
 {
@@ -167,7 +168,7 @@ static int refuse(struct rota__http_conn *conn, struct rota__http_progress *p)
     return rota__http_say(p, too_large ? ROTA_ELIMIT : ROTA_EPROTOCOL, "%s", conn->h1.error);
 }
 
-/* The end, or an error that says the same: a peer that has gone. */
+/* Describes the end of the connection. Returns other errors as they are. */
 static int cut_short(struct rota__http_progress *p, bool began, int err)
 {
     if (err == ROTA_EOF)
@@ -177,7 +178,7 @@ static int cut_short(struct rota__http_progress *p, bool began, int err)
     return err;
 }
 
-/* The next head, also an interim one. Its bytes have not been taken. */
+/* Gets the next head, which may be an interim one. Its bytes stay in the buffer. */
 static int next_head(struct rota__http_conn *conn, struct rota__http_call *call,
                      struct rota__h1_item *item, rota_str *ret_bytes, size_t *ret_used)
 {
@@ -191,12 +192,12 @@ static int next_head(struct rota__http_conn *conn, struct rota__http_call *call,
             return refuse(conn, &call->progress);
         if (event == ROTA__H1_HEAD)
             return 0;
-        rota_stream_skip(conn->stream, *ret_used); /* nothing, before a head */
+        rota_stream_skip(conn->stream, *ret_used); /* an empty line at most */
         have = ret_bytes->len - *ret_used;
     }
 }
 
-/* An interim head; returns whether it lets the body go. */
+/* Skips an interim head. Returns 1 if it allows the body to be sent, 0, or an error. */
 static int pass_interim(struct rota__http_conn *conn, struct rota__http_call *call, int *left,
                         int status, size_t used)
 {
@@ -206,8 +207,8 @@ static int pass_interim(struct rota__http_conn *conn, struct rota__http_call *ca
     return status == 100;
 }
 
-/* Waits for the server's consent, a second at most. Returns whether to send the body: not if the
- * answer is there. */
+/* Waits for 100 (Continue), at most a second. Returns 1 (send the body), 0 (the response has
+ * arrived), or an error. */
 static int await_consent(struct rota__http_conn *conn, struct rota__http_call *call, int *interims)
 {
     struct rota__h1 before = conn->h1;
@@ -219,7 +220,7 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
             size_t used;
             consent = next_head(conn, call, &item, &bytes, &used);
             if (consent == 0 && item.head.status >= 200) {
-                conn->h1 = before; /* it is read again */
+                conn->h1 = before; /* the head is parsed again */
                 return 0;
             }
             if (consent == 0)
@@ -235,8 +236,8 @@ static int await_consent(struct rota__http_conn *conn, struct rota__http_call *c
  * this connection. RFC 9112, appendix C.2.2, names the field; what it says is in RFC 2068, section
  * 19.7.1.1. */
 
-/* Before the server closes it, the connection is not used any more: what is sent then would cross
- * with that. */
+/* Stops using the connection before the server closes it: a request sent in that moment would be
+ * lost. */
 static rota_time idle_limit_of(uint64_t seconds)
 {
     rota_time time = seconds < 1000000 ? (rota_time)seconds * ROTA_SECOND : ROTA_NEVER;
@@ -284,14 +285,14 @@ static void at_end(rota_http_response *r)
     rota__http_response_ended(r);
 }
 
-/* Takes the end if it is there already. */
+/* Gives the connection back if the end has arrived already. */
 static void end_early(rota_http_response *r)
 {
     if (r->conn->h1.state == ROTA__H1_AT_END && !r->conn->pending)
         at_end(r);
 }
 
-/* The connection speaks another protocol now, and is no longer the session's. */
+/* The connection changes to another protocol and leaves the session. */
 static void give_away(rota_http_response *r)
 {
     struct rota__http_conn *conn = r->conn;
@@ -301,7 +302,7 @@ static void give_away(rota_http_response *r)
     at_end(r);
 }
 
-/* Not in the middle of the request (RFC 9110, section 7.8). */
+/* Waits for the end of the request first (RFC 9110, section 7.8). */
 static int change_protocol(rota_http_response *r)
 {
     int err = r->upload ? rota__http_upload_wait(r->upload) : 0;
@@ -378,7 +379,7 @@ static int give_up_upload(struct rota__http_call *call, int err)
     return err;
 }
 
-/* The body, or what there is without one. Returns how that went, as far as it goes at once. */
+/* Sends the head and a short body, or starts an upload. */
 static int send_rest(struct rota__http_conn *conn, struct rota__http_call *call,
                      struct rota__h1_writer *w)
 {
@@ -428,7 +429,7 @@ static int exchange(struct rota__http_conn *conn, struct rota__http_call *call,
 
 /* ---- The body */
 
-/* A call that was only interrupted may go on. */
+/* After a cancellation or a timeout, reading can continue. */
 static int fail(rota_http_response *r, int err)
 {
     struct rota__http_conn *conn = r->conn;
@@ -444,7 +445,7 @@ static int fail(rota_http_response *r, int err)
     return err;
 }
 
-/* Straight into the reader's memory. */
+/* Reads directly into the caller's memory. */
 static ssize_t read_data(rota_http_response *r, void *buf, size_t len, uint64_t direct)
 {
     struct rota__http_conn *conn = r->conn;
@@ -458,7 +459,7 @@ static ssize_t read_data(rota_http_response *r, void *buf, size_t len, uint64_t 
     return n;
 }
 
-/* Reads what frames the body, up to its next piece. Returns 1, 0 at the end of the message. */
+/* Reads the framing of the body up to its next piece. Returns 1, 0 at the end of the message. */
 static int read_framing(rota_http_response *r)
 {
     struct rota__http_conn *conn = r->conn;
@@ -484,7 +485,7 @@ static int read_framing(rota_http_response *r)
     }
 }
 
-/* The end of the connection is that of the body. */
+/* The end of the connection ends the body. */
 static int at_connection_end(rota_http_response *r)
 {
     if (rota__h1_finish(&r->conn->h1) != ROTA__H1_END)

@@ -1,16 +1,15 @@
 /* Exchanges over HTTP/2: many on one connection.
  *
- * The keeper reads and tells each stream what has come; a second task, the sender, writes what
- * there is to be written, so that reading never waits for a peer that does not read. Adding to
- * `out` wakes the sender.
+ * The keeper reads and dispatches events to the streams. A second task, the sender, writes, so that
+ * reading never waits for a peer that does not read. Adding to `out` wakes the sender.
  *
- *     a stream    asked -> headed -> ended          or failed, at any time
+ *     a stream    requested -> head received -> ended          or failed, at any time
  *
- * 1. A stream's head becomes a response in the keeper, while its slices are valid; data is kept for
- *    its reader, at most a window of it, and the peer may send more when it has been read.
- * 2. The reader of a stream waits for `news`, looks at its state, and waits again; its uploader
- *    does the same with `room`. Nothing is handed over that could get lost.
- * 3. What ends the connection fails all streams before the keeper goes; afterwards no code touches
+ * 1. The keeper makes a response from a stream's head while its slices are valid. Data is kept for
+ *    the reader, at most one window. Once it has been read, the peer may send more.
+ * 2. The reader of a stream waits for `news`, looks at the state, and waits again. Its uploader
+ *    does the same with `room`. So no event can get lost.
+ * 3. When the connection ends, all streams fail before the keeper ends. After that no code uses
  *    `h2`. */
 #include "http/client.h"
 #include "http/h2.h"
@@ -18,36 +17,50 @@
 
 #include <string.h>
 
-/* A connection's window is as good as endless: each stream has its own, and those that are not read
- * must not hold up the others. */
+/* The window of a connection is practically unlimited. Each stream has its own window, and a stream
+ * that is not read must not block the others. */
 #define WINDOW (1 << 30)
 
 struct stream {
-    struct rota__h2_stream s; /* first: events name it */
-    struct rota__list node;   /* in the connection's */
+    /* Comes first: events point to it. */
+    struct rota__h2_stream s;
+    /* In the connection's list. */
+    struct rota__list node;
     struct rota__http_conn *conn;
-    struct rota__http_call *call;     /* while it waits for the head */
-    rota_http_response *response;     /* from the head on */
-    int refs;                         /* the exchange's, and its uploader's */
-    struct rota__http_upload *upload; /* while its task runs */
-    rota_event news;                  /* for the reader */
-    rota_event room;                  /* for the uploader */
+    /* While it waits for the head. */
+    struct rota__http_call *call;
+    /* Once the head has arrived. */
+    rota_http_response *response;
+    /* The exchange's, and the uploader's. */
+    int refs;
+    /* While its task runs. */
+    struct rota__http_upload *upload;
+    /* For the reader. */
+    rota_event news;
+    /* For the uploader. */
+    rota_event room;
     bool ended;
-    bool consents; /* 100 (Continue) has come */
+    /* 100 (Continue) has arrived. */
+    bool consents;
     int interims;
     int err;
     const char *why;
-    const char *code;      /* of the server's reset */
-    struct rota__out data; /* told, not read; from `at` on */
+    /* The name of the error code with which the server reset it. */
+    const char *code;
+    /* Received and not read: from `at` on. */
+    struct rota__out data;
     size_t at;
 };
 
 struct rota__http_shared {
     struct rota__h2 h2;
     struct rota__list streams;
-    rota_event dirty; /* there is something to send */
-    bool wants_h1;    /* the server has left with HTTP_1_1_REQUIRED */
-    bool is_cut;      /* something was not sent, or not whole: nothing may come behind it */
+    /* There is something to send. */
+    rota_event dirty;
+    /* The server has sent GOAWAY with HTTP_1_1_REQUIRED. */
+    bool wants_h1;
+    /* A write has failed, perhaps in the middle of a frame: nothing more may be sent. */
+    bool is_cut;
 };
 
 static struct stream *stream_of(struct rota__h2_stream *s)
@@ -55,7 +68,7 @@ static struct stream *stream_of(struct rota__h2_stream *s)
     return (struct stream *)s;
 }
 
-/* It ends the connection, too, where memory has run out in an exchange. */
+/* Also ends the connection if an exchange has run out of memory. */
 static void wake_sender(struct rota__http_conn *conn)
 {
     struct rota__http_shared *shared = conn->shared;
@@ -79,7 +92,7 @@ static void tell(struct stream *st, int err, const char *why)
         st->err = err;
         st->why = why;
     }
-    if (st->err < 0 || st->ended) /* the server takes no more of it */
+    if (st->err < 0 || st->ended) /* the server accepts no more of the body */
         rota__http_upload_cancel(st->upload);
     rota_event_set(&st->news);
 }
@@ -90,7 +103,7 @@ static void tell_all(struct rota__http_conn *conn, int err, const char *why)
         tell(rota__container_of(node, struct stream, node), err, why);
 }
 
-/* Uploaders that found no window, or too much output waiting, may go on. */
+/* Wakes uploaders that wait for window or output space. */
 static void tell_uploaders(struct rota__http_conn *conn)
 {
     rota__list_each (node, &conn->shared->streams)
@@ -148,7 +161,7 @@ static void on_reset(struct stream *st, const struct rota__h2_item *item)
                                                (refused && st->conn->shared->wants_h1));
         st->call->refused = refused;
         st->call->is_busy = !st->conn->is_leaving;
-        st->call->began = !refused; /* the server has seen it */
+        st->call->began = !refused; /* it may have been processed */
     }
     if (!item->reason)
         st->code = rota__h2_code_name(item->code);
@@ -234,7 +247,7 @@ static int read_all(struct rota__http_conn *conn)
             err = take_in(conn, bytes, &used);
         if (err < 0)
             return err == ROTA_EOF ? ROTA_ETRUNCATED : err;
-        if (conn->is_over) /* the server has taken leave, and nobody needs it any more */
+        if (conn->is_over) /* the server has sent GOAWAY, and no request is left */
             return -ECANCELED;
         rota_stream_skip(conn->stream, used);
         have = bytes.len - used;
@@ -254,9 +267,9 @@ static int send_all(void *arg)
         err = rota_event_wait(&shared->dirty);
         rota_event_clear(&shared->dirty);
         if (err == 0)
-            err = rota_check(); /* else the keeper's last words would be lost here */
+            err = rota_check(); /* the keeper still sends GOAWAY */
         if (err == 0)
-            err = h2->out.err; /* something is missing in it */
+            err = h2->out.err; /* the output is incomplete */
         if (err == 0 && !h2->out.len)
             err = h2->err;
         if (err < 0 || !h2->out.len)
@@ -268,8 +281,7 @@ static int send_all(void *arg)
         err = rota_stream_write(conn->stream, out.ptr, out.len);
         out.len = 0;
         shared->is_cut = err < 0;
-        if (err == -EPIPE ||
-            err == -ECONNRESET) { /* what the server has said before still counts */
+        if (err == -EPIPE || err == -ECONNRESET) { /* what the server has sent still counts */
             rota__http_pool_unshare(conn);
             break;
         }
@@ -300,7 +312,7 @@ static void fail_all(struct rota__http_conn *conn, int err)
     }
 }
 
-/* The last words, as far as they go at once. */
+/* Sends GOAWAY, for at most a second. */
 static void say_goodbye(struct rota__http_conn *conn)
 {
     struct rota__h2 *h2 = &conn->shared->h2;
@@ -331,7 +343,7 @@ static void keep_shared(struct rota__http_conn *conn)
         rota__http_conn_opened(conn);
         err = read_all(conn);
         lost = !conn->is_over;
-        rota__http_conn_end(conn); /* before anybody else runs, and begins a request on it */
+        rota__http_conn_end(conn); /* before another task begins a request on it */
         rota_group_cancel(&g);
         ROTA_IGNORE(rota_group_wait(&g));
     }
@@ -360,7 +372,7 @@ static int await_news(struct stream *st)
     return err;
 }
 
-/* The server hears of it: CANCEL, or where its answer is complete without the rest of the request,
+/* Resets the stream: with CANCEL, or if the response is complete before the request is, with
  * NO_ERROR. */
 static void leave(struct stream *st)
 {
@@ -436,7 +448,7 @@ static int request(struct stream *st, struct rota__http_call *call)
 
 /* ---- Bodies to send */
 
-/* A piece, as far as window and output allow now. Returns how much went, -EAGAIN, or an error. */
+/* Adds as much of a piece as window and output allow. Returns how much, -EAGAIN, or an error. */
 static ssize_t put(struct stream *st, rota_str piece, bool end)
 {
     struct rota__h2 *h2 = &st->conn->shared->h2;
@@ -481,7 +493,7 @@ static int upload_piece(struct rota__http_upload *upload, struct stream *st, rot
     return 0;
 }
 
-/* They end the body, and need no window. */
+/* Trailers end the body, and need no window. */
 static int upload_trailers(struct rota__http_upload *upload, struct stream *st)
 {
     rota_http_field fields[ROTA__HTTP_TRAILERS];
@@ -539,7 +551,7 @@ static int start_upload(struct stream *st, struct rota__http_call *call)
     return 0;
 }
 
-/* All of it at once, if it is short and there is room; else by an uploader. */
+/* Sends a short body at once if there is room, otherwise starts an uploader. */
 static int send_body(struct stream *st, struct rota__http_call *call)
 {
     struct rota__http_source *source = &call->source;
@@ -553,7 +565,7 @@ static int send_body(struct stream *st, struct rota__http_call *call)
     return st->s.write_ended ? 0 : start_upload(st, call);
 }
 
-/* Waits for the server's consent, or an answer that comes instead. */
+/* Waits for 100 (Continue) or the response, at most a second. */
 static int await_consent(struct stream *st)
 {
     int err = 0;
@@ -579,7 +591,7 @@ static int receive(struct stream *st, struct rota__http_call *call)
     return 0;
 }
 
-/* An answer without a body has ended with its head. */
+/* A response without a body has ended with its head. */
 static void end_early(struct stream *st)
 {
     if (st->ended && st->data.len == st->at)

@@ -2,9 +2,9 @@
  *
  *     connecting -> [ parked <-> watching ] -> closing
  *
- * 1. All but the exchange itself happens here, so ending a connection does not suspend the caller.
- * 2. While an exchange has the connection the keeper is parked, or still inside the read with which
- *    it watched; then the exchange waits for `news` before it reads itself. One reads at a time.
+ * 1. Everything but the exchange happens here, so ending a connection does not suspend the caller.
+ * 2. During an exchange the keeper is parked, or still inside the read with which it watched. Then
+ *    the exchange waits for `news` before it reads. Only one task reads at a time.
  * 3. The keeper is cancelled only by rota__http_conn_close, or by the end of the loop. */
 #include "http/client.h"
 
@@ -44,8 +44,8 @@ void rota__http_conn_end(struct rota__http_conn *conn)
 
 /* ---- The keeper */
 
-/* Something has come to a connection that nobody had asked anything, or it is to be ended: it is
- * over. */
+/* An idle connection is over when bytes or its end arrive, or when it is cancelled. Returns whether
+ * to continue. */
 static bool watch(struct rota__http_conn *conn)
 {
     rota_str bytes;
@@ -53,7 +53,7 @@ static bool watch(struct rota__http_conn *conn)
     conn->watching = true;
     ssize_t n = rota_stream_peek(conn->stream, 1, &bytes);
     conn->watching = false;
-    rota_event_set(&conn->news); /* the exchange reads the same, if there is one */
+    rota_event_set(&conn->news); /* an exchange that has begun reads the same bytes */
     return !conn->is_idle && n != -ECANCELED;
 }
 
@@ -85,7 +85,7 @@ static void keep(struct rota__http_conn *conn)
     conn->err = rota__http_connect(conn);
     conn->starter = NULL;
     if (conn->err < 0 && conn->err != -ECANCELED)
-        conn->origin->may_share = false; /* nobody waits for others to fail one after another */
+        conn->origin->may_share = false; /* or waiting requests would fail one after another */
     if (conn->err == 0 && !conn->is_over)
         conn->kind->keep(conn);
 }

@@ -1,4 +1,4 @@
-/* The pool: places for connections, in all and to one origin, and the requests that wait for them.
+/* The pool: limits on connections, in all and to one origin, and requests that wait for a place.
  *
  *     a connection    busy -> idle -> busy -> ... -> over
  *
@@ -6,14 +6,14 @@
  *
  * 1. A connection has its place from the moment the client begins to make it until it is over.
  *    There are never more than `connections`, nor more to one origin than `connections_host`.
- * 2. No request waits that could be served: code that frees a place or a connection serves the
- *    lines at once. So a newcomer that can be served overtakes no waiter that could have been.
- * 3. A waiter whose turn has come holds its place or connection before it runs. If it was cancelled
- *    meanwhile, it gives that back, which serves the next one.
- * 4. Where all places are taken, and some of them by idle connections to other origins, the one
- *    idle longest goes.
+ * 2. Code that frees a place or a connection serves the waiters at once. So no request waits that
+ *    could be served, and a new request never overtakes one.
+ * 3. A waiter is given its place or connection before it runs. If it was cancelled meanwhile, it
+ *    gives that back, which serves the next one.
+ * 4. If all places are taken, some of them by idle connections to other origins, the connection
+ *    that has been idle longest is closed. So it is if there are no descriptors.
  * 5. An idle connection is watched from the next turn on. It is over when bytes or its end arrive,
- *    or when it has been idle for `keep_alive`, or for as long as the server said that it waits. */
+ *    or when it has been idle for `keep_alive` or for the time that its server announced. */
 #include "http/client.h"
 
 #include <stdio.h>
@@ -22,11 +22,12 @@
 #define conn_of(node_, member) rota__container_of(node_, struct rota__http_conn, member)
 #define origin_of(node_, member) rota__container_of(node_, struct rota__http_origin, member)
 
-/* Origins that nobody uses are kept for their addresses; beyond so many they go. */
+/* Unused origins are kept, because of their addresses, until there are this many. */
 #define ORIGINS_KEPT 1024
 
 struct waiter {
-    struct rota__list node; /* in the origin's line */
+    /* In the origin's queue. */
+    struct rota__list node;
     uint64_t ticket;
     bool fresh;
     struct rota__http_progress *progress;
@@ -130,7 +131,7 @@ static void drop_unused(rota_http_session *session)
 void rota__http_origins_fini(rota_http_session *session)
 {
     for (size_t i = 0; i < ROTA__HTTP_ORIGINS; i++) {
-        if (session->origins[i].next) /* else it was never set up */
+        if (session->origins[i].next) /* otherwise it was never initialized */
             rota__list_each (node, &session->origins[i])
                 origin_free(session, origin_of(node, node));
     }
@@ -216,7 +217,7 @@ static void expire_idle(rota_handle *handle, void *arg)
         rota__http_conn_close(oldest);
     }
     rota__http_pool_serve(session);
-    if (!rota_handle_pending(&session->watch)) /* which does it otherwise */
+    if (!rota_handle_pending(&session->watch)) /* otherwise that handle does it */
         await_expiry(session);
 }
 
@@ -258,7 +259,7 @@ void rota__http_pool_forget(struct rota__http_conn *conn)
 
 /* ---- Taking */
 
-/* Where a connection is shared, or may be, there is one. */
+/* Whether a connection may be made. If one is shared, or may turn out to be, it is the only one. */
 static bool has_room(const rota_http_session *session, const struct rota__http_origin *origin)
 {
     const rota_http_session_options *o = &session->options;
@@ -268,8 +269,8 @@ static bool has_room(const rota_http_session *session, const struct rota__http_o
            (session->open < o->connections || !rota__list_empty(&session->idle));
 }
 
-/* The connection that is shared now is newer than any other: it counts as fresh for a request that
- * failed on an older one. */
+/* The shared connection is the newest one, so it counts as fresh for a request that failed on an
+ * older one. */
 static struct rota__http_conn *find_open(struct rota__http_origin *origin, bool fresh)
 {
     if (origin->shared)
@@ -278,7 +279,7 @@ static struct rota__http_conn *find_open(struct rota__http_origin *origin, bool 
     return idle ? conn_of(idle, idle) : NULL;
 }
 
-/* Returns 1, 0 (there is none now), -ENOMEM. */
+/* Returns 1, 0 (none is available now), -ENOMEM. */
 static int try_take(rota_http_session *session, struct rota__http_origin *origin, bool fresh,
                     struct rota__http_progress *progress, struct rota__http_conn **ret_conn)
 {
@@ -303,14 +304,14 @@ static int try_take(rota_http_session *session, struct rota__http_origin *origin
     return err < 0 ? err : 1;
 }
 
-/* ---- Lines */
+/* ---- Queues */
 
 static uint64_t first_ticket(const struct rota__http_origin *o)
 {
     return waiter_of(o->line.next)->ticket;
 }
 
-/* Puts the origin where the first of its line belongs. */
+/* Sorts the origin by the first waiter of its queue. */
 static void reorder(rota_http_session *session, struct rota__http_origin *o)
 {
     rota__list_remove(&o->waiting);
@@ -331,7 +332,7 @@ static void leave_line(rota_http_session *session, struct rota__http_origin *o, 
         reorder(session, o);
 }
 
-/* Serves the first of a line. Returns whether it could. */
+/* Serves the first waiter of the origin. Returns whether that was possible. */
 static bool serve_first(rota_http_session *session, struct rota__http_origin *o)
 {
     struct waiter *w = waiter_of(o->line.next);
@@ -363,7 +364,7 @@ void rota__http_pool_serve_shared(struct rota__http_conn *conn)
         serve_first(conn->session, origin);
 }
 
-/* A request that comes back because the server did not process it has kept its ticket. */
+/* A request that the server did not process keeps its ticket, and so its place in the queue. */
 static void enter_line(rota_http_session *session, struct rota__http_origin *o, struct waiter *w)
 {
     struct rota__list *before = &o->line;
@@ -433,8 +434,7 @@ void rota__http_pool_put(struct rota__http_conn *conn)
     rota__http_conn_unref(conn);
 }
 
-/* One that is still being made is not wanted any more, and of HTTP/1.1 nobody knows what comes
- * next. */
+/* Ends a connection that is still being made, and one of HTTP/1.1 in the middle of an exchange. */
 void rota__http_pool_give_up(struct rota__http_conn *conn, bool asked)
 {
     if (!asked && conn->reserved > 0)

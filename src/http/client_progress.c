@@ -1,7 +1,7 @@
-/* Where a request is, how long it may take, and why it failed.
+/* The phase of a request, its time limits, and why it failed.
  *
- * There is one scope with a deadline, and what it stands for is known: the whole, or the phase. So
- * a timeout can say which one it was, and that of a caller is not taken for it. */
+ * A request has one scope with a deadline, and notes whether that is the limit of the whole call or
+ * of the phase. So a timeout tells which limit passed, and is not confused with the caller's. */
 #include "base/noexcept.h"
 #include "http/client.h"
 
@@ -33,7 +33,7 @@ static rota_time clock_of(struct rota__http_progress *p)
     return p->now;
 }
 
-/* A phase in which something is waited for. */
+/* Whether the task waits in this phase. */
 static bool is_wait(rota_http_phase phase)
 {
     return phase >= ROTA_HTTP_RESOLVING && phase <= ROTA_HTTP_WAITING && phase != ROTA_HTTP_SENDING;
@@ -69,7 +69,7 @@ void rota__http_limit(struct rota__http_progress *p, rota_http_limit limit, rota
     p->is_total = left <= time && left != ROTA_NEVER;
     p->limit = limit;
     p->limit_time = time;
-    p->is_now = false; /* what is limited takes time */
+    p->is_now = false; /* the caller is going to wait */
     if (left > time)
         left = time;
     if (p->is_open) {
@@ -101,7 +101,7 @@ int rota__http_unlimit(struct rota__http_progress *p, int err)
     return err;
 }
 
-/* ---- Words */
+/* ---- Texts */
 
 int rota__http_say(struct rota__http_progress *p, int err, const char *format, ...)
 {
@@ -118,7 +118,7 @@ void rota__http_restart(struct rota__http_progress *p)
     p->why_err = 0;
 }
 
-/* The detail of a failure whose words are made at once. */
+/* The detail of a failure whose text is written at once. */
 struct place {
     rota_http_phase phase;
     rota_http_limit limit;
@@ -126,12 +126,13 @@ struct place {
 
 static const rota_error_type place_type = {.size = sizeof(struct place)};
 
-/* The words' parts: what a record keeps of a failure until somebody asks. */
+/* The detail of a failure whose text is written when it is read. */
 struct failure {
     struct place place;
     rota_time limit_time;
     bool is_callers, is_prepared;
-    char where[256]; /* empty: it has not come so far as to know a server */
+    /* Empty if the server is not known yet. */
+    char where[256];
     char why[ROTA__HTTP_WHY];
 };
 

@@ -1,4 +1,4 @@
-/* Which requests go through a proxy: as the session says, or the environment. */
+/* Which requests use a proxy, by the session's option or the environment. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/socks5.h"
@@ -14,7 +14,7 @@ static char *copy(rota_http_session *session, rota_str text)
     return rota__arena_copy(&session->arena, text);
 }
 
-/* User and password for the proxy. Returns 0, -EINVAL, -ENOMEM. */
+/* Sets user and password for the proxy. Returns 0, -EINVAL, -ENOMEM. */
 static int set_user(rota_http_session *session, rota_str userinfo, struct rota__http_proxy *proxy,
                     const char **ret_wrong)
 {
@@ -44,7 +44,7 @@ static int set_place(rota_http_session *session, const struct rota__proxy *said,
     return proxy->host && proxy->where ? 0 : -ENOMEM;
 }
 
-/* "user:password@host:port" is of http. Returns 0, -EINVAL, -ENOMEM. */
+/* Reads a setting. Without a scheme it is for http. Returns 0, -EINVAL, -ENOMEM. */
 static int read_setting(rota_http_session *session, const char *text,
                         struct rota__http_proxy *proxy, const char **ret_wrong)
 {
@@ -63,7 +63,7 @@ static int read_setting(rota_http_session *session, const char *text,
     return err;
 }
 
-/* `name`: of the setting. One that makes no sense is an error only when a request would go through
+/* `name`: of the setting. An invalid setting is an error only for the requests that would use
  * it. */
 static int proxy_new(rota_http_session *session, const char *name, const char *text,
                      struct rota__http_proxy **ret)
@@ -109,7 +109,7 @@ static struct setting or_for_all(struct setting setting)
     return setting.value ? setting : environment("all_proxy", "ALL_PROXY");
 }
 
-/* HTTP_PROXY in capitals may come from a request's field "Proxy", where the program is a CGI. */
+/* In a CGI program HTTP_PROXY in upper case may come from a request's field "Proxy". */
 static struct setting for_http(void)
 {
     bool is_cgi = getenv("REQUEST_METHOD");

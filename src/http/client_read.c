@@ -1,4 +1,4 @@
-/* The body of a response: as it came, decoded, whole, as events, into a file. */
+/* Reading the body of a response: raw, decoded, whole, as events, into a file. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/params.h"
@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define CODED 16384 /* bytes that are decoded at once */
+/* Bytes that are decoded at once. */
+#define CODED 16384
 #define STEP 16384
-#define AT_ONCE (1 << 20) /* what is allocated for a length that was only said */
+/* Most bytes that are allocated in advance, because the server announced them. */
+#define AT_ONCE (1 << 20)
 
 ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
 {
@@ -20,7 +22,7 @@ ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
     if (!r->conn)
         return ROTA_ECLOSED;
     if (!r->conn->session)
-        r->own.session = NULL; /* it may be gone */
+        r->own.session = NULL; /* it may be freed */
     if (!r->is_here)
         rota__http_limit(r->progress, ROTA_HTTP_LIMIT_GAP,
                          r->upload && r->upload->is_asking ? ROTA_NEVER : r->gap);
@@ -32,10 +34,10 @@ ssize_t rota__http_read_raw(rota_http_response *r, void *buf, size_t len)
 static int undecodable(rota_http_response *r, ssize_t err)
 {
     if (err == -EBADMSG)
-        return rota__http_say(r->progress, ROTA_EPROTOCOL, "the body is not coded as it says");
+        return rota__http_say(r->progress, ROTA_EPROTOCOL,
+                              "the body is not encoded as Content-Encoding says");
     if (err == ROTA_ELIMIT)
-        rota__http_say(r->progress, ROTA_ELIMIT,
-                       "the body grows beyond measure when it is decoded");
+        rota__http_say(r->progress, ROTA_ELIMIT, "the body grows too much by decoding");
     return (int)err;
 }
 
@@ -51,7 +53,7 @@ static ssize_t read_decoded(rota_http_response *r, char *buf, size_t len)
             return n < 0 ? undecodable(r, n) : n;
         if (r->raw_ended)
             return rota__decoder_finish(r->decoder) < 0
-                       ? rota__http_say(r->progress, ROTA_ETRUNCATED, "the coded body has no end")
+                       ? rota__http_say(r->progress, ROTA_ETRUNCATED, "the encoded body has no end")
                        : 0;
         n = rota__http_read_raw(r, r->coded, CODED);
         if (n < 0)
@@ -62,14 +64,14 @@ static ssize_t read_decoded(rota_http_response *r, char *buf, size_t len)
 
 /* ---- Piece by piece */
 
-/* The body may have come whole, and yet it cannot be read. */
+/* The body may have arrived whole before reading it fails. */
 static void set_phase(rota_http_response *r)
 {
     if (r->progress->phase == ROTA_HTTP_DONE)
         r->progress->phase = ROTA_HTTP_READING;
 }
 
-/* The last call that read has failed. */
+/* Makes `err` the failure of the call that reads. */
 static int fail(rota_http_response *r, int err)
 {
     set_phase(r);
@@ -78,13 +80,13 @@ static int fail(rota_http_response *r, int err)
     return rota__http_fail(r->progress, err);
 }
 
-/* Whether it was only interrupted, and may go on. */
+/* Whether reading was only interrupted. */
 static bool may_go_on(const rota_http_response *r, ssize_t err)
 {
     return (err == -ECANCELED || err == -ETIMEDOUT) && (r->conn || r->raw_ended);
 }
 
-/* The reading is over, whatever comes. */
+/* Reading has failed for good. */
 static void give_up(rota_http_response *r, int err)
 {
     r->err = err;
@@ -93,7 +95,6 @@ static void give_up(rota_http_response *r, int err)
         r->conn->kind->drop(r);
 }
 
-/* Decoded. */
 static ssize_t read_some(rota_http_response *r, void *buf, size_t len)
 {
     if (r->err < 0)
@@ -107,7 +108,7 @@ static ssize_t read_some(rota_http_response *r, void *buf, size_t len)
     return n;
 }
 
-/* What a call returns that waited under limits of the response's. */
+/* Ends a call that waited under limits of the response. */
 static ssize_t waited(rota_http_response *r, ssize_t n)
 {
     int err = rota__http_unlimit(r->progress, n < 0 ? (int)n : 0);
@@ -116,7 +117,7 @@ static ssize_t waited(rota_http_response *r, ssize_t n)
     if (err < 0)
         fail(r, err);
     else
-        r->failed = 0; /* what was interrupted has gone on */
+        r->failed = 0; /* reading continues after an interruption */
     return n;
 }
 
@@ -140,7 +141,7 @@ ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
 
 /* ---- Whole */
 
-/* Room for what comes next, and a NUL; in the response's own block if it was foreseen. */
+/* Makes room for more, and for a NUL; in the response's own block if there is space for it. */
 static int make_room(rota_http_response *r)
 {
     struct rota__out *body = &r->body;
@@ -264,7 +265,7 @@ rota_iter rota_http_events(rota_http_response *r)
 
 /* ---- Into a file */
 
-/* A name that nobody else has, beside `path`. */
+/* Makes a file with a unique name beside `path`. */
 static int open_beside(const char *path, char *ret_name, size_t size, rota_file **ret_file)
 {
     int err = -EEXIST;

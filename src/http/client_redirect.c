@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Of an answer that is thrown away, so much is read to keep its connection. */
+/* A body up to this size is read to its end, so that its connection can be used again. */
 #define WORTH_READING 16384
 
 static bool is_redirect(int status)
@@ -80,7 +80,7 @@ int rota__http_follow(struct rota__http_call *call, rota_http_response *r)
     const struct rota__http_origin *before = call->origin;
     err = rota__http_call_move(call, location);
     if (err == -EINVAL)
-        return p->why_err = ROTA_EPROTOCOL; /* the words for it are there */
+        return p->why_err = ROTA_EPROTOCOL; /* with the same text */
     if (err < 0)
         return err;
     call->moved |= call->origin != before;

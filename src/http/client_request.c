@@ -1,4 +1,4 @@
-/* What is sent: where to, and the fields of the head. */
+/* The head of a request: URL, target and fields. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -25,7 +25,7 @@ const char *rota__http_url_wrong(const rota_url *url, rota_host *ret_host)
         return "has no host";
     if (rota_host_parse(url->host, ret_host) < 0 || ret_host->kind == ROTA_HOST_FUTURE)
         return "has an invalid host";
-    return url->number ? NULL : "has an invalid port";
+    return NULL;
 }
 
 static bool is_base(const rota_http_session *session, const rota_url *url)
@@ -47,15 +47,14 @@ static int set_origin(struct rota__http_call *call, const rota_host *host)
     if (before)
         before->uses--;
     rota_str authority = call->progress.where = call->origin->authority;
-    if (call->url.number == (call->secure ? 443 : 80)) /* the port is not sent */
+    if (call->url.number == (call->secure ? 443 : 80)) /* the default port is not sent */
         authority.len =
             (size_t)((char *)memrchr(authority.ptr, ':', authority.len) - authority.ptr);
     call->authority = authority;
     return 0;
 }
 
-/* Takes userinfo and fragment off a URL, which are not sent, and puts its host into the canonical
- * form. */
+/* Removes userinfo and fragment, which are not sent, and makes the host canonical. */
 static int strip(struct rota__http_call *call, const char *host, rota_url *url, rota_str *text)
 {
     struct rota__out out = {0};
@@ -66,7 +65,7 @@ static int strip(struct rota__http_call *call, const char *host, rota_url *url, 
     return err < 0 ? err : rota_url_parse(*text, url);
 }
 
-/* Where to go from here: an absolute URL. */
+/* Sets an absolute URL. */
 static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool with_credentials)
 {
     bool is_http = rota__str_is(url.scheme, "http");
@@ -95,7 +94,7 @@ static int adopt(struct rota__http_call *call, rota_str text, rota_url url, bool
     err = set_origin(call, &host);
     if (said)
         call->credentials = said;
-    else if (call->origin != before) /* else what the first URL said holds for its redirects */
+    else if (call->origin != before) /* credentials of the first URL are kept for its origin */
         call->credentials = is_base(call->session, &url) ? call->session->credentials : NULL;
     return err;
 }
@@ -147,7 +146,7 @@ int rota__http_call_move(struct rota__http_call *call, rota_str reference)
 int rota__http_call_downgrade(struct rota__http_call *call)
 {
     call->only_h1 = true;
-    call->ticket = 0; /* it was of another line */
+    call->ticket = 0; /* the other origin has its own queue */
     return set_origin(call, &call->origin->host);
 }
 
@@ -182,7 +181,7 @@ static void add_missing(struct rota__http_call *call, rota_str name, rota_str va
         add(call, name, value);
 }
 
-/* What is meant for the first origin only, or for a body that is not sent any more. */
+/* Whether a field is for the first origin only, or for a body that is not sent any more. */
 static bool is_left_behind(const struct rota__http_call *call, rota_str name)
 {
     if (call->moved && (rota__str_is(name, "authorization") || rota__str_is(name, "cookie") ||
@@ -298,8 +297,8 @@ static int write_fields(struct rota__http_call *call)
 
 /* ---- The first line */
 
-/* A part of the URL from its path on; of a proxy, all of it. The path is never empty, but where
- * OPTIONS asks of the server as a whole (RFC 9112, section 3.2.4). */
+/* Path and query; for a proxy the whole URL. An empty path becomes "/", or for OPTIONS "*", which
+ * asks about the server as a whole (RFC 9112, section 3.2.4). */
 static int write_target(struct rota__http_call *call)
 {
     bool whole = rota__http_asks_proxy(call->origin);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Bodies up to this size lie in the block of their response. */
+/* Bodies up to this size are stored in the block of their response. */
 #define BODY_INSIDE 65536
 
 static size_t body_room(const struct rota__http_call *call, const struct rota__http_head *head)
@@ -24,7 +24,8 @@ int rota__http_response_new(struct rota__http_call *call, const struct rota__htt
     int err = rota__arena_init_for(&arena, size);
     if (err < 0)
         return err;
-    rota_http_response *r = rota__arena_alloc(&arena, sizeof *r); /* there is room for all this */
+    /* the block is large enough for everything here */
+    rota_http_response *r = rota__arena_alloc(&arena, sizeof *r);
     *r = (rota_http_response){
         .progress = &call->progress,
         .status = head->status,
@@ -59,8 +60,8 @@ static int copy_history(rota_http_response *r, const struct rota__http_redirect 
     return 0;
 }
 
-/* What is coded in a way that is not known is left as it is; the field says so. So are parts of
- * what is coded. */
+/* A body with an unknown coding is not decoded, and neither is a part of an encoded one. The field
+ * Content-Encoding tells. */
 static int set_decoder(rota_http_response *r, const rota_http_session_options *o)
 {
     struct rota__codings codings = {.count = 0};
@@ -155,7 +156,7 @@ rota_stream *rota_http_take_stream(rota_http_response *r)
     return stream;
 }
 
-/* ---- What it says */
+/* ---- Properties */
 
 int rota_http_status(const rota_http_response *r)
 {

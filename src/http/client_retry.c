@@ -1,8 +1,7 @@
-/* The retry policy: requests that are sent again because what kept them from being answered may
- * pass.
+/* The retry policy: sends requests again after failures that may pass.
  *
- * Beside it a request is sent again where the protocol says that nothing was done (client_fetch.c),
- * policy or not. */
+ * Requests that a server did not process are sent again with any policy or none
+ * (client_fetch.c). */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/date.h"
@@ -10,7 +9,7 @@
 
 #include <time.h>
 
-/* A server that asks for a longer pause than this is not waited for. */
+/* A response that asks for a longer pause is returned. */
 #define RETRY_AFTER_MAX (60 * ROTA_MINUTE)
 
 static bool passes_status(int status)
@@ -23,13 +22,13 @@ static bool is_broken_off(int err)
     return err == ROTA_ETRUNCATED || err == -ECONNRESET || err == -EPIPE;
 }
 
-/* Of a deadline, only that of a phase may be followed by another try. */
+/* Only the limit of a phase may be followed by another try, not that of the call or the caller. */
 static bool passes_timeout(const struct rota__http_progress *p)
 {
     return rota_check() == 0 && !(p->is_late && p->is_total);
 }
 
-/* Up to here nothing was sent, so the method does not matter. */
+/* Nothing was sent yet, so the method does not matter. */
 static bool passes_connecting(const struct rota__http_progress *p, int err)
 {
     switch (err) {
@@ -69,8 +68,8 @@ static bool may_pass(const struct rota__http_call *call, int err, const rota_htt
     }
 }
 
-/* Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: it does not say; ROTA_NEVER: too
- * long. */
+/* Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: not given or invalid;
+ * ROTA_NEVER: too long. */
 static rota_time asked_for(const rota_http_response *r)
 {
     rota_str value = rota_http_response_header(r, "retry-after"), rest = value;
@@ -115,7 +114,7 @@ int rota__http_retry(struct rota__http_call *call, int err, rota_http_response *
     rota_time pause = pause_for(call, *r);
     if (pause == ROTA_NEVER)
         return err;
-    /* Not before: the response would go with its connection. */
+    /* This may end the connection, and with it the response. */
     int rewound = rota__http_upload_take_back(call);
     if (*r && rewound == 0)
         rota__http_response_read_off(*r);

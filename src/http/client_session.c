@@ -9,7 +9,7 @@
 
 /* ---- Settings */
 
-/* What the option `fields` may be: there is an array of as many. */
+/* Limits the option `fields`, because an array of that size is allocated. */
 #define FIELDS_MOST 10000
 
 /* Copies a text that an option points to, unless it is NULL. */
@@ -64,7 +64,7 @@ static int keep_base(rota_http_session *session)
                  : 0;
 }
 
-/* What is wrong with the credentials; NULL: nothing. */
+/* Returns what is wrong with the credentials, or NULL. */
 static const char *contradiction(const rota_http_session_options *o)
 {
     if (o->user && o->bearer)
@@ -72,7 +72,7 @@ static const char *contradiction(const rota_http_session_options *o)
     if (o->password && !o->user)
         return "a password without a user";
     if ((o->user || o->bearer) && !o->base_url)
-        return "credentials need a base_url that they are for";
+        return "credentials need a base_url";
     return NULL;
 }
 
@@ -98,7 +98,7 @@ static int keep_credentials(rota_http_session *session)
     return err;
 }
 
-/* Digits, perhaps with colons between. */
+/* Hexadecimal digits, optionally with colons between them. */
 static int keep_pin(rota_http_session *session)
 {
     const char *at = session->options.fingerprint;
@@ -151,7 +151,7 @@ static void set_defaults(rota_http_session_options *o)
         o->ratio = 200;
 }
 
-/* What is no value of its option; NULL: nothing. */
+/* Returns the name of an option with an invalid value, or NULL. */
 static const char *bad_option(const rota_http_session_options *o)
 {
     const struct {

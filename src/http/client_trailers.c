@@ -1,5 +1,5 @@
-/* Trailers of a request (RFC 9110, section 6.5). Their names are announced in its head; their
- * values are read behind the body, because many can be told only then. */
+/* Trailers of a request (RFC 9110, section 6.5). The head announces their names. Their values are
+ * read after the body has been sent, because many are known only then. */
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fields that have to be known before the content is processed (RFC 9110, section 6.5.1): message
+/* Fields that must come before the content (RFC 9110, section 6.5.1): message
  * framing, routing, authentication, request modifiers, response controls, content format. A digest
  * of the content may be a trailer (RFC 9530, section 2). */
 static bool is_forbidden(rota_str name)
@@ -28,7 +28,7 @@ static bool is_forbidden(rota_str name)
         if (rota__str_is(name, names[i]))
             return true;
     }
-    return rota__h1_is_forbidden_trailer(name); /* framing: also of responses */
+    return rota__h1_is_forbidden_trailer(name); /* framing, for requests and responses */
 }
 
 int rota__http_trailers_check(struct rota__http_call *call)

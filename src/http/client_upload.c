@@ -1,23 +1,23 @@
-/* A body that is sent by a task of its own, the uploader, while the caller's task reads the answer.
+/* A body that a task of its own, the uploader, sends while the caller's task reads the response.
  *
  *     sending -> whole | gone | failed | stopped
  *
- * 1. It has ended before its exchange is repeated, redirected or given back, before a response has
- *    been freed, and before a call returns without one that is still to be read.
- * 2. `progress` belongs to the call, which stops the upload before it releases that. The session is
- *    touched only while the connection is not over.
- * 3. It opens no scope with a deadline: it moves the deadline of the call that waits for the
+ * 1. It has ended before its exchange is repeated, redirected or given back, before its response is
+ *    freed, and before a call returns without a response that is still to be read.
+ * 2. `progress` belongs to the call, which stops the upload before it releases `progress`. The
+ *    session is used only while the connection is not over.
+ * 3. It has no deadline of its own: it moves the deadline of the call that waits for the
  *    response. */
 #include "http/client.h"
 
-/* ---- What the reader's limits and hook see of it */
+/* ---- Progress, for the reader's limits and the hook */
 
 static struct rota__http_progress *progress_of(const struct rota__http_upload *upload)
 {
     return upload->conn->is_over ? NULL : upload->progress;
 }
 
-/* The gap counts anew; ROTA_NEVER: not at all. */
+/* Restarts the gap. ROTA_NEVER suspends it. */
 static void set_gap(struct rota__http_upload *upload, rota_time gap)
 {
     struct rota__http_progress *p = progress_of(upload);
@@ -158,7 +158,7 @@ int rota__http_upload_verdict(const struct rota__http_upload *upload, bool began
     return counts && err != -ECANCELED && err != -ETIMEDOUT ? upload->err : err;
 }
 
-/* ---- Whose it is */
+/* ---- Ownership */
 
 void rota__http_upload_recall(struct rota__http_call *call)
 {
@@ -205,7 +205,7 @@ void rota__http_response_stop(rota_http_response *r)
         return;
     rota__http_upload_stop(upload);
     if (!upload->conn->session)
-        r->own.session = NULL; /* it went meanwhile */
+        r->own.session = NULL; /* it may have been freed meanwhile */
     r->upload = NULL;
     rota__http_upload_unref(upload);
 }

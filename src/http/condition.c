@@ -47,7 +47,7 @@ bool rota__etag_equal(rota_str a, rota_str b, bool strongly)
     return x.len == y.len && x.len && memcmp(x.ptr, y.ptr, x.len) == 0;
 }
 
-/* ---- Lists of tags: several fields of a name are one list */
+/* ---- Lists of tags: several fields with one name are one list */
 
 enum match { ABSENT, MATCHES, DIFFERS, MALFORMED };
 
@@ -89,7 +89,7 @@ static enum match match_fields(const rota_http_field *fields, size_t count, cons
     return all;
 }
 
-/* The date of a field that stands there once. */
+/* Reads the date of a field that occurs exactly once. */
 static bool find_date(const rota_http_field *fields, size_t count, const char *name, int64_t now,
                       int64_t *ret_date)
 {
@@ -143,8 +143,8 @@ enum rota__condition rota__condition_check(const rota_http_field *fields, size_t
     return unmodified ? ROTA__CONDITION_NOT_MODIFIED : ROTA__CONDITION_GO;
 }
 
-/* A file may change twice in the second of its date: while that is not over, the date is a weak
- * validator (section 8.8.2.2). */
+/* A file may change twice within one second. Until the second of its date is over, the date is a
+ * weak validator (section 8.8.2.2). */
 static bool is_strong_date(int64_t modified, int64_t now)
 {
     return modified != ROTA__MODIFIED_UNKNOWN && modified < now - 1;

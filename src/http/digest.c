@@ -11,7 +11,7 @@
 
 #define HEX_MAX (2 * EVP_MAX_MD_SIZE)
 
-/* The later, the stronger; of each pair the second one has a key for each session. */
+/* From weak to strong. The second of each pair has a key for each session. */
 static const struct {
     const char *name, *lower, *openssl;
 } algorithms[] = {
@@ -46,7 +46,7 @@ static bool is_available(int algorithm)
     return type;
 }
 
-/* A list, also where it is not quoted and so has one element. Returns NULL, or why it cannot be
+/* Reads a list, or an unquoted value as a list of one. Returns NULL, or why it cannot be
  * answered. */
 static const char *read_qop(rota_str list, bool can_hash_body, enum rota__digest_qop *ret_qop)
 {
@@ -99,7 +99,7 @@ int rota__digest_read(rota_str params, bool can_hash_body, struct rota__out *out
     rota_str v[NAMES] = {{NULL, 0}};
     if (!params.len)
         return refuse("no parameters", ret_why);
-    if (!rota__out_reserve(out, params.len)) /* so that the slices do not move */
+    if (!rota__out_reserve(out, params.len)) /* the slices must not move */
         return -ENOMEM;
     if (read_params(params, out, v) < 0)
         return refuse("malformed or duplicate parameter", ret_why);
@@ -137,7 +137,7 @@ static rota_str text(const char *s)
     return (rota_str){s, strlen(s)};
 }
 
-/* H of the parts with colons between, in hexadecimal digits. */
+/* Hashes the parts, joined by colons, and writes hexadecimal digits. */
 static int hash(const struct rota__digest *digest, const rota_str *parts, size_t count,
                 char ret_hex[HEX_MAX + 1])
 {
@@ -162,7 +162,7 @@ static int hash(const struct rota__digest *digest, const rota_str *parts, size_t
     hash((digest_), (rota_str[]){__VA_ARGS__}, \
          sizeof((rota_str[]){__VA_ARGS__}) / sizeof(rota_str), (hex_))
 
-/* A1, of which the password is a part. */
+/* A1, which contains the password. */
 static int make_key(const struct rota__digest *d, const struct rota__digest_request *request,
                     char ret_hex[HEX_MAX + 1])
 {

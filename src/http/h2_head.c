@@ -1,6 +1,6 @@
-/* Heads of HTTP/2: fields as they come, and what they have to be (RFC 9113, section 8). libnghttp2
- * has refused what breaks its rules before: names in upper case, fields of a connection,
- * pseudo-fields that are unknown, repeated, missing or behind others, lengths that are none. */
+/* Heads of HTTP/2: collects the fields and checks them (RFC 9113, section 8). libnghttp2 has
+ * already refused names in upper case, connection fields, invalid lengths, and pseudo-header fields
+ * that are unknown, repeated, missing or after other fields. */
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"
@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-/* What a block may keep between heads. */
+/* Most memory that a block keeps between heads. */
 #define KEPT_TEXT 4096
 #define KEPT_FIELDS 32
 
@@ -51,7 +51,7 @@ int rota__h2_block_add(struct rota__h2 *h2, rota_str name, rota_str value)
     block->is_over |= block->size > h2->limits.head;
     if (!block->is_over && rota_str_equal(name, "cookie"))
         return add_crumb(&block->cookie, value);
-    /* Four more than fields are pseudo-fields; those are in front. */
+    /* At most four pseudo-header fields come before the others. */
     block->is_over |= block->count == h2->limits.fields + 4;
     return block->is_over ? 0 : add_field(block, name, value);
 }

@@ -40,7 +40,7 @@ int rota__proxy_parse(rota_str text, struct rota__proxy *ret_proxy, const char *
 
 /* ---- Exceptions */
 
-/* An address as a network sees it: IPv4 that is mapped into IPv6 is IPv4. */
+/* An address, for comparison with a network. A mapped IPv4 address counts as IPv4. */
 struct address {
     const unsigned char *bytes;
     int bits;
@@ -68,7 +68,7 @@ static bool starts_alike(struct address a, struct address b, int bits)
     return !rest || (a.bytes[bytes] ^ b.bytes[bytes]) >> (8 - rest) == 0;
 }
 
-/* A number up to `most`, without a sign; -1: not such a number. */
+/* Returns a number up to `most`, without a sign, or -1. */
 static int read_number(rota_str s, int most)
 {
     int number = 0;
@@ -79,7 +79,7 @@ static int read_number(rota_str s, int most)
     return s.len ? number : -1;
 }
 
-/* Takes off what stands behind the last of this sign. */
+/* Cuts `s` before the sign. Returns what follows the sign. */
 static rota_str cut_behind(rota_str *s, const char *sign)
 {
     const char *end = s->ptr + s->len;
@@ -87,7 +87,7 @@ static rota_str cut_behind(rota_str *s, const char *sign)
     return (rota_str){sign + 1, (size_t)(end - sign - 1)};
 }
 
-/* Of an address with a zone, only that zone; of one without, all. */
+/* An address with a zone matches only that zone; one without matches all zones. */
 static bool is_host(const rota_host *entry, const rota_host *host)
 {
     struct address one, other;
@@ -109,7 +109,7 @@ static bool is_in_network(rota_str network, rota_str length, const rota_host *ho
     return bits >= 0 && bits <= one.bits && starts_alike(one, other, bits);
 }
 
-/* "*.example.org", ".example.org" and "example.org" are the host and all below it. */
+/* "*.example.org", ".example.org" and "example.org" match the host and its subdomains. */
 static bool is_in_domain(rota_str name, const rota_host *host)
 {
     rota_host entry;
@@ -121,7 +121,7 @@ static bool is_in_domain(rota_str name, const rota_host *host)
            (is_host(&entry, host) || rota_host_is_below(host, rota__str_of(entry.text)));
 }
 
-/* The colon before a port: the only one, or one behind a bracket. */
+/* Returns the colon before a port, or NULL. It is the only colon, or follows a bracket. */
 static const char *find_port(rota_str entry)
 {
     const char *colon = memrchr(entry.ptr, ':', entry.len);
