@@ -56,19 +56,19 @@ typedef struct rota_http_response rota_http_response;
 
 /* The phases of a request. */
 typedef enum rota_http_phase {
-    /* waiting for a place in the pool */
+    /* Checking the options, then waiting for a place in the pool. */
     ROTA_HTTP_QUEUED,
-    /* looking up the host */
+    /* Looking up the host. */
     ROTA_HTTP_RESOLVING,
-    /* connecting to the server, or to the proxy if there is one */
+    /* Connecting to the server, or to the proxy if there is one. */
     ROTA_HTTP_CONNECTING,
-    /* TLS handshake */
+    /* TLS handshake. */
     ROTA_HTTP_ENCRYPTING,
     ROTA_HTTP_SENDING,
     /* The request, body included, is sent; waiting for the first byte of the response. Skipped if
      * the response arrives sooner. */
     ROTA_HTTP_WAITING,
-    /* reading the body */
+    /* Reading the body. */
     ROTA_HTTP_READING,
     ROTA_HTTP_REDIRECTED,
     ROTA_HTTP_DONE
@@ -76,7 +76,7 @@ typedef enum rota_http_phase {
 
 /* The time limits of a session. */
 typedef enum rota_http_limit {
-    /* no limit of the session: if the error is -ETIMEDOUT, a deadline of the caller */
+    /* No limit of the session. If the error is -ETIMEDOUT, it was a deadline of the caller. */
     ROTA_HTTP_LIMIT_NONE,
     ROTA_HTTP_LIMIT_TOTAL,
     ROTA_HTTP_LIMIT_QUEUE_TIME,
@@ -87,14 +87,14 @@ typedef enum rota_http_limit {
 /* Passed at the beginning of each phase. Valid while the hook runs. */
 typedef struct rota_http_trace {
     rota_http_phase phase;
-    /* time from the beginning of the call */
+    /* Time from the beginning of the call. */
     rota_time since;
     const char *method, *url;
-    /* from SENDING on: the connection has served a request before */
+    /* From SENDING on: the connection has served a request before. */
     bool reused;
-    /* from READING on */
+    /* From READING on. */
     int status;
-    /* in DONE */
+    /* In DONE. */
     int err;
 } rota_http_trace;
 
@@ -147,19 +147,27 @@ typedef enum rota_http_auth {
  * are refused, by libpsl's list. If rota was built without libpsl, only names without a dot count
  * as public suffixes. */
 typedef struct rota_http_session_options {
-    /* base of relative URLs */
+    /* The base of relative URLs. */
     const char *base_url;
-    /* sent with each request: name, value, ..., NULL */
+    /* Sent with each request: name, value, ..., NULL. */
     const char *const *headers;
     /* User and password, or a Bearer token (RFC 6750), for the origin of `base_url` only. */
     const char *user, *password;
     const char *bearer;
-    /* How to send `user` and `password`, and those in the URL of a request. With DIGEST and ANY the
-     * first request is sent without them. If the server answers 401 with a challenge, the request
-     * is sent again with the credentials; later requests to the same origin include them at once.
-     * If the password is wrong, or no challenge can be answered, the response with status 401 is
-     * returned. A request answers at most three challenges, and none if it has its own
-     * Authorization header (Proxy-Authorization for a proxy).
+    /* How to send `user` and `password`, and those in the URL of a request. Default: BASIC. With
+     * DIGEST and ANY the first request is sent without them. If the server answers 401 with a
+     * challenge, the request is sent again with the credentials; later requests to the same origin
+     * include them at once, over HTTP/1.1 and HTTP/2. If the password is wrong, or no challenge can
+     * be answered, the response with status 401 is returned, and rota_http_response_auth_error says
+     * why. A request with its own Authorization header (Proxy-Authorization for a proxy) answers no
+     * challenge.
+     *
+     * Limits: A request answers at most 3 challenges; after a redirect, and in another try of
+     * `retry`, it may answer 3 more. For each origin and proxy the session keeps the latest 8
+     * challenges that were answered, one for each user and realm. It forgets origins without
+     * requests and connections when there are 1,024 origins. A nonce is used for at most
+     * 4,294,967,295 requests. Challenges, user and password have no limit of length of their own:
+     * `head` limits the challenges, and SOCKS5 limits user and password to 255 bytes each.
      *
      * Supported are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
      * strongest is answered. qop may be absent, "auth", or for bodies in memory "auth-int". If user
@@ -177,7 +185,7 @@ typedef struct rota_http_session_options {
     /* SHA-256 of the only certificate to accept, as hexadecimal digits. Without `tls` nothing else
      * is checked. */
     const char *fingerprint;
-    /* connect to this Unix socket, whatever the host */
+    /* Connect to this Unix socket, whatever the host. */
     const char *unix_path;
     /* "http://user:password@host:port", or https, socks5 or socks5h; "" for no proxy. The default
      * port is 80, 443 or 1080. With socks5 the client looks up names; with the others the proxy
@@ -189,8 +197,9 @@ typedef struct rota_http_session_options {
      * use it. NO_PROXY lists hosts (which include their subdomains), addresses and networks
      * (10.0.0.0/8), each optionally with a port; or it is "*". */
     const char *proxy;
-    /* How to send the user and password in the proxy's URL. Not used for SOCKS5, which has its own
-     * authentication. */
+    /* How to send the user and password in the proxy's URL. Default: BASIC. Not used for SOCKS5,
+     * which has its own authentication. If a proxy refuses a tunnel, the request fails with
+     * -ECONNREFUSED; rota_error tells the status, and for 407 why no challenge was answered. */
     rota_http_auth proxy_auth;
     rota_http_version version;
 
@@ -231,9 +240,9 @@ typedef struct rota_http_session_options {
     uint64_t body;
     /* How many times larger a body may become by decoding, beyond 1 MiB. Default: 200. */
     unsigned ratio;
-    /* neither keep nor send cookies */
+    /* Neither keep nor send cookies. */
     bool no_cookies;
-    /* return bodies without decoding, and do not send Accept-Encoding */
+    /* Return bodies without decoding, and do not send Accept-Encoding. */
     bool no_decoding;
 
     /* When to try again after a failure that may pass: how often, and after which pauses. Default:
@@ -286,9 +295,9 @@ ROTA_SUSPENDS int rota_http_session_load_cookies(rota_http_session *session, con
 typedef struct rota_http_part {
     const char *name;
     rota_str bytes;
-    /* a file to send instead of bytes, read while it is sent */
+    /* A file to send instead of bytes, read while it is sent. */
     const char *path;
-    /* file name for the server; default: the last component of `path` */
+    /* File name for the server. Default: the last component of `path`. */
     const char *filename;
     const char *type;
 } rota_http_part;
@@ -298,18 +307,18 @@ typedef struct rota_http_part {
  * its end, has failed, or was freed. */
 typedef struct rota_http_body_source {
     rota_str bytes;
-    /* a regular file */
+    /* A regular file. */
     const char *path;
     /* A stream, read to its end or for `length` bytes. A task of the client reads it, with the
      * caller's locals; it may suspend for any time. No other task may read it meanwhile. If reading
      * fails, the request fails with that error. It cannot be sent twice: if a redirect or a
      * challenge requires that, the call returns -ESPIPE. */
     rota_stream *stream;
-    /* length of `stream` in bytes; 0: unknown */
+    /* Length of `stream` in bytes; 0: unknown. */
     uint64_t length;
-    /* name, value, ..., NULL; sent as application/x-www-form-urlencoded */
+    /* Name, value, ..., NULL; sent as application/x-www-form-urlencoded. */
     const char *const *form;
-    /* `count` parts; sent as multipart/form-data */
+    /* `count` parts; sent as multipart/form-data. */
     const rota_http_part *parts;
     size_t count;
 } rota_http_body_source;
