@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* First blocks that are kept for the next requests. */
+/* Most first blocks that are kept for later requests. */
 #define KEPT 64
-/* What further blocks have at least. */
+/* Minimum size of further blocks. */
 #define GROWTH 4096
 #define HEAD 16
 
@@ -90,8 +90,8 @@ void *rota__arena_grow(struct rota__arena *arena, size_t size)
     block->next = arena->blocks;
     arena->blocks = block;
     char *bytes = (char *)block + HEAD;
-    /* What is left of the present block may be more than what is left of a new one that was made to
-     * measure. */
+    /* Continue with the block that has more space left: a new block may have been allocated for
+     * exactly this size. */
     if (room - rounded > (size_t)(arena->end - arena->at)) {
         arena->at = bytes + rounded;
         arena->end = bytes + room;

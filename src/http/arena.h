@@ -1,8 +1,7 @@
-/* Memory that goes in one free: what a request's parser, reply and handler allocate, or what a
- * response is made of.
+/* Memory that is freed at once: of a request's parser, reply and handler, or of a response.
  *
- * The first block comes from a store, which keeps some for the next requests, or is made to
- * measure, or is the caller's; what does not fit gets blocks of its own. */
+ * The first block comes from a store, which keeps some for later requests, or is allocated for a
+ * given size, or is the caller's. Further blocks are allocated as needed. */
 #ifndef ROTA__HTTP_ARENA_H
 #define ROTA__HTTP_ARENA_H
 
@@ -19,17 +18,20 @@ struct rota__arena_block {
 struct rota__arena_store {
     struct rota__arena_block *free;
     size_t size, count;
-    struct rota__budget *budget; /* what arenas take is counted there; NULL: nowhere */
+    /* What arenas take is counted there; NULL: nowhere. */
+    struct rota__budget *budget;
 };
 
 struct rota__arena {
-    struct rota__arena_block *blocks; /* the last one is the store's, if there is one */
+    /* The last one is the store's, if there is one. */
+    struct rota__arena_block *blocks;
     char *at, *end;
     struct rota__budget *budget;
-    size_t taken; /* of it */
+    /* Taken from the budget. */
+    size_t taken;
 };
 
-/* Returns 0 or -ENOMEM, also where the budget is used up. */
+/* Returns 0 or -ENOMEM, also if the budget is exhausted. */
 int rota__arena_init(struct rota__arena *arena, struct rota__arena_store *store);
 /* Without a store: the first block has `size` bytes. Returns 0 or -ENOMEM. */
 int rota__arena_init_for(struct rota__arena *arena, size_t size);
@@ -38,15 +40,15 @@ static inline struct rota__arena rota__arena_on(void *memory, size_t size)
 {
     return (struct rota__arena){.at = (char *)memory, .end = (char *)memory + size};
 }
-/* Frees everything that came from the arena, which may lie in it itself. Without a store it is
- * NULL. */
+/* Frees everything that came from the arena, which may be part of that memory. `store` is NULL if
+ * it was made without one. */
 void rota__arena_fini(struct rota__arena *arena, struct rota__arena_store *store);
 void rota__arena_store_fini(struct rota__arena_store *store);
 
 /* In a new block. */
 void *rota__arena_grow(struct rota__arena *arena, size_t size);
 
-/* NULL without memory. */
+/* Returns NULL without memory. */
 static inline void *rota__arena_alloc(struct rota__arena *arena, size_t size)
 {
     size_t rounded = (size + 15) & ~(size_t)15;
@@ -57,15 +59,15 @@ static inline void *rota__arena_alloc(struct rota__arena *arena, size_t size)
     return ptr;
 }
 
-/* A copy, with a NUL behind it; NULL without memory. */
+/* Returns a copy followed by a NUL; NULL without memory. */
 char *rota__arena_copy(struct rota__arena *arena, rota_str s);
 
-/* Moves what was written to `out`, if that went well, and ends `out`. `err` says how it went.
- * `ret_text` ends with a NUL. Returns 0, `err`, or -ENOMEM. */
+/* Moves the content of `out` to the arena, with a NUL after it, and releases `out`. `err`: an error
+ * of writing it; then nothing is moved. Returns 0, `err`, or -ENOMEM. */
 int rota__arena_settle(struct rota__arena *arena, struct rota__out *out, int err,
                        rota_str *ret_text);
 
-/* A copy, text and all; NULL without memory. */
+/* Returns a copy that includes the text; NULL without memory. */
 rota_http_field *rota__arena_copy_fields(struct rota__arena *arena, const rota_http_field *fields,
                                          size_t count);
 

@@ -31,7 +31,7 @@ static int digit(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Four characters to one to three bytes; 0: they mean none. */
+/* Decodes four characters to one to three bytes. Returns 0 if they are invalid. */
 static size_t decode_group(const char *text, bool last, char bytes[3])
 {
     size_t n = !last || text[3] != '=' ? 4 : text[2] != '=' ? 3 : 2;

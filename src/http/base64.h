@@ -12,7 +12,7 @@ static inline size_t rota__base64_len(size_t len)
 /* Writes rota__base64_len(len) characters, without a NUL. */
 void rota__base64_encode(char *to, const void *bytes, size_t len);
 
-/* Adds what `text` means. Returns 0, -EINVAL (another character, no padding, bits behind the end),
+/* Adds the decoded text. Returns 0, -EINVAL (another character, no padding, bits after the end),
  * -ENOMEM. */
 int rota__base64_decode(struct rota__out *out, rota_str text);
 

@@ -77,7 +77,7 @@ int rota__brotli_write(struct rota__brotli *b, rota_str bytes, BrotliEncoderOper
     return encode(b->state, bytes, operation, out);
 }
 
-/* Whatever is left of it: its destructor would do no more. */
+/* Frees what the encoder has left. Its destructor would do no more. */
 void rota__brotli_close(struct rota__brotli *b)
 {
     drop(b);

@@ -1,8 +1,8 @@
 /* Brotli's encoder with rota's memory.
  *
- * As distributions build it, it ends the program where an allocation fails. So ours never returns
- * then, but jumps out of the encoder, which is plain C and holds nothing else: what it had
- * allocated is known here, and freed. */
+ * As distributions build it, it ends the program if an allocation fails. So the allocator does not
+ * return then, but jumps out of the encoder, which is plain C. Its allocations are recorded here,
+ * and freed. */
 #ifndef ROTA__HTTP_BROTLI_STREAM_H
 #define ROTA__HTTP_BROTLI_STREAM_H
 
@@ -13,7 +13,8 @@
 #include <setjmp.h>
 
 struct rota__brotli {
-    BrotliEncoderState *state; /* NULL: it has failed */
+    /* NULL: it has failed. */
+    BrotliEncoderState *state;
     struct rota__list blocks;
     jmp_buf *failed;
 };
@@ -21,8 +22,8 @@ struct rota__brotli {
 /* `window_bits`: 10 to 24. Returns 0, -ENOMEM. */
 int rota__brotli_open(struct rota__brotli *b, int level, int window_bits);
 
-/* Encodes all of `bytes` and adds to `out` what can go. Returns 0, -ENOMEM: then it cannot go
- * on. */
+/* Encodes all of `bytes` and adds the available output to `out`. Returns 0 or -ENOMEM, which is
+ * final. */
 int rota__brotli_write(struct rota__brotli *b, rota_str bytes, BrotliEncoderOperation operation,
                        struct rota__out *out);
 

@@ -1,5 +1,5 @@
-/* What clients make a server keep, in bytes: counted, and limited as a whole. What does not fit is
- * refused; nothing waits for others to give something back. */
+/* Counts the bytes that a server keeps for its clients, and limits their sum. Requests beyond it
+ * are refused; nothing waits for memory. */
 #ifndef ROTA__HTTP_BUDGET_H
 #define ROTA__HTTP_BUDGET_H
 
@@ -8,7 +8,8 @@
 
 struct rota__budget {
     size_t limit, used;
-    size_t *shown; /* the same, for others to see */
+    /* The same, for others to see. */
+    size_t *shown;
 };
 
 static inline bool rota__budget_take(struct rota__budget *budget, size_t bytes)
@@ -24,8 +25,8 @@ static inline void rota__budget_give(struct rota__budget *budget, size_t bytes)
     *budget->shown = budget->used -= bytes;
 }
 
-/* Changes what one holder has taken, `*held`, to `bytes`. False: it does not fit, and nothing has
- * changed. */
+/* Changes the amount that one holder has taken, `*held`, to `bytes`. Returns false if it does not
+ * fit; then nothing has changed. */
 static inline bool rota__budget_hold(struct rota__budget *budget, size_t *held, size_t bytes)
 {
     if (bytes > *held && !rota__budget_take(budget, bytes - *held))

@@ -1,5 +1,5 @@
-/* The characters of HTTP, and scans over them. The scans look at sixteen bytes at a time, never
- * behind `end`, and return the first byte that does not belong, or `end`. */
+/* The characters of HTTP, and scans over them. The scans read sixteen bytes at a time, never beyond
+ * `end`, and return the first other byte, or `end`. */
 #ifndef ROTA__HTTP_CHARS_H
 #define ROTA__HTTP_CHARS_H
 
@@ -8,13 +8,17 @@
 #include <string.h>
 
 enum {
-    ROTA__CHAR_TOKEN = 1, /* RFC 9110, section 5.6.2 */
+    /* RFC 9110, section 5.6.2. */
+    ROTA__CHAR_TOKEN = 1,
     ROTA__CHAR_TARGET =
-        2, /* a request's target: visible ASCII but '#'. More than RFC 3986 allows, because
-                            * browsers send it, and it cannot be mistaken for anything else */
+        /* A request's target: visible ASCII but '#'. More than RFC 3986 allows, because browsers
+         * send it, and it cannot be mistaken for anything else. */
+    2,
     ROTA__CHAR_VALUE =
-        4,              /* a field's value: visible, space, tab, obs-text (RFC 9110, section 5.5) */
-    ROTA__CHAR_HOST = 8 /* of a host's name (RFC 3986, section 3.2.2) */
+        /* A field's value: visible, space, tab, obs-text (RFC 9110, section 5.5). */
+    4,
+    /* Of a host's name (RFC 3986, section 3.2.2). */
+    ROTA__CHAR_HOST = 8
 };
 
 extern const unsigned char rota__char_classes[256];
@@ -34,7 +38,7 @@ static inline bool rota__char_is_letter(char c)
     return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 }
 
-/* Whether all of it is of these classes. */
+/* Whether all characters belong to these classes. */
 static inline bool rota__chars_are(rota_str s, int classes)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -59,7 +63,7 @@ static inline char rota__char_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-/* Writes `s` in lower case to `to`, which may be where it stands. */
+/* Writes `s` in lower case to `to`, which may be `s.ptr`. */
 static inline void rota__str_lower(char *to, rota_str s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -71,7 +75,7 @@ static inline rota_str rota__str_of(const char *text)
     return (rota_str){text, strlen(text)};
 }
 
-/* Equal but for the case of ASCII letters. `lower` is in lower case. */
+/* Compares without regard to the case of ASCII letters. `lower` must be in lower case. */
 static inline bool rota__str_is(rota_str s, const char *lower)
 {
     size_t len = strlen(lower);
@@ -84,7 +88,7 @@ static inline bool rota__str_is(rota_str s, const char *lower)
     return true;
 }
 
-/* The same, where neither need be in lower case. */
+/* Does the same; neither needs to be in lower case. */
 static inline bool rota__str_same(rota_str a, rota_str b)
 {
     if (a.len != b.len)
@@ -102,7 +106,7 @@ static inline bool rota__str_begins(rota_str s, const char *prefix)
     return s.len >= len && memcmp(s.ptr, prefix, len) == 0;
 }
 
-/* Whether it begins so but for the case of ASCII letters. `lower` is in lower case. */
+/* Whether `s` begins with `lower`, without regard to the case of ASCII letters. */
 static inline bool rota__str_begins_any_case(rota_str s, const char *lower)
 {
     size_t len = strlen(lower);
@@ -112,7 +116,7 @@ static inline bool rota__str_begins_any_case(rota_str s, const char *lower)
 typedef unsigned char rota__chars __attribute__((vector_size(16)));
 typedef char rota__plain_chars __attribute__((vector_size(16)));
 
-/* Where the first byte of a comparison's result is set, or 16. */
+/* Returns the index of the first byte of a comparison's result that is set, or 16. */
 static inline int rota__chars_first(rota__chars mask)
 {
 #ifdef __SSE2__
@@ -159,7 +163,7 @@ static inline const char *rota__scan_target(const char *at, const char *end)
     return at;
 }
 
-/* Names are short, and the processor foresees where they end: byte after byte is quicker than by
+/* Names are short, and their ends are predicted well: this is faster byte by byte than by
  * sixteen. */
 static inline const char *rota__scan_name(const char *at, const char *end, int classes)
 {

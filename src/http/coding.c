@@ -1,11 +1,11 @@
-/* Which coding: Accept-Encoding, Content-Encoding, and what is worth it. */
+/* Choosing a content coding: Accept-Encoding, Content-Encoding, and what is worth encoding. */
 #include "http/coding.h"
 #include "http/chars.h"
 #include "http/params.h"
 
 #include <errno.h>
 
-/* What is smaller fits into a packet as it is. */
+/* A smaller body fits into one packet without encoding. */
 #define WORTH_SIZE 1024
 
 static const char *const names[ROTA__CODINGS] = {"identity", "gzip", "deflate", "br", "zstd"};
@@ -36,7 +36,7 @@ static int coding_of(rota_str name)
 
 /* ---- Accept-Encoding */
 
-/* ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ), in thousandths; -1: it is none. */
+/* ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ), in thousandths; -1 if it is invalid. */
 static int read_weight(rota_str s)
 {
     int weight = 0, digit = 1000;
@@ -90,7 +90,7 @@ int rota__coding_choose(const struct rota__coding_wishes *wishes, unsigned offer
         bool identity = coding == ROTA__CODING_IDENTITY;
         int weight = wishes->weight[coding] >= 0 ? wishes->weight[coding] : wishes->others;
         if (weight < 0 && identity)
-            weight = best < 0 ? 1 : 0; /* always welcome, unless it was said not to be */
+            weight = best < 0 ? 1 : 0; /* acceptable unless excluded */
         if (weight > best_weight && (identity || offered & 1u << coding)) {
             best = (int)coding;
             best_weight = weight;

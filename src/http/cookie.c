@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* When a cookie ends at the latest, so that each can be saved and loaded. */
+/* The latest time at which a cookie expires, so that every cookie can be saved and loaded. */
 #define LATEST (INT64_MAX / 10)
 
 /* ---- Dates (section 5.1.1): numbers and words in any order, between all kinds of separators */
@@ -24,7 +24,7 @@ static bool is_date_separator(char c)
            (u >= 0x5b && u <= 0x60) || (u >= 0x7b && u <= 0x7e);
 }
 
-/* A number of `least` to `most` digits; what follows must not be one more. */
+/* A number of `least` to `most` digits, not followed by another digit. */
 static bool take_number(rota_str *s, size_t least, size_t most, int *ret_number)
 {
     size_t n = 0;
@@ -170,12 +170,13 @@ static void make_room(struct rota__cookie_jar *jar, const char *domain, size_t m
     }
 }
 
-/* What a new cookie is made of. */
+/* A cookie that is being parsed. */
 struct draft {
     rota_str name, value, domain, path;
     int64_t expires;
     bool host_only, secure, http_only;
-    bool over_secure; /* may replace a secure one: it came by a secure way */
+    /* May replace a secure one: it came by a secure way. */
+    bool over_secure;
 };
 
 static char *put(char **at, rota_str s)
@@ -220,8 +221,8 @@ static struct rota__cookie **find(struct rota__cookie_jar *jar, const struct rot
     return place;
 }
 
-/* Puts the cookie in the place of the one that it replaces, or at the end; one that has expired
- * only removes. */
+/* Replaces an existing cookie, or appends a new one. An expired cookie only removes the existing
+ * one. */
 static int jar_add(struct rota__cookie_jar *jar, const struct draft *draft, int64_t now)
 {
     struct rota__cookie *cookie = cookie_new(draft);
@@ -316,8 +317,8 @@ static bool find_scope(const struct rota__cookie_jar *jar, const struct rota__co
     return true;
 }
 
-/* RFC 6265bis, section 5.7: what the name promises. `is_own`: for its host only, and nothing else
- * was said. */
+/* Checks the prefixes of names (RFC 6265bis, section 5.7). `is_own`: the cookie is for its host
+ * only, and has no Domain attribute. */
 static bool keeps_promise(const struct draft *d, bool is_own)
 {
     if (rota__str_begins_any_case(d->name, "__host-"))
@@ -325,7 +326,7 @@ static bool keeps_promise(const struct draft *d, bool is_own)
     return d->secure || !rota__str_begins_any_case(d->name, "__secure-");
 }
 
-/* A tab separates the fields of a saved jar: what follows one would be read as another field. */
+/* Tabs separate the fields of a saved jar, so no field may contain one. */
 static bool can_be_saved(const struct draft *d)
 {
     const rota_str parts[] = {d->name, d->value, d->path};
@@ -384,7 +385,7 @@ void rota__cookie_write(struct rota__cookie_jar *jar, const struct rota__cookie_
 {
     remove_expired(jar, now);
     bool first = true;
-    /* The jar is in order of age; of paths there are few lengths. */
+    /* The jar is ordered by age, and there are few different lengths of paths. */
     for (size_t len = SIZE_MAX, next; len; len = next) {
         next = 0;
         for (struct rota__cookie *c = jar->first; c; c = c->next) {

@@ -1,6 +1,5 @@
-/* Cookies (RFC 6265): what servers set, kept in a jar, and sent back where they belong. No clock
- * and no file: the caller says what time it is, in seconds since 1970, and moves the text of a
- * saved jar. */
+/* Cookies (RFC 6265): a jar keeps what servers set and selects what is sent back. It uses no clock
+ * and no files: the caller passes the time, in seconds since 1970, and the text of a saved jar. */
 #ifndef ROTA__HTTP_COOKIE_H
 #define ROTA__HTTP_COOKIE_H
 
@@ -10,31 +9,38 @@
 
 struct rota__cookie {
     struct rota__cookie *next;
-    char *name, *value, *domain, *path; /* of one allocation, which is the cookie's */
-    int64_t created, expires; /* expires: ROTA__COOKIE_SESSION if it lives as long as the jar */
+    /* Of one allocation, which is the cookie's. */
+    char *name, *value, *domain, *path;
+    /* expires: ROTA__COOKIE_SESSION if it lives as long as the jar. */
+    int64_t created, expires;
     bool host_only, secure, http_only;
 };
 
 #define ROTA__COOKIE_SESSION INT64_MAX
 
 struct rota__cookie_limits {
-    size_t each;   /* bytes of name and value; 4096 */
-    size_t domain; /* cookies of a domain; 50 */
-    size_t all;    /* cookies; 3000 */
+    /* Bytes of name and value; 4096. */
+    size_t each;
+    /* Cookies of a domain; 50. */
+    size_t domain;
+    /* Cookies; 3000. */
+    size_t all;
 };
 
 struct rota__cookie_jar {
-    struct rota__cookie *first; /* the oldest first */
+    /* The oldest first. */
+    struct rota__cookie *first;
     struct rota__cookie_limits limits;
-    /* Whether anybody may register a name below this domain ("com", "co.uk"): no cookie is set for
-     * all of those. NULL: only names without a dot. */
+    /* Whether the domain is a public suffix ("com", "co.uk"), for which no cookie may be set. NULL:
+     * only names without a dot are. */
     bool (*is_public_suffix)(const char *domain);
 };
 
 /* Where a request goes. */
 struct rota__cookie_target {
     const rota_host *host;
-    rota_str path; /* without query; empty is "/" */
+    /* Without query; empty is "/" */
+    rota_str path;
     bool secure;
 };
 
@@ -56,10 +62,10 @@ void rota__cookie_write(struct rota__cookie_jar *jar, const struct rota__cookie_
 /* The jar as text that curl and wget understand: a line a cookie, of seven fields separated by
  * tabs. Session cookies, which end with the program, are left out. */
 void rota__cookie_save(const struct rota__cookie_jar *jar, struct rota__out *out, int64_t now);
-/* Adds what such text holds. Returns the number of lines that were not understood, or -ENOMEM. */
+/* Adds the cookies of such a text. Returns the number of invalid lines, or -ENOMEM. */
 int rota__cookie_load(struct rota__cookie_jar *jar, rota_str text, int64_t now);
 
-/* A date as section 5.1.1 reads it, leniently. False: it is none. */
+/* Reads a date leniently, as section 5.1.1 requires. Returns false if there is none. */
 bool rota__cookie_date(rota_str text, int64_t *ret_seconds);
 
 #endif

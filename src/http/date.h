@@ -11,17 +11,17 @@
  * written. */
 void rota__date_write(char text[ROTA__DATE_LEN], int64_t seconds);
 
-/* Reads the three forms that there are. `now` tells the century of years of two digits. Returns 0,
+/* Reads the three forms of dates. `now` determines the century of years with two digits. Returns 0,
  * -EINVAL. */
 int rota__date_parse(rota_str text, int64_t now, int64_t *ret_seconds);
 
 /* Days since 1970 of a date of the Gregorian calendar; months and days begin with 1. */
 int64_t rota__date_days(int year, int month, int day);
 
-/* How long the month is, which begins with 1. */
+/* Returns the number of days of a month; months begin with 1. */
 int rota__date_month_days(int year, int month);
 
-/* 1 to 12 by its first three letters, in any case; 0: it is none. */
+/* Returns 1 to 12, by the first three letters in any case, or 0. */
 int rota__date_month(rota_str text);
 
 #endif

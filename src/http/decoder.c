@@ -1,4 +1,4 @@
-/* Decoding: see coding.h. Each stage pulls from the one outside of it; the outermost has the
+/* Decoding: see coding.h. Each stage reads from the next outer one; the outermost reads the
  * caller's bytes. */
 #include "http/coding.h"
 #include "http/zlib_stream.h"
@@ -14,22 +14,29 @@
 struct stage {
     enum rota__coding coding;
     enum { FRESH, OPEN, ENDED } state;
-    z_stream z; /* gzip and deflate */
+    /* Gzip and deflate. */
+    z_stream z;
     BrotliDecoderState *br;
     struct rota__zstd *zstd;
-    char first; /* deflate: the byte that tells, with the next, how it is wrapped */
+    /* Deflate: the byte that tells, with the next, how it is wrapped. */
+    char first;
     bool has_first;
-    uint64_t put;    /* bytes that it has put out */
-    char *between;   /* what the stage outside of it has put out; of the outermost NULL */
-    rota_str unread; /* of that */
+    /* Bytes that it has put out. */
+    uint64_t put;
+    /* What the stage outside of it has put out; of the outermost NULL. */
+    char *between;
+    /* Of that. */
+    rota_str unread;
 };
 
 struct rota__decoder {
     struct rota__decoder_limits limits;
-    uint64_t taken; /* of the caller's bytes */
+    /* Of the caller's bytes. */
+    uint64_t taken;
     int err;
     unsigned count;
-    struct stage stages[]; /* the outermost first */
+    /* The outermost first. */
+    struct stage stages[];
 };
 
 static void *take(void *opaque, size_t size)
@@ -102,8 +109,8 @@ static int decode_zlib(struct stage *s, rota_str *in, char *to, size_t room, siz
     return rota__zlib_error(status);
 }
 
-/* CM 8, a window that there is, and a sum that 31 divides (RFC 1950, section 2.2). A bare block
- * that begins so would have bits set in its padding, which nobody does. */
+/* CM 8, a valid window, and a sum divisible by 31 (RFC 1950, section 2.2). A raw block that begins
+ * like this would have bits set in its padding, which no encoder does. */
 static bool is_wrapped(char first, char second)
 {
     unsigned cmf = (unsigned char)first, flg = (unsigned char)second;
@@ -189,7 +196,7 @@ static int begin_again(struct stage *s)
     return s->zstd ? 0 : rota__zlib_error(inflateReset(&s->z));
 }
 
-/* Gets ready for what is in `in`. Also where something stands behind the end. */
+/* Prepares for the bytes in `in`, which may follow the end of a member. */
 static int open_stage(struct stage *s, rota_str *in)
 {
     if (s->state == OPEN || !in->len)
@@ -226,7 +233,7 @@ static bool is_bomb(const struct rota__decoder *d, const struct stage *s)
     return s->put > d->limits.slack && (s->put - d->limits.slack) / d->limits.ratio > d->taken;
 }
 
-/* Reads from the stage `at`, which gets its input from the one outside of it. */
+/* Reads from the stage `at`, which gets its input from the next outer one. */
 static ssize_t pull(struct rota__decoder *d, unsigned at, rota_str *in, char *to, size_t room)
 {
     struct stage *s = &d->stages[at];

@@ -9,7 +9,7 @@
 
 /* A chunk's size line, extensions and all. */
 #define CHUNK_LINE 1024
-/* Bytes of chunk framing that a body may have beyond what its data explains. */
+/* Most bytes of chunk framing beyond those that the amount of data justifies. */
 #define FRAMING_SLACK 65536
 
 void rota__h1_init(struct rota__h1 *h1, bool is_server, const struct rota__h1_limits *limits,
@@ -56,7 +56,7 @@ static int at_head(struct rota__h1 *h1, rota_str bytes, size_t *ret_used,
                    struct rota__h1_head *head)
 {
     *head = (struct rota__h1_head){.fields = h1->fields};
-    /* An empty line before a request is passed over, once (RFC 9112, section 2.2). */
+    /* Ignore one empty line before a request (RFC 9112, section 2.2). */
     if (h1->is_server && !h1->passed_line && rota__str_begins(bytes, "\r\n")) {
         h1->passed_line = true;
         *ret_used = 2;
@@ -124,8 +124,8 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* quoted-string (RFC 9110, section 5.6.4), from behind its first quote on. Returns where it ends,
- * behind the last one; `end` where it does not; NULL where something must not be in it. */
+/* Scans a quoted-string (RFC 9110, section 5.6.4) after its first quote. Returns the position after
+ * the last quote; `end` if it is incomplete; NULL if it is invalid. */
 static const char *quoted_string(const char *at, const char *end)
 {
     while (at < end && *at != '"') {
@@ -139,8 +139,8 @@ static const char *quoted_string(const char *at, const char *end)
 }
 
 /* chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) (RFC 9112, section
- * 7.1.1). They mean nothing here, but what follows them has to be found where everybody else finds
- * it. Returns where they end; `end` where that is not known yet; NULL where they are not right. */
+ * 7.1.1). They are ignored, but must end where other parsers find their end. Returns that position;
+ * `end` if they are incomplete; NULL if they are invalid. */
 static const char *chunk_extensions(const char *at, const char *end)
 {
     const char *p;
@@ -163,7 +163,7 @@ static const char *chunk_extensions(const char *at, const char *end)
         if (at == end)
             return end;
     }
-    return p == end ? end : at; /* blanks that no extension follows are in the way */
+    return p == end ? end : at; /* blanks without an extension are invalid */
 }
 
 /* chunk-size [ chunk-ext ] CRLF */
@@ -210,7 +210,7 @@ static int at_chunk_end(struct rota__h1 *h1, rota_str bytes, size_t *ret_used)
     return ROTA__H1_MORE;
 }
 
-/* Fields that frame or route a message must not come behind it (RFC 9110, section 6.5.1). */
+/* Fields that frame or route a message must not be trailers (RFC 9110, section 6.5.1). */
 bool rota__h1_is_forbidden_trailer(rota_str name)
 {
     static const char *const forbidden[] = {"content-length", "transfer-encoding", "host",

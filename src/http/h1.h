@@ -31,74 +31,110 @@ enum rota__h1_body {
     ROTA__H1_NO_BODY,
     ROTA__H1_LENGTH,
     ROTA__H1_CHUNKED,
-    ROTA__H1_UNTIL_END, /* of the connection; only responses */
-    ROTA__H1_TUNNEL     /* what follows is not HTTP: after CONNECT, or 101 */
+    /* Of the connection; only responses. */
+    ROTA__H1_UNTIL_END,
+    /* What follows is not HTTP: after CONNECT, or 101. */
+    ROTA__H1_TUNNEL
 };
 
 struct rota__h1_head {
-    int minor; /* HTTP/1.minor, 0 or 1 */
+    /* HTTP/1.minor, 0 or 1. */
+    int minor;
 
-    rota_str method, target; /* of a request */
-    rota_str authority;      /* its Host field, or what an absolute target says */
+    /* Of a request. */
+    rota_str method, target;
+    /* Its Host field, or what an absolute target says. */
+    rota_str authority;
 
-    int status; /* of a response */
+    /* Of a response. */
+    int status;
     rota_str reason;
 
     rota_http_field *fields;
     size_t count;
 
     enum rota__h1_body body;
-    uint64_t length;      /* with LENGTH */
-    bool keep_alive;      /* the peer lets the connection live on after this message */
-    bool expect_continue; /* it waits for 100 (Continue) before it sends the body */
-    bool upgrade;         /* Connection names Upgrade, and there is such a field */
+    /* With LENGTH. */
+    uint64_t length;
+    /* The peer lets the connection live on after this message. */
+    bool keep_alive;
+    /* It waits for 100 (Continue) before it sends the body. */
+    bool expect_continue;
+    /* Connection names Upgrade, and there is such a field. */
+    bool upgrade;
 };
 
 /* Zero is the default of each field. */
 struct rota__h1_limits {
-    size_t line;   /* bytes of the first line; 8 KiB */
-    size_t head;   /* bytes of a head, and of trailers; 32 KiB */
-    size_t fields; /* fields of a head, and of trailers; 100 */
-    uint64_t body; /* bytes of a request's body; no limit */
+    /* Bytes of the first line; 8 KiB. */
+    size_t line;
+    /* Bytes of a head, and of trailers; 32 KiB. */
+    size_t head;
+    /* Fields of a head, and of trailers; 100. */
+    size_t fields;
+    /* Bytes of a request's body; no limit. */
+    uint64_t body;
 };
 
 enum rota__h1_state {
     ROTA__H1_AT_HEAD,
-    ROTA__H1_AT_DATA, /* `left` bytes, or all until the end */
+    /* `left` bytes, or all until the end. */
+    ROTA__H1_AT_DATA,
     ROTA__H1_AT_CHUNK_SIZE,
-    ROTA__H1_AT_CHUNK_END, /* the line end behind a chunk */
+    /* The line end behind a chunk. */
+    ROTA__H1_AT_CHUNK_END,
     ROTA__H1_AT_TRAILERS,
-    ROTA__H1_AT_END, /* of a message, not yet told */
+    /* Of a message, not yet told. */
+    ROTA__H1_AT_END,
     ROTA__H1_OVER,
     ROTA__H1_BROKEN
 };
 
 struct rota__h1 {
     enum rota__h1_state state;
-    bool is_server;    /* reads requests */
-    bool answers_head; /* client: the next response answers HEAD: it has no body */
+    /* Reads requests. */
+    bool is_server;
+    /* Client: the next response answers HEAD: it has no body. */
+    bool answers_head;
     bool answers_connect;
-    bool until_end;   /* of AT_DATA: all until the end of the connection */
-    bool chunked;     /* of AT_DATA: the rest of a chunk */
-    bool passed_line; /* an empty line before the head */
-    bool searched;    /* the head was incomplete: look for its end before parsing */
-    size_t scanned;   /* so many bytes of it have been searched */
-    uint64_t left;    /* of the body or chunk */
-    uint64_t total;   /* of the body so far */
-    uint64_t framing; /* bytes that chunk sizes and extensions took, against hidden floods */
+    /* Of AT_DATA: all until the end of the connection. */
+    bool until_end;
+    /* Of AT_DATA: the rest of a chunk. */
+    bool chunked;
+    /* An empty line before the head. */
+    bool passed_line;
+    /* The head was incomplete: look for its end before parsing. */
+    bool searched;
+    /* So many bytes of it have been searched. */
+    size_t scanned;
+    /* Of the body or chunk. */
+    uint64_t left;
+    /* Of the body so far. */
+    uint64_t total;
+    /* Bytes that chunk sizes and extensions took, against hidden floods. */
+    uint64_t framing;
     struct rota__h1_limits limits;
-    rota_http_field *fields;           /* the caller's, limits.fields of them */
-    int status;                        /* BROKEN: what a server answers before it closes */
-    const char *error;                 /* BROKEN: the reason */
-    char limit_text[ROTA__LIMIT_TEXT]; /* the reason, if it is a limit */
+    /* The caller's, limits.fields of them. */
+    rota_http_field *fields;
+    /* BROKEN: what a server answers before it closes. */
+    int status;
+    /* BROKEN: the reason. */
+    const char *error;
+    /* The reason, if it is a limit. */
+    char limit_text[ROTA__LIMIT_TEXT];
 };
 
 enum rota__h1_event {
-    ROTA__H1_MORE,    /* it needs more bytes than there are */
-    ROTA__H1_HEAD,    /* `head`; interim responses (1xx) are heads, too, without an end */
-    ROTA__H1_DATA,    /* `data`, a piece of the body */
-    ROTA__H1_TRAILER, /* `head.fields`, behind a chunked body */
-    ROTA__H1_END      /* the message is complete */
+    /* It needs more bytes than there are. */
+    ROTA__H1_MORE,
+    /* `head`; interim responses (1xx) are heads, too, without an end. */
+    ROTA__H1_HEAD,
+    /* `data`, a piece of the body. */
+    ROTA__H1_DATA,
+    /* `head.fields`, behind a chunked body. */
+    ROTA__H1_TRAILER,
+    /* The message is complete. */
+    ROTA__H1_END
 };
 
 struct rota__h1_item {

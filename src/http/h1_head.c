@@ -25,9 +25,8 @@ int rota__h1_refuse_body(struct rota__h1 *h1)
 
 /* ---- Lines */
 
-/* CR LF, and nothing else, ends a line (RFC 9112, section 2.2, lets a recipient take a bare LF;
- * some do and some do not). `*at` stands at the first byte that did not belong to the line's last
- * part. */
+/* Only CR LF ends a line. RFC 9112, section 2.2, allows a bare LF, which some parsers accept and
+ * some do not. `*at` is the first byte after the last part of the line. */
 static int end_line(struct rota__h1 *h1, const char **at, const char *end, const char *otherwise)
 {
     const char *p = *at;
@@ -69,8 +68,8 @@ static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
     return rota__h1_refuse(h1, 400, is_blank(*p) ? "space before a colon" : "invalid field name");
 }
 
-/* Joins the line that continues this one behind the line end at `p` (RFC 9112, section 5.2): only
- * of responses, whose bytes are the client's own to change. */
+/* Joins the next line to this one if it continues it (RFC 9112, section 5.2), by writing spaces
+ * over the line end at `p`. Only for responses. */
 static bool unfold(const struct rota__h1 *h1, const char *p, const char *next, const char *end)
 {
     if (h1->is_server || next == end || !is_blank(*next))
@@ -123,7 +122,7 @@ int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_
 
 /* ---- The first line */
 
-/* "HTTP/1.1", at most; `*at` stands behind it. */
+/* "HTTP/1.1" or lower; moves `*at` behind it. */
 static int version(struct rota__h1 *h1, const char **at, const char *end, int *ret_minor)
 {
     static const char name[] = "HTTP/";
@@ -170,8 +169,8 @@ static int request_line(struct rota__h1 *h1, const char **at, const char *end,
     return done == DONE ? end_line(h1, at, end, "extra characters after the version") : done;
 }
 
-/* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). Servers
- * that leave out the second space with the reason are understood. */
+/* status-line = HTTP-version SP status-code SP [ reason-phrase ] (RFC 9112, section 4). The second
+ * space may be missing together with the reason. */
 static int status_line(struct rota__h1 *h1, const char **at, const char *end,
                        struct rota__h1_head *head)
 {
@@ -304,7 +303,7 @@ static int transfer_coding(struct rota__h1 *h1, const struct said *said, int min
     return rota__h1_refuse(h1, 400, "Transfer-Encoding does not end with chunked");
 }
 
-/* Whether a response has no body whatever its fields say. */
+/* Whether a response has no body, regardless of its fields. */
 static bool is_bodiless(const struct rota__h1 *h1, int status)
 {
     return h1->answers_head || status < 200 || status == 204 || status == 304;
@@ -340,7 +339,7 @@ static int find_body(struct rota__h1 *h1, const struct said *said, struct rota__
 
 /* ---- Host and target (RFC 9112, section 3.2) */
 
-/* The authority of "http://a:80/x"; false where it is no such target. */
+/* Gets the authority of "http://a:80/x". Returns false for any other target. */
 static bool absolute_form(rota_str target, rota_str *ret_authority)
 {
     size_t scheme = target.len > 8 && rota__str_is((rota_str){target.ptr, 8}, "https://")  ? 8
@@ -353,8 +352,8 @@ static bool absolute_form(rota_str target, rota_str *ret_authority)
     return scheme != 0;
 }
 
-/* What an absolute target says replaces the Host field (RFC 9112, section 3.2.2), so that no
- * handler trusts the other one. */
+/* The authority of an absolute target replaces the Host field (RFC 9112, section 3.2.2), so that no
+ * handler trusts the other. */
 static void replace_host(struct rota__h1_head *head, rota_str authority)
 {
     for (size_t i = 0; i < head->count; i++) {
@@ -444,7 +443,7 @@ static int parse(struct rota__h1 *h1, rota_str bytes, size_t *ret_used, struct r
     return finish_head(h1, head);
 }
 
-/* Whether the empty line is there: looks at the bytes that came since the last time. */
+/* Whether the empty line has arrived. Looks only at bytes that were not searched before. */
 static int search_end(struct rota__h1 *h1, rota_str bytes)
 {
     const char *end = bytes.ptr + bytes.len, *at = bytes.ptr + h1->scanned;

@@ -18,12 +18,17 @@
 struct rota__h1_writer {
     struct rota__out *out;
     enum rota__h1_body body;
-    bool silent;    /* the body is announced but not sent: an answer to HEAD */
-    bool bodiless;  /* the status has none: nothing is announced either */
-    bool in_chunks; /* a chunk has been begun */
+    /* The body is announced but not sent: an answer to HEAD. */
+    bool silent;
+    /* The status has none: nothing is announced either. */
+    bool bodiless;
+    /* A chunk has been begun. */
+    bool in_chunks;
     bool in_trailers;
-    bool is_counted; /* of CHUNKED: the caller knows how long it is, and has set: */
-    uint64_t left;   /* with LENGTH */
+    /* Of CHUNKED: the caller knows how long it is, and has set: */
+    bool is_counted;
+    /* With LENGTH. */
+    uint64_t left;
 };
 
 /* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */

@@ -1,6 +1,5 @@
-/* The connection: frames in, events out. Bytes go to libnghttp2 frame by frame, so that what its
- * callbacks note of one frame fits into a few places, and its answers are in `out` before the next
- * frame is looked at. */
+/* The connection: frames in, events out. libnghttp2 gets the bytes frame by frame. So notes of its
+ * callbacks are about one frame, and its answers are in `out` before the next frame is parsed. */
 #include "http/h2.h"
 #include "base/list.h"
 
@@ -56,9 +55,9 @@ static void end_frame(struct rota__h2 *h2)
     h2->head_ends = false;
 }
 
-/* What libnghttp2 gets next, of one frame at most: nothing while the head is incomplete, because
- * Debian's 1.52 takes each look at the head of a CONTINUATION for another one. Returns how many of
- * the bytes are done with. */
+/* Returns how many of the bytes are used: at most one frame goes to libnghttp2, and none of an
+ * incomplete head, because Debian's 1.52 counts each look at the head of a CONTINUATION as another
+ * one. */
 static size_t cut_frame(struct rota__h2 *h2, rota_str bytes, rota_str *ret_piece)
 {
     size_t used = 0;
@@ -135,8 +134,8 @@ static int tell(struct rota__h2 *h2, struct rota__h2_item *item)
 
 /* ---- Reading */
 
-/* The answer is complete before the stream is reset, which tells the peer to stop sending (section
- * 8.1). */
+/* The response is complete before the stream is reset, which tells the peer to stop sending
+ * (section 8.1). */
 static int answer(struct rota__h2 *h2, int32_t id, int status, bool is_whole)
 {
     char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
@@ -207,7 +206,7 @@ static void reset_stream(struct rota__h2 *h2, int32_t id, uint32_t code)
     h2->resetting = 0;
 }
 
-/* Nobody took the request. */
+/* The owner did not take the request. */
 static void end_offer(struct rota__h2 *h2)
 {
     int32_t id = h2->offered;

@@ -53,7 +53,8 @@ enum rota__h2_code {
     ROTA__H2_SETTINGS_TIMEOUT = 4,
     ROTA__H2_STREAM_CLOSED = 5,
     ROTA__H2_FRAME_SIZE_ERROR = 6,
-    ROTA__H2_REFUSED_STREAM = 7, /* nothing was done: it may be sent again */
+    /* Nothing was done: it may be sent again. */
+    ROTA__H2_REFUSED_STREAM = 7,
     ROTA__H2_CANCEL = 8,
     ROTA__H2_COMPRESSION_ERROR = 9,
     ROTA__H2_CONNECT_ERROR = 10,
@@ -64,16 +65,26 @@ enum rota__h2_code {
 
 /* Zero is the default of each field. */
 struct rota__h2_limits {
-    size_t head;      /* bytes of a head, and of trailers, as section 6.5.2 counts them; 32 KiB */
-    size_t fields;    /* fields of a head, and of trailers; 100 */
-    uint32_t streams; /* requests of the peer at a time; 100 */
-    uint32_t stream_window; /* bytes of a body that may come unconsumed; 256 KiB */
-    uint32_t window;        /* of all bodies of the connection, 65535 or more; 1 MiB */
-    size_t out;             /* bytes that `out` may hold while the peer sends; 256 KiB */
-    uint32_t resets;        /* streams reset by the peer or through its fault, at once; 200... */
-    uint32_t reset_rate;    /* ... and a second, in the long run; 50 */
-    uint32_t idle_frames;   /* frames that move nothing on (pings, empty data), at once; 2,000... */
-    uint32_t idle_rate;     /* ... and a second; 500 */
+    /* Bytes of a head, and of trailers, as section 6.5.2 counts them; 32 KiB. */
+    size_t head;
+    /* Fields of a head, and of trailers; 100. */
+    size_t fields;
+    /* Requests of the peer at a time; 100. */
+    uint32_t streams;
+    /* Bytes of a body that may come unconsumed; 256 KiB. */
+    uint32_t stream_window;
+    /* The same for all bodies of the connection, 65535 or more; 1 MiB. */
+    uint32_t window;
+    /* Bytes that `out` may hold while the peer sends; 256 KiB. */
+    size_t out;
+    /* Streams reset by the peer or through its fault, at once; 200... */
+    uint32_t resets;
+    /* ... and a second, in the long run; 50 */
+    uint32_t reset_rate;
+    /* Frames without effect (pings, empty data), at once; 2,000... */
+    uint32_t idle_frames;
+    /* ... and a second; 500 */
+    uint32_t idle_rate;
 };
 
 /* Of a request: method, scheme, authority, target; of a response: status. CONNECT has neither
@@ -83,49 +94,71 @@ struct rota__h2_head {
     rota_str method, scheme, authority, target;
     int status;
 
-    const rota_http_field *fields; /* read: names are in lower case */
+    /* Read: names are in lower case. */
+    const rota_http_field *fields;
     size_t count;
 
-    bool end;        /* nothing follows: no body, no trailers */
-    bool has_length; /* there is a Content-Length */
+    /* Nothing follows: no body, no trailers. */
+    bool end;
+    /* There is a Content-Length. */
+    bool has_length;
     uint64_t length;
 
-    bool expect_continue; /* read: the peer waits for 100 (Continue) before it sends the body */
+    /* Read: the peer waits for 100 (Continue) before it sends the body. */
+    bool expect_continue;
 };
 
 /* Part of what its owner keeps for a stream. Zeroed before it is opened. Read only for others. */
 struct rota__h2_stream {
     int32_t id;
-    bool is_taken;     /* until rota__h2_drop */
-    bool is_open;      /* neither reset nor complete on both sides */
-    bool read_ended;   /* the peer's side is complete */
-    bool write_ended;  /* ours is */
-    bool wrote_head;   /* of a response, the final one */
-    bool answers_head; /* the request's method was HEAD */
-    bool reads_none;   /* client: the response has no body, by its status or the method */
-    bool has_length;   /* `left` bytes of our body are still to come */
-    bool has_news;     /* its RESET was not told yet: it is in the list of those */
+    /* Until rota__h2_drop. */
+    bool is_taken;
+    /* Neither reset nor complete on both sides. */
+    bool is_open;
+    /* The peer's side is complete. */
+    bool read_ended;
+    /* Our side is complete. */
+    bool write_ended;
+    /* Of a response, the final one. */
+    bool wrote_head;
+    /* The request's method was HEAD. */
+    bool answers_head;
+    /* Client: the response has no body, by its status or the method. */
+    bool reads_none;
+    /* `left` bytes of our body are still to come. */
+    bool has_length;
+    /* Its RESET was not reported yet. */
+    bool has_news;
     uint64_t left;
-    uint64_t unread; /* bytes that were told and hold their part of the windows */
-    uint32_t code;   /* of the reset */
+    /* Bytes that were told and hold their part of the windows. */
+    uint64_t unread;
+    /* Of the reset. */
+    uint32_t code;
     const char *reason;
     struct rota__h2_stream *next_reset;
 };
 
 enum rota__h2_event {
-    ROTA__H2_MORE, /* it needs more bytes than there are */
+    /* More bytes are needed. */
+    ROTA__H2_MORE,
     /* `head`: a request, to be taken before the next call; or the response of `stream` */
     ROTA__H2_HEAD,
-    ROTA__H2_INTERIM,  /* `head`, of status 1xx; only to clients */
-    ROTA__H2_DATA,     /* `data`, a piece of the body */
-    ROTA__H2_TRAILERS, /* `head.fields` */
-    ROTA__H2_END,      /* the peer's message is complete */
+    /* `head`, of status 1xx; only to clients. */
+    ROTA__H2_INTERIM,
+    /* `data`, a piece of the body. */
+    ROTA__H2_DATA,
+    /* `head.fields` */
+    ROTA__H2_TRAILERS,
+    /* The peer's message is complete. */
+    ROTA__H2_END,
     /* the stream is over; `code`, and `reason` in words if it was reset on this side */
     ROTA__H2_RESET,
-    ROTA__H2_WINDOW, /* `stream`, or any if it is NULL, may have become free to write */
+    /* `stream`, or any if it is NULL, may have become free to write. */
+    ROTA__H2_WINDOW,
     /* of the peer: as WINDOW for all, and rota__h2_free may say something else */
     ROTA__H2_SETTINGS,
-    ROTA__H2_SETTLED, /* the peer follows our settings */
+    /* The peer follows our settings. */
+    ROTA__H2_SETTLED,
     /* the peer takes no more streams: `code`. What it did not work on is reset: REFUSED_STREAM */
     ROTA__H2_GOAWAY,
     /* a request was answered with `head.status` and is over: `reason`. For the log */
@@ -135,8 +168,10 @@ enum rota__h2_event {
 struct rota__h2_item {
     int32_t id;
     struct rota__h2_stream *stream;
-    struct rota__h2_head head; /* its slices stay until the next call of rota__h2_next */
-    rota_str data;             /* a slice of the caller's bytes */
+    /* Its slices stay until the next call of rota__h2_next. */
+    struct rota__h2_head head;
+    /* A slice of the caller's bytes. */
+    rota_str data;
     uint32_t code;
     const char *reason;
 };
@@ -144,72 +179,101 @@ struct rota__h2_item {
 /* The fields of a head while it is read: their lengths, and their text one behind the other. */
 struct rota__h2_block {
     struct rota__out text;
-    struct rota__out cookie; /* its crumbs, joined (section 8.2.3) */
+    /* Cookie fields, joined (section 8.2.3). */
+    struct rota__out cookie;
     rota_http_field *fields;
     size_t count, room;
-    size_t size;  /* as section 6.5.2 counts */
-    bool is_over; /* a limit: what comes is not kept */
+    /* As section 6.5.2 counts. */
+    size_t size;
+    /* A limit is exceeded: further fields are not kept. */
+    bool is_over;
 };
 
 /* The streams of the peer that are closed, as far as it matters how: see h2_strays.c. */
 #define ROTA__H2_RESETS_KEPT 128
 #define ROTA__H2_GAPS_KEPT 8
 struct rota__h2_past {
-    int32_t last;                         /* the highest id that a head came for */
-    int32_t ours[ROTA__H2_RESETS_KEPT];   /* reset by this side, the latest ones */
-    int32_t theirs[ROTA__H2_RESETS_KEPT]; /* reset by the peer */
-    int32_t gaps[ROTA__H2_GAPS_KEPT][2]; /* ids that were passed over: the first and the last one */
+    /* The highest id for which a head arrived. */
+    int32_t last;
+    /* Reset by this side, the latest ones. */
+    int32_t ours[ROTA__H2_RESETS_KEPT];
+    /* Reset by the peer. */
+    int32_t theirs[ROTA__H2_RESETS_KEPT];
+    /* Ids that were passed over: the first and the last one. */
+    int32_t gaps[ROTA__H2_GAPS_KEPT][2];
     unsigned our_count, their_count, gap_count;
 };
 
 struct rota__h2 {
-    struct rota__out out; /* what is to be sent */
+    /* Bytes to send. */
+    struct rota__out out;
     bool is_server;
-    uint32_t open;  /* streams that are, on either side's request */
-    uint32_t taken; /* streams that have owners */
-    bool is_going;  /* GOAWAY was sent, and says which streams are still worked on */
-    bool was_told;  /* GOAWAY was received */
+    /* Open streams, of either side. */
+    uint32_t open;
+    /* Streams that have owners. */
+    uint32_t taken;
+    /* GOAWAY was sent, and says which streams are still worked on. */
+    bool is_going;
+    /* GOAWAY was received. */
+    bool was_told;
 
     /* Some of a head (HEADERS and what continues it) is there, and not all of it... */
     bool in_head;
-    rota_time head_began; /* ... since then */
+    /* ... since then */
+    rota_time head_began;
 
     /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
     int err;
     uint32_t code;
-    const char *error; /* in words */
+    /* A text. */
+    const char *error;
 
     /* ---- for the files of h2 ---- */
     struct nghttp2_session *session;
-    struct rota__list memory; /* what it holds */
-    size_t held;              /* bytes of that */
-    bool lacks_memory;        /* it must not be called any more */
+    /* Its allocations. */
+    struct rota__list memory;
+    /* Their size in bytes. */
+    size_t held;
+    /* It must not be called any more. */
+    bool lacks_memory;
     struct rota__h2_limits limits;
     struct rota__h2_stream *first_reset;
     struct rota__h2_block block;
-    int32_t offered;   /* a request that was told and has to be taken */
-    bool shuts_down;   /* the first of two GOAWAYs was sent */
-    int32_t resetting; /* a stream that is being reset by its owner's wish */
-    const char *why;   /* the last frame's stream is being reset, in words... */
-    uint32_t why_code; /* ... and with which code, if it was not libnghttp2 */
+    /* A request that was told and has to be taken. */
+    int32_t offered;
+    /* The first of two GOAWAYs was sent. */
+    bool shuts_down;
+    /* A stream that its owner is resetting. */
+    int32_t resetting;
+    /* Why the last frame's stream is being reset... */
+    const char *why;
+    /* ... and with which code, if it was not libnghttp2 */
+    uint32_t why_code;
     char words[96];
     /* What `why` says of a limit. Two texts, because streams keep pointers to them. */
     char head_limit_text[ROTA__LIMIT_TEXT], fields_limit_text[ROTA__LIMIT_TEXT];
 
     /* Where the next frame begins. */
-    unsigned preface;       /* bytes of the client's preface to come */
-    unsigned char frame[9]; /* its head */
-    unsigned gathered;      /* bytes of it */
-    uint32_t payload;       /* bytes to come */
-    bool head_ends;         /* the present frame is a head's last one */
-    bool is_stray;          /* it comes behind the peer's own RST_STREAM */
+    /* Missing bytes of the client's preface. */
+    unsigned preface;
+    /* Its head. */
+    unsigned char frame[9];
+    /* Bytes of it. */
+    unsigned gathered;
+    /* Missing bytes of the frame. */
+    uint32_t payload;
+    /* The present frame is a head's last one. */
+    bool head_ends;
+    /* It follows the peer's own RST_STREAM. */
+    bool is_stray;
     struct rota__h2_past past;
 
     /* Events of the last frame, and what they tell. */
     unsigned char events[4];
     unsigned first_event, event_count;
     struct rota__h2_item item;
-    int answer; /* the status that refuses a request */
+    /* The status that refuses a request. */
+    int answer;
 
     /* The body's piece that is being framed. */
     struct rota__h2_stream *writing;
@@ -221,8 +285,10 @@ struct rota__h2 {
 
     /* Floods; see spend(). */
     rota_time now, resets_paid, idle_paid;
-    const char *flood;    /* in words, once one is seen */
-    uint32_t idle_credit; /* frames that something else explains */
+    /* Describes a flood, once one is detected. */
+    const char *flood;
+    /* Frames that are justified by other traffic. */
+    uint32_t idle_credit;
 };
 
 /* Writers wait while `out` holds more. */

@@ -96,7 +96,7 @@ static int malformed(struct rota__h2 *h2, const char *why)
     return refuse(h2, -ROTA__H2_PROTOCOL_ERROR, why);
 }
 
-/* Gives the fields their text, which moves no more. The cookie comes last. */
+/* Sets the fields' pointers, now that the text does not move any more. The cookie comes last. */
 static int settle(struct rota__h2_block *block)
 {
     if (block->cookie.len) {
@@ -142,8 +142,8 @@ static void read_fields(struct rota__h2_block *block, struct rota__h2_head *head
     head->count = block->count - i;
 }
 
-/* What the fields say about the message; the Host that there is. Returns as
- * rota__h2_read_request. */
+/* Reads what the fields say about the message, and gets the Host field. Returns as
+ * rota__h2_read_request does. */
 static int read_meaning(struct rota__h2 *h2, struct rota__h2_head *head, rota_str *host)
 {
     bool expects_other = false;
@@ -179,7 +179,7 @@ static int check_authority(struct rota__h2 *h2, struct rota__h2_head *head, rota
 
 static int check_target(struct rota__h2 *h2, const struct rota__h2_head *head)
 {
-    if (rota_str_equal(head->method, "CONNECT")) /* libnghttp2 has seen to the rest (section 8.5) */
+    if (rota_str_equal(head->method, "CONNECT")) /* libnghttp2 has checked the rest (section 8.5) */
         return head->has_length ? malformed(h2, "CONNECT with a body") : 0;
     if (!rota__url_is_scheme(head->scheme))
         return malformed(h2, "invalid :scheme");

@@ -1,4 +1,4 @@
-/* libnghttp2's session: its memory, what its callbacks note, and what it has to send. */
+/* libnghttp2's session: its memory, its callbacks, and its output. */
 #include "base/list.h"
 #include "http/h2.h"
 
@@ -89,7 +89,7 @@ int rota__h2_fail(struct rota__h2 *h2, int err, uint32_t code, const char *why)
     return h2->err;
 }
 
-/* What libnghttp2 cannot go on after. */
+/* Errors after which libnghttp2 cannot continue. */
 int rota__h2_fail_by_library(struct rota__h2 *h2, ssize_t code)
 {
     switch (code) {
@@ -165,7 +165,7 @@ static struct rota__h2_stream *owner_of(struct rota__h2 *h2, int32_t id)
     return id ? nghttp2_session_get_stream_user_data(h2->session, id) : NULL;
 }
 
-/* Its RESET is told before anything that comes behind. */
+/* Its RESET is reported before any later event. */
 static void note_reset(struct rota__h2 *h2, struct rota__h2_stream *s, uint32_t code)
 {
     s->code = code;
@@ -217,8 +217,8 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-/* libnghttp2 would wait for half of the window, which never comes where streams that are not read
- * hold more. */
+/* libnghttp2 would wait until half of the window is consumed, which never happens if streams that
+ * are not read hold more. */
 int rota__h2_return_window(struct rota__h2 *h2, size_t len)
 {
     int32_t held = nghttp2_session_get_effective_recv_data_length(h2->session);
@@ -407,13 +407,13 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
     s->is_open = false;
     if (code == ROTA__H2_PROTOCOL_ERROR && !h2->why)
         h2->why = miscounted(h2, s);
-    /* One that is being refused may have come to its regular end. */
+    /* A stream that is being refused may have ended regularly. */
     if (!s->read_ended || !s->write_ended)
         note_reset(h2, s, h2->why_code ? h2->why_code : code);
     return 0;
 }
 
-/* Of a reset that nobody here asked for, and of the end that the library makes. */
+/* Notes resets by the library, and that the library ends the connection. */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct rota__h2 *h2 = arg;
@@ -462,7 +462,7 @@ static nghttp2_option *make_options(void)
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
 #ifdef ROTA__NGHTTP2_LIMITS_RESETS
-    /* By a clock of its own; spend_reset counts by the caller's. */
+    /* libnghttp2 uses a clock of its own; spend_reset uses the caller's. */
     nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);
 #endif
     return o;

@@ -52,7 +52,7 @@ static void note_new(struct rota__h2_past *past, int32_t id)
     past->last = id;
 }
 
-/* For a stream that there is no more, or never was. */
+/* A frame for a stream that is closed or was never opened. */
 static int check_closed(struct rota__h2 *h2, int32_t id)
 {
     const struct rota__h2_past *past = &h2->past;
@@ -77,7 +77,7 @@ int rota__h2_check_stray(struct rota__h2 *h2)
         return rota__h2_fail(h2, -EBADMSG, ROTA__H2_PROTOCOL_ERROR, "PRIORITY without a stream");
     if ((type != NGHTTP2_HEADERS && type != NGHTTP2_DATA) || id % 2 == 0)
         return 0;
-    if (h2->is_going) /* what came too late was never opened, and is to be passed over */
+    if (h2->is_going) /* a frame that arrives late for a stream that was never opened is ignored */
         return 0;
     if (type == NGHTTP2_HEADERS && id > h2->past.last) {
         note_new(&h2->past, id);

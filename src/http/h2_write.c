@@ -1,5 +1,5 @@
-/* Writing HTTP/2: heads, bodies, trailers. Each call has its frames in `out` before it returns, so
- * libnghttp2 keeps none back; of bodies it sees lengths only. */
+/* Writing HTTP/2: heads, bodies, trailers. Each call puts its frames into `out` before it returns,
+ * so libnghttp2 holds none back. Of bodies it only sees the lengths. */
 #include "http/chars.h"
 #include "http/h1.h"
 #include "http/h2.h"
@@ -11,7 +11,7 @@
 
 /* Fields of a head that is sent, with pseudo-fields and Content-Length. */
 #define ENTRIES 128
-/* What libnghttp2 sends at most; a peer may take less. */
+/* The largest head that libnghttp2 sends. A peer may accept less. */
 #define HEAD_MAX 65536
 #define FRAME_MAX 16384
 
@@ -30,7 +30,7 @@ static void add(struct entries *e, rota_str name, rota_str value)
 
 #define add_literal(e_, name_, value_) add((e_), (rota_str){name_, sizeof(name_) - 1}, (value_))
 
-/* What frames a message, or is of a connection of HTTP/1.1 (section 8.2.2). */
+/* Fields that frame a message, or belong to a connection of HTTP/1.1 (section 8.2.2). */
 static bool is_refused(rota_str name, rota_str value)
 {
     switch (name.len) {

@@ -1,4 +1,4 @@
-/* The page that lists a directory. Reading one may wait for a disk, so a thread does it. */
+/* The page that lists a directory. A thread reads the directory, because that may block. */
 #include "http/root.h"
 #include "http/url.h"
 
@@ -24,7 +24,8 @@ struct entry {
 struct listing {
     const rota_http_root *root;
     const char *name;
-    int fd; /* -1: closed */
+    /* -1: closed. */
+    int fd;
     struct entry *entries;
     size_t count, room;
 };
@@ -58,7 +59,7 @@ static int in_order(const void *one, const void *other)
     return strcmp(a->name, b->name);
 }
 
-/* Of what a link leads to, only what is below the root. */
+/* Follows links only below the root. */
 static bool follow(const struct listing *l, const char *name, struct stat *ret_st)
 {
     char whole[PATH_MAX];
@@ -66,7 +67,7 @@ static bool follow(const struct listing *l, const char *name, struct stat *ret_s
     return len < (int)sizeof whole && rota__root_stat(l->root, whole, ret_st) == 0;
 }
 
-/* Only what could be served is told of. */
+/* Lists only entries that can be served. */
 static bool is_served(const struct listing *l, int fd, const char *name, struct stat *ret_st)
 {
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (*name == '.' && !l->root->hidden))

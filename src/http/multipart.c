@@ -57,8 +57,8 @@ static int refuse(struct rota__multipart *m, int status, const char *why)
 
 /* ---- Boundaries */
 
-/* What stands behind a delimiter: a line end, or two dashes after the last part. `at` is where.
- * Returns -EBADMSG, 0 (incomplete), or how many bytes it takes; the state is the one behind it. */
+/* Reads what follows a delimiter at `at`: a line end, or two dashes after the last part. Returns
+ * -EBADMSG, 0 (incomplete), or the number of bytes, and sets the next state. */
 static int behind_delimiter(struct rota__multipart *m, rota_str bytes, size_t at)
 {
     size_t left = bytes.len - at;
@@ -90,7 +90,7 @@ static int at_start(struct rota__multipart *m, rota_str bytes, size_t *ret_used)
     return done < 0 ? done : ROTA__MULTIPART_MORE;
 }
 
-/* Where the delimiter begins, or what may be the beginning of it at the end. */
+/* Returns the position of the delimiter, or of a beginning of one at the end. */
 static size_t find_delimiter(const struct rota__multipart *m, rota_str bytes)
 {
     const char *found = memmem(bytes.ptr, bytes.len, m->delimiter, m->delimiter_len);
@@ -195,8 +195,8 @@ static int read_fields(struct rota__multipart *m, rota_str head, struct rota__mu
     return item->name.ptr ? 0 : refuse(m, 400, "a part without a Content-Disposition");
 }
 
-/* The bytes of a head up to its empty line, and with it; 0: it is incomplete. Each byte is looked
- * at once. */
+/* Returns the length of a head including its empty line, or 0 if it is incomplete. Looks at each
+ * byte once. */
 static size_t find_head_end(struct rota__multipart *m, rota_str bytes)
 {
     if (rota__str_begins(bytes, "\r\n"))
@@ -228,7 +228,7 @@ static int at_head(struct rota__multipart *m, rota_str bytes, size_t *ret_used,
     return ROTA__MULTIPART_PART;
 }
 
-/* Behind the last boundary there may be one line end. */
+/* One line end may follow the last boundary. */
 static int at_over(struct rota__multipart *m, rota_str bytes, size_t *ret_used)
 {
     if (bytes.len > 2 - m->tail || memcmp(bytes.ptr, &"\r\n"[m->tail], bytes.len) != 0)
@@ -283,7 +283,7 @@ int rota__multipart_finish(struct rota__multipart *m)
     return 0;
 }
 
-/* The three that browsers encode; of others, % is itself. */
+/* Decodes the three characters that browsers encode; any other % stands for itself. */
 static char escaped(rota_str s)
 {
     static const char codes[] = "220D0A";

@@ -34,12 +34,16 @@
 
 struct rota__part {
     rota_str name;
-    rota_str filename; /* NULL: it is no file */
-    rota_str type;     /* empty: none, or of a file application/octet-stream */
-    uint64_t length;   /* of its bytes, for rota__multipart_length */
+    /* NULL if it is not a file. */
+    rota_str filename;
+    /* Empty: none, or for a file application/octet-stream. */
+    rota_str type;
+    /* Of its bytes, for rota__multipart_length. */
+    uint64_t length;
 };
 
-/* A random one, so that nobody can put it into a part. Returns 0 or an error of getrandom(2). */
+/* Makes a random boundary, so that no sender of a part can guess it. Returns 0 or an error of
+ * getrandom(2). */
 int rota__boundary_new(char boundary[ROTA__BOUNDARY_SIZE]);
 
 /* The value of Content-Type. */
@@ -55,7 +59,7 @@ void rota__multipart_write_delimiter(struct rota__out *out, const char *boundary
 /* `none`: there was no part. Returns 0, -ENOMEM. */
 int rota__multipart_write_end(struct rota__out *out, const char *boundary, bool none);
 
-/* How long all of it will be. Returns 0, or as rota__multipart_write_part. */
+/* Computes the length of the whole body. Returns 0, or as rota__multipart_write_part does. */
 int rota__multipart_length(const char *boundary, const struct rota__part *parts, size_t count,
                            uint64_t *ret_length);
 
@@ -63,8 +67,10 @@ int rota__multipart_length(const char *boundary, const struct rota__part *parts,
 
 /* Zero is the default of each field. */
 struct rota__multipart_limits {
-    size_t head;  /* bytes of the head of a part; 8 KiB */
-    size_t parts; /* 1000 */
+    /* Bytes of the head of a part; 8 KiB. */
+    size_t head;
+    /* 1000 */
+    size_t parts;
 };
 
 struct rota__multipart {
@@ -76,27 +82,37 @@ struct rota__multipart {
         ROTA__MULTIPART_BROKEN
     } state;
     struct rota__multipart_limits limits;
-    char delimiter[4 + ROTA__BOUNDARY_MAX]; /* CRLF, two dashes, the boundary */
+    /* CRLF, two dashes, the boundary. */
+    char delimiter[4 + ROTA__BOUNDARY_MAX];
     size_t delimiter_len;
-    size_t scanned; /* bytes of an incomplete head that hold no end */
-    size_t tail;    /* bytes behind the end: a line end, at most */
-    size_t count;   /* parts so far */
-    int status;     /* BROKEN: what a server answers */
+    /* Bytes of an incomplete head that were searched for its end. */
+    size_t scanned;
+    /* Bytes behind the end: a line end, at most. */
+    size_t tail;
+    /* Parts so far. */
+    size_t count;
+    /* BROKEN: what a server answers. */
+    int status;
     const char *error;
     char limit_text[ROTA__LIMIT_TEXT];
 };
 
 enum rota__multipart_event {
-    ROTA__MULTIPART_MORE, /* it needs more bytes than there are */
-    ROTA__MULTIPART_PART, /* `name`, `filename`, `type` */
-    ROTA__MULTIPART_DATA, /* `data`, a piece of the part */
+    /* More bytes are needed. */
+    ROTA__MULTIPART_MORE,
+    /* `name`, `filename`, `type`. */
+    ROTA__MULTIPART_PART,
+    /* `data`, a piece of the part. */
+    ROTA__MULTIPART_DATA,
     ROTA__MULTIPART_PART_END
 };
 
 struct rota__multipart_item {
     rota_str name,
-        filename;  /* as they came, see rota__multipart_unescape; filename NULL: it is no file */
-    rota_str type; /* NULL: none */
+        /* As received, see rota__multipart_unescape. `filename` is NULL if it is not a file. */
+        filename;
+    /* NULL: none. */
+    rota_str type;
     rota_str data;
 };
 

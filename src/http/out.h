@@ -1,5 +1,5 @@
-/* Bytes to be sent, put together piece by piece. Want of memory is remembered: what follows does
- * nothing, and `err` tells at the end. */
+/* A growing buffer of bytes to send. -ENOMEM is sticky: further calls do nothing, so checking `err`
+ * at the end is enough. */
 #ifndef ROTA__HTTP_OUT_H
 #define ROTA__HTTP_OUT_H
 
@@ -10,15 +10,17 @@
 struct rota__out {
     char *ptr;
     size_t len, room;
-    int err;   /* 0 or -ENOMEM */
-    bool lent; /* `ptr` is somebody else's, and stays so; more room is our own */
+    /* 0 or -ENOMEM. */
+    int err;
+    /* `ptr` is borrowed. If it is too small, a buffer of our own replaces it. */
+    bool lent;
 };
 
-/* The same where there is no room yet. */
+/* Does what rota__out_reserve does if there is no room yet. */
 char *rota__out_grow(struct rota__out *out, size_t len);
 
-/* Makes room for `len` bytes (not 0) and returns where they go; NULL without memory. They count
- * once `len` is raised. */
+/* Makes room for `len` bytes (not 0) and returns where to write them, or NULL without memory. The
+ * caller then adds to `len`. */
 static inline char *rota__out_reserve(struct rota__out *out, size_t len)
 {
     bool fits = out->room - out->len >= len && out->err == 0;
@@ -41,9 +43,9 @@ static inline void rota__out_add_str(struct rota__out *out, rota_str s)
 
 #define rota__out_add_literal(out, literal) rota__out_add((out), "" literal, sizeof(literal) - 1)
 
-/* Where it is a queue: drops the first `*at` bytes, which were taken, once that is at least as much
- * as is left to be moved. Otherwise a consumer that is always a little behind would make it grow
- * without a limit. */
+/* For a queue: drops the first `*at` bytes, which were consumed, once they are at least as many as
+ * the rest, which has to be moved. Otherwise a consumer that is always a little behind would make
+ * the buffer grow without a limit. */
 static inline void rota__out_drop(struct rota__out *out, size_t *at)
 {
     size_t left = out->len - *at;

@@ -1,5 +1,5 @@
-/* Domains below which anybody may register a name: the list of publicsuffix.org, as libpsl was
- * built with it. A newer one on the disk is not looked for, because reading it would block. */
+/* Public suffixes: the list of publicsuffix.org that libpsl was built with. A newer list on the
+ * disk is not used, because reading it would block. */
 #include "http/cookie.h"
 
 #include <libpsl.h>

@@ -18,7 +18,7 @@ static bool take(rota_str *s, char c)
 
 /* ---- Range */
 
-/* Section 14.1.2. 1; 0: there are no such bytes; -EINVAL. */
+/* Section 14.1.2. Returns 1, 0 (there are no such bytes), -EINVAL. */
 static int read_spec(rota_str s, uint64_t size, struct rota__range *range)
 {
     uint64_t from = 0, to = UINT64_MAX, tail;
@@ -52,9 +52,8 @@ static void unite(struct rota__range *a, const struct rota__range *b)
     a->len = (a_end > b_end ? a_end : b_end) - a->from;
 }
 
-/* Adds a range in the place of the first that it touches, and takes in the others: what it touches
- * only when it has grown, it touched before, as those that are there do not touch. Returns how many
- * there are, or -1: too many. */
+/* Adds a range in place of the first that it touches, and merges the others that it touches, also
+ * after it has grown. Returns the number of ranges, or -1 if there are too many. */
 static int add(struct rota__range *ranges, int count, struct rota__range range)
 {
     int kept = 0, place = -1;
@@ -80,7 +79,7 @@ int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[R
     rota_str unit = rota__trim(rota__cut(&field, '='));
     bool asked = false;
     int count = 0;
-    /* A part of nothing cannot be told from the whole, nor be named. */
+    /* An empty file has no ranges. */
     if (!rota__str_is(unit, "bytes") || !size)
         return 0;
     while (field.len) {

@@ -5,7 +5,8 @@
 #include "http/out.h"
 
 struct rota__range {
-    uint64_t from, len; /* len is not 0 */
+    /* `len` is not 0. */
+    uint64_t from, len;
 };
 
 /* Largest number of ranges in a response: a request for more gets the whole. */
@@ -17,8 +18,10 @@ struct rota__range {
 int rota__range_parse(rota_str field, uint64_t size, struct rota__range ranges[ROTA__RANGES]);
 
 struct rota__content_range {
-    struct rota__range range; /* len 0: no part, but the size of what has none such (416) */
-    uint64_t size;            /* of the whole; UINT64_MAX: unknown */
+    /* `len` is 0 for the Content-Range of a 416. */
+    struct rota__range range;
+    /* Size of the whole; UINT64_MAX: unknown. */
+    uint64_t size;
 };
 
 void rota__content_range_write(struct rota__out *out, const struct rota__content_range *range);
@@ -30,7 +33,7 @@ void rota__content_range_write(struct rota__out *out, const struct rota__content
 void rota__byteranges_write_part(struct rota__out *out, const char *boundary, rota_str type,
                                  const struct rota__range *range, uint64_t size, bool first);
 
-/* How long all of it will be. Returns 0, -ENOMEM. */
+/* Computes the length of the whole body. Returns 0, -ENOMEM. */
 int rota__byteranges_length(const char *boundary, rota_str type, const struct rota__range *ranges,
                             size_t count, uint64_t size, uint64_t *ret_length);
 

@@ -1,4 +1,4 @@
-/* Replies: their states and what holds for both protocols. */
+/* Replies: their states, and the rules for both protocols. */
 #include "http/reply.h"
 #include "http/chars.h"
 #include "http/fields.h"
@@ -54,7 +54,7 @@ static int add(rota_http_request *r, struct rota__added ***end, const char *name
     return 0;
 }
 
-/* Whether nothing was begun, and nobody else is about to. */
+/* Whether the reply was not begun, and no other task is about to begin it. */
 static int check_none(const rota_http_request *r)
 {
     if (r->writing)
@@ -105,7 +105,7 @@ static int check(const rota_http_request *r, int status)
     return r->error;
 }
 
-/* Of two Content-Types some clients would take the first, and others the last. */
+/* Of two Content-Types some clients would use the first, and others the last. */
 static void drop_type(rota_http_request *r)
 {
     struct rota__added **place = &r->added;
@@ -125,7 +125,7 @@ static enum rota__h1_body body_of(int status, uint64_t length)
     return length == ROTA_HTTP_UNKNOWN_LENGTH ? ROTA__H1_CHUNKED : ROTA__H1_LENGTH;
 }
 
-/* With the whole body, or NULL. Its head is not put together yet. */
+/* Begins a reply with the whole body, or with NULL. Its head is not written yet. */
 static int begin(rota_http_request *r, int status, const char *type, uint64_t length,
                  rota_str *whole)
 {
@@ -188,7 +188,7 @@ static void count_out(rota_http_request *r, uint64_t len)
     r->server->counters->bytes_out += len;
 }
 
-/* What rota_http_start has left for the first piece: until then nothing has been said. */
+/* Sends the head that rota_http_start left for the first piece. */
 static int put_head(rota_http_request *r)
 {
     if (!r->head_is_due)
@@ -287,7 +287,7 @@ int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t
     return 0;
 }
 
-/* Whether the reply can take something more. */
+/* Whether the reply accepts more data. */
 static int check_begun(const rota_http_request *r)
 {
     if (r->writing)
@@ -311,8 +311,7 @@ static int write_piece(rota_http_request *r, rota_str piece, enum rota__encoder_
     int err = check_begun(r);
     if (err < 0)
         return err;
-    if (rota__reply_is_bodiless(
-            r->status)) /* to HEAD it is not sent, but has to be as long as announced */
+    if (rota__reply_is_bodiless(r->status)) /* for HEAD it is not sent, but its length is checked */
         piece.len = 0;
     if (r->encoder)
         err = rota__reply_encode(r, &piece, step);

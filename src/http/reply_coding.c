@@ -30,7 +30,7 @@ int rota__reply_choose_coding(const rota_http_request *r, unsigned offered)
     return coding < 0 ? ROTA__CODING_IDENTITY : coding; /* rather than 406 */
 }
 
-/* What is part of something, coded already, or not to be changed, stays as it is. */
+/* Parts, encoded replies, and replies that must not be transformed are not compressed. */
 static bool is_fixed(const rota_http_request *r, int status)
 {
     if (status == 206 || find(r, "content-encoding") || find(r, "content-range"))
@@ -39,7 +39,7 @@ static bool is_fixed(const rota_http_request *r, int status)
     return cache && memmem(cache->field.value.ptr, cache->field.value.len, "no-transform", 12);
 }
 
-/* Of what is the same only in meaning, a tag is weak (section 8.8.1). */
+/* A compressed reply is only semantically equal, so its tag is weak (section 8.8.1). */
 static void weaken_tag(rota_http_request *r)
 {
     for (struct rota__added *a = r->added; a; a = a->next) {
@@ -55,7 +55,7 @@ static void weaken_tag(rota_http_request *r)
     }
 }
 
-/* What an encoder takes at the level of encoder.c; measured. */
+/* Memory of an encoder at the level of encoder.c; measured. */
 static size_t encoder_memory(int coding)
 {
     return (size_t)(coding == ROTA__CODING_BR ? 2200 : 280) * 1024;
@@ -97,7 +97,7 @@ int rota__reply_code(rota_http_request *r, int status, const char *type, uint64_
     return err;
 }
 
-/* The length that was announced counts for what the handler writes. */
+/* The announced length is the length of what the handler writes. */
 static int count(rota_http_request *r, size_t len, bool last)
 {
     if (r->left == ROTA_HTTP_UNKNOWN_LENGTH || r->has_no_body)

@@ -1,4 +1,4 @@
-/* Replies from files: what a path names, conditions, ranges (RFC 9110, sections 13 and 14), and the
+/* Replies from files: paths, conditions, ranges (RFC 9110, sections 13 and 14), and sending the
  * bytes. */
 #include "http/condition.h"
 #include "http/date.h"
@@ -22,19 +22,22 @@
 struct serving {
     rota_http_request *r;
     rota_http_root *root;
-    const char *name; /* below the root, decoded */
+    /* Below the root, decoded. */
+    const char *name;
     int fd;
-    rota_file *file; /* that has taken `fd` over, where pieces of it are read */
+    /* Has taken `fd` over, if the file is read in pieces. */
+    rota_file *file;
     uint64_t size;
     int64_t modified;
     char etag[64];
     const char *type;
-    const char *coding; /* of what lay there compressed; NULL: none */
+    /* Coding of a compressed file beside it, or NULL. */
+    const char *coding;
 };
 
 /* ---- The bytes */
 
-/* Which the kernel has in memory, mostly: then the loop's thread reads it. */
+/* Mostly the kernel has the file in its cache, and then the loop's thread reads it. */
 static int send_by_pieces(struct serving *f, uint64_t offset, uint64_t len)
 {
     int err = f->file ? 0 : rota_file_from_fd(f->fd, &f->file);
@@ -112,7 +115,7 @@ static int send_one(struct serving *f, const struct rota__range *range)
     return err < 0 ? err : send_range(f, range->from, range->len);
 }
 
-/* It must not occur in the file, which is hard to arrange for what nobody can guess. */
+/* Random, so that no file can contain it on purpose. */
 static void make_boundary(char text[17])
 {
     uint64_t random;
@@ -201,8 +204,8 @@ static int reply_list(struct serving *f)
     return err;
 }
 
-/* Relative to what was asked for, so it is right wherever the root is mounted. "./" lest a colon in
- * the name be taken for a scheme's. */
+/* Relative to the request's path, so it is right wherever the root is mounted. "./" keeps a colon
+ * in the name from ending a scheme. */
 static int redirect(rota_http_request *r)
 {
     const char *slash = memrchr(r->path.ptr, '/', r->path.len);
@@ -244,7 +247,7 @@ static int status_of(int err)
     }
 }
 
-/* Whether a part of the name begins with a dot; of those, "." and ".." are never meant. */
+/* Whether a component of the name begins with a dot. "." and ".." are never allowed. */
 static bool is_dotted(const char *name, bool hidden)
 {
     for (const char *at = name; at; at = strchr(at, '/')) {
@@ -258,7 +261,7 @@ static bool is_dotted(const char *name, bool hidden)
     return false;
 }
 
-/* An encoded slash or NUL is part of no name. */
+/* No name contains an encoded slash or NUL. */
 static bool is_strange(rota_str path)
 {
     if (!memchr(path.ptr, '%', path.len))
@@ -267,7 +270,7 @@ static bool is_strange(rota_str path)
            memmem(path.ptr, path.len, "%00", 3);
 }
 
-/* Sets the name below the root, in the request's memory; NULL where nothing can have it. */
+/* Sets the name below the root, in the request's memory, or NULL if no file can have it. */
 static int find_name(struct serving *f, rota_str path)
 {
     struct rota__out out = {0};
@@ -284,7 +287,7 @@ static int find_name(struct serving *f, rota_str path)
     return err == -ENOMEM ? err : 0;
 }
 
-/* What changes when the file does. Not by snprintf, which takes 1,200 instructions for it. */
+/* Changes when the file does. Not made by snprintf, which takes 1,200 instructions. */
 static void make_etag(struct serving *f, const struct stat *st)
 {
     uint64_t time = (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
@@ -319,7 +322,7 @@ static int open_at(struct serving *f, const char *name, struct stat *ret_st)
     return look_at(f, ret_st);
 }
 
-/* The index of the directory that is open. */
+/* Opens the index of the open directory. */
 static int open_index(struct serving *f, struct stat *ret_st)
 {
     const char *index = f->root->index;
@@ -334,7 +337,7 @@ static int open_index(struct serving *f, struct stat *ret_st)
     return err;
 }
 
-/* Takes the file beside it instead, where that is there and the client takes it so. */
+/* Serves the compressed file beside it, if there is one and the client accepts it. */
 static int prefer_compressed(struct serving *f, struct stat *st)
 {
     static const struct {
@@ -357,7 +360,7 @@ static int prefer_compressed(struct serving *f, struct stat *st)
             f->coding = rota__coding_name(kinds[i].coding);
             return 0;
         }
-        if (err == 0) /* something else has that name */
+        if (err == 0) /* another kind of file has that name */
             return open_at(f, f->name, st);
     }
     return 0;

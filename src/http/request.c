@@ -1,4 +1,4 @@
-/* A request as its handler sees it, and its life around the handler. */
+/* A request as its handler sees it, and what happens around the handler. */
 #include "http/fields.h"
 #include "http/out.h"
 #include "http/reply.h"
@@ -133,7 +133,7 @@ static bool is_final(ssize_t err)
     return err != -ECANCELED && err != -ETIMEDOUT && err != -EINVAL;
 }
 
-/* The client has the gap, and no longer than its bytes so far explain. What a handler does between
+/* The client has `body_gap`, and the time that its bytes so far take at `body_rate`. Time between
  * two reads does not count. */
 static rota_time time_to_read(const rota_http_request *r)
 {
@@ -147,7 +147,7 @@ static rota_time time_to_read(const rota_http_request *r)
                           (rota_time)(r->bytes_in % o->body_rate * ROTA_SECOND / o->body_rate);
     rota_time left = o->body_gap + explained - r->read_for;
     if (left < 1)
-        return 1; /* a deadline in the past would keep the call from what is there already */
+        return 1; /* a deadline in the past would keep the call from bytes that have arrived */
     return left < o->body_gap ? left : o->body_gap;
 }
 
@@ -205,7 +205,7 @@ int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_bod
 
 /* ---- Around the handler */
 
-/* What a handler that failed, or forgot to, has to say to the client. */
+/* The status for a handler that failed, or did not reply. */
 static int status_for(const rota_http_request *r, int err)
 {
     if (err != r->body_error)
@@ -234,8 +234,8 @@ static void reply_instead(rota_http_request *r, int err)
     ROTA_IGNORE(rota_http_reply_status(r, status));
 }
 
-/* Whether anybody is there to reply to: what else breaks a body off has ended its connection, or
- * stream. */
+/* Whether the client can receive a reply. Other failures of reading a body have ended its
+ * connection or stream. */
 static bool may_reply(const rota_http_request *r)
 {
     switch (r->body_error) {
@@ -251,8 +251,7 @@ static bool may_reply(const rota_http_request *r)
     }
 }
 
-/* The handler did not wait for a task of its own, which is inside of a request that is about to
- * go. */
+/* A task of the handler still uses the request, which is about to be freed. */
 static void end_stragglers(rota_http_request *r)
 {
     rota_log(ROTA_LOG_ERROR, "http: %.*s %.*s: the handler returned while a task of its was %s",
@@ -267,7 +266,7 @@ static void end_stragglers(rota_http_request *r)
     }
 }
 
-/* The handler's own failure, of which the client sees no more than a reply that breaks off. */
+/* A failure of the handler. The client only sees a reply that is cut off. */
 static void report_cut(const rota_http_request *r, int err)
 {
     if (err != r->error && err != r->body_error && rota_check() == 0)
@@ -318,8 +317,8 @@ static void tell(rota_http_request *r)
     options->access(options->access_arg, &access);
 }
 
-/* The server ended before the handler did. A reply that is whole was not cut off by that, and a
- * connection that speaks another protocol has no end to wait for. */
+/* The server ended before the handler did. That cuts off no complete reply, and no connection with
+ * another protocol. */
 static void report_outlived(const rota_http_request *r)
 {
     const struct rota__server *server = r->server;

@@ -8,7 +8,8 @@
 struct body {
     rota_filter filter;
     rota_http_request *request;
-    rota_timeout *reading; /* around the call under way */
+    /* Around the call under way. */
+    rota_timeout *reading;
     bool interrupted;
 };
 

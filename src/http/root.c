@@ -1,6 +1,6 @@
-/* Opening below a directory, and nowhere else: openat2(2) with RESOLVE_BENEATH, under which neither
- * ".." nor a symbolic link leads out. Where that is missing (a filter of system calls), names are
- * walked by hand, and no symbolic links are followed at all. */
+/* Opening files only below a directory: by openat2(2) with RESOLVE_BENEATH, so that neither ".."
+ * nor a symbolic link leads out. If that is missing (a filter of system calls), the components are
+ * opened one by one, and no symbolic links are followed. */
 #include "http/root.h"
 
 #include <rota/exec.h>
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A pipe or a device must not hold up the loop. */
+/* A pipe or a device must not block the loop. */
 #define FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
 /* ---- Opening */
@@ -25,7 +25,7 @@ static int open_beneath(int directory, const char *name, uint64_t flags, uint64_
     return fd < 0 ? -errno : (int)fd;
 }
 
-/* Moves what stands before the next slash into `part`, and `*name` behind it. */
+/* Copies the text before the next slash to `part`, and moves `*name` behind it. */
 static int take_part(const char **name, char part[NAME_MAX + 1])
 {
     size_t len = (size_t)(strchrnul(*name, '/') - *name);
@@ -76,8 +76,8 @@ static int open_waiting(void *arg)
     return 0;
 }
 
-/* Before Linux 5.12 nobody can tell whether opening would wait (-EINVAL), and where the call is
- * refused neither. */
+/* Before Linux 5.12 (-EINVAL), and if the call is refused, it is unknown whether opening would
+ * block. */
 static bool may_wait(int err)
 {
     return err == -EAGAIN || err == -EINVAL || err == -EPERM || err == -ENOSYS;
@@ -89,7 +89,7 @@ int rota__root_open(const rota_http_root *root, const char *name)
     if (!may_wait(o.result))
         return o.result;
     int err;
-    ROTA_SHIELD /* else a descriptor could be opened for nobody */
+    ROTA_SHIELD /* otherwise a descriptor could leak */
     {
         err = rota_to_thread(open_waiting, &o);
     }

@@ -10,13 +10,14 @@
 
 struct rota_http_root {
     int fd;
-    char *index; /* NULL: none */
+    /* NULL: none. */
+    char *index;
     bool list, hidden, precompressed;
     rota_time cache;
 };
 
-/* Opens what stands at `name` below the root, for reading: 0 or more, or an error of openat2(2).
- * Where a disk has to be waited for, a thread does. Suspends. */
+/* Opens `name` below the root for reading. Returns a descriptor or an error of openat2(2). A thread
+ * does it if it may block. Suspends. */
 int rota__root_open(const rota_http_root *root, const char *name);
 
 /* Looks at what rota__root_open would open, which has neither to be readable nor a file. Blocks.
@@ -29,7 +30,7 @@ int rota__root_stat(const rota_http_root *root, const char *name, struct stat *r
 int rota__listing_write(struct rota__out *out, const rota_http_root *root, const char *name, int fd,
                         rota_str path);
 
-/* "text/html; charset=utf-8", by the name's ending; NULL: nobody knows. */
+/* Returns "text/html; charset=utf-8", by the name's ending, or NULL. */
 const char *rota__type_of(const char *name);
 
 #endif

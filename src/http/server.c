@@ -20,7 +20,7 @@
 #define TICK (100 * ROTA_MILLISECOND)
 #define LINGER_GAP (5 * ROTA_SECOND)
 #define LINGER_TIME (30 * ROTA_SECOND)
-/* How long a client has to take its reply, and to notice its end, when the server stops. */
+/* When the server stops, a client has this long to read its reply and to notice the end. */
 #define FAREWELL (ROTA_SECOND / 2)
 
 /* ---- The sweep */
@@ -145,7 +145,7 @@ const char *rota__server_date(struct rota__server *server)
 
 /* ---- Connections */
 
-/* Not to be inlined: none of it is what a waiting connection keeps. */
+/* Not inlined, because a waiting connection keeps the stack frame. */
 static __attribute__((noinline)) int start_tls(struct rota__server *server, rota_stream *stream,
                                                rota_time head_by)
 {
@@ -167,13 +167,13 @@ static int speak(struct rota__server *server, rota_stream *stream)
     if (err < 0)
         return err;
     bool is_h2 = server->options.tls && rota_str_equal(rota_tls_alpn(stream), "h2");
-    if (is_h2) /* the handshake went deeper than this task does again */
+    if (is_h2) /* the handshake needed more stack than the rest will */
         rota_task_trim();
     return is_h2 ? rota__server_h2(server, stream, head_by)
                  : rota__server_h1(server, stream, head_by);
 }
 
-/* What ends a connection is nobody's failure here; the log hook may want to know it, though. */
+/* A connection that ends with an error is no failure of the server. Only the log hook is told. */
 static int connection_run(rota_stream *stream, void *arg)
 {
     struct rota__server *server = arg;
@@ -208,7 +208,7 @@ static void tell_all(struct rota__list *list)
     }
 }
 
-/* A listener is closed, for whatever reason: so are the others, and no new requests are taken. */
+/* A listener was closed: closes the others, and accepts no new requests. */
 static void stop(void *arg, int err)
 {
     const struct port *port = arg;
@@ -224,8 +224,7 @@ static void stop(void *arg, int err)
     rota_group_cancel(port->ports);
 }
 
-/* One more connection than there may be is accepted: it waits at the door, where others make room
- * for it. */
+/* One connection beyond the limit is accepted: it waits at the door until another one leaves. */
 static int port_run(void *arg)
 {
     struct port *port = arg;
@@ -299,7 +298,7 @@ static int serve_ports(struct rota__server *server, rota_listener *const *listen
         rota_group_spawn_copy(&ports, port_run, &port, sizeof port);
     }
     int err = rota_group_wait(&ports);
-    for (size_t i = 0; i < count && err != -EBUSY; i++) /* also where no task could be started */
+    for (size_t i = 0; i < count && err != -EBUSY; i++) /* also if no task could be started */
         rota_listener_close(listeners[i]);
     return server->result < 0 ? server->result : err;
 }

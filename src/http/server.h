@@ -36,52 +36,64 @@
 #include <time.h>
 
 #define ROTA__SERVER_DATE_LEN 29
-/* A connection that has been idle for so long is likely to stay so. */
+/* A connection that has been idle this long is likely to stay idle. */
 #define ROTA__SERVER_SETTLED (2 * ROTA_SECOND)
 /* What a connection counts for in the budget: its task's stack, its stream, its buffer. TLS adds
  * OpenSSL's part. */
 #define ROTA__SERVER_CONNECTION ((size_t)8 * 1024)
 #define ROTA__SERVER_TLS ((size_t)24 * 1024)
-/* What a client has to take within write_stall. */
+/* Bytes that a client must accept within write_stall. */
 #define ROTA__SERVER_PIECE ((size_t)128 * 1024)
 
 /* See server_door.c. */
 struct rota__server_door {
-    size_t inside;   /* connections that were let in */
-    size_t waiting;  /* at the door */
-    rota_event room; /* one has left, or rests: those at the door look again */
-    /* Visitors by a hash of their addresses; NULL: nobody counts them. */
+    /* Connections that were let in. */
+    size_t inside;
+    /* At the door. */
+    size_t waiting;
+    /* One has left, or rests: those at the door look again. */
+    rota_event room;
+    /* Visitors by a hash of their addresses; NULL if they are not counted. */
     struct rota__list *addresses;
-    size_t buckets; /* a power of two */
+    /* A power of two. */
+    size_t buckets;
     uint64_t seed;
 };
 
 /* A connection, for as long as it is inside. */
 struct rota__server_visitor {
-    struct rota__list node; /* in a bucket of `addresses` */
+    /* In a bucket of `addresses`. */
+    struct rota__list node;
     unsigned char address[16];
 };
 
 struct rota__server {
     rota_http_handler *handler;
     void *arg;
-    rota_http_serve_options options; /* without zeros */
+    /* Without zeros. */
+    rota_http_serve_options options;
     rota_http_counters *counters;
     rota_http_counters own_counters;
     rota_loop *loop;
     struct rota__arena_store blocks;
     struct rota__budget budget;
-    size_t requests; /* that run */
+    /* That run. */
+    size_t requests;
 
     /* Connections without a request, longest first: see rota__server_rest. */
     struct rota__list resting;
-    struct rota__list busy;    /* the others that are told when the server stops */
-    struct rota__list running; /* those of HTTP/1.1 with a request, oldest first */
+    /* The others that are told when the server stops. */
+    struct rota__list busy;
+    /* Those of HTTP/1.1 with a request, oldest first. */
+    struct rota__list running;
     rota_handle sweep;
-    uint64_t ticks; /* sweeps so far: the clock of what does not need a better one */
+    /* Sweeps so far: the clock of what does not need a better one. */
+    uint64_t ticks;
     rota_event stopping;
-    rota_time stopped; /* then */
-    int result;        /* why a listener ended by itself; 0: none has */
+    /* When `stopping` was set. */
+    rota_time stopped;
+    /* Why a listener ended by itself; 0: none has. */
+    int result;
     struct rota__server_door door;
 
     time_t date_of;
@@ -99,7 +111,8 @@ struct rota__added {
 struct rota__reply_head {
     int status;
     const char *type;
-    enum rota__h1_body body; /* NO_BODY, LENGTH or CHUNKED: its length is not known */
+    /* NO_BODY, LENGTH or CHUNKED: its length is not known. */
+    enum rota__h1_body body;
     uint64_t length;
 };
 
@@ -120,7 +133,7 @@ struct rota__request_kind {
     /* Sends 101 and gives the connection away. Suspends. -EPROTO: not yet, a body is unread. NULL:
      * this version of HTTP has no such thing. */
     int (*upgrade)(rota_http_request *r, const char *protocol);
-    /* The reply ends here, and the client has to see that it is not whole. */
+    /* The reply ends here, and the client must notice that it is incomplete. */
     void (*cut)(rota_http_request *r);
     /* Makes the calls that are inside end. May suspend. */
     void (*interrupt)(rota_http_request *r);
@@ -137,32 +150,48 @@ struct rota_http_request {
     size_t count;
     const rota_http_field *trailers;
     size_t trailer_count;
-    uint64_t length;         /* of the body, or ROTA_HTTP_UNKNOWN_LENGTH */
-    int body_error;          /* of reading the body: final */
-    int body_status;         /* that says so to the client; 0: the usual one */
-    bool reading, writing;   /* a task is inside */
-    const rota_task *reader; /* the task that last read from the body; only compared */
-    rota_time read_within;   /* how long the present read may wait for the client */
-    rota_time read_for;      /* how long those before it have waited */
-    size_t encoder_memory;   /* taken of the budget */
+    /* Of the body, or ROTA_HTTP_UNKNOWN_LENGTH. */
+    uint64_t length;
+    /* Of reading the body: final. */
+    int body_error;
+    /* The status for that; 0: the usual one. */
+    int body_status;
+    /* A task is inside. */
+    bool reading, writing;
+    /* The task that last read from the body; only compared. */
+    const rota_task *reader;
+    /* How long the present read may wait for the client. */
+    rota_time read_within;
+    /* How long those before it have waited. */
+    rota_time read_for;
+    /* Taken of the budget. */
+    size_t encoder_memory;
 
     enum rota__reply_state state;
-    struct rota__reply_head head; /* of the reply */
-    bool head_is_due;             /* it has begun, and its head goes with the first piece */
-    bool is_head, is_connect;     /* the method */
-    bool has_no_body;             /* the reply: by its status, or to HEAD */
-    int status;                   /* of the reply */
-    int error;                    /* of adding a field, or why the reply was cut */
+    /* Of the reply. */
+    struct rota__reply_head head;
+    /* It has begun, and its head goes with the first piece. */
+    bool head_is_due;
+    /* The method. */
+    bool is_head, is_connect;
+    /* The reply: by its status, or to HEAD. */
+    bool has_no_body;
+    /* Of the reply. */
+    int status;
+    /* Of adding a field, or why the reply was cut. */
+    int error;
     struct rota__added *added, **added_end;
     struct rota__added *trailing, **trailing_end;
 
-    struct rota__encoder *encoder; /* NULL: the reply is not compressed */
+    /* NULL: the reply is not compressed. */
+    struct rota__encoder *encoder;
     struct rota__out encoded;
     /* With an encoder: bytes that the handler has announced, or ROTA_HTTP_UNKNOWN_LENGTH. */
     uint64_t left;
 
     uint64_t bytes_in, bytes_out;
-    rota_time began, replied; /* for the access log */
+    /* For the access log. */
+    rota_time began, replied;
 };
 
 /* Makes a request in an arena of its own, `size` bytes that begin with it. NULL without memory. */
@@ -188,20 +217,28 @@ static inline bool rota__request_may_run(const struct rota__server *server)
     return server->requests < server->options.requests;
 }
 
-/* Replies to what is no request, and tells the access log. `why` is for the client. */
+/* Replies to an invalid request, and tells the access log. `why` is for the client. */
 void rota__request_refuse(rota_http_request *r, int status, const char *why);
 
 struct rota__server_connection {
-    struct rota__list node;                          /* in one of the server's lists, or in none */
-    void (*stop)(struct rota__server_connection *c); /* for those in `resting`: the server stops */
+    /* In one of the server's lists, or in none. */
+    struct rota__list node;
+    /* For those in `resting`: the server stops. */
+    void (*stop)(struct rota__server_connection *c);
     rota_task *task;
     rota_stream *stream;
-    rota_time rests_since; /* while in `resting` */
-    uint64_t since;        /* tick at which its request began */
-    uint64_t writing;      /* tick at which the present piece of output began; 0: none */
-    size_t seen;           /* bytes of its request that are still in the stream's buffer */
-    bool gone;             /* the peer is, or takes nothing: the task was cancelled for it */
-    bool stalled;          /* `gone` for the second reason */
+    /* While in `resting`. */
+    rota_time rests_since;
+    /* Tick at which its request began. */
+    uint64_t since;
+    /* Tick at which the present piece of output began; 0: none. */
+    uint64_t writing;
+    /* Bytes of its request that are still in the stream's buffer. */
+    size_t seen;
+    /* The peer is, or takes nothing: the task was cancelled for it. */
+    bool gone;
+    /* `gone` for the second reason. */
+    bool stalled;
 };
 
 /* Enters `running`. The caller leaves it. */
@@ -227,15 +264,15 @@ void rota__server_aftermath_begin(struct rota__server_aftermath *a, struct rota_
                                   rota_task *task, rota_time most);
 void rota__server_aftermath_end(struct rota__server_aftermath *a);
 
-/* Ends our side and reads on until the client has ended its own, so that it gets our last words:
- * what it sends to a closed socket would be answered by a reset, which overtakes them (RFC 9112,
+/* Ends our side and reads until the client has ended its own, so that it gets the reply: bytes that
+ * it sends to a closed socket would be answered by a reset, which may overtake the reply (RFC 9112,
  * section 9.6). */
 void rota__server_linger(struct rota__server *server, rota_stream *stream);
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 const char *rota__server_date(struct rota__server *server);
 
-/* When a head that begins now has to be whole. */
+/* Returns when a head that begins now must be complete. */
 static inline rota_time rota__server_head_by(const struct rota__server *server)
 {
     rota_time most = server->options.head_time;
@@ -253,14 +290,14 @@ int rota__server_h2(struct rota__server *server, rota_stream *stream, rota_time 
 /* Returns 0, -ENOMEM. */
 int rota__server_door_init(struct rota__server *server);
 void rota__server_door_fini(struct rota__server *server);
-/* Makes one that rests leave. Returns whether there was one. */
+/* Evicts a resting connection. Returns whether there was one. */
 bool rota__server_evict(struct rota__server *server);
 /* Lets a connection in as soon as there is room, which the one that has rested for longest makes.
  * Suspends. Returns 0, -ECANCELED, -EUSERS (too many from its address). */
 int rota__server_admit(struct rota__server *server, rota_stream *stream,
                        struct rota__server_visitor *visitor);
 void rota__server_dismiss(struct rota__server *server, struct rota__server_visitor *visitor);
-/* There may be room. */
+/* Called when there may be room. */
 static inline void rota__server_tell_door(struct rota__server *server)
 {
     if (server->door.waiting)

@@ -15,10 +15,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* Until one that was told to leave has done so, the next one is not told. */
+/* Only one connection at a time is told to leave. */
 #define LEAVING (100 * ROTA_MILLISECOND)
-/* A connection is left in peace for so long: time for a handshake, and for a request that is on its
- * way. */
+/* A connection may rest this long before it can be told to leave: time for a handshake, and for a
+ * request under way. */
 #define REST ROTA_SECOND
 #define BUCKETS_MOST 16384
 
@@ -49,7 +49,8 @@ void rota__server_door_fini(struct rota__server *server)
 
 /* ---- Addresses */
 
-/* Of "127.0.0.1:80" or "[::1]:80". False: it has no such address, as a Unix socket. */
+/* Reads "127.0.0.1:80" or "[::1]:80". Returns false for other addresses, such as those of Unix
+ * sockets. */
 static bool read_address(const char *text, unsigned char ret_address[16])
 {
     char host[INET6_ADDRSTRLEN];
@@ -66,7 +67,7 @@ static bool read_address(const char *text, unsigned char ret_address[16])
     if (inet_pton(AF_INET6, host, ret_address) != 1)
         return false;
     static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (memcmp(ret_address, mapped, sizeof mapped) == 0) /* a client of IPv4 */
+    if (memcmp(ret_address, mapped, sizeof mapped) == 0) /* an IPv4 client */
         memset(ret_address, 0, sizeof mapped);
     else
         memset(ret_address + 8, 0, 8);
@@ -82,7 +83,7 @@ static struct rota__list *bucket_of(const struct rota__server_door *door,
     return &door->addresses[(hash >> 40) & (door->buckets - 1)];
 }
 
-/* Whether the address may have this connection, which then counts. */
+/* Whether the address may have another connection. If so, counts it. */
 static bool enter_address(struct rota__server *server, rota_stream *stream,
                           struct rota__server_visitor *visitor)
 {
@@ -104,7 +105,7 @@ static bool enter_address(struct rota__server *server, rota_stream *stream,
 
 /* ---- Room */
 
-/* How long until a connection may be evicted; ROTA_NEVER: none rests. */
+/* Returns how long until a connection may be evicted, or ROTA_NEVER if none rests. */
 static rota_time time_to_evict(const struct rota__server *server)
 {
     if (rota__list_empty(&server->resting))
@@ -141,7 +142,7 @@ static bool enter(struct rota__server *server)
 
 static int await_room(struct rota__server *server)
 {
-    /* It rests, but makes no room for others. */
+    /* It rests, but cannot be evicted. */
     struct rota__server_connection c = {.task = rota_task_current(), .stop = rota__server_cancel};
     int err = rota__server_be_busy(&c, server);
     server->door.waiting++;
@@ -164,7 +165,7 @@ int rota__server_admit(struct rota__server *server, rota_stream *stream,
     rota__list_init(&visitor->node);
     if (!enter_address(server, stream, visitor)) {
         server->counters->turned_away++;
-        rota_stream_abort(stream); /* so that it leaves nothing behind */
+        rota_stream_abort(stream); /* so that nothing of it is left */
         return -EUSERS;
     }
     int err = enter(server) ? 0 : await_room(server);

@@ -7,7 +7,7 @@
 
 /* ---- The head */
 
-/* Why no head came, told to the client where it may still listen. */
+/* Replies if no valid head arrived and the client may still be listening. */
 static void give_up(struct rota__h1_exchange *x, int err, bool too_late)
 {
     struct rota__h1 *parser = &x->c->parser;
@@ -22,7 +22,7 @@ static void give_up(struct rota__h1_exchange *x, int err, bool too_late)
         rota__h1_exchange_refuse(x, 503, "the server has no memory for another request");
 }
 
-/* When the present head has to be whole. */
+/* When the present head must be complete. */
 static rota_time head_by(struct rota__h1_connection *c)
 {
     if (!c->head_by)
@@ -30,7 +30,7 @@ static rota_time head_by(struct rota__h1_connection *c)
     return c->head_by;
 }
 
-/* The head did not arrive whole: waits for the rest, which has its time. */
+/* Waits for the rest of a head, within its time limit. */
 static int await_rest(struct rota__h1_exchange *x, struct rota__h1_item *item)
 {
     struct rota__h1_connection *c = x->c;
@@ -96,8 +96,7 @@ static int await_until(struct rota__h1_connection *c, rota_time when, rota_str *
     return err;
 }
 
-/* A connection that waits for longer keeps nothing of what handlers, or a handshake, have needed of
- * the stack. */
+/* A connection that waits longer gives back the stack that handlers or a handshake have used. */
 static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str *bytes)
 {
     rota_time settled = rota_now() + ROTA__SERVER_SETTLED;
@@ -108,8 +107,8 @@ static int await_settled(struct rota__h1_connection *c, rota_time when, rota_str
     return await_until(c, when, bytes);
 }
 
-/* The first head has its time from the connection's beginning on; those behind it, from their first
- * bytes on. */
+/* The time limit of the first head begins with the connection, that of later heads with their first
+ * bytes. */
 static int await_first(struct rota__h1_connection *c, rota_str *bytes)
 {
     rota_time idle = c->server->options.idle;
@@ -142,8 +141,7 @@ static __attribute__((noinline)) int is_h2(struct rota__h1_connection *c, rota_s
     rota__list_remove(&c->common.node);
     if (err == 0)
         return is > 0;
-    return rota__peek_more(c->stream, 0,
-                           bytes); /* what was shown may have been moved by a look that failed */
+    return rota__peek_more(c->stream, 0, bytes); /* the failed read may have moved the bytes */
 }
 
 /* Returns whether the client speaks HTTP/2. */

@@ -34,10 +34,14 @@
 
 /* What comes after the present request, or reply. It only gets worse. */
 enum rota__h1_afterwards {
-    ROTA__H1_GO_ON,  /* the next request */
-    ROTA__H1_CLOSE,  /* the end */
-    ROTA__H1_LINGER, /* the same, but the client may still be sending */
-    ROTA__H1_BREAK   /* nor is there anything to be sent */
+    /* The next request. */
+    ROTA__H1_GO_ON,
+    /* The end. */
+    ROTA__H1_CLOSE,
+    /* The same, but the client may still be sending. */
+    ROTA__H1_LINGER,
+    /* There is nothing to send either. */
+    ROTA__H1_BREAK
 };
 
 struct rota__h1_connection {
@@ -46,7 +50,8 @@ struct rota__h1_connection {
     rota_stream *stream;
     struct rota__h1 parser;
     enum rota__h1_afterwards afterwards;
-    rota_time head_by; /* when the present head has to be whole; 0: it has not begun */
+    /* When the present head must be complete; 0: it has not begun. */
+    rota_time head_by;
     bool corked;
     rota_handle flush_soon;
     rota_task *flusher;
@@ -56,16 +61,21 @@ struct rota__h1_exchange {
     rota_http_request request;
     struct rota__h1_connection *c;
     struct rota__h1_head head;
-    rota_str shown; /* the head, and what was received behind it */
+    /* The head, and what was received behind it. */
+    rota_str shown;
     size_t head_len;
-    size_t ahead; /* bytes of the body that the parser has passed and nobody has taken */
+    /* Bytes of the body that the parser has reported and the handler has not read. */
+    size_t ahead;
     bool head_kept;
     bool body_over;
-    bool may_continue; /* the client waits to be told so */
+    /* The client waits for 100 (Continue). */
+    bool may_continue;
     struct rota__h1_writer writer;
     struct rota__out out;
-    size_t held;       /* of the budget: what the stream's buffer has, or may have */
-    rota_mutex output; /* where reader and writer may both have something to send */
+    /* Of the budget: what the stream's buffer has, or may have. */
+    size_t held;
+    /* Where reader and writer may both have something to send. */
+    rota_mutex output;
 };
 
 /* Where nothing worse was noted. */
@@ -89,14 +99,14 @@ int rota__h1_connection_settle(struct rota__h1_connection *c);
 
 /* ---- Exchanges */
 
-/* For a head that comes. NULL without memory. */
+/* Makes a request for the next head. Returns NULL without memory. */
 struct rota__h1_exchange *rota__h1_exchange_new(struct rota__h1_connection *c);
 void rota__h1_exchange_free(struct rota__h1_exchange *x);
 /* Has the handler reply to `head`, and passes over what that leaves of the body. Suspends. */
 void rota__h1_exchange_run(struct rota__h1_exchange *x);
-/* Where the server lacks memory even for that. Suspends. */
+/* Replies if the server lacks memory even for a request. Suspends. */
 void rota__h1_connection_turn_down(struct rota__h1_connection *c);
-/* Replies to what is no request. Suspends. */
+/* Replies to an invalid request. Suspends. */
 void rota__h1_exchange_refuse(struct rota__h1_exchange *x, int status, const char *why);
 
 #endif

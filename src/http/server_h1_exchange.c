@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-/* What is read of a body that nobody wanted, to keep the connection; and how long for that. */
+/* How much of an unread body is read to keep the connection, and for how long. */
 #define DRAIN_MOST ((uint64_t)64 * 1024)
 #define DRAIN_TIME (5 * ROTA_SECOND)
-/* What a stream reads at once, at most. */
+/* Most bytes that a stream reads at once. */
 #define CHUNK_BUFFER ((size_t)64 * 1024)
 
 /* The first room for the head of a reply; smaller bodies are joined to it, which is cheaper than to
@@ -31,7 +31,7 @@ static bool is_drainable(const struct rota__h1_exchange *x)
     const rota_task *reader = x->request.reader;
     if (x->body_over || (reader && reader != rota_task_current()))
         return true;
-    if (x->may_continue) /* nobody knows whether it will come */
+    if (x->may_continue) /* it may never arrive */
         return false;
     return x->head.body != ROTA__H1_LENGTH || x->c->parser.left <= DRAIN_MOST;
 }
@@ -84,8 +84,7 @@ static int exchange_head(rota_http_request *r, const struct rota__reply_head *he
 
 /* ---- Output */
 
-/* Where the client waits to be told to go on, the reader may have to send that while the writer
- * sends. */
+/* If the client waits for 100 (Continue), the reader may have to send it while the writer sends. */
 static int lock_output(struct rota__h1_exchange *x)
 {
     return x->head.expect_continue ? rota_mutex_lock(&x->output) : 0;
@@ -212,7 +211,7 @@ static void exchange_interrupt(rota_http_request *r)
 
 /* ---- The body of a request */
 
-/* Of a slice of the head, the same of its copy. */
+/* Moves a slice of the head to its copy. */
 static rota_str moved(const struct rota__h1_exchange *x, rota_str s, const char *to)
 {
     const char *from = x->shown.ptr;
@@ -241,7 +240,7 @@ static int keep_head(struct rota__h1_exchange *x)
     return 0;
 }
 
-/* Says nothing behind the reply's head: the client knows then that it is not waited for. */
+/* Not sent after the head of the reply, which tells the client that the body is not awaited. */
 static int send_continue(struct rota__h1_exchange *x)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -342,8 +341,8 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 
 /* ---- Another protocol */
 
-/* Behind a body only: what is unread of it would pass for the other protocol's bytes (RFC 9110,
- * section 7.8). */
+/* Only after the body was read, because the rest would be taken for bytes of the other protocol
+ * (RFC 9110, section 7.8). */
 static int exchange_upgrade(rota_http_request *r, const char *protocol)
 {
     struct rota__h1_exchange *x = exchange_of(r);
@@ -416,7 +415,7 @@ static void begin_request(struct rota__h1_exchange *x)
     x->may_continue = head->expect_continue && !x->body_over && x->shown.len == x->head_len;
 }
 
-/* Passes over what nobody has read. Returns whether the connection can go on. */
+/* Skips the unread rest of the body. Returns whether the connection can be used again. */
 static bool drain(struct rota__h1_exchange *x)
 {
     uint64_t most = x->c->parser.total + DRAIN_MOST;
@@ -467,7 +466,7 @@ static bool hold_buffer(struct rota__h1_exchange *x)
     return rota__budget_hold(&x->c->server->budget, &x->held, bytes);
 }
 
-/* Not to be inlined: what a handler needs of the stack is not what a waiting connection keeps. */
+/* Not inlined, because a waiting connection would keep the stack frame. */
 __attribute__((noinline)) void rota__h1_exchange_run(struct rota__h1_exchange *x)
 {
     struct rota__h1_connection *c = x->c;

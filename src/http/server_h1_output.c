@@ -3,8 +3,7 @@
 
 #include <rota/sync.h>
 
-/* Output of a size for which write_stall is counted anew; of files, more where the client is
- * fast. */
+/* Bytes of output after which write_stall begins again; more for files if the client is fast. */
 #define PIECE ROTA__SERVER_PIECE
 #define PIECE_MOST ((size_t)512 * 1024)
 
@@ -26,7 +25,7 @@ static void flush_begin(rota_handle *handle, void *arg)
     struct rota__h1_connection *c = arg;
     bool is_due = c->corked && !c->flusher && !c->common.writing;
     if (is_due && rota_spawn(flush, c, &c->flusher) < 0)
-        c->flusher = NULL; /* then it goes with the reply */
+        c->flusher = NULL; /* then it is sent with the reply */
 }
 
 static int await_flusher(struct rota__h1_connection *c)
@@ -45,7 +44,7 @@ static int write_pieces(struct rota__h1_connection *c, const struct iovec *iov, 
     return err;
 }
 
-/* What is long goes in pieces, so that a client that takes them slowly has not stalled. */
+/* Long output is sent in pieces, so that a slow client does not count as stalled. */
 static int write_long(struct rota__h1_connection *c, struct iovec *iov, int count)
 {
     while (count > 1 && iov[1].iov_len > PIECE) {

@@ -1,13 +1,13 @@
-/* Connections of HTTP/2: what comes in, what goes out, the end. */
+/* Connections of HTTP/2: input, output, the end. */
 #include "http/server_h2.h"
 #include "http/peek.h"
 
 /* What a connection counts for at least: the engine, and some output, without which nothing would
  * go on. */
 #define LEAST ((size_t)48 * 1024)
-/* Output memory of that size is kept for the next time. */
+/* Most output memory that is kept for later. */
 #define KEPT 8192
-/* How long the end may take to send what it has to say. */
+/* Time limit for sending the last frames. */
 #define FAREWELL ROTA_SECOND
 
 bool rota__h2_connection_account(struct rota__h2_connection *c)
@@ -66,7 +66,7 @@ static int write_run(void *arg)
     }
     c->writing = false;
     rota_event_set(&c->silent);
-    if (err == -ETIMEDOUT) /* it takes nothing */
+    if (err == -ETIMEDOUT) /* it does not read */
         rota_stream_abort(c->stream);
     if (err < 0)
         break_off(c);
@@ -119,7 +119,7 @@ static void act(struct rota__h2_connection *c, int event, const struct rota__h2_
     case ROTA__H2_SETTINGS:
         tell_all(c);
         break;
-    case ROTA__H2_GOAWAY: /* the client begins no more, but reads on */
+    case ROTA__H2_GOAWAY: /* the client begins no more requests, but still reads */
         c->closing = true;
         break;
     case ROTA__H2_REFUSED:
@@ -229,7 +229,7 @@ static void leave(struct rota__h2_connection *c)
                 ;
         }
     }
-    if (c->writing && !c->broken) /* nor does it take that */
+    if (c->writing && !c->broken) /* it does not read that either */
         rota_stream_abort(c->stream);
     bool floods = c->h2.code == ROTA__H2_ENHANCE_YOUR_CALM; /* it need not be heard out */
     if (c->lingers && !c->broken && !floods)

@@ -33,21 +33,34 @@ struct rota__h2_connection {
     struct rota__list exchanges;
     size_t running;
     rota_group tasks;
-    rota_timeout idle;    /* of the reader */
-    rota_timeout settled; /* the same: it has waited for so long that it may do so on */
-    rota_timeout head;    /* the same: for the head that has begun to come at `head_began` */
+    /* Of the reader. */
+    rota_timeout idle;
+    /* For the reader: it has waited so long that it is likely to wait longer. */
+    rota_timeout settled;
+    /* For the reader: time limit of the head that began at `head_began`. */
+    rota_timeout head;
     rota_time head_began;
-    uint64_t moved;    /* bytes of replies' bodies */
-    bool writing;      /* there is a writer */
-    bool closing;      /* no further requests */
-    bool broken;       /* nothing can be sent any more */
-    bool lingers;      /* the client may still be reading, and sends as it does */
-    bool left;         /* the reader has ended */
-    rota_event silent; /* the writer has ended */
+    /* Bytes of replies' bodies. */
+    uint64_t moved;
+    /* There is a writer. */
+    bool writing;
+    /* No further requests. */
+    bool closing;
+    /* Nothing can be sent any more. */
+    bool broken;
+    /* The client may still be reading, and sends as it does. */
+    bool lingers;
+    /* The reader has ended. */
+    bool left;
+    /* The writer has ended. */
+    rota_event silent;
     struct rota__out spare;
-    size_t sending; /* room of the output that is being sent */
-    size_t held;    /* taken of the server's budget */
-    bool starves;   /* a handler waits for room in that */
+    /* Room of the output that is being sent. */
+    size_t sending;
+    /* Taken of the server's budget. */
+    size_t held;
+    /* A handler waits for room in that. */
+    bool starves;
 };
 
 struct rota__h2_exchange {
@@ -57,11 +70,14 @@ struct rota__h2_exchange {
     struct rota__list node;
     rota_task *task;
     rota_event news;
-    struct rota__out body; /* put by, from `taken` on */
+    /* Buffered, from `taken` on. */
+    struct rota__out body;
     size_t taken;
-    size_t held; /* taken of the server's budget */
+    /* Taken of the server's budget. */
+    size_t held;
     uint64_t came;
-    int body_end; /* 0: more comes; 1: complete; or why not */
+    /* 0: incomplete; 1: complete; or the error. */
+    int body_end;
     bool may_continue;
     bool was_reset;
 };
@@ -85,7 +101,7 @@ void rota__h2_exchange_begin(struct rota__h2_connection *c, const struct rota__h
 /* A piece of the body. */
 void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data);
 void rota__h2_exchange_set_trailers(struct rota__h2_exchange *x, const struct rota__h2_head *head);
-/* 1: the body is complete; or why no more of it comes. */
+/* 1: the body is complete; or the error. */
 void rota__h2_exchange_end_body(struct rota__h2_exchange *x, int how);
 /* Its stream is. */
 void rota__h2_exchange_be_reset(struct rota__h2_exchange *x);

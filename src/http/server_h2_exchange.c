@@ -6,7 +6,7 @@
 
 /* What a request counts for beside its arena: its task's stack. */
 #define TASK_MEMORY ((size_t)8 * 1024)
-/* What is read of a body that nobody wanted, and how long. */
+/* How much of an unread body is read, and for how long. */
 #define DRAIN_MOST ((uint64_t)1024 * 1024)
 #define DRAIN_TIME ROTA_SECOND
 
@@ -52,7 +52,7 @@ static int check_alive(const struct rota__h2_exchange *x)
     return x->stream.is_open || x->stream.write_ended ? 0 : -ECONNRESET;
 }
 
-/* Where memory is short, each connection has a frame on its way, and no more. */
+/* If memory is short, each connection may have one frame under way. */
 static bool is_full(struct rota__h2_connection *c)
 {
     if (c->h2.out.len >= ROTA__H2_HIGH_WATER)
@@ -133,7 +133,7 @@ static int write_piece(struct rota__h2_exchange *x, rota_str *piece, bool last)
     return h2->out.err;
 }
 
-/* As far as the client's windows allow, and the rest as they open. */
+/* Sends as much as the client's windows allow, and the rest as they open. */
 static int write_body(struct rota__h2_exchange *x, rota_str piece, bool last)
 {
     struct patience patience = {0};
@@ -199,7 +199,7 @@ static void exchange_cut(rota_http_request *r)
 
 /* ---- The body of a request */
 
-/* Nobody has memory for what came. */
+/* There is no memory for the received bytes. */
 static void run_out_of_memory(struct rota__h2_exchange *x)
 {
     struct rota__h2_connection *c = x->c;
@@ -210,7 +210,7 @@ static void run_out_of_memory(struct rota__h2_exchange *x)
     rota__h2_exchange_be_reset(x);
 }
 
-/* Counts what is put by of the body. */
+/* Counts the buffered bytes of the body. */
 static bool hold_body(struct rota__h2_exchange *x)
 {
     return rota__budget_hold(&x->c->server->budget, &x->held, TASK_MEMORY + x->body.room);
@@ -226,7 +226,7 @@ void rota__h2_exchange_put_by(struct rota__h2_exchange *x, rota_str data)
         rota__out_add_str(&x->body, data);
     if (x->body.err < 0)
         x->body_end = -ENOMEM;
-    if (x->body_end < 0) /* nobody is going to read it */
+    if (x->body_end < 0) /* it will not be read */
         rota__h2_consumed(&x->c->h2, &x->stream, data.len);
     x->may_continue = false;
     if (!hold_body(x))
@@ -367,8 +367,8 @@ static void exchange_free(struct rota__h2_exchange *x)
     c->lingers |= is_last;
 }
 
-/* Passes over what the handler left of a body. To be reset in the middle of it is what a client has
- * to expect, but not all do. */
+/* Skips the rest of a body that the handler did not read. A client must expect a reset in the
+ * middle of it, but not all do. */
 static void drain(struct rota__h2_exchange *x)
 {
     char ignored[1024];

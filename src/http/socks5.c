@@ -123,7 +123,7 @@ static int refusal(unsigned code, const char **ret_why)
     return is_known ? replies[code].err : -ECONNREFUSED;
 }
 
-/* Where the proxy is bound means nothing to us, but has to be read. */
+/* The proxy's own address is read and ignored. */
 static int read_verdict(rota_stream *s, const char **ret_why)
 {
     unsigned char head[4], rest[255 + 2], len = 0;

@@ -8,18 +8,20 @@
 #define ROTA__SOCKS5_TEXT 255 /* bytes of a user, and of a password */
 
 struct rota__socks5 {
-    const rota_host *host; /* the destination: a name for the proxy to look up, or an address */
+    /* The destination: a name for the proxy to look up, or an address. */
+    const rota_host *host;
     int port;
-    rota_str user, password; /* user: NULL: there is none */
+    /* `user.ptr` is NULL if there is none. */
+    rota_str user, password;
 };
 
-/* Asks the proxy, at the other end of the stream, for a connection. What the host says then is
- * still in the stream. Suspends.
+/* Asks the proxy at the other end of the stream for a connection. Bytes of the host stay in the
+ * stream. Suspends.
  *
- * Returns 0; ROTA_EPROTOCOL (no SOCKS5), -EACCES (the proxy refuses us), -ENETUNREACH,
+ * Returns 0; ROTA_EPROTOCOL (not SOCKS5), -EACCES (the proxy refuses us), -ENETUNREACH,
  * -EHOSTUNREACH, -ECONNREFUSED, -EOPNOTSUPP, -EAFNOSUPPORT (it cannot reach the host),
- * ROTA_ETRUNCATED, or an error of the stream. `*ret_why` is set to words, or NULL where the code
- * says all. */
+ * ROTA_ETRUNCATED, or an error of the stream. `*ret_why` is set to a text, or to NULL if the code
+ * says it all. */
 int rota__socks5_connect(rota_stream *s, const struct rota__socks5 *what, const char **ret_why);
 
 #endif

@@ -6,7 +6,7 @@
 
 #define DEFAULT_LIMIT (1024 * 1024)
 
-/* What is waited at the most, in milliseconds: some three years. */
+/* The longest `retry`, in milliseconds: about three years. */
 #define RETRY_MOST UINT64_C(99999999999)
 
 /* The byte order mark. */
@@ -46,7 +46,7 @@ static void read_retry(struct rota__sse *sse, rota_str value)
         return;
     if (retry > RETRY_MOST)
         retry = RETRY_MOST;
-    sse->retry = retry ? retry : 1; /* 0 is that nothing was said */
+    sse->retry = retry ? retry : 1; /* 0 means that none was given */
 }
 
 static void read_field(struct rota__sse *sse, rota_str name, rota_str value)
@@ -64,7 +64,7 @@ static void read_field(struct rota__sse *sse, rota_str name, rota_str value)
     }
 }
 
-/* The end of an event. Returns whether there is one to be told. */
+/* Ends an event. Returns whether there is one to report. */
 static bool end_event(struct rota__sse *sse)
 {
     set(&sse->last_id, text_of(&sse->id));
@@ -86,7 +86,7 @@ static bool read_line(struct rota__sse *sse, rota_str line)
     size_t at = colon ? name + 1 : name;
     if (at < line.len && line.ptr[at] == ' ')
         at++;
-    if (name) /* else it is a comment */
+    if (name) /* otherwise it is a comment */
         read_field(sse, (rota_str){line.ptr, name}, (rota_str){line.ptr + at, line.len - at});
     return false;
 }
@@ -111,7 +111,7 @@ static void tell(struct rota__sse *sse, struct rota__sse_event *event)
 {
     *event = (struct rota__sse_event){
         .type = sse->type.len ? text_of(&sse->type) : (rota_str){"message", 7},
-        .data = {sse->data.ptr, sse->data.len - 1}, /* each line of it has its end */
+        .data = {sse->data.ptr, sse->data.len - 1}, /* each line includes its end */
         .id = sse->last_id.len ? text_of(&sse->last_id) : (rota_str){"", 0},
         .retry = sse->retry};
     sse->told = true;
@@ -122,7 +122,7 @@ static void advance(rota_str *s, size_t count)
     *s = (rota_str){s->ptr + count, s->len - count};
 }
 
-/* Takes a line, or all there is of it. 1: that was the end of an event. */
+/* Takes a line, or the available part of one. Returns 1 at the end of an event. */
 static int take_line(struct rota__sse *sse, rota_str *in)
 {
     size_t len = find_line_end(*in);

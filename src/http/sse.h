@@ -1,28 +1,36 @@
-/* Server-sent events (WHATWG HTML, section 9.2): text/event-stream, read and written.
+/* Server-sent events (WHATWG HTML, section 9.2): reads and writes text/event-stream.
  *
- * 1. What is kept is the line and the event that are incomplete, and the last id; `limit` holds for
- *    their sum.
- * 2. An event that the end cuts off is none. */
+ * 1. The parser keeps the incomplete line and event, and the last id. `limit` applies to their sum.
+ * 2. An event that is cut off by the end of the stream is dropped. */
 #ifndef ROTA__HTTP_SSE_H
 #define ROTA__HTTP_SSE_H
 
 #include "http/out.h"
 
 struct rota__sse_event {
-    rota_str type;  /* read: "message" where nothing else was said; written: none where empty */
-    rota_str data;  /* lines are separated by \n; written: none where the pointer is NULL */
-    rota_str id;    /* read: the last one that was given; written: none where the pointer is NULL */
-    uint64_t retry; /* milliseconds, at least 1; read: the last one that was given; 0: none */
+    /* Read: "message" by default. Written: omitted if empty. */
+    rota_str type;
+    /* Lines are separated by \n. Written: omitted if the pointer is NULL. */
+    rota_str data;
+    /* Read: the last one received. Written: omitted if the pointer is NULL. */
+    rota_str id;
+    /* Milliseconds, at least 1. Read: the last one received. 0: none. */
+    uint64_t retry;
 };
 
 struct rota__sse {
     struct rota__out line, type, data, id;
-    struct rota__out last_id; /* what a client says when it connects again (Last-Event-ID) */
-    uint64_t retry;           /* after so many milliseconds; 0: nothing was said */
+    /* For Last-Event-ID when the client connects again. */
+    struct rota__out last_id;
+    /* Milliseconds until the client connects again; 0: not given. */
+    uint64_t retry;
     size_t limit;
-    bool begun;    /* the first line is over, before which there may be a byte order mark */
-    bool after_cr; /* a line feed now belongs to the line before */
-    bool told;     /* `type` and `data` belong to an event that was told */
+    /* The first line is over, before which there may be a byte order mark. */
+    bool begun;
+    /* A line feed now belongs to the line before. */
+    bool after_cr;
+    /* `type` and `data` belong to an event that was reported. */
+    bool told;
     int err;
 };
 

@@ -14,7 +14,7 @@ static rota_str slice(const char *from, const char *to)
 
 #define BIT(c) (UINT64_C(1) << ((c)-32))
 
-/* The first of the characters in `stops`, a sum of their bits, or `end`. */
+/* Returns the first of the characters in `stops`, a sum of their bits, or `end`. */
 static inline const char *find_any(const char *at, const char *end, uint64_t stops)
 {
     while (at < end && !((unsigned char)(*at - 32) < 64 && stops & BIT(*at)))
@@ -40,7 +40,7 @@ static bool encodes(const char *at, const char *end)
     return end - at >= 3 && rota__char_hex(at[1]) >= 0 && rota__char_hex(at[2]) >= 0;
 }
 
-/* Whether each % in it, which is not empty, encodes something. */
+/* Whether each % encodes something. `s` is not empty. */
 static bool has_whole_escapes(rota_str s)
 {
     const char *at = s.ptr, *end = at + s.len;
@@ -51,13 +51,13 @@ static bool has_whole_escapes(rota_str s)
     return true;
 }
 
-/* What browsers encode everywhere; a backslash they take for a slash, in a path. */
+/* Browsers encode these everywhere. In a path they take a backslash for a slash. */
 static bool must_be_encoded(char c, bool in_path)
 {
     return c == '"' || c == '<' || c == '>' || (in_path && c == '\\');
 }
 
-/* Whether all of it may stand in a URL as it is. */
+/* Whether every character may occur in a URL unencoded. */
 static bool is_encoded(rota_str s, bool in_path)
 {
     if (!s.len)
@@ -155,8 +155,8 @@ const char *rota__host_write(const rota_host *host, bool with_zone,
     return ret_text;
 }
 
-/* *( unreserved / pct-encoded / sub-delims / ":" ): what is laxer lets two readers find two hosts
- * behind it. */
+/* *( unreserved / pct-encoded / sub-delims / ":" ): with other characters two parsers may find
+ * different hosts. */
 static bool is_userinfo(rota_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -335,8 +335,8 @@ static void merge(struct rota__out *out, const rota_url *base, rota_str path)
     rota__out_add_str(out, path);
 }
 
-/* A path without a host before it that would be read as one, or as a scheme, gets a segment that
- * means nothing (sections 3.3 and 4.2). */
+/* A path that would be parsed as a host or a scheme gets "/." or "./" before it
+ * (sections 3.3 and 4.2). */
 static void keep_a_path(struct rota__out *out, size_t from, const rota_url *url)
 {
     if (out->err < 0 || url->host.ptr || out->len == from)
@@ -382,8 +382,7 @@ void rota__url_resolve(struct rota__out *out, const rota_url *base, const rota_u
 
 /* ---- For errors and logs */
 
-/* Where a password is, or may be: what stands before the last @, from the first colon on. Empty:
- * nowhere. */
+/* Finds what is or may be a password: from the first colon to the last @. Empty: none. */
 static rota_str find_password(rota_str text)
 {
     rota_url url;
@@ -426,7 +425,7 @@ static void add_encoded(struct rota__out *out, unsigned char c)
     rota__out_add(out, text, 3);
 }
 
-/* Behind the authority, or the text itself where there is none. */
+/* Returns the text from the authority on, or the whole text without one. */
 static const char *find_path(rota_str text)
 {
     const char *end = text.ptr + text.len;

@@ -1,4 +1,4 @@
-/* URLs as users of the library get them: owned, and in normal form (RFC 3986, section 6.2). */
+/* URLs for users of the library: allocated, and in normal form (RFC 3986, section 6.2). */
 #include "http/chars.h"
 #include "http/url.h"
 
@@ -32,7 +32,7 @@ static rota_str trim(rota_str s)
     return s;
 }
 
-/* Section 6.2.2.2, of encoded text: %7e is ~, and %2f is %2F. In place, for it does not grow. */
+/* Section 6.2.2.2: %7e becomes ~, and %2f becomes %2F. In place, because the text does not grow. */
 static void normalize_encoding(struct rota__out *out)
 {
     static const char digits[] = "0123456789ABCDEF";

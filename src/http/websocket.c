@@ -1,4 +1,4 @@
-/* WebSockets: their beginning and their end. */
+/* WebSockets: creating, closing and freeing. */
 #include "http/websocket.h"
 
 #include <errno.h>
@@ -40,7 +40,7 @@ static void turn_out(rota_websocket *ws)
     }
 }
 
-/* Until the peer has closed, too. */
+/* Waits until the peer has closed, too. */
 static int drain(rota_websocket *ws)
 {
     rota_websocket_message message;

@@ -35,9 +35,12 @@
 struct rota__websocket_setup {
     rota_stream *stream;
     bool is_server;
-    const struct rota__ws_deflate_terms *deflate; /* NULL: nothing is compressed */
-    rota_str protocol;                            /* copied */
-    void (*release)(void *arg);                   /* lets go of the stream; may suspend */
+    /* NULL: nothing is compressed. */
+    const struct rota__ws_deflate_terms *deflate;
+    /* Copied */
+    rota_str protocol;
+    /* Lets go of the stream; may suspend. */
+    void (*release)(void *arg);
     void *release_arg;
 };
 
@@ -62,29 +65,37 @@ struct rota_websocket {
     struct rota__ws_deflate *deflate;
 
     int end;
-    int code; /* of the close frame that ended it; 0: none yet */
+    /* Of the close frame that ended it; 0: none yet. */
+    int code;
     char reason[ROTA__WS_CONTROL_MAX];
     rota_event ended;
     size_t calls;
     bool freed;
-    rota_event left; /* by the last call, of one that is freed */
+    /* By the last call, of one that is freed. */
+    rota_event left;
 
     /* Reading. */
     struct rota__ws in;
-    struct rota__out message;    /* its pieces so far */
-    struct rota__budget *budget; /* of the server; NULL: a client's */
-    size_t held;                 /* taken of it */
-    bool complete;               /* `message` was given away: the next piece begins another */
+    /* Its pieces so far. */
+    struct rota__out message;
+    /* Of the server; NULL: a client's. */
+    struct rota__budget *budget;
+    /* Taken from the budget. */
+    size_t held;
+    /* `message` was given away: the next piece begins another. */
+    bool complete;
     size_t fragments;
     uint32_t utf8;
-    bool asked; /* by a ping, which may still be due, and nothing has come since */
+    /* By a ping, which may still be due, and nothing has come since. */
+    bool asked;
 
     /* Writing. */
     rota_mutex lock;
     struct rota__out head, payload;
     bool silent;
     bool ping_due, pong_due;
-    rota_time pinged; /* when the latest ping was sent */
+    /* When the latest ping was sent. */
+    rota_time pinged;
     rota_task *answerer;
     size_t pong_len;
     char pong[ROTA__WS_CONTROL_MAX];
@@ -94,7 +105,8 @@ struct rota_websocket {
     /* The watch over it. */
     rota_handle watch;
     bool writing;
-    unsigned pieces, pieces_seen, quiet; /* `quiet`: looks at the same piece */
+    /* `quiet`: looks at the same piece. */
+    unsigned pieces, pieces_seen, quiet;
 };
 
 static inline void rota__websocket_forget(struct rota__out *out)
@@ -117,10 +129,10 @@ static inline int rota__websocket_leave(rota_websocket *ws, int result)
     return result;
 }
 
-/* What both directions of a compressed one take, zlib's windows and all; measured. */
+/* Memory of both directions with compression, including zlib's windows; measured. */
 #define ROTA__WEBSOCKET_DEFLATE ((size_t)320 * 1024)
 
-/* Counts what it keeps by now. False: the server has no memory for that. */
+/* Counts the memory that it keeps. Returns false if the server has no memory for that. */
 static inline bool rota__websocket_account(rota_websocket *ws)
 {
     size_t bytes = ws->message.room + (ws->deflate ? ROTA__WEBSOCKET_DEFLATE : 0);
@@ -133,7 +145,7 @@ int rota__websocket_finish(rota_websocket *ws, int code, rota_str reason, int re
 /* What rota_websocket_read does, without counting the call. Suspends. */
 int rota__websocket_read_message(rota_websocket *ws, rota_websocket_message *ret_message);
 
-/* What is due goes out soon. */
+/* Pings and pongs that are due are sent soon. */
 int rota__websocket_write_due(rota_websocket *ws);
 void rota__websocket_stop_answering(rota_websocket *ws);
 /* Tells the peer, as far as it still listens. Suspends. */

@@ -10,15 +10,15 @@
 
 #include <errno.h>
 
-/* Answers a handshake that is not taken. */
+/* Refuses a handshake. */
 static int refuse(rota_http_request *r, int status)
 {
     int err = rota_http_reply_status(r, status);
     return err < 0 ? err : -EPROTO;
 }
 
-/* Says what would be taken (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no such
- * field (RFC 9113, section 8.2.2). */
+/* Tells what would be accepted (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no
+ * such field (RFC 9113, section 8.2.2). */
 static int ask_for_upgrade(rota_http_request *r)
 {
     rota_http_add_header(r, "Sec-WebSocket-Version", "13");
@@ -53,8 +53,8 @@ static bool is_own(rota_http_request *r, rota_str origin)
     return rota__url_same_authority(host, rota_http_request_authority(r), port);
 }
 
-/* A page of another site must not use its visitors' cookies here (section 10.2). What is no browser
- * names no origin. */
+/* A page of another site must not use the cookies of its visitors here (section 10.2). Only
+ * browsers send an Origin. */
 static bool is_welcome(rota_http_request *r, const char *const *origins)
 {
     rota_str origin = rota_http_request_header(r, "origin");
@@ -69,7 +69,7 @@ static bool is_welcome(rota_http_request *r, const char *const *origins)
     return false;
 }
 
-/* Adds the fields of the answer. `text` is the memory for what is put together here. */
+/* Adds the fields of the response. `text` is memory for their values. */
 static int answer(rota_http_request *r, const char *accept, const char *protocol,
                   const struct rota__ws_deflate_terms *terms, struct rota__out *text)
 {
@@ -106,7 +106,7 @@ static int accept_with(rota_http_request *r, const rota_websocket_options *optio
     if (err < 0)
         return err;
     ws->budget = budget;
-    rota__websocket_account(ws); /* it fits: that was seen above */
+    rota__websocket_account(ws); /* it fits: checked above */
     err = answer(r, accept, protocol, setup.deflate, &text);
     rota__out_fini(&text);
     if (err == 0)

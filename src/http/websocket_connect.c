@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of the caller's, and five of ours. */
+/* Most header fields: the caller's and five of ours. */
 #define HEADERS_MOST 64
 
-/* What is sent, and has to be answered. */
+/* The handshake: what is sent, and what the response must match. */
 struct handshake {
     const rota_websocket_options *options;
     char key[ROTA__WS_KEY_LEN + 1];
@@ -92,7 +92,7 @@ static int prepare(struct handshake *h, const char *url)
     return err;
 }
 
-/* What the server says that it has chosen must have been offered. */
+/* The server must choose from what was offered. */
 static bool is_offered(const struct handshake *h, rota_str protocol)
 {
     const char *const *name = h->options->protocols;
@@ -103,8 +103,8 @@ static bool is_offered(const struct handshake *h, rota_str protocol)
     return !protocol.ptr;
 }
 
-/* The value of a field that may stand in a response once at most (section 11.3); its `ptr` is NULL
- * where there is none. Returns whether that holds. */
+/* Gets the value of a field that may occur at most once in a response (section 11.3). Its `ptr` is
+ * NULL if there is none. Returns false if it occurs twice. */
 static bool take_once(const rota_http_response *r, const char *name, rota_str *ret_value)
 {
     size_t count, at = 0;
@@ -114,8 +114,8 @@ static bool take_once(const rota_http_response *r, const char *name, rota_str *r
     return !first || !rota__fields_next(fields, count, rota__str_of(name), &at);
 }
 
-/* Why the answer makes no WebSocket; NULL if it does. `*ret_deflates`: the extension was agreed
- * on. */
+/* Returns why the response is not a valid handshake, or NULL. `*ret_deflates`: the extension was
+ * agreed on. */
 static const char *check(const struct handshake *h, const rota_http_response *r,
                          struct rota__ws_deflate_terms *terms, bool *ret_deflates)
 {

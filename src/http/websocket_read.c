@@ -1,9 +1,9 @@
-/* WebSockets: what is received. */
+/* Reading WebSockets. */
 #include "http/websocket.h"
 
 #include <errno.h>
 
-/* A task that has waited for so long is likely to wait on: it gives back what it has needed of its
+/* A task that has waited this long is likely to wait longer: it gives back the unused part of its
  * stack. */
 #define SETTLED (2 * ROTA_SECOND)
 
@@ -17,8 +17,8 @@ static int fail(rota_websocket *ws, int code, const char *why, int result)
 
 /* ---- Bytes ---- */
 
-/* How long to wait for a silent peer now. While the ping waits for a long message to be taken, it
- * has all its time before it. */
+/* Returns how long to wait for a silent peer. While the ping waits for a long message to be sent,
+ * its time has not begun. */
 static rota_time patience(const rota_websocket *ws)
 {
     if (!ws->asked)
@@ -26,7 +26,7 @@ static rota_time patience(const rota_websocket *ws)
     return ws->ping_due ? ws->pong_within : ws->pong_within - (rota_now() - ws->pinged);
 }
 
-/* More bytes than are buffered; asks the peer for a sign of life when it is silent for long. */
+/* Waits for more bytes than are buffered. Sends a ping if the peer is silent for long. */
 static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_bytes)
 {
     rota_time waited = 0;
@@ -36,7 +36,7 @@ static ssize_t wait_for_bytes(rota_websocket *ws, size_t count, rota_str *ret_by
         rota_time most = patience(ws);
         if (!ws->asked && most != ROTA_NEVER)
             most -= waited;
-        if (most < 1) /* a pong may have come while nobody read: looks at what is there first */
+        if (most < 1) /* a pong may have arrived while no task was reading: parse that first */
             most = 1;
         bool settles = !waited && most > SETTLED;
         rota_timeout_begin(&silence, settles ? SETTLED : most);
@@ -162,9 +162,9 @@ static int on_broken(rota_websocket *ws)
     return fail(ws, ws->in.close_code, ws->in.error, too_big ? ROTA_ELIMIT : ROTA_EPROTOCOL);
 }
 
-/* Looks at what is there. Returns 1 with a message, 0 without, or an error; `*wanted` says how many
- * unread bytes it takes to go on. The bytes are the stream's own, and nobody looks at them again,
- * so they are unmasked in place. */
+/* Parses the buffered bytes. Returns 1 with a message, 0 without, or an error. `*wanted` says how
+ * many unread bytes are needed to continue. The bytes are unmasked in place, because they belong to
+ * the stream and are not used again. */
 static int look(rota_websocket *ws, rota_str bytes, size_t *wanted,
                 rota_websocket_message *ret_message)
 {

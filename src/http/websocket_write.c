@@ -1,4 +1,4 @@
-/* WebSockets: what is sent. */
+/* Writing WebSockets. */
 #include "http/websocket.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@ enum {
     LOOKS = 4
 };
 
-/* Output of a size for which write_stall is counted anew. */
+/* Bytes of output after which write_stall begins again. */
 #define PIECE ((size_t)128 * 1024)
 
 /* ---- A peer that takes nothing ---- */
@@ -57,7 +57,7 @@ static int next_mask(rota_websocket *ws, unsigned char *ret_mask)
     return 0;
 }
 
-/* What is long goes in pieces, so that a peer that takes them slowly has not stalled. */
+/* Long output is sent in pieces, so that a slow peer does not count as stalled. */
 static int send_pieces(rota_websocket *ws, rota_str head, rota_str payload)
 {
     int err;

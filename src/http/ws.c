@@ -94,7 +94,8 @@ struct head {
     int opcode;
     bool final, rsv1;
     uint64_t len;
-    size_t size; /* of the head itself */
+    /* Of the head itself. */
+    size_t size;
     const unsigned char *mask;
 };
 

@@ -32,8 +32,10 @@ enum rota__ws_close_code {
     ROTA__WS_GOING_AWAY = 1001,
     ROTA__WS_PROTOCOL_ERROR = 1002,
     ROTA__WS_UNSUPPORTED = 1003,
-    ROTA__WS_NO_CODE = 1005, /* never sent: the close frame was empty */
-    ROTA__WS_CUT_OFF = 1006, /* never sent: the connection ended without one */
+    /* Never sent: the close frame was empty. */
+    ROTA__WS_NO_CODE = 1005,
+    /* Never sent: the connection ended without one. */
+    ROTA__WS_CUT_OFF = 1006,
     ROTA__WS_BAD_DATA = 1007,
     ROTA__WS_POLICY = 1008,
     ROTA__WS_TOO_BIG = 1009,
@@ -46,38 +48,48 @@ enum rota__ws_close_code {
 
 struct rota__ws {
     enum { ROTA__WS_AT_FRAME, ROTA__WS_AT_PAYLOAD, ROTA__WS_CLOSED, ROTA__WS_BROKEN } state;
-    bool is_server;  /* reads masked frames, writes unmasked ones */
-    bool compresses; /* permessage-deflate was agreed on: RSV1 has a meaning (RFC 7692) */
+    /* Reads masked frames, writes unmasked ones. */
+    bool is_server;
+    /* Permessage-deflate was agreed on: RSV1 has a meaning (RFC 7692). */
+    bool compresses;
     /* Bytes of a message; some more where it is deflated, as what does not compress grows. */
     uint64_t limit;
 
     /* The message. */
-    int message; /* TEXT or BINARY; 0 between messages */
+    /* TEXT or BINARY; 0 between messages. */
+    int message;
     bool compressed;
     uint64_t total;
-    uint32_t utf8; /* state of rota__utf8_check */
+    /* State of rota__utf8_check. */
+    uint32_t utf8;
 
     /* The frame. */
     bool final;
     uint64_t left;
     unsigned char mask[4];
-    unsigned masked; /* bytes of it, modulo 4 */
+    /* Bytes of the payload so far, modulo 4. */
+    unsigned masked;
 
     int close_code;
-    const char *error; /* BROKEN: the reason */
+    /* BROKEN: the reason. */
+    const char *error;
     char limit_text[ROTA__LIMIT_TEXT];
 };
 
 enum rota__ws_event {
-    ROTA__WS_MORE, /* it needs more bytes than there are */
-    ROTA__WS_DATA, /* `data`, a piece of a message, perhaps an empty one; `last` */
+    /* More bytes are needed. */
+    ROTA__WS_MORE,
+    /* `data`, a piece of a message, perhaps an empty one; `last`. */
+    ROTA__WS_DATA,
     ROTA__WS_CONTROL
 };
 
 struct rota__ws_item {
-    int opcode; /* of a message TEXT or BINARY, in each piece of it */
+    /* Of a message TEXT or BINARY, in each piece of it. */
+    int opcode;
     bool last, compressed;
-    rota_str data; /* of a close frame without its code */
+    /* Of a close frame without its code. */
+    rota_str data;
     int close_code;
 };
 

@@ -19,17 +19,22 @@ static const char tail_of_flush[] = "\x00\x00\xff\xff";
 struct direction {
     z_stream z;
     bool open;
-    bool resets; /* no context takeover */
+    /* No context takeover. */
+    bool resets;
     int bits;
 };
 
 struct rota__ws_deflate {
     struct direction out, in;
     int level;
-    bool written;          /* something of the message has been deflated */
-    uint64_t limit, total; /* of the message that is being inflated */
-    size_t tail;           /* bytes of the tail that have been inflated */
-    bool between;          /* inflating stands between blocks, at a whole byte */
+    /* Something of the message has been deflated. */
+    bool written;
+    /* Of the message that is being inflated. */
+    uint64_t limit, total;
+    /* Bytes of the tail that have been inflated. */
+    size_t tail;
+    /* Inflating stands between blocks, at a whole byte. */
+    bool between;
 };
 
 static int bits_or_all(int bits)

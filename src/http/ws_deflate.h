@@ -14,7 +14,8 @@
  * takeover, all of the window. */
 struct rota__ws_deflate_terms {
     bool server_no_context, client_no_context;
-    int server_bits, client_bits; /* of the windows, 8 to 15; 0: not named, which means 15 */
+    /* Of the windows, 8 to 15; 0: not named, which means 15. */
+    int server_bits, client_bits;
 };
 
 /* ---- Agreeing: fields of Sec-WebSocket-Extensions ---- */
@@ -23,14 +24,14 @@ struct rota__ws_deflate_terms {
  * longer than `own` says. Returns 1, 0: none, and the answer names no extension. */
 int rota__ws_deflate_accept(rota_str offers, const struct rota__ws_deflate_terms *own,
                             struct rota__ws_deflate_terms *ret_agreed);
-/* The server's answer; all of `agreed` is in it. */
+/* Server: writes the response. */
 void rota__ws_deflate_write_answer(struct rota__out *out,
                                    const struct rota__ws_deflate_terms *agreed);
 
 /* Client: the offer, of which all that `own` says is a part. */
 void rota__ws_deflate_write_offer(struct rota__out *out, const struct rota__ws_deflate_terms *own);
-/* What the server made of it. Returns 1; 0 (an empty field: no extension); -EBADMSG (what was not
- * offered, or is none): the connection has to be closed. */
+/* Client: reads the server's response. Returns 1, 0 (an empty field: no extension), -EBADMSG (not
+ * offered, or invalid: the connection must be closed). */
 int rota__ws_deflate_read_answer(rota_str answer, const struct rota__ws_deflate_terms *own,
                                  struct rota__ws_deflate_terms *ret_agreed);
 

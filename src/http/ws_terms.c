@@ -11,7 +11,8 @@ enum {
     CLIENT_NO_CONTEXT = 2,
     SERVER_BITS = 4,
     CLIENT_BITS = 8,
-    CLIENT_BITS_OPEN = 16 /* without a value, which only an offer may have */
+    /* Without a value, which only an offer may have. */
+    CLIENT_BITS_OPEN = 16
 };
 
 static int param_of(rota_str name)
@@ -25,7 +26,7 @@ static int param_of(rota_str name)
     return 0;
 }
 
-/* 8 to 15, without a leading zero; 0: it is none. */
+/* Returns 8 to 15, or 0 if it is invalid or has a leading zero. */
 static int bits_of(rota_str s)
 {
     if (s.len == 1 && (*s.ptr == '8' || *s.ptr == '9'))
@@ -34,7 +35,7 @@ static int bits_of(rota_str s)
     return two ? 10 + (s.ptr[1] - '0') : 0;
 }
 
-/* Adds what a parameter says to `terms`. Returns which it was, 0: it is none. */
+/* Adds a parameter to `terms`. Returns its bit, or 0 if it is invalid. */
 static int read_param(const struct rota__param *param, struct rota__ws_deflate_terms *terms)
 {
     int which = param_of(param->name);
@@ -50,8 +51,8 @@ static int read_param(const struct rota__param *param, struct rota__ws_deflate_t
     return bits ? which : 0;
 }
 
-/* The parameters behind the extension's name. Returns the sum of those that were seen, or -EINVAL:
- * one that is unknown, has a bad value, or stands there twice. */
+/* Reads the parameters after the extension's name. Returns the sum of their bits, or -EINVAL if one
+ * is unknown, invalid or repeated. */
 static int read_params(rota_str params, struct rota__ws_deflate_terms *terms)
 {
     struct rota__param param;
@@ -161,12 +162,12 @@ void rota__ws_deflate_write_answer(struct rota__out *out,
 void rota__ws_deflate_write_offer(struct rota__out *out, const struct rota__ws_deflate_terms *own)
 {
     write_terms(out, own);
-    if (!own->client_bits) /* whatever the server wants */
+    if (!own->client_bits) /* regardless of the server's options */
         rota__out_add_literal(out, "; client_max_window_bits");
 }
 
-/* What was asked for has to be granted: no larger window, no longer context (sections 7.1.1.1 and
- * 7.1.2.1). */
+/* The response must grant what the offer asked for: no larger window, no longer context (sections
+ * 7.1.1.1 and 7.1.2.1). */
 static bool is_granted(const struct rota__ws_deflate_terms *own,
                        const struct rota__ws_deflate_terms *answer)
 {
