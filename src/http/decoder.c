@@ -23,7 +23,7 @@ struct stage {
     bool has_first;
     /* Bytes that it has put out. */
     uint64_t put;
-    /* What the stage outside of it has put out; of the outermost NULL. */
+    /* Output of the next outer stage; NULL for the outermost. */
     char *between;
     /* Of that. */
     rota_str unread;
@@ -251,7 +251,7 @@ static ssize_t pull(struct rota__decoder *d, unsigned at, rota_str *in, char *to
         if (put)
             return (ssize_t)put;
         if (from->len)
-            continue; /* behind the end of a member */
+            continue; /* after the end of a member */
         if (!at)
             return 0;
         ssize_t n = pull(d, at - 1, in, s->between, BETWEEN);

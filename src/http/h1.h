@@ -81,7 +81,7 @@ enum rota__h1_state {
     /* `left` bytes, or all until the end. */
     ROTA__H1_AT_DATA,
     ROTA__H1_AT_CHUNK_SIZE,
-    /* The line end behind a chunk. */
+    /* The line end after a chunk. */
     ROTA__H1_AT_CHUNK_END,
     ROTA__H1_AT_TRAILERS,
     /* Of a message, not yet told. */
@@ -105,7 +105,7 @@ struct rota__h1 {
     bool passed_line;
     /* The head was incomplete: look for its end before parsing. */
     bool searched;
-    /* So many bytes of it have been searched. */
+    /* Bytes that have been searched. */
     size_t scanned;
     /* Of the body or chunk. */
     uint64_t left;
@@ -131,7 +131,7 @@ enum rota__h1_event {
     ROTA__H1_HEAD,
     /* `data`, a piece of the body. */
     ROTA__H1_DATA,
-    /* `head.fields`, behind a chunked body. */
+    /* `head.fields`, after a chunked body. */
     ROTA__H1_TRAILER,
     /* The message is complete. */
     ROTA__H1_END
@@ -181,7 +181,7 @@ static inline bool rota__h1_pass_end(struct rota__h1 *h1)
 /* Takes the next element of a comma-separated list (RFC 9110, section 5.6.1) off `list`. */
 bool rota__h1_list_next(rota_str *list, rota_str *ret_element);
 
-/* Whether a field must not come behind the body, because it frames or routes the message. */
+/* Whether a field must not be a trailer, because it frames or routes the message. */
 bool rota__h1_is_forbidden_trailer(rota_str name);
 
 /* ---- for the parser's files ---- */

@@ -122,7 +122,7 @@ int rota__h1_fields(struct rota__h1 *h1, const char **at, const char *end, size_
 
 /* ---- The first line */
 
-/* "HTTP/1.1" or lower; moves `*at` behind it. */
+/* "HTTP/1.1" or lower. Moves `*at` after it. */
 static int version(struct rota__h1 *h1, const char **at, const char *end, int *ret_minor)
 {
     static const char name[] = "HTTP/";

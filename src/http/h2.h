@@ -199,7 +199,7 @@ struct rota__h2_past {
     int32_t ours[ROTA__H2_RESETS_KEPT];
     /* Reset by the peer. */
     int32_t theirs[ROTA__H2_RESETS_KEPT];
-    /* Ids that were passed over: the first and the last one. */
+    /* Ids that were skipped: the first and the last one. */
     int32_t gaps[ROTA__H2_GAPS_KEPT][2];
     unsigned our_count, their_count, gap_count;
 };
@@ -258,7 +258,7 @@ struct rota__h2 {
     unsigned preface;
     /* Its head. */
     unsigned char frame[9];
-    /* Bytes of it. */
+    /* Bytes of the head so far. */
     unsigned gathered;
     /* Missing bytes of the frame. */
     uint32_t payload;
@@ -312,8 +312,8 @@ int rota__h2_is_preface(rota_str bytes);
 int rota__h2_next(struct rota__h2 *h2, rota_time now, rota_str bytes, size_t *ret_used,
                   struct rota__h2_item *item);
 
-/* Makes `s` the owner's part of the request that was just told. One that nobody takes before the
- * next call of rota__h2_next is reset: REFUSED_STREAM. */
+/* Takes the request that was just reported; `s` is the owner's. A request that is not taken before
+ * the next call of rota__h2_next is reset with REFUSED_STREAM. */
 void rota__h2_take(struct rota__h2 *h2, struct rota__h2_stream *s,
                    const struct rota__h2_item *item);
 

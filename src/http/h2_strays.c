@@ -1,14 +1,15 @@
-/* Frames for streams that the client must not send them for (RFC 9113, sections 5.1 and 5.1.1).
- * libnghttp2 knows the streams that exist, and passes over what comes for others; this knows why
- * they do not exist.
+/* Frames that the client must not send for a stream (RFC 9113, sections 5.1 and 5.1.1). libnghttp2
+ * knows the streams that exist, and ignores frames for others. This module knows why they do not
+ * exist.
  *
  *     the stream                          HEADERS or DATA for it
- *     was passed over (3, behind 5)       PROTOCOL_ERROR of the connection
- *     has come to its end                 STREAM_CLOSED of the connection
+ *     was skipped (3, after 5)            PROTOCOL_ERROR of the connection
+ *     has ended                           STREAM_CLOSED of the connection
  *     was reset by the client             STREAM_CLOSED of the stream
  *     was reset by this side              nothing: it may have been under way
  *
- * The latest resets and gaps are kept, so what comes very late is taken for the second. */
+ * Only the latest resets and gaps are kept. So a very late frame is treated as one for a stream
+ * that has ended. */
 #include "http/h2.h"
 
 #include <errno.h>

@@ -52,7 +52,7 @@ rota_str rota__take_token(rota_str *s)
     return token;
 }
 
-/* Behind the opening quote. Returns whether it is closed. */
+/* Scans a quoted string after its opening quote. Returns whether it is closed. */
 static bool take_quoted(rota_str *s, rota_str *ret_value)
 {
     const char *at = s->ptr, *end = at + s->len;

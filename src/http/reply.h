@@ -15,7 +15,7 @@ static inline bool rota__reply_is_bodiless(int status)
 /* As rota_http_add_header, also for a field that is not the handler's to set. */
 int rota__reply_add_header(rota_http_request *r, const char *name, const char *value);
 
-/* Nothing of it was sent: another one may take its place. */
+/* Nothing was sent yet: another reply may replace it. */
 void rota__reply_withdraw(rota_http_request *r);
 
 /* The client is to see that it does not get the whole reply, because of `err`. */

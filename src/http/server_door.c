@@ -3,12 +3,12 @@
  *     accepted -> inside     rota__server_admit, once there is room
  *              -> closed     its address has too many, or the server stops
  *
- * 1. No more than options.connections are inside, and no more than the budget has memory for. A
- *    listener accepts one more, which waits at the door.
- * 2. While one waits, the connection that has rested for longest, and for REST at least, is told to
- *    leave; where none has, it waits. So clients that say nothing, or say it slowly, keep nobody
- *    out, and a burst of clients does not throw out its own.
- * 3. An IPv6 client usually has a whole /64, so that is what counts as its address. */
+ * 1. At most options.connections are inside, and no more than the budget has memory for. A listener
+ *    accepts one more, which waits at the door.
+ * 2. While one waits, the connection that has rested longest, and for at least REST, is told to
+ *    leave. If there is none, the new connection waits. So idle or slow clients keep no others out,
+ *    and a burst of clients does not evict its own connections.
+ * 3. An IPv6 client usually has a whole /64, so the prefix counts as its address. */
 #include "http/server.h"
 
 #include <arpa/inet.h>

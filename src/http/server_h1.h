@@ -32,7 +32,7 @@
 
 #include <rota/sync.h>
 
-/* What comes after the present request, or reply. It only gets worse. */
+/* What happens after the present request or reply. Values only increase. */
 enum rota__h1_afterwards {
     /* The next request. */
     ROTA__H1_GO_ON,
@@ -61,7 +61,7 @@ struct rota__h1_exchange {
     rota_http_request request;
     struct rota__h1_connection *c;
     struct rota__h1_head head;
-    /* The head, and what was received behind it. */
+    /* The head, and the bytes received after it. */
     rota_str shown;
     size_t head_len;
     /* Bytes of the body that the parser has reported and the handler has not read. */

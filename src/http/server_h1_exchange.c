@@ -123,7 +123,7 @@ static int exchange_interim(rota_http_request *r, int status)
 
 /* ---- The body of a reply */
 
-/* Whether the buffer has another head behind this request, which was one without a body. */
+/* Whether the buffer contains another head after this request, which has no body. */
 static bool more_follows(const struct rota__h1_exchange *x)
 {
     size_t rest = x->head_kept ? 0 : x->shown.len - x->head_len;
@@ -141,7 +141,7 @@ static int write_end(struct rota__h1_exchange *x)
     return rota__h1_write_end(&x->writer);
 }
 
-/* `piece` behind what `out` has, and the end behind that. */
+/* Adds `piece` to `out`, and the end of the body. */
 static int send_joined(struct rota__h1_exchange *x, rota_str piece, bool last)
 {
     rota__out_add_str(&x->out, piece);

@@ -8,7 +8,7 @@
  *     handlers   read what the reader has put by, write into the engine's output
  *     writer     a task, while there is output: sends it
  *
- * 1. Nobody but the writer writes to the stream, so a handler that is cancelled leaves no frame
+ * 1. Only the writer writes to the stream, so a handler that is cancelled leaves no frame
  *    unfinished. It runs in the turn after the first output came, and so takes what all handlers of
  *    that turn have put out.
  * 2. A handler waits by its exchange's event: for a body to come, for window, for room in the

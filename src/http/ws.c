@@ -135,8 +135,8 @@ static int parse_head(struct rota__ws *ws, const unsigned char *bytes, size_t le
     return 1;
 }
 
-/* Deflate makes what it cannot compress longer, by 5 bytes for each block of it, which are 128
- * bytes and more. The inflater limits the size of the message itself. */
+/* Incompressible data grows by 5 bytes for each block of 128 bytes or more. The inflater limits the
+ * size of the message itself. */
 static uint64_t limit_of(const struct rota__ws *ws, bool compressed)
 {
     return compressed && ws->limit < INT64_MAX ? ws->limit + ws->limit / 16 + 64 : ws->limit;
@@ -171,7 +171,7 @@ static int check_control(struct rota__ws *ws, const struct head *head)
     return 0;
 }
 
-/* Codes that may stand in a close frame (section 7.4). */
+/* Codes that are allowed in a close frame (section 7.4). */
 static bool is_close_code(int code)
 {
     if (code >= 3000)
@@ -198,7 +198,7 @@ static int read_close(struct rota__ws *ws, struct rota__ws_item *item)
     return ROTA__WS_CONTROL;
 }
 
-/* Told whole, so that no state of it has to be kept beside the message's. */
+/* Reported whole, so that no state is needed besides the message's. */
 static int read_control(struct rota__ws *ws, const struct head *head, char *bytes, size_t len,
                         size_t *ret_used, struct rota__ws_item *item)
 {

@@ -85,7 +85,7 @@ enum rota__ws_event {
 };
 
 struct rota__ws_item {
-    /* Of a message TEXT or BINARY, in each piece of it. */
+    /* TEXT or BINARY, for each piece of a message. */
     int opcode;
     bool last, compressed;
     /* Of a close frame without its code. */
