@@ -956,6 +956,15 @@ static int gate_main(void *arg)
     CHECK_STR(rota_error(err), "connecting to a.test:80: the proxy refused: 407 Who: the "
                                "credentials were refused");
     check_seen(g, "CONNECT a.test:80 Basic");
+    g->challenges[0] =
+        "Negotiate, Digest realm=\"x\", nonce=\"y\", algorithm=SHA-1, Basic realm=\"x\"";
+    by_proxy(g, ROTA_HTTP_AUTH_DIGEST, "secret");
+    err = rota_http_fetch(g->session, "http://a.test/free", &upgrade, &r);
+    CHECK_INT(err, ==, -ECONNREFUSED);
+    CHECK(strstr(rota_error(err),
+                 ": the proxy refused: 407 Who: Negotiate: not supported; Digest: "
+                 "unknown algorithm; Basic: not allowed by the session's options"));
+    check_seen(g, "CONNECT a.test:80 anonymous");
     rota_http_session_free(g->session);
     guard_stop(g);
     return 0;

@@ -247,7 +247,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
 static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
     struct connect_response v = {.status = 0};
-    char why[ROTA__HTTP_WHY];
+    char why[sizeof v.reason + sizeof v.why + 40];
     int err = ask_proxy(conn, auth);
     if (err == 0)
         err = read_connect_response(conn, &v, auth);
@@ -255,7 +255,7 @@ static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
         return fail(conn, err, err == ROTA_EPROTOCOL ? "the proxy's reply is invalid" : NULL);
     if (v.status / 100 == 2 || v.is_answerable)
         return v.is_answerable;
-    snprintf(why, sizeof why, "the proxy refused: %d %s%s%.60s", v.status,
+    snprintf(why, sizeof why, "the proxy refused: %d %s%s%s", v.status,
              *v.reason ? v.reason : rota_http_reason(v.status), *v.why ? ": " : "", v.why);
     return fail(conn, -ECONNREFUSED, why);
 }
