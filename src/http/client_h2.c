@@ -44,7 +44,9 @@ struct stream {
     bool consents;
     int interims;
     int err;
-    const char *why;
+    /* A copy of its own: the stream may outlive the keeper, and so what describes the connection.
+     * NULL: the code says enough, or there was no memory. */
+    char *why;
     /* The name of the error code with which the server reset it. */
     const char *code;
     /* Received and not read: from `at` on. */
@@ -86,11 +88,18 @@ size_t rota__http_h2_free(const struct rota__http_conn *conn)
 
 /* ---- What comes: in the keeper */
 
+static char *copy(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copied = rota_alloc(size);
+    return copied ? memcpy(copied, text, size) : NULL;
+}
+
 static void tell(struct stream *st, int err, const char *why)
 {
     if (err < 0 && st->err == 0 && !st->ended) {
         st->err = err;
-        st->why = why;
+        st->why = why ? copy(why) : NULL;
     }
     if (st->err < 0 || st->ended) /* the server accepts no more of the body */
         rota__http_upload_cancel(st->upload);
@@ -360,7 +369,7 @@ static void keep_shared(struct rota__http_conn *conn)
 
 static int failed(struct stream *st, struct rota__http_progress *p)
 {
-    if (st->code)
+    if (st->why && st->code)
         return rota__http_say(p, st->err, "%s (%s)", st->why, st->code);
     return st->why ? rota__http_say(p, st->err, "%s", st->why) : st->err;
 }
@@ -389,6 +398,7 @@ static void stream_unref(struct stream *st)
     if (--st->refs > 0)
         return;
     rota__out_fini(&st->data);
+    rota_free(st->why);
     rota_free(st);
 }
 
