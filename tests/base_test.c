@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Lists. */
 
@@ -400,9 +402,69 @@ TEST(many_different_reports_are_all_passed_on)
 {
     struct counted counted = {0};
     rota_log_set(count_message, &counted);
-    for (int i = 0; i < 1000; i++)
-        rota_log(ROTA_LOG_WARNING, "report %d", i);
+    for (int i = 0; i < 1000; i++) {
+        char text[20];
+        snprintf(text, sizeof text, "report %d", i);
+        rota_log(ROTA_LOG_WARNING, "%s", text);
+    }
     CHECK_INT(counted.calls, ==, 1000);
+}
+
+TEST(reports_with_other_words_of_a_peer_are_equal)
+{
+    struct counted counted = {0};
+    rota_log_set(count_message, &counted);
+    rota__log_program_begins();
+    for (int i = 0; i < 1000; i++)
+        rota_log(ROTA_LOG_WARNING, "connection from 127.0.0.%d: reset", i);
+    CHECK_INT(counted.calls, ==, 10);
+    rota_log(ROTA_LOG_ERROR, "connection from 127.0.0.%d: reset", 1);
+    CHECK_INT(counted.calls, ==, 11);
+    rota__log_program_ends();
+    CHECK_INT(counted.calls, ==, 12);
+    CHECK_STR(counted.last, "990 more reports like this: connection from 127.0.0.0: reset");
+}
+
+TEST(reports_about_different_objects_are_counted_apart)
+{
+    struct counted counted = {0};
+    int one, other;
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 20; i++)
+        rota__log_about(ROTA_LOG_WARNING, &one, "%s", i % 2 ? "a" : "b");
+    CHECK_INT(counted.calls, ==, 10);
+    rota__log_about(ROTA_LOG_WARNING, &other, "%s", "a");
+    CHECK_INT(counted.calls, ==, 11);
+}
+
+TEST(reports_for_a_reader_of_details_are_counted_by_their_text)
+{
+    struct counted counted = {0};
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 20; i++)
+        rota_log(ROTA_LOG_INFO, "connect to 127.0.0.%d: refused", i);
+    CHECK_INT(counted.calls, ==, 20);
+}
+
+TEST(child_counts_reports_from_zero)
+{
+    struct counted counted = {0};
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 12; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    pid_t pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        rota__log_program_begins();
+        rota__log_program_ends();
+        CHECK_INT(counted.calls, ==, 10); /* what was held back is the parent's to tell */
+        rota_log(ROTA_LOG_WARNING, "disk");
+        CHECK_INT(counted.calls, ==, 11);
+        _exit(0);
+    }
+    int status;
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
 }
 
 static void report_again(void *arg, rota_log_level level, const char *message)

@@ -3,6 +3,7 @@
 
 #include "clean_run.h"
 
+#include "base/log.h"
 #include "base/symbol.h"
 #include "coro/coro.h"
 
@@ -46,15 +47,23 @@ static void read_stderr(char *text, size_t size)
 
 static void check_stderr_has(const char *expected)
 {
-    char text[2000];
+    char text[4000];
     read_stderr(text, sizeof text);
     if (!strstr(text, expected))
         FAIL("no \"%s\" in:\n%s", expected, text);
 }
 
+static void check_stderr_lacks(const char *unexpected)
+{
+    char text[4000];
+    read_stderr(text, sizeof text);
+    if (strstr(text, unexpected))
+        FAIL("\"%s\" in:\n%s", unexpected, text);
+}
+
 static void check_stderr_is(const char *expected)
 {
-    char text[2000];
+    char text[4000];
     read_stderr(text, sizeof text);
     CHECK_STR(text, expected);
 }
@@ -83,6 +92,31 @@ static int fail_when_cancelled(void *arg)
 static int succeed(void *arg)
 {
     return *(int *)arg;
+}
+
+static int fail_with_words_of_its_own(void *arg)
+{
+    return rota_error_set(-EIO, "attempt %d", ++*(int *)arg);
+}
+
+static int fail_in_two_places(void *arg)
+{
+    (void)arg;
+    int attempts = 0;
+    for (int i = 0; i < 12; i++)
+        CHECK_OK(rota_spawn(fail_with_words_of_its_own, &attempts, NULL));
+    CHECK_OK(rota_sleep(0));
+    CHECK_OK(rota_spawn(fail_with_words_of_its_own, &attempts, NULL));
+    return rota_sleep(0);
+}
+
+TEST_WITH(failures_of_tasks_are_counted_by_the_place_of_their_spawn, .without_faults = true)
+{
+    CHECK_OK(rota_run(fail_in_two_places, NULL));
+    check_stderr_has("attempt 10\n");
+    check_stderr_lacks("attempt 11\n");
+    check_stderr_has("attempt 13\n");
+    check_stderr_has("2 more reports like this: ");
 }
 
 static int fail_alone(void *arg)
@@ -311,8 +345,15 @@ static int group_of_many(void *arg)
     return 0;
 }
 
+static rota_time each_report_in_a_minute_of_its_own(void)
+{
+    static rota_time now;
+    return now += ROTA_MINUTE;
+}
+
 TEST_WITH(tasks_of_a_group_are_counted_from_1, .without_faults = true)
 {
+    rota__log_clock = each_report_in_a_minute_of_its_own;
     rota_log_set(collect, NULL);
     run_virtual(group_of_many, a_words);
     static const char *const ordinals[] = {"2nd",  "3rd",  "4th",  "11th", "12th",

@@ -607,6 +607,24 @@ TEST_WITH(a_worker_that_always_crashes_has_a_name, .without_faults = true)
     CHECK(strstr(rota_error(ROTA_ECRASHED), ") was ended by signal 6 ("));
 }
 
+static int report_repeatedly(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 12; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    return 0;
+}
+
+TEST_WITH(a_worker_tells_at_its_end_what_it_held_back, .without_faults = true)
+{
+    char text[2000];
+    CHECK_OK(rota_run_worker_processes(1, report_repeatedly, NULL));
+    ssize_t n = pread(STDERR_FILENO, text, sizeof text - 1, 0);
+    CHECK_OK(n);
+    text[n] = '\0';
+    CHECK(strstr(text, "rota: 2 more reports like this: disk\n"));
+}
+
 static int run_processes_in_a_loop(void *arg)
 {
     return rota_run_worker_processes(1, crash, NULL);

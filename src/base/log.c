@@ -1,7 +1,11 @@
 /* Reports: to the hook, or to standard error.
  *
- * Ten equal reports a minute are passed on. Further ones are counted, and their number is reported
- * when the minute is over and something else is reported, or when the program ends. */
+ * Ten reports of a kind are passed on in a minute. Further ones are counted, and their number is
+ * reported when the minute is over and something else is reported, or when the program ends.
+ *
+ * The kind of a warning or error is its format, together with the object that the caller names. So
+ * words of peers make no new kinds, and one failing task does not hide the failures of another. The
+ * kind of other reports is their text: they are made for a reader who asked for details. */
 #include "base/log.h"
 #include "base/noexcept.h"
 
@@ -119,7 +123,7 @@ static void pass_on(rota_log_level level, const char *text)
 enum { REMEMBERED = 32, EQUAL_MAX = 10, HEAD = 160 };
 
 static struct remembered {
-    uint64_t hash; /* 0: free */
+    uint64_t kind; /* 0: free */
     rota_time since;
     unsigned count;
     rota_log_level level;
@@ -144,11 +148,20 @@ static uint64_t hash_of(const char *text)
     return hash | 1;
 }
 
+/* A format without words of its own, for no object, says nothing about the report's kind. */
+static uint64_t kind_of(rota_log_level level, const void *object, const char *format,
+                        const char *text)
+{
+    if (level < ROTA_LOG_WARNING || (!object && strcmp(format, "%s") == 0))
+        return hash_of(text);
+    return (hash_of(format) ^ (uintptr_t)object) | 1;
+}
+
 static void forget(struct remembered *r)
 {
     char text[HEAD + 64];
     unsigned more = r->count > EQUAL_MAX ? r->count - EQUAL_MAX : 0;
-    r->hash = 0;
+    r->kind = 0;
     if (!more || !rota__log_wanted(r->level))
         return;
     snprintf(text, sizeof text, "%u more report%s like this: %s", more, more == 1 ? "" : "s",
@@ -156,34 +169,49 @@ static void forget(struct remembered *r)
     pass_on(r->level, text);
 }
 
-static struct remembered *remember(rota_log_level level, const char *text, rota_time now)
+static struct remembered *remember(rota_log_level level, uint64_t kind, const char *text,
+                                   rota_time now)
 {
-    uint64_t hash = hash_of(text);
     struct remembered *oldest = &remembered[0];
     for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++) {
-        if (r->hash == hash && r->level == level)
+        if (r->kind == kind && r->level == level)
             return r;
-        if (oldest->hash && (!r->hash || r->since < oldest->since))
+        if (oldest->kind && (!r->kind || r->since < oldest->since))
             oldest = r;
     }
-    if (oldest->hash)
+    if (oldest->kind)
         forget(oldest);
-    *oldest = (struct remembered){.hash = hash, .since = now, .level = level};
+    *oldest = (struct remembered){.kind = kind, .since = now, .level = level};
     snprintf(oldest->head, HEAD, "%.*s", (int)strcspn(text, "\n"), text);
     return oldest;
 }
 
-/* Whether this report has been made often enough. A hook that reports in turn, and the child of a
- * fork that may have copied a locked mutex, are not counted. */
-static bool is_repeated(rota_log_level level, const char *text)
+/* A child starts to count anew: what was held back is its parent's to tell. Another thread may have
+ * held the mutex. */
+static void forget_in_child(void)
 {
+    memset(remembered, 0, sizeof remembered);
+    remembered_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forget_in_child);
+}
+
+/* Whether this kind of report has been made often enough. What a hook reports in turn is not
+ * counted. */
+static bool is_repeated(rota_log_level level, uint64_t kind, const char *text)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
     if (pthread_mutex_trylock(&remembered_lock) != 0)
         return false;
     rota_time now = rota__log_clock();
     for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
-        if (r->hash && now - r->since >= ROTA_MINUTE)
+        if (r->kind && now - r->since >= ROTA_MINUTE)
             forget(r);
-    bool repeated = ++remember(level, text, now)->count > EQUAL_MAX;
+    bool repeated = ++remember(level, kind, text, now)->count > EQUAL_MAX;
     pthread_mutex_unlock(&remembered_lock);
     return repeated;
 }
@@ -193,7 +221,7 @@ static void tell_all_repetitions(void)
     if (pthread_mutex_trylock(&remembered_lock) != 0)
         return;
     for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
-        if (r->hash)
+        if (r->kind)
             forget(r);
     pthread_mutex_unlock(&remembered_lock);
 }
@@ -224,20 +252,42 @@ void rota__log_program_ends(void)
 
 /* ---- Reporting */
 
+static void report(rota_log_level level, uint64_t kind, const char *text)
+{
+    if (!is_repeated(level, kind, text))
+        pass_on(level, text);
+}
+
 void rota__log_text(rota_log_level level, const char *text)
 {
-    if (rota__log_wanted(level) && !is_repeated(level, text))
-        pass_on(level, text);
+    if (rota__log_wanted(level))
+        report(level, hash_of(text), text);
+}
+
+static void report_formatted(rota_log_level level, const void *object, const char *format,
+                             va_list args)
+{
+    char text[8192];
+    vsnprintf(text, sizeof text, format, args);
+    report(level, kind_of(level, object, format, text), text);
+}
+
+void rota__log_about(rota_log_level level, const void *object, const char *format, ...)
+{
+    if (!rota__log_wanted(level))
+        return;
+    va_list args;
+    va_start(args, format);
+    report_formatted(level, object, format, args);
+    va_end(args);
 }
 
 void rota_log(rota_log_level level, const char *format, ...)
 {
     if (!rota__log_wanted(level))
         return;
-    char text[8192];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    report_formatted(level, NULL, format, args);
     va_end(args);
-    rota__log_text(level, text);
 }

@@ -4,16 +4,19 @@
 
 #include <rota/base.h>
 
-/* For reports that rota_log would cut. */
+/* For reports that rota_log would cut. They are counted by their text. */
 void rota__log_text(rota_log_level level, const char *text);
-/* Whether anybody would see a report, so that making it up can be saved. */
+/* Like rota_log, but repeated reports are counted for each `object`, such as the place where a task
+ * was spawned. Only its address is used. Peers must not be able to make new ones. */
+void rota__log_about(rota_log_level level, const void *object, const char *format, ...)
+    ROTA_PRINTF(3, 4);
+/* Whether a report would be seen, so that its text need not be made in vain. */
 bool rota__log_wanted(rota_log_level level);
 /* ROTA_DEBUG=1 (anything but empty and "0"). Read once. */
 bool rota__debug(void);
 
 /* Between the two, warnings and errors go to standard error where there is no hook. Calls may be
- * nested, and come from several threads. The last end reports how often what was held back has
- * repeated. */
+ * nested, and come from several threads. The last end reports how many reports were held back. */
 void rota__log_program_begins(void);
 void rota__log_program_ends(void);
 

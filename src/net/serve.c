@@ -84,8 +84,8 @@ static bool is_the_peers_doing(int err)
     }
 }
 
-/* Without the peer's port, so that equal failures are one report that repeats. */
-static void report_failure(rota_stream *stream, int err)
+/* Without the peer's port, so that equal failures have equal reports. */
+static void report_failure(const struct server *server, rota_stream *stream, int err)
 {
     rota_log_level level = is_the_peers_doing(err) ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
     if (!rota__log_wanted(level))
@@ -94,8 +94,8 @@ static void report_failure(rota_stream *stream, int err)
     const char *words = rota_error(err);
     if (words == rota_strerror(err) || strcmp(words, rota_stream_error(stream)) == 0)
         words = rota__stream_why(stream, err);
-    rota_log(level, "connection from %.*s: %s", (int)(port ? port - peer : (long)strlen(peer)),
-             peer, words);
+    rota__log_about(level, server, "connection from %.*s: %s",
+                    (int)(port ? port - peer : (long)strlen(peer)), peer, words);
 }
 
 static int connection_run(void *arg)
@@ -103,7 +103,7 @@ static int connection_run(void *arg)
     struct connection *c = arg;
     int err = c->server->handler(c->stream, c->server->arg);
     if (err < 0)
-        report_failure(c->stream, err);
+        report_failure(c->server, c->stream, err);
     rota_stream_free(c->stream);
     connection_ended(c->server);
     return 0;
@@ -118,7 +118,8 @@ static bool lacks_resources(int err)
 static int pause_for(struct server *server, int why)
 {
     if (!server->short_of && rota__log_wanted(ROTA_LOG_WARNING))
-        rota_log(ROTA_LOG_WARNING, "accept on %s: %s; pausing", server->name, rota_strerror(why));
+        rota__log_about(ROTA_LOG_WARNING, server, "accept on %s: %s; pausing", server->name,
+                        rota_strerror(why));
     server->short_of = true;
     server->lacked = rota_now();
     server->pause = server->pause ? 2 * server->pause : PAUSE_FIRST;

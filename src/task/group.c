@@ -92,9 +92,10 @@ static int refuse_spawn(const rota_group *group, const rota_site *site)
 {
     if (!rota__loop_here)
         return rota__error_plain(ROTA_ENOTASK);
-    rota_log(ROTA_LOG_WARNING, "task '%s' (spawned at %s:%d) was not started: %s", site->name,
-             site->file, site->line,
-             group->_owner ? "its group is closed" : "its group was begun outside of a task");
+    rota__log_about(ROTA_LOG_WARNING, site, "task '%s' (spawned at %s:%d) was not started: %s",
+                    site->name, site->file, site->line,
+                    group->_owner ? "its group is closed"
+                                  : "its group was begun outside of a task");
     return rota__error_plain(group->_owner ? ROTA_ECLOSED : ROTA_ENOTASK);
 }
 
@@ -256,9 +257,10 @@ static void report_lost(const rota_group *group, const char *why)
 {
     const rota_site *site = group->_failed;
     if (group->_result < 0 && group->policy != ROTA_GROUP_RACE && site)
-        rota_log(rota__failure_level(group->_result),
-                 "task '%s' (spawned at %s:%d) failed, and its group %s: %s", site->name,
-                 site->file, site->line, why, rota__error_words(group->_error, group->_result));
+        rota__log_about(rota__failure_level(group->_result), site,
+                        "task '%s' (spawned at %s:%d) failed, and its group %s: %s", site->name,
+                        site->file, site->line, why,
+                        rota__error_words(group->_error, group->_result));
 }
 
 int rota_group_wait(rota_group *group)
@@ -312,11 +314,12 @@ static void report_cancelling(const rota_group *group)
         return;
     const rota_task *first =
         rota__container_of(group->_tasks.next, struct rota__fiber, member)->task;
-    rota_log(ROTA_LOG_WARNING,
-             "task '%s' left the block of a group without rota_group_wait, which cancels %zu of "
-             "its tasks: '%s' (spawned at %s:%d)%s",
-             rota_task_name(group->_owner), group->_running, rota_task_name(first),
-             first->site->file, first->site->line, group->_running > 1 ? ", ..." : "");
+    rota__log_about(
+        ROTA_LOG_WARNING, group->_owner->site,
+        "task '%s' left the block of a group without rota_group_wait, which cancels %zu of "
+        "its tasks: '%s' (spawned at %s:%d)%s",
+        rota_task_name(group->_owner), group->_running, rota_task_name(first), first->site->file,
+        first->site->line, group->_running > 1 ? ", ..." : "");
 }
 
 static void leave_block(rota_group *group)

@@ -49,6 +49,13 @@ const char *rota__task_describe(const rota_task *task, struct rota__task_text *t
     return text->text;
 }
 
+/* All calls of one rota_gather have its site, but their functions differ. */
+const void *rota__task_kind(const rota_task *task)
+{
+    rota_fn *gathered = rota__task_gathers(task);
+    return gathered ? (const void *)(uintptr_t)gathered : task->site;
+}
+
 /* ---- The table of tasks */
 
 /* The loop's tasks in the order of their addresses: what is not among them has ended. */

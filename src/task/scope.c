@@ -10,6 +10,7 @@
  * 1. Nothing but recompute sets fiber->interrupt; a change from 0 aborts the wait of a parked task.
  * 2. Scopes may be closed in any order, because C does not nest what it does not have to. */
 #include "base/alloc.h"
+#include "base/log.h"
 #include "task/task.h"
 
 /* After so many calls in a row, a task that goes on although it is interrupted is reported. */
@@ -118,8 +119,8 @@ void rota__cancel_by_fault(struct rota__fiber *fiber)
 static void report_ignoring(const struct rota__fiber *fiber)
 {
     bool cancelled = fiber->interrupt == -ECANCELED;
-    rota_log(
-        ROTA_LOG_WARNING,
+    rota__log_about(
+        ROTA_LOG_WARNING, fiber->task->site,
         "task '%s' (spawned at %s:%d) goes on although %s: %d calls in a row have returned %s; a "
         "loop has to end when a call fails",
         rota_task_name(fiber->task), fiber->task->site->file, fiber->task->site->line,

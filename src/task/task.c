@@ -433,8 +433,8 @@ void rota__task_report_unread(rota_task *task)
     if (!rota__log_wanted(level))
         return;
     struct rota__task_text text;
-    rota_log(level, "%s failed, and its result was not read: %s", rota__task_describe(task, &text),
-             rota__error_words(task->done._error, result));
+    rota__log_about(level, rota__task_kind(task), "%s failed, and its result was not read: %s",
+                    rota__task_describe(task, &text), rota__error_words(task->done._error, result));
 }
 
 void rota__tasks_give_up_ended(struct rota__loop *loop)
@@ -453,10 +453,11 @@ static void scopes_forgotten(struct rota__fiber *fiber)
 {
     const rota_task *task = fiber->task;
     rota__scopes_abandon(fiber);
-    rota_log(ROTA_LOG_ERROR,
-             "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
-             "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
-             rota_task_name(task), task->site->file, task->site->line);
+    rota__log_about(
+        ROTA_LOG_ERROR, task->site,
+        "task '%s' (spawned at %s:%d) returned without leaving a scope: a timeout or shield "
+        "without its end, or a group without rota_group_wait; ROTA_SCOPED sees to that",
+        rota_task_name(task), task->site->file, task->site->line);
 }
 
 /* What becomes of an ended task that nobody is about to release, or that has failed. */
@@ -620,8 +621,9 @@ static void far_spawn_run(struct rota__post *post, struct rota__loop *loop)
     struct far_spawn s = *rota__container_of(post, struct far_spawn, post);
     rota_free(rota__container_of(post, struct far_spawn, post));
     if (!rota__task_new(loop, s.fn, s.arg, 0, s.site))
-        rota_log(ROTA_LOG_ERROR, "task '%s' (spawned at %s:%d) could not be started: %s",
-                 s.site->name, s.site->file, s.site->line, rota_strerror(-ENOMEM));
+        rota__log_about(ROTA_LOG_ERROR, s.site,
+                        "task '%s' (spawned at %s:%d) could not be started: %s", s.site->name,
+                        s.site->file, s.site->line, rota_strerror(-ENOMEM));
 }
 
 int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *arg, const rota_site *site)
@@ -690,10 +692,10 @@ static bool has_handle(const rota_task *task, const char *call)
 {
     if (task->owned && !task->joining)
         return true;
-    rota_log(ROTA_LOG_ERROR, "%s was called on task '%s' (spawned at %s:%d), %s", call,
-             rota_task_name(task), task->site->file, task->site->line,
-             task->joining ? "which another task is waiting for: that one releases it"
-                           : "which has no handle to release");
+    rota__log_about(ROTA_LOG_ERROR, task->site, "%s was called on task '%s' (spawned at %s:%d), %s",
+                    call, rota_task_name(task), task->site->file, task->site->line,
+                    task->joining ? "which another task is waiting for: that one releases it"
+                                  : "which has no handle to release");
     return false;
 }
 

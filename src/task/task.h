@@ -246,6 +246,8 @@ struct rota__task_text {
     char text[256];
 };
 const char *rota__task_describe(const rota_task *task, struct rota__task_text *text);
+/* The object by which reports of the task are counted: where it was spawned. */
+const void *rota__task_kind(const rota_task *task);
 /* The function that rota_gather runs by this task, or NULL. */
 rota_fn *rota__task_gathers(const rota_task *task);
 void rota__group_task_ended(rota_task *task);

@@ -93,6 +93,7 @@ static _Noreturn void child_run(const struct supervisor *s, unsigned index)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
     rota__interrupt_by(SIGTERM);
+    rota__log_program_ends(); /* the supervisor's; rota_run_at begins the worker's own */
     rota__worker_here = &place;
     int result = rota_run_at(child_main, &child, &s->options->loop, s->site);
     if (result < 0)
@@ -238,7 +239,7 @@ static void worker_ended(struct supervisor *s, struct worker *worker, int status
     struct death death;
     rota_log_level level = describe_death(worker, index, status, result, told, &death);
     if (result < 0 || WIFSIGNALED(status))
-        rota_log(level, "%s", death.text);
+        rota__log_about(level, worker, "%s", death.text);
     const char *words = failed ? told : death.text;
     worker->pid = 0;
     worker->deadline = ROTA_NEVER;
@@ -286,7 +287,7 @@ static void fork_worker(struct supervisor *s, struct worker *worker)
     struct death none;
     snprintf(none.text, sizeof none.text, "worker %u could not be forked: %s", index,
              rota_strerror(pid));
-    rota_log(ROTA_LOG_WARNING, "%s", none.text);
+    rota__log_about(ROTA_LOG_WARNING, worker, "%s", none.text);
     replace(s, worker, pid, none.text);
 }
 
