@@ -264,8 +264,8 @@ void rota__log_text(rota_log_level level, const char *text)
         report(level, hash_of(text), text);
 }
 
-static void report_formatted(rota_log_level level, const void *object, const char *format,
-                             va_list args)
+__attribute__((format(printf, 3, 0))) static void
+report_args(rota_log_level level, const void *object, const char *format, va_list args)
 {
     char text[8192];
     vsnprintf(text, sizeof text, format, args);
@@ -278,7 +278,7 @@ void rota__log_about(rota_log_level level, const void *object, const char *forma
         return;
     va_list args;
     va_start(args, format);
-    report_formatted(level, object, format, args);
+    report_args(level, object, format, args);
     va_end(args);
 }
 
@@ -288,6 +288,6 @@ void rota_log(rota_log_level level, const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    report_formatted(level, NULL, format, args);
+    report_args(level, NULL, format, args);
     va_end(args);
 }
