@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -223,6 +224,7 @@ TASK_TEST(job_is_submitted_once_at_a_time_and_may_be_reused)
     rota_thread_pool_options many = {.threads = 5000};
     rota_executor *pool;
     CHECK_INT(rota_thread_pool_new(&many, &pool), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "make a thread pool: 5000 threads and 0 extra, more than 4096");
 }
 
 /* ---- Time */
@@ -1102,7 +1104,7 @@ struct work {
     char text[64];
 };
 
-enum { DOUBLE, SEGV, KILL, EXIT, PAUSE, PID, FDS, STACK, PRINT, CLOSE, STARVE };
+enum { DOUBLE, SEGV, KILL, EXIT, PAUSE, PID, FDS, STACK, PRINT, CLOSE, STARVE, NONSENSE };
 
 static int use_stack(int depth)
 {
@@ -1145,6 +1147,11 @@ static int work(void *arg)
     case CLOSE:
         for (int fd = 3; fd < 20; fd++)
             close(fd);
+        for (;;)
+            pause();
+    case NONSENSE:
+        for (int fd = 3; fd < 20; fd++)
+            send(fd, arg, sizeof *w, MSG_NOSIGNAL);
         for (;;)
             pause();
     default:
@@ -1251,12 +1258,54 @@ static int worker_crashes(void *arg)
     crash(pool, KILL, "was ended by signal 9 (Killed)");
     crash(pool, EXIT, "exited with status 3");
     crash(pool, CLOSE, "worker ");
+    crash(pool, NONSENSE, "sent data that is not a result, and was killed");
     return 0;
 }
 
 TEST(crash_of_a_worker_fails_its_job_and_the_worker_is_replaced)
 {
     run(worker_crashes, NULL);
+    check_no_children();
+}
+
+static int worker_is_killed(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    crash(pool, CLOSE, "closed its socket to the pool, and was killed");
+    return 0;
+}
+
+TEST_WITH(pool_says_when_it_has_killed_a_worker_itself, .both_backends = true,
+          .without_faults = true)
+{
+    run(worker_is_killed, NULL);
+    check_no_children();
+}
+
+static int fork_with_two_descriptors(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    struct rlimit before, few;
+    int fds[64], n = 0;
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &before));
+    few = (struct rlimit){64, before.rlim_max};
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &few));
+    while (n < 64 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        n++;
+    CHECK_INT(n, >=, 2);
+    close(fds[--n]);
+    close(fds[--n]);
+    check_doubles(pool);
+    while (n > 0)
+        close(fds[--n]);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &before));
+    return 0;
+}
+
+TEST_WITH(worker_needs_no_descriptor_beside_its_socket, .both_backends = true,
+          .without_faults = true)
+{
+    run(fork_with_two_descriptors, NULL);
     check_no_children();
 }
 
@@ -1293,7 +1342,7 @@ static int crash_unseen(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(1);
     crash(pool, SEGV, "collected its status");
-    crash(pool, CLOSE, "collected its status");
+    crash(pool, CLOSE, "worker ");
     return 0;
 }
 
@@ -1556,14 +1605,18 @@ TASK_TEST(process_pool_limits_what_is_copied)
     struct work *big = calloc(1, (1 << 20) + 1);
     CHECK(big);
     CHECK_INT(rota_executor_run_copy(pool, work, big, (1 << 20) + 1), ==, ROTA_ELIMIT);
+    CHECK_STR(rota_error(ROTA_ELIMIT),
+              "submit a job: its argument of 1048577 bytes exceeds copy_limit (1048576)");
     big->number = 4;
     CHECK_OK(rota_executor_run_copy(pool, work, big, 1 << 20));
     CHECK_INT(big->number, ==, 8);
     CHECK_INT(rota_executor_run(pool, work, big), ==, -ENOTSUP);
+    CHECK_STR(rota_error(-ENOTSUP), "submit a job: a process pool needs a copy of its argument");
     free(big);
     rota_executor_free(pool);
     options.workers = 5000;
     CHECK_INT(rota_process_pool_new(&options, &pool), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "make a process pool: 5000 workers, more than 4096");
 }
 
 VIRTUAL_TASK_TEST(worker_processes_sleep_on_the_virtual_clock)

@@ -278,8 +278,13 @@ static int check_submit(const rota_executor *executor, const rota_job *job)
     if (job->_work)
         return rota__error_plain(-EBUSY);
     if (executor->kind->needs_copy && !job->copy)
-        return rota__error_plain(-ENOTSUP);
-    return job->copy > executor->copy_limit ? rota__error_plain(ROTA_ELIMIT) : 0;
+        return rota_error_set(-ENOTSUP,
+                              "submit a job: a process pool needs a copy of its argument");
+    if (job->copy > executor->copy_limit)
+        return rota_error_set(ROTA_ELIMIT,
+                              "submit a job: its argument of %zu bytes exceeds copy_limit (%zu)",
+                              job->copy, executor->copy_limit);
+    return 0;
 }
 
 /* The executor has admitted the job. */

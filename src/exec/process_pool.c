@@ -33,6 +33,8 @@
 #define WORKERS_MAX 4096
 #define COPY_LIMIT (1024 * 1024)
 #define ENDS_TEXT 80 /* room for how a worker ended */
+/* From the end of a worker's socket to its own: for longer it has only closed the socket. */
+#define EXIT_TIME (100 * ROTA_MILLISECOND)
 
 struct pool {
     rota_executor executor;
@@ -46,10 +48,17 @@ struct worker {
     struct rota__list node;
     struct rota__fd fd;
     pid_t pid;
-    bool killed;          /* it may take a while to die */
-    rota_event abandoned; /* so is its nap */
-    bool lacks_memory;
+    /* It may take a while to die. */
+    bool killed;
+    /* Its nap ends, too. */
+    rota_event abandoned;
+    /* What it did wrong before it ended, or NULL. */
+    const char *fault;
 };
+
+static const char lacked_memory[] = "could not get memory and ended";
+static const char sent_nonsense[] = "sent data that is not a result, and was killed";
+static const char closed_socket[] = "closed its socket to the pool, and was killed";
 
 static struct pool *pool_of(rota_executor *executor)
 {
@@ -115,8 +124,8 @@ static void describe_end(const struct worker *worker, pid_t waited, int status, 
                          size_t size)
 {
     pid_t pid = worker->pid;
-    if (worker->lacks_memory)
-        snprintf(text, size, "worker %d could not get memory and ended", (int)pid);
+    if (worker->fault)
+        snprintf(text, size, "worker %d %s", (int)pid, worker->fault);
     else if (waited < 0)
         snprintf(text, size, "worker %d died; another part of the program collected its status",
                  (int)pid);
@@ -149,25 +158,38 @@ static void worker_close(struct worker *worker)
 
 static const struct rota__wait_kind exit_kind = {"worker process to end", rota__op_abort};
 
-/* Waits until worker_reap need not block. A large process may take long to die. Where there is no
- * task or no pidfd, worker_reap blocks. Under a virtual clock, time stands still meanwhile. */
-static void worker_await_exit(const struct worker *worker)
+/* Waits until worker_reap need not block; false if `limit` passes first. A large process may take
+ * long to die. Where there is no task or no pidfd, worker_reap blocks. Under a virtual clock, time
+ * stands still meanwhile. */
+static bool worker_await_exit(const struct worker *worker, rota_time limit)
 {
+    int err = 0;
     if (!rota__task_here())
-        return;
+        return true;
     rota_loop *loop = rota__handle_here;
     int fd = (int)rota__sys(EMFILE, syscall(SYS_pidfd_open, worker->pid, 0));
     if (fd < 0)
-        return;
+        return true;
     struct rota__op op = {
         .kind = ROTA__OP_POLL, .loop = rota__loop_here, .poll_fd = fd, .events = ROTA_READABLE};
     rota_loop_hold_threadsafe(loop);
     ROTA_SHIELD
     {
-        ROTA_IGNORE(rota__op_await(&op, &exit_kind));
+        ROTA_TIMEOUT (limit) {
+            err = (int)rota__op_await(&op, &exit_kind);
+        }
     }
     rota_loop_release_threadsafe(loop);
     rota__sys_close(fd);
+    return err != -ETIMEDOUT;
+}
+
+/* Called when its socket has ended. A process that dies has closed it, and is gone at once. */
+static void worker_await_own_end(const struct pool *pool, struct worker *worker)
+{
+    bool can_wait = !worker->fault && !worker->killed && !pool->executor.loop->virtual_clock;
+    if (can_wait && !worker_await_exit(worker, EXIT_TIME))
+        worker->fault = closed_socket;
 }
 
 static void worker_reap(struct worker *worker, char *text, size_t size)
@@ -182,11 +204,13 @@ static void worker_reap(struct worker *worker, char *text, size_t size)
 }
 
 /* A worker that has nothing to do says nothing: anything readable is its end, or nonsense. */
-static bool worker_is_fit(const struct worker *worker)
+static bool worker_is_fit(struct worker *worker)
 {
     char byte;
-    return recv(worker->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           (errno == EAGAIN || errno == EWOULDBLOCK);
+    ssize_t n = recv(worker->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0)
+        worker->fault = sent_nonsense;
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 static int worker_get(struct pool *pool, struct worker **ret_worker)
@@ -284,7 +308,7 @@ static int converse(struct pool *pool, struct worker *worker, struct rota__copie
                  frame->words < ROTA__FRAME_WORDS)
             return receive(worker, (char *)frame, whole, whole, &have);
         else {
-            worker->lacks_memory = frame->kind == ROTA__FRAME_NO_MEMORY;
+            worker->fault = frame->kind == ROTA__FRAME_NO_MEMORY ? lacked_memory : sent_nonsense;
             return ROTA_EOF;
         }
         if (err < 0)
@@ -342,8 +366,10 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
     if (err == 0 && !worker->killed) {
         rota__list_prepend(&pool->idle, &worker->node);
     } else {
+        if (err == ROTA_EOF)
+            worker_await_own_end(pool, worker);
         worker_close(worker);
-        worker_await_exit(worker);
+        worker_await_exit(worker, ROTA_NEVER);
         worker_reap(worker, end, sizeof end);
     }
     if (err < 0)
@@ -442,7 +468,7 @@ static void pool_stop(rota_executor *executor)
         worker_close(rota__container_of(each, struct worker, node));
     while ((node = rota__list_take_first(&workers))) {
         struct worker *worker = rota__container_of(node, struct worker, node);
-        worker_await_exit(worker);
+        worker_await_exit(worker, ROTA_NEVER);
         worker_reap(worker, text, sizeof text);
     }
 }
@@ -470,7 +496,8 @@ int rota_process_pool_new(const rota_process_pool_options *options, rota_executo
     if (!rota__loop_here)
         return rota__error_plain(ROTA_ENOTASK);
     if (o->workers > WORKERS_MAX)
-        return rota__error_plain(-EINVAL);
+        return rota_error_set(-EINVAL, "make a process pool: %u workers, more than %d", o->workers,
+                              WORKERS_MAX);
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return rota__error_plain(-ENOMEM);

@@ -163,7 +163,8 @@ static void close_all_but(int kept)
 /* Keeps stdout and stderr and the worker's own socket. */
 static void shed_descriptors(int fd)
 {
-    self.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    /* Needs no free number: what is behind 3 is to be closed anyway. */
+    self.fd = fd < 3 ? dup3(fd, 3, O_CLOEXEC) : fd;
     if (self.fd < 0)
         _exit(EMFILE);
     close_all_but(self.fd);
