@@ -531,6 +531,7 @@ TASK_TEST(a_line_over_the_limit_stays)
     rota_str line;
     rota_file_set_limit(file, 299);
     CHECK_INT(rota_file_read_line(file, &line), ==, ROTA_ELIMIT);
+    CHECK(strstr(rota_error(ROTA_ELIMIT), ": longer than 299 bytes (rota_file_set_limit)"));
     CHECK_INT(rota_file_seek(file, 0, SEEK_CUR), ==, 0);
     CHECK_INT(rota_file_read_line(file, &line), ==, ROTA_ELIMIT);
     rota_file_set_limit(file, 0);
@@ -590,6 +591,7 @@ TASK_TEST(a_file_over_the_limit_is_not_loaded)
     write_text("text", "0123456789");
     CHECK_INT(rota_file_load(in_directory("text"), 9, &all), ==, ROTA_ELIMIT);
     CHECK_INT(rota_file_load("/proc/self/status", 20, &all), ==, ROTA_ELIMIT);
+    CHECK_STR(rota_error(ROTA_ELIMIT), "load /proc/self/status: larger than 20 bytes, the limit");
     CHECK_PTR(all.ptr, ==, NULL);
     CHECK_OK(rota_file_load(in_directory("text"), 10, &all));
     rota_bytes_fini(&all);

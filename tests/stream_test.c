@@ -160,9 +160,12 @@ TASK_TEST(a_line_longer_than_the_limit_is_ELIMIT_and_stays_readable)
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, 1); /* exactly the limit */
     check_str(line, "1234567");
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, ROTA_ELIMIT);
-    CHECK_STR(rota_stream_error(e.b), "read from pair: limit exceeded");
+    CHECK_STR(rota_stream_error(e.b),
+              "read from pair: limit of 8 bytes exceeded (rota_stream_set_limit)");
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, ROTA_ELIMIT);
     CHECK_INT(rota_stream_peek(e.b, 9, &line), ==, ROTA_ELIMIT);
+    CHECK_INT(rota_stream_read_until(e.b, (rota_str){"\n", 1}, 3, &line), ==, ROTA_ELIMIT);
+    CHECK_STR(rota_error(ROTA_ELIMIT), "read from pair: limit of 3 bytes exceeded");
     CHECK_INT(rota_stream_read_until(e.b, (rota_str){"\n", 1}, 9, &line), ==, 0);
     check_str(line, "12345678\n");
     CHECK_INT(rota_stream_read_line(e.b, &line), ==, 1);

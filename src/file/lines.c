@@ -110,6 +110,10 @@ int rota_file_read_line(rota_file *file, rota_str *ret_line)
     if (len > 0)
         take_line(file, (size_t)len, ret_line);
     rota__file_leave(file, ROTA__FILE_AT_POSITION);
+    if (len == ROTA_ELIMIT)
+        return rota_error_set(ROTA_ELIMIT,
+                              "read a line of %s: longer than %zu bytes (rota_file_set_limit)",
+                              file->name, limit_of(file));
     return (int)rota__file_failed(len > 0 ? 1 : (int)len, "read a line of", file);
 }
 

@@ -153,7 +153,7 @@ static ssize_t seek(rota_stream *s, rota_str separator, size_t limit)
         if (found)
             return rota__done_at_once(found - front + (ssize_t)separator.len);
         if (count >= limit)
-            return rota__stream_failed(s, ROTA_ELIMIT, false);
+            return rota__stream_exceeded(s, limit);
         from = end >= separator.len ? end - separator.len + 1 : 0;
         ssize_t n = fill(s, limit > s->limit ? limit : s->limit);
         if (n <= 0)
@@ -236,7 +236,7 @@ static ssize_t peek(rota_stream *s, size_t len)
         return err;
     while (rota__buffer_count(&s->in) < len) {
         if (len > s->limit)
-            return rota__stream_failed(s, ROTA_ELIMIT, false);
+            return rota__stream_exceeded(s, s->limit);
         ssize_t n = fill(s, s->limit);
         if (n < 0)
             return n;

@@ -211,7 +211,18 @@ const char *rota_stream_local(rota_stream *s)
     return texts->local;
 }
 
-static const char *stream_detail(const rota_stream *s)
+/* The limit is the stream's, or the argument of rota_stream_read_until. */
+static const char *limit_detail(rota_stream *s)
+{
+    struct rota__stream_texts *texts = stream_texts(s);
+    if (!texts)
+        return rota_strerror(ROTA_ELIMIT);
+    snprintf(texts->limit, sizeof texts->limit, "limit of %zu bytes exceeded%s", s->exceeded,
+             s->exceeded == s->limit ? " (rota_stream_set_limit)" : "");
+    return texts->limit;
+}
+
+static const char *stream_detail(rota_stream *s)
 {
     const char *detail = NULL;
     for (rota_filter *f = s->top; f && !detail; f = f->below)
@@ -219,6 +230,8 @@ static const char *stream_detail(const rota_stream *s)
     ROTA__NOEXCEPT();
     if (!detail && s->error == -EPIPE && s->torn)
         detail = "an earlier write was cut short";
+    if (!detail && s->error == ROTA_ELIMIT && s->exceeded)
+        detail = limit_detail(s);
     return detail ? detail : rota_strerror(s->error);
 }
 
@@ -236,7 +249,13 @@ int rota__stream_failed(rota_stream *s, int err, bool writing)
     return err;
 }
 
-const char *rota__stream_why(const rota_stream *s, int err)
+int rota__stream_exceeded(rota_stream *s, size_t limit)
+{
+    s->exceeded = limit;
+    return rota__stream_failed(s, ROTA_ELIMIT, false);
+}
+
+const char *rota__stream_why(rota_stream *s, int err)
 {
     return s->error == err ? stream_detail(s) : rota_strerror(err);
 }

@@ -25,6 +25,7 @@
 struct rota__stream_texts {
     char peer[ROTA__ADDRESS_TEXT], local[ROTA__ADDRESS_TEXT];
     char error[256];
+    char limit[80];
 };
 
 enum { ROTA__STREAM_READING = 1, ROTA__STREAM_WRITING = 2 };
@@ -38,7 +39,8 @@ struct rota_stream {
     int error;      /* the last one, and in which direction */
     bool error_in_writing;
     size_t limit;
-    size_t step; /* bytes to ask for when the buffer is filled */
+    size_t exceeded; /* by the last read that failed with ROTA_ELIMIT */
+    size_t step;     /* bytes to ask for when the buffer is filled */
     rota_filter *top;
     struct rota__buffer in, out;
     rota_str line; /* the item of rota_stream_lines */
@@ -60,8 +62,10 @@ static inline void *rota__stream_bottom(rota_stream *s)
 /* Notes an error for rota_stream_error, gives it its words unless the task was interrupted, and
  * returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
+/* The same of a read for which a limit is too low. */
+int rota__stream_exceeded(rota_stream *s, size_t limit);
 /* The reason for an error, in the stream's words where it is the last of this stream. */
-const char *rota__stream_why(const rota_stream *s, int err);
+const char *rota__stream_why(rota_stream *s, int err);
 /* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an
  * error. */
 ssize_t rota__stream_read_failed(rota_stream *s, ssize_t err);
