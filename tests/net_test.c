@@ -1133,6 +1133,16 @@ static int highest_fd(void)
     return fd;
 }
 
+TASK_TEST(a_lookup_without_descriptors_does_not_call_the_host_unknown)
+{
+    rota_address addresses[2];
+    struct rlimit before = limit_fds((rlim_t)highest_fd());
+    int err = rota_resolve("host.invalid", 80, addresses, 2);
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &before));
+    CHECK_INT(err, ==, -EMFILE);
+    CHECK_STR(rota_error(err), "look up host.invalid: Too many open files");
+}
+
 VIRTUAL_TASK_TEST(too_many_open_files_pause_the_server_which_says_so_once_and_goes_on)
 {
     struct service service = {listen_on("127.0.0.1"), echo};

@@ -10,11 +10,13 @@
  *    pool, up to EXTRA_THREADS. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/sys.h"
 #include "exec/exec.h"
 #include "net/net.h"
 
 #include <rota/host.h>
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <string.h>
 #include <strings.h>
@@ -24,8 +26,25 @@ enum { NAME_MAX_LEN = 255 }; /* RFC 1035, section 2.3.4 */
 #define THREADS 16
 #define EXTRA_THREADS 240
 
+/* Without descriptors the resolver neither reads its files nor asks a server, and takes the host
+ * for unknown. Its errno may have been overwritten, and a descriptor may be free again by now, so
+ * both are looked at. Returns -EMFILE, -ENFILE or 0. */
+static int shortage_of_descriptors(int err)
+{
+    if (err == EMFILE || err == ENFILE)
+        return -err;
+    int fd = (int)rota__sys(EMFILE, open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (fd >= 0)
+        rota__sys_close(fd);
+    return fd == -EMFILE || fd == -ENFILE ? fd : 0;
+}
+
 static int lookup_error(int code)
 {
+    int err = errno;
+    int shortage = shortage_of_descriptors(err);
+    if (shortage < 0)
+        return shortage;
     switch (code) {
     case EAI_NONAME:
     case EAI_NODATA:
@@ -34,7 +53,7 @@ static int lookup_error(int code)
     case EAI_MEMORY:
         return -ENOMEM;
     case EAI_SYSTEM:
-        return errno ? -errno : ROTA_EDNS;
+        return err ? -err : ROTA_EDNS;
     default:
         return ROTA_EDNS;
     }
@@ -44,6 +63,7 @@ static int lookup_by_system(const char *host, rota_address *ret_addresses, size_
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found;
+    errno = 0;
     int code = getaddrinfo(host, NULL, &hints, &found);
     if (code)
         return lookup_error(code);
