@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct {
@@ -272,6 +273,32 @@ TEST_BOTH(main_that_fails_says_why_and_exits_with_1)
 {
     CHECK_INT(rota_main(fail, a_words), ==, 1);
     check_stderr_is("report_test: a\n");
+}
+
+TEST(words_of_main_that_a_full_file_refuses_do_not_end_the_program)
+{
+    struct rlimit before, none;
+    CHECK_OK(getrlimit(RLIMIT_FSIZE, &before));
+    none = (struct rlimit){0, before.rlim_max};
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &none));
+    int status = rota_main(fail, a_words);
+    rota_log_stderr(NULL, ROTA_LOG_ERROR, "more");
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &before));
+    CHECK_INT(status, ==, 1);
+    check_stderr_is("");
+}
+
+TEST(words_of_main_that_nobody_reads_do_not_end_the_program)
+{
+    int ends[2], saved = dup(STDERR_FILENO);
+    CHECK_OK(pipe2(ends, O_CLOEXEC));
+    close(ends[0]);
+    CHECK_OK(dup2(ends[1], STDERR_FILENO));
+    int status = rota_main(fail, a_words);
+    CHECK_OK(dup2(saved, STDERR_FILENO));
+    close(saved);
+    close(ends[1]);
+    CHECK_INT(status, ==, 1);
 }
 
 static int interrupt_main(void *arg)

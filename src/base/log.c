@@ -10,6 +10,7 @@
 #include "base/noexcept.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -88,10 +89,42 @@ bool rota__log_wanted(rota_log_level level)
 
 /* ---- Writing */
 
+/* A report must not end the program: a pipe that nobody reads and a file at its limit send a
+ * signal, and outside rota_run the program may not ignore it. A loop's end and rota_main's words
+ * come after that. Such a signal goes to the thread that wrote, so it can be blocked and taken. */
+struct write_signals {
+    sigset_t before, pending;
+};
+
+static void signals_block(struct write_signals *signals)
+{
+    sigset_t deadly;
+    sigemptyset(&deadly);
+    sigaddset(&deadly, SIGPIPE);
+    sigaddset(&deadly, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &deadly, &signals->before);
+    sigpending(&signals->pending);
+}
+
+/* `number`: the signal that the write has sent to this thread, if it is not ignored; or 0. */
+static void signals_restore(const struct write_signals *signals, int number)
+{
+    const struct timespec none = {0};
+    sigset_t sent;
+    if (number && !sigismember(&signals->pending, number)) {
+        sigemptyset(&sent);
+        sigaddset(&sent, number);
+        sigtimedwait(&sent, NULL, &none);
+    }
+    pthread_sigmask(SIG_SETMASK, &signals->before, NULL);
+}
+
 /* One call, so that lines of several threads and processes do not mix. */
 void rota__write_line(const char *before, const char *text)
 {
     int saved = errno;
+    struct write_signals signals;
+    signals_block(&signals);
     struct iovec parts[] = {{(void *)(uintptr_t)before, strlen(before)},
                             {(void *)(uintptr_t)text, strlen(text)},
                             {(void *)(uintptr_t) "\n", 1}};
@@ -99,6 +132,7 @@ void rota__write_line(const char *before, const char *text)
     do
         n = writev(STDERR_FILENO, parts, 3);
     while (n < 0 && errno == EINTR);
+    signals_restore(&signals, n >= 0 ? 0 : errno == EPIPE ? SIGPIPE : errno == EFBIG ? SIGXFSZ : 0);
     errno = saved;
 }
 

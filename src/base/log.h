@@ -20,7 +20,8 @@ bool rota__debug(void);
 void rota__log_program_begins(void);
 void rota__log_program_ends(void);
 
-/* Writes "<before><text>\n" to standard error, in one system call. Keeps errno. */
+/* Writes "<before><text>\n" to standard error, in one system call. Keeps errno, and is
+ * not ended by SIGPIPE or SIGXFSZ. */
 void rota__write_line(const char *before, const char *text);
 
 /* For tests: the clock by which repetitions are counted. */
