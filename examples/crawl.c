@@ -27,18 +27,18 @@
 
 static const char usage[] =
     "usage: crawl [OPTION]... URL\n\n"
-    "Follows all links of the site from URL on, those of its style sheets too, without leaving it\n"
-    "and as its robots.txt allows.\n"
-    "Reports those that are broken: with no page behind them, or no such place in the page.\n"
-    "Ctrl-C ends it early, with a report of what was seen.\n\n"
-    "  --connections N    so many requests at once (default 8)\n"
-    "  --limit PAGES      visit at most so many addresses (default 100000)\n"
-    "  --timeout SECONDS  give an address up that takes longer (default 30)\n"
-    "  --all              name all pages that have a broken link, not only the first three\n"
+    "Checks the links of a website. Starts at URL and follows all links within the site,\n"
+    "also those in style sheets, as its robots.txt allows. Reports broken links: those whose\n"
+    "page cannot be fetched or has no such anchor. Ctrl-C ends it early; it then reports what\n"
+    "it has found so far.\n\n"
+    "  --connections N    make at most N requests at once (default 8)\n"
+    "  --limit PAGES      visit at most PAGES addresses (default 100000)\n"
+    "  --timeout SECONDS  time limit for an address (default 30)\n"
+    "  --all              list all pages with a broken link, not only the first three\n"
     "  --quiet            print broken links only: no progress, no summary\n\n"
-    "With SSL_CERT_FILE in the environment, that file's certificates are trusted.\n"
-    "Exits with 0 when all links are good, 1 when some are broken, 2 when it cannot begin or\n"
-    "print, and 130 when it was interrupted.\n";
+    "If SSL_CERT_FILE is set, the certificates in that file are trusted.\n"
+    "Exit status: 0 if all links are good, 1 if some are broken, 2 if it could not start or\n"
+    "print, 130 if it was interrupted.\n";
 
 static struct {
     long connections, limit, timeout;
@@ -350,7 +350,8 @@ static int ask_robots(void)
     }
     int status = rota_http_status(r);
     if (status >= 500) {
-        warnx("robots.txt: %d %s; the site wants nobody now", status, rota_http_reason(status));
+        warnx("robots.txt: %d %s; the site cannot be crawled now", status,
+              rota_http_reason(status));
         return -EACCES;
     }
     char *text = must(malloc(ROBOTS_MOST));
@@ -429,7 +430,7 @@ static int report(bool interrupted)
                crawler.html, crawler.done - crawler.html, seconds, n.links, n.broken, n.outside,
                crawler.forbidden, crawler.over_limit);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        warnx("standard output: what was found could not be written");
+        warnx("standard output: the report could not be written");
         return 2;
     }
     if (interrupted) {
@@ -437,8 +438,8 @@ static int report(bool interrupted)
         return 130;
     }
     if (!crawler.html && !n.broken) {
-        warnx(crawler.redirects ? "%s leads to no page of its own site; begin where it redirects to"
-                                : "%s is no page of HTML, so it leads nowhere; begin with one",
+        warnx(crawler.redirects ? "%s redirects, but not to an HTML page of its own site"
+                                : "%s is not an HTML page, so it has no links to follow",
               opts.url);
         return 2;
     }
@@ -447,9 +448,9 @@ static int report(bool interrupted)
 
 /* ---- The command line */
 
-static _Noreturn void refuse(const char *why, const char *what)
+static _Noreturn void refuse(const char *why, const char *more)
 {
-    fprintf(stderr, "crawl: %s%s\nTry crawl --help.\n", why, what);
+    fprintf(stderr, "crawl: %s%s\nTry crawl --help.\n", why, more);
     exit(2);
 }
 
@@ -458,7 +459,7 @@ static long number_of(char **argv, int *i)
     char *end, *name = argv[*i], *text = argv[*i + 1];
     long number = text ? strtol(text, &end, 10) : 0;
     if (!text || *end || number < 1 || number > 10000000)
-        refuse("a number above 0 is needed behind ", name);
+        refuse(name, " needs a number above 0");
     ++*i;
     return number;
 }
@@ -482,7 +483,7 @@ static void read_options(char **argv)
         } else if (*argv[i] == '-') {
             refuse("unknown option: ", argv[i]);
         } else if (opts.url) {
-            refuse("one URL is enough: ", argv[i]);
+            refuse("only one URL is allowed: ", argv[i]);
         } else {
             opts.url = argv[i];
         }

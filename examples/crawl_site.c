@@ -172,14 +172,14 @@ static const char *find_problem(const struct link *link, const struct link **ret
     *ret_end = link;
     const struct page *page = link->to;
     if (!page)
-        return "this is no address";
+        return "not a valid address";
     if (page->problem || !page->done)
         return page->problem;
     if (!place->fragment || !page->is_html || page->is_cut ||
         strcasecmp(place->fragment, "top") == 0)
         return NULL;
     bool named = has_anchor(page, place->raw) || has_anchor(page, place->fragment);
-    return named ? NULL : "the page has no such place";
+    return named ? NULL : "no such anchor in the page";
 }
 
 struct mentions {

@@ -53,14 +53,15 @@ static int serve_until_stop(void *arg)
 
 static int usage(FILE *out)
 {
-    fprintf(out,
-            "usage: echo [--workers N | --processes N] PORT\n"
-            "Sends back what connections to PORT of this machine send. With 0 it takes a free\n"
-            "port. Prints `port N` once it listens. Ends on SIGINT or SIGTERM: takes no more, and\n"
-            "gives those that are open five seconds.\n"
-            "\n"
-            "  --workers N    on N threads, a loop each; 0: as many as processors\n"
-            "  --processes N  in N processes, which are replaced when they die\n");
+    fprintf(
+        out,
+        "usage: echo [--workers N | --processes N] PORT\n"
+        "Listens on PORT of localhost and sends back what each connection sends. Port 0\n"
+        "selects a free port. Prints `port N` once it listens. On SIGINT or SIGTERM it accepts\n"
+        "no more connections, and gives the open ones five seconds to end.\n"
+        "\n"
+        "  --workers N    run N threads, each with its own loop; 0: one for each processor\n"
+        "  --processes N  run N processes, and replace those that die\n");
     return out == stderr ? 2 : 0;
 }
 

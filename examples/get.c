@@ -15,18 +15,17 @@
 
 static const char usage[] =
     "usage: get [OPTION]... URL...\n\n"
-    "Downloads each URL to a file, many at once. A file has the URL's last component as its name, "
-    "with\n"
-    "\".part\" behind it until it is complete, and then replaces an older one. Of several with the "
-    "same\n"
-    "name the later ones get a number. What was interrupted is continued by the same command.\n\n"
-    "  --directory DIR  where the files go (default: here)\n"
-    "  --jobs N         so many at once (default 8)\n"
-    "  --sha256         print each file's SHA-256, as sha256sum does\n"
-    "  --quiet          no progress\n\n"
-    "With SSL_CERT_FILE in the environment, that file's certificates are trusted.\n"
-    "Exits with 0 when all files are there, 1 when some are not, 2 when it was called\n"
-    "wrongly, and 130 when it was interrupted.\n";
+    "Downloads each URL to a file, several at once. The file is named after the last component\n"
+    "of the URL. It ends in \".part\" until it is complete, and then replaces an existing file.\n"
+    "If several URLs have the same name, the later files get a number. Run the same command\n"
+    "again to continue an interrupted download.\n\n"
+    "  --directory DIR  where the files go (default: the current directory)\n"
+    "  --jobs N         download at most N files at once (default 8)\n"
+    "  --sha256         print the SHA-256 of each file, as sha256sum does\n"
+    "  --quiet          show no progress\n\n"
+    "If SSL_CERT_FILE is set, the certificates in that file are trusted.\n"
+    "Exit status: 0 if all files were downloaded, 1 if some were not, 2 after a usage error,\n"
+    "130 if it was interrupted.\n";
 
 static struct {
     const char *directory;
@@ -234,7 +233,7 @@ static int work(void *arg)
         if (err == 0 && opts.sha256) {
             err = rota_to_thread(hash, job);
             if (err < 0 && err != -ECANCELED)
-                complain(job, "it is there, but cannot be read again for its checksum");
+                complain(job, "downloaded, but its checksum could not be computed");
         }
         if (err == -ECANCELED)
             return err;
@@ -385,7 +384,7 @@ static int report(bool interrupted)
     if (missing && all.count > 1)
         warnx("%zu of %zu files are missing", missing, all.count);
     if (interrupted)
-        warnx("interrupted: the same command goes on with what is missing");
+        warnx("interrupted; run the same command again to continue");
     if (fflush(stdout) != 0 || ferror(stdout)) {
         warnx("standard output: checksums could not be written");
         missing = 1;

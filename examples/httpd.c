@@ -15,25 +15,22 @@ enum { OTHER_FILES = 32 }; /* that may be open beside those of connections */
 
 static const char usage[] =
     "usage: httpd [OPTION]... [DIRECTORY]\n\n"
-    "Serves the files of DIRECTORY (default: this one) until Ctrl-C; then takes no more requests, "
-    "and\n"
-    "lets those that run end. Nothing outside of DIRECTORY can be reached, nor what begins with a "
-    "dot.\n\n"
-    "  -l, --listen HOST:PORT  where (default localhost:8080); port 0 takes a free one, which is "
-    "printed\n"
-    "  -c, --cert FILE         speaks TLS with this certificate (PEM), its chain behind it,\n"
-    "  -k, --key FILE          and this key\n"
-    "  -w, --workers N         so many threads (default 1); 0: as many as processors\n"
-    "  -g, --grace SECONDS     how long requests may go on after Ctrl-C (default 5)\n"
-    "  -m, --connections N     at most so many at once, others wait (default 10000; never more "
-    "than "
-    "half of\n"
-    "                          the files that may be open, see ulimit -Hn)\n"
-    "  -i, --idle SECONDS      closes connections without a request (default 75)\n"
-    "  -s, --stall SECONDS     gives up clients that take nothing of a reply (default 30)\n"
-    "  -n, --no-list           directories without an index.html are not listed\n"
-    "  -q, --quiet             requests are not printed\n\n"
-    "Exits with 0 after Ctrl-C or SIGTERM, 1 when it cannot serve, 2 when it was called wrongly.\n";
+    "Serves the files of DIRECTORY (default: the current one). Files outside of DIRECTORY and\n"
+    "files whose names begin with a dot are not served. On Ctrl-C or SIGTERM it accepts no more\n"
+    "requests, and exits when those in progress have ended.\n\n"
+    "  -l, --listen HOST:PORT  address to listen on (default localhost:8080); port 0 selects a\n"
+    "                          free port, which is printed\n"
+    "  -c, --cert FILE         use TLS with this certificate and its chain (PEM)\n"
+    "  -k, --key FILE          the private key of the certificate (PEM)\n"
+    "  -w, --workers N         number of threads (default 1); 0: one for each processor\n"
+    "  -g, --grace SECONDS     how long requests may run on after Ctrl-C (default 5)\n"
+    "  -m, --connections N     most connections at once; others wait (default 10000, and never\n"
+    "                          more than half of the limit on open files, see ulimit -Hn)\n"
+    "  -i, --idle SECONDS      close a connection without a request after this time (default 75)\n"
+    "  -s, --stall SECONDS     close a connection whose client stops reading (default 30)\n"
+    "  -n, --no-list           do not list directories that have no index.html\n"
+    "  -q, --quiet             do not print requests\n\n"
+    "Exit status: 0 after Ctrl-C or SIGTERM, 1 if it cannot serve, 2 after a usage error.\n";
 
 static struct {
     const char *host, *cert, *key, *directory;
@@ -87,8 +84,9 @@ static void complain(void *arg, rota_log_level level, const char *what)
 static const char *what_to_do(int err)
 {
     if (err == -EADDRINUSE)
-        return "; another program has it: name another port by --listen, 0 takes a free one";
-    return err == -EACCES ? "; ports below 1024 are root's: name another one by --listen" : "";
+        return "; select another port with --listen, or 0 for a free one";
+    return err == -EACCES ? "; ports below 1024 need privileges: select another one with --listen"
+                          : "";
 }
 
 static int serve(void *arg)
@@ -212,9 +210,9 @@ static void parse(int argc, char **argv)
     if (optind < argc)
         args.directory = argv[optind++];
     if (optind < argc)
-        refuse("one directory is enough: %s", argv[optind]);
+        refuse("only one directory is allowed: %s", argv[optind]);
     if (!args.cert != !args.key)
-        refuse("--cert and --key need each other");
+        refuse("--cert and --key must be given together");
 }
 
 /* Programs begin with few descriptors, lest they use select(2). Each connection may need one more,

@@ -7,12 +7,12 @@
 
 static const char usage[] =
     "usage: proxy LISTEN TARGET [OPTION VALUE]...   where LISTEN and TARGET are HOST:PORT\n\n"
-    "Forwards TCP connections from LISTEN to TARGET until Ctrl-C or SIGTERM; then takes no\n"
-    "more, lets those that are open end, and prints statistics. Port 0 takes a free one.\n\n"
-    "  --connect-timeout SECONDS  give TARGET up when it does not answer (default 5)\n"
+    "Forwards TCP connections from LISTEN to TARGET. On Ctrl-C or SIGTERM it accepts no more\n"
+    "connections, waits for the open ones, and prints statistics. Port 0 selects a free port.\n\n"
+    "  --connect-timeout SECONDS  how long TARGET may take to answer (default 5)\n"
     "  --idle-timeout SECONDS     end a connection when nothing was sent either way (default 300)\n"
-    "  --limit N                  so many connections at once, others wait (default 10000)\n"
-    "  --grace SECONDS            how long open connections may go on after that (default 5)\n";
+    "  --limit N                  most connections at once; others wait (default 10000)\n"
+    "  --grace SECONDS            how long open connections may go on after Ctrl-C (default 5)\n";
 
 static struct option {
     const char *name;
@@ -93,7 +93,7 @@ static int proxy(void *arg)
         return rota_error_set(err, "%s; check its name", rota_error(err));
     err = rota_tcp_listen(listen_at.host, listen_at.port, NULL, &listener);
     if (err < 0)
-        return rota_error_set(err, "%s; try another port, or 0 for any", rota_error(err));
+        return rota_error_set(err, "%s; select another port, or 0 for a free one", rota_error(err));
     printf("port %d\n", rota_listener_port(listener));
     fflush(stdout);
     rota_serve_options serving = {(size_t)opts[LIMIT].value, seconds(GRACE)};
@@ -126,7 +126,7 @@ static void parse_option(const char *name, const char *text)
             return;
         errx(2, "%s needs a number above 0", name);
     }
-    errx(2, "there is no option %s; proxy --help shows all", name);
+    errx(2, "unknown option %s; see proxy --help", name);
 }
 
 int main(int argc, char **argv)
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(usage, stdout) < 0;
     if (argc < 3)
-        errx(2, "LISTEN and TARGET are needed; proxy --help tells more");
+        errx(2, "LISTEN and TARGET are missing; see proxy --help");
     parse_endpoint(&listen_at, argv[1]);
     parse_endpoint(&target_at, argv[2]);
     for (int i = 3; i < argc; i += 2)

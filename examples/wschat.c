@@ -168,7 +168,7 @@ static int serve(void *arg)
     ROTA_AUTO(rota_listener) listener = NULL;
     int err = rota_tcp_listen("localhost", *port, NULL, &listener);
     if (err == -EADDRINUSE)
-        return rota_error_set(err, "%s; name another port, or 0 for a free one", rota_error(err));
+        return rota_error_set(err, "%s; select another port, or 0 for a free one", rota_error(err));
     if (err < 0)
         return err;
     printf("http://localhost:%d/\n", rota_listener_port(listener));
@@ -186,12 +186,11 @@ static int serve(void *arg)
 
 static int usage(FILE *out)
 {
-    fprintf(out, "usage: wschat PORT\n"
-                 "A chat room at http://localhost:PORT/ for browsers, until SIGINT or SIGTERM. "
-                 "With 0 it takes\n"
-                 "a free port; the first line that it prints is the address.\n\n"
-                 "Exits with 0 after these signals, 1 when it cannot serve, 2 when it was called "
-                 "wrongly.\n");
+    fprintf(out, "usage: wschat PORT\n\n"
+                 "Serves a chat room for browsers at http://localhost:PORT/ until SIGINT or\n"
+                 "SIGTERM. Port 0 selects a free port. Prints the address.\n\n"
+                 "Exit status: 0 after these signals, 1 if it cannot serve, 2 after a usage\n"
+                 "error.\n");
     return out == stderr ? 2 : 0;
 }
 

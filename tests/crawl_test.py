@@ -157,7 +157,7 @@ def broken_link_is_reported_with_the_pages_that_have_it():
 @case
 def first_address_may_be_broken_itself():
     crawl_is({}, "/: 404 Not Found\n    in the command line\n")
-    crawl_is({"/a": page()}, "/a#x: the page has no such place\n    in the command line\n", start="/a#x")
+    crawl_is({"/a": page()}, "/a#x: no such anchor in the page\n    in the command line\n", start="/a#x")
 
 
 @case
@@ -165,27 +165,27 @@ def fragments_name_places():
     crawl_is({"/": page("#here", "#old", "#%C3%A4", "#top", "#TOP", "#", "#no", "a#no", "a?q#no", "file#no",
                         more='<p id=here><a name=old></a><b id="ä"></b><form name="no">'),
               "/a": page(), "/a?q": page(more='<i id="no">'), "/file": (200, "text/plain", "no")},
-             "/#no: the page has no such place\n    in /\n/a#no: the page has no such place\n    in /\n")
+             "/#no: no such anchor in the page\n    in /\n/a#no: no such anchor in the page\n    in /\n")
 
 
 @case
 def fragments_are_compared_as_written_and_decoded():
     crawl_is({"/": page("#a%20b", "#a b", "#%41", "#C", "#c%20d",
                         more='<p id="a%20b"><p id="a b"><p id="%41"><p id="c d">')},
-             "/#C: the page has no such place\n    in /\n")
+             "/#C: no such anchor in the page\n    in /\n")
 
 
 @case
 def text_directives_are_for_the_browser():
     crawl_is({"/": page("#:~:text=word", "a#:~:text=no,such", "a#x:~:text=word", "a#no:~:text=word"),
-              "/a": page(more='<p id="x">')}, "/a#no: the page has no such place\n    in /\n")
+              "/a": page(more='<p id="x">')}, "/a#no: no such anchor in the page\n    in /\n")
 
 
 @case
 def what_stands_in_a_textarea_is_text():
     crawl_is({"/": '<textarea id=x><a href="none">x</a><p id=y><style>a{b:url(none)}</style></textarea>'
                    '<iframe src=frame><a href=none></iframe>' + page("#x", "#y", "good"),
-              "/good": page(), "/frame": page()}, "/#y: the page has no such place\n    in /\n")
+              "/good": page(), "/frame": page()}, "/#y: no such anchor in the page\n    in /\n")
 
 
 @case
@@ -215,9 +215,9 @@ def redirects_are_followed_and_judged():
                   "/away": (302, other.url + "/x", ""), "/odd": (302, "http://[", ""),
                   "/long": (302, "/long0", ""), **{f"/long{i}": (302, f"/long{i + 1}", "") for i in range(12)}},
                  "/circle: too many redirects\n    in /\n/gone -> /nowhere: 404 Not Found\n    in /\n"
-                 "/good#y -> /target: the page has no such place\n    in /\n/long: too many redirects\n    in /\n"
-                 "/odd -> http://[: this is no address\n    in /\n"
-                 "/own -> /target#y: the page has no such place\n    in /\n")
+                 "/good#y -> /target: no such anchor in the page\n    in /\n/long: too many redirects\n    in /\n"
+                 "/odd -> http://[: not a valid address\n    in /\n"
+                 "/own -> /target#y: no such anchor in the page\n    in /\n")
         check(not other.asked, "the other site was asked for", other.asked)
 
 
@@ -254,7 +254,7 @@ def odd_links_are_understood_as_browsers_do():
                     "/c: 404 Not Found\n    in /\n/d: 404 Not Found\n    in /\n/de: 404 Not Found\n    in /\n"
                     "/e: 404 Not Found\n    in /\n"
                     "/f?%3Cscript%3E: 404 Not Found\n    in /\n/q?a=b%20c&d=%C3%A9: 404 Not Found\n    in /\n"
-                    "http://[: this is no address\n    in /\nhttp://a:99999/: this is no address\n    in /\n")
+                    "http://[: not a valid address\n    in /\nhttp://a:99999/: not a valid address\n    in /\n")
     check(site.asked["/%C3%A4"] == 1, site.asked)
 
 
@@ -350,7 +350,7 @@ def page_that_comes_byte_by_byte_is_the_same():
             handler.wfile.write(b"1\r\n" + body[i:i + 1] + b"\r\n")
         handler.wfile.write(b"0\r\n\r\n")
     crawl_is({"/": drip, "/a": page("/#x")},
-             "/a#y: the page has no such place\n    in /\n/gone: 404 Not Found\n    in /\n")
+             "/a#y: no such anchor in the page\n    in /\n/gone: 404 Not Found\n    in /\n")
 
 
 @case
@@ -492,7 +492,7 @@ def want_of_descriptors_is_told():
 @case
 def start_that_leads_elsewhere_is_told():
     with Site({}) as other, Site({"/": (302, other.url, ""), "/f": (200, "text/plain", "f")}) as site:
-        for start, why in (("/", "leads to no page of its own site"), ("/f", "is no page of HTML")):
+        for start, why in (("/", "redirects, but not to an HTML page of its own site"), ("/f", "is not an HTML page")):
             _, err = site.crawl(status=2, start=start)
             check(why in err, err)
 
@@ -594,11 +594,11 @@ def mistakes_are_told_with_what_to_do():
             (["ftp://localhost/"], 2, "not an http:// or https:// address"),
             (["http://"], 2, "not an http:// or https:// address"),
             (["http://a b:x/"], 2, "not an http:// or https:// address"),
-            (["http://a/", "http://b/"], 2, "one URL is enough: http://b/"),
+            (["http://a/", "http://b/"], 2, "only one URL is allowed: http://b/"),
             (["--fast", "http://a/"], 2, "unknown option: --fast"),
-            (["http://a/", "--limit"], 2, "a number above 0 is needed behind --limit"),
-            (["http://a/", "--connections", "0"], 2, "a number above 0 is needed behind --connections"),
-            (["http://a/", "--timeout", "5s"], 2, "a number above 0 is needed behind --timeout"),
+            (["http://a/", "--limit"], 2, "--limit needs a number above 0"),
+            (["http://a/", "--connections", "0"], 2, "--connections needs a number above 0"),
+            (["http://a/", "--timeout", "5s"], 2, "--timeout needs a number above 0"),
             (["http://no-such-host.invalid/"], 2, "no-such-host.invalid"),
             (["--help"], 0, "usage: crawl [OPTION]... URL")):
         done = subprocess.run([CRAWL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -270,7 +270,7 @@ TASK_TEST(only_a_listening_stream_socket_becomes_a_listener)
     CHECK_INT(rota_listener_from_fd(ends[0], &l), ==, -ENOTSOCK);
     CHECK_INT(rota_listener_from_fd(dgram, &l), ==, -EPROTOTYPE);
     CHECK_INT(rota_listener_from_fd(stream, &l), ==, -EINVAL);
-    CHECK(strstr(rota_error(-EINVAL), "it does not listen"));
+    CHECK(strstr(rota_error(-EINVAL), "not a listening socket"));
     CHECK_INT(rota_dgram_from_fd(stream, &d), ==, -EPROTOTYPE);
     CHECK_INT(rota_dgram_from_fd(ends[0], &d), ==, -ENOTSOCK);
     if (netlink >= 0)

@@ -109,7 +109,7 @@ def stop_and_go_on(number):
                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             wait_until(lambda: part.exists() and part.stat().st_size > 0, "nothing comes")
             process.send_signal(number)
-            check("the same command goes on" in process.communicate(timeout=LIMIT)[1], "no advice")
+            check("run the same command again" in process.communicate(timeout=LIMIT)[1], "no advice")
             check(process.returncode == 130, process.returncode)
             size, there = part.stat().st_size, (site / "file0").read_bytes()
             check(part.read_bytes() == there[:size] and size < len(there), "the part is no part")

@@ -927,7 +927,7 @@ TASK_TEST(failures_of_an_open_file_name_its_path)
         file->gate.inside |= ROTA__FILE_AT_POSITION;
         CHECK_INT(rota_file_write(file, &byte, 1), ==, -EBUSY);
         file->gate.inside = 0;
-        snprintf(words, sizeof words, "write %s: another task uses the position", path);
+        snprintf(words, sizeof words, "write %s: another task is using the file position", path);
         CHECK_STR(rota_error(-EBUSY), words);
         rota_file_free(file);
     }

@@ -248,7 +248,7 @@ def port_that_is_taken_is_told_with_what_to_do():
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT,
                                   check=False)
             check(done.returncode == 1 and done.stderr.count("\n") == 1, done.returncode, done.stderr)
-            check("already in use; another program has it: name another port" in done.stderr, done.stderr)
+            check("already in use; select another port with --listen" in done.stderr, done.stderr)
 
 
 def limited(descriptors):
@@ -288,8 +288,8 @@ def directory_that_cannot_be_entered_is_told():
 @case
 def wrong_usage_is_told():
     for arguments, status, text in (([DIRECTORY / "nowhere"], 1, "No such file"), (["--listen", "x"], 2, "not HOST:PORT"),
-                                    (["--cert", "x"], 2, "need each other"), (["--help"], 0, "usage: httpd"),
-                                    (["a", "b"], 2, "one directory is enough: b"), (["--idle", "0"], 2, "must be 1 to"),
+                                    (["--cert", "x"], 2, "must be given together"), (["--help"], 0, "usage: httpd"),
+                                    (["a", "b"], 2, "only one directory is allowed: b"), (["--idle", "0"], 2, "must be 1 to"),
                                     (["--what"], 2, "Try httpd --help"),
                                     (["--cert", "/x", "--key", "/y", DIRECTORY], 1, "/x"),
                                     (["-l", "127.0.0.1:99999"], 2, "the port must be")):

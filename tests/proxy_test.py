@@ -449,14 +449,14 @@ def mistakes_are_told_with_what_to_do():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = port_of(taken)
         for arguments, status, text in (
-                ([], 2, "are needed; proxy --help tells more"),
+                ([], 2, "are missing; see proxy --help"),
                 (["localhost:1", "nowhere"], 2, "nowhere is not HOST:PORT, such as localhost:8080"),
                 (["localhost:70000", "localhost:1"], 2, "localhost:70000 is not HOST:PORT"),
                 (["localhost:1", "localhost:1", "--limit", "many"], 2, "--limit needs a number above 0"),
                 (["localhost:1", "localhost:1", "--grace"], 2, "--grace needs a number above 0"),
-                (["localhost:1", "localhost:1", "--fast", "1"], 2, "there is no option --fast"),
+                (["localhost:1", "localhost:1", "--fast", "1"], 2, "unknown option --fast"),
                 (["127.0.0.1:0", "no-such-host.invalid:1"], 1, "no-such-host.invalid"),
-                ([f"127.0.0.1:{port}", "localhost:1"], 1, "Address already in use; try another port"),
+                ([f"127.0.0.1:{port}", "localhost:1"], 1, "Address already in use; select another port"),
                 (["--help"], 0, "usage: proxy LISTEN TARGET")):
             done = subprocess.run([PROXY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   stdin=subprocess.DEVNULL, timeout=LIMIT, check=False)

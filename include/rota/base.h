@@ -160,10 +160,10 @@ enum {
     ROTA_ECRASHED = -65544,   /* a worker process died while it ran the job */
     ROTA_ESCOPE = -65545,     /* a generator yielded inside a scope that it had opened itself */
     ROTA_ETLS = -65546,       /* the peer does not speak TLS, or not ours, or refused us */
-    ROTA_ECERT = -65547,      /* the peer's certificate is not to be trusted */
+    ROTA_ECERT = -65547,      /* the peer's certificate is not trusted */
     ROTA_ETRUNCATED = -65548, /* cut off before its end: what was read may be a part */
     ROTA_EPROTOCOL = -65549,  /* the peer broke the protocol */
-    ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes open */
+    ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes */
     ROTA_EREDIRECTS = -65551  /* more redirects than are followed */
 };
 

@@ -18,7 +18,7 @@ static const char *rota_code_words(int err)
     case ROTA_ENOTASK:
         return "called without a loop or outside a task; rota_run gives both";
     case ROTA_ETHREAD:
-        return "used from another thread than its loop's";
+        return "used from a thread other than its loop's";
     case ROTA_ECRASHED:
         return "worker process died while running the job";
     case ROTA_ESCOPE:
@@ -26,7 +26,7 @@ static const char *rota_code_words(int err)
     case ROTA_ETLS:
         return "TLS failed";
     case ROTA_ECERT:
-        return "certificate not to be trusted";
+        return "certificate not trusted";
     case ROTA_ETRUNCATED:
         return "connection was cut off before its end";
     case ROTA_EPROTOCOL:
@@ -34,7 +34,7 @@ static const char *rota_code_words(int err)
     case ROTA_EREDIRECTS:
         return "too many redirects";
     case ROTA_EHELD:
-        return "process ended, but its pipes are held open by another one";
+        return "process ended, but other processes hold its pipes open";
     default:
         return NULL;
     }

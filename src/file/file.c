@@ -16,7 +16,8 @@ static const struct rota__file_wait cutting = ROTA__FILE_WAIT("file truncation")
 int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file)
 {
     if (err == -EBUSY)
-        return rota_error_set((int)err, "%s %s: another task uses the position", call, file->name);
+        return rota_error_set((int)err, "%s %s: another task is using the file position", call,
+                              file->name);
     return err < 0 ? rota__path_failed((int)err, call, file->name) : err;
 }
 

@@ -480,7 +480,7 @@ static int begin_run(rota_loop *handle, bool *ret_entered)
     if (err < 0)
         return err;
     if (rota__loop_here->in_run)
-        return rota_error_set(-EBUSY, "run a loop: it runs already");
+        return rota_error_set(-EBUSY, "run a loop: it is already running");
     rota__loop_here->home = rota__coro_current();
     rota__loop_here->in_run = true;
     return 0;

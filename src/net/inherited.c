@@ -47,7 +47,7 @@ int rota_listener_from_fd(int fd, rota_listener **ret_listener)
     if (err == 0)
         err = socket_option(fd, SO_ACCEPTCONN, &listens);
     if (err == 0 && !listens)
-        return rota_error_set(-EINVAL, "take descriptor %d: it does not listen", fd);
+        return rota_error_set(-EINVAL, "take descriptor %d: not a listening socket", fd);
     if (err == 0)
         err = rota__listener_take(fd, &address, &no_file, ret_listener);
     return err == 0 ? 0
@@ -85,11 +85,12 @@ static int count_passed(void)
     if (!pid_text || !count_text)
         return 0;
     if (!parse_number(pid_text, &pid))
-        return rota_error_set(-EINVAL, "read LISTEN_PID: Invalid argument");
+        return rota_error_set(-EINVAL, "read LISTEN_PID: \"%s\" is not a process number", pid_text);
     if (pid != getpid())
         return 0;
     if (!parse_number(count_text, &count) || count > INT_MAX - FIRST_FD)
-        return rota_error_set(-EINVAL, "read LISTEN_FDS: Invalid argument");
+        return rota_error_set(-EINVAL, "read LISTEN_FDS: \"%s\" is not a number of descriptors",
+                              count_text);
     return (int)count;
 }
 

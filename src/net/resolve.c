@@ -253,9 +253,12 @@ static int resolve(const char *host, rota_address *ret_addresses, size_t max)
 
 int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max)
 {
-    if (!host || !*host || port < 0 || port > 65535 || max == 0)
-        return rota_error_set(-EINVAL, "look up %s, port %d: Invalid argument",
-                              host ? host : "(no host)", port);
+    if (!host || !*host)
+        return rota_error_set(-EINVAL, "look up a host: its name is empty");
+    if (port < 0 || port > 65535)
+        return rota_error_set(-EINVAL, "look up %s: %d is not a valid port", host, port);
+    if (max == 0)
+        return rota_error_set(-EINVAL, "look up %s: no room for an address", host);
     int err = rota__suspend_check();
     if (err < 0)
         return rota__error_plain(err);
@@ -263,7 +266,7 @@ int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t
     if (n < 0 && rota__was_interrupted(n))
         rota__error_plain(n);
     else if (n == -EINVAL)
-        rota_error_set(n, "look up %s: neither a name nor an address in its usual form", host);
+        rota_error_set(n, "look up %s: not a valid host name or address", host);
     else if (n < 0)
         rota_error_set(n, "look up %s: %s", host, rota_strerror(n));
     for (int i = 0; i < n; i++)

@@ -144,7 +144,7 @@ int rota_process_communicate(rota_process *p, rota_communication *c)
     if (err < 0)
         return err;
     if (held == ROTA_EHELD)
-        rota_error_set(ROTA_EHELD, "process %d has ended, but others hold its pipes open",
+        rota_error_set(ROTA_EHELD, "process %d has ended, but other processes hold its pipes open",
                        (int)rota_process_pid(p));
     return held < 0 ? held : answer;
 }

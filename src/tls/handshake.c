@@ -130,8 +130,9 @@ static int read_host(const rota_tls_context *context, const char *text, rota_hos
         ret_host->kind != ROTA_HOST_FUTURE)
         return 1;
     if (is_named)
-        return rota_error_set(-EINVAL, "start TLS: \"%s\" is not a host", text);
-    return rota_error_set(-EINVAL, "start TLS: no host to verify the certificate for");
+        return rota_error_set(-EINVAL, "start TLS: \"%s\" is not a valid host name or address",
+                              text);
+    return rota_error_set(-EINVAL, "start TLS: no host name to verify the certificate against");
 }
 
 static int offer_protocols(struct rota__tls *t, const char *const *names)
