@@ -1,9 +1,9 @@
-/* base: what every other header leans on: time, borrowed bytes, errors, the log hook, memory.
+/* base: what every other header uses: time, borrowed bytes, errors, the log hook, memory.
  *
  * Errors. A call that can fail returns `int` or `ssize_t`: 0 or more is success, less is `-errno`
- * or one of the ROTA_... codes below. `rota_error(err)` says in words what failed, on what, and
- * why; `rota_strerror` has words for the bare code. Results go through `ret_...` parameters, which
- * stand last and are untouched on failure. `errno` itself means nothing after a call that suspends,
+ * or one of the ROTA_... codes below. `rota_error(err)` describes what failed, on what, and why;
+ * `rota_strerror` describes the bare code. Results go through `ret_...` parameters, which come last
+ * and are untouched on failure. `errno` itself means nothing after a call that suspends,
  * because other tasks have run meanwhile.
  *
  *     int err = rota_sleep(50 * ROTA_MILLISECOND);
@@ -13,17 +13,17 @@
  * Time. `rota_time` is a signed count of nanoseconds on the monotonic clock; a duration is one too:
  * `50 * ROTA_MILLISECOND`.
  *
- * Bytes. A `rota_str` is borrowed: it says where bytes are, never who frees them. ROTA_STR makes
- * one of a string literal, and printf prints it by "%.*s":
+ * Bytes. A `rota_str` is borrowed: it points to bytes that somebody else owns. ROTA_STR makes one
+ * of a string literal, and printf prints it with "%.*s":
  *
  *     rota_str name = ROTA_STR("rota");
  *     printf("hello, %.*s\n", ROTA_STR_ARG(name));
  *
- * Reports. What is worth telling (a task that failed unseen, a deadlock, a stalled loop) goes to
- * the log hook. Where no hook is set, programs of rota_run, rota_main, rota_run_workers and
+ * Reports. Failures that no caller sees, deadlocks and stalled loops are reported to the log hook.
+ * Where no hook is set, programs of rota_run, rota_main, rota_run_workers and
  * rota_run_worker_processes write warnings and errors to standard error. A loop that your program
  * runs itself by rota_loop_run is silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug,
- * info, warning or error moves the limit of what is written there; ROTA_LOG=off, like
+ * info, warning or error sets the least level that is written there; ROTA_LOG=off, like
  * rota_log_set(NULL, NULL), silences it. After ten reports of a kind in a minute further ones are
  * only counted: warnings and errors with the same format, other reports with the same text. */
 #ifndef ROTA_BASE_H
@@ -84,7 +84,7 @@ extern "C" {
     }                                          \
     typedef int type##__scoped_defined
 
-/* A name that block macros may be nested with: one for each line. */
+/* A name that differs from line to line, so that block macros can be nested. */
 #define ROTA__UNIQUE(name) ROTA__PASTE(name, __LINE__)
 #define ROTA__PASTE(a, b) ROTA__PASTE_EXPANDED(a, b)
 #define ROTA__PASTE_EXPANDED(a, b) a##_##b
@@ -112,7 +112,7 @@ typedef struct rota_str {
 #define ROTA_STR(literal) ((rota_str){"" literal, sizeof(literal) - 1})
 #endif
 
-/* The two arguments that "%.*s" takes, of a rota_str; evaluates it more than once. As always with
+/* The two arguments of "%.*s" for a rota_str, which is evaluated more than once. As always with
  * "%.*s", printing ends at a NUL. */
 #define ROTA_STR_ARG(str) \
     ((int)((str).len < INT_MAX ? (str).len : INT_MAX)), ((str).ptr ? (str).ptr : "")
@@ -123,8 +123,8 @@ static inline bool rota_str_equal(rota_str s, const char *text)
     return __builtin_strlen(text) == s.len && (!s.len || __builtin_memcmp(s.ptr, text, s.len) == 0);
 }
 
-/* Bytes that are yours, with a NUL behind them that `len` does not count; so text can be used as it
- * is.
+/* Bytes that you own. They are followed by a NUL that `len` does not count, so text is also a C
+ * string.
  *
  *     ROTA_SCOPED(rota_bytes) text = ROTA_BYTES_INIT;
  *     int err = rota_file_load("/etc/hosts", 0, &text); */
@@ -144,11 +144,12 @@ typedef struct rota_bytes {
     }
 #endif
 
-/* Frees the memory and leaves the bytes empty, to be used again. Harmless on empty ones. */
+/* Frees the memory and leaves the bytes empty, ready to be used again. Does nothing if they are
+ * empty. */
 ROTA_API void rota_bytes_fini(rota_bytes *bytes);
 ROTA_DEFINE_SCOPED(rota_bytes, rota_bytes_fini);
 
-/* Codes beside -errno, chosen below any errno. */
+/* Error codes in addition to -errno, which never overlap with it. */
 enum {
     ROTA_EOF = -65537,        /* the stream or the iteration ended before what was asked for */
     ROTA_ECLOSED = -65538,    /* the queue, pool or listener was closed */
@@ -159,9 +160,9 @@ enum {
     ROTA_ETHREAD = -65543,    /* an object was used from a thread that is not its loop's */
     ROTA_ECRASHED = -65544,   /* a worker process died while it ran the job */
     ROTA_ESCOPE = -65545,     /* a generator yielded inside a scope that it had opened itself */
-    ROTA_ETLS = -65546,       /* the peer does not speak TLS, or not ours, or refused us */
+    ROTA_ETLS = -65546,       /* the TLS handshake or connection failed */
     ROTA_ECERT = -65547,      /* the peer's certificate is not trusted */
-    ROTA_ETRUNCATED = -65548, /* cut off before its end: what was read may be a part */
+    ROTA_ETRUNCATED = -65548, /* the data ended early: what was read may be incomplete */
     ROTA_EPROTOCOL = -65549,  /* the peer broke the protocol */
     ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes */
     ROTA_EREDIRECTS = -65551  /* more redirects than are followed */
@@ -188,18 +189,18 @@ ROTA_API const char *rota_error(int err);
  *
  * Name the operation, its object and the cause, in lower case, without a full stop. Never put a
  * password in. Control characters and bytes that are not UTF-8 are stored as \xNN. Longer text is
- * cut and ends with "...". The arguments may include rota_error(err). Does nothing if `err` is 0 or
- * more. Keeps errno; may be called anywhere. */
+ * cut and ends with "...". The arguments may include rota_error(err). Does nothing if `err` is not
+ * negative. Keeps errno; may be called anywhere. */
 ROTA_API int rota_error_set(int err, const char *format, ...) ROTA_PRINTF(2, 3);
 
-/* Puts words and ": " before those of the failure `err`, and returns `err`. A detail is kept.
+/* Puts text and ": " before the words of the failure `err`, and returns `err`. Keeps a detail.
  *
  *     return rota_error_wrap(err, "load settings");
  *     // load settings: open "app.conf": No such file or directory */
 ROTA_API int rota_error_wrap(int err, const char *format, ...) ROTA_PRINTF(2, 3);
 
-/* Stands in functions that release something, before calls that may fail: the block leaves the
- * record as it was. Inside, the record begins empty.
+/* For functions that release something. Write it before calls that may fail: when the block is
+ * left, the record is as it was before. Inside the block, the record begins empty.
  *
  *     pool *pool_free(pool *p)
  *     {
@@ -215,12 +216,12 @@ typedef struct rota_error_kept {
     struct rota__error *_error;
 } rota_error_kept;
 
-/* The halves of ROTA_KEEP_ERROR: takes the record away, and puts it back. */
+/* The two halves of ROTA_KEEP_ERROR: take the record away, and put it back. */
 ROTA_API rota_error_kept rota_error_set_aside(void);
 ROTA_API void rota_error_put_back(rota_error_kept *kept);
 
 /* A structure that a library attaches to its failures, for callers that need more than a text: a
- * code of the server's, a position. The address of the type is its identity: define one constant
+ * server's code, a position. The address of the type is its identity: define one constant
  * for each structure. A thread keeps its last failure, so a shared library that defines a type must
  * stay loaded: link it with `-z nodelete`. */
 typedef struct rota_error_type {
@@ -235,16 +236,16 @@ typedef struct rota_error_type {
 
 /* Does what rota_error_set does and attaches a detail: `type->size` bytes are copied from `detail`.
  * The record then owns what the structure owns, and calls `fini` when it is overwritten or freed.
- * If the detail cannot be kept, `fini` is called on yours before the call returns; so it is never
- * yours again.
+ * If the detail cannot be kept, the call itself calls `fini` before it returns. So in any case you
+ * give it away.
  *
  * A detail travels with the words, also to other threads, but not out of the worker of a process
  * pool. */
 ROTA_API int rota_error_set_detail(int err, const rota_error_type *type, void *detail,
                                    const char *format, ...) ROTA_PRINTF(4, 5);
 
-/* Does the same, but `type->words` writes the words when somebody asks for them: for failures that
- * are frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. Returns `err`. Where
+/* Does the same, but `type->words` writes the words when they are first read: for failures that are
+ * frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. Returns `err`. Where
  * memory is missing, rota_error returns the words of rota_strerror. */
 ROTA_API int rota_error_set_deferred(int err, const rota_error_type *type, void *detail);
 

@@ -3,8 +3,8 @@
  * A coroutine is a function with a stack of its own. It runs when another coroutine switches to it,
  * and stops where it switches to another one; each switch passes one pointer. Nothing is scheduled
  * and nothing waits: the program itself decides which coroutine runs next. Most programs want tasks
- * (rota/task.h) instead; coroutines are for turning a producer inside out, for parsers that are fed
- * piecemeal, and for schedulers of one's own.
+ * (rota/task.h) instead. Coroutines are for producers that are written as loops, for parsers that
+ * get their input in pieces, and for your own schedulers.
  *
  *     static void *count(void *arg, void *value)
  *     {
@@ -103,8 +103,8 @@ ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);
  * `__cxa_get_globals`. NULL is ignored. In C++ this header calls it when your code is loaded, and
  * the second one when it is unloaded, so there is nothing to do.
  *
- * There is one runtime a program. Others are reported; tasks must not wait while they handle their
- * exceptions. */
+ * A program has one such runtime. Others are reported, and tasks must not wait while they handle an
+ * exception of one of them. */
 ROTA_API void rota_coro_attach_exceptions(void *(*get_globals)(void));
 ROTA_API void rota_coro_detach_exceptions(void *(*get_globals)(void));
 

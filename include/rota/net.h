@@ -19,7 +19,7 @@
  *         if (err < 0)
  *             return err;
  *         *(int *)arg = rota_listener_port(l);
- *         return rota_serve(l, echo, NULL, NULL);    // a task a connection, until cancelled
+ *         return rota_serve(l, echo, NULL, NULL);    // one task for each connection
  *     }
  *
  *     static int ask(int port, char *ret_reply, size_t len)
@@ -31,8 +31,8 @@
  *         return err < 0 ? err : rota_stream_read_exact(s, ret_reply, len);
  *     }
  *
- * A deadline for any of it is a ROTA_TIMEOUT around the call. Which address failed, and why, is
- * told to the log hook at ROTA_LOG_INFO. */
+ * To set a deadline, put a ROTA_TIMEOUT around the call. Addresses that failed, and why, are
+ * reported to the log hook at ROTA_LOG_INFO. */
 #ifndef ROTA_NET_H
 #define ROTA_NET_H
 

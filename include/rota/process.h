@@ -1,5 +1,5 @@
-/* process: starts other programs, feeds them, reads them, and ends them with the block they belong
- * to.
+/* process: start other programs, write to them, read from them, and end them with the block that
+ * they belong to.
  *
  *     static int sorted(void *arg)
  *     {
@@ -25,7 +25,7 @@
  *             return err;
  *         rota_str line;
  *         err = rota_stream_read_line(rota_process_out(sh), &line);
- *         return err > 0 ? atoi(line.ptr) : err;       // whichever way you leave, sh ends
+ *         return err > 0 ? atoi(line.ptr) : err;       // sh ends however you leave
  *     }
  *
  * Freeing a process kills it and waits for it. The end of the loop does the same for all processes
@@ -79,41 +79,55 @@ template <class... word> rota__argv<sizeof...(word) + 1> rota__argv_of(word... w
 }
 #endif
 
-/* For `in`, `out` and `err`. A number of 1 or more is a descriptor of yours; it stays yours. */
+/* For `in`, `out` and `err`. A number of 1 or more is a descriptor of yours, which you keep. */
 enum {
-    ROTA_PROCESS_INHERIT = 0,      /* what this process has there */
+    ROTA_PROCESS_INHERIT = 0,      /* the one of this process */
     ROTA_PROCESS_NULL = -1048577,  /* /dev/null */
     ROTA_PROCESS_PIPE = -1048578,  /* a stream: rota_process_in, _out, _err */
-    ROTA_PROCESS_STDOUT = -1048579 /* for `err`: where `out` goes */
+    ROTA_PROCESS_STDOUT = -1048579 /* for `err`: the same as `out` */
 };
 
-/* One more descriptor for the child: your `fd` becomes its number `as`. */
+/* A further descriptor for the child, which gets your `fd` as number `as`. */
 typedef struct rota_process_fd {
     int fd;
-    int as; /* from 3 on */
+    /* 3 or more */
+    int as;
 } rota_process_fd;
 
 /* Zero selects the default of each field. */
 typedef struct rota_process_options {
-    const char *program;    /* what to run; argv[0] */
-    const char *cwd;        /* working directory */
-    const char *const *env; /* ends with NULL: "NAME=value" sets, "NAME" removes */
-    bool env_only; /* the child gets `env` alone; else `env` changes this program's environment */
+    /* program to run; default: argv[0] */
+    const char *program;
+    /* working directory; default: that of this program */
+    const char *cwd;
+    /* Changes to the child's environment: "NAME=value" sets a variable, "NAME" removes one. Ends
+     * with NULL. */
+    const char *const *env;
+    /* the child gets the variables of `env` only, and none of this program */
+    bool env_only;
+    /* ROTA_PROCESS_... or a descriptor */
     int in, out, err;
+    /* further descriptors for the child */
     const rota_process_fd *fds;
     size_t fd_count;
-    bool group;   /* it leads a process group of its own; signals go to the whole group */
-    bool session; /* it leads a session of its own, without a terminal, and a group */
-    /* Time between SIGTERM and SIGKILL when the process is freed; 0: SIGKILL at once. */
+    /* the child leads a new process group; signals go to the whole group */
+    bool group;
+    /* the child leads a new session without a terminal, and a new group */
+    bool session;
+    /* Time between SIGTERM and SIGKILL when the process is freed. Default: 0, SIGKILL at once. */
     rota_time grace;
 } rota_process_options;
 
-/* How a process has ended. All zero: not known, for instance because it still runs. */
+/* How a process ended. All zero: not known, for example because it still runs. */
 typedef struct rota_process_status {
-    bool known; /* it has ended; else the other fields mean nothing */
-    int code;   /* exit code, 0 to 255; 128 + signal if a signal ended it */
-    int signal; /* 0 if it exited */
-    bool core;  /* it left a core dump */
+    /* it has ended; otherwise the other fields have no meaning */
+    bool known;
+    /* exit code, 0 to 255; 128 + signal if a signal ended it */
+    int code;
+    /* 0 if it exited */
+    int signal;
+    /* it left a core dump */
+    bool core;
 } rota_process_status;
 
 #define ROTA_PROCESS_STATUS_TEXT 64
@@ -127,8 +141,9 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
 /* Starts a program. `argv` ends with NULL. A name without a slash is looked up in the child's PATH;
  * a relative one counts from `cwd`. Everything is copied; `options` may be NULL.
  *
- * The call does not suspend, but it blocks the thread until the kernel has loaded the program: some
- * 0.3 ms, however large this process is. A child that is killed before that counts as started.
+ * The call does not suspend, but it blocks the thread until the kernel has loaded the program:
+ * about 0.3 ms, regardless of the size of this process. A child that is killed before that counts
+ * as started.
  *
  * The words of a failed start (rota_error) name the step that failed and its path: "spawn make:
  * change to /nowhere: No such file or directory". The log hook gets them at INFO.
@@ -141,13 +156,13 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
 ROTA_SUSPENDS int rota_process_spawn(const char *const *argv, const rota_process_options *options,
                                      rota_process **ret_process);
 
-/* Returns the number of the process. The kernel does not reuse it until the process is freed or its
+/* Returns the process ID. The kernel does not reuse it until the process is freed or its
  * end was waited for. */
 ROTA_API pid_t rota_process_pid(const rota_process *p);
 
-/* The near ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no
- * pipe. They are freed with the process; rota_stream_close or rota_stream_shutdown of `in` lets the
- * child read to the end. */
+/* Our ends of the pipes: write to `in`, read from `out` and `err`. NULL where there is no pipe.
+ * They are freed with the process. After rota_stream_close or rota_stream_shutdown of `in` the
+ * child reads the end of its input. */
 ROTA_API rota_stream *rota_process_in(const rota_process *p);
 ROTA_API rota_stream *rota_process_out(const rota_process *p);
 ROTA_API rota_stream *rota_process_err(const rota_process *p);
@@ -158,14 +173,14 @@ ROTA_API rota_stream *rota_process_err(const rota_process *p);
  * `ret_status` may be NULL. Output that the child left in its pipes can still be read.
  *
  * Returns the exit code, or 128 + N if signal N ended it, as shells do; -ECANCELED, -ETIMEDOUT,
- * ROTA_ENOTASK, ROTA_ETHREAD, ROTA_ECLOSED (it is being freed), -ENOMEM; -ECHILD: it has ended, but
- * the program ignores SIGCHLD or has waited for it elsewhere, so how it ended is not known. */
+ * ROTA_ENOTASK, ROTA_ETHREAD, ROTA_ECLOSED (it is being freed), -ENOMEM; -ECHILD (it has ended, but
+ * its status is lost, because the program ignores SIGCHLD or has waited for it elsewhere). */
 ROTA_SUSPENDS int rota_process_wait(rota_process *p, rota_process_status *ret_status);
 
 /* Tells whether the process has ended. */
 ROTA_API bool rota_process_done(rota_process *p);
 
-/* Sends a signal to the process, never to another one that got its number. With `group` or
+/* Sends a signal to the process, never to another one that reuses its ID. With `group` or
  * `session` the whole group gets it, also after the process itself has ended. Returns 0, -ESRCH (no
  * process is left), -EPERM, -EINVAL, ROTA_ETHREAD. */
 ROTA_API int rota_process_kill(rota_process *p, int signal);
@@ -187,13 +202,20 @@ ROTA_DEFINE_AUTO(rota_process, rota_process_free);
 
 /* ---- All at once ---- */
 
-/* What is said to a process, and what it says. */
+/* The input of a process, and its output. */
 typedef struct rota_communication {
-    rota_str input; /* borrowed; after it the child reads the end. What it has taken leaves here */
-    size_t limit;   /* bytes of each output; 16 MiB */
-    rota_time linger;           /* see below; a second. ROTA_NEVER waits for the end */
-    rota_bytes out, err;        /* of an output that is a pipe, and yours */
-    rota_process_status status; /* `known` once the end was seen, whatever is returned */
+    /* Borrowed. After these bytes the child reads the end of its input. Bytes that were written to
+     * the child are removed here. */
+    rota_str input;
+    /* Limit of each output, in bytes. Default: 16 MiB. */
+    size_t limit;
+    /* How long to wait for outputs that stay open after the child's end, see below. Default: 1 s.
+     * ROTA_NEVER waits for their end. */
+    rota_time linger;
+    /* what the child wrote to its pipes; owned by you */
+    rota_bytes out, err;
+    /* `known` if the child has ended, whatever the call returns */
+    rota_process_status status;
     size_t _room[2];
 } rota_communication;
 
@@ -208,31 +230,31 @@ typedef struct rota_communication {
     }
 #endif
 
-/* Feeds the input, collects both outputs as far as they are pipes, and waits for the end, all at
- * once, so that neither side blocks the other. A child that does not want its input is no error.
+/* Writes the input, collects the outputs that are pipes, and waits for the end, all at once, so
+ * that neither side blocks the other. It is not an error if the child does not read its input.
  *
- * Whatever is returned, what the child had written by then is in `out` and `err`, after what was
- * there. After an error the process still runs, unless it has ended; with ROTA_ELIMIT what goes
- * beyond can still be read from the stream.
+ * Also after an error, what the child had written by then is appended to `out` and `err`, and the
+ * process goes on unless it has ended. After ROTA_ELIMIT, further output can be read from the
+ * stream.
  *
- * A program that the child started may outlive it and hold the pipes, so that they never end. When
- * nothing has gone through them for `linger`, counted from the end of the child (or this call, if
- * that is later) and anew from each byte, the result is ROTA_EHELD, and `status` is set.
+ * A program that the child started may outlive it and hold the pipes, so that they do not end. If
+ * nothing comes through them for `linger` after the end of the child (or after this call began, if
+ * that is later), the call returns ROTA_EHELD, and `status` is set.
  *
- * Returns as rota_process_wait; ROTA_ELIMIT (an output is longer than `limit`), ROTA_EHELD, -EBUSY
- * (another task uses the streams), -ENOMEM, or an error of rota_stream_read. */
+ * Returns as rota_process_wait does; ROTA_ELIMIT (an output is longer than `limit`), ROTA_EHELD,
+ * -EBUSY (another task uses the streams), -ENOMEM, or an error of rota_stream_read. */
 ROTA_SUSPENDS int rota_process_communicate(rota_process *p, rota_communication *c);
 
-/* Runs a program from its start to its end, and returns its exit code. With `c`, standard output
- * and error are pipes where the options leave them alone (a number, such as 2, says otherwise), and
- * so is standard input if there is something to feed; without it, nothing is piped. After an error
- * it is killed.
+/* Runs a program, waits for its end, and returns its exit code. With `c`, standard output and
+ * standard error are pipes unless the options say otherwise (by a number, such as 2), and standard
+ * input is a pipe if `c` has input. Without `c` there are no pipes. After an error the process is
+ * killed.
  *
- * Returns as rota_process_spawn, rota_process_communicate, rota_process_wait. */
+ * Returns as rota_process_spawn, rota_process_communicate and rota_process_wait do. */
 ROTA_SUSPENDS int rota_process_run(const char *const *argv, const rota_process_options *options,
                                    rota_communication *c);
 
-/* Frees both outputs, and makes them empty. */
+/* Frees both outputs and makes them empty. */
 ROTA_API void rota_communication_fini(rota_communication *c);
 ROTA_DEFINE_SCOPED(rota_communication, rota_communication_fini);
 

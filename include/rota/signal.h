@@ -1,4 +1,4 @@
-/* signal: signals as something to wait for.
+/* signal: wait for signals.
  *
  * A server ends gracefully:
  *
@@ -25,15 +25,15 @@
  *         return err;
  *     }
  *
- * From rota_signals_add on, the signal no longer has its former effect, and none is missed: a
- * signal that arrives before a task waits for it is kept. As in the kernel, signals of one kind
- * that were not taken yet count as one, so a storm of them takes no memory; a signal sent after the
- * last one was taken is always seen. Every listener gets the signal, also in other loops and
- * threads. When the last listener has gone, the signal has its former effect again.
+ * After rota_signals_add the signal no longer has its former effect, and none is missed: a signal
+ * that arrives before a task waits for it is kept. As in the kernel, signals of one number that
+ * were not taken yet count as one, so any number of them takes no memory. A signal that is sent
+ * after the last one was taken is always seen. Every listener gets the signal, also in other loops
+ * and threads. When the last listener is gone, the signal has its former effect again.
  *
- * The handler runs with SA_RESTART | SA_ONSTACK on a thread that the kernel chooses, and only makes
- * a note. While no listener wants SIGINT, rota_run handles it. A child of fork(2) has no
- * listeners. */
+ * The handler is installed with SA_RESTART | SA_ONSTACK, runs on a thread that the kernel chooses,
+ * and only records the signal. While no listener wants SIGINT, rota_run handles it. A child of
+ * fork(2) has no listeners. */
 #ifndef ROTA_SIGNAL_H
 #define ROTA_SIGNAL_H
 
@@ -50,11 +50,14 @@ extern "C" {
 /* The signals that one task listens for, in your storage. */
 typedef struct rota_signals {
     struct rota__list _node;
-    struct rota__signal_hub *_hub; /* its loop's; NULL: it listens for nothing yet */
+    /* of its loop; NULL: it does not listen yet */
+    struct rota__signal_hub *_hub;
     uint64_t _wanted, _pending;
     struct rota__wait *_waiter;
-    void (*_heard)(struct rota_signals *signals); /* NULL: the waiter is woken */
-    int _number;                                  /* taken last */
+    /* NULL: the waiter is woken */
+    void (*_heard)(struct rota_signals *signals);
+    /* the signal that was taken last */
+    int _number;
 } rota_signals;
 
 #ifdef __cplusplus
@@ -68,7 +71,7 @@ typedef struct rota_signals {
     }
 #endif
 
-/* Begins to listen for one more signal. Adding it twice does no harm.
+/* Begins to listen for one more signal. Does nothing if it was added before.
  *
  * Returns 0, -EINVAL (SIGKILL and SIGSTOP, which cannot be caught; SIGSEGV, SIGBUS, SIGFPE, SIGILL,
  * SIGTRAP and SIGSYS, after which the thread cannot go on; invalid numbers and those that the C
@@ -141,7 +144,7 @@ static inline bool rota__stop_once(rota_stop *stop)
 }
 
 /* A block that ends soon after SIGINT or SIGTERM. It may be left by break, return or goto. A break
- * in it leaves this block and no loop around it. */
+ * in it leaves only this block, not a loop around it. */
 #define ROTA_UNTIL_STOP                                                           \
     for (ROTA_SCOPED(rota_stop) ROTA__UNIQUE(rota__stop) = rota__stop_unopened(); \
          rota__stop_once(&ROTA__UNIQUE(rota__stop));)

@@ -1,4 +1,4 @@
-/* sync: locks, events, queues and the like, by which tasks of one thread wait for one another.
+/* sync: locks, events, queues and other ways for tasks of one thread to wait for one another.
  *
  * Another task runs only when a call suspends, so plain variables need no lock between two such
  * calls. A mutex protects data across suspending calls:
@@ -16,7 +16,7 @@
  *             int balance = account->balance;
  *             err = rota_sleep(10 * ROTA_MILLISECOND);  // other tasks run, but not in here
  *             if (err < 0)
- *                 return err;                    // unlocks, as does every way out
+ *                 return err;                    // unlocks, as any way out does
  *             account->balance = balance + 1;
  *         }
  *         return err;
@@ -35,7 +35,7 @@
  *         int slot, err;
  *         ROTA_FOREACH(int *, job, rota_queue_iter(shop->jobs, &slot), &err)
  *             shop->sum += *job;
- *         return err;                            // 0: closed, and all was taken
+ *         return err;                            // 0: closed and empty
  *     }
  *
  *     static int produce(void *arg)
@@ -55,17 +55,17 @@
  *         return rota_group_wait(&workers);
  *     }
  *
- * Storage. All but the queue live in your storage, static or not; each ..._INIT is a constant, and
- * a zeroed object is initialised as well (a semaphore without permits, a barrier for one). They
- * allocate nothing and need no release. They must not be copied or moved once used.
+ * Storage. All of them except the queue live in your storage, static or not. Each ..._INIT is a
+ * constant, and a zeroed object is initialised as well (a semaphore without permits, a barrier for
+ * one task). They allocate nothing and need no release. Do not copy or move them once used.
  *
  * Order. Waiters are served first come, first served. A released object is handed to the first
  * waiter, so a newcomer cannot take it first.
  *
  * Cancellation. Each suspending call returns -ECANCELED or -ETIMEDOUT in a cancelled scope or past
- * a deadline, and then it has not taken anything. If it had already got its object when the
- * cancellation came, it returns successfully, and the cancellation arrives at the next call. So
- * nothing that is handed over is lost.
+ * a deadline, and then it has taken nothing. If it already had its object when the cancellation
+ * came, it succeeds, and the cancellation arrives at the next call. So nothing that is handed over
+ * is lost.
  *
  * Threads. An object belongs to the loop in which it is first used, until that loop ends, and goes
  * with it from thread to thread. Other threads are refused with ROTA_ETHREAD and a report to the
@@ -93,18 +93,18 @@ typedef struct rota_mutex {
         NULL, {NULL, NULL}, NULL \
     }
 
-/* Waits until the mutex is free and takes it. Returns 0; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK;
- * -EDEADLK (the caller has it already) or ROTA_ETHREAD. */
+/* Waits until the mutex is free and locks it. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
+ * -EDEADLK (the caller has locked it already) or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_mutex_lock(rota_mutex *mutex);
 
-/* Takes the mutex if it is free. Returns 0, -EAGAIN, ROTA_ENOTASK or ROTA_ETHREAD. */
+/* Locks the mutex if it is free. Returns 0, -EAGAIN, ROTA_ENOTASK or ROTA_ETHREAD. */
 ROTA_API int rota_mutex_try_lock(rota_mutex *mutex);
 
-/* Gives the mutex to the first in line, which becomes ready; the caller goes on. Returns 0, -EPERM
- * (the caller does not have it) or ROTA_ETHREAD. */
+/* Gives the mutex to the first waiter, which becomes ready; the caller goes on. Returns 0, -EPERM
+ * (the caller has not locked it) or ROTA_ETHREAD. */
 ROTA_API int rota_mutex_unlock(rota_mutex *mutex);
 
-/* The task that has the mutex, or NULL. */
+/* The task that has locked the mutex, or NULL. */
 ROTA_API rota_task *rota_mutex_owner(const rota_mutex *mutex);
 
 typedef struct rota__lock {
@@ -127,7 +127,7 @@ static inline void rota__lock_leave(rota__lock *lock)
 ROTA_DEFINE_SCOPED(rota__lock, rota__lock_leave);
 
 /* Runs the block with the mutex locked, and unlocks it however the block is left: at its end, by
- * break, return or goto. A break in it leaves this block and no loop around it. `*err` is what
+ * break, return or goto. A break in it leaves only this block, not a loop around it. `*err` is what
  * rota_mutex_lock returned; when that is an error, the block is skipped. */
 #define ROTA_LOCK(mutex, err)                                                               \
     ROTA__ONCE(ROTA__UNIQUE(rota__enter_lock),                                              \
@@ -151,17 +151,17 @@ typedef struct rota_event {
         false, {NULL, NULL}, NULL \
     }
 
-/* Waits until the event is set; returns at once if it is. It stays set. Returns 0, -ECANCELED,
- * -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
+/* Waits until the event is set; returns at once if it already is. It stays set. Returns 0,
+ * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_event_wait(rota_event *event);
 
-/* Sets the event: all that wait become ready, even if it is cleared before they run. Returns 0 or
+/* Sets the event: all waiters become ready, even if it is cleared before they run. Returns 0 or
  * ROTA_ETHREAD. */
 ROTA_API int rota_event_set(rota_event *event);
 ROTA_API int rota_event_clear(rota_event *event);
 ROTA_API bool rota_event_is_set(const rota_event *event);
 
-/* ---- Condition: to wait until what a mutex protects has changed ---- */
+/* ---- Condition: wait until data under a mutex has changed ---- */
 
 typedef struct rota_cond {
     struct rota__list _waiters;
@@ -179,17 +179,17 @@ typedef struct rota_cond {
  *     while (err == 0 && !stock)
  *         err = rota_cond_wait(&changed, &mutex);
  *
- * The caller has the mutex again whatever is returned: a cancellation ends the wait for the
+ * The mutex is locked again whatever is returned: a cancellation ends the wait for the
  * notification, but not the one for the mutex. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK,
- * -EPERM (the caller does not have the mutex) or ROTA_ETHREAD. */
+ * -EPERM (the caller has not locked the mutex) or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_cond_wait(rota_cond *cond, rota_mutex *mutex);
 
-/* Ends the wait of the first `n` that wait, or of all; each goes on when it gets its mutex. The
- * caller may have that mutex, but need not. Returns 0 or ROTA_ETHREAD. */
+/* Wakes the first `n` waiters, or all; each goes on when it has locked its mutex. The caller may
+ * hold that mutex, but need not. Returns 0 or ROTA_ETHREAD. */
 ROTA_API int rota_cond_notify(rota_cond *cond, size_t n);
 ROTA_API int rota_cond_notify_all(rota_cond *cond);
 
-/* ---- Semaphore: so many at once ---- */
+/* ---- Semaphore: at most n at once ---- */
 
 typedef struct rota_semaphore {
     size_t _value;
@@ -197,23 +197,24 @@ typedef struct rota_semaphore {
     const void *_home;
 } rota_semaphore;
 
-/* With `n` permits to begin with. */
+/* Begins with `n` permits. */
 #define ROTA_SEMAPHORE_INIT(n)  \
     {                           \
         (n), {NULL, NULL}, NULL \
     }
 
-/* Takes a permit, waiting until there is one. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or
+/* Waits for a permit and takes it. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or
  * ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_semaphore_acquire(rota_semaphore *semaphore);
 
 /* Takes a permit if there is one. Returns 0, -EAGAIN or ROTA_ETHREAD. */
 ROTA_API int rota_semaphore_try_acquire(rota_semaphore *semaphore);
 
-/* Gives a permit back, or adds one; any task or callback may. Returns 0 or ROTA_ETHREAD. */
+/* Gives a permit back, or adds one. Any task or callback of the loop may call this. Returns 0 or
+ * ROTA_ETHREAD. */
 ROTA_API int rota_semaphore_release(rota_semaphore *semaphore);
 
-/* Permits that can be had at once. */
+/* The number of free permits. */
 ROTA_API size_t rota_semaphore_value(const rota_semaphore *semaphore);
 
 typedef struct rota__permit {
@@ -242,7 +243,7 @@ ROTA_DEFINE_SCOPED(rota__permit, rota__permit_leave);
                    ROTA__HOLDER_OF(semaphore),                           \
                rota__permit_enter(&ROTA__UNIQUE(rota__permitted), (err)))
 
-/* ---- Barrier: nobody goes on before all are here ---- */
+/* ---- Barrier: no task goes on before all have arrived ---- */
 
 typedef struct rota_barrier {
     int _parties;
@@ -258,36 +259,34 @@ typedef struct rota_barrier {
         (n), 0, false, {NULL, NULL}, NULL \
     }
 
-/* Waits until as many tasks have arrived as the barrier is for; then all go on, and the barrier is
- * ready for the next round. A task whose wait is cancelled has not arrived: another one is waited
- * for.
+/* Waits until as many tasks have arrived as the barrier is for. Then all go on, and the barrier is
+ * ready for the next round. A task whose wait is cancelled does not count as arrived.
  *
- * Returns the place in which the task arrived, from 0, so that one of them can do what is to be
- * done once; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED (it is or was broken) or
+ * Returns the task's order of arrival, from 0, so that one task can do what has to be done once;
+ * -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, ROTA_ECLOSED (it is or was broken) or
  * ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_barrier_wait(rota_barrier *barrier);
 
-/* Breaks the barrier: tasks that wait there now, or come later, get ROTA_ECLOSED. For a party that
- * knows that it will not come. rota_barrier_reset sends away the waiters, but mends the barrier.
- * Both return 0 or ROTA_ETHREAD. */
+/* Breaks the barrier: tasks that wait there now or arrive later get ROTA_ECLOSED. Use it when one
+ * of the tasks will not arrive. rota_barrier_reset ends the waits in the same way, and makes the
+ * barrier usable again. Both return 0 or ROTA_ETHREAD. */
 ROTA_API int rota_barrier_break(rota_barrier *barrier);
 ROTA_API int rota_barrier_reset(rota_barrier *barrier);
 
-/* Tasks that wait there now. */
+/* The number of waiting tasks. */
 ROTA_API int rota_barrier_waiting(const rota_barrier *barrier);
 
 /* ---- Queue: asyncio's Queue, Go's channel ---- */
 
 typedef struct rota_queue rota_queue;
 
-/* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out.
- * Unlike in asyncio, a capacity of 0 is the smallest one: each put waits for its get (a
- * rendezvous). Items may have the size 0, and then no pointer to one is looked at. A queue that is
- * made inside a loop belongs to that loop; another one, to the loop that first uses it.
- * Returns 0 or -ENOMEM. */
+/* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out. A
+ * capacity of 0 is not unlimited, as in asyncio: each put waits for its get (a rendezvous). Items
+ * may have the size 0; then pointers to them are ignored. A queue that is made inside a loop
+ * belongs to that loop, any other to the loop that first uses it. Returns 0 or -ENOMEM. */
 ROTA_API int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue);
 
-/* Closes and frees the queue with what is in it: tasks that still wait get ROTA_ECLOSED, and must
+/* Closes and frees the queue and its items. Tasks that still wait get ROTA_ECLOSED, and must
  * not use it again. Accepts NULL, returns NULL. */
 ROTA_API rota_queue *rota_queue_free(rota_queue *queue);
 ROTA_DEFINE_AUTO(rota_queue, rota_queue_free);
@@ -301,19 +300,19 @@ ROTA_SUSPENDS int rota_queue_put(rota_queue *queue, const void *item);
  * have been taken), -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_queue_get(rota_queue *queue, void *ret_item);
 
-/* Put and get without waiting: where they would have to, the result is -EAGAIN. */
+/* Put and get without waiting: return -EAGAIN where the others would wait. */
 ROTA_API int rota_queue_try_put(rota_queue *queue, const void *item);
 ROTA_API int rota_queue_try_get(rota_queue *queue, void *ret_item);
 
-/* No more items: puts, also those that wait, return ROTA_ECLOSED; gets go on until the queue is
- * empty. Closing it twice does no harm. Returns 0 or ROTA_ETHREAD. */
+/* Closes the queue: puts, also those that wait, return ROTA_ECLOSED; gets go on until the queue is
+ * empty. Does nothing if it is closed. Returns 0 or ROTA_ETHREAD. */
 ROTA_API int rota_queue_close(rota_queue *queue);
 
-/* Items in the queue. */
+/* The number of items in the queue. */
 ROTA_API size_t rota_queue_len(const rota_queue *queue);
 
-/* Waits until rota_queue_task_done was called once for each item that was put: until all work is
- * not only fetched but finished. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD;
+/* Waits until rota_queue_task_done was called once for each item that was put, so until all work is
+ * finished. Returns 0, -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK or ROTA_ETHREAD;
  * ROTA_ECLOSED (the queue was freed meanwhile). */
 ROTA_SUSPENDS int rota_queue_join(rota_queue *queue);
 
@@ -336,8 +335,8 @@ static inline int rota__queue_next(void *reader, void **ret_item)
     return 1;
 }
 
-/* Iterates over the items until the queue is closed and empty. Each is copied to *slot, which is
- * yours, so several tasks may iterate over one queue. The iterator lives as long as the block in
+/* Iterates over the items until the queue is closed and empty. Each is copied to your *slot, so
+ * several tasks may iterate over one queue. The iterator lives as long as the block in
  * which it is written; in C++ as long as ROTA_FOREACH or the call that it is written in. */
 #ifdef __cplusplus
 #define rota_queue_iter(queue, slot) (rota__queue_iter{{(queue), (slot)}})
@@ -360,17 +359,20 @@ struct rota__queue_iter {
  *
  *     rota_case cases[] = {{.queue = jobs, .get = &job}, {.queue = log, .put = &line}}; */
 typedef struct rota_case {
-    rota_queue *queue; /* NULL: left out */
-    void *get;         /* where to copy the item */
-    const void *put;   /* not NULL: a put of this item and not a get */
+    /* NULL: this case is left out */
+    rota_queue *queue;
+    /* where to copy the item */
+    void *get;
+    /* not NULL: put this item instead of getting one */
+    const void *put;
     struct rota__list _node;
     struct rota__selection *_selection;
 } rota_case;
 
 /* Waits until one of the cases can be done, does it, and stores which one. Exactly one is done. If
  * several can be done, one of them is taken at random, so that a busy queue does not starve
- * another; where one of them comes first, ask it with rota_queue_try_get before. Any number of
- * cases; allocates nothing.
+ * another; to prefer one of them, call rota_queue_try_get on it before. Any number of cases is
+ * allowed; nothing is allocated.
  *
  * A closed queue counts as ready, and is the one case in which an index is stored with an error:
  * to go on with the others, set cases[index].queue to NULL.

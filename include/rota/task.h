@@ -1,9 +1,8 @@
 /* task: tasks, futures, groups, scopes, locals, generators.
  *
  * A task is a function `int fn(void *arg)` with a stack of its own. It runs until it calls
- * something that has to wait; then another task runs. (Calls that never have to wait let the others
- * run, too, now and then: any call marked ROTA_SUSPENDS may.) Inside a task, code reads like
- * blocking code:
+ * something that has to wait; then another task runs. (Any call marked ROTA_SUSPENDS may let other
+ * tasks run, even if it does not have to wait.) Inside a task, code reads like blocking code:
  *
  *     struct fetch { const char *url; size_t bytes; };
  *
@@ -30,9 +29,9 @@
  *
  * Scopes. Cancellation and deadlines belong to scopes: a task, a group, a timeout, a shield. Inside
  * a cancelled scope every suspending call returns -ECANCELED until the scope is left, and inside
- * one whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. Both lose against a
- * result that comes first: a call that waits, and has its result when its task is cancelled,
- * returns the result, and the next call returns -ECANCELED. */
+ * one whose deadline has passed -ETIMEDOUT; cancellation outranks the deadline. A result that came
+ * first outranks both: a call that already has its result when its task is cancelled returns that
+ * result, and the next call returns -ECANCELED. */
 #ifndef ROTA_TASK_H
 #define ROTA_TASK_H
 
@@ -49,7 +48,8 @@ typedef int rota_fn(void *arg);
 
 /* Where in your program a task was spawned, for reports. Made by the spawn macros. */
 typedef struct rota_site {
-    const char *name; /* of the task's function: its first name */
+    /* of the function; the task has this name until it is renamed */
+    const char *name;
     const char *file;
     int line;
 } rota_site;
@@ -66,11 +66,9 @@ typedef struct rota_site {
  * left, waits for them, stops the executors and frees the loop.
  *
  * The first SIGINT cancels main; a second one, or one after main has returned, ends the process. A
- * SIGINT that the program's parent ignored stays ignored. While it runs SIGPIPE and SIGXFSZ are
- * ignored: calls that write return -EPIPE and -EFBIG.
- *
- * While it runs, reports go to standard error unless the program has set a log hook: see
- * rota_log_set.
+ * SIGINT that the program's parent ignored stays ignored. During the call SIGPIPE and SIGXFSZ are
+ * ignored, so that calls that write return -EPIPE and -EFBIG, and reports go to standard error
+ * unless the program has set a log hook: see rota_log_set.
  *
  * Returns main's result, -EDEADLK (no task can ever continue; a report says what each one waits
  * for), -EBUSY (this thread runs a loop already), or an error of rota_loop_new. */
@@ -150,18 +148,18 @@ ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 /* Releases the handle and leaves the task running. Accepts NULL, returns NULL. */
 ROTA_API rota_task *rota_task_detach(rota_task *task);
 
-/* Cancels the task's own scope. Returns at once; the task ends when it has cleaned up. A task that
- * has ended is left alone. */
+/* Cancels the task's own scope. Returns at once; the task ends when it has cleaned up. Does nothing
+ * if the task has ended. */
 ROTA_API void rota_task_cancel(rota_task *task);
 
-/* The task that runs; NULL outside a task. */
+/* The running task; NULL outside a task. */
 ROTA_API rota_task *rota_task_current(void);
 
 /* Whether the task's function has returned. */
 ROTA_API bool rota_task_done(const rota_task *task);
 
-/* Names the task, for reports. Copies at most 31 bytes of `name`; the first name is that of the
- * function. Does nothing if the task has ended. */
+/* Names the task, for reports. Copies at most 31 bytes of `name`. Before, a task has the name of
+ * its function. Does nothing if the task has ended. */
 ROTA_API void rota_task_set_name(rota_task *task, const char *name);
 /* Returns the name, never NULL. A name that was set is stored on the task's stack, so the pointer
  * is valid until the next call that suspends, spawns a task, or renames or releases this one. */
@@ -176,8 +174,8 @@ ROTA_API void rota_task_trim(void);
 /* What the task waits for, such as "sleep" or "mutex"; NULL if it is not waiting. */
 ROTA_API const char *rota_task_waits_for(const rota_task *task);
 
-/* The task as a future: for rota_wait and rota_future_on_done. Lives as long as the handle. The
- * result counts as read: a failure is not reported any more. */
+/* The task as a future, for rota_wait and rota_future_on_done. Lives as long as the handle. The
+ * result then counts as read, so a failure is no longer reported. */
 ROTA_API rota_future *rota_task_future(rota_task *task);
 
 /* Calls fn(task, arg) for each task of the loop that has not ended, oldest first. `fn` may cancel
@@ -188,8 +186,8 @@ ROTA_API void rota_task_each(rota_loop *loop, void (*fn)(rota_task *task, void *
  * Returns the text, to be freed with free(3), or NULL. */
 ROTA_API char *rota_dump(rota_loop *loop);
 
-/* Runs fn(arg) when the current task has returned, on its stack; the last deferred runs first. It
- * may suspend, and is shielded. Returns 0, -ENOMEM or ROTA_ENOTASK. */
+/* Runs fn(arg) on the current task's stack after its function has returned. The last deferred call
+ * runs first. It may suspend, and is shielded. Returns 0, -ENOMEM or ROTA_ENOTASK. */
 ROTA_API int rota_defer(void (*fn)(void *arg), void *arg);
 
 /* ---- Time ---- */
@@ -240,8 +238,8 @@ typedef struct rota_timeout {
 
 /* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed
  * (or the clock has reached `when`). ROTA_NEVER sets no deadline. If the deadline has already
- * passed, the first call inside returns -ETIMEDOUT. Enclosing scopes stay in effect. A timeout that
- * is still open is ended first, and begins anew. */
+ * passed, the first call inside returns -ETIMEDOUT. Enclosing scopes stay in effect. If the timeout
+ * is still open, it is ended first. */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */
@@ -255,8 +253,8 @@ static inline void rota__timeout_leave(rota_timeout *timeout)
 }
 ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
 
-/* A block under a deadline; it may be left by break, return or goto. A break in it leaves this
- * block and no loop around it; so does continue.
+/* A block under a deadline; it may be left by break, return or goto. A break or continue in it
+ * leaves only this block, not a loop around it.
  *
  *     int err;
  *     ROTA_TIMEOUT(5 * ROTA_SECOND) {
@@ -269,9 +267,9 @@ ROTA_DEFINE_SCOPED(rota_timeout, rota__timeout_leave);
                ROTA_SCOPED(rota_timeout) ROTA__UNIQUE(rota__timeout) = ROTA_TIMEOUT_INIT, \
                rota_timeout_begin(&ROTA__UNIQUE(rota__timeout), (after)), true)
 
-/* Runs the block that follows once, if the last expression is true. That it is true for
- * ROTA_TIMEOUT can be seen by a compiler that inlines nothing, which then does not take what the
- * block sets for uninitialised. */
+/* Runs the block that follows once, if the last expression is true. For ROTA_TIMEOUT it is the
+ * constant true, so that even without inlining a compiler knows that the block runs, and does not
+ * warn that what it sets may be uninitialised. */
 #define ROTA__ONCE(enter, declaration, ...) \
     for (bool enter = true; enter;)         \
         for (declaration; enter && (enter = false, __VA_ARGS__);)
@@ -287,8 +285,8 @@ ROTA_API void rota_shield_begin(rota_shield *shield);
 ROTA_API void rota_shield_end(rota_shield *shield);
 ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
 
-/* A block inside a shield; it may be left by break, return or goto. A break in it leaves this block
- * and no loop around it; so does continue. */
+/* A block inside a shield; it may be left by break, return or goto. A break or continue in it
+ * leaves only this block, not a loop around it. */
 #define ROTA_SHIELD                                                                     \
     ROTA__ONCE(ROTA__UNIQUE(rota__enter_shield),                                        \
                ROTA_SCOPED(rota_shield) ROTA__UNIQUE(rota__shield) = ROTA_TIMEOUT_INIT, \
@@ -296,18 +294,19 @@ ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
 
 /* ---- Futures ---- */
 
-/* A result that becomes known later: an int, 0 or more for success, negative for failure. Keep
- * other results in your own structure beside it. A future lives in your storage. */
+/* A result that becomes known later: an int, 0 or more for success, negative for failure. Keep any
+ * other result in your own structure. A future lives in your storage. */
 struct rota_future {
     struct rota__list _watchers;
     int _result;
     int _state;
     rota_loop *_loop;
-    struct rota__error *_error; /* words of a failure; its task or job has the memory */
+    /* words of a failure; its task or job owns them */
+    struct rota__error *_error;
 };
 
-/* Makes the future pending. It belongs to the calling thread's loop; one that is made before there
- * is a loop, to the one in which it is first used. */
+/* Makes the future pending. It belongs to the calling thread's loop; if there is none, to the loop
+ * in which it is first used. */
 ROTA_API void rota_future_init(rota_future *future);
 /* The same for a future that another thread will complete: the loop waits for it instead of
  * reporting a deadlock. Every such future must be completed, by rota_future_set_threadsafe or
@@ -354,7 +353,8 @@ ROTA_API void rota_done_remove(rota_done *done);
 typedef enum rota_wait_mode {
     ROTA_ALL_COMPLETED,
     ROTA_FIRST_COMPLETED,
-    ROTA_FIRST_FAILED /* all, or the first that fails */
+    /* until one fails, or all have completed */
+    ROTA_FIRST_FAILED
 } rota_wait_mode;
 
 /* Waits until enough of the futures are done; rota_future_done tells which. Nothing is
@@ -379,22 +379,30 @@ typedef enum rota_group_policy {
 /* Tasks that end before the block does. Declared by ROTA_GROUP, in the task that owns it. */
 typedef struct rota_group {
     unsigned char policy; /* a rota_group_policy */
-    bool keep; /* keep ended tasks for rota_group_next; else they are released as they end */
+    /* keep ended tasks for rota_group_next; else they are released as they end */
+    bool keep;
     unsigned char _state;
     bool _cancelled;
-    bool _settled; /* the result that counts is known */
-    bool _lost;    /* a task ended because it was cancelled */
-    bool _unheard; /* the owner's wait was interrupted, and will not return what comes now */
+    /* the group's result is known */
+    bool _settled;
+    /* a task ended because it was cancelled */
+    bool _lost;
+    /* the owner's wait was interrupted and will not return a later failure */
+    bool _unheard;
     int _result;
-    struct rota__error *_error; /* its words */
-    const rota_site *_failed;   /* where the task was spawned that it is of */
+    /* words of the result */
+    struct rota__error *_error;
+    /* where the task with this result was spawned */
+    const rota_site *_failed;
     unsigned _spawned;
     size_t _running;
     rota_task *_owner;
     struct rota__scope _scope;
     struct rota__list _tasks; /* running */
-    struct rota__list _ended; /* kept, in the order in which they ended */
-    rota_task *_given;        /* by rota_group_next, until the next call */
+    /* kept, in the order in which they ended */
+    struct rota__list _ended;
+    /* returned by rota_group_next, until the next call */
+    rota_task *_given;
     struct rota__wait *_waiter;
 } rota_group;
 
@@ -432,8 +440,8 @@ typedef struct rota_group {
     rota_group_begin(&name)
 
 /* Opens a group that is a field of your structure, as ROTA_GROUP does: the current task owns it.
- * Set its options and zero the rest before. rota_group_fini is its end; both are the owner's to
- * call.
+ * Set its options and zero the rest before. End it by rota_group_fini. Only the owner may call
+ * these two.
  *
  *     struct service s = {.tasks = {.policy = ROTA_GROUP_COLLECT}};
  *     rota_group_begin(&s.tasks);
@@ -495,11 +503,11 @@ ROTA_API void *rota_task_arg(rota_task *task);
 
 /* Cancels the tasks of the group, and the group as a scope of its owner. It stays cancelled: tasks
  * that are spawned into it later start cancelled. Any task of the loop may call this, also while
- * the owner waits for the group: then rota_group_wait returns as it would otherwise: 0 if the tasks
- * end with 0 or -ECANCELED. So a task that has done the work of all ends the others by this,
- * without a failure. Does nothing to a group that is closed. */
+ * the owner waits for the group. rota_group_wait then still returns 0 if all tasks end with 0 or
+ * -ECANCELED, so a task can end the others when the work is done. Does nothing to a group that is
+ * closed. */
 ROTA_API void rota_group_cancel(rota_group *group);
-/* Tasks that run. */
+/* The number of tasks that have not ended. */
 ROTA_API size_t rota_group_running(const rota_group *group);
 
 /* A call for rota_gather, and its result. */
@@ -516,16 +524,16 @@ typedef struct rota_gather_call {
 #define rota_gather(...) rota_gather_at(__VA_ARGS__, ROTA_SITE("gather"))
 ROTA_SUSPENDS int rota_gather_at(rota_gather_call *calls, size_t n, const rota_site *site);
 
-/* ---- Locals: a value a task, inherited at spawn ---- */
+/* ---- Locals: one value for each task, inherited at spawn ---- */
 
-/* Name a variable of static storage; its address is the key. */
+/* Define it as a variable of static storage; its address is the key. */
 typedef struct rota_local {
     void *initial;
 } rota_local;
 
 /* The current task's value, or `initial`. */
 ROTA_API void *rota_local_get(const rota_local *local);
-/* Sets it for this task and for the tasks that it spawns from now on. The value stays yours.
+/* Sets the value for this task and for the tasks that it spawns from now on. You still own it.
  * Returns 0, -ENOMEM, ROTA_ENOTASK. */
 ROTA_API int rota_local_set(const rota_local *local, void *value);
 
@@ -541,7 +549,8 @@ typedef struct rota_iter {
 struct rota__foreach {
     rota_iter iter;
     void *value;
-    bool inside; /* the block was entered and not finished: left by break */
+    /* the block was entered and has not ended: if the loop ends now, it was left by break */
+    bool inside;
 };
 
 static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
@@ -565,7 +574,7 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
         for (type name = (type)each.value; each.inside; each.inside = false)
 
 extern "C++" {
-/* Keeps what the iterator is made of for as long as the loop. */
+/* Keeps the object that the iterator refers to until the loop ends. */
 template <class source> struct rota__foreach_kept : rota__foreach {
     source kept;
 
@@ -588,9 +597,10 @@ template <class source> rota__foreach_kept<source> rota__foreach_of(source s)
 
 typedef struct rota_gen rota_gen;
 
-/* Makes a generator: fn(gen, arg) runs on a stack of its own, first at the first rota_gen_next, and
- * produces items with rota_gen_yield. Inside a task its body may call functions that suspend;
- * outside a task a generator works, too, but its body must not. Returns 0 or -ENOMEM. */
+/* Makes a generator: fn(gen, arg) runs on a stack of its own and produces items with
+ * rota_gen_yield. It starts at the first rota_gen_next. Inside a task its body may call functions
+ * that suspend; outside a task a generator works, too, but its body must not. Returns 0 or
+ * -ENOMEM. */
 ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_gen **ret_gen);
 
 /* Runs the generator up to its next item. Returns 1 and the item; 0 when its function returned 0 or
@@ -598,13 +608,13 @@ ROTA_API int rota_gen_new(int (*fn)(rota_gen *gen, void *arg), void *arg, rota_g
  * -ETIMEDOUT inside a task; ROTA_ETHREAD. */
 ROTA_SUSPENDS int rota_gen_next(rota_gen *gen, void **ret_item);
 
-/* In the generator's function: hands out `item` and goes on at the next rota_gen_next. Returns 0;
+/* In the generator's function: hands out `item` and continues at the next rota_gen_next. Returns 0;
  * -ECANCELED when the generator is being freed, so clean up and return; ROTA_ESCOPE, without
  * yielding, if a scope opened inside the generator is still open; -EPERM if called from
  * elsewhere. */
 ROTA_API int rota_gen_yield(rota_gen *gen, void *item);
 
-/* Hands out all items of `inner`, then goes on: Python's `yield from`. Suspends if `inner` does.
+/* Hands out all items of `inner`, as Python's `yield from` does. Suspends if `inner` does.
  * Returns 0, or inner's error. */
 ROTA_SUSPENDS int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 
@@ -612,8 +622,7 @@ ROTA_SUSPENDS int rota_gen_yield_from(rota_gen *gen, rota_iter inner);
 ROTA_API rota_iter rota_gen_iter(rota_gen *gen);
 
 /* Lets a suspended generator clean up (its rota_gen_yield returns -ECANCELED), then frees it.
- * Accepts NULL, returns NULL. While the generator runs, nothing is freed and the log hook is
- * told. */
+ * Accepts NULL, returns NULL. If the generator is running, frees nothing and reports that. */
 ROTA_SUSPENDS_SHIELDED rota_gen *rota_gen_free(rota_gen *gen);
 ROTA_DEFINE_AUTO(rota_gen, rota_gen_free);
 

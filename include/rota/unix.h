@@ -50,8 +50,10 @@ ROTA_SUSPENDS int rota_unix_connect(const char *path, rota_stream **ret_stream);
 
 /* Zero selects the default of each field. */
 typedef struct rota_unix_listen_options {
-    int backlog; /* connections that wait to be accepted, at most; SOMAXCONN */
-    /* Of the file, such as 0600, whatever the umask; 0777 without the umask's bits. */
+    /* connections that the kernel holds until they are accepted; default: SOMAXCONN */
+    int backlog;
+    /* Permissions of the file, such as 0600, regardless of the umask. Default: 0777 limited by the
+     * umask. */
     unsigned mode;
 } rota_unix_listen_options;
 
@@ -84,10 +86,14 @@ ROTA_API int rota_unix_peer(rota_stream *s, rota_credentials *ret_peer);
 
 /* Descriptors that travel with bytes. */
 typedef struct rota_fds {
-    int *fds;     /* yours */
-    size_t size;  /* receiving: room at `fds` */
-    size_t count; /* how many are there */
-    bool cut;     /* receiving: some did not fit and were closed */
+    /* an array of yours */
+    int *fds;
+    /* receiving: room in `fds` */
+    size_t size;
+    /* number of descriptors in `fds` */
+    size_t count;
+    /* receiving: some descriptors did not fit and were closed */
+    bool cut;
 } rota_fds;
 
 /* Writes all of `buf`, which has at least one byte, and passes duplicates of `fds` with the first

@@ -36,24 +36,28 @@ enum {
     ROTA_WATCH_MODIFIED = 1 << 2,   /* written or truncated; the writer may not have finished */
     ROTA_WATCH_WRITTEN = 1 << 3,    /* closed after being open for writing */
     ROTA_WATCH_ATTRIBUTES = 1 << 4, /* permissions, owner, times, number of names */
-    ROTA_WATCH_MOVED = 1 << 5, /* with CREATED, REMOVED: by a rename; the pair has one `cookie` */
-    /* The events that say when something new can be read. */
+    /* with CREATED or REMOVED: by a rename; both events have the same `cookie` */
+    ROTA_WATCH_MOVED = 1 << 5,
+    /* The events after which there is something new to read. */
     ROTA_WATCH_CHANGED = ROTA_WATCH_CREATED | ROTA_WATCH_REMOVED | ROTA_WATCH_WRITTEN,
 
     /* Reported without being requested. */
     ROTA_WATCH_OVERFLOW = 1 << 6, /* events were lost, so look at everything again; `id` is -1 */
-    ROTA_WATCH_GONE =
-        /* the watched object is gone (removed, unmounted, rota_path_watch_remove): the last event
-         * of this `id` */
-    1 << 7,
+    /* the watched object is gone (removed, unmounted, rota_path_watch_remove): the last event of
+     * this `id` */
+    ROTA_WATCH_GONE = 1 << 7,
     ROTA_WATCH_DIRECTORY = 1 << 8 /* the event is about a directory */
 };
 
 typedef struct rota_path_watch_event {
-    int id;           /* of rota_path_watch_add */
-    unsigned what;    /* ROTA_WATCH_... */
-    uint32_t cookie;  /* the same in both events of a rename between watched directories; else 0 */
-    const char *name; /* name in the watched directory; "" for the watched object itself */
+    /* from rota_path_watch_add */
+    int id;
+    /* ROTA_WATCH_... */
+    unsigned what;
+    /* the same in both events of a rename between watched directories; otherwise 0 */
+    uint32_t cookie;
+    /* name in the watched directory; "" for the watched object itself */
+    const char *name;
 } rota_path_watch_event;
 
 /* Makes a watch; add paths with rota_path_watch_add. Returns 0, -ENOMEM, ROTA_ENOTASK (this thread

@@ -10,7 +10,7 @@
  *         return err < 0 ? err : rota_serve(l, echo, NULL, NULL);
  *     }
  *
- *     int main(void) { return rota_run_workers(0, serve, NULL) < 0; }  // a thread a processor
+ *     int main(void) { return rota_run_workers(0, serve, NULL) < 0; }  // a thread per processor
  *
  * Threads or processes. Threads share the program's memory: they exchange messages through channels
  * (rota/channel.h) and run functions on each other's loops (rota_run_on). A crash ends all of them.
