@@ -73,7 +73,7 @@ static struct page *find_page(const char *url, const rota_url *parts)
     return known;
 }
 
-/* What comes from a page and cannot be encoded, because it is no address, is not to reach the
+/* Text from a page that cannot be encoded, because it is not a valid address, must not reach the
  * terminal as it is. */
 static char *copy_visible(const char *text)
 {

@@ -19,7 +19,7 @@ struct page {
 /* An address with its fragment, and the pages that link to it. */
 struct link {
     char *url;
-    struct page *to; /* NULL: the address is none */
+    struct page *to; /* NULL: not a valid address */
     char *fragment;  /* decoded; NULL: none */
     char *raw;       /* the same as it was written */
     void *pages;     /* a tree of struct page */

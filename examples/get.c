@@ -313,7 +313,7 @@ static struct name *find_name(const char *text, const char *ending)
     return *found;
 }
 
-/* Whether neither the file nor its part is another one's. */
+/* Whether no other job has this file or its part. */
 static bool take_name(const char *text)
 {
     struct name *whole = find_name(text, ""), *part = find_name(text, ".part");

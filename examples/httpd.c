@@ -56,7 +56,7 @@ static int handle(rota_http_request *r, void *arg)
     return rota_http_reply_file(r, httpd->root, rota_http_request_path(r));
 }
 
-/* Control characters are no part of a request, but other bytes that a terminal obeys may be. */
+/* A request has no control characters, but it may have other bytes that a terminal interprets. */
 static void print(void *arg, const rota_http_access *a)
 {
     char target[120];
@@ -67,7 +67,7 @@ static void print(void *arg, const rota_http_access *a)
     }
     target[len] = '\0';
     rota_str method =
-        a->method.len ? a->method : (rota_str){"-", 1}; /* what was refused may have none */
+        a->method.len ? a->method : (rota_str){"-", 1}; /* a refused request may have none */
     printf("%s %.*s %s %d %llu bytes %.1f ms%s%s\n", a->peer, (int)method.len, method.ptr,
            len ? target : "-", a->status, (unsigned long long)a->bytes_out,
            (double)a->total / (double)ROTA_MILLISECOND, a->err ? ": " : "",

@@ -19,8 +19,8 @@ void links_in_srcset(const char *value, links_found *found, void *arg);
 void links_in_refresh(const char *content, links_found *found, void *arg);
 
 /* What a style sheet, or a style attribute, imports and loads: `@import` and `url()` (CSS Syntax
- * Level 3). What stands in comments and other strings is none, nor are names (`@namespace`) and
- * places in the document itself (`#x`). */
+ * Level 3). Text in comments and other strings is not a link, and neither are names (`@namespace`)
+ * and places in the document itself (`#x`). */
 void links_in_css(const char *text, size_t len, links_found *found, void *arg);
 
 #endif

@@ -48,7 +48,7 @@ static const struct {
     {"br;q=0, *", ALL, GZIP},
     {"gzip;q=0", ALL, IDENTITY},
     {"gzip;q=0.000", ALL, IDENTITY},
-    /* the last word counts, and what makes no sense is none */
+    /* the last word counts, and invalid ones are ignored */
     {"gzip;q=0, gzip", ALL, GZIP},
     {"gzip;q=2", ALL, IDENTITY},
     {"gzip;q=1.001", ALL, IDENTITY},

@@ -110,7 +110,7 @@ static const struct {
      "cnonce=\"" DOE_CNONCE "\", qop=auth, "
      "response=\"3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5\", " DOE_OPAQUE
      ", userhash=true"},
-    /* the same, but for the hashed name */
+    /* the same, except for the hashed name */
     {DOE_REALM "qop=\"auth\", algorithm=sha-512-256, " DOE_NONCE "charset=\"utf-8\"",
      "J\xc3\xa4s\xc3\xb8n Doe", "Secret, or not?", "GET", "/doe.json", "", DOE_CNONCE,
      "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, " DOE_REALM

@@ -238,7 +238,7 @@ static void called(rota_loop *loop, void *arg)
     ++*(int *)arg;
 }
 
-TEST_WITH(calls_from_outside_wait_for_whoever_enters, .without_faults = true)
+TEST_WITH(calls_from_outside_wait_for_the_next_to_enter, .without_faults = true)
 {
     int calls = 0;
     rota_loop *loop = new_idle_loop();

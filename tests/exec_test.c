@@ -1466,7 +1466,7 @@ static void burn_letter(rota_secret *secret)
     letter = NULL;
 }
 
-/* Returns what a job finds: 1 the key, 2 the letter, 4 what is no secret any more. */
+/* Returns what a job finds: 1 the key, 2 the letter, 4 what is no longer a secret. */
 static int look_for_secrets(void *arg)
 {
     return (key[0] || key[2] ? 1 : 0) | (letter ? 2 : 0) | (forgotten[0] ? 4 : 0);
@@ -1675,7 +1675,7 @@ TEST(thousand_process_jobs_each_get_their_own_result)
     run(process_crowd, NULL);
 }
 
-/* Each system call on the way to a new worker fails in turn, until there is none left to fail. */
+/* Each system call on the way to a new worker fails in turn, until none is left to fail. */
 static int fork_fails(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(2);

@@ -112,7 +112,7 @@ def stop_and_go_on(number):
             check("run the same command again" in process.communicate(timeout=LIMIT)[1], "no advice")
             check(process.returncode == 130, process.returncode)
             size, there = part.stat().st_size, (site / "file0").read_bytes()
-            check(part.read_bytes() == there[:size] and size < len(there), "the part is no part")
+            check(part.read_bytes() == there[:size] and size < len(there), "the part is not a part of the file")
             check(int(part.stat().st_mtime) == int((site / "file0").stat().st_mtime), "the part has another time")
             download(directory, port, out, 1)
 

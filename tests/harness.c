@@ -445,8 +445,8 @@ static uint64_t points_to_fail(const struct run *run, uint64_t points)
     return every || few || points <= fit ? points : fit;
 }
 
-/* Fails each point in turn; a case that has none does not count. Where some are left out, the first
- * ones are all failed, and the rest is sampled. */
+/* Fails each point in turn; a case without points does not count. Where some are left out, the
+ * first ones are all failed, and the rest is sampled. */
 static void run_with_faults(struct run *run)
 {
     *faults.points = 0;

@@ -349,7 +349,7 @@ def websockets_whose_clients_do_not_read_are_cut_off():
         # A ping whose pong cannot be sent is forgotten, so those go on for as long as they like.
         deadline = time.monotonic() + LIMIT
         while floods[1] in clients.values():
-            check(time.monotonic() < deadline, "messages that cannot be sent back are no stall")
+            check(time.monotonic() < deadline, "messages that cannot be sent back are not a stall")
             for s in select.select([], clients, [], 0.1)[1]:
                 try:
                     s.send(clients[s])

@@ -603,7 +603,7 @@ static void enter_together(struct guard *g)
     open_session(g, ROTA_HTTP_AUTH_DIGEST);
     expect_all(g, users, COUNT(users));
     CHECK_INT(g->count, ==, 4);
-    expect_all(g, users, COUNT(users)); /* each has his own nonce */
+    expect_all(g, users, COUNT(users)); /* each has its own nonce */
     CHECK_INT(g->count, ==, 2);
     open_session(g, ROTA_HTTP_AUTH_DIGEST);
     expect_all(g, realms, COUNT(realms));

@@ -563,7 +563,7 @@ TEST_BOTH(a_body_that_drips_is_given_up)
     let_drip((struct drip){chunks, BYTES("0"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT, 60);
     let_drip((struct drip){h2, BYTES("\0\0\1\0\0\0\0\0\1x"), 100, 20 * ROTA_SECOND}, -ETIMEDOUT,
              60);
-    /* windows are no body */
+    /* window updates are not a body */
     let_drip((struct drip){h2, BYTES("\0\0\4\x08\0\0\0\0\1\0\0\0\1"), 100, 20 * ROTA_SECOND},
              -ETIMEDOUT, 60);
 }

@@ -191,9 +191,9 @@ static const char *const ways_out[] = {
     "/docs/out/index.html", "/docs/out/", "/docs/up_and_out", "/inside_dir/up_and_out",
     "/inside_dir/out/index.html", "/by_link", "/there_and_back", "/slash/etc/passwd", "/slash/",
     "/proc/etc/passwd", "/proc/", "/circle", "/circle/x", "/escape/", "/absolute/",
-    /* slashes behind what is no directory */
+    /* slashes behind a file */
     "/a.txt/", "/a.txt//", "/a.txt/.", "/a.txt/../../secret", "/inside/", "/a.txt/b",
-    /* what is no file */
+    /* not a file */
     "/pipe", "/pipe/", "/nobody", "/docs/deep/nobody/x"};
 
 static void make_site_and_refuse(int error)

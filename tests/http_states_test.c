@@ -100,7 +100,7 @@ static void reach(struct frames *f, enum state state)
         put_request(f, 0, 1, '\x83', 'b');
         put(f, RST_STREAM, 0, 1, "\0\0\0\x08", 4);
         break;
-    case RESET_BY_SERVER: /* a path that is none */
+    case RESET_BY_SERVER: /* an invalid path */
         put(f, HEADERS, END_HEADERS, 1, "\x83\x86\x04\1x\x41\1a", 8);
         break;
     case PASSED_OVER:

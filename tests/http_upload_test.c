@@ -906,7 +906,7 @@ static void interrupted(struct world *w)
     CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, 4);
     CHECK_STR(buf, "more");
     rota_http_response_free(r);
-    CHECK_OK(rota_stream_write(up.a, "mine", 4)); /* and is no more */
+    CHECK_OK(rota_stream_write(up.a, "mine", 4)); /* and is gone */
     expect(up.b, "mine");
 
     int err = 0;

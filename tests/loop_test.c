@@ -777,7 +777,7 @@ TEST(freed_loop_frees_its_watches)
     CHECK_INT(test_open_fds(), ==, before);
 }
 
-/* Each turn polls once: that is one system call, and there is none besides. */
+/* Each turn polls once: that is one system call, and the only one. */
 TEST_WITH(an_event_of_a_watch_costs_no_system_call, .without_faults = true)
 {
     enum { EVENTS = 50 };

@@ -440,7 +440,7 @@ VIRTUAL_TASK_TEST(failure_that_was_read_is_not_reported)
     CHECK_INT(rota_task_result(b), ==, -EIO);
     rota_task_free(b);
     CHECK_INT(rota_yield(), ==, 0);
-    rota_task_free(c); /* its cancellation is no failure */
+    rota_task_free(c); /* its cancellation is not a failure */
     CHECK_INT(reports.count, ==, 0);
 }
 

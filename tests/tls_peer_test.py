@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """TLS with other programs: our server with openssl s_client, curl and Python, our client with openssl
-s_server and Python; with a local authority, and certificates that are no good.
+s_server and Python; with a local authority, and invalid certificates.
 
 usage: tls_peer_test.py TLS_PEER [WORD...]     cases whose names contain one of the words
 

@@ -218,7 +218,7 @@ TEST(the_examples_of_the_rfc_are_inflated)
 TEST(a_message_that_is_not_deflated_is_refused)
 {
     static const rota_str messages[] = {
-        BYTES("\x06"),                                 /* a kind of block that is none */
+        BYTES("\x06"),                                 /* an invalid kind of block */
         BYTES("\x00\x05\x00\xfa\xfe"),                 /* a length and its complement */
         BYTES("\xf2\x00\x11\x00\x00"),                 /* looks back at nothing */
         BYTES("\xf2\x48\xcd\xc9\xc9"),                 /* cut off in a block */

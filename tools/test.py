@@ -265,7 +265,7 @@ def check_symbols():
 
 
 def public_macros():
-    """The macros of the public headers, but for those that only the headers use."""
+    """The macros of the public headers, except those that only the headers use."""
     text = "\n".join(header.read_text() for header in (ROOT / "include").glob("rota/*.h"))
     macros = set(re.findall(r"^#define (ROTA_[A-Z]\w*|rota_[a-z]\w*)", text, re.MULTILINE))
     return {m for m in macros if not re.fullmatch(r"ROTA_(\w+_H|API|SUSPENDS\w*)", m)}

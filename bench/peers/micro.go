@@ -52,7 +52,7 @@ func queue(capacity int) func(int) {
 	}
 }
 
-// One goroutine after the other, each waited for; a channel instead of the WaitGroup is no faster.
+// One goroutine after the other, each waited for; a channel instead of the WaitGroup is not faster.
 func spawn(operations int) {
 	var done sync.WaitGroup
 	for n := 0; n < operations; n++ {

@@ -8,8 +8,8 @@
 
 struct rota__error;
 
-/* The slot of whatever runs now, or NULL for the thread's own. Set by the task layer, which has one
- * a task; so a switch between tasks has nothing to do. */
+/* The slot of the running task, or NULL for the thread's own. Set by the task layer, which has one
+ * for each task, so a switch between tasks copies nothing. */
 typedef struct rota__error **rota__error_slot_fn(void);
 void rota__error_slots(rota__error_slot_fn *slot);
 
@@ -35,7 +35,7 @@ const char *rota__error_words(const struct rota__error *error, int err);
  * that code. */
 void rota__error_forget(struct rota__error **slot, int err);
 
-/* A failure has no words but its code's: those of an earlier one with that code are dropped.
+/* The failure has only its code's words: those of an earlier failure with that code are dropped.
  * Returns `err`. */
 int rota__error_plain(int err);
 
@@ -45,8 +45,8 @@ static inline int rota__result_plain(int result)
     return __builtin_expect(result < 0, false) ? rota__error_plain(result) : result;
 }
 
-/* Allocations that the calling thread's own record holds. It stays as long as the thread does: no
- * leak. */
+/* Allocations that the calling thread's own record holds. They are freed when the thread ends, so
+ * they are not a leak. */
 long rota__error_held(void);
 
 #endif

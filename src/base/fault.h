@@ -16,7 +16,7 @@ enum rota__fault_kind {
 
 extern bool rota__fault_armed;
 
-/* Counts one point of that kind; true when it is the one that has to fail. */
+/* Counts one point of that kind. Returns true if this one has to fail. */
 bool rota__fault_hit(enum rota__fault_kind kind);
 
 /* From now on the `nth` point of that kind is hit (the first is 1); 0 counts without hitting. */

@@ -29,7 +29,7 @@ static inline void rota__list_prepend(struct rota__list *l, struct rota__list *n
     rota__list_append(l->next, node);
 }
 
-/* Leaves `node` pointing to itself, so removing twice does no harm. */
+/* Leaves `node` pointing to itself, so it may be removed again. */
 static inline void rota__list_remove(struct rota__list *node)
 {
     node->prev->next = node->next;
@@ -42,8 +42,8 @@ static inline struct rota__list *rota__list_first(const struct rota__list *l)
     return rota__list_empty(l) ? NULL : l->next;
 }
 
-/* Takes the first one out of a list that is not empty, and leaves its links as they are: for where
- * nobody removes twice. */
+/* Takes the first node out of a list that is not empty, and leaves its links as they are: for nodes
+ * that are not removed again. */
 static inline struct rota__list *rota__list_pop(struct rota__list *l)
 {
     struct rota__list *node = l->next;
@@ -52,7 +52,7 @@ static inline struct rota__list *rota__list_pop(struct rota__list *l)
     return node;
 }
 
-/* rota__list_remove where nobody removes twice. */
+/* rota__list_remove for nodes that are not removed again. */
 static inline void rota__list_unlink(struct rota__list *node)
 {
     node->prev->next = node->next;

@@ -58,7 +58,7 @@ bool rota__debug(void)
     return debug;
 }
 
-/* The least level that is written to standard error where there is no hook. */
+/* The lowest level that is written to standard error if there is no hook. */
 static int stderr_level(void)
 {
     static atomic_int known = -1;
@@ -182,7 +182,7 @@ static uint64_t hash_of(const char *text)
     return hash | 1;
 }
 
-/* A format without words of its own, for no object, says nothing about the report's kind. */
+/* "%s" alone says nothing about the kind of a report that has no object. */
 static uint64_t kind_of(rota_log_level level, const void *object, const char *format,
                         const char *text)
 {

@@ -29,8 +29,8 @@ static void own_key_make(void)
     pthread_key_create(&own_key, own_end);
 }
 
-/* A program may exit while it runs on a coroutine: what only the thread's own stack points to is no
- * leak then. Without memory for the key, the stack stays registered. */
+/* A program may exit while it runs on a coroutine: then memory that only the thread's own stack
+ * points to is not a leak. Without memory for the key, the stack stays registered. */
 void rota__coro_watch_own(struct rota__coro *coro)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

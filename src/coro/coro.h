@@ -31,11 +31,11 @@
 #endif
 #define ROTA__CORO_WATCHED (ROTA__ASAN || ROTA__TSAN)
 
-/* What a pool makes of a stack size of 0. Address space, the guard included. */
+/* The stack size that 0 stands for: address space, including the guard. */
 #define ROTA__STACK_SIZE (256 * 1024)
 
-/* A stack while somebody has it. Lives beside its slab, not on the stack itself, so that an unused
- * stack costs no touched page. */
+/* A stack that is in use. Kept beside its slab and not on the stack itself, so that an unused stack
+ * touches no page. */
 struct rota__stack {
     char *top; /* where use begins, coloured, aligned to 64 */
     struct rota__list node;
@@ -60,7 +60,8 @@ struct rota__stack_pool {
 };
 
 /* A stack takes `stack_size` bytes of address space, its guard included, rounded up to what makes
- * sense; 0 is ROTA__STACK_SIZE. Allocates nothing yet. Returns 0, or -EINVAL when it is absurd. */
+ * sense; 0 is ROTA__STACK_SIZE. Allocates nothing yet. Returns 0, or -EINVAL if the size is out of
+ * range. */
 int rota__stack_pool_init(struct rota__stack_pool *pool, size_t stack_size);
 /* All stacks must be back. */
 void rota__stack_pool_fini(struct rota__stack_pool *pool);
@@ -72,8 +73,7 @@ void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
  * rota__stack_give. */
 rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);
 
-/* Gives the pages of the stack that the caller stands on and that lie below it back to the
- * kernel. */
+/* Gives the pages of the running stack below the caller's frame back to the kernel. */
 void rota__stack_trim(const struct rota__stack *stack);
 
 /* The lowest usable byte; the guard lies below. Fit for a signal handler. */
@@ -200,8 +200,8 @@ static inline void rota__exceptions_exchange(struct rota__coro *from, const stru
 }
 
 /* Stops the running coroutine and continues `to`, which must be another one of this thread; `value`
- * is what the call returns there. Returns when somebody switches back. rota__coro_current() must
- * have been called once on this thread.
+ * is what the call returns there. Returns when another coroutine switches back.
+ * rota__coro_current() must have been called once on this thread.
  *
  * Callers that return what this returns become jumps themselves: then no return address of theirs
  * is left behind in the processor's return predictor, which would mispredict each return after a
@@ -251,8 +251,8 @@ static inline struct rota__coro_next rota__coro_end(struct rota__coro *to, int v
 #endif
 }
 
-/* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; counts; the
- * handler of before is restored and chained to. */
+/* Arms the overflow report (SIGSEGV/SIGBUS on an alternate stack) for this thread; calls are
+ * counted. The former handler is called for other faults, and restored at the end. */
 int rota__overflow_watch_start(void);
 void rota__overflow_watch_stop(void);
 

@@ -17,7 +17,7 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-/* What handlers of others may need on our alternate stack, beside what the kernel puts there. */
+/* Room for other handlers on our alternate stack, in addition to what the kernel puts there. */
 enum { ALTERNATE_BYTES = 32 << 10 };
 
 static const int watched[] = {SIGSEGV, SIGBUS};
@@ -129,7 +129,7 @@ static void handlers_install(void)
         sigaction(watched[i], &ours, &former[i]);
 }
 
-/* A handler that somebody installed over ours stays, and may still chain to it. */
+/* A handler that was installed over ours stays, and may still call ours. */
 static void handlers_restore(void)
 {
     for (int i = 0; i < WATCHED; i++) {

@@ -106,8 +106,8 @@ static struct rota__slab *slab_new(struct rota__stack_pool *pool)
         rota_free(slab);
         return NULL;
     }
-    /* A huge page under a stack would commit eight stacks for the sake of one. Refused where the
-     * kernel has no huge pages, which is as good. */
+    /* A huge page would commit eight stacks when one is used. It does not matter if a kernel
+     * without huge pages refuses this. */
     madvise(base, slab_size(slab), MADV_NOHUGEPAGE);
     slab->base = base;
     watch_slab(pool, base, slab_size(slab));
@@ -137,8 +137,8 @@ void rota__stack_pool_fini(struct rota__stack_pool *pool)
     rota__list_init(&pool->slabs);
 }
 
-/* An advice that the kernel does not know may be ignored instead of refused (qemu does so), and a
- * guard that guards nothing is worse than none: the first one is tried. */
+/* An advice that the kernel does not know may be ignored instead of refused (qemu does so), so the
+ * first guard is tested. */
 static bool guard_holds(char *guard)
 {
     return madvise(guard, page_size(), MADV_POPULATE_READ) < 0 && errno != EINVAL;
@@ -153,7 +153,7 @@ static int guard_install(char *guard, size_t size)
             __atomic_store_n(&rota__guard, ROTA__GUARD_MADVISE, __ATOMIC_RELAXED);
             return 0;
         }
-        /* EINVAL: not known before Linux 6.13, nor in memory that mlockall(2) locks. */
+        /* EINVAL: unknown before Linux 6.13, and refused in memory that mlockall(2) has locked. */
         if (err < 0 && err != -EINVAL)
             return err;
         __atomic_store_n(&rota__guard, ROTA__GUARD_MPROTECT, __ATOMIC_RELAXED);

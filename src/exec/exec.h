@@ -21,8 +21,8 @@ struct rota__executor_kind {
     bool (*withdraw)(rota_executor *executor, struct rota__work *work);
     /* Takes out the first work that has not begun, or NULL. */
     struct rota__work *(*take_queued)(rota_executor *executor);
-    /* The work runs, and nobody wants its result. True: it is out of the executor's hands; false:
-     * it will be finished as others are. */
+    /* The work runs, and its result is no longer wanted. True: the executor has nothing more to do
+     * with it; false: it will be finished like any other. */
     bool (*abandon)(rota_executor *executor, struct rota__work *work);
     /* Under a virtual clock: whether something computes, so that time has to stand still. */
     bool (*computes)(rota_executor *executor);
@@ -39,7 +39,7 @@ struct rota_executor {
     size_t outstanding;      /* admitted and not finished, abandoned ones included */
     size_t limit;            /* of that */
     size_t copy_limit;
-    struct rota__list abandoned; /* work that runs for nobody */
+    struct rota__list abandoned; /* work that runs on after its job was given up */
     size_t abandoned_count;
     struct rota__list room; /* tasks that wait to submit */
     unsigned drivers;       /* tasks of the executor's own that use it */
@@ -50,8 +50,8 @@ struct rota_executor {
     bool holds;     /* the loop waits for us */
 };
 
-/* Fills in what is common and ties the executor to this thread's loop. `runners` is how many jobs
- * can run at once, `queue` how many more may be outstanding (0: any number). 0 or an error. */
+/* Initialises the common part, and adds the executor to this thread's loop. `runners` is how many
+ * jobs can run at once, `queue` how many more may be outstanding (0: any number). 0 or an error. */
 int rota__executor_init(rota_executor *executor, const struct rota__executor_kind *kind,
                         unsigned runners, size_t queue, size_t copy_limit);
 /* On the loop's thread: the work has ended with `work->result`. It may be freed here. */
@@ -86,7 +86,7 @@ extern __thread struct rota__sleeper *rota__sleeper_here
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 /* ---- The wire between a process pool and its workers. Both ends are the same program, so fields
- * travel as they are. ---- */
+ * are sent as they are in memory. ---- */
 
 enum rota__frame_kind {
     ROTA__FRAME_CALL,     /* to the worker; bytes follow */

@@ -7,9 +7,9 @@
  *     running   decided by the thread or worker that takes it
  *     finished  rota__work_finish on the loop's thread, once for each admitted job
  *
- *     cancel    queued -> done (kind->withdraw); running with a copy -> done, while the work goes
- *               on as
- *               `abandoned` until it is finished, or orphaned by a closing executor (kind->abandon)
+ *     cancel    queued -> done (kind->withdraw)
+ *               running with a copy -> done; the work goes on as `abandoned` until it is finished,
+ *               or orphaned by a closing executor (kind->abandon)
  *
  * 1. All of this is on the loop's thread; only kinds know of others.
  * 2. Work lives in the job itself, or with its copy in one allocation. Only work with a copy
@@ -53,7 +53,7 @@ static struct executors *executors_of(struct rota__loop *loop)
     executors->annex.close = executors_close;
     rota__list_init(&executors->all);
     rota__loop_annex_add(loop, &executors->annex);
-    /* Annexes are closed by a task, also where the program itself never starts one. */
+    /* A task closes the executors at the loop's end, even if the program never starts one. */
     loop->finish = rota__loop_finish;
     loop->stuck = rota__loop_stuck;
     return executors;
@@ -389,7 +389,7 @@ static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
     if (refused < 0)
         job_wait_shielded(job, kind);
     int result = job->done._result;
-    /* What the function returned before anybody cancelled it outranks the cancellation. */
+    /* A result that was returned before the cancellation outranks it. */
     if (result >= 0 || refused == -EINPROGRESS)
         return job_result(job);
     rota__job_report_lost(result, job->_error);
@@ -510,7 +510,7 @@ int rota_executor_close(rota_executor *executor, rota_executor_close_mode mode)
     return 0;
 }
 
-/* Without a task there is nobody to wait. */
+/* Outside a task this cannot wait. */
 static void close_outside_task(rota_executor *executor)
 {
     if (!executor->closing)
@@ -525,7 +525,7 @@ rota_executor *rota_executor_free(rota_executor *executor)
         return NULL;
     ROTA_KEEP_ERROR;
     if (executor->loop) {
-        /* Not this thread's loop: it is somebody else's, or this is the child of a fork. */
+        /* The loop belongs to another thread, or this is the child of a fork. */
         if (executor->loop != rota__loop_here)
             return NULL;
         if (rota_executor_close(executor, ROTA_EXECUTOR_CANCEL) == ROTA_ENOTASK)
@@ -539,7 +539,7 @@ rota_executor *rota_executor_free(rota_executor *executor)
     return NULL;
 }
 
-/* The loop has no tasks any more but the one that runs this, or not even that. */
+/* The loop has no tasks left, except perhaps the one that runs this. */
 static void close_with_loop(rota_executor *executor)
 {
     if (rota_executor_close(executor, ROTA_EXECUTOR_CANCEL) != ROTA_ENOTASK)

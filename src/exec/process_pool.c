@@ -1,15 +1,13 @@
 /* Process pools: the parent's side.
  *
  *     work      queued -> running -> finished; a driver takes it, and finishes it
- *     a driver  a task that is started when work arrives, up to as many as there may be workers; it
- *               takes
- *               work until none is left, and ends
+ *     a driver  a task that is started when work arrives, at most one for each possible worker;
+ *               takes work until none is left, and ends
  *     a worker  forked by a driver that finds none idle; idle -> busy -> idle, or ended when it
- *               died, was
- *               killed, or spoke nonsense
+ *               died, was killed, or sent something other than a result
  *
- * 1. A driver has one worker while it has work, so there are never more workers than drivers at
- *    most.
+ * 1. A driver has one worker while it has work, so there are never more workers than possible
+ *    drivers.
  * 2. Only a driver reaps its worker, so a worker that runs somebody's work can be killed by its
  *    number.
  * 3. Whatever happens to a worker ends its socket, and that is what the driver waits for: it cannot
@@ -33,7 +31,7 @@
 #define WORKERS_MAX 4096
 #define COPY_LIMIT (1024 * 1024)
 #define ENDS_TEXT 80 /* room for how a worker ended */
-/* From the end of a worker's socket to its own: for longer it has only closed the socket. */
+/* A worker that still runs so long after the end of its socket has only closed the socket. */
 #define EXIT_TIME (100 * ROTA_MILLISECOND)
 
 struct pool {
@@ -136,8 +134,7 @@ static void describe_end(const struct worker *worker, pid_t waited, int status, 
         snprintf(text, size, "worker %d exited with status %d", (int)pid, WEXITSTATUS(status));
 }
 
-/* Where the program has its children reaped by the kernel, the number may be somebody else's by
- * now. */
+/* Where the program has its children reaped by the kernel, the process ID may already be reused. */
 static void worker_kill(struct worker *worker)
 {
     siginfo_t info;
@@ -146,7 +143,7 @@ static void worker_kill(struct worker *worker)
         kill(worker->pid, SIGKILL);
 }
 
-/* Closes its socket and kills it. A worker that is dying already keeps the end that it has. */
+/* Closes its socket and kills it. If it is already dying, its exit status does not change. */
 static void worker_close(struct worker *worker)
 {
     siginfo_t info = {.si_pid = 0};
@@ -184,7 +181,7 @@ static bool worker_await_exit(const struct worker *worker, rota_time limit)
     return err != -ETIMEDOUT;
 }
 
-/* Called when its socket has ended. A process that dies has closed it, and is gone at once. */
+/* Called when its socket has ended. If the process died, it is a zombie almost at once. */
 static void worker_await_own_end(const struct pool *pool, struct worker *worker)
 {
     bool can_wait = !worker->fault && !worker->killed && !pool->executor.loop->virtual_clock;
@@ -203,7 +200,7 @@ static void worker_reap(struct worker *worker, char *text, size_t size)
     rota_free(worker);
 }
 
-/* A worker that has nothing to do says nothing: anything readable is its end, or nonsense. */
+/* An idle worker sends nothing: if there is something to read, it has ended or misbehaves. */
 static bool worker_is_fit(struct worker *worker)
 {
     char byte;
@@ -352,7 +349,7 @@ static int worker_serve(struct pool *pool, struct worker *worker, struct rota__c
 static void report_crash(struct rota__work *work, const char *text)
 {
     if (!work->job)
-        return; /* it was killed because nobody wants its result */
+        return; /* it was killed because its job was given up */
     work->error = rota__error_new(ROTA_ECRASHED, text);
     rota_log(ROTA_LOG_WARNING, "process pool: %s while it ran a job", text);
 }
@@ -378,8 +375,8 @@ static void drive_work(struct pool *pool, struct worker *worker, struct rota__wo
         work->result = ROTA_ECRASHED;
         report_crash(work, end);
     }
-    /* What a function left in its copy stayed in its process: there is nothing here to be
-     * discarded. */
+    /* What a function left in its copy is in the worker's memory, so there is nothing to discard
+     * here. */
     if (!work->job && work->returned) {
         rota__job_report_lost(work->result, work->error);
         work->returned = false;
@@ -401,7 +398,7 @@ static int drive(void *arg)
         int interrupted = rota_check();
         int err = interrupted ? interrupted : worker_get(pool, &worker);
         if (err < 0 && !interrupted && pool->executor.drivers > 1) {
-            /* No more workers can be had: those that are there will come to it. */
+            /* No further worker can be started; the existing ones will take the work. */
             rota__list_prepend(&pool->queue, &work->node);
             break;
         }

@@ -1,8 +1,8 @@
-/* The life of a worker process: forked from the loop's thread in the midst of a task, it sheds what
- * it inherited and serves one job after another until its socket is closed.
+/* The life of a worker process: forked by a task on the loop's thread, it drops what it inherited
+ * and serves one job after another until its socket is closed.
  *
- * 1. It ends with its parent: by signal when the parent's thread dies, by the end of the socket
- *    else.
+ * 1. It ends with its parent: by a signal when the parent's thread dies, otherwise by the end of
+ *    the socket.
  * 2. It holds no descriptor of the parent's: a connection there is closed when the parent closes
  *    it, and a sibling's socket ends when the parent closes it.
  * 3. It does not run on the small stack of the task that forked it. */
@@ -31,7 +31,7 @@ static struct worker {
     size_t capacity;
 } self;
 
-/* ---- The wire. Whatever goes wrong there, nobody is left to be told. */
+/* ---- The wire. After an error there the parent is gone, so the worker exits. */
 
 static void receive(void *buf, size_t len)
 {
@@ -163,7 +163,7 @@ static void close_all_but(int kept)
 /* Keeps stdout and stderr and the worker's own socket. */
 static void shed_descriptors(int fd)
 {
-    /* Needs no free number: what is behind 3 is to be closed anyway. */
+    /* dup3 needs no free descriptor, and 3 would be closed anyway. */
     self.fd = fd < 3 ? dup3(fd, 3, O_CLOEXEC) : fd;
     if (self.fd < 0)
         _exit(EMFILE);
@@ -177,8 +177,8 @@ static void shed_descriptors(int fd)
     }
 }
 
-/* A child that a job forks must not keep the socket open after the worker has died, nor speak for
- * it. */
+/* A child that a job forks must not keep the socket open after the worker has died, and must not
+ * answer for it. */
 static void close_socket_in_child(void)
 {
     close(self.fd);
@@ -196,7 +196,7 @@ _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_
     rota__secrets_forget();
     shed_descriptors(fd);
     reset_signals();
-    /* What the parent had not written yet is the parent's to write. */
+    /* Output that the parent has buffered is written by the parent. */
     __fpurge(stdout);
     __fpurge(stderr);
     pthread_atfork(NULL, NULL, close_socket_in_child);

@@ -1,11 +1,10 @@
 /* Thread pools.
  *
  *     work      queued -> running (take) -> finished (thread_run) -> collected (collect, on the
- *               loop's thread)
+ *                                                                      loop's thread)
  *                                        -> orphaned (pool_abandon): its thread frees it and ends
- *     a thread  takes work while there is some; then looks out for it a moment (at most one thread
- *               at a
- *               time); then sleeps on `wanted` until it is given a token
+ *     a thread  takes work while there is some; then looks for it for a moment (at most one thread
+ *               at a time); then sleeps on `wanted` until it is given a token
  *
  * 1. The mutex guards the queue and what is counted beside it. The lists of threads and of finished
  *    work need none: the first is the loop's alone, the second is pushed to atomically and taken
@@ -298,7 +297,7 @@ static void thread_nap(struct rota__sleeper *sleeper, rota_time duration)
 
 /* ---- On the loop's thread */
 
-/* Signals are the loop's thread's, but for those that a thread brings on itself. */
+/* Signals go to the loop's thread, except those that a thread causes itself. */
 static int thread_create(struct thread *thread)
 {
     static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
@@ -314,7 +313,7 @@ static int thread_create(struct thread *thread)
     return err;
 }
 
-/* Threads that have left: they touch the pool no more. */
+/* Threads that have left: they no longer touch the pool. */
 static void join_left(struct pool *pool, struct thread *left)
 {
     while (left) {

@@ -166,7 +166,7 @@ static int close_fd(int fd)
     int err = fd < 0 || close(fd) == 0 ? 0 : -errno;
     if (rota__fault(ROTA__FAULT_SYSCALL))
         err = -EIO;
-    return err == -EINTR ? 0 : err; /* it is closed all the same */
+    return err == -EINTR ? 0 : err; /* the descriptor is closed even then */
 }
 
 struct close_job {
@@ -182,7 +182,7 @@ static int close_job(void *arg)
     return 0;
 }
 
-/* Closing a file that was only read is a matter of memory. One that was written may have to be sent
+/* Closing a file that was only read just frees memory. One that was written may have to be sent
  * to a server first, or, if its name is gone, its blocks are to be freed. */
 static int file_shut(rota_file *file)
 {
@@ -315,8 +315,7 @@ static int seek_job(void *arg)
     return job->number < 0 ? (int)job->number : 0;
 }
 
-/* The descriptor's own position is moved in vain: nobody uses it, but for appending, which sets
- * it. */
+/* The descriptor's own position is not used, except by appending writes, which set it. */
 static int64_t seek_target(rota_file *file, int64_t offset, int whence)
 {
     struct fd_job job = {.fd = file->fd, .number = offset, .whence = whence};

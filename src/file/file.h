@@ -25,8 +25,8 @@ struct rota__file_wait {
         .job = {name_, rota__future_abort}, .op = {name_, rota__op_abort}, \
     }
 
-/* Runs fn(arg) in a thread of the loop's file pool, as rota_executor_run: cancelled before it has
- * begun it never runs, and once it runs nobody returns before it. */
+/* Runs fn(arg) in a thread of the loop's file pool, as rota_executor_run: if it is cancelled before
+ * it begins it never runs, and once it runs the call returns after it. */
 int rota__file_hop(rota_fn *fn, void *arg, const struct rota__file_wait *wait);
 
 /* To be called when something was done at once: yields when the task's budget is used up. */
@@ -48,13 +48,13 @@ int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file);
 
 /* Opens what is there already if that needs no waiting: the descriptor, an error, or -EAGAIN. */
 int rota__open_cached(const char *path, int flags);
-/* Opens in the calling thread. Like the above, it adds O_CLOEXEC and O_NONBLOCK: a FIFO that nobody
- * else has opened would block for ever. */
+/* Opens in the calling thread. Like the above, it adds O_CLOEXEC and O_NONBLOCK: opening a FIFO
+ * without another end would block for ever. */
 int rota__open_blocking(const char *path, int flags, mode_t mode);
 /* Both: the first, and if that has to wait the second one in a hop. The descriptor or an error. */
 int rota__open(const char *path, int flags, mode_t mode, const struct rota__file_wait *wait);
 
-/* The kernel, or a filter, does not allow openat2: nobody tries it again. Set by tests, too. */
+/* The kernel, or a filter, does not allow openat2: it is not tried again. Set by tests, too. */
 extern atomic_bool rota__open_cached_refused;
 
 /* ---- Asking without waiting */
@@ -89,7 +89,7 @@ enum { ROTA__FILE_AT_POSITION = 1, ROTA__FILE_ELSEWHERE = 2 };
 /* 1. One task uses the position, `ahead`, `line`; any number reads and writes elsewhere.
  * 2. `ahead` holds bytes of the file from `position` on. Whatever moves the position or writes
  *    through it takes or drops them.
- * 3. `fd` is closed when nobody is inside. */
+ * 3. `fd` is closed when no call is inside. */
 struct rota_file {
     struct rota__gate gate;
     size_t elsewhere; /* tasks inside calls that do not use the position */

@@ -14,8 +14,8 @@
 #include <sys/vfs.h>
 
 #define WINDOW 16
-/* A read that stopped for want of cached pages stops at a page's end; any other short one, at the
- * file's. */
+/* A read that stops because pages are not cached ends at a page boundary; any other short read ends
+ * at the end of the file. */
 #define PAGE_MIN 4096
 /* More than that is not copied on the loop's thread: it would take longer than a hop. */
 #define COPY_MAX (1 << 20)

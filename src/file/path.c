@@ -73,8 +73,8 @@ static int stat_now(const char *path, int open_flags, struct stat *ret_stat)
     return err;
 }
 
-/* What is asked about is opened by its place only, which needs no permission for it and waits for
- * nobody. */
+/* What is asked about is opened by its place only, which needs no permission for it and never
+ * blocks. */
 static int path_stat(const char *path, int open_flags, struct stat *ret_stat)
 {
     struct stat about;
@@ -237,7 +237,7 @@ static int make_directories(char *path, mode_t mode)
     int err;
     while ((err = make_directory(path, mode)) == -ENOENT && (cut = cut_last(path, cut)))
         *cut = '\0';
-    /* Below what is there now, each NUL stands for the slash that was cut. */
+    /* Behind the part that exists now, each NUL replaces a slash that was cut. */
     while (err == 0 && path + strlen(path) < end) {
         path[strlen(path)] = '/';
         err = make_directory(path, mode);

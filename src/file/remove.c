@@ -3,8 +3,8 @@
  * 1. Names are removed from the descriptor of the directory that they were found in, which was
  *    opened without following links: nothing outside the tree is touched, whatever is renamed
  *    meanwhile.
- * 2. A directory is removed when a pass over it found nothing more. One that is refilled by
- *    somebody is given PASSES_MAX chances.
+ * 2. A directory is removed when a pass over it found nothing more. One that is refilled meanwhile
+ *    is tried PASSES_MAX times.
  * 3. What lies deeper than DEPTH_MAX is moved up to the first level and comes later: the number of
  *    descriptors is bounded, the depth is not. */
 #include "base/alloc.h"
@@ -173,7 +173,7 @@ static void advance(struct rota__removal *r)
     int err = r->top->batch.ended ? 0 : rota__batch_fill(&r->top->batch);
     if (err < 0) {
         r->top->batch.ended = true;
-        if (err != -ENOENT) /* somebody else has removed it */
+        if (err != -ENOENT) /* it was removed elsewhere */
             failed(r, err);
     }
     if (r->top->batch.ended && r->top->batch.at == r->top->batch.len)

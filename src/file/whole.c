@@ -116,7 +116,7 @@ static int load_now(struct load *load)
     if (err < 0 || n <= 0)
         return err;
     load->len = (size_t)n;
-    /* A read that stopped for want of cached pages stops at a page's end. */
+    /* A read that stops because pages are not cached ends at a page boundary. */
     return load->len < load->size && load->len % 4096 != 0;
 }
 
@@ -202,8 +202,8 @@ static int directory_of(const char *path, char ret_directory[PATH_MAX])
 
 /* As the kernel with fs.protected_symlinks and fs.protected_regular: in a sticky directory that
  * everybody may write to, links are followed and files replaced only if they are our own or the
- * directory's owner's. The name cannot become somebody else's after this look: that is what sticky
- * means. */
+ * directory's owner's. In a sticky directory other users cannot replace the name after this
+ * check. */
 static int save_trust(const struct save *s)
 {
     char directory[PATH_MAX];

@@ -24,7 +24,7 @@
 
 #define BATCH 256
 
-/* A foreign descriptor that somebody waits for. */
+/* A foreign descriptor that is waited for. */
 struct foreign {
     int fd;
     int set; /* the epoll set where it is registered; -1: none */
@@ -259,7 +259,7 @@ static int own_control(struct epoll *e, struct rota__fd *fd, int how, bool room)
     return (int)rota__sys(ENOMEM, epoll_ctl(e->fd, how, fd->fd, &event));
 }
 
-/* Somebody waits for the descriptor by POLL, too, and makes way. */
+/* The descriptor is also waited for by POLL; that registration makes way. */
 static int own_displace(struct epoll *e, struct rota__fd *fd, struct foreign *f, bool room)
 {
     int err = foreign_move_beside(e, f);

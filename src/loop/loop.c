@@ -344,7 +344,7 @@ bool rota__loop_alive(const struct rota__loop *loop)
            atomic_load(&loop->handle->holds) > 0 || atomic_load(&loop->handle->inbox);
 }
 
-/* What is due: timers, and pages of stacks that nobody needed. One look at the clock. */
+/* Runs what is due: timers, and the decay of unused stacks. Reads the clock once. */
 static void pass_time(struct rota__loop *loop)
 {
     if (!loop->timers.count && loop->trim_at == ROTA_NEVER)

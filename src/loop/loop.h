@@ -87,7 +87,7 @@ struct rota__loop {
     uint64_t shuffle; /* state of the random order; 0: first come, first served */
 
     struct rota__list tasks; /* not ended, oldest first */
-    /* Ended, with a handle that nobody has released yet. */
+    /* Ended, with a handle that was not released yet. */
     struct rota__list ended;
     struct rota_task *spare_tasks;  /* for the next spawns */
     struct rota_task *first_tasks;  /* one block of memory, for the loop's first tasks */
@@ -169,8 +169,8 @@ int rota__loop_post_from_outside(rota_loop *loop, struct rota__post *post);
 rota_loop *rota__handle_new(void);
 /* Nobody has seen it. */
 void rota__handle_unmake(rota_loop *handle);
-/* No post is taken any more, if none is there: then returns true, when nobody uses wake_fd any
- * more. */
+/* Closes the inbox if it is empty, waits until no thread uses wake_fd, and returns true. Else
+ * returns false. */
 bool rota__handle_close(rota_loop *handle);
 
 /* The backend's wait, between the two calls of the hook if it may sleep. */
@@ -201,7 +201,7 @@ void rota__loop_drop_handles(struct rota__loop *loop);
 struct rota__annex *rota__loop_annex(struct rota__loop *loop, const void *type);
 void rota__loop_annex_add(struct rota__loop *loop, struct rota__annex *annex);
 
-/* For calls that only the loop's thread may make: reports the offence and returns ROTA_ETHREAD. */
+/* For calls that only the loop's thread may make: reports the misuse and returns ROTA_ETHREAD. */
 int rota__loop_refuse(const char *call);
 
 static inline int rota__loop_check(const struct rota__loop *loop, const char *call)
@@ -209,7 +209,7 @@ static inline int rota__loop_check(const struct rota__loop *loop, const char *ca
     return __builtin_expect(rota__loop_here == loop, true) ? 0 : rota__loop_refuse(call);
 }
 
-/* The loop that a user means, if it is this thread's; else NULL, and the offence is reported. */
+/* The loop that a user means, if it is this thread's; else NULL, and the misuse is reported. */
 static inline struct rota__loop *rota__loop_mine(const rota_loop *handle, const char *call)
 {
     struct rota__loop *here = rota__loop_here;

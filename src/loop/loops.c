@@ -1,6 +1,6 @@
 /* Handles: what a `rota_loop *` points to, and what outlives the loop.
  *
- *     open     posts are taken, of anybody
+ *     open     posts of all callers are taken
  *     ending   the loop's tasks have ended: calls of users are refused, the library's own posts are
  *              taken
  *     closed   no post is taken, for ever: rota__handle_close

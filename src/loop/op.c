@@ -74,8 +74,8 @@ static ssize_t attempt_recv(struct rota__op *op)
     size_t len = rota__sys_shorten(op->len);
     ssize_t n = fd->is_socket ? rota__sys(ECONNRESET, recv(fd->fd, op->buf, len, MSG_DONTWAIT))
                               : rota__sys(EIO, read(fd->fd, op->buf, len));
-    /* A short read of a stream leaves nothing behind but its end, so the next attempt would be in
-     * vain. The end and an error stay readable. */
+    /* A short read of a stream leaves at most the end to be read, so the next attempt would block.
+     * The end and an error stay readable. */
     bool emptied = fd->is_tcp && !fd->hung_up && n > 0 && (size_t)n < len;
     fd->read_drained = n == -EAGAIN || emptied;
     return n;

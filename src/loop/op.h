@@ -43,7 +43,7 @@ struct rota__fd {
     bool is_tcp;         /* a short read has emptied it: not so with all else */
     bool unblocked;      /* has O_NONBLOCK */
     bool came_unblocked; /* had it when it came */
-    bool is_device;      /* neither a socket nor a pipe: no backend waits for it but by attempts */
+    bool is_device;      /* neither a socket nor a pipe: backends poll it and attempt */
     bool registered;     /* the backend knows it */
     bool read_drained;   /* the last read was short or would have blocked */
     bool write_full;     /* the last write would have blocked */
@@ -81,7 +81,7 @@ struct rota__op {
             int events;
         };
         /* One attempt, which does not block: a result or -EAGAIN. It may set fd->read_drained, to
-         * say that another one would be in vain. Runs no code of users. */
+         * say that another one would block. Runs no code of users. */
         ssize_t (*call)(struct rota__op *op);
         struct {
             const struct iovec *file_iov;

@@ -144,7 +144,7 @@ static void arm_wake(struct rota__loop *loop)
     u->wake_armed = true;
 }
 
-/* Unless it was asked for, the ring is opened only where it is no worse than epoll. Before 6.15 a
+/* Unless it was asked for, the ring is opened only where it is not worse than epoll. Before 6.15 a
  * thread that sleeps in a ring counts as one that waits for a disk, and monitors show a core at its
  * limit. Reads of pipes took a thread each before 6.4. Valgrind (3.19) lets no other thread run
  * meanwhile, and does not know what the kernel has written. */

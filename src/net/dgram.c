@@ -1,8 +1,8 @@
 /* Datagrams: one recvmmsg(2) takes what is there, one sendmmsg(2) sends what there is.
  *
- * 1. A batch that was not filled has emptied the socket: the next attempt would be in vain. Not so
- *    once an event has told of an error, which the kernel reports before or after the datagrams;
- *    then only EAGAIN counts.
+ * 1. A batch that was not filled has emptied the socket, so the next attempt would block. That does
+ *    not hold once an event has reported an error, which the kernel reports before or after the
+ *    datagrams; then only EAGAIN counts.
  * 2. One task receives, one sends. Further ones that send wait in `senders`, and the turn is handed
  *    over to them: a waiter that leaves the list owns it, or has been told that the socket is
  *    closed.
@@ -376,7 +376,8 @@ static void dgram_shut(rota_dgram *s)
     rota__fd_close(&s->fd);
 }
 
-/* The last one to leave a socket that was closed or freed where nobody could wait. */
+/* Called by the last one to leave a socket that was closed or freed where that call could not
+ * wait. */
 static void emptied_closed(struct rota__gate *gate)
 {
     dgram_shut(rota__container_of(gate, rota_dgram, gate));

@@ -1,4 +1,4 @@
-/* Sockets that somebody else has opened: a service manager, a parent, another library. */
+/* Sockets that were opened elsewhere: by a service manager, a parent, another library. */
 #include "base/sys.h"
 #include "net/dgram.h"
 

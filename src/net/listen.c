@@ -1,4 +1,4 @@
-/* Listening: one listener may stand on several sockets, one for each address of its name.
+/* Listening: one listener may have several sockets, one for each address of its name.
  *
  * 1. One task accepts at a time. With one socket it awaits the one operation; with several they
  *    race, and what the losers accepted meanwhile is kept for the next call. */

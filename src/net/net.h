@@ -17,7 +17,7 @@ extern int (*rota__lookup)(const char *host, rota_address *ret_addresses, size_t
 /* A literal without a lookup. 0 or -EINVAL. */
 int rota__address_parse(const char *host, int port, rota_address *ret_address);
 void rota__address_set_port(rota_address *address, int port);
-/* 0 for what is no internet address. */
+/* 0 if it is not an internet address. */
 int rota__address_port(const rota_address *address);
 /* Whether an error of bind(2) says that this machine has no such address. */
 bool rota__address_is_absent(int err);

@@ -22,7 +22,7 @@ struct rota__racer {
 };
 
 void rota__race_init(struct rota__race *race);
-/* `racer->op` is filled, but for `done`. */
+/* `racer->op` is filled except for `done`. */
 void rota__race_start(struct rota__race *race, struct rota__racer *racer);
 /* Waits until something has finished since the last wait. Returns 0, or why the task was
  * interrupted; an interrupt by rota__race_abort, which is the `abort` that `kind` has. */

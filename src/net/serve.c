@@ -219,7 +219,7 @@ int rota_serve(rota_listener *listener, rota_serve_fn *handler, void *arg,
     rota__listener_text(listener, server.name);
     rota_group_begin(&server.group);
     err = accept_until_stopped(&server);
-    if (err != -EBUSY) /* somebody else accepts, and may go on */
+    if (err != -EBUSY) /* another task accepts, and may go on */
         rota_listener_close(listener);
     if (options->stopping)
         options->stopping(options->stopping_arg, err);

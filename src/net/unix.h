@@ -17,7 +17,8 @@ struct rota__unix_file {
 enum { ROTA__UNIX_NO_BACKLOG = -1 };
 
 /* Binds `fd` and, unless `backlog` is ROTA__UNIX_NO_BACKLOG, listens. Replaces the file of a dead
- * socket. `mode` 0 leaves it to the umask. Suspends while somebody else binds in that directory. */
+ * socket. `mode` 0 leaves it to the umask. Suspends while another server binds in that
+ * directory. */
 int rota__unix_bind(int fd, const rota_address *address, unsigned mode, int backlog,
                     struct rota__unix_file *ret_file);
 /* Removes the file if it is still that one. Before the socket is closed: as long as it is open, no

@@ -28,8 +28,8 @@ static bool is_abstract(const rota_address *address)
     return address->un.sun_path[0] == '\0';
 }
 
-/* A descriptor that holds the lock; -1 where the directory cannot be locked, which is no reason not
- * to bind; -EAGAIN if somebody else holds it. */
+/* A descriptor that holds the lock; -1 if the directory cannot be locked (binding goes on without
+ * the lock); -EAGAIN if the lock is held elsewhere. */
 static int directory_try_lock(const char *path)
 {
     char directory[sizeof((struct sockaddr_un *)0)->sun_path];
@@ -65,7 +65,7 @@ static int directory_lock(const char *path, int *ret_lock)
     return 0;
 }
 
-/* Whether somebody has the socket of that file open: 0, or -EADDRINUSE. */
+/* -EADDRINUSE if the socket of that file is open, else 0. */
 static int file_is_dead(const rota_address *address)
 {
     int probe =
@@ -95,7 +95,7 @@ static int remove_if_dead(const rota_address *address)
  *
  * The umask takes from it, and is the whole process's. So a thread that has one of its own binds:
  * then the mode is right from the first moment. To change it afterwards, without following a link
- * that somebody puts there, takes /proc before Linux 6.6. */
+ * that was put there meanwhile, takes /proc before Linux 6.6. */
 
 struct binding {
     int fd;
@@ -143,7 +143,7 @@ static int bind_file(int fd, const rota_address *address, bool exactly)
 }
 
 /* The file's mode, if the directory's ACL or, where there was no thread, the umask has taken from
- * it. A link that somebody has put in its place is not followed. */
+ * it. A link that was put in its place is not followed. */
 static int file_set_mode(const char *path, mode_t mode)
 {
     struct stat about;

@@ -1,9 +1,9 @@
 /* The life of a child.
  *
- *     running -> ended (the status is known, or that nobody can know it) -> freed
+ *     running -> ended (the status is known, or known to be lost) -> freed
  *
  *     ended   process_collect: waitid(2) on the pidfd, by the first call after the exit
- *     freed   rota_process_free; the loop's end comes to the same, but for the memory
+ *     freed   rota_process_free; the loop's end does the same, except freeing the memory
  *
  * 1. The pidfd is readable from the exit on, for any number of tasks: each looks for itself.
  * 2. A process is reaped when its end is noticed; the leader of a group only when it is freed,
@@ -396,8 +396,8 @@ static void process_wait_for_users(rota_process *p)
     }
 }
 
-/* Without memory for the wait, or where nobody can wait, the thread blocks: not for long, after
- * SIGKILL. */
+/* Without memory for the wait, or outside a task, the thread blocks; after SIGKILL that does not
+ * take long. */
 static void process_stop(rota_process *p)
 {
     if (rota__task_here() && !process_collect(p, WNOHANG))

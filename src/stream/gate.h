@@ -3,7 +3,7 @@
  *     open -> closed, somebody inside -> closed, empty
  *
  * 1. Each bit of `inside` is one call; a second one for the same bit is refused with -EBUSY.
- * 2. Nobody enters a closed gate, and the last to leave it touches the object no more.
+ * 2. A closed gate cannot be entered, and the last to leave it no longer touches the object.
  * 3. Tasks of other loops than the object's do not enter. */
 #ifndef ROTA__STREAM_GATE_H
 #define ROTA__STREAM_GATE_H
@@ -16,7 +16,8 @@ struct rota__gate {
     unsigned char inside;
     bool closed;
     struct rota__wait *closer;
-    void (*emptied)(struct rota__gate *gate); /* what the last one calls where nobody can wait */
+    /* called by the last one to leave if the closing call could not wait */
+    void (*emptied)(struct rota__gate *gate);
 };
 
 /* The object belongs to this thread's loop, which there must be when it is used. */
@@ -32,7 +33,7 @@ static inline bool rota__gate_is_here(const struct rota__gate *gate)
     return rota__loop_here && rota__loop_here->serial == gate->serial;
 }
 
-/* An object that outlived its loop may be closed where there is none. */
+/* An object that outlived its loop may be closed in a thread without a loop. */
 static inline bool rota__gate_is_foreign(const struct rota__gate *gate)
 {
     return rota__loop_here && !rota__gate_is_here(gate);
@@ -75,7 +76,7 @@ static inline void rota__gate_leave(struct rota__gate *gate, unsigned char who)
 }
 
 /* Waits until a closed gate is empty. Shields itself. False outside a task, where it cannot wait:
- * if somebody is inside, the last one to leave will call `emptied`. */
+ * if a call is inside, the last one to leave will call `emptied`. */
 bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate));
 
 #endif

@@ -1,9 +1,9 @@
 /* Putting a filter on a stream in use.
  *
  * What the stream had read ahead goes below the new filter, in a filter of its own that takes
- * itself out once it is read. Left in the stream's buffer it would pass for what came through the
- * new filter: bytes that somebody slipped in before a STARTTLS would be taken for the peer's
- * encrypted words (CVE-2011-0411). */
+ * itself out once it is read. Left in the stream's buffer it would be taken for data that came
+ * through the new filter: bytes injected before a STARTTLS would pass for encrypted data of the
+ * peer (CVE-2011-0411). */
 #include "base/alloc.h"
 #include "base/noexcept.h"
 #include "stream/stream.h"

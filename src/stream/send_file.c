@@ -38,8 +38,8 @@ static size_t at_most(const struct transfer *t, size_t size)
     return t->left < (int64_t)size ? (size_t)t->left : size;
 }
 
-/* What is in the page cache; -EAGAIN if nothing is, or nobody can tell. By the number of the call,
- * because not every libc has preadv2. */
+/* Reads what is in the page cache; -EAGAIN if nothing is, or if that is not known. By the number of
+ * the call, because not every libc has preadv2. */
 static ssize_t read_cached(struct transfer *t, void *buf, size_t len, int64_t offset)
 {
     struct iovec iov = {buf, len};

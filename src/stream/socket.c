@@ -68,7 +68,8 @@ struct sending_file {
     size_t len;
 };
 
-/* A pipe is filled by splice, which takes a flag; anything else that is no socket refuses that. */
+/* A pipe is filled by splice, which takes a flag; anything else that is not a socket refuses
+ * that. */
 static ssize_t attempt_send_file(struct rota__op *op)
 {
     const struct sending_file *f = rota__container_of(op, struct sending_file, op);

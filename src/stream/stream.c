@@ -98,7 +98,8 @@ static void stream_release(rota_stream *s)
     rota_free(s);
 }
 
-/* The last one inside a stream that was closed or freed where nobody could wait. */
+/* Called by the last one to leave a stream that was closed or freed where that call could not
+ * wait. */
 static void stream_emptied_closed(struct rota__gate *gate)
 {
     stream_close_filters(rota__container_of(gate, rota_stream, gate));
@@ -134,7 +135,7 @@ int rota_stream_close(rota_stream *s)
     return err;
 }
 
-/* Shielded, hence never called. */
+/* Shielded, so it is never called. */
 static void freeing_abort(struct rota__wait *wait, int reason)
 {
     (void)wait;

@@ -1,8 +1,8 @@
-/* A stream and its filters, inside; what filters are is in <rota/filter.h>.
+/* A stream and its filters, internally; see <rota/filter.h> for filters.
  *
  * 1. The stream lets one task read and one task write at a time; `shutdown` counts as writing.
- * 2. `interrupt` goes to all filters before `close`, which comes when nobody is inside, from top to
- *    bottom.
+ * 2. `interrupt` goes to all filters before `close`, which comes when no call is inside, from top
+ *    to bottom.
  * 3. A filter reports what happened below unchanged; the stream decides which errors are final. */
 #ifndef ROTA__STREAM_STREAM_H
 #define ROTA__STREAM_STREAM_H
@@ -33,8 +33,9 @@ enum { ROTA__STREAM_READING = 1, ROTA__STREAM_WRITING = 2 };
 struct rota_stream {
     struct rota__gate gate;
     bool corked;
-    bool torn;      /* a write was cut short: nothing may follow */
-    bool reset;     /* a write learned that the connection is gone: what reads as an end is none */
+    bool torn; /* a write was cut short: nothing may follow */
+    /* a write found the connection reset: an end that is read is not the true end */
+    bool reset;
     int read_error; /* final */
     int error;      /* the last one, and in which direction */
     bool error_in_writing;
@@ -98,8 +99,8 @@ ssize_t rota__stream_pull(rota_stream *s, void *buf, size_t len);
 
 /* The socket or other descriptor at the bottom; NULL if the stream has none. */
 struct rota__socket *rota__stream_socket(rota_stream *s);
-/* Whether the end is all that can be read, with `unread` also where something stands before it;
- * with `more` bytes above it is not. A reset counts in any case. */
+/* Whether only the end can be read. With `unread`, data may come before it. With `more` bytes
+ * above, it is false. A reset counts in any case. */
 bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more);
 /* The same of an end of a pair, which knows no reset; false of all other filters. */
 bool rota__pair_hung_up(rota_filter *filter, bool unread);

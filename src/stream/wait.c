@@ -24,8 +24,8 @@ int rota_fd_wait(int fd, int events)
     return (int)rota__op_await(&op, &waiting);
 }
 
-/* ---- A descriptor or an event: one wait, which stands in the event's line and belongs to an
- * operation. Whichever decides it takes it out of the line; the operation is ended by the task
+/* ---- A descriptor or an event: one wait, which is in the event's list and belongs to an
+ * operation. The one that decides it takes it out of the list; the operation is ended by the task
  * itself. */
 
 struct fd_or_event {

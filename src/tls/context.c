@@ -186,8 +186,8 @@ static bool lend_certificate(SSL *ssl, SSL_CTX *lender)
     return SSL_use_cert_and_key(ssl, cert, key, chain, 1);
 }
 
-/* The canonical name that a client asks for, or NULL: an address is no name (RFC 6066, section 3).
- * Returns 0, -EINVAL, -ENOMEM. */
+/* The canonical name that a client asks for, or NULL: an address is not a name (RFC 6066, section
+ * 3). Returns 0, -EINVAL, -ENOMEM. */
 static int read_server_name(SSL *ssl, struct rota__tls *t)
 {
     const char *text = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);

@@ -223,8 +223,8 @@ static int tls_shutdown(rota_filter *filter)
 
 /* ---- The end */
 
-/* Without this the peer's last bytes, which nobody reads, would make the kernel answer with a
- * reset, and that would overtake what we have sent. */
+/* Otherwise the kernel would answer the peer's last bytes, which are not read, with a reset, and
+ * that would overtake what we have sent. */
 static void await_end(struct rota__tls *t)
 {
     char ignored[512];

@@ -39,7 +39,7 @@ static bool derive_key(const unsigned char *chain, struct rota__tls_ticket_key *
     return ok;
 }
 
-/* There is no past yet, but nor is there a key that somebody could guess. */
+/* There is no past key yet, so the present one takes its place. A key of zeros could be guessed. */
 int rota__tls_tickets_init(struct rota__tls_tickets *tickets)
 {
     *tickets = (struct rota__tls_tickets){.until = rota_now() + PERIOD};

@@ -96,10 +96,10 @@ struct rota__tls {
     bool torn;
     int socket;           /* whose kernel may encrypt; -1: none */
     bool in_kernel;       /* it does */
-    unsigned char record; /* the type of what OpenSSL writes next, if it is no data */
-    bool waiting;         /* somebody waits for room in the socket */
+    unsigned char record; /* the record type of what OpenSSL writes next, if it is not data */
+    bool waiting;         /* a task waits for room in the socket */
     bool interrupted;
-    bool reading;      /* somebody is inside a read */
+    bool reading;      /* a task is inside a read */
     bool ended;        /* the peer has said close_notify */
     bool said_end;     /* so have we */
     char *resumes;     /* what sessions are kept under; NULL: none are */

@@ -1,4 +1,4 @@
-/* Texts for OpenSSL's codes, for somebody who has to find the cause of a failure. */
+/* Texts for OpenSSL's codes that help to find the cause of a failure. */
 #include "base/escape.h"
 #include "tls/tls.h"
 
@@ -101,7 +101,7 @@ static void add(struct text *text, const char *what)
     add_bytes(text, what, strlen(what));
 }
 
-/* Text of a certificate, in UTF-8, whose author may be anybody. */
+/* Text of a certificate, in UTF-8. It cannot be trusted. */
 static void add_foreign(struct text *text, const unsigned char *bytes, size_t len)
 {
     const char *at = (const char *)bytes, *end = at + len;
@@ -123,7 +123,7 @@ static void add_string(struct text *text, const ASN1_STRING *string)
     OPENSSL_free(bytes);
 }
 
-/* The common name of somebody, if there is one. */
+/* The common name in a subject or issuer, if there is one. */
 static void add_common_name(struct text *text, const X509_NAME *of, const char *before)
 {
     int at = X509_NAME_get_index_by_NID(of, NID_commonName, -1);

@@ -1,7 +1,7 @@
 /* Workers in processes, and the supervisor that forks them.
  *
- * The supervisor has neither a loop nor threads nor descriptors of its own, so that a worker
- * inherits nothing from it: it blocks the signals it is interested in and takes them one by one.
+ * The supervisor has neither a loop nor threads nor descriptors of its own, so a worker inherits
+ * nothing from it: it blocks the signals it is interested in and takes them one by one.
  *
  *     a worker  waiting (until `due`) --fork_due--> running --reap--> ended, or waiting again
  *
@@ -109,7 +109,7 @@ struct death {
     char text[ROTA__WORKER_WORDS + 64];
 };
 
-/* What is told of a death that is no ordinary end. `words` are those of its failure. */
+/* The report of a worker that did not end as it should. `words` are those of its failure. */
 static rota_log_level describe_death(const struct worker *worker, unsigned index, int status,
                                      int result, const char *words, struct death *ret_death)
 {
@@ -328,7 +328,7 @@ static bool has_begun(const struct supervisor *s, const struct worker *worker)
            rota_now() - worker->born >= healthy_of(s);
 }
 
-/* One after the other: nobody else is being renewed, or waits to be forked. */
+/* One after the other: no other worker is being renewed, or waits to be forked. */
 static void renew_next(struct supervisor *s)
 {
     struct worker *next = NULL;
@@ -373,7 +373,7 @@ static void take_signals(struct supervisor *s)
         if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
             sigaddset(&s->taken, numbers[i]);
     }
-    /* Where children are ignored, nobody hears of their deaths. */
+    /* If SIGCHLD is ignored, deaths of children are not noticed. */
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigaction(SIGCHLD, &action, &s->child_before);
     pthread_sigmask(SIG_BLOCK, &s->taken, &s->mask_before);

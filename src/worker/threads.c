@@ -22,7 +22,7 @@ struct worker {
     struct rota__post cancel, ended;
     int result;
     struct rota__error *error; /* of a failed result */
-    bool stops_all;            /* somebody has cancelled its main */
+    bool stops_all;            /* its main was cancelled */
 };
 
 struct rota__workers {
@@ -35,7 +35,8 @@ struct rota__workers {
     pthread_mutex_t mutex;
     struct rota__wait wait;
     unsigned count, running;
-    int failure, interrupt;    /* the first that is none, and the first that is one */
+    /* the first failure that is not a cancellation, and the first cancellation */
+    int failure, interrupt;
     struct rota__error *error; /* of the failure */
     struct rota__worker_ports ports;
     struct worker workers[];

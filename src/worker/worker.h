@@ -13,7 +13,7 @@
 /* Bytes of a failure's words. */
 #define ROTA__WORKER_WORDS 512
 
-/* The ports that were asked for as 0, by the order of asking; 0: nobody has asked yet. Shared by
+/* The ports that were asked for as 0, by the order of asking; 0: no worker has asked yet. Shared by
  * all workers, which may be processes. */
 struct rota__worker_ports {
     _Atomic(int) port[ROTA__WORKER_PORTS];
@@ -25,7 +25,7 @@ struct rota__workers;
 struct rota__worker_report {
     pid_t supervisor;
     _Atomic(int) result; /* ROTA__WORKER_RUNS, or 0, or an error */
-    atomic_bool stopped; /* somebody has cancelled its main */
+    atomic_bool stopped; /* its main was cancelled */
     atomic_bool listens;
     char words[ROTA__WORKER_WORDS]; /* of the error; written before it */
 };
@@ -49,7 +49,7 @@ extern __thread struct rota__worker_place *rota__worker_here
 /* What `n` means: 0 is as many as there are processors. Or -EINVAL. */
 int rota__worker_count_of(unsigned n);
 
-/* To be called when fn has returned: whether somebody has cancelled this main. */
+/* To be called when fn has returned: whether this main was cancelled. */
 static inline bool rota__worker_was_cancelled(void)
 {
     return rota_check() == -ECANCELED;
