@@ -168,22 +168,23 @@ enum {
     ROTA_EREDIRECTS = -65551  /* more redirects than are followed */
 };
 
-/* Words for any code that rota returns. Never NULL; valid for ever; may be called anywhere. */
+/* Returns a text for any code that rota returns. Never NULL; valid for ever; may be called
+ * anywhere. */
 ROTA_API const char *rota_strerror(int err);
 
-/* Returns the words of the last failure if that was `err`: "listen on 127.0.0.1:80: Address already
+/* Returns the text of the last failure if that was `err`: "listen on 127.0.0.1:80: Address already
  * in use". Otherwise, and where memory is missing, returns rota_strerror(err).
  *
- * Each task has a record of its last failure, and each thread one for code outside tasks. Words
- * travel with results: what rota_join, a group, rota_gather, a generator, an executor, rota_run_on
- * or rota_run returns brings the words of the task or job that failed. A call that returns no code
+ * Each task has a record of its last failure, and each thread one for code outside tasks. The text
+ * travels with the result: rota_join, a group, rota_gather, a generator, an executor, rota_run_on
+ * and rota_run also pass on the text of the task or job that failed. A call that returns no code
  * (free, fini, what ROTA_AUTO, ROTA_SCOPED and rota_defer run) leaves the record as it was.
  *
  * Never NULL. The text is UTF-8 of at most 511 bytes without control characters and stays valid
  * until the task's next call that fails. */
 ROTA_API const char *rota_error(int err);
 
-/* Stores the words of a failure and returns `err`, so that a function can end with it:
+/* Stores the text of a failure and returns `err`, so that a function can end with it:
  *
  *     return rota_error_set(-EINVAL, "port \"%s\": not a number", text);
  *
@@ -193,7 +194,7 @@ ROTA_API const char *rota_error(int err);
  * negative. Keeps errno; may be called anywhere. */
 ROTA_API int rota_error_set(int err, const char *format, ...) ROTA_PRINTF(2, 3);
 
-/* Puts text and ": " before the words of the failure `err`, and returns `err`. Keeps a detail.
+/* Puts a prefix and ": " before the text of the failure `err`, and returns `err`. Keeps a detail.
  *
  *     return rota_error_wrap(err, "load settings");
  *     // load settings: open "app.conf": No such file or directory */
@@ -228,7 +229,7 @@ typedef struct rota_error_type {
     size_t size;
     /* Frees what the structure owns, not the structure. May be NULL. Another thread may call it. */
     void (*fini)(void *detail);
-    /* Writes the words of a failure, as rota_error_set would format them: at most `size` bytes,
+    /* Writes the text of a failure, as rota_error_set would format it: at most `size` bytes,
      * with a NUL. Required by rota_error_set_deferred; otherwise unused. Another thread may call
      * it, and several at once. It must neither suspend nor call rota_error. */
     void (*words)(const void *detail, int err, char *ret_words, size_t size);
@@ -239,18 +240,18 @@ typedef struct rota_error_type {
  * If the detail cannot be kept, the call itself calls `fini` before it returns. So in any case you
  * give it away.
  *
- * A detail travels with the words, also to other threads, but not out of the worker of a process
+ * A detail travels with the text, also to other threads, but not out of the worker of a process
  * pool. */
 ROTA_API int rota_error_set_detail(int err, const rota_error_type *type, void *detail,
                                    const char *format, ...) ROTA_PRINTF(4, 5);
 
-/* Does the same, but `type->words` writes the words when they are first read: for failures that are
+/* Does the same, but `type->words` writes the text when it is first read: for failures that are
  * frequent and mostly expected, such as -ECANCELED and -ETIMEDOUT. Returns `err`. Where
- * memory is missing, rota_error returns the words of rota_strerror. */
+ * memory is missing, rota_error returns the text of rota_strerror. */
 ROTA_API int rota_error_set_deferred(int err, const rota_error_type *type, void *detail);
 
 /* Returns the detail of the last failure if that was `err` and its detail is of this type, else
- * NULL. Borrowed; valid as long as the words are. */
+ * NULL. Borrowed; valid as long as the text is. */
 ROTA_API const void *rota_error_detail(int err, const rota_error_type *type);
 
 /* "0.1.0": the version of the library that is running. */

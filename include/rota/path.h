@@ -13,7 +13,7 @@
  * when it is done, with its result if it succeeded.
  *
  * Each call returns 0 unless it says otherwise, or -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK, -ENOMEM,
- * or an error of the system call that it is named after. The words of a failure (rota_error) name
+ * or an error of the system call that it is named after. The text of a failure (rota_error) names
  * the path. */
 #ifndef ROTA_PATH_H
 #define ROTA_PATH_H

@@ -145,7 +145,7 @@ ROTA_API const char *rota_process_status_text(const rota_process_status *status,
  * about 0.3 ms, regardless of the size of this process. A child that is killed before that counts
  * as started.
  *
- * The words of a failed start (rota_error) name the step that failed and its path: "spawn make:
+ * After a failed start, rota_error names the step that failed and its path: "spawn make:
  * change to /nowhere: No such file or directory". The log hook gets them at INFO.
  *
  * Returns 0, -ENOENT (no such program, or `cwd`), -EACCES (not executable), -ENOTDIR, -ENOEXEC

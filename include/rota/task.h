@@ -301,7 +301,7 @@ struct rota_future {
     int _result;
     int _state;
     rota_loop *_loop;
-    /* words of a failure; its task or job owns them */
+    /* text of a failure; its task or job owns it */
     struct rota__error *_error;
 };
 
@@ -390,7 +390,7 @@ typedef struct rota_group {
     /* the owner's wait was interrupted and will not return a later failure */
     bool _unheard;
     int _result;
-    /* words of the result */
+    /* text of the result */
     struct rota__error *_error;
     /* where the task with this result was spawned */
     const rota_site *_failed;

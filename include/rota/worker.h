@@ -112,7 +112,7 @@ typedef struct rota_worker_processes_options {
  * Returns 0 when all workers have ended. After a stop, returns -ECANCELED if a worker's function
  * returned that, as rota_serve does after a graceful end, or -ETIMEDOUT if a worker had to be
  * killed. After too many early deaths, returns the last result of the worker, or ROTA_ECRASHED.
- * rota_error then has the words of that worker's failure, or tells how it died. Other errors:
+ * rota_error then returns the text of that worker's failure, or tells how it died. Other errors:
  * -EBUSY (this thread has a loop), -EINVAL (more than 4096 workers), -ENOMEM. */
 #define rota_run_worker_processes(n, fn, arg) \
     rota_run_worker_processes_at(n, fn, arg, NULL, ROTA_SITE(#fn))
