@@ -189,7 +189,7 @@ static bool interrupts(int err)
     return err == -ECANCELED || err == -ETIMEDOUT || err == ROTA_ENOTASK || err == ROTA_ECLOSED;
 }
 
-/* 0: go on; 1: it is told why not; or an error. */
+/* 0: entered, or skipped; 1: the failure is an entry of the walk; or an error. */
 static int enter_told(rota_walk *walk)
 {
     bool too_deep = !walk->options.depth && walk->depth >= DEPTH_DEFAULT;

@@ -1,5 +1,5 @@
 /* Watching by inotify: a descriptor of the loop, and a buffer of events that were read and not yet
- * told of. */
+ * returned. */
 #include <rota/watch.h>
 
 #include "base/alloc.h"

@@ -1,4 +1,4 @@
-/* Whole files: read in one hop or none; replaced in one. */
+/* Whole files: read by one job or none; replaced by one. */
 #include "base/alloc.h"
 #include "base/sys.h"
 #include "file/file.h"
@@ -32,7 +32,7 @@ struct load {
     size_t size, len; /* one byte more than `size` is there, for the NUL */
 };
 
-/* Room for at least one byte. The size that a file has is a hint, and one byte behind it shows the
+/* Room for at least one byte. The size that a file has is a hint, and one more byte shows the
  * end. */
 static int load_room(struct load *load, size_t hint)
 {
@@ -271,8 +271,8 @@ static int save_make_temp(struct save *s)
     return fd;
 }
 
-/* ---- Permissions: at no time may a user read the file who could not read the old one. Until here
- * only the owner may read the temporary file. */
+/* ---- Permissions: at no time may the file be read by a user who could not read the old one. Until
+ * here only the owner may read the temporary file. */
 
 #define ACL "system.posix_acl_access"
 #define ACL_MAX 4096
@@ -289,7 +289,7 @@ static bool save_give(const struct save *s, int fd, const struct stat *made, mod
     return made->st_gid == s->old.st_gid || fchown(fd, (uid_t)-1, s->old.st_gid) == 0;
 }
 
-/* In another group: its members were others, and the old one's members are others now. */
+/* The group could not be set, so the members of group and others have changed. */
 static mode_t for_another_group(mode_t mode)
 {
     mode_t both = (mode >> 3) & mode & 07;

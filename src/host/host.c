@@ -55,7 +55,7 @@ static rota_str rest_of(rota_str s, size_t from)
 
 /* ---- Addresses */
 
-/* Four decimal numbers and dots. A leading zero makes a number octal for some readers. */
+/* Four decimal numbers and dots. Some programs read a number with a leading zero as octal. */
 static bool read_v4(rota_str s, unsigned char ret_address[4])
 {
     const char *at = s.ptr, *end = at + s.len;
@@ -83,8 +83,8 @@ static bool read_v6_address(rota_str s, unsigned char ret_address[16])
     return inet_pton(AF_INET6, literal, ret_address) == 1;
 }
 
-/* 1*( unreserved / pct-encoded ), which may encode unreserved characters only: no interface that is
- * called otherwise has lost anything, because its number is a zone, too. */
+/* 1*( unreserved / pct-encoded ), which may encode unreserved characters only: an interface with
+ * other characters in its name can be named by its number. */
 static bool read_zone(rota_str s, bool is_encoded, char ret_zone[ZONE_MAX_LEN + 1])
 {
     size_t len = 0;

@@ -207,8 +207,8 @@ static bool foreign_start(struct epoll *e, struct rota__op *op)
     return true;
 }
 
-/* Which of the events the operation has asked for. A peer that sends no more is told to readers
- * only. */
+/* Which of the events the operation has asked for. That a peer has ended its side is reported to
+ * readers only. */
 static int result_of(const struct rota__op *op, uint32_t events)
 {
     uint32_t gone = EPOLLHUP | EPOLLERR | (op->events & ROTA_READABLE ? EPOLLRDHUP : 0);
@@ -243,9 +243,9 @@ static void foreign_end(struct epoll *e, struct rota__op *op)
 
 /* ---- Our descriptors */
 
-/* TCP tells of room when a write has had to wait for it. Other sockets tell whenever something they
- * sent was taken, which would be an event for each datagram: they are asked only while a write
- * waits. */
+/* TCP reports room only after a write had to wait. Other sockets report it whenever a receiver has
+ * taken something, which would be an event for each datagram, so they are polled for room only
+ * while a write waits. */
 static bool tells_too_much(const struct rota__fd *fd)
 {
     return fd->is_socket && !fd->is_tcp;
@@ -339,7 +339,7 @@ static void epoll_let_go(struct rota__op *op)
 
 static void epoll_forget(struct rota__fd *fd)
 {
-    /* close(2) alone would not do where the descriptor was duplicated or inherited. */
+    /* close(2) alone is not enough if the descriptor was duplicated or inherited. */
     epoll_ctl(epoll_of(fd->loop)->fd, EPOLL_CTL_DEL, fd->fd, NULL);
 }
 
@@ -362,7 +362,7 @@ static int wait_events(struct epoll *e, rota_time timeout)
                           epoll_wait(e->fd, e->events, BATCH, ms > INT_MAX ? INT_MAX : (int)ms));
 }
 
-/* None: the descriptor was closed while it was waited for, and lives on as a duplicate. */
+/* None: the descriptor was closed while it was waited for, and has a duplicate. */
 static void foreign_tagged_event(struct epoll *e, const struct epoll_event *event)
 {
     struct foreign *f = foreign_of(e, (int)(event->data.u64 >> 2));

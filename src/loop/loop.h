@@ -1,4 +1,4 @@
-/* The loop's inside: what tasks, synchronisation and executors build on. */
+/* The internals of the loop: what tasks, synchronisation and executors build on. */
 #ifndef ROTA__LOOP_LOOP_H
 #define ROTA__LOOP_LOOP_H
 
@@ -27,9 +27,9 @@ struct rota__backend {
     int (*wait)(struct rota__loop *loop, rota_time timeout);
     /* A descriptor that is readable when wait would complete something; or an error. */
     int (*pollable)(struct rota__loop *loop);
-    /* Another thread may be going to have the loop: takes the operations back from the kernel, and
-     * hands them to it again. NULL where the kernel does not mind. 0 or an error, and then nothing
-     * has changed. */
+    /* When the loop is left and entered: takes the operations back from the kernel, and submits
+     * them again. NULL if any thread may complete them. 0 or an error, and then nothing has
+     * changed. */
     int (*leave)(struct rota__loop *loop);
     int (*enter)(struct rota__loop *loop);
 };
@@ -43,17 +43,17 @@ struct rota__post {
     void (*run)(struct rota__post *post, struct rota__loop *loop);
 };
 
-/* What another module keeps with a loop: found by its `type`, closed before the loop goes, last
- * made first. `close` runs in a task of the ending loop and may suspend; without memory for the
- * task it runs outside, all tasks having ended, and may turn the loop. */
+/* An attachment: what another module keeps with a loop. Found by its `type`, closed before the loop
+ * is freed, last made first. `close` runs in a task of the ending loop and may suspend; without
+ * memory for the task it runs outside, all tasks having ended, and may turn the loop. */
 struct rota__annex {
     struct rota__list node;
     const void *type;
     void (*close)(struct rota__annex *annex);
 };
 
-/* What a `rota_loop *` points to: all that other threads may touch of a loop. It is never freed,
- * nor given to another loop, so a pointer to it is good for ever (loops.c). */
+/* What a `rota_loop *` points to: all that other threads may touch of a loop. It is never freed or
+ * given to another loop, so a pointer to it always stays valid (loops.c). */
 struct rota_loop {
     _Atomic(struct rota__post *)
         inbox; /* of other threads, newest first; ROTA__CLOSED at the end */
@@ -96,7 +96,7 @@ struct rota__loop {
     struct rota__stack_pool stacks;
     struct rota_task *main; /* its end stops the loop */
     bool ending;            /* new tasks start cancelled */
-    bool abandoned;         /* tasks were left as they stood: what lay on their stacks is gone */
+    bool abandoned;         /* tasks were abandoned: what was on their stacks is gone */
     rota_time trim_at;
 
     const struct rota__backend *backend;
@@ -148,7 +148,7 @@ void rota__stall_watch_stop(struct rota__loop *loop);
 void rota__stall_watch_enter(struct rota__loop *loop);
 void rota__stall_watch_leave(struct rota__loop *loop);
 
-/* Tells threads apart for ever, where pthread_t would be used again. */
+/* Identifies a thread for ever, while a pthread_t is reused. */
 uint64_t rota__thread_serial(void);
 /* Makes `loop`, which may be NULL, the calling thread's. */
 void rota__loop_become_here(struct rota__loop *loop);

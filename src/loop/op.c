@@ -112,7 +112,7 @@ static ssize_t attempt_connect(struct rota__op *op)
             (int)rota__sys(ECONNREFUSED, getsockopt(op->fd->fd, SOL_SOCKET, SO_ERROR, &err, &size));
         if (got < 0 || err)
             return got < 0 ? got : -err;
-        /* Neither connected nor failed: the event was of an earlier time. */
+        /* Neither connected nor failed: the event was an earlier one. */
         struct sockaddr_storage peer;
         size = sizeof peer;
         got = (int)rota__sys_result(getpeername(op->fd->fd, (struct sockaddr *)&peer, &size));

@@ -103,12 +103,12 @@ struct rota__op {
 int rota__fd_open(struct rota__fd *fd, struct rota__loop *loop, int number, bool is_socket);
 /* No operation may be pending: withdraw and wait first. Harmless when closed. */
 void rota__fd_close(struct rota__fd *fd);
-/* Gives the number back to the caller, unregistered; -1 afterwards. */
+/* Returns the descriptor to the caller, unregistered; it is -1 afterwards. */
 int rota__fd_release(struct rota__fd *fd);
 
 /* Makes a socket non-blocking for good, for calls that have no flag to say so: 0, or an error of
- * fcntl(2). No backend minds: io_uring's receive and send heed their own flags only. What accepts
- * is not for this. */
+ * fcntl(2). Both backends allow this: io_uring's receive and send use only their own flags. Not for
+ * listening sockets. */
 int rota__fd_unblock(struct rota__fd *fd);
 
 /* Whether a POLL can wait for it: 0, -EBADF, -EPERM (a regular file or a directory). Both backends

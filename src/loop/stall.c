@@ -40,7 +40,7 @@ struct rota__stall_watch {
     pthread_t looked; /* this one; under the mutex it cannot leave, and end */
 };
 
-/* What the handler found; one stall is looked at at a time. */
+/* What the handler found; one stall is examined at a time. */
 static struct {
     pthread_mutex_t mutex;
     sem_t taken;
@@ -152,7 +152,7 @@ static void print_stall(const struct rota__stall_watch *watch, bool seen, FILE *
         print_frames(out);
 }
 
-/* What stood still at `resumes` may go on just before it is looked at. Then what is seen is
+/* A task that was stalled at `resumes` may go on just before it is examined. Then the sample shows
  * something else, such as the loop in its poll. */
 static void report(struct rota__stall_watch *watch, uint64_t resumes)
 {
@@ -229,7 +229,7 @@ static struct rota__stall_watch *watch_new(struct rota__loop *loop, rota_time li
     return watch;
 }
 
-/* The watch's thread takes no signals: they are the program's. */
+/* The watch's thread blocks all signals. */
 static int start_thread(struct rota__stall_watch *watch)
 {
     sigset_t all, before;

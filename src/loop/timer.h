@@ -1,6 +1,6 @@
-/* Timers: a hierarchical wheel for what is far, a pairing heap for what is near. Arming and
- * cancelling take constant time for far timers; due timers come out in the exact order (deadline,
- * arming). */
+/* Timers: a hierarchical wheel for distant deadlines, a pairing heap for near ones. Arming and
+ * cancelling take constant time for distant timers; due timers come out in the exact order
+ * (deadline, arming). */
 #ifndef ROTA__LOOP_TIMER_H
 #define ROTA__LOOP_TIMER_H
 

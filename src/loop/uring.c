@@ -64,7 +64,7 @@ struct uring {
     rota_time kept_until; /* CLOCK_MONOTONIC; 0: they may be handed over at once */
     bool leaving;
     uint64_t thread; /* whose ring it is */
-    int notify_fd;   /* made readable by completions, once somebody asked; -1 */
+    int notify_fd;   /* made readable by completions, once it was asked for; -1 */
     bool wake_armed;
 };
 
@@ -361,7 +361,7 @@ static void uring_forget(struct rota__fd *fd)
     (void)fd;
 }
 
-/* A peer that sends no more is told to readers, as epoll does. */
+/* Readers are told that a peer has ended its side, as with epoll. */
 static ssize_t poll_result(const struct rota__op *op, unsigned mask)
 {
     unsigned gone = POLLHUP | POLLERR | (op->events & ROTA_READABLE ? POLLRDHUP : 0);
@@ -441,8 +441,8 @@ static void reap(struct rota__loop *loop)
     }
 }
 
-/* A completion that is caused by writing an eventfd is told to ours by way of RCU, and only once in
- * the life of a registration (seen with Linux 6.18). */
+/* The kernel signals a completion that was caused by writing another eventfd to ours through RCU,
+ * and only once for each registration (seen with Linux 6.18). */
 static void renew_notification(struct uring *u)
 {
     eventfd_t ignored;
@@ -461,7 +461,7 @@ static bool ring_quiet(const struct io_uring *ring)
            !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
-/* Hands over what is queued and waits for a completion: liburing's way has no place for
+/* Hands over what is queued and waits for a completion: liburing's functions do not take
  * wait_flags. */
 static int enter(struct uring *u, rota_time timeout)
 {
@@ -499,7 +499,7 @@ static int uring_wait(struct rota__loop *loop, rota_time timeout)
     else
         err = enter(u, timeout);
     reap(loop);
-    if (u->notify_fd >= 0 && !u->wake_armed) { /* nobody may come back here before the next post */
+    if (u->notify_fd >= 0 && !u->wake_armed) { /* this may not run again before the next post */
         arm_wake(loop);
         io_uring_submit(&u->ring);
     }

@@ -43,7 +43,8 @@ static void watch_run(struct rota__item *item)
     rota_watch *watch = rota__container_of(item, rota_watch, item);
     bool freed = false;
     watch->freed = &freed;
-    /* An error of the operation shows when the user tries the descriptor; want of memory passes. */
+    /* An error of the operation shows when the user tries the descriptor; a lack of memory
+     * passes. */
     int events = watch->op.result > 0 ? (int)watch->op.result : ROTA_HANGUP;
     if (!is_passing(watch->op.result))
         watch->fn(watch, events, watch->arg);

@@ -26,7 +26,7 @@ struct connection {
     struct attempt *attempts;
     int count, started, failed;
     const char *host; /* as the caller wrote it; NULL: addresses are all there is */
-    int error;        /* the most telling one so far, and whose it is */
+    int error;        /* the most informative error so far, and its address */
     const rota_address *culprit;
     rota_stream *winner;
 };
@@ -62,7 +62,7 @@ static int attempt_prepare(struct attempt *a, const rota_connect_options *option
     return err;
 }
 
-/* Whether it says more about the peer than that this machine has no way there. */
+/* Whether it says more about the peer than that this machine has no route to it. */
 static bool is_telling(int err)
 {
     return err != -ENETUNREACH && err != -EAFNOSUPPORT && err != -EADDRNOTAVAIL;
@@ -114,7 +114,7 @@ static void collect(struct connection *c)
     }
 }
 
-/* Waits for news; not longer than the next attempt has to. */
+/* Waits for a result, at most until the next attempt is due. */
 static int wait_for_news(struct connection *c)
 {
     rota_timeout delay = ROTA_TIMEOUT_INIT;

@@ -17,7 +17,7 @@
 
 enum { RECEIVING = 1, SENDING = 2, BATCH = 64, PLACES_MIN = 4 };
 
-/* Gives a failure its words, unless it is an interruption. `peer` may be NULL, or have no
+/* Gives a failure its text, unless it is an interruption. `peer` may be NULL, or have no
  * length. */
 static int failed(const rota_dgram *s, int err, const char *call, const rota_address *peer)
 {
@@ -34,7 +34,7 @@ static int failed(const rota_dgram *s, int err, const char *call, const rota_add
 struct batch {
     struct rota__op op;
     unsigned count;
-    bool full; /* the receiver had no room, of which no event will tell */
+    bool full; /* the receiver had no room, and no event will report it */
     struct mmsghdr *messages;
 };
 

@@ -10,7 +10,7 @@ struct rota_dgram {
     struct rota__gate gate;
     struct rota__fd fd;
     struct rota__list senders;  /* tasks that wait for their turn to send */
-    struct rota__wait *pausing; /* the sender, where no event tells that there is room */
+    struct rota__wait *pausing; /* the sender, if no event reports room */
     unsigned places;            /* how many datagrams the next call prepares to receive */
     rota_address local;
     struct rota__unix_file file; /* of a Unix socket */

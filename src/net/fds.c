@@ -1,4 +1,4 @@
-/* Descriptors that travel with bytes, as control messages of type SCM_RIGHTS; see unix(7).
+/* Descriptors that are passed with bytes, as control messages of type SCM_RIGHTS; see unix(7).
  *
  * 1. There is always room for as many as the kernel passes at once, so that what is lost is known,
  *    and lost here: the kernel rounds the room up, and would fill what is left of it.

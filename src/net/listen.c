@@ -29,7 +29,7 @@ struct rota_listener {
     struct rota__gate gate;
     struct rota__race race;
     int port;
-    size_t count, next; /* next: where to look first, so that no door is always last */
+    size_t count, next; /* next: which socket is tried first, so that none is always last */
     struct door doors[];
 };
 
@@ -80,7 +80,7 @@ bool rota__address_is_absent(int err)
     return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
 }
 
-/* Gives the failure its words, and reports it. */
+/* Gives the failure its text, and reports it. */
 static int refused(const rota_address *address, int err)
 {
     char text[ROTA_ADDRESS_TEXT];
@@ -89,7 +89,7 @@ static int refused(const rota_address *address, int err)
     return err;
 }
 
-/* Opens a door for each address that exists. With port 0 the first one's port is the others'. */
+/* Opens a socket for each address that exists. With port 0 all get the port of the first one. */
 static int open_doors(rota_listener *l, const rota_address *addresses, size_t count,
                       const rota_listen_options *options)
 {

@@ -1,4 +1,4 @@
-/* Inside net: sockets as options want them, and the lookup that tests replace. */
+/* Inside net: sockets with their options, and the lookup that tests replace. */
 #ifndef ROTA__NET_NET_H
 #define ROTA__NET_NET_H
 

@@ -1,7 +1,7 @@
 /* One task waiting for the first of several operations.
  *
  * 1. The task waits in rota__race_wait only; operations go on between its calls.
- * 2. Operations may be let go only after rota__race_end. */
+ * 2. Operations may be released only after rota__race_end. */
 #ifndef ROTA__NET_RACE_H
 #define ROTA__NET_RACE_H
 

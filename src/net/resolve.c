@@ -190,7 +190,7 @@ static int lookup_wait(struct lookup *lookup)
     return err < 0 ? err : lookup->question.result;
 }
 
-/* RFC 6761, section 6.3: the name and what ends in it never leave the machine. */
+/* RFC 6761, section 6.3: this name, and names that end in it, are not looked up. */
 static bool is_localhost(const char *host)
 {
     size_t len = strlen(host);
@@ -225,8 +225,8 @@ static int look_up(const char *host, rota_address *ret_addresses, size_t max)
     return n;
 }
 
-/* Whether rota_host_parse refuses it, so that nothing else of the library would mean the machine
- * that getaddrinfo(3) finds: it takes 127.1 for 127.0.0.1. Names with non-ASCII bytes are left to
+/* Whether rota_host_parse refuses the host. getaddrinfo(3) may still take it for an address (127.1
+ * for 127.0.0.1), which the rest of the library would not. Names with non-ASCII bytes are left to
  * the system resolver. */
 static bool is_refused(const char *host)
 {

@@ -1,4 +1,4 @@
-/* Serving: a task a connection.
+/* Serving: a task for each connection.
  *
  *     accepting <-> pausing (at the limit, or no descriptors) -> draining -> ended
  *
@@ -14,8 +14,8 @@ enum { CONNECTIONS = 65536 };
 
 #define PAUSE_FIRST (10 * ROTA_MILLISECOND)
 #define PAUSE_LONGEST ROTA_SECOND
-/* For so long nothing has to be lacking before it counts as over, and is told: connections that
- * come and go at the limit are one shortage. */
+/* A shortage is over, and this is reported, when nothing was lacking for this time: connections
+ * that come and go at the limit are one shortage. */
 #define SHORTAGE_ENDS ROTA_SECOND
 
 struct server {
@@ -63,7 +63,7 @@ static void connection_ended(struct server *server)
         rota__wake(waiter, 0);
 }
 
-/* What a peer can bring about at any time says nothing of this program. */
+/* Errors that a peer can cause at any time are not failures of this program. */
 static bool is_the_peers_doing(int err)
 {
     switch (err) {

@@ -94,7 +94,7 @@ int rota__socket_bind(int fd, int family, const char *host, int port)
     return (int)rota__sys(EADDRINUSE, bind(fd, &local.any, local.len));
 }
 
-/* Silent for `idle`, a peer is asked five times within as long again. */
+/* A peer that was silent for `idle` is probed five times within the same time again. */
 static int set_keepalive(int fd, rota_time idle)
 {
     rota_time seconds = idle / ROTA_SECOND + (idle % ROTA_SECOND != 0);

@@ -60,7 +60,7 @@ static int set_options(int fd, int family, const rota_udp_options *o)
 
 typedef int attach_fn(int fd, const rota_address *address, const rota_udp_options *options);
 
-/* What is done with the socket, and how failures call it. */
+/* What is done with the socket, and its name in error texts. */
 struct use {
     attach_fn *attach;
     const char *name;

@@ -23,7 +23,7 @@ int rota_unix_address(const char *path, rota_address *ret_address)
     return 0;
 }
 
-/* A listener whose backlog is full answers EAGAIN, and no event tells when that has changed. */
+/* A listener whose backlog is full answers EAGAIN, and no event tells when it has room. */
 static int connect_in_time(int fd, const rota_address *address)
 {
     rota_time pause = ROTA__PAUSE_FIRST;
@@ -38,7 +38,7 @@ static int connect_in_time(int fd, const rota_address *address)
     return err;
 }
 
-/* Gives a failure its words, unless it is an interruption, and reports it. Returns `err`. */
+/* Gives a failure its text, unless it is an interruption, and reports it. Returns `err`. */
 static int failed(int err, const char *call, const char *path)
 {
     if (err >= 0 || rota__was_interrupted(err))

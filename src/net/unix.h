@@ -1,4 +1,4 @@
-/* Inside net: Unix sockets' files, and descriptors that travel. */
+/* Inside net: files of Unix sockets, and passing of descriptors. */
 #ifndef ROTA__NET_UNIX_H
 #define ROTA__NET_UNIX_H
 
@@ -51,11 +51,11 @@ struct rota__fds_room {
 
 /* 0, or -EINVAL, -EOPNOTSUPP (no Unix socket). */
 int rota__fds_check(int socket, const rota_fds *fds);
-/* Gives a message the descriptors that are to go with it. */
+/* Adds descriptors to a message. */
 void rota__fds_attach(struct msghdr *msg, const rota_fds *fds, struct rota__fds_room *room);
 /* Makes room for those that come. */
 void rota__fds_expect(struct msghdr *msg, struct rota__fds_room *room);
-/* Takes those that came; closes what does not fit. */
+/* Takes the descriptors of a message; closes those that do not fit. */
 void rota__fds_take(struct msghdr *msg, rota_fds *fds);
 
 #endif

@@ -45,7 +45,7 @@ static int open_socket(const char *own_path, const rota_address *peer,
     return err;
 }
 
-/* Gives a failure its words, and reports it. */
+/* Gives a failure its text, and reports it. */
 static int ended(int err, const char *call, const char *path)
 {
     if (err >= 0)

@@ -93,9 +93,9 @@ static int remove_if_dead(const rota_address *address)
 
 /* ---- Binding with exactly the mode of the socket
  *
- * The umask takes from it, and is the whole process's. So a thread that has one of its own binds:
- * then the mode is right from the first moment. To change it afterwards, without following a link
- * that was put there meanwhile, takes /proc before Linux 6.6. */
+ * The umask reduces it, and belongs to the whole process. So a thread with a umask of its own
+ * binds: then the mode is right from the first moment. To change it afterwards, without following a
+ * link that was put there meanwhile, takes /proc before Linux 6.6. */
 
 struct binding {
     int fd;

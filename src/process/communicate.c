@@ -1,4 +1,5 @@
-/* Talking to a child: one task feeds it, one reads each output, and the caller waits for its end.
+/* Communicating with a child: one task writes its input, one reads each output, and the caller
+ * waits for its end.
  *
  * 1. Input goes in pieces of PIPE_BUF, which a pipe takes whole or not at all, so that what an
  *    interrupted call has sent is known.
@@ -16,7 +17,7 @@ struct talk {
     rota_process *process;
     rota_communication *c;
     size_t limit;
-    rota_time heard; /* when the last byte went, either way, or the child's end was seen */
+    rota_time heard; /* when the last byte was read or written, or the child's end was seen */
 };
 
 static int feed(void *arg)
@@ -36,7 +37,7 @@ static int feed(void *arg)
     }
     if (err == 0)
         err = rota_stream_close(in);
-    /* It does not want more, or had all before. */
+    /* The child no longer reads, or all input was written. */
     return err == -EPIPE || err == ROTA_ECLOSED ? 0 : err;
 }
 

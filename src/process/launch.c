@@ -65,7 +65,7 @@ IN_CHILD static _Noreturn void child_fail(struct child *child, enum step step, i
         syscall(SYS_exit_group, 127);
 }
 
-/* The lowest number that the child itself has no use for. */
+/* The lowest number that the child does not use. */
 IN_CHILD static long child_first_free(const struct rota__launch *launch)
 {
     long last = launch->passed_count ? launch->passed[launch->passed_count - 1].to : 0;
@@ -236,8 +236,8 @@ int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define CLONE clone
 #endif
 
-/* qemu-user knows no CLONE_PIDFD. The child cannot have been reaped in between, so its number is
- * its own. Where filters refuse pidfd_open(2), too, -1 stands for the descriptor. */
+/* qemu-user does not know CLONE_PIDFD. The child cannot have been reaped in between, so its process
+ * ID is not reused. Where filters refuse pidfd_open(2), too, -1 stands for the descriptor. */
 static int clone_and_open(struct child *child, int flags, int *ret_pidfd)
 {
     pid_t pid = (pid_t)rota__sys_result(
@@ -282,7 +282,7 @@ static struct report child_report(struct child *child, int report_fd)
     return report;
 }
 
-/* A longer path must not push the reason out. */
+/* A longer path must not leave no room for the reason. */
 enum { PATH_SHOWN = 150 };
 
 static const char *program_name(const char *const *argv, const rota_process_options *options)
@@ -363,7 +363,7 @@ int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd
 
 /* ---- Environment */
 
-/* Whether `list` has something to say about the variable of `entry`. */
+/* Whether `list` sets or removes the variable of `entry`. */
 static bool names_variable(const char *const *list, const char *entry)
 {
     size_t len = strcspn(entry, "=");

@@ -26,7 +26,7 @@
 #define PIDFD_SIGNAL_PROCESS_GROUP 4 /* Linux 6.9 */
 #endif
 
-/* Between looks, where there is no descriptor to wait for. */
+/* Pauses between checks if there is no descriptor to wait for. */
 #define PAUSE_FIRST (ROTA_MILLISECOND / 2)
 #define PAUSE_MOST (20 * ROTA_MILLISECOND)
 
@@ -144,7 +144,7 @@ static int standard_prepare(struct standard *s, const rota_process_options *opti
             return fd;
         s->passed[i] = (struct rota__passed){fd, i};
     }
-    /* One that is closed here stays closed there. */
+    /* A stream that is closed here stays closed in the child. */
     for (int i = 0; i < 3; i++) {
         if (wanted[i] != ROTA_PROCESS_INHERIT)
             s->passed[s->count++] = s->passed[i];
@@ -285,7 +285,7 @@ static int process_await_pidfd(rota_process *p)
     return (int)rota__op_await(&op, &exiting);
 }
 
-/* Without a pidfd it is looked for the end after longer and longer pauses. */
+/* Without a pidfd the end is polled, with growing pauses. */
 static int process_await(rota_process *p)
 {
     rota_time pause = PAUSE_FIRST;
@@ -322,7 +322,7 @@ bool rota_process_done(rota_process *p)
 
 /* ---- Signals */
 
-/* By its number, which is its own as long as it is not reaped. */
+/* By its process ID, which is not reused until it is reaped. */
 static int process_signal_number(const rota_process *p, int number)
 {
     return (int)rota__sys_result(kill(p->group ? -p->pid : p->pid, number));
@@ -402,7 +402,7 @@ static void process_stop(rota_process *p)
 {
     if (rota__task_here() && !process_collect(p, WNOHANG))
         ROTA_IGNORE(rota_process_terminate(p, p->grace, NULL));
-    process_signal(p, SIGKILL); /* what is left of the group, or of what failed */
+    process_signal(p, SIGKILL); /* the rest of the group, or of a failed start */
     process_collect(p, 0);
     if (!p->reaped) {
         siginfo_t info;

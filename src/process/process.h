@@ -35,7 +35,7 @@ void rota__launch_fini(struct rota__launch *launch);
  * filters refuse such descriptors. */
 int rota__launch_run(struct rota__launch *launch, pid_t *ret_pid, int *ret_pidfd);
 
-/* Words for a failure to start that has none of its own; reports it, too. Returns `err`. */
+/* Sets the text of a failure to start, and reports it. Returns `err`. */
 int rota__launch_failed(const char *const *argv, const rota_process_options *options, int err);
 
 /* Whether an error of a newer system call may be that of a seccomp filter which does not know
@@ -45,7 +45,7 @@ static inline bool rota__process_refused(int err)
     return err == -ENOSYS || err == -EPERM;
 }
 
-/* waitid(2) by the descriptor, or by the number where there is none. */
+/* waitid(2) by the descriptor, or by the process ID without one. */
 static inline int rota__process_waitid(pid_t pid, int pidfd, siginfo_t *ret_info, int how)
 {
     return (int)rota__sys_result(pidfd < 0 ? waitid(P_PID, (id_t)pid, ret_info, how)

@@ -14,7 +14,7 @@ static void stop_listen_no_more(rota_stop *stop)
     stop->_scope.fiber->loop->far_waits--;
 }
 
-/* The signal is used up: the next one is again what it was. */
+/* The signal is used up: the next one has its former effect. */
 static void stop_heard(rota_signals *s)
 {
     rota_stop *stop = rota__container_of(s, rota_stop, _signals);
@@ -23,7 +23,7 @@ static void stop_heard(rota_signals *s)
     rota__scope_cancel(&stop->_scope);
 }
 
-/* What is ignored stays so: a shell starts a program in the background with SIGINT ignored. */
+/* Ignored signals stay ignored: a shell starts background programs with SIGINT ignored. */
 static int stop_listen(rota_stop *stop)
 {
     static const int numbers[] = {SIGINT, SIGTERM};

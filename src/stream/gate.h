@@ -39,7 +39,7 @@ static inline bool rota__gate_is_foreign(const struct rota__gate *gate)
     return rota__loop_here && !rota__gate_is_here(gate);
 }
 
-/* Why nobody may enter now. */
+/* The error of a call that may not enter. */
 int rota__gate_refuse(const struct rota__gate *gate, const char *call);
 
 #define rota__gate_enter(gate, who) rota__gate_enter_for(gate, who, __func__)
@@ -55,7 +55,7 @@ static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char wh
 
 #define rota__gate_close(gate) rota__gate_close_for(gate, __func__)
 
-/* Nobody enters any more. Returns 1, 0 where it was closed before, or ROTA_ETHREAD. */
+/* Closes the gate. Returns 1, 0 if it was closed before, or ROTA_ETHREAD. */
 static inline int rota__gate_close_for(struct rota__gate *gate, const char *call)
 {
     if (gate->closed)

@@ -28,7 +28,7 @@ static void ahead_close(rota_filter *filter)
     rota_free(ahead);
 }
 
-/* Nobody stays inside it across a suspension but in a call of the one below, so it may go. */
+/* A task suspends inside it only in calls of the filter below, so it may be freed. */
 static void ahead_take_out(struct ahead *ahead)
 {
     ahead->above->below = ahead->filter.below;

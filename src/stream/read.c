@@ -11,7 +11,7 @@
 
 enum { STEP_MIN = 2048, STEP_MAX = 65536 };
 
-/* Whether the kernel would tell it only once, and an end of stream afterwards. */
+/* Whether the kernel reports it only once, and an end of stream afterwards. */
 static bool is_final(ssize_t err)
 {
     switch (err) {
@@ -267,7 +267,8 @@ size_t rota_stream_skip(rota_stream *s, size_t len)
     return len;
 }
 
-/* What a filter has not taken from below may be its goodbye, so there an end counts at once. */
+/* Bytes that a filter has not read from below may be its closing message, so with filters an end
+ * counts at once. */
 bool rota_stream_hung_up(rota_stream *s, size_t seen)
 {
     if (s->read_error || s->reset)

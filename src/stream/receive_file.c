@@ -1,5 +1,5 @@
 /* From a stream to a file: spliced through a pipe where the stream is a bare socket, else through
- * the stream's buffer. Writing waits for disks now and then, so a thread does it.
+ * the stream's buffer. Writing may wait for a disk, so a thread does it.
  *
  * 1. Bytes are in the file (`received`), in the stream's buffer, or in the pipe. The buffer's go
  *    first; what a failure leaves in the pipe goes to the buffer, which is empty then. So nothing
@@ -150,7 +150,7 @@ static void put_back(struct transfer *t, size_t len)
     }
 }
 
-/* Sockets and file systems that cannot be spliced say -EINVAL: then it goes through the buffer. */
+/* Sockets and file systems that cannot be spliced return -EINVAL: then the buffer is used. */
 static int splice_piece(struct transfer *t)
 {
     size_t done;

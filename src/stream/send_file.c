@@ -28,7 +28,7 @@ struct transfer {
     int fd;
     int64_t at, left; /* left: ROTA_TO_END, or what is still to be sent */
     int64_t sent;
-    int64_t warm;  /* the page cache has it up to here, as far as can be known */
+    int64_t warm;  /* the page cache probably has the file up to here */
     bool no_probe; /* the file system cannot be asked */
     bool no_handing_over;
 };
@@ -75,7 +75,7 @@ static ssize_t read_piece(struct transfer *t, char *buf, size_t len)
     return rota__file_hop(read_waiting, &p, &reading);
 }
 
-/* Of a corked stream's file the end may wait for what is written next, as with a write. */
+/* On a corked stream the end of the file may be held back, as with a write. */
 static bool may_stay_held(const struct transfer *t, size_t asked, size_t len)
 {
     bool is_last = t->left == ROTA_TO_END ? len < asked : (int64_t)len == t->left;

@@ -219,7 +219,7 @@ struct rota__socket *rota__stream_socket(rota_stream *s)
     return bottom->kind == &socket_kind ? socket_of(bottom) : NULL;
 }
 
-/* A descriptor that is registered for events has told of its end. */
+/* A descriptor that is registered for events has reported its end. */
 bool rota__socket_hung_up(struct rota__socket *socket, bool unread, bool more)
 {
     struct rota__fd *fd = &socket->fd;

@@ -1,4 +1,4 @@
-/* The life of a stream: made, closed, freed; and what it says about itself. */
+/* The life of a stream: made, closed, freed; and its texts. */
 #include "stream/stream.h"
 #include "base/alloc.h"
 #include "base/list.h"
@@ -60,7 +60,7 @@ static void say_farewell(rota_stream *s)
     }
 }
 
-/* Sends what is held back, and what filters have to say at the end. */
+/* Sends held-back output, and the closing messages of filters. */
 static int stream_finish(rota_stream *s)
 {
     int err = 0;

@@ -17,7 +17,7 @@
 #include <stdalign.h>
 
 #define ROTA__STREAM_LIMIT 65536
-/* How long closing may take to send what is held back and for the filters' farewell. */
+/* How long closing may take to send held-back output and the filters' closing messages. */
 #define ROTA__STREAM_CLOSE_TIME ROTA_SECOND
 
 #define ROTA__ADDRESS_TEXT 112
@@ -60,12 +60,12 @@ static inline void *rota__stream_bottom(rota_stream *s)
     return s->bottom;
 }
 
-/* Notes an error for rota_stream_error, gives it its words unless the task was interrupted, and
+/* Notes an error for rota_stream_error, gives it its text unless the task was interrupted, and
  * returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
 /* The same of a read for which a limit is too low. */
 int rota__stream_exceeded(rota_stream *s, size_t limit);
-/* The reason for an error, in the stream's words where it is the last of this stream. */
+/* The reason for an error, as the stream describes it if it is the stream's last error. */
 const char *rota__stream_why(rota_stream *s, int err);
 /* What the end (`err` 0) or an error of reading below means: final or not. Returns 0 or an
  * error. */

@@ -1,4 +1,4 @@
-/* Waiting for descriptors that are not rota's. */
+/* Waiting for descriptors that rota does not own. */
 #include "sync/sync.h"
 
 #include <rota/stream.h>

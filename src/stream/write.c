@@ -1,7 +1,7 @@
 /* Writing: straight from the caller's memory, or held back while the stream is corked.
  *
  * 1. What is held back leaves the buffer as it is sent, so a flush that fails can be repeated.
- * 2. A write that sent a part of the caller's bytes and then failed tears the stream: no write
+ * 2. A write that sent a part of the caller's bytes and then failed sets `torn`: no write
  *    follows. */
 #include "base/noexcept.h"
 #include "stream/stream.h"
@@ -47,7 +47,7 @@ int rota__stream_send_held(rota_stream *s)
     return 0;
 }
 
-/* Everything but a plain write to a stream that is in order. */
+/* All cases except a plain write without corking or an earlier failure. */
 static int write_specially(rota_stream *s, const void *buf, size_t len)
 {
     int err = rota__suspend_check();
