@@ -1,5 +1,5 @@
-/* Open files, whole files, lines. Where a case needs a call that hops, it says that trying is in
- * vain. */
+/* Open files, whole files, lines. A case that needs an offloaded call makes the attempt on the
+ * loop's thread fail. */
 #include "clean_run.h"
 #include "directory.h"
 #include "file/file.h"

@@ -1,8 +1,8 @@
 /* The file module's inside: how its calls leave the loop's thread, and what an open file is.
  *
  * Each call tries first what cannot block (openat2 with RESOLVE_CACHED, preadv2 and pwritev2 with
- * RWF_NOWAIT). What that does not finish makes one hop: a job in the file pool, or an operation
- * where the loop's backend takes file operations. */
+ * RWF_NOWAIT). What that does not finish is offloaded once: to a job in the file pool, or to an
+ * operation where the loop's backend takes file operations. */
 #ifndef ROTA__FILE_FILE_H
 #define ROTA__FILE_FILE_H
 
@@ -39,7 +39,7 @@ static inline void rota__file_done_at_once(void)
 
 /* ---- Failures */
 
-/* Gives a failure of a call on a path its words, unless it is an interruption. Returns `err`. */
+/* Gives a failure of a call on a path its text, unless it is an interruption. Returns `err`. */
 int rota__path_failed(int err, const char *call, const char *path);
 /* The same for a call on an open file. */
 int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file);
@@ -51,7 +51,7 @@ int rota__open_cached(const char *path, int flags);
 /* Opens in the calling thread. Like the above, it adds O_CLOEXEC and O_NONBLOCK: opening a FIFO
  * without another end would block for ever. */
 int rota__open_blocking(const char *path, int flags, mode_t mode);
-/* Both: the first, and if that has to wait the second one in a hop. The descriptor or an error. */
+/* Both: the first, and if that has to wait the second one in a job. The descriptor or an error. */
 int rota__open(const char *path, int flags, mode_t mode, const struct rota__file_wait *wait);
 
 /* The kernel, or a filter, does not allow openat2: it is not tried again. Set by tests, too. */
@@ -105,7 +105,7 @@ struct rota_file {
     size_t progress;
     struct rota__buffer ahead;
     rota_str line;
-    char name[]; /* for words of failures: its path when it was opened */
+    char name[]; /* for error texts: its path when it was opened */
 };
 
 #define ROTA__FILE_LINE_LIMIT 65536

@@ -2,7 +2,7 @@
  *
  *     try    what the kernel can do without waiting, on the loop's thread
  *     op     the rest, where the loop's backend takes file operations
- *     job    the rest, else: one hop until all is moved
+ *     job    otherwise the rest: one job until all is moved
  *
  * 1. What was moved is reported, whatever ended the call; only a call that moved nothing fails. */
 #include "base/sys.h"
@@ -17,7 +17,7 @@
 /* A read that stops because pages are not cached ends at a page boundary; any other short read ends
  * at the end of the file. */
 #define PAGE_MIN 4096
-/* More than that is not copied on the loop's thread: it would take longer than a hop. */
+/* More than that is not copied on the loop's thread: it would take longer than a job. */
 #define COPY_MAX (1 << 20)
 
 static const struct rota__file_wait reading = ROTA__FILE_WAIT("file read");

@@ -1,7 +1,7 @@
 /* Walking a tree: a stack of directories, each held open by descriptor and entered from the one
  * above.
  *
- *     told of a directory -> enter it (one hop: open, first entries) -> its entries -> leave it
+ *     told of a directory -> enter it (one job: open, first entries) -> its entries -> leave it
  *
  * 1. A directory is opened by its name in the descriptor of the one above, never through a symbolic
  *    link. So renaming what is above leads nowhere else, and what took its place is not a directory

@@ -117,7 +117,7 @@ struct rota__loop {
     int (*stuck)(
         struct rota__loop *loop); /* nothing can go on though tasks are left; returns the error */
     void (*finish)(
-        struct rota__loop *loop); /* ends the tasks and annexes before the loop is freed */
+        struct rota__loop *loop); /* ends the tasks and attachments before the loop is freed */
 
     struct rota__timers timers;
 };

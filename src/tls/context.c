@@ -22,7 +22,7 @@ static int contradiction(const char *what)
     return rota_error_set(-EINVAL, "%s", what);
 }
 
-/* What OpenSSL says about a file, or about what is in its place. */
+/* The error of OpenSSL about a file, or about the text that replaces it. */
 static int refused(const char *what)
 {
     char why[ROTA__TLS_WHY];
@@ -352,7 +352,7 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
 {
     SSL_CTX *ctx = context->ctx;
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    /* The chain is what the certificate file says. OpenSSL would look for the rest of it among the
+    /* The chain is that of the certificate file. OpenSSL would look for the rest of it among the
      * authorities, in the system's directory and in each handshake. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);

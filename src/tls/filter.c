@@ -1,4 +1,4 @@
-/* A stream's filter: data through OpenSSL, the waiting around it. */
+/* A stream's filter: passes data through OpenSSL, and waits around its calls. */
 #include "tls/tls.h"
 
 #include <string.h>
@@ -30,7 +30,7 @@ int rota__tls_fill(struct rota__tls *t)
     return 0;
 }
 
-/* What OpenSSL says while a write waits must not move the bytes that are lent to it. */
+/* What OpenSSL writes while a write waits must not move the bytes that are being sent. */
 static void lend_out(struct rota__tls *t)
 {
     struct rota__tls_bytes sent = t->sending;
@@ -86,7 +86,7 @@ static int endless(struct rota__tls *t)
     return t->failed = ROTA_ETLS;
 }
 
-/* Before TLS 1.3, what reading makes OpenSSL say is an alert: that it fails, or that it does not
+/* Before TLS 1.3, the output that reading causes is an alert: that it fails, or that it does not
  * renegotiate. The latter would wait for a writer, the peer for it, and more for both. */
 static int check_answers(struct rota__tls *t)
 {
@@ -102,7 +102,7 @@ static int check_answers(struct rota__tls *t)
     return t->failed = ROTA_ETLS;
 }
 
-/* What is there already. Returns -EAGAIN where that is not a whole record. */
+/* Reads what has arrived. Returns -EAGAIN if that is not a whole record. */
 static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
 {
     size_t n;
@@ -299,7 +299,7 @@ static void tls_forget(rota_secret *secret)
 {
     struct rota__tls *t = (void *)((char *)secret - offsetof(struct rota__tls, secret));
     if (t->loop == forked_in) {
-        /* Else OpenSSL would remove the session from the context, whose lock may be held. */
+        /* Otherwise OpenSSL would remove the session from the context, whose lock may be held. */
         SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(t->ssl);
     }

@@ -22,8 +22,8 @@ static int step(struct rota__tls *t)
     return t->failed = ROTA_ECERT; /* as rota__tls_verified says */
 }
 
-/* A server of TLS 1.3 ends with tickets, which go with its first words: the client waits for
- * none. */
+/* A server of TLS 1.3 ends with tickets, which are sent with its first data: the client does not
+ * wait for them. */
 static bool can_wait(struct rota__tls *t)
 {
     return SSL_is_server(t->ssl) && SSL_version(t->ssl) == TLS1_3_VERSION;
@@ -45,7 +45,7 @@ static int shake_hands(struct rota__tls *t)
     }
 }
 
-/* Whatever ended it: there is no way on from the middle of a handshake. */
+/* After any error the handshake cannot be continued. */
 static void give_up(struct rota__tls *t, int err, bool out_of_time)
 {
     if (t->failed)
@@ -61,7 +61,7 @@ static void give_up(struct rota__tls *t, int err, bool out_of_time)
 }
 
 /* Where a server of TLS 1.2 replaces the ticket of a session that is resumed, OpenSSL makes the
- * session that was kept useless, and does not tell of the new one. */
+ * session that was kept useless, and does not report the new one. */
 static void keep_renewed(struct rota__tls *t)
 {
     if (!t->resumes || !SSL_session_reused(t->ssl) || SSL_version(t->ssl) >= TLS1_3_VERSION)
@@ -120,7 +120,7 @@ static int expect_host(struct rota__tls *t, const rota_host *host)
     return host->kind == ROTA_HOST_NAME ? expect_name(t, host->text) : expect_address(t, host);
 }
 
-/* 1, 0 (none is named, and any is taken), -EINVAL. */
+/* 1, 0 (no host, and any is accepted), -EINVAL. */
 static int read_host(const rota_tls_context *context, const char *text, rota_host *ret_host)
 {
     bool is_named = text && *text;

@@ -1,4 +1,4 @@
-/* The kernel encrypts what is written (kTLS), with the keys that OpenSSL hands to its BIO for that.
+/* The kernel encrypts what is written (kTLS), with the keys that OpenSSL passes to its BIO.
  *
  *     prepare    the stream is a TCP socket, and the context wants it: `socket` is set
  *     keys       in the handshake, once all before them has left: the kernel takes them, or OpenSSL
@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* <openssl/bio.h> has names for the answers only, and these as a comment. */
+/* <openssl/bio.h> has names for the answers only; these are in a comment there. */
 enum { SET_KEYS = 72, SET_RECORD = 74, CLEAR_RECORD = 75 };
 
 #ifndef SOL_TLS
@@ -37,7 +37,7 @@ void rota__tls_kernel_prepare(struct rota__tls *t)
         SSL_set_options(t->ssl, SSL_OP_ENABLE_KTLS);
 }
 
-/* What was encrypted before the keys has to be out, and in order. */
+/* What was encrypted before the keys must have been sent, in order. */
 static void send_before(struct rota__tls *t)
 {
     size_t len = rota__tls_count(&t->out);

@@ -1,4 +1,4 @@
-/* Inside tls: a stream's filter, and the context that filters share.
+/* Internals of tls: a stream's filter, and the context that filters share.
  *
  * OpenSSL never waits: it reads and writes the filter's memory, and the filter waits for the layer
  * below outside of OpenSSL's calls. So one task may read while another writes the same SSL object.
@@ -70,7 +70,7 @@ struct rota_tls_context {
     SSL_CTX *ctx;
     rota_time handshake_timeout;
     bool insecure;
-    bool needs_system; /* its authorities are to be trusted, and are not loaded yet */
+    bool needs_system; /* the system's authorities are trusted, and not loaded yet */
     pthread_mutex_t system_mutex;
     bool has_certificate;
     rota_tls_clients clients;
@@ -148,7 +148,7 @@ int rota__tls_failed(struct rota__tls *t);
 /* ---- handshake.c */
 
 int rota__tls_start(rota_filter *filter);
-/* Notes in the filter why a certificate is refused; OpenSSL's verify callback. */
+/* OpenSSL's verify callback: records in the filter why a certificate is refused. */
 int rota__tls_verified(int good, X509_STORE_CTX *chain);
 
 /* ---- context.c */
@@ -158,7 +158,7 @@ void rota__tls_context_use(rota_tls_context *context);
  * Returns 0, -EINVAL, -ENOMEM. */
 int rota__tls_write_protocols(const char *const *names, unsigned char **ret_wire,
                               unsigned *ret_len);
-/* Loads the system's authorities where they are wanted and missing. Blocks. Returns 0, ROTA_ETLS,
+/* Loads the system's authorities if they are needed and not loaded. Blocks. Returns 0, ROTA_ETLS,
  * -ENOMEM. */
 int rota__tls_trust_system(rota_tls_context *context);
 
@@ -189,7 +189,7 @@ static inline void rota__tls_clear_errors(void)
     if (ERR_peek_error())
         ERR_clear_error();
 }
-/* Empties OpenSSL's error queue: returns -ENOMEM or ROTA_ETLS, and the reason in words. */
+/* Empties OpenSSL's error queue: returns -ENOMEM or ROTA_ETLS, and the reason as text. */
 int rota__tls_why(char *ret_why, size_t size);
 /* Why a certificate is refused, in words. */
 void rota__tls_why_not(X509_STORE_CTX *chain, char *ret_why, size_t size);

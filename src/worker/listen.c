@@ -1,7 +1,7 @@
 /* Which worker this is, and the port that all listen on.
  *
- * Port 0: the first worker that asks takes a free port and publishes it. A worker that finds,
- * having taken a port, that another one was faster closes its own and takes the published one. No
+ * Port 0: the first worker that asks takes a free port and publishes it. If a worker has taken a
+ * port and finds that another one was faster, it closes its own and takes the published one. No
  * worker waits for another, so one that dies meanwhile stops none. */
 #include "exec/exec.h"
 #include "worker/worker.h"
@@ -45,7 +45,7 @@ static int listen_on_any(const char *host, const rota_listen_options *options, _
     return rota_tcp_listen(host, known, options, ret_listener);
 }
 
-/* SIGCHLD makes it look, as the death of a worker does. */
+/* SIGCHLD makes the supervisor check its workers, as the death of a worker does. */
 static void tell_supervisor(struct rota__worker_report *report)
 {
     if (!atomic_exchange(&report->listens, true))

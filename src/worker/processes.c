@@ -1,7 +1,7 @@
 /* Workers in processes, and the supervisor that forks them.
  *
  * The supervisor has neither a loop nor threads nor descriptors of its own, so a worker inherits
- * nothing from it: it blocks the signals it is interested in and takes them one by one.
+ * nothing from it: it blocks the signals that it handles and takes them one by one.
  *
  *     a worker  waiting (until `due`) --fork_due--> running --reap--> ended, or waiting again
  *
@@ -141,7 +141,7 @@ static rota_time after(rota_time duration)
     return __builtin_add_overflow(now, duration, &when) ? ROTA_NEVER : when;
 }
 
-/* The first failure is what the call returns. */
+/* The call returns the first failure. */
 static void note_result(struct supervisor *s, int result, const char *words)
 {
     int *which = result == -ECANCELED ? &s->interrupt : &s->failure;
@@ -200,7 +200,7 @@ static void replace(struct supervisor *s, struct worker *worker, int result, con
     }
 }
 
-/* A worker that was told to stop before it could listen for that has stopped, too. */
+/* A worker that was told to stop before it listened for the signal has stopped, too. */
 static int result_of(const struct worker *worker, const struct rota__worker_report *report,
                      int status)
 {
@@ -212,7 +212,7 @@ static int result_of(const struct worker *worker, const struct rota__worker_repo
     return result == ROTA__WORKER_RUNS || WIFSIGNALED(status) ? ROTA_ECRASHED : result;
 }
 
-/* What the worker has told of its failure, escaped. The bytes may be anything, and change while
+/* The text of the worker's failure, escaped. The bytes may be anything, and change while
  * they are read: every worker can write to them. */
 static struct rota__error *error_of(const struct rota__worker_report *report, int result)
 {
