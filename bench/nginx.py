@@ -1,4 +1,4 @@
-"""nginx as the rows need it: one process, all that it writes in one directory, as nobody when root starts it."""
+"""nginx as the rows need it: one process, all its files in one directory, as user nobody if root starts it."""
 
 import os
 import shutil

@@ -48,7 +48,7 @@ def under_load(load):
 
 @contextmanager
 def serving(program, port):
-    """A server, and where it listens: who runs as nobody, nginx and HAProxy, announces no port: it is `port`."""
+    """A server, and its port. nginx and HAProxy, which run as nobody, print no port: theirs is `port`."""
     announces = not program.unprivileged
     user = {} if announces else unprivileged()
     with Process(program.argv, SERVER_CORE, program.env, stderr=subprocess.DEVNULL,

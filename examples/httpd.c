@@ -215,8 +215,8 @@ static void parse(int argc, char **argv)
         refuse("--cert and --key must be given together");
 }
 
-/* Programs begin with few descriptors, lest they use select(2). Each connection may need one more,
- * for its file. */
+/* Programs start with a low limit of descriptors, for those that use select(2). Each connection may
+ * need one more, for its file. */
 static void raise_limit(void)
 {
     struct rlimit limit;

@@ -262,7 +262,7 @@ static void look(struct sheet *s, links_found *found, void *arg)
     } else if (*s->at == '\\') {
         s->at += s->end - s->at > 1 ? 2 : 1;
     } else if (is_name(*s->at)) {
-        while (s->at < s->end && is_name(*s->at)) /* "curl(" is no "url(" */
+        while (s->at < s->end && is_name(*s->at)) /* "curl(" is not "url(" */
             s->at++;
     } else {
         s->at++;

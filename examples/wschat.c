@@ -39,7 +39,7 @@ static void unref(struct line *line)
         free(line);
 }
 
-/* A member that does not keep up has to leave: nobody waits for it. */
+/* A member that does not keep up has to leave; the others do not wait for it. */
 static void give(struct member *member, struct line *line)
 {
     line->refs++;
@@ -112,7 +112,7 @@ static int tell(void *arg)
             break;
     }
     if (rota_websocket_close(member->ws, 1001, NULL) < 0)
-        rota_group_cancel(&member->tasks); /* it does not answer: nobody is to hear it any more */
+        rota_group_cancel(&member->tasks); /* it does not answer, so it is removed */
     return err == ROTA_ECLOSED ? 0 : err;
 }
 

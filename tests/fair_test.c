@@ -1,4 +1,4 @@
-/* Calls that never have to wait: others get their turn all the same, and deadlines are seen. */
+/* Calls that never have to wait: others still get their turn, and deadlines are seen. */
 
 #include "harness.h"
 

@@ -24,7 +24,7 @@ static int other_main(void *arg)
     struct other *other = arg;
     other->main = rota_task_current();
     other->loop = rota_loop_current();
-    rota_loop_hold_threadsafe(rota_loop_current()); /* somebody is going to come */
+    rota_loop_hold_threadsafe(rota_loop_current()); /* another thread is going to post */
     sem_post(&other->up);
     int err = rota_sleep(ROTA_NEVER);
     rota_loop_release_threadsafe(rota_loop_current());

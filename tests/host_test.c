@@ -88,7 +88,7 @@ TEST(what_readers_disagree_about_is_no_host)
         "127.0.0.1%25lo",
         "127.0.0.1%lo",
         "a%eth0",
-        /* the end of a URL's host, for somebody */
+        /* some programs end a URL's host there */
         "good.test\\.evil.test",
         "a/b",
         "a?b",

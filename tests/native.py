@@ -98,7 +98,7 @@ DIRECTORY = Path(OF_THE_PROGRAM.name)  # removed when the program ends
 
 
 def make_certificate():
-    """One for localhost that is nobody's but its own, in DIRECTORY."""
+    """A self-signed certificate for localhost, in DIRECTORY."""
     run(tool("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2",
         "-out", DIRECTORY / "cert.pem", "-keyout", DIRECTORY / "key.pem")

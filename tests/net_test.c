@@ -503,7 +503,7 @@ static int refusing_port(const char *host, int *ret_fd)
     return port_of(*ret_fd);
 }
 
-/* An address that lets nobody in and says nothing: a listener whose backlog is full. */
+/* An address that neither accepts nor answers: a listener whose backlog is full. */
 struct silence {
     int listener, filler[8];
 };
@@ -1303,7 +1303,7 @@ static void fail_next_system_call(rota_handle *handle, void *arg)
     rota__fault_arm(ROTA__FAULT_SYSCALL, 1);
 }
 
-/* Where the kernel takes no request to withdraw, twice, the end of the race waits all the same. */
+/* Where the kernel takes no request to withdraw, twice, the end of the race still waits. */
 TASK_TEST(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_faults = true)
 {
     struct rota__race race;

@@ -683,7 +683,7 @@ static int free_group(void *arg)
     CHECK_INT(rota_stream_read_line(rota_process_out(p), &line), ==, 1);
     rota_process_free(p);
     char byte;
-    CHECK_INT(read(ends[0], &byte, 1), ==, 0); /* nobody has it any more */
+    CHECK_INT(read(ends[0], &byte, 1), ==, 0); /* no process has it any more */
     close(ends[0]);
     return 0;
 }
@@ -811,7 +811,7 @@ TASK_TEST(run_feeds_collects_and_waits)
     rota_communication_fini(&c);
     CHECK_PTR(c.out.ptr, ==, NULL);
     CHECK_INT(rota_process_run(ROTA_SHELL("exit 4"), NULL, NULL), ==, 4);
-    /* Piped and heard by nobody. */
+    /* Piped, and read by no one. */
     CHECK_INT(rota_process_run(ROTA_SHELL("echo x"), &piped, NULL), ==, 0);
 }
 

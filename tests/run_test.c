@@ -327,7 +327,7 @@ static int leave_a_shielded_task(void *arg)
     return rota_yield();
 }
 
-/* The report comes, and the run ends all the same. */
+/* The report comes, and the run still ends. */
 TEST(task_that_shields_for_ever_is_abandoned)
 {
     CHECK_INT(run_clean(leave_a_shielded_task, NULL), ==, 0);

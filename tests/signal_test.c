@@ -452,7 +452,7 @@ static int borrow_handlers(void *arg)
     raise(SIGUSR1);
     CHECK_INT(rota_signals_next(&s), ==, SIGUSR1);
     CHECK_INT(calls, ==, 0);
-    signal(SIGALRM, count_call); /* the program has thought again */
+    signal(SIGALRM, count_call); /* the program sets a handler of its own */
     return 0;
 }
 

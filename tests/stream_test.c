@@ -863,7 +863,7 @@ static int urgent_soon(void *arg)
     return 0;
 }
 
-/* Waits for what does not come, and says how much of the time somebody computed. */
+/* Waits for what does not come, and measures how much CPU time passes. */
 static void check_idle(rota_stream *s)
 {
     char byte;

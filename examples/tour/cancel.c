@@ -1,5 +1,5 @@
 /* cancel: a task is cancelled while it holds things. Its call returns -ECANCELED, and so does each
- * further one, so nobody can miss it; on the way out the task puts everything back.
+ * further one, so it cannot be missed; on the way out the task puts everything back.
  *
  * Python: task.cancel(); try: ... finally: ... */
 #include <rota.h>

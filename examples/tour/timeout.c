@@ -11,7 +11,7 @@ static int slow(void)
     return rota_sleep(10 * ROTA_SECOND);
 }
 
-/* Takes longer than its caller has; what has to be done is done all the same. */
+/* Takes longer than its caller has, and still cleans up. */
 static int save(void)
 {
     int err = slow();
