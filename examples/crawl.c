@@ -128,7 +128,8 @@ static bool is_address(const char *element, const char *key)
 /* Elements whose content is text to browsers, but not to libxml2. */
 static const char *find_text_element(const char *element)
 {
-    static const char *const names[] = {"textarea", "iframe", "noembed", "xmp", NULL};
+    static const char *const names[] = {"textarea", "title", "iframe", "noembed",
+                                        "noframes", "xmp",   NULL};
     for (size_t i = 0; names[i]; i++) {
         if (strcmp(names[i], element) == 0)
             return names[i];

@@ -183,7 +183,8 @@ def text_directives_are_for_the_browser():
 
 @case
 def what_stands_in_a_textarea_is_text():
-    crawl_is({"/": '<textarea id=x><a href="none">x</a><p id=y><style>a{b:url(none)}</style></textarea>'
+    crawl_is({"/": '<title><a href=none></title><noframes><a href=none></noframes>'
+                   '<textarea id=x><a href="none">x</a><p id=y><style>a{b:url(none)}</style></textarea>'
                    '<iframe src=frame><a href=none></iframe>' + page("#x", "#y", "good"),
               "/good": page(), "/frame": page()}, "/#y: no such anchor in the page\n    in /\n")
 
