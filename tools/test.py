@@ -66,15 +66,31 @@ def show_progress(text):
         print(f"\r\033[K{text}", end="", flush=True)
 
 
+RUNNING = set()    # commands
+
+
 def run(command, env=None, limit=900, cwd=ROOT):
     """Runs a command to its end; returns its status (None when out of time) and all its output."""
-    try:
-        done = subprocess.run([str(word) for word in command], cwd=cwd, env={**os.environ, **(env or {})},
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=limit, check=False)
-        return done.returncode, done.stdout.decode(errors="replace")
-    except subprocess.TimeoutExpired as expired:
-        return None, (expired.stdout or b"").decode(errors="replace")
+    with subprocess.Popen([str(word) for word in command], cwd=cwd, env={**os.environ, **(env or {})},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+        RUNNING.add(child)
+        try:
+            output, _ = child.communicate(timeout=limit)
+            status = child.returncode
+        except subprocess.TimeoutExpired:
+            child.kill()
+            output, _ = child.communicate()
+            status = None
+        finally:
+            RUNNING.discard(child)
+        return status, output.decode(errors="replace")
+
+
+def end(_number, _frame):
+    """On SIGTERM: as after Ctrl-C, which the commands get from the terminal, too. Their files are then removed."""
+    for child in list(RUNNING):
+        child.terminate()
+    raise KeyboardInterrupt
 
 
 PLACES = ["/tmp", "/var/tmp", "/dev/shm"]
@@ -224,6 +240,22 @@ def check_files():
     tally.add_check("files in TMPDIR are found and removed", leave("mkdir $TMPDIR/d && touch $TMPDIR/d/f"))
     tally.add_check("directories of cases are found and removed", leave("mkdir /tmp/rota-test-$ROTA_TEST_RUN-1"))
     tally.add_check("where there are none, none are found", not leave("true"))
+
+    with tempfile.TemporaryDirectory() as place:
+        note = Path(place) / "note"
+        program = f"""
+import signal, test
+signal.signal(signal.SIGTERM, test.end)
+sleeper = test.matrix.Program("x", ["sh", "-c", 'echo $TMPDIR >{note}; exec sleep 60'], {{}}, None, set(), [])
+with test.ThreadPoolExecutor(2) as pool:
+    list(pool.map(lambda p: test.run_program(test.Tally(), test.matrix.SUITES["gcc"], p, []), [sleeper]))
+"""
+        with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT / "tools", stderr=subprocess.DEVNULL) as child:
+            while child.poll() is None and not (note.exists() and note.read_text().endswith("\n")):
+                time.sleep(0.01)
+            child.terminate()
+        directory = Path(note.read_text().strip())
+        tally.add_check("a run that is ended leaves nothing", directory.name and not directory.exists())
     return tally
 
 
@@ -406,6 +438,7 @@ def main():
     os.chdir(ROOT)
     # Ignored in what a script starts in the background, and then by all that is started from here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, end)
     names = [word for word in sys.argv[1:] if word != "--times"]
     suites, wanted = parse(names)
     total = Tally()
