@@ -389,11 +389,15 @@ static rota_str find_password(rota_str text)
     const char *end = text.ptr + text.len;
     const char *at = text.len ? memrchr(text.ptr, '@', text.len) : NULL;
     rota_str where = {NULL, 0};
-    if (rota_url_parse(text, &url) == 0 && url.host.ptr) {
+    if (rota_url_parse(text, &url) == 0 && url.host.len) {
         where = url.userinfo;
     } else if (at) {
-        const char *slashes = memmem(text.ptr, (size_t)(at - text.ptr), "//", 2);
-        where = slice(slashes ? slashes + 2 : text.ptr, at);
+        /* slashes further on may be in the password */
+        const char *scheme = memchr(text.ptr, ':', (size_t)(at - text.ptr));
+        const char *from = scheme && starts(scheme + 1, at, "//") ? scheme + 3
+                           : starts(text.ptr, at, "//")           ? text.ptr + 2
+                                                                  : text.ptr;
+        where = slice(from, at);
     }
     const char *colon = where.len ? memchr(where.ptr, ':', where.len) : NULL;
     return colon ? slice(colon + 1, where.ptr + where.len) : slice(end, end);
