@@ -193,7 +193,7 @@ typedef struct rota_http_serve_options {
     /* Longest pause between two requests on a connection. Default: 75 s. */
     rota_time idle;
     /* How long a client may take for each 128 KiB of a reply. Default: 30 s; then the connection is
-     * reset. */
+     * reset. Over HTTP/2, if only the client's flow control stops a reply, its stream is reset. */
     rota_time write_stall;
     /* How long running requests may go on when serving ends. What still runs then is cancelled, and
      * reported. Default: 0: cancelled at once. */
