@@ -204,9 +204,10 @@ _Noreturn void rota__worker_main(int fd, pid_t parent, bool virtual_clock, size_
     if (virtual_clock)
         rota__sleeper_here = &self.sleeper;
 
+    /* Not in this frame, which AddressSanitizer may keep apart and free when the stack is left. */
     static struct rota__stack_pool stacks;
+    static struct rota__coro coro;
     struct rota__stack *stack = NULL;
-    struct rota__coro coro;
     if (rota__stack_pool_init(&stacks, STACK_SIZE) == 0)
         stack = rota__stack_take(&stacks);
     if (!stack) {
