@@ -858,13 +858,8 @@ TEST(refused_calls_on_tasks_have_no_words_of_an_earlier_failure)
 static int refuse_jobs(void *arg)
 {
     rota_job job = ROTA_JOB_INIT;
-    rota_executor *pool;
     CHECK_REFUSED(rota_job_wait(&job), -EINVAL);
     CHECK_REFUSED(rota_job_cancel(&job), -EALREADY);
-    CHECK_OK(rota_thread_pool_new(NULL, &pool));
-    CHECK_OK(rota_executor_close(pool, ROTA_EXECUTOR_DRAIN));
-    CHECK_REFUSED(rota_executor_run(pool, return_at_once, NULL), ROTA_ECLOSED);
-    rota_executor_free(pool);
     return 0;
 }
 
@@ -875,20 +870,15 @@ TEST_WITH(refused_jobs_have_no_words_of_an_earlier_failure, .without_faults = tr
 
 static int refuse_io(void *arg)
 {
-    rota_signals s = ROTA_SIGNALS_INIT;
     rota_stream *one, *other;
     rota_str data;
     char byte;
-    CHECK_REFUSED(rota_signals_next(&s), -EINVAL);
     CHECK_OK(rota_stream_pair(1, &one, &other));
-    CHECK_REFUSED(rota_stream_read(one, &byte, 0), -EINVAL);
     CHECK_REFUSED(rota_stream_read_until(one, ROTA_STR(""), 1, &data), -EINVAL);
     CHECK_REFUSED(rota_stream_writev(one, NULL, -1), -EINVAL);
     CHECK_REFUSED(rota_unix_send_fds(one, &byte, 1, NULL), -EOPNOTSUPP);
     rota_stream_free(one);
     rota_stream_free(other);
-    rota_file *file;
-    CHECK_REFUSED(rota_file_from_fd(-1, &file), -EBADF);
     rota_watch *watch;
     CHECK_REFUSED(rota_loop_watch(rota_loop_current(), 0, 0, NULL, NULL, &watch), -EINVAL);
     return 0;
@@ -897,6 +887,41 @@ static int refuse_io(void *arg)
 TEST_BOTH(refused_io_has_no_words_of_an_earlier_failure)
 {
     CHECK_OK(rota_run(refuse_io, NULL));
+}
+
+static int be_told_why(void *arg)
+{
+    rota_signals s = ROTA_SIGNALS_INIT;
+    rota_stream *one, *other;
+    rota_executor *pool;
+    rota_file *file;
+    char bytes[4];
+    CHECK_INT(rota_signals_next(&s), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "wait for a signal: none was added");
+    CHECK_INT(rota_file_from_fd(-1, &file), ==, -EBADF);
+    CHECK_STR(rota_error(-EBADF), "take descriptor -1 as a file: Bad file descriptor");
+
+    CHECK_OK(rota_stream_pair(sizeof bytes, &one, &other));
+    CHECK_INT(rota_stream_read(one, bytes, 0), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "read pair: there is room for 0 bytes");
+    CHECK_OK(rota_stream_write(other, "abc", 3));
+    CHECK_OK(rota_stream_shutdown(other));
+    CHECK_INT(rota_stream_read_exact(one, bytes, 4), ==, ROTA_EOF);
+    CHECK_STR(rota_error(ROTA_EOF), "read pair: the stream ended after 3 of 4 bytes");
+    rota_stream_free(one);
+    rota_stream_free(other);
+
+    CHECK_OK(rota_thread_pool_new(NULL, &pool));
+    CHECK_OK(rota_executor_close(pool, ROTA_EXECUTOR_DRAIN));
+    CHECK_INT(rota_executor_run(pool, return_at_once, NULL), ==, ROTA_ECLOSED);
+    CHECK_STR(rota_error(ROTA_ECLOSED), "submit a job: the executor is closed");
+    rota_executor_free(pool);
+    return 0;
+}
+
+TEST_WITH(what_is_refused_is_told_why, .without_faults = true)
+{
+    CHECK_OK(rota_run(be_told_why, NULL));
 }
 
 /* A wait that another task ends with a failure brings no words. */

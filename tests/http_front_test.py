@@ -325,7 +325,7 @@ def fronts(name, command, configuration, count):
         with Peer("--seen", directory / "seen") as peer:
             ports = [free_port() for _ in range(count)]
             (directory / "conf").write_text(configuration.format(directory=directory, ports=ports, peer=peer.port, marks=MARKS))
-            with server([tool(name), *(str(word).format(directory=directory) for word in command)], ports[0]):
+            with server([tool(name), *(str(word).format(directory=directory) for word in command)], *ports):
                 yield ports, dropped
         check_seen(directory / "seen", dropped)
 

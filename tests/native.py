@@ -113,8 +113,8 @@ def programs(count):
 
 
 @contextlib.contextmanager
-def server(command, port):
-    """Runs a server until the block ends; it is ready once it takes connections."""
+def server(command, *ports):
+    """Runs a server until the block ends; it is ready once it takes connections at each of its ports."""
     process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, **unprivileged())
     try:
@@ -122,7 +122,7 @@ def server(command, port):
         while True:
             if process.poll() is not None:
                 raise AssertionError(f"{command[0]} ended: {process.stderr.read().decode()}")
-            if not is_refused(port):
+            if not any(map(is_refused, ports)):
                 break
             check(time.monotonic() < deadline, command[0], "takes no connections")
             time.sleep(0.01)

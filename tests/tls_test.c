@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/pem.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -1768,7 +1769,7 @@ TEST_ALREADY(threads_share_a_context)
 
 /* ---- Forks while other threads are inside OpenSSL */
 
-static int ssl_objects_freed;
+static atomic_int ssl_objects_freed; /* by several threads */
 
 static void count_freed(void *object, void *ptr, CRYPTO_EX_DATA *data, int index, long number,
                         void *arg)

@@ -95,6 +95,7 @@ sys_root = '{sysroot}'
 
 [built-in options]
 c_args = ['-isystem{sysroot}/usr/include/aarch64-linux-gnu']
+c_link_args = ['-L{sysroot}/usr/lib/aarch64-linux-gnu']
 
 [host_machine]
 system = 'linux'
@@ -184,6 +185,6 @@ SUITES = {suite.name: suite for suite in [
     Suite("valgrind", "build-gcc", "gcc", GCC, scale=5, label="core", builds_all=False,
           wrapper=["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                    "--errors-for-leak-kinds=definite"]),
-    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini"], scale=5,
-               without="native", wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+    CrossSuite("aarch64", "build-aarch64", "", ["--cross-file=build-aarch64-sysroot/cross.ini", "-Dprefer_static=true"],
+               scale=5, without="native", wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
 ]}

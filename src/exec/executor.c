@@ -158,10 +158,15 @@ static void executor_leave(rota_executor *executor)
     rota__executor_update_hold(executor);
 }
 
+static int refuse_closed(void)
+{
+    return rota_error_set(ROTA_ECLOSED, "submit a job: the executor is closed");
+}
+
 static int executor_enter(rota_executor *executor)
 {
     if (executor->closing)
-        return rota__error_plain(ROTA_ECLOSED);
+        return refuse_closed();
     if (executor->outstanding < executor->limit) {
         executor->outstanding++;
         return 0;
@@ -172,7 +177,7 @@ static int executor_enter(rota_executor *executor)
     int err = rota__park(&w.wait, &room_kind, executor);
     if (err == 0 && executor->closing) {
         executor_leave(executor);
-        return rota__error_plain(ROTA_ECLOSED);
+        return refuse_closed();
     }
     return err;
 }
@@ -274,7 +279,7 @@ static void work_let_go(struct rota__work *work)
 static int check_submit(const rota_executor *executor, const rota_job *job)
 {
     if (executor->loop != rota__loop_here)
-        return rota__error_plain(executor->loop ? ROTA_ETHREAD : ROTA_ECLOSED);
+        return executor->loop ? rota__error_plain(ROTA_ETHREAD) : refuse_closed();
     if (job->_work)
         return rota__error_plain(-EBUSY);
     if (executor->kind->needs_copy && !job->copy)

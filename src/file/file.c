@@ -83,16 +83,21 @@ int rota_file_open(const char *path, int flags, mode_t mode, rota_file **ret_fil
     return rota__path_failed(file_opened(file, fd, flags, ret_file), "open", path);
 }
 
+static int not_taken(int fd, int err)
+{
+    return rota_error_set(err, "take descriptor %d as a file: %s", fd, rota_strerror(err));
+}
+
 int rota_file_from_fd(int fd, rota_file **ret_file)
 {
     if (!rota__loop_here)
         return rota__error_plain(ROTA_ENOTASK);
     int flags = (int)rota__sys(EBADF, fcntl(fd, F_GETFL));
     if (flags < 0)
-        return rota__error_plain(flags);
+        return not_taken(fd, flags);
     int64_t position = rota__sys(ESPIPE, lseek(fd, 0, SEEK_CUR));
     if (position < 0)
-        return rota__error_plain((int)position);
+        return not_taken(fd, (int)position);
     char number[16];
     snprintf(number, sizeof number, "%d", fd);
     rota_file *file = file_new("descriptor ", number);

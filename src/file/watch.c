@@ -166,7 +166,8 @@ int rota_path_watch_remove(rota_path_watch *watch, int id)
 {
     if (watch->gate.closed)
         return rota__error_plain(ROTA_ECLOSED);
-    return rota__result_plain((int)rota__sys(EINVAL, inotify_rm_watch(watch->fd.fd, id)));
+    int err = (int)rota__sys(EINVAL, inotify_rm_watch(watch->fd.fd, id));
+    return err < 0 ? rota_error_set(err, "watch number %d: %s", id, rota_strerror(err)) : 0;
 }
 
 /* ---- Beginning and end */

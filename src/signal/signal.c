@@ -291,7 +291,7 @@ int rota_signals_next(rota_signals *s)
     if (err < 0)
         return err;
     if (!s->_hub)
-        return rota__error_plain(-EINVAL);
+        return rota_error_set(-EINVAL, "wait for a signal: none was added");
     struct rota__loop *loop = rota__loop_here;
     if (s->_hub->loop != loop)
         return rota__loop_refuse(__func__);

@@ -60,11 +60,13 @@ static ssize_t read_some_buffered(rota_stream *s, void *buf, size_t len)
 
 ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
 {
-    if (__builtin_expect(len == 0, 0))
-        return rota__error_plain(-EINVAL);
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (__builtin_expect(err < 0, 0))
         return err;
+    if (__builtin_expect(len == 0, 0)) {
+        rota__gate_leave(&s->gate, ROTA__STREAM_READING);
+        return rota_error_set(-EINVAL, "read %s: there is room for 0 bytes", rota_stream_peer(s));
+    }
     ssize_t n = rota__buffer_count(&s->in) ? read_some_buffered(s, buf, len)
                                            : rota__stream_pull(s, buf, len);
     rota__gate_leave(&s->gate, ROTA__STREAM_READING);
@@ -81,6 +83,12 @@ static int put_back(rota_stream *s, const void *bytes, size_t len, int why)
     return rota__stream_failed(s, -ENOMEM, false);
 }
 
+static int ended_early(rota_stream *s, size_t got, size_t len)
+{
+    return rota_error_set(ROTA_EOF, "read %s: the stream ended after %zu of %zu bytes",
+                          rota_stream_peer(s), got, len);
+}
+
 static int read_exact(rota_stream *s, char *buf, size_t len)
 {
     int err = rota__suspend_check();
@@ -90,7 +98,7 @@ static int read_exact(rota_stream *s, char *buf, size_t len)
     while (got < len) {
         ssize_t n = rota__stream_pull(s, buf + got, len - got);
         if (n <= 0)
-            return put_back(s, buf, got, n == 0 ? rota__error_plain(ROTA_EOF) : (int)n);
+            return put_back(s, buf, got, n == 0 ? ended_early(s, got, len) : (int)n);
         got += (size_t)n;
     }
     return (int)rota__done_at_once(0);
