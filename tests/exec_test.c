@@ -1427,9 +1427,9 @@ static int touch_memory(void *arg)
 static void wait_for_answer(int fd, size_t size)
 {
     int n = 0;
-    for (int looks = 0; n < (int)size && looks < 1000; looks++) {
+    for (rota_time end = rota_now() + 20 * ROTA_MILLISECOND; n < (int)size && rota_now() < end;) {
         CHECK_OK(ioctl(fd, FIONREAD, &n));
-        sched_yield();
+        usleep(50);
     }
 }
 
