@@ -756,7 +756,7 @@ TASK_TEST(a_failed_read_or_write_has_the_words_of_its_stream)
     CHECK_OK(rota_stream_read_exact(a, bytes, sizeof bytes));
     rota_error_set(ROTA_EOF, "another");
     CHECK_INT(rota_stream_read_exact(a, bytes, 1), ==, ROTA_EOF);
-    CHECK_STR(rota_error(ROTA_EOF), rota_strerror(ROTA_EOF));
+    CHECK_STR(rota_error(ROTA_EOF), "read pair: the stream ended after 0 of 1 bytes");
 }
 
 static int fail_beside_a_stream_that_cannot_be_flushed(void)
