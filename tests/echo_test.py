@@ -70,13 +70,15 @@ def killed_worker_is_replaced():
             with open(path, encoding="ascii") as file:
                 return {int(pid) for pid in file.read().split()}
 
+        wait_until(lambda: len(workers()) == 2, "they are not started")
         before = workers()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(workers() - before) >= len(before), "they are not replaced")
         wait_until(lambda: not is_refused(port), "nobody listens")
         process.terminate()
-        check(process.wait(LIMIT) == 0)
+        status = process.wait(LIMIT)
+        check(status == 0, "status", status, process.stderr.read())
 
 
 if __name__ == "__main__":
