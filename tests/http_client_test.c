@@ -2518,8 +2518,9 @@ struct h2_server {
     rota_task *task;
     rota_tls_context *tls;
     int port, connections, requests, most, busy, refused;
-    size_t length; /* of the last body */
-    bool leaves;   /* at once, for HTTP/1.1 */
+    size_t length;  /* of the last body */
+    bool leaves;    /* at once, for HTTP/1.1 */
+    bool dismisses; /* each connection, with GOAWAY */
 };
 
 struct h2_request {
@@ -2674,6 +2675,13 @@ static int h2_handle(rota_stream *s, void *arg)
     if (server->leaves) { /* GOAWAY: HTTP_1_1_REQUIRED */
         static const char bye[] = "\0\0\0\4\0\0\0\0\0\0\0\10\7\0\0\0\0\0\0\0\0\0\0\0\0\15";
         return rota_stream_write(s, bye, sizeof bye - 1);
+    }
+    if (server->dismisses) {
+        static const char bye[] = "\0\0\0\4\0\0\0\0\0\0\0\10\7\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        int err = rota_stream_write(s, bye, sizeof bye - 1);
+        while (err == 0 && rota_stream_peek(s, 1, &first) > 0)
+            rota_stream_skip(s, first.len);
+        return err;
     }
     struct h2_connection *c = calloc(1, sizeof *c);
     struct rota__h2_limits limits = {.streams = 20};
@@ -2954,6 +2962,26 @@ static void h2_refusals(struct setting *t)
     CHECK(strstr(rota_error(ROTA_ETRUNCATED), "the server refused to work on it"));
     CHECK_INT(server.connections, ==, 1);
     h2_stop(&server);
+}
+
+static void h2_dismissals(struct setting *t)
+{
+    struct h2_server server = {.dismisses = true};
+    char url[80];
+    rota_http_response *r = NULL;
+    h2_start(&server);
+    rota_time start = rota_now();
+    CHECK_INT(rota_http_fetch(t->session, h2_url(&server, "/", url, sizeof url), NULL, &r), ==,
+              ROTA_ETRUNCATED);
+    CHECK_INT(server.connections, ==, 11);
+    CHECK_INT(rota_now() - start, >=, (25 + 50 + 100 + 200) * ROTA_MILLISECOND);
+    h2_stop(&server);
+}
+
+TEST(a_server_that_answers_each_connection_with_GOAWAY_is_asked_less_and_less_often)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, h2_dismissals);
 }
 
 TEST(what_a_server_of_HTTP_2_refuses_is_sent_again_less_and_less_often)

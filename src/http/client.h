@@ -645,10 +645,8 @@ struct rota__http_call {
     bool moved;
     /* Bytes of a response have arrived. */
     bool began;
-    /* The server has not processed the request ... */
+    /* The server has not processed the request. */
     bool refused;
-    /* ... because it was busy. Otherwise it is leaving the connection. */
-    bool is_busy;
     /* The server requires HTTP/1.1. */
     bool wants_h1;
     /* HTTP/1.1 is used from now on. */

@@ -41,7 +41,7 @@ static int attempt(struct rota__http_call *call, bool fresh, bool *ret_reused,
     if (!conn->kind)
         err = rota__http_conn_ready(conn, call);
     *ret_reused = call->progress.reused = conn->reused;
-    call->began = call->refused = call->is_busy = call->wants_h1 = false;
+    call->began = call->refused = call->wants_h1 = false;
     if (err < 0) {
         rota__http_pool_give_up(conn, false);
         return err;
@@ -61,11 +61,10 @@ static bool may_be_repeated(const struct rota__http_call *call, int err, bool re
            (call->refused || (reused && rota__http_is_idempotent(call->method)));
 }
 
-/* Waits if the server was busy, and not only leaving the connection. Returns `err` if the deadline
- * would come first. */
+/* The first retry is immediate. Returns `err` if the deadline would come before the next one. */
 static int pause(struct rota__http_call *call, rota_backoff *backoff, int refusals, int err)
 {
-    if (!call->is_busy || refusals < 2)
+    if (refusals < 2)
         return 0;
     rota__http_limit(&call->progress, ROTA_HTTP_LIMIT_QUEUE_TIME, ROTA_NEVER);
     return rota_backoff_wait(backoff, err);

@@ -169,7 +169,6 @@ static void on_reset(struct stream *st, const struct rota__h2_item *item)
         st->call->wants_h1 = !st->response && (item->code == ROTA__H2_HTTP_1_1_REQUIRED ||
                                                (refused && st->conn->shared->wants_h1));
         st->call->refused = refused;
-        st->call->is_busy = !st->conn->is_leaving;
         st->call->began = !refused; /* it may have been processed */
     }
     if (!item->reason)
