@@ -2811,7 +2811,14 @@ static const struct {
      "the body is not as long as its Content-Length"},
     {BYTES(H2_HEAD("\5", "\x88" H2_LENGTH_2) H2_DATA("\1", "\1", "a")), ROTA_EPROTOCOL,
      "the body is not as long as its Content-Length"},
-    {BYTES("\0\0\5\1\5\0\0\0\1\x88" H2_LENGTH_2), ROTA_EPROTOCOL, ""},
+    {BYTES("\0\0\5\1\5\0\0\0\1\x88" H2_LENGTH_2), ROTA_EPROTOCOL,
+     "the body is not as long as its Content-Length"},
+    {BYTES("\0\0\5\1\5\0\0\0\1\x08\x03"
+           "103"),
+     ROTA_EPROTOCOL, "Violation in HTTP messaging rule"},
+    {BYTES("\0\0\4\x8\0\0\0\0\1\0\1\0\0"
+           "\0\0\6\4\0\0\0\0\0\0\4\x7f\xff\xff\xff"),
+     ROTA_EPROTOCOL, "a window of more than 2^31-1 bytes"},
     {BYTES(H2_HEAD("\1", "\x89") H2_DATA("\1", "\1", "a")), ROTA_EPROTOCOL,
      "a body in a response that has none"},
     {BYTES(H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS H2_EARLY_HINTS
@@ -2883,6 +2890,39 @@ TEST(over_HTTP_2_a_broken_message_is_named)
 {
     struct setting t = {.options = {.version = ROTA_HTTP_2_DIRECTLY, .head = 100}};
     run(&t, broken_messages_of_h2);
+}
+
+static void overrun_of_h2(struct setting *t)
+{
+    enum { PIECE = 16384, PIECES = 17, START = 10 };
+    static char bytes[START + PIECES * (9 + PIECE)] = H2_HEAD("\1", "\x88");
+    rota_str frames = {bytes, sizeof bytes};
+    struct breaker b = {.frames = &frames};
+    rota_task *server = NULL;
+    rota_http_response *r = NULL;
+    char url[80], buf[4096];
+    for (int i = 0; i < PIECES; i++)
+        memcpy(bytes + START + i * (9 + PIECE), "\0\x40\0\0\0\0\0\0\1", 9);
+    CHECK_OK(rota_tcp_listen("127.0.0.1", 0, NULL, &b.listener));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", rota_listener_port(b.listener));
+    CHECK_OK(rota_spawn(serve_broken, &b, &server));
+    CHECK_OK(rota_http_fetch(t->session, url, &(rota_http_fetch_options){.stream = true}, &r));
+    ROTA_IGNORE(rota_sleep(ROTA_SECOND)); /* the window is full, and nothing is read */
+    ssize_t n;
+    while ((n = rota_http_read(r, buf, sizeof buf)) > 0)
+        ;
+    CHECK_INT(n, ==, ROTA_EPROTOCOL);
+    CHECK(strstr(rota_error((int)n), "more data than the window allows"));
+    CHECK(!strstr(rota_error((int)n), "the server broke it off"));
+    rota_http_response_free(r);
+    rota_task_free(server);
+    rota_listener_free(b.listener);
+}
+
+TEST(over_HTTP_2_more_data_than_the_window_allows_is_an_error_of_the_server)
+{
+    struct setting t = {.options.version = ROTA_HTTP_2_DIRECTLY};
+    run(&t, overrun_of_h2);
 }
 
 static void h2_bodies(struct setting *t)

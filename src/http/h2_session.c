@@ -292,15 +292,18 @@ static int on_trailers(struct rota__h2 *h2, const nghttp2_frame *frame)
     return 0;
 }
 
-static int on_head(struct rota__h2 *h2, const nghttp2_frame *frame)
+static bool is_response(const struct rota__h2 *h2, const nghttp2_frame *frame)
 {
     bool has_status = h2->block.count && h2->block.fields[0].name.len == 7 &&
                       memcmp(h2->block.text.ptr, ":status", 7) == 0;
+    return frame->headers.cat == NGHTTP2_HCAT_RESPONSE || has_status;
+}
+
+static int on_head(struct rota__h2 *h2, const nghttp2_frame *frame)
+{
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         return on_request(h2, frame);
-    if (frame->headers.cat == NGHTTP2_HCAT_RESPONSE || has_status)
-        return on_response(h2, frame);
-    return on_trailers(h2, frame);
+    return is_response(h2, frame) ? on_response(h2, frame) : on_trailers(h2, frame);
 }
 
 static void on_end(struct rota__h2 *h2)
@@ -376,24 +379,54 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
+#define WRONG_LENGTH "the body is not as long as its Content-Length"
+#define TOO_MUCH_DATA "more data than the window allows"
+
+/* Finds out why libnghttp2 rejects the message that this head begins or ends. */
+static void explain_head(struct rota__h2 *h2, const nghttp2_frame *frame)
+{
+    struct rota__h2_head head;
+    int refused = frame->headers.cat == NGHTTP2_HCAT_REQUEST ? rota__h2_read_request(h2, &head)
+                  : is_response(h2, frame)                   ? rota__h2_read_response(h2, &head)
+                                                             : rota__h2_read_trailers(h2, &head);
+    bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    bool is_interim = is_response(h2, frame) && head.status < 200;
+    if (!refused && ends && !is_interim)
+        h2->why = WRONG_LENGTH;
+}
+
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code,
                             void *arg)
 {
     struct rota__h2 *h2 = arg;
+    if (!h2->why && code == NGHTTP2_ERR_HTTP_MESSAGING && frame->hd.type == NGHTTP2_HEADERS)
+        explain_head(h2, frame);
     if (!h2->why)
         h2->why = nghttp2_strerror(code);
     return 0;
 }
 
-/* libnghttp2 resets a stream whose body is not as long as its head says (section 8.1.1), and does
- * not tell why. */
-static const char *miscounted(const struct rota__h2 *h2, const struct rota__h2_stream *s)
+/* The reason for a reset that libnghttp2 sends without telling why. NULL: the peer ended the
+ * stream. */
+static const char *reset_reason(const struct rota__h2 *h2, const struct rota__h2_stream *s,
+                                uint32_t code)
 {
-    bool is_message = h2->frame[3] == NGHTTP2_DATA || h2->frame[3] == NGHTTP2_HEADERS;
-    if (!is_message)
+    unsigned type = h2->frame[3];
+    if (type == NGHTTP2_RST_STREAM || type == NGHTTP2_GOAWAY)
         return NULL;
-    return s->reads_none ? "a body in a response that has none"
-                         : "the body is not as long as its Content-Length";
+    switch (code) {
+    case ROTA__H2_NO_ERROR:
+        return NULL;
+    case ROTA__H2_FLOW_CONTROL_ERROR:
+        return type == NGHTTP2_DATA ? TOO_MUCH_DATA : "a window of more than 2^31-1 bytes";
+    case ROTA__H2_PROTOCOL_ERROR: /* section 8.1.1 */
+        if (type == NGHTTP2_DATA || type == NGHTTP2_HEADERS || type == NGHTTP2_CONTINUATION)
+            return s->reads_none ? "a body in a response that has none" : WRONG_LENGTH;
+        break;
+    default:
+        break;
+    }
+    return "the peer broke the protocol";
 }
 
 static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
@@ -405,8 +438,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
     if (!s)
         return 0;
     s->is_open = false;
-    if (code == ROTA__H2_PROTOCOL_ERROR && !h2->why)
-        h2->why = miscounted(h2, s);
+    if (!h2->why)
+        h2->why = reset_reason(h2, s, code);
     /* A stream that is being refused may have ended regularly. */
     if (!s->read_ended || !s->write_ended)
         note_reset(h2, s, h2->why_code ? h2->why_code : code);
@@ -431,7 +464,11 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
         memcpy(h2->words, frame->goaway.opaque_data, len);
     h2->err = -EBADMSG;
     h2->code = frame->goaway.error_code;
-    h2->error = len ? h2->words : h2->why ? h2->why : "the peer broke the protocol";
+    bool overran = h2->code == ROTA__H2_FLOW_CONTROL_ERROR && h2->frame[3] == NGHTTP2_DATA;
+    h2->error = len       ? h2->words
+                : h2->why ? h2->why
+                : overran ? TOO_MUCH_DATA
+                          : "the peer broke the protocol";
     return 0;
 }
 
