@@ -1371,7 +1371,7 @@ static void refuse_trailers(struct world *w)
 
     options.body.bytes = (rota_str){"x", 1};
     options.trailers = (const char *const[]){"X", "y", "Bad", "a\r\nB: c", NULL};
-    expect_error(w, &options, -EINVAL, "the trailer \"Bad\" has an invalid value");
+    expect_error(w, &options, -EINVAL, "the trailer \"Bad\" has a value with a control character");
     struct ends up = pair_of(0);
     CHECK_OK(rota_stream_write(up.a, "some", 4));
     CHECK_OK(rota_stream_shutdown(up.a));

@@ -250,6 +250,8 @@ struct rota__http_origin {
     const char *name;
     /* "localhost:80", with a NUL; without a zone. */
     rota_str authority;
+    /* For error texts: with the zone. */
+    rota_str where;
     const struct rota__http_proxy *proxy;
     /* Calls and keepers that point to it. */
     size_t uses;
@@ -680,6 +682,10 @@ int rota__http_call_move(struct rota__http_call *call, rota_str reference);
 int rota__http_call_downgrade(struct rota__http_call *call);
 /* Puts the request together: target, authority, fields. */
 int rota__http_call_write(struct rota__http_call *call);
+/* Says why a header field cannot be sent. Returns -EINVAL. */
+int rota__http_refuse_field(struct rota__http_progress *p, rota_str name, rota_str value);
+/* The same, to follow the field's name in an error text. */
+const char *rota__http_field_wrong(rota_str value);
 bool rota__http_is_idempotent(rota_str method);
 struct rota__cookie_target rota__http_cookie_target(const struct rota__http_call *call);
 

@@ -26,9 +26,7 @@ static int write_head(struct rota__http_conn *conn, struct rota__http_call *call
     for (size_t i = 0; i < call->count && err == 0; i++) {
         err = rota__h1_write_field(w, call->fields[i].name, call->fields[i].value);
         if (err == -EINVAL)
-            rota__http_say(&call->progress, err,
-                           "\"%.*s\" is not a header field that a caller can set",
-                           (int)call->fields[i].name.len, call->fields[i].name.ptr);
+            rota__http_refuse_field(&call->progress, call->fields[i].name, call->fields[i].value);
     }
     if (err == 0 && call->session->once)
         err = rota__h1_write_field(w, (rota_str){"Connection", 10}, (rota_str){"close", 5});

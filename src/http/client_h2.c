@@ -423,10 +423,7 @@ static int refuse(struct rota__http_call *call)
         i++;
     if (i == call->count)
         return rota__http_say(&call->progress, -EINVAL, "the request cannot be sent");
-    rota_str name = call->fields[i].name;
-    return rota__http_say(&call->progress, -EINVAL,
-                          "\"%.*s\" is not a header field that a caller can set", (int)name.len,
-                          name.ptr);
+    return rota__http_refuse_field(&call->progress, call->fields[i].name, call->fields[i].value);
 }
 
 static int request(struct stream *st, struct rota__http_call *call)

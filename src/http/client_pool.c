@@ -69,12 +69,13 @@ static struct rota__http_origin *find_origin(struct rota__list *bucket, bool sec
 static int origin_new(bool secure, bool only_h1, const rota_host *host, int port,
                       struct rota__http_origin **ret_origin)
 {
-    char text[ROTA__HOST_IN_URL];
+    char text[ROTA__HOST_IN_URL], zoned[ROTA__HOST_IN_URL];
     size_t len = strlen(host->text) + 2, room = strlen(rota__host_write(host, false, text)) + 8;
-    struct rota__http_origin *o = rota_zalloc(sizeof *o + len + room);
+    size_t where_room = strlen(rota__host_write(host, true, zoned)) + 8;
+    struct rota__http_origin *o = rota_zalloc(sizeof *o + len + room + where_room);
     if (!o)
         return -ENOMEM;
-    char *name = (char *)(o + 1), *authority = name + len;
+    char *name = (char *)(o + 1), *authority = name + len, *where = authority + room;
     snprintf(name, len, "%s%s", host->text, host->is_rooted ? "." : "");
     int written = snprintf(authority, room, "%s:%d", text, port);
     o->secure = secure;
@@ -83,6 +84,8 @@ static int origin_new(bool secure, bool only_h1, const rota_host *host, int port
     o->host = *host;
     o->name = name;
     o->authority = (rota_str){authority, (size_t)written};
+    written = snprintf(where, where_room, "%s:%d", zoned, port);
+    o->where = (rota_str){where, (size_t)written};
     rota__list_init(&o->idle);
     rota__list_init(&o->line);
     rota__list_init(&o->waiting);

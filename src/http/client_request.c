@@ -46,7 +46,8 @@ static int set_origin(struct rota__http_call *call, const rota_host *host)
     call->origin->uses++;
     if (before)
         before->uses--;
-    rota_str authority = call->progress.where = call->origin->authority;
+    rota_str authority = call->origin->authority;
+    call->progress.where = call->origin->where;
     if (call->url.number == (call->secure ? 443 : 80)) /* the default port is not sent */
         authority.len =
             (size_t)((char *)memrchr(authority.ptr, ':', authority.len) - authority.ptr);
@@ -151,6 +152,20 @@ int rota__http_call_downgrade(struct rota__http_call *call)
 }
 
 /* ---- Fields */
+
+int rota__http_refuse_field(struct rota__http_progress *p, rota_str name, rota_str value)
+{
+    return rota__http_say(p, -EINVAL, "\"%.*s\" %s", (int)name.len, name.ptr,
+                          rota__http_field_wrong(value));
+}
+
+const char *rota__http_field_wrong(rota_str value)
+{
+    const char *end = value.ptr + value.len;
+    return value.len && rota__scan_value(value.ptr, end) != end
+               ? "has a value with a control character"
+               : "is not a header field that a caller can set";
+}
 
 bool rota__http_is_idempotent(rota_str method)
 {

@@ -35,8 +35,8 @@ static int keep_fields(rota_http_session *session)
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
         rota_str field = rota__str_of(name);
         if (!rota__h1_is_field(field, rota__str_of(value)))
-            return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL,
-                                        "\"%s\" is not a header field that a caller can set", name);
+            return rota__http_set_error(ROTA_HTTP_QUEUED, -EINVAL, "\"%s\" %s", name,
+                                        rota__http_field_wrong(rota__str_of(value)));
         if (keep(&session->arena, &name) < 0 || keep(&session->arena, &value) < 0)
             return -ENOMEM;
         session->fields[i] = (rota_http_field){{name, strlen(name)}, {value, strlen(value)}};

@@ -77,7 +77,7 @@ bool rota__http_trailers_next(const struct rota__http_upload *upload, size_t *at
 int rota__http_trailers_refuse(struct rota__http_upload *upload, rota_str name)
 {
     char words[100];
-    snprintf(words, sizeof words, "the trailer \"%.*s\" has an invalid value",
+    snprintf(words, sizeof words, "the trailer \"%.*s\" has a value with a control character",
              (int)(name.len < 60 ? name.len : 60), name.ptr);
     return rota__http_upload_say(upload, -EINVAL, words);
 }
