@@ -139,6 +139,13 @@ static int status_of(rota_http_root *root, const char *target)
     return atoi(ask.reply + 9);
 }
 
+TEST(a_directory_that_cannot_be_opened_is_named)
+{
+    rota_http_root *root;
+    CHECK_INT(rota_http_root_open("/nowhere", NULL, &root), ==, -ENOENT);
+    CHECK_STR(rota_error(-ENOENT), "open directory \"/nowhere\": No such file or directory");
+}
+
 static rota_http_root *open_root(const char *path, rota_http_root_options options)
 {
     rota_http_root *root;

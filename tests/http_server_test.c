@@ -767,7 +767,9 @@ static int small_limit(rota_http_request *r, void *arg)
 {
     rota_str body;
     int *result = arg;
-    return *result = rota_http_request_body(r, 4, &body);
+    *result = rota_http_request_body(r, 4, &body);
+    CHECK_STR(rota_error(ROTA_ELIMIT), "read request body: more than 4 bytes (argument limit)");
+    return *result;
 }
 
 TEST(a_handler_may_have_a_limit_of_its_own)
@@ -1005,6 +1007,7 @@ static int set_bad_header(rota_http_request *r, void *arg)
 {
     struct header *h = arg;
     CHECK_INT(rota_http_add_header(r, h->name, h->value), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "add header field \""));
     return rota_http_reply(r, 200, NULL, "a", 1);
 }
 
@@ -1041,12 +1044,18 @@ static int misuse(rota_http_request *r, void *arg)
 {
     (void)arg;
     CHECK_INT(rota_http_write(r, "a", 1), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "no reply has begun"));
     CHECK_INT(rota_http_finish(r), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "no reply has begun"));
     CHECK_INT(rota_http_reply(r, 99, NULL, "a", 1), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "status 99 is not"));
     CHECK_INT(rota_http_reply(r, 100, NULL, "a", 1), ==, -EINVAL);
     CHECK_INT(rota_http_reply(r, 600, NULL, "a", 1), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "status 600 is not"));
     CHECK_INT(rota_http_reply(r, 200, "a\r\nb", "a", 1), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "the type"));
     CHECK_INT(rota_http_interim(r, 200), ==, -EINVAL);
+    CHECK(strstr(rota_error(-EINVAL), "status 200 is not"));
     return rota_http_reply(r, 299, "a/b", "a", 1);
 }
 

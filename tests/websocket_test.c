@@ -658,6 +658,8 @@ static void check_refused(const struct rota__ws_deflate_terms *terms, unsigned f
     put_frame(scene.peer, first, payload, len);
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, result);
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, result);
+    CHECK(strstr(rota_error(result), "read WebSocket message from "));
+    CHECK(strstr(rota_error(result), rota_websocket_close_reason(scene.ws)));
     CHECK_INT(rota_websocket_close_code(scene.ws), ==, code);
     CHECK_INT(rota_websocket_write(scene.ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
     check_told(scene.peer, code);

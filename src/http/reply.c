@@ -37,8 +37,11 @@ static bool is_value(rota_str s)
 static int add(rota_http_request *r, struct rota__added ***end, const char *name, const char *value)
 {
     rota_http_field given = {{name, strlen(name)}, {value, strlen(value)}};
-    if (!is_name(given.name) || !is_value(given.value))
-        return -EINVAL;
+    if (!is_name(given.name))
+        return rota_error_set(-EINVAL, "add header field \"%s\": invalid name", name);
+    if (!is_value(given.value))
+        return rota_error_set(-EINVAL, "add header field \"%s\": the value has a control character",
+                              name);
     size_t size = sizeof(struct rota__added) + given.name.len + given.value.len;
     struct rota__added *added = rota__arena_alloc(&r->arena, size);
     if (!added)
@@ -58,8 +61,10 @@ static int add(rota_http_request *r, struct rota__added ***end, const char *name
 static int check_none(const rota_http_request *r)
 {
     if (r->writing)
-        return -EBUSY;
-    return r->state == ROTA__REPLY_NONE ? 0 : -EALREADY;
+        return rota_error_set(-EBUSY, "reply: another task is replying");
+    return r->state == ROTA__REPLY_NONE
+               ? 0
+               : rota_error_set(-EALREADY, "reply: a reply has already begun");
 }
 
 int rota_http_add_header(rota_http_request *r, const char *name, const char *value)
@@ -67,7 +72,10 @@ int rota_http_add_header(rota_http_request *r, const char *name, const char *val
     if (!is_ours(rota__str_of(name)))
         return rota__reply_add_header(r, name, value);
     int err = check_none(r);
-    return err < 0 ? err : (r->error = -EINVAL);
+    if (err < 0)
+        return err;
+    r->error = -EINVAL;
+    return rota_error_set(-EINVAL, "add header field \"%s\": the server sets it", name);
 }
 
 int rota__reply_add_header(rota_http_request *r, const char *name, const char *value)
@@ -89,7 +97,7 @@ int rota_http_add_trailer(rota_http_request *r, const char *name, const char *va
         return -EALREADY;
     rota_str trailer = {name, strlen(name)};
     if (is_ours(trailer) || rota__h1_is_forbidden_trailer(trailer))
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "add trailer \"%s\": not allowed in trailers", name);
     return add(r, &r->trailing_end, name, value);
 }
 
@@ -100,9 +108,12 @@ static int check(const rota_http_request *r, int status)
     int err = check_none(r);
     if (err < 0)
         return err;
-    if (status < 200 || status > 599 || (r->is_connect && status < 300))
-        return -EINVAL;
-    return r->error;
+    if (status < 200 || status > 599)
+        return rota_error_set(-EINVAL, "reply: the status %d is not between 200 and 599", status);
+    if (r->is_connect && status < 300)
+        return rota_error_set(-EINVAL, "reply to CONNECT: the status %d is below 300", status);
+    return r->error == -EINVAL ? rota_error_set(-EINVAL, "reply: a header field was refused")
+                               : r->error;
 }
 
 /* Of two Content-Types some clients would use the first, and others the last. */
@@ -133,7 +144,7 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
     if (err < 0)
         return err;
     if (type && !is_value((rota_str){type, strlen(type)}))
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "reply: the type \"%s\" has a control character", type);
     if (type)
         drop_type(r);
     r->has_no_body = r->is_head || rota__reply_is_bodiless(status);
@@ -302,7 +313,7 @@ static int check_begun(const rota_http_request *r)
     case ROTA__REPLY_NONE:
         break;
     }
-    return -EINVAL;
+    return rota_error_set(-EINVAL, "write reply: no reply has begun");
 }
 
 static int write_piece(rota_http_request *r, rota_str piece, enum rota__encoder_step step)
@@ -380,7 +391,8 @@ int rota_http_interim(rota_http_request *r, int status)
     if (err < 0)
         return err;
     if (status < 102 || status > 199)
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "interim reply: the status %d is not between 102 and 199",
+                              status);
     err = r->error;
     r->writing = true;
     if (err == 0)

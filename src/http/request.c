@@ -187,7 +187,8 @@ static int read_all(rota_http_request *r, size_t limit, struct rota__out *out, s
             return (int)n;
         out->len += (size_t)n;
         if (out->len > limit)
-            return ROTA_ELIMIT;
+            return rota_error_set(ROTA_ELIMIT,
+                                  "read request body: more than %zu bytes (argument limit)", limit);
     }
 }
 

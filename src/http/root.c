@@ -130,7 +130,7 @@ int rota_http_root_open(const char *path, const rota_http_root_options *options,
     }
     if (err < 0) {
         rota_http_root_free(root);
-        return err;
+        return rota_error_set(err, "open directory \"%s\": %s", path, rota_strerror(err));
     }
     if (root->index)
         strcpy(root->index, index);
