@@ -24,8 +24,8 @@
  * rota_run_worker_processes write warnings and errors to standard error. A loop that your program
  * runs itself by rota_loop_run is silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug,
  * info, warning or error sets the least level that is written there; ROTA_LOG=off, like
- * rota_log_set(NULL, NULL), silences it. After ten reports of a kind in a minute further ones are
- * only counted: warnings and errors with the same format, other reports with the same text. */
+ * rota_log_set(NULL, NULL), silences it. In a minute, ten reports with the same text are passed on,
+ * and a hundred warnings or errors with the same format. Further ones are only counted. */
 #ifndef ROTA_BASE_H
 #define ROTA_BASE_H
 
@@ -282,8 +282,8 @@ ROTA_API void rota_log_set(rota_log_fn *fn, void *arg);
 ROTA_API void rota_log_stderr(void *arg, rota_log_level level, const char *message);
 
 /* Reports to the hook; for libraries that are built on this one. Cut at 8 KiB. Warnings and errors
- * with the same `format` are of one kind, of which ten a minute are passed on; with "%s" alone,
- * those with the same text are. */
+ * with the same `format` are of one kind, of which a hundred a minute are passed on, and ten with
+ * the same text; "%s" alone makes no kind. */
 ROTA_API void rota_log(rota_log_level level, const char *format, ...) ROTA_PRINTF(2, 3);
 
 /* Where the library's memory comes from. `resize` is realloc; sizes are never 0. Either may return

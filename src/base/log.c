@@ -1,11 +1,12 @@
 /* Reports: to the hook, or to standard error.
  *
- * Ten reports of a kind are passed on in a minute. Further ones are counted, and their number is
- * reported when the minute is over and something else is reported, or when the program ends.
+ * Ten equal reports are passed on in a minute, and a hundred of a kind. Further ones are counted,
+ * and their number is reported when the minute is over and something else is reported, or when the
+ * program ends.
  *
  * The kind of a warning or error is its format, together with the object that the caller names. So
- * words of peers make no new kinds, and one failing task does not hide the failures of another. The
- * kind of other reports is their text: they are made for a reader who asked for details. */
+ * the text of peers makes no new kinds, and one failing task does not hide the failures of another.
+ * Other reports have no kind: they are made for a reader who asked for details. */
 #include "base/log.h"
 #include "base/noexcept.h"
 
@@ -106,14 +107,18 @@ static void signals_block(struct write_signals *signals)
     sigpending(&signals->pending);
 }
 
-/* `number`: the signal that the write has sent to this thread, if it is not ignored; or 0. */
-static void signals_restore(const struct write_signals *signals, int number)
+/* The write may have sent one also if it returned how much it had written before. */
+static void signals_restore(const struct write_signals *signals)
 {
+    static const int numbers[] = {SIGPIPE, SIGXFSZ};
     const struct timespec none = {0};
-    sigset_t sent;
-    if (number && !sigismember(&signals->pending, number)) {
+    sigset_t now, sent;
+    sigpending(&now);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (!sigismember(&now, numbers[i]) || sigismember(&signals->pending, numbers[i]))
+            continue;
         sigemptyset(&sent);
-        sigaddset(&sent, number);
+        sigaddset(&sent, numbers[i]);
         sigtimedwait(&sent, NULL, &none);
     }
     pthread_sigmask(SIG_SETMASK, &signals->before, NULL);
@@ -132,7 +137,7 @@ void rota__write_line(const char *before, const char *text)
     do
         n = writev(STDERR_FILENO, parts, 3);
     while (n < 0 && errno == EINTR);
-    signals_restore(&signals, n >= 0 ? 0 : errno == EPIPE ? SIGPIPE : errno == EFBIG ? SIGXFSZ : 0);
+    signals_restore(&signals);
     errno = saved;
 }
 
@@ -154,15 +159,20 @@ static void pass_on(rota_log_level level, const char *text)
 
 /* ---- Repetitions */
 
-enum { REMEMBERED = 32, EQUAL_MAX = 10, HEAD = 160 };
+enum { REMEMBERED = 32, EQUAL_MAX = 10, ALIKE_MAX = 100, HEAD = 160 };
 
-static struct remembered {
+struct remembered {
     uint64_t kind; /* 0: free */
     rota_time since;
     unsigned count;
     rota_log_level level;
     char head[HEAD];
-} remembered[REMEMBERED];
+};
+
+static struct memory {
+    unsigned max;
+    struct remembered all[REMEMBERED];
+} equal = {.max = EQUAL_MAX}, alike = {.max = ALIKE_MAX};
 static pthread_mutex_t remembered_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static rota_time monotonic(void)
@@ -182,19 +192,18 @@ static uint64_t hash_of(const char *text)
     return hash | 1;
 }
 
-/* "%s" alone says nothing about the kind of a report that has no object. */
-static uint64_t kind_of(rota_log_level level, const void *object, const char *format,
-                        const char *text)
+/* 0: none. "%s" alone says nothing about the kind of a report that has no object. */
+static uint64_t kind_of(rota_log_level level, const void *object, const char *format)
 {
     if (level < ROTA_LOG_WARNING || (!object && strcmp(format, "%s") == 0))
-        return hash_of(text);
+        return 0;
     return (hash_of(format) ^ (uintptr_t)object) | 1;
 }
 
-static void forget(struct remembered *r)
+static void forget(const struct memory *memory, struct remembered *r)
 {
     char text[HEAD + 64];
-    unsigned more = r->count > EQUAL_MAX ? r->count - EQUAL_MAX : 0;
+    unsigned more = r->count > memory->max ? r->count - memory->max : 0;
     r->kind = 0;
     if (!more || !rota__log_wanted(r->level))
         return;
@@ -203,28 +212,29 @@ static void forget(struct remembered *r)
     pass_on(r->level, text);
 }
 
-static struct remembered *remember(rota_log_level level, uint64_t kind, const char *text,
-                                   rota_time now)
+static struct remembered *remember(struct memory *memory, rota_log_level level, uint64_t kind,
+                                   const char *text, rota_time now)
 {
-    struct remembered *oldest = &remembered[0];
-    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++) {
+    struct remembered *oldest = &memory->all[0];
+    for (struct remembered *r = memory->all; r < memory->all + REMEMBERED; r++) {
         if (r->kind == kind && r->level == level)
             return r;
         if (oldest->kind && (!r->kind || r->since < oldest->since))
             oldest = r;
     }
     if (oldest->kind)
-        forget(oldest);
+        forget(memory, oldest);
     *oldest = (struct remembered){.kind = kind, .since = now, .level = level};
     snprintf(oldest->head, HEAD, "%.*s", (int)strcspn(text, "\n"), text);
     return oldest;
 }
 
-/* A child starts to count anew: what was held back is its parent's to tell. Another thread may have
- * held the mutex. */
+/* A child starts to count anew. The parent reports what it held back. Another thread may have held
+ * the mutex. */
 static void forget_in_child(void)
 {
-    memset(remembered, 0, sizeof remembered);
+    memset(equal.all, 0, sizeof equal.all);
+    memset(alike.all, 0, sizeof alike.all);
     remembered_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
@@ -233,8 +243,22 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, forget_in_child);
 }
 
-/* Whether this kind of report has been made often enough. What a hook reports in turn is not
- * counted. */
+static void forget_older(struct memory *memory, rota_time age, rota_time now)
+{
+    for (struct remembered *r = memory->all; r < memory->all + REMEMBERED; r++)
+        if (r->kind && now - r->since >= age)
+            forget(memory, r);
+}
+
+/* Counts it, and says whether that was once too often. */
+static bool is_too_often(struct memory *memory, rota_log_level level, uint64_t kind,
+                         const char *text, rota_time now)
+{
+    return ++remember(memory, level, kind, text, now)->count > memory->max;
+}
+
+/* Whether such a report has been made often enough. What a hook reports in turn is not counted, nor
+ * what another thread reports at the same moment. */
 static bool is_repeated(rota_log_level level, uint64_t kind, const char *text)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -242,10 +266,10 @@ static bool is_repeated(rota_log_level level, uint64_t kind, const char *text)
     if (pthread_mutex_trylock(&remembered_lock) != 0)
         return false;
     rota_time now = rota__log_clock();
-    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
-        if (r->kind && now - r->since >= ROTA_MINUTE)
-            forget(r);
-    bool repeated = ++remember(level, kind, text, now)->count > EQUAL_MAX;
+    forget_older(&equal, ROTA_MINUTE, now);
+    forget_older(&alike, ROTA_MINUTE, now);
+    bool repeated = is_too_often(&equal, level, hash_of(text), text, now) ||
+                    (kind && is_too_often(&alike, level, kind, text, now));
     pthread_mutex_unlock(&remembered_lock);
     return repeated;
 }
@@ -254,9 +278,8 @@ static void tell_all_repetitions(void)
 {
     if (pthread_mutex_trylock(&remembered_lock) != 0)
         return;
-    for (struct remembered *r = remembered; r < remembered + REMEMBERED; r++)
-        if (r->kind)
-            forget(r);
+    forget_older(&equal, 0, ROTA_NEVER);
+    forget_older(&alike, 0, ROTA_NEVER);
     pthread_mutex_unlock(&remembered_lock);
 }
 
@@ -295,7 +318,7 @@ static void report(rota_log_level level, uint64_t kind, const char *text)
 void rota__log_text(rota_log_level level, const char *text)
 {
     if (rota__log_wanted(level))
-        report(level, hash_of(text), text);
+        report(level, 0, text);
 }
 
 __attribute__((format(printf, 3, 0))) static void
@@ -303,7 +326,7 @@ report_args(rota_log_level level, const void *object, const char *format, va_lis
 {
     char text[8192];
     vsnprintf(text, sizeof text, format, args);
-    report(level, kind_of(level, object, format, text), text);
+    report(level, kind_of(level, object, format), text);
 }
 
 void rota__log_about(rota_log_level level, const void *object, const char *format, ...)
