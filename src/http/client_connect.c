@@ -384,18 +384,19 @@ static bool lacks_descriptors(int err)
     return err == -EMFILE || err == -ENFILE;
 }
 
-/* Closes an idle connection if there is no free descriptor. Returns as `open_way` does. */
+/* Closes idle connections while there is no free descriptor: another request may take the one that
+ * the first has freed. Returns as `open_way` does. */
 static int open_way_or_close_idle(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
-    int err = open_way(conn, auth);
-    if (!lacks_descriptors(err))
-        return err;
-    int closed = rota__http_pool_close_idle(conn->session);
-    if (closed <= 0)
-        return closed < 0 ? closed : err;
-    conn->stream = rota_stream_free(conn->stream);
-    conn->why[0] = '\0';
-    return open_way(conn, auth);
+    int err;
+    while (lacks_descriptors(err = open_way(conn, auth))) {
+        int closed = rota__http_pool_close_idle(conn->session);
+        if (closed <= 0)
+            return closed < 0 ? closed : err;
+        conn->stream = rota_stream_free(conn->stream);
+        conn->why[0] = '\0';
+    }
+    return err;
 }
 
 int rota__http_connect(struct rota__http_conn *conn)
