@@ -109,6 +109,14 @@ VIRTUAL_TASK_TEST(a_cancelled_pause_ends_at_once)
     CHECK_INT(rota_now(), <, (60 * ROTA_MINUTE) / 2);
 }
 
+TASK_TEST(what_is_no_failure_is_not_tried_again)
+{
+    rota_backoff b = {.tries = 2};
+    CHECK_INT(rota_backoff_wait(&b, 0), ==, -EINVAL);
+    CHECK_INT(rota_backoff_wait(&b, 503), ==, -EINVAL);
+    CHECK_STR(rota_error(-EINVAL), "wait before another try: 503 is no failure");
+}
+
 TEST(outside_a_task_nothing_waits)
 {
     rota_backoff b = {0};

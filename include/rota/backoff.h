@@ -43,13 +43,14 @@ typedef struct rota_backoff {
     uint64_t _random;
 } rota_backoff;
 
-/* Waits before the next try; `err` is what the last one failed with.
+/* Waits before the next try; `err`, which is negative, is what the last one failed with.
  *
  * Does not wait in vain: if the limit of tries is reached, or the pause would not end before the
  * caller's deadline (rota_deadline), it returns `err` at once and keeps the text of that failure
  * (rota_error).
  *
- * Returns 0: try again; `err`: give up; -ECANCELED, -ETIMEDOUT, ROTA_ENOTASK. */
+ * Returns 0: try again; `err`: give up; -EINVAL (`err` is no failure), -ECANCELED, -ETIMEDOUT,
+ * ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_backoff_wait(rota_backoff *backoff, int err);
 
 /* Counts a failure and returns the pause before the next try, for callbacks, which cannot wait.
