@@ -203,7 +203,9 @@ typedef struct rota_serve_options {
  * or timed out, or the listener is closed. Then the listener is closed, the handlers have `grace`
  * to end, those left are cancelled, and all are waited for. `options` may be NULL.
  *
- * A handler that fails ends only its own connection; its failure is reported to the log hook.
+ * A handler that fails ends only its own connection; its failure is reported to the log hook as a
+ * warning, or at ROTA_LOG_DEBUG if a peer can cause it at any time, such as -ECONNRESET and
+ * -ETIMEDOUT.
  * Without descriptors or memory for another connection, accepting pauses, which is reported once,
  * and continues when there are some.
  *
