@@ -186,7 +186,7 @@ int rota_check(void)
     struct rota__fiber *fiber = rota__fiber_here();
     if (fiber && !fiber->interrupt)
         expire_overdue(fiber);
-    return fiber && fiber->interrupt ? rota__error_plain(fiber->interrupt) : 0;
+    return fiber ? fiber->interrupt : 0;
 }
 
 rota_time rota_deadline(void)
