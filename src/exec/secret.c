@@ -39,12 +39,12 @@ void rota_secret_add(rota_secret *secret)
 
 void rota_secret_remove(rota_secret *secret)
 {
-    if (!secret->_node.next)
-        return;
     pthread_mutex_lock(&secrets.mutex);
-    rota__list_remove(&secret->_node);
+    if (secret->_node.next) {
+        rota__list_remove(&secret->_node);
+        secret->_node.next = NULL;
+    }
     pthread_mutex_unlock(&secrets.mutex);
-    secret->_node.next = NULL;
 }
 
 void rota__secrets_forget(void)
