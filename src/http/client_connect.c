@@ -23,8 +23,11 @@ static int fail_at(struct rota__http_conn *conn, const struct rota__http_proxy *
 {
     if (err == -ECANCELED) /* no call waits for the reason */
         return err;
-    snprintf(conn->why, sizeof conn->why, "%s%s%s%s", proxy ? "the proxy " : "",
-             proxy ? proxy->where : "", proxy ? ": " : "", why && *why ? why : rota_strerror(err));
+    int n = snprintf(conn->why, sizeof conn->why, "%s%s%s%s", proxy ? "the proxy " : "",
+                     proxy ? proxy->where : "", proxy ? ": " : "",
+                     why && *why ? why : rota_strerror(err));
+    if (n >= (int)sizeof conn->why)
+        memcpy(conn->why + sizeof conn->why - 4, "...", 4);
     return err;
 }
 
