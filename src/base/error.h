@@ -39,7 +39,7 @@ void rota__error_forget(struct rota__error **slot, int err);
  * Returns `err`. */
 int rota__error_plain(int err);
 
-/* Passes a result on; a failure is one without words. */
+/* Passes a result on. A failure carries no text of its own. */
 static inline int rota__result_plain(int result)
 {
     return __builtin_expect(result < 0, false) ? rota__error_plain(result) : result;

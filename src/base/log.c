@@ -23,14 +23,14 @@
 
 /* ---- Recipients */
 
-enum { NOBODY = ROTA_LOG_ERROR + 1, UNSAID };
+enum { LEVEL_OFF = ROTA_LOG_ERROR + 1, LEVEL_UNSET };
 
 static rota_log_fn *hook;
 static void *hook_arg;
 static atomic_bool silenced; /* by rota_log_set(NULL, NULL) */
 static atomic_int programs;  /* rota_run and its kin, under way */
 
-/* The level that `s` names, else UNSAID. */
+/* The level that `s` names, else LEVEL_UNSET. */
 static int level_of(const char *s)
 {
     static const struct {
@@ -40,11 +40,11 @@ static int level_of(const char *s)
                   {"info", ROTA_LOG_INFO},
                   {"warning", ROTA_LOG_WARNING},
                   {"error", ROTA_LOG_ERROR},
-                  {"off", NOBODY}};
+                  {"off", LEVEL_OFF}};
     for (size_t i = 0; s && i < sizeof levels / sizeof *levels; i++)
         if (strcmp(s, levels[i].name) == 0)
             return levels[i].level;
-    return UNSAID;
+    return LEVEL_UNSET;
 }
 
 bool rota__debug(void)
@@ -70,8 +70,8 @@ static int stderr_level(void)
     }
     bool is_program = atomic_load_explicit(&programs, memory_order_relaxed) > 0;
     if (atomic_load_explicit(&silenced, memory_order_relaxed) || !(is_program || rota__debug()))
-        return NOBODY;
-    if (wanted != UNSAID)
+        return LEVEL_OFF;
+    if (wanted != LEVEL_UNSET)
         return wanted;
     return rota__debug() ? ROTA_LOG_DEBUG : ROTA_LOG_WARNING;
 }
@@ -92,18 +92,19 @@ bool rota__log_wanted(rota_log_level level)
 
 /* A report must not end the program: a pipe that nobody reads and a file at its limit send a
  * signal, and outside rota_run the program may not ignore it. A loop's end and rota_main's words
- * come after that. Such a signal goes to the thread that wrote, so it can be blocked and taken. */
+ * come after that. Such a signal goes to the thread that wrote, so it can be blocked and
+ * consumed. */
 struct write_signals {
     sigset_t before, pending;
 };
 
 static void signals_block(struct write_signals *signals)
 {
-    sigset_t deadly;
-    sigemptyset(&deadly);
-    sigaddset(&deadly, SIGPIPE);
-    sigaddset(&deadly, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &deadly, &signals->before);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGPIPE);
+    sigaddset(&blocked, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &blocked, &signals->before);
     sigpending(&signals->pending);
 }
 
@@ -289,7 +290,7 @@ static void check_level(void)
     if (atomic_flag_test_and_set(&checked))
         return;
     const char *s = getenv("ROTA_LOG");
-    if (s && *s && level_of(s) == UNSAID)
+    if (s && *s && level_of(s) == LEVEL_UNSET)
         rota_log(ROTA_LOG_WARNING,
                  "ROTA_LOG \"%s\": unknown level, use debug, info, warning, error or off", s);
 }

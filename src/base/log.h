@@ -10,7 +10,7 @@ void rota__log_text(rota_log_level level, const char *text);
  * was spawned. Only its address is used. Peers must not be able to make new ones. */
 void rota__log_about(rota_log_level level, const void *object, const char *format, ...)
     ROTA_PRINTF(3, 4);
-/* Whether a report would be seen, so that its text need not be made in vain. */
+/* Whether a report would be seen. If not, callers can skip the formatting. */
 bool rota__log_wanted(rota_log_level level);
 /* ROTA_DEBUG=1 (anything but empty and "0"). Read once. */
 bool rota__debug(void);
@@ -20,8 +20,8 @@ bool rota__debug(void);
 void rota__log_program_begins(void);
 void rota__log_program_ends(void);
 
-/* Writes "<before><text>\n" to standard error, in one system call. Keeps errno, and is
- * not ended by SIGPIPE or SIGXFSZ. */
+/* Writes "<before><text>\n" to standard error, in one system call. Preserves errno.
+ * Neither SIGPIPE nor SIGXFSZ ends the program. */
 void rota__write_line(const char *before, const char *text);
 
 /* For tests: the clock by which repetitions are counted. */

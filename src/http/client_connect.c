@@ -245,7 +245,7 @@ static int read_connect_response(struct rota__http_conn *conn, struct connect_re
     }
 }
 
-/* Returns 0, 1 (ask again, over a new connection: the rest of this response is not worth reading),
+/* Returns 0, 1 (ask again, over a new connection: the rest of this response is discarded),
  * or an error. */
 static int tunnel(struct rota__http_conn *conn, struct rota__http_auth *auth)
 {
