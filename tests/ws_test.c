@@ -278,7 +278,10 @@ TEST(utf8_is_what_unicode_says)
         for (unsigned second = 0; second < 256; second++) {
             text[1] = (unsigned char)second;
             check_utf8(text, 2);
-            for (size_t i = 0; i < COUNT(edges) * COUNT(edges); i++) {
+            /* All endings where the character may go on, a few elsewhere: qemu is slow. */
+            bool goes_on = first >= 0xc0 && (second & 0xc0) == 0x80;
+            size_t step = goes_on ? 1 : COUNT(edges) + 1;
+            for (size_t i = 0; i < COUNT(edges) * COUNT(edges); i += step) {
                 text[2] = edges[i / COUNT(edges)];
                 text[3] = edges[i % COUNT(edges)];
                 check_utf8(text, 3);
