@@ -1429,7 +1429,7 @@ static void wait_for_answer(int fd, size_t size)
     int n = 0;
     for (rota_time end = rota_now() + 20 * ROTA_MILLISECOND; n < (int)size && rota_now() < end;) {
         CHECK_OK(ioctl(fd, FIONREAD, &n));
-        usleep(50);
+        sched_yield();
     }
 }
 
@@ -1466,7 +1466,7 @@ static void burn_letter(rota_secret *secret)
     letter = NULL;
 }
 
-/* Returns what a job finds: 1 the key, 2 the letter, 4 what is no longer a secret. */
+/* Returns what a job finds: 1 the key, 2 the letter, 4 a secret that was removed. */
 static int look_for_secrets(void *arg)
 {
     return (key[0] || key[2] ? 1 : 0) | (letter ? 2 : 0) | (forgotten[0] ? 4 : 0);

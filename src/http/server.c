@@ -9,8 +9,8 @@
  *
  * 1. Connections of HTTP/1.1 are in `running`, oldest first, while a request runs, and in `resting`
  *    while they wait for anything else: a handshake, a head, the end of what the client sends
- *    behind a reply. They are in neither while they send what is no request's. Those of HTTP/2,
- *    which always read, are in `resting` while no request runs, else in `busy`.
+ *    behind a reply. They are in neither while they send something that belongs to no request.
+ *    Those of HTTP/2, which always read, are in `resting` while no request runs, else in `busy`.
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
