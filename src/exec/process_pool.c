@@ -50,13 +50,12 @@ struct worker {
     bool killed;
     /* Its nap ends, too. */
     rota_event abandoned;
-    /* What it did wrong before it ended, or NULL. */
+    /* What it did wrong before it ended, other than closing its socket; or NULL. */
     const char *fault;
 };
 
 static const char lacked_memory[] = "could not get memory and ended";
 static const char sent_nonsense[] = "sent data that is not a result, and was killed";
-static const char closed_socket[] = "closed its socket to the pool, and was killed";
 
 static struct pool *pool_of(rota_executor *executor)
 {
@@ -122,8 +121,11 @@ static void describe_end(const struct worker *worker, pid_t waited, int status, 
                          size_t size)
 {
     pid_t pid = worker->pid;
+    bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (worker->fault)
         snprintf(text, size, "worker %d %s", (int)pid, worker->fault);
+    else if (worker->killed && (was_killed || waited < 0))
+        snprintf(text, size, "worker %d closed its socket to the pool, and was killed", (int)pid);
     else if (waited < 0)
         snprintf(text, size, "worker %d died; another part of the program collected its status",
                  (int)pid);
@@ -155,38 +157,35 @@ static void worker_close(struct worker *worker)
 
 static const struct rota__wait_kind exit_kind = {"worker process to end", rota__op_abort};
 
-/* Waits until worker_reap need not block; false if `limit` passes first. A large process may take
- * long to die. Where there is no task or no pidfd, worker_reap blocks. Under a virtual clock, time
- * stands still meanwhile. */
-static bool worker_await_exit(const struct worker *worker, rota_time limit)
+/* Waits until worker_reap need not block, for at most `limit`. A large process may take long to
+ * die. Where there is no task or no pidfd, worker_reap blocks. Under a virtual clock, time stands
+ * still meanwhile. */
+static void worker_await_exit(const struct worker *worker, rota_time limit)
 {
-    int err = 0;
     if (!rota__task_here())
-        return true;
+        return;
     rota_loop *loop = rota__handle_here;
     int fd = (int)rota__sys(EMFILE, syscall(SYS_pidfd_open, worker->pid, 0));
     if (fd < 0)
-        return true;
+        return;
     struct rota__op op = {
         .kind = ROTA__OP_POLL, .loop = rota__loop_here, .poll_fd = fd, .events = ROTA_READABLE};
     rota_loop_hold_threadsafe(loop);
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (limit) {
-            err = (int)rota__op_await(&op, &exit_kind);
+            ROTA_IGNORE(rota__op_await(&op, &exit_kind));
         }
     }
     rota_loop_release_threadsafe(loop);
     rota__sys_close(fd);
-    return err != -ETIMEDOUT;
 }
 
 /* Called when its socket has ended. If the process died, it is a zombie almost at once. */
-static void worker_await_own_end(const struct pool *pool, struct worker *worker)
+static void worker_await_own_end(const struct pool *pool, const struct worker *worker)
 {
-    bool can_wait = !worker->fault && !worker->killed && !pool->executor.loop->virtual_clock;
-    if (can_wait && !worker_await_exit(worker, EXIT_TIME))
-        worker->fault = closed_socket;
+    if (!worker->fault && !worker->killed && !pool->executor.loop->virtual_clock)
+        worker_await_exit(worker, EXIT_TIME);
 }
 
 static void worker_reap(struct worker *worker, char *text, size_t size)
