@@ -686,40 +686,72 @@ TEST(what_the_end_of_a_block_frees_leaves_the_record)
     CHECK_STR(rota_error(-EIO), "body");
 }
 
-/* ---- Interrupts bring no words, and take none for theirs. */
+/* ---- Interrupts have texts of their own, and take none of an earlier failure for theirs. */
 
-VIRTUAL_TASK_TEST(deadline_has_no_words_of_an_earlier_one)
+VIRTUAL_TASK_TEST(deadline_says_what_was_late)
 {
     rota_error_set(-ETIMEDOUT, "an earlier one");
     ROTA_TIMEOUT (ROTA_SECOND) {
         CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
-        CHECK_STR(rota_error(-ETIMEDOUT), rota_strerror(-ETIMEDOUT));
+        CHECK_STR(rota_error(-ETIMEDOUT), "deadline passed while waiting (sleep)");
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+        CHECK_STR(rota_error(-ETIMEDOUT), "deadline passed");
         rota_error_set(-ETIMEDOUT, "ours");
     }
     CHECK_STR(rota_error(-ETIMEDOUT), "ours");
 }
 
-static void check_that_sleep_has_no_words(int err, int code)
+static int wait_too_long(void *arg)
+{
+    int err = 0;
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        err = rota_event_wait(arg);
+    }
+    return err;
+}
+
+VIRTUAL_TASK_TEST(text_of_a_deadline_travels_with_the_result)
+{
+    rota_event never = ROTA_EVENT_INIT;
+    CHECK_INT(rota_join(spawned(wait_too_long, &never)), ==, -ETIMEDOUT);
+    CHECK_STR(rota_error(-ETIMEDOUT), "deadline passed while waiting (event)");
+    CHECK_INT(rota_error_wrap(-ETIMEDOUT, "open the gate"), ==, -ETIMEDOUT);
+    CHECK_STR(rota_error(-ETIMEDOUT), "open the gate: deadline passed while waiting (event)");
+}
+
+static int fail_late(void *arg)
+{
+    (void)arg;
+    return -ETIMEDOUT;
+}
+
+VIRTUAL_TASK_TEST(timeout_of_another_kind_is_no_deadline)
+{
+    CHECK_INT(rota_join(spawned(fail_late, NULL)), ==, -ETIMEDOUT);
+    CHECK_STR(rota_error(-ETIMEDOUT), "timed out");
+}
+
+static void check_that_sleep_has_no_words(int err, int code, const char *text)
 {
     fail_with_row(err, code);
     CHECK_STR(rota_error(err), "insert: duplicate key");
     CHECK_INT(code_of(err), ==, code);
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, err);
-    CHECK_STR(rota_error(err), rota_strerror(err));
+    CHECK_STR(rota_error(err), text);
     CHECK_INT(code_of(err), ==, -1);
     fail_with_row(err, code);
     CHECK_INT(rota_yield(), ==, err);
-    CHECK_STR(rota_error(err), rota_strerror(err));
+    CHECK_STR(rota_error(err), text);
 }
 
 VIRTUAL_TASK_TEST(calls_after_a_deadline_have_no_words_of_the_one_before)
 {
     ROTA_TIMEOUT (ROTA_SECOND) {
         CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
-        check_that_sleep_has_no_words(-ETIMEDOUT, 1);
+        check_that_sleep_has_no_words(-ETIMEDOUT, 1, "deadline passed");
     }
     rota_task_cancel(rota_task_current());
-    check_that_sleep_has_no_words(-ECANCELED, 2);
+    check_that_sleep_has_no_words(-ECANCELED, 2, rota_strerror(-ECANCELED));
 }
 
 /* ---- A call that fails by itself brings no words, and takes none of an earlier failure. */

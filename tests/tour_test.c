@@ -332,7 +332,7 @@ STOP(async_context)
 
 STOP(timeout)
 {
-    check_stop("timeout", "0.50 a slow call: Connection timed out\n"
+    check_stop("timeout", "0.50 a slow call: deadline passed while waiting (sleep)\n"
                           "1.00 inner deadline passed: yes\n"
                           "1.50 second inner deadline passed: no\n"
                           "1.50 outer deadline passed: yes\n"

@@ -239,7 +239,8 @@ typedef struct rota_timeout {
 /* Opens the scope in the current task: calls inside return -ETIMEDOUT once `duration` has passed
  * (or the clock has reached `when`). ROTA_NEVER sets no deadline. If the deadline has already
  * passed, the first call inside returns -ETIMEDOUT. Enclosing scopes stay in effect. If the timeout
- * is still open, it is ended first. */
+ * is still open, it is ended first. rota_error then tells what the call waited for: "deadline
+ * passed while waiting (connect)". */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */

@@ -1,5 +1,6 @@
 #include <rota/base.h>
 
+#include <errno.h>
 #include <string.h>
 
 static const char *rota_code_words(int err)
@@ -35,6 +36,9 @@ static const char *rota_code_words(int err)
         return "too many redirects";
     case ROTA_EHELD:
         return "process ended, but other processes hold its pipes open";
+    /* a deadline's far more often than a connection's, of which errno's text speaks */
+    case -ETIMEDOUT:
+        return "timed out";
     default:
         return NULL;
     }

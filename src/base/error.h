@@ -35,6 +35,10 @@ const char *rota__error_words(const struct rota__error *error, int err);
  * that code. */
 void rota__error_forget(struct rota__error **slot, int err);
 
+/* The text of a deadline (-ETIMEDOUT), made when somebody asks. `late_in`: what the task waited
+ * for, a string that stays; NULL if it did not wait. */
+void rota__error_late(struct rota__error **slot, const char *late_in);
+
 /* The failure has only its code's words: those of an earlier failure with that code are dropped.
  * Returns `err`. */
 int rota__error_plain(int err);

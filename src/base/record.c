@@ -23,8 +23,10 @@ struct rota__error {
     int err;
     const rota_error_type *type; /* of the detail, or NULL */
     void *detail;
-    bool is_deferred;     /* the type makes the words when somebody asks: */
+    /* the words are made when somebody asks, by the type or for a deadline: */
+    bool is_deferred;
     _Atomic(char *) made; /* then; several threads may ask at once, the first one stays */
+    const char *late_in;  /* of a deadline: what the task waited for, or NULL */
     /* Of the same code; has the detail that these words were put before. */
     struct rota__error *cause;
     char words[WORDS_MAX];
@@ -189,6 +191,14 @@ struct rota__error *rota__error_new(int err, const char *words)
     return error;
 }
 
+static void deadline_words(const char *late_in, char text[WORDS_MAX])
+{
+    if (late_in)
+        snprintf(text, WORDS_MAX, "deadline passed while waiting (%s)", late_in);
+    else
+        snprintf(text, WORDS_MAX, "deadline passed");
+}
+
 /* Without memory, the code's own. */
 static const char *make_words(struct rota__error *error)
 {
@@ -196,7 +206,10 @@ static const char *make_words(struct rota__error *error)
     char text[WORDS_MAX] = "";
     if (made)
         return made;
-    error->type->words(error->detail, error->err, text, sizeof text);
+    if (error->type)
+        error->type->words(error->detail, error->err, text, sizeof text);
+    else
+        deadline_words(error->late_in, text);
     ROTA__NOEXCEPT();
     made = rota_alloc(WORDS_MAX);
     if (!made)
@@ -296,6 +309,17 @@ int rota_error_set_deferred(int err, const rota_error_type *type, void *detail)
         rota__error_put(current_slot(), NULL);
     errno = saved;
     return err;
+}
+
+void rota__error_late(struct rota__error **slot, const char *late_in)
+{
+    struct rota__error *error = slot_writable(slot);
+    if (!error)
+        return;
+    drop_detail(error);
+    error->err = -ETIMEDOUT;
+    error->is_deferred = true;
+    error->late_in = late_in;
 }
 
 /* What the record of `err` knows beside its words, to be kept under other words; or NULL. */

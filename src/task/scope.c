@@ -128,11 +128,18 @@ static void report_ignoring(const struct rota__fiber *fiber)
         cancelled ? "-ECANCELED" : "-ETIMEDOUT");
 }
 
+void rota__explain_failure(struct rota__fiber *fiber, int err, const char *waited_for)
+{
+    if (err == -ETIMEDOUT && fiber->interrupt == err)
+        rota__error_late(&fiber->error, waited_for);
+    else if (fiber->error)
+        rota__error_forget(&fiber->error, err);
+}
+
 int rota__interrupted(struct rota__fiber *fiber)
 {
     int interrupt = fiber->interrupt;
-    if (fiber->error)
-        rota__error_forget(&fiber->error, interrupt);
+    rota__explain_failure(fiber, interrupt, NULL);
     if (fiber->ignored < IGNORED_REPORTED && ++fiber->ignored == IGNORED_REPORTED)
         report_ignoring(fiber);
     if (--fiber->budget <= 0)

@@ -93,7 +93,7 @@ void rota__wake(struct rota__wait *wait, int result)
         fiber->woken_with = result;
         rota__loop_ready(fiber->loop, &fiber->item);
         if (__builtin_expect(result < 0, false))
-            rota__error_forget(&fiber->error, result);
+            rota__explain_failure(fiber, result, wait->kind->name);
     }
 }
 
