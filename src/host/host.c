@@ -11,23 +11,31 @@ enum {
     ZONE_MAX_LEN = 15   /* IFNAMSIZ without the NUL */
 };
 
-#define BIT(c) (UINT64_C(1) << ((c) % 64))
-#define BITS_TO(c) (BIT(c) | (BIT(c) - 1))
-#define RANGE(first, last) (BITS_TO(last) & ~(BIT(first) - 1))
+/* Of the characters of names and zones; 0: of neither. */
+enum {
+    UNRESERVED = 1, /* but the dot */
+    DOT = 2,
+    DELIMITER = 4 /* sub-delims */
+};
 
-#define UNRESERVED_LOW (RANGE('0', '9') | BIT('-') | BIT('.'))
-#define UNRESERVED_HIGH (RANGE('A', 'Z') | RANGE('a', 'z') | BIT('_') | BIT('~'))
-#define DELIMITERS (BIT('!') | BIT('$') | RANGE('&', ',') | BIT(';') | BIT('='))
+static const unsigned char classes[256] = {
+    ['0' ... '9'] = UNRESERVED,
+    ['A' ... 'Z'] = UNRESERVED,
+    ['a' ... 'z'] = UNRESERVED,
+    ['-'] = UNRESERVED,
+    ['_'] = UNRESERVED,
+    ['~'] = UNRESERVED,
+    ['.'] = DOT,
+    ['!'] = DELIMITER,
+    ['$'] = DELIMITER,
+    ['&' ... ','] = DELIMITER,
+    [';'] = DELIMITER,
+    ['='] = DELIMITER,
+};
 
-static inline bool is_one_of(char c, uint64_t low, uint64_t high)
+static inline bool is_one_of(char c, unsigned char of)
 {
-    unsigned char u = (unsigned char)c;
-    return u < 128 && (u < 64 ? low : high) & BIT(u);
-}
-
-static bool is_unreserved(char c)
-{
-    return is_one_of(c, UNRESERVED_LOW, UNRESERVED_HIGH);
+    return classes[(unsigned char)c] & of;
 }
 
 static bool is_digit(char c)
@@ -96,7 +104,7 @@ static bool read_zone(rota_str s, bool is_encoded, char ret_zone[ZONE_MAX_LEN + 
             c = (char)(hex(s.ptr[i + 1]) << 4 | hex(s.ptr[i + 2]));
             i += 2;
         }
-        if (!is_unreserved(c) || len == ZONE_MAX_LEN)
+        if (!is_one_of(c, UNRESERVED | DOT) || len == ZONE_MAX_LEN)
             return false;
         ret_zone[len++] = c;
     }
@@ -135,8 +143,7 @@ static bool is_future(rota_str s)
         at++;
     if (at == 1 || s.len - at < 2 || s.ptr[at++] != '.')
         return false;
-    while (at < s.len &&
-           is_one_of(s.ptr[at], UNRESERVED_LOW | DELIMITERS | BIT(':'), UNRESERVED_HIGH))
+    while (at < s.len && (is_one_of(s.ptr[at], UNRESERVED | DOT | DELIMITER) || s.ptr[at] == ':'))
         at++;
     return at == s.len;
 }
@@ -164,16 +171,16 @@ static int read_brackets(rota_str whole, rota_host *host)
 
 /* ---- Names */
 
-/* Whether it is a name's syntax: no empty label, but at most one dot at the end. */
+/* Whether it is a name's syntax: labels with a dot between them, and at most one dot at the end. */
 static bool is_name(rota_str s)
 {
-    bool has_begun = false; /* the label */
-    for (size_t i = 0; i < s.len; i++) {
-        bool is_dot = s.ptr[i] == '.';
-        if (is_dot ? !has_begun
-                   : !is_one_of(s.ptr[i], UNRESERVED_LOW | DELIMITERS, UNRESERVED_HIGH))
+    const char *at = s.ptr, *end = at + s.len;
+    while (at < end) {
+        const char *label = at;
+        while (at < end && is_one_of(*at, UNRESERVED | DELIMITER))
+            at++;
+        if (at == label || (at < end && *at++ != '.'))
             return false;
-        has_begun = !is_dot;
     }
     return s.len > 0;
 }

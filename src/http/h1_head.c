@@ -58,6 +58,12 @@ static rota_str trim(const char *from, const char *to)
     return (rota_str){from, (size_t)(to - from)};
 }
 
+/* Whether a character of a field's value is a blank: all others are above. */
+static inline bool is_blank_in_value(char c)
+{
+    return (unsigned char)c <= ' ';
+}
+
 static int refuse_name(struct rota__h1 *h1, const char *name, const char *p)
 {
     if (p == name)
@@ -95,7 +101,7 @@ static int field_line(struct rota__h1 *h1, const char **at, const char *end, rot
         done = end_line(h1, at, end, "a control character in a field");
     } while (done == DONE && unfold(h1, p, *at, end));
     value += value < p && *value == ' '; /* most have one, and no more */
-    field->value = p > value && (is_blank(*value) || is_blank(p[-1]))
+    field->value = p > value && (is_blank_in_value(*value) || is_blank_in_value(p[-1]))
                        ? trim(value, p)
                        : (rota_str){value, (size_t)(p - value)};
     return done;

@@ -95,12 +95,16 @@ static int parse_port(rota_str text, int *ret_number)
 /* host [ ":" port ]; `ret_port` begins at the colon, and is empty where there is none. */
 static bool split_authority(rota_str s, rota_str *ret_host, rota_str *ret_port)
 {
+    *ret_host = *ret_port = s;
+    if (!s.len)
+        return false;
     const char *end = s.ptr + s.len;
-    const char *at = s.len && *s.ptr == '[' ? find_any(s.ptr, end, BIT(']')) : s.ptr;
-    at = find_any(at, end, BIT(':'));
+    const char *from = *s.ptr == '[' ? memchr(s.ptr, ']', s.len) : s.ptr;
+    const char *colon = from ? memchr(from, ':', (size_t)(end - from)) : NULL;
+    const char *at = colon ? colon : end;
     *ret_host = slice(s.ptr, at);
     *ret_port = slice(at, end);
-    return s.len > 0;
+    return true;
 }
 
 static bool read_authority(rota_str s, rota_str *ret_host, int *ret_number)
