@@ -213,7 +213,7 @@ static inline int rota__coro_switch(struct rota__coro *to, int value)
 #else
     struct rota__coro *from = rota__coro_running;
     unsigned runtime = __atomic_load_n(&rota__exceptions_runtime, __ATOMIC_RELAXED);
-    if (runtime) {
+    if (__builtin_expect(runtime != 0, false)) {
         if (__builtin_expect(rota__exceptions_here.runtime != runtime, false))
             return rota__coro_switch_asking(to, value);
         rota__exceptions_exchange(from, to);

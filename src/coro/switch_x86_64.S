@@ -39,7 +39,6 @@
 /* int rota__coro_jump(void **save_sp, void *sp, int value) */
 rota__coro_jump:
     .cfi_startproc
-    endbr64
     pushq   %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset rbp, 0
@@ -79,7 +78,6 @@ rota__coro_jump:
     .p2align 4
 rota__coro_begin:
     .cfi_startproc
-    endbr64
     .cfi_undefined rip
     movq    %r13, %rdi
     callq   *%r12
