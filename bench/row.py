@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from measure import interleave, median, progress, progress_done, run
@@ -57,9 +57,10 @@ def has_packages(source):
 class Bench:
     """Where the built programs are, and how thoroughly to measure."""
 
-    def __init__(self, build, rounds):
+    def __init__(self, build, rounds, before=None):
         self.bin = Path(build).resolve() / "bench"
         self.build = Path(build).resolve()
+        self.before = before and Path(before).resolve()
         self.rounds = rounds
 
     def program(self, name, *args, env=None, needs=""):
@@ -87,8 +88,15 @@ class Bench:
             run(["go", "build", "-o", self.bin / f"go_{source.stem}", source], env=env)
         progress_done()
 
+    def program_before(self, program):
+        """The same program as the other revision built it."""
+        path = self.before / Path(program.argv[0]).relative_to(self.build)
+        return replace(program, argv=[path, *program.argv[1:]], needs="a build of the other revision with it")
+
     def fill(self, row, programs, measure, choose=median, rounds=None):
         """Measures all programs that are there and names the others in row.missing."""
+        if self.before:
+            programs = {"rota": programs["rota"], "rota before": self.program_before(programs["rota"]), **programs}
         present = {}
         for name, program in programs.items():
             path = str(program.argv[0])

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build-bench", help="directory in which rota was built")
+    parser.add_argument("--before", metavar="DIR",
+                        help="also measure the build of another revision in DIR, as `rota before`")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each row (default 7)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.* in any case")
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(ROWS))
@@ -28,14 +30,15 @@ def arguments():
     unknown = [name for name in args.names if name not in ROWS]
     if unknown:
         parser.error(f"no such row: {' '.join(unknown)} (there are: {' '.join(ROWS)})")
-    if not (Path(args.build) / "bench").is_dir():
-        parser.error(f"{args.build}/bench is missing: build with -Dbench=true first")
+    for build in filter(None, (args.build, args.before)):
+        if not (Path(build) / "bench").is_dir():
+            parser.error(f"{build}/bench is missing: build with -Dbench=true first")
     return args
 
 
 def main():
     args = arguments()
-    bench = Bench(args.build, args.rounds)
+    bench = Bench(args.build, args.rounds, args.before)
     start = time.monotonic()
     rows = []
     try:
@@ -50,7 +53,7 @@ def main():
 
     print(report.text_table(rows))
     print(f"\n{report.machine()}; {time.monotonic() - start:.0f} s")
-    complete = not args.names and all("rota" in row.figures for row in rows)
+    complete = not args.names and not args.before and all("rota" in row.figures for row in rows)
     if complete or args.write:
         command = " ".join(["./dev bench", *args.names])
         docs = ROOT / "docs"
