@@ -114,7 +114,7 @@ TASK_TEST(what_is_no_failure_is_not_tried_again)
     rota_backoff b = {.tries = 2};
     CHECK_INT(rota_backoff_wait(&b, 0), ==, -EINVAL);
     CHECK_INT(rota_backoff_wait(&b, 503), ==, -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), "wait before another try: 503 is no failure");
+    CHECK_STR(rota_error(-EINVAL), "wait before the next try: 503 is not an error code");
 }
 
 TEST(outside_a_task_nothing_waits)

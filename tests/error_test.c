@@ -933,7 +933,7 @@ static int be_told_why(void *arg)
 
     CHECK_OK(rota_stream_pair(sizeof bytes, &one, &other));
     CHECK_INT(rota_stream_read(one, bytes, 0), ==, -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), "read pair: there is room for 0 bytes");
+    CHECK_STR(rota_error(-EINVAL), "read pair: the buffer has length 0");
     CHECK_OK(rota_stream_write(other, "abc", 3));
     CHECK_OK(rota_stream_shutdown(other));
     CHECK_INT(rota_stream_read_exact(one, bytes, 4), ==, ROTA_EOF);

@@ -224,7 +224,8 @@ TASK_TEST(job_is_submitted_once_at_a_time_and_may_be_reused)
     rota_thread_pool_options many = {.threads = 5000};
     rota_executor *pool;
     CHECK_INT(rota_thread_pool_new(&many, &pool), ==, -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), "make a thread pool: 5000 threads and 0 extra, more than 4096");
+    CHECK_STR(rota_error(-EINVAL),
+              "make a thread pool: 5000 threads and 0 extra threads: the limit is 4096 each");
 }
 
 /* ---- Time */
@@ -1616,7 +1617,7 @@ TASK_TEST(process_pool_limits_what_is_copied)
     rota_executor_free(pool);
     options.workers = 5000;
     CHECK_INT(rota_process_pool_new(&options, &pool), ==, -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), "make a process pool: 5000 workers, more than 4096");
+    CHECK_STR(rota_error(-EINVAL), "make a process pool: 5000 workers exceed the limit of 4096");
 }
 
 VIRTUAL_TASK_TEST(worker_processes_sleep_on_the_virtual_clock)

@@ -591,7 +591,7 @@ TASK_TEST(a_file_over_the_limit_is_not_loaded)
     write_text("text", "0123456789");
     CHECK_INT(rota_file_load(in_directory("text"), 9, &all), ==, ROTA_ELIMIT);
     CHECK_INT(rota_file_load("/proc/self/status", 20, &all), ==, ROTA_ELIMIT);
-    CHECK_STR(rota_error(ROTA_ELIMIT), "load /proc/self/status: larger than 20 bytes, the limit");
+    CHECK_STR(rota_error(ROTA_ELIMIT), "load /proc/self/status: larger than the limit of 20 bytes");
     CHECK_PTR(all.ptr, ==, NULL);
     CHECK_OK(rota_file_load(in_directory("text"), 10, &all));
     rota_bytes_fini(&all);

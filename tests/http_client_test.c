@@ -747,7 +747,7 @@ static void lies(struct setting *t)
         if (more)
             rota_http_response_free(fetch(t, "/", &options)); /* the rest stays in the stream */
         else
-            expect_error(t, "/", &options, -EMSGSIZE, "shorter than it was said to be");
+            expect_error(t, "/", &options, -EMSGSIZE, "shorter than announced");
         rota_stream_free(ours);
         rota_stream_free(theirs);
     }
@@ -844,10 +844,10 @@ static void errors(struct setting *t)
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "no HTTP version");
     CHECK_INT(rota_http_failed_phase(ROTA_EPROTOCOL), ==, ROTA_HTTP_WAITING);
     expect_error(t, "/", NULL, ROTA_EPROTOCOL, "both Content-Length and Transfer-Encoding");
-    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "the connection ended before the answer did");
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "the connection ended before the response did");
     CHECK_INT(rota_http_failed_phase(ROTA_ETRUNCATED), ==, ROTA_HTTP_READING);
-    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended before the answer did");
-    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended without an answer");
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended before the response did");
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "ended without a response");
     CHECK_INT(rota_http_failed_phase(ROTA_ETRUNCATED), ==, ROTA_HTTP_WAITING);
     expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
     expect_error(t, "/", NULL, ROTA_ELIMIT, "longer than 10 bytes");
@@ -1319,7 +1319,7 @@ static void timeouts(struct setting *t)
 {
     rota_http_response *r = NULL;
     rota_time start = rota_now();
-    expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the answer of 127.0.0.1:");
+    expect_error(t, "/", NULL, -ETIMEDOUT, "waiting for the response from 127.0.0.1:");
     CHECK(strstr(rota_error(-ETIMEDOUT), "nothing came for 20 s"));
     CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_now() - start, ==, 20 * ROTA_SECOND);
@@ -1337,7 +1337,7 @@ static void timeouts(struct setting *t)
     CHECK(strstr(rota_error(-ETIMEDOUT), "the caller's deadline has passed"));
     CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_NONE);
     t->script.replies[0] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
-    expect_error(t, "/", NULL, -ETIMEDOUT, "reading the answer of");
+    expect_error(t, "/", NULL, -ETIMEDOUT, "reading the response from");
     CHECK_INT(t->script.connections, ==, 5);
     CHECK_OK(rota_yield());
 }
@@ -1377,7 +1377,7 @@ static void kept_failures(struct setting *t)
     CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_WAITING);
     CHECK_INT(rota_http_failed_limit(-EINVAL), ==, ROTA_HTTP_LIMIT_NONE);
     rota_error_wrap(-ETIMEDOUT, "load");
-    CHECK(strstr(rota_error(-ETIMEDOUT), "load: waiting for the answer of 127.0.0.1:"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "load: waiting for the response from 127.0.0.1:"));
     CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
 
     CHECK_OK(rota_spawn(ask, &a, &first));
@@ -1385,7 +1385,7 @@ static void kept_failures(struct setting *t)
     rota_task_cancel(first);
     CHECK_INT(rota_join(first), ==, -ECANCELED);
     CHECK_INT(rota_http_failed_phase(-ECANCELED), ==, ROTA_HTTP_WAITING);
-    CHECK(strstr(rota_error(-ECANCELED), "waiting for the answer of 127.0.0.1:"));
+    CHECK(strstr(rota_error(-ECANCELED), "waiting for the response from 127.0.0.1:"));
 }
 
 TEST(phase_and_limit_of_a_failure_travel_with_it)
@@ -1433,7 +1433,7 @@ static void unread_failures(struct setting *t)
     }
     CHECK_INT(n, ==, -ETIMEDOUT);
     CHECK(strstr(rota_http_response_error(r), "the caller's deadline has passed"));
-    CHECK(strstr(rota_error(-ETIMEDOUT), "reading the answer of http://127.0.0.1:"));
+    CHECK(strstr(rota_error(-ETIMEDOUT), "reading the response from http://127.0.0.1:"));
     CHECK_INT(rota_http_read(r, buf, sizeof buf), ==, -ETIMEDOUT);
     CHECK_INT(rota_http_failed_limit(-ETIMEDOUT), ==, ROTA_HTTP_LIMIT_GAP);
     CHECK_INT(rota_http_failed_phase(-ETIMEDOUT), ==, ROTA_HTTP_READING);
@@ -1455,8 +1455,8 @@ TEST(a_read_that_fails_says_why)
 static void check_words(rota_http_response *r, int err, const char *words)
 {
     char expected[256];
-    snprintf(expected, sizeof expected, "reading the answer of %s: %s", rota_http_response_url(r),
-             words);
+    snprintf(expected, sizeof expected, "reading the response from %s: %s",
+             rota_http_response_url(r), words);
     CHECK_STR(rota_error(err), expected);
     CHECK_STR(rota_http_response_error(r), expected);
     CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_READING);
@@ -1470,7 +1470,7 @@ static void failures_of_reading(struct setting *t)
     int err;
     rota_error_set(-EINVAL, "something else");
     CHECK_INT(rota_http_read(whole, buf, 0), ==, -EINVAL);
-    check_words(whole, -EINVAL, "no room to read into");
+    check_words(whole, -EINVAL, "the buffer has length 0");
     ROTA_FOREACH (rota_http_event *, event, rota_http_events(r), &err)
         FAIL("an event: %.*s", (int)event->data.len, event->data.ptr);
     check_words(r, ROTA_EPROTOCOL, "not an event stream");
@@ -1481,7 +1481,7 @@ static void failures_of_reading(struct setting *t)
     path[4999] = '\0';
     rota_error_set(-ENAMETOOLONG, "something else");
     CHECK_INT(rota_http_save(whole, path), ==, -ENAMETOOLONG);
-    CHECK(strstr(rota_error(-ENAMETOOLONG), "saving the answer of http://127.0.0.1:"));
+    CHECK(strstr(rota_error(-ENAMETOOLONG), "save the response from http://127.0.0.1:"));
     free(path);
     rota_http_response_free(whole);
     rota_http_response_free(r);
@@ -1498,7 +1498,7 @@ TEST(each_failure_of_reading_has_words_of_its_own)
 static void check_that_only_http_has_words(int err)
 {
     CHECK_INT(err, ==, -ETIMEDOUT);
-    CHECK(strstr(rota_error(err), "waiting for the answer of"));
+    CHECK(strstr(rota_error(err), "waiting for the response from"));
     CHECK(strstr(rota_error(err), "the caller's deadline has passed"));
     CHECK_INT(rota_http_failed_phase(err), ==, ROTA_HTTP_WAITING);
     CHECK_INT(rota_sleep(ROTA_SECOND), ==, err);
@@ -1777,12 +1777,12 @@ static void retried(struct setting *t)
     CHECK_INT(t->script.connections, ==, 2);
     t->script.next = 0;
     expect_error(t, "/", &(rota_http_fetch_options){.method = "POST"}, ROTA_ETRUNCATED,
-                 "without an answer");
+                 "without a response");
     CHECK_INT(t->script.connections, ==, 2);
     t->script.replies[1] = "!";
     t->script.replies[2] = OK;
     t->script.next = 0;
-    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "without an answer"); /* the connection was new */
+    expect_error(t, "/", NULL, ROTA_ETRUNCATED, "without a response"); /* the connection was new */
     CHECK_INT(t->script.connections, ==, 3);
 }
 
@@ -2498,7 +2498,7 @@ static void saved(struct setting *t)
     t->script.replies[0] = "!HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nworld";
     rota_http_response *r = fetch(t, "/", &(rota_http_fetch_options){.stream = true});
     CHECK_INT(rota_http_save(r, path), ==, ROTA_ETRUNCATED);
-    CHECK(strstr(rota_http_response_error(r), "reading the answer of"));
+    CHECK(strstr(rota_http_response_error(r), "reading the response from"));
     rota_http_response_free(r);
     CHECK_OK(rota_file_load(path, 0, &text));
     CHECK_STR(text.ptr, "hello");

@@ -269,7 +269,7 @@ TEST_WITH(a_request_that_outlives_the_grace_is_reported, .both_backends = true,
     outlive(stop, "http: GET / from 127.0.0.1:");
     stop = long_one;
     stop.no_grace = true;
-    outlive(stop, ": cancelled, because the server stopped without a grace\n");
+    outlive(stop, ": cancelled, because the server stopped without a grace period\n");
 }
 
 TEST_WITH(a_request_that_ends_within_the_grace_is_not_reported, .both_backends = true,

@@ -717,7 +717,7 @@ static void fail_before_the_answer(struct world *w)
     CHECK_OK(rota_stream_write(up.a, "some", 4));
     CHECK_OK(rota_stream_shutdown(up.a));
     expect_error(w, &(rota_http_fetch_options){.body = {.stream = up.b, .length = 20000}},
-                 -EMSGSIZE, "it was said to be");
+                 -EMSGSIZE, "announced");
     free_ends(&up);
     CHECK_INT(w->session->open, ==, w->h2);
 }
@@ -1377,7 +1377,7 @@ static void refuse_trailers(struct world *w)
     CHECK_OK(rota_stream_shutdown(up.a));
     options.trailers = (const char *const[]){"X", "y", NULL};
     options.body = (rota_http_body_source){.stream = up.b, .length = 5};
-    expect_error(w, &options, -EMSGSIZE, "it was said to be");
+    expect_error(w, &options, -EMSGSIZE, "announced");
     free_ends(&up);
     CHECK_INT(w->received, ==, 0);
 }

@@ -315,7 +315,7 @@ MISUSE_TEST(rule_20_other_threads_are_refused)
         CHECK_INT(pthread_create(&thread, NULL, threads[i], &s), ==, 0);
         pthread_join(thread, NULL);
     }
-    CHECK(strstr(reports, "rota_join was called from another thread than its loop's"));
+    CHECK(strstr(reports, "rota_join was called from a thread other than its loop's"));
     CHECK_INT(rota_group_wait(&s.group), ==, 0);
     CHECK_INT(rota_future_set(&s.future, 0), ==, 0);
     CHECK_OK(rota_join(s.task));
@@ -366,7 +366,7 @@ MISUSE_TEST(rule_20_streams_are_refused_to_other_threads)
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, touch_io_with_a_loop, &io), ==, 0);
     pthread_join(thread, NULL);
-    CHECK(strstr(reports, "rota_stream_read was called from another thread than its loop's"));
+    CHECK(strstr(reports, "rota_stream_read was called from a thread other than its loop's"));
     CHECK_INT(rota_stream_write(io.one, "x", 1), ==, 0);
     rota_stream_free(io.one);
     rota_stream_free(io.other);

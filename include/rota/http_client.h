@@ -480,8 +480,8 @@ ROTA_SUSPENDS int rota_http_read_all(rota_http_response *r, uint64_t limit);
 /* Reads the rest of the body into a file, which gets the name `path` once it is complete and on the
  * disk. Returns 0, an error as rota_http_read does, or an error of the file. */
 ROTA_SUSPENDS int rota_http_save(rota_http_response *r, const char *path);
-/* Returns why the last read failed: "reading the answer of ...". Empty if it did not fail. Valid as
- * long as the response. */
+/* Returns why the last read failed: "reading the response from ...". Empty if it did not fail.
+ * Valid as long as the response. */
 ROTA_API const char *rota_http_response_error(const rota_http_response *r);
 
 /* Iterates over the events of a streamed response of type text/event-stream, as

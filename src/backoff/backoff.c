@@ -42,7 +42,7 @@ rota_time rota_backoff_next(rota_backoff *b)
 int rota_backoff_wait(rota_backoff *b, int err)
 {
     if (err >= 0)
-        return rota_error_set(-EINVAL, "wait before another try: %d is no failure", err);
+        return rota_error_set(-EINVAL, "wait before the next try: %d is not an error code", err);
     int interrupt = rota_check();
     if (interrupt < 0)
         return interrupt;

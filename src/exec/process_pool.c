@@ -492,8 +492,8 @@ int rota_process_pool_new(const rota_process_pool_options *options, rota_executo
     if (!rota__loop_here)
         return rota__error_plain(ROTA_ENOTASK);
     if (o->workers > WORKERS_MAX)
-        return rota_error_set(-EINVAL, "make a process pool: %u workers, more than %d", o->workers,
-                              WORKERS_MAX);
+        return rota_error_set(-EINVAL, "make a process pool: %u workers exceed the limit of %d",
+                              o->workers, WORKERS_MAX);
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return rota__error_plain(-ENOMEM);

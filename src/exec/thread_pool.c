@@ -599,8 +599,9 @@ int rota_thread_pool_new(const rota_thread_pool_options *options, rota_executor 
     if (!rota__loop_here)
         return rota__error_plain(ROTA_ENOTASK);
     if (o->threads > THREADS_MAX || o->extra_threads > THREADS_MAX)
-        return rota_error_set(-EINVAL, "make a thread pool: %u threads and %u extra, more than %d",
-                              o->threads, o->extra_threads, THREADS_MAX);
+        return rota_error_set(
+            -EINVAL, "make a thread pool: %u threads and %u extra threads: the limit is %d each",
+            o->threads, o->extra_threads, THREADS_MAX);
     struct pool *pool = rota_zalloc(sizeof *pool);
     if (!pool)
         return rota__error_plain(-ENOMEM);

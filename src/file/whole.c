@@ -145,7 +145,7 @@ int rota_file_load(const char *path, size_t limit, rota_bytes *ret_data)
     if (err < 0) {
         rota_free(load.data);
         if (err == ROTA_ELIMIT)
-            return rota_error_set(err, "load %s: larger than %zu bytes, the limit", path,
+            return rota_error_set(err, "load %s: larger than the limit of %zu bytes", path,
                                   load.limit);
         return rota__path_failed(err, "load", path);
     }

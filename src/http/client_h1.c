@@ -110,7 +110,7 @@ static int upload_pieces(struct rota__http_upload *upload)
             break;
         err = rota__h1_write_data(w, piece.len);
         if (err == -EMSGSIZE)
-            return rota__http_upload_say(upload, err, "the body is longer than it was said to be");
+            return rota__http_upload_say(upload, err, "the body is longer than announced");
         if (err >= 0)
             err = upload_piece(upload, piece);
     }
@@ -119,7 +119,7 @@ static int upload_pieces(struct rota__http_upload *upload)
     if (err == 0)
         err = rota__h1_write_end(w);
     if (err == -EMSGSIZE)
-        return rota__http_upload_say(upload, err, "the body is shorter than it was said to be");
+        return rota__http_upload_say(upload, err, "the body is shorter than announced");
     return err < 0 ? err : upload_piece(upload, (rota_str){NULL, 0});
 }
 
@@ -171,8 +171,8 @@ static int cut_short(struct rota__http_progress *p, bool began, int err)
 {
     if (err == ROTA_EOF)
         return rota__http_say(p, ROTA_ETRUNCATED,
-                              began ? "the connection ended before the answer did"
-                                    : "the connection ended without an answer");
+                              began ? "the connection ended before the response did"
+                                    : "the connection ended without a response");
     return err;
 }
 

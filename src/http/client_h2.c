@@ -447,7 +447,7 @@ static int request(struct stream *st, struct rota__http_call *call)
     if (err == 0)
         rota__list_append(&conn->shared->streams, &st->node);
     if (err == -EAGAIN || err == -ESHUTDOWN)
-        return not_sent(conn, call, "the server takes no more requests");
+        return not_sent(conn, call, "the server accepts no more requests");
     wake_sender(conn);
     return err == -EINVAL ? refuse(call) : err;
 }
@@ -489,8 +489,7 @@ static int upload_piece(struct rota__http_upload *upload, struct stream *st, rot
             continue;
         }
         if (n == -EMSGSIZE)
-            return rota__http_upload_say(upload, -EMSGSIZE,
-                                         "the body is not as long as it was said to be");
+            return rota__http_upload_say(upload, -EMSGSIZE, "the body is not as long as announced");
         if (n < 0)
             return (int)n;
         rota__http_upload_moved(upload);
@@ -512,7 +511,7 @@ static int upload_trailers(struct rota__http_upload *upload, struct stream *st)
     }
     int err = rota__h2_trailers(&st->conn->shared->h2, &st->s, fields, count);
     if (err == -EMSGSIZE)
-        return rota__http_upload_say(upload, err, "the body is not as long as it was said to be");
+        return rota__http_upload_say(upload, err, "the body is not as long as announced");
     wake_sender(st->conn);
     return err;
 }

@@ -161,10 +161,10 @@ static void write_failure(const void *detail, int err, char *ret_words, size_t s
         [ROTA_HTTP_CONNECTING] = "connecting to",
         [ROTA_HTTP_ENCRYPTING] = "starting TLS with",
         [ROTA_HTTP_SENDING] = "sending to",
-        [ROTA_HTTP_WAITING] = "waiting for the answer of",
-        [ROTA_HTTP_READING] = "reading the answer of",
-        [ROTA_HTTP_REDIRECTED] = "following a redirect of",
-        [ROTA_HTTP_DONE] = "after the answer of",
+        [ROTA_HTTP_WAITING] = "waiting for the response from",
+        [ROTA_HTTP_READING] = "reading the response from",
+        [ROTA_HTTP_REDIRECTED] = "following a redirect from",
+        [ROTA_HTTP_DONE] = "after the response from",
     };
     const struct failure *f = detail;
     char why[ROTA__HTTP_WHY];

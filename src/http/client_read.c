@@ -37,7 +37,8 @@ static int undecodable(rota_http_response *r, ssize_t err)
         return rota__http_say(r->progress, ROTA_EPROTOCOL,
                               "the body is not encoded as Content-Encoding says");
     if (err == ROTA_ELIMIT)
-        rota__http_say(r->progress, ROTA_ELIMIT, "the body grows too much by decoding");
+        rota__http_say(r->progress, ROTA_ELIMIT,
+                       "the decoded body is too large for its encoded size (option ratio)");
     return (int)err;
 }
 
@@ -133,7 +134,7 @@ static ssize_t give(rota_http_response *r, void *buf, size_t len)
 ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
 {
     if (len == 0)
-        return fail(r, rota__http_say(r->progress, -EINVAL, "no room to read into"));
+        return fail(r, rota__http_say(r->progress, -EINVAL, "the buffer has length 0"));
     if (r->is_whole)
         return r->given < r->body.len ? give(r, buf, len) : 0;
     return waited(r, read_some(r, buf, len));
@@ -309,7 +310,7 @@ int rota_http_save(rota_http_response *r, const char *path)
     rota_file *file = NULL;
     int err = open_beside(path, name, sizeof name, &file);
     if (err < 0)
-        return rota_error_wrap(err, "saving the answer of %s", r->url.ptr);
+        return rota_error_wrap(err, "save the response from %s", r->url.ptr);
     err = copy_to(r, file);
     rota_file_free(file);
     if (err == 0)

@@ -255,7 +255,7 @@ static bool may_reply(const rota_http_request *r)
 /* A task of the handler still uses the request, which is about to be freed. */
 static void end_stragglers(rota_http_request *r)
 {
-    rota_log(ROTA_LOG_ERROR, "http: %.*s %.*s: the handler returned while a task of its was %s",
+    rota_log(ROTA_LOG_ERROR, "http: %.*s %.*s: the handler returned while one of its tasks was %s",
              (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
              r->reading ? "reading" : "replying");
     ROTA_SHIELD
@@ -334,10 +334,11 @@ static void report_outlived(const rota_http_request *r)
             (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
             rota_stream_peer(r->stream), grace);
     else
-        rota_log(ROTA_LOG_WARNING,
-                 "http: %.*s %.*s from %s: cancelled, because the server stopped without a grace",
-                 (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
-                 rota_stream_peer(r->stream));
+        rota_log(
+            ROTA_LOG_WARNING,
+            "http: %.*s %.*s from %s: cancelled, because the server stopped without a grace period",
+            (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
+            rota_stream_peer(r->stream));
 }
 
 void rota__request_run(rota_http_request *r)

@@ -466,8 +466,8 @@ int rota__loop_turn(struct rota__loop *loop, rota_time timeout)
 int rota__loop_refuse(const char *call)
 {
     rota__log_about(ROTA_LOG_ERROR, call,
-                    "%s was called from another thread than its loop's, or after the end of that "
-                    "loop, and did nothing",
+                    "%s was called from a thread other than its loop's, or after that loop had "
+                    "ended, and did nothing",
                     call);
     return rota__error_plain(ROTA_ETHREAD);
 }

@@ -177,7 +177,7 @@ static void report_outlived(const struct server *server, rota_time grace)
 {
     rota_log(
         ROTA_LOG_WARNING,
-        "serve on %s: cancelled %zu connection%s, still open when the grace of %.3g s was over",
+        "serve on %s: cancelled %zu connection%s, still open when the grace period of %.3g s ended",
         server->name, server->running, server->running == 1 ? "" : "s",
         (double)grace / (double)ROTA_SECOND);
 }

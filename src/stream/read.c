@@ -65,7 +65,7 @@ ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
         return err;
     if (__builtin_expect(len == 0, 0)) {
         rota__gate_leave(&s->gate, ROTA__STREAM_READING);
-        return rota_error_set(-EINVAL, "read %s: there is room for 0 bytes", rota_stream_peer(s));
+        return rota_error_set(-EINVAL, "read %s: the buffer has length 0", rota_stream_peer(s));
     }
     ssize_t n = rota__buffer_count(&s->in) ? read_some_buffered(s, buf, len)
                                            : rota__stream_pull(s, buf, len);

@@ -338,7 +338,8 @@ static int check_options(const rota_tls_options *o)
 {
     if (o->clients != ROTA_TLS_CLIENTS_ANONYMOUS && !names_authorities(o) &&
         !o->insecure_accept_any_certificate)
-        return contradiction("clients are to identify, but no authority is named to trust");
+        return contradiction(
+            "client certificates are asked for, but no authority to verify them is named");
     if ((o->key_file || o->key_pem.len) && !o->cert_file && !o->cert_pem.len)
         return contradiction("a key without a certificate");
     if ((o->cert_file && o->cert_pem.len) || (o->key_file && o->key_pem.len))
