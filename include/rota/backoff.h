@@ -45,11 +45,10 @@ typedef struct rota_backoff {
 
 /* Waits before the next try; `err`, which is negative, is what the last one failed with.
  *
- * Does not wait in vain: if the limit of tries is reached, or the pause would not end before the
- * caller's deadline (rota_deadline), it returns `err` at once and keeps the text of that failure
- * (rota_error).
+ * Returns `err` at once, without waiting, if the limit of tries is reached or the pause would not
+ * end before the caller's deadline (rota_deadline). The text of that failure is kept (rota_error).
  *
- * Returns 0: try again; `err`: give up; -EINVAL (`err` is no failure), -ECANCELED, -ETIMEDOUT,
+ * Returns 0: try again; `err`: give up; -EINVAL (`err` is not negative), -ECANCELED, -ETIMEDOUT,
  * ROTA_ENOTASK. */
 ROTA_SUSPENDS int rota_backoff_wait(rota_backoff *backoff, int err);
 

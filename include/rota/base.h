@@ -23,9 +23,9 @@
  * Where no hook is set, programs of rota_run, rota_main, rota_run_workers and
  * rota_run_worker_processes write warnings and errors to standard error. A loop that your program
  * runs itself by rota_loop_run is silent unless ROTA_DEBUG=1 is in the environment. ROTA_LOG=debug,
- * info, warning or error sets the least level that is written there; ROTA_LOG=off, like
- * rota_log_set(NULL, NULL), silences it. In a minute, ten reports with the same text are passed on,
- * and a hundred warnings or errors with the same format. Further ones are only counted. */
+ * info, warning or error sets the lowest level that is written there; ROTA_LOG=off, like
+ * rota_log_set(NULL, NULL), silences it. At most ten reports with the same text, and a hundred
+ * warnings or errors with the same format, are passed on per minute. The rest are only counted. */
 #ifndef ROTA_BASE_H
 #define ROTA_BASE_H
 
@@ -149,7 +149,7 @@ typedef struct rota_bytes {
 ROTA_API void rota_bytes_fini(rota_bytes *bytes);
 ROTA_DEFINE_SCOPED(rota_bytes, rota_bytes_fini);
 
-/* Error codes in addition to -errno, which never overlap with it. */
+/* rota's own error codes. They never collide with -errno. */
 enum {
     ROTA_EOF = -65537,        /* the stream or the iteration ended before what was asked for */
     ROTA_ECLOSED = -65538,    /* the queue, pool or listener was closed */
@@ -164,7 +164,7 @@ enum {
     ROTA_ECERT = -65547,      /* the peer's certificate is not trusted */
     ROTA_ETRUNCATED = -65548, /* the data ended early: what was read may be incomplete */
     ROTA_EPROTOCOL = -65549,  /* the peer broke the protocol */
-    ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes */
+    ROTA_EHELD = -65550,      /* a process has ended, but others hold its pipes open */
     ROTA_EREDIRECTS = -65551  /* more redirects than are followed */
 };
 
@@ -237,8 +237,8 @@ typedef struct rota_error_type {
 
 /* Does what rota_error_set does and attaches a detail: `type->size` bytes are copied from `detail`.
  * The record then owns what the structure owns, and calls `fini` when it is overwritten or freed.
- * If the detail cannot be kept, the call itself calls `fini` before it returns. So in any case you
- * give it away.
+ * If the detail cannot be kept, `fini` is called before this call returns. Either way, it is no
+ * longer yours.
  *
  * A detail travels with the text, also to other threads, but not out of the worker of a process
  * pool. */
@@ -281,9 +281,9 @@ ROTA_API void rota_log_set(rota_log_fn *fn, void *arg);
 /* A ready-made hook: writes "rota: message" to standard error, in one system call. */
 ROTA_API void rota_log_stderr(void *arg, rota_log_level level, const char *message);
 
-/* Reports to the hook; for libraries that are built on this one. Cut at 8 KiB. Warnings and errors
- * with the same `format` are of one kind, of which a hundred a minute are passed on, and ten with
- * the same text; "%s" alone makes no kind. */
+/* Reports to the hook; for libraries that are built on this one. Truncated at 8 KiB. At most a
+ * hundred warnings and errors with the same `format`, and ten reports with the same text, are
+ * passed on per minute. A format of just "%s" is exempt from the first limit. */
 ROTA_API void rota_log(rota_log_level level, const char *format, ...) ROTA_PRINTF(2, 3);
 
 /* Where the library's memory comes from. `resize` is realloc; sizes are never 0. Either may return

@@ -103,8 +103,8 @@ ROTA_DEFINE_AUTO(rota_coro, rota_coro_free);
  * `__cxa_get_globals`. NULL is ignored. In C++ this header calls it when your code is loaded, and
  * the second one when it is unloaded, so there is nothing to do.
  *
- * A program has one such runtime. Others are reported, and tasks must not wait while they handle an
- * exception of one of them. */
+ * A program has one such runtime. If it loads another, that is reported, and tasks must not suspend
+ * while they handle an exception of the other one. */
 ROTA_API void rota_coro_attach_exceptions(void *(*get_globals)(void));
 ROTA_API void rota_coro_detach_exceptions(void *(*get_globals)(void));
 

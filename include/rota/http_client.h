@@ -159,15 +159,15 @@ typedef struct rota_http_session_options {
      * challenge, the request is sent again with the credentials; later requests to the same origin
      * include them at once, over HTTP/1.1 and HTTP/2. If the password is wrong, or no challenge can
      * be answered, the response with status 401 is returned, and rota_http_response_auth_error says
-     * why. A request with its own Authorization header (Proxy-Authorization for a proxy) answers no
-     * challenge.
+     * why. A request with its own Authorization header (Proxy-Authorization for a proxy) never
+     * answers a challenge.
      *
-     * Limits: A request answers at most 3 challenges; after a redirect, and in another try of
-     * `retry`, it may answer 3 more. For each origin and proxy the session keeps the latest 8
-     * challenges that were answered, one for each user and realm. It forgets origins without
-     * requests and connections when there are 1,024 origins. A nonce is used for at most
-     * 4,294,967,295 requests. Challenges, user and password have no limit of length of their own:
-     * `head` limits the challenges, and SOCKS5 limits user and password to 255 bytes each.
+     * Limits: A request answers at most 3 challenges; the count starts again after a redirect and
+     * in each try of `retry`. For each origin and proxy the session keeps the latest 8 challenges
+     * that were answered, one for each user and realm. When it knows 1,024 origins, it forgets
+     * those without requests or connections. A nonce is used for at most 4,294,967,295 requests.
+     * Challenges, user and password have no length limit of their own: `head` limits the
+     * challenges, and SOCKS5 limits user and password to 255 bytes each.
      *
      * Supported are MD5, SHA-256 and SHA-512-256, each also with -sess; of several challenges the
      * strongest is answered. qop may be absent, "auth", or for bodies in memory "auth-int". If user

@@ -100,7 +100,7 @@ ROTA_API size_t rota_stream_skip(rota_stream *s, size_t len);
  * peer is gone. */
 ROTA_API bool rota_stream_hung_up(rota_stream *s, size_t seen);
 
-/* Sets how many bytes a line, a peek or held-back output may have. 0 restores the default of
+/* Limits the bytes of a line, of a peek, and of held-back output. 0 restores the default of
  * 64 KiB. */
 ROTA_API void rota_stream_set_limit(rota_stream *s, size_t limit);
 
@@ -221,11 +221,11 @@ ROTA_API int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer);
  *         return err < 0 ? err : rota_stream_flush(s);
  *     }
  *
- * More than 16 KiB do not pass through this program if the kernel can send them by itself: to
- * sockets and pipes without a filter such as TLS. Then later changes of the file may reach the
- * peer. Smaller files are copied, which is cheaper: they are sent in one piece with held-back
- * output, as above. On a corked stream the end of a copied file may stay held back until
- * rota_stream_flush.
+ * The kernel sends files larger than 16 KiB by itself, without copying them through this program,
+ * to sockets and pipes without a filter such as TLS. If the file changes meanwhile, the peer may
+ * receive the changed data. Smaller files are copied, which is cheaper: they are sent in one piece
+ * with held-back output, as above. On a corked stream the end of a copied file may stay held back
+ * until rota_stream_flush.
  *
  * The loop does not wait for a disk: a thread first reads what is not in the page cache, up to 1
  * MiB at a time. The loop blocks only if a page is dropped from the cache right after that.
@@ -237,8 +237,9 @@ ROTA_API int rota_pipe(rota_stream **ret_reader, rota_stream **ret_writer);
  * If the call fails after it took some, further writes are refused, as after a write that was cut
  * short.
  *
- * Returns 0; ROTA_EOF, -EINVAL (a negative number), -EBADF, -ESPIPE (no file: a pipe, a terminal),
- * -EISDIR, -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as rota_stream_write. */
+ * Returns 0; ROTA_EOF, -EINVAL (a negative number), -EBADF, -ESPIPE (not a file: a pipe, a
+ * terminal), -EISDIR, -EIO, -ENOMEM, -EAGAIN (no thread could be started), or as
+ * rota_stream_write. */
 ROTA_SUSPENDS int rota_stream_send_file(rota_stream *s, int fd, int64_t offset, int64_t len,
                                         int64_t *sent);
 

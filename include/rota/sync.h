@@ -16,7 +16,7 @@
  *             int balance = account->balance;
  *             err = rota_sleep(10 * ROTA_MILLISECOND);  // other tasks run, but not in here
  *             if (err < 0)
- *                 return err;                    // unlocks, as any way out does
+ *                 return err;                    // unlocks, like every other way out
  *             account->balance = balance + 1;
  *         }
  *         return err;
@@ -161,7 +161,7 @@ ROTA_API int rota_event_set(rota_event *event);
 ROTA_API int rota_event_clear(rota_event *event);
 ROTA_API bool rota_event_is_set(const rota_event *event);
 
-/* ---- Condition: wait until data under a mutex has changed ---- */
+/* ---- Condition: wait until data protected by a mutex has changed ---- */
 
 typedef struct rota_cond {
     struct rota__list _waiters;
@@ -280,10 +280,11 @@ ROTA_API int rota_barrier_waiting(const rota_barrier *barrier);
 
 typedef struct rota_queue rota_queue;
 
-/* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out. A
- * capacity of 0 is not unlimited, as in asyncio: each put waits for its get (a rendezvous). Items
- * may have the size 0; then pointers to them are ignored. A queue that is made inside a loop
- * belongs to that loop, any other to the loop that first uses it. Returns 0 or -ENOMEM. */
+/* Makes a queue for at most `capacity` items of `item_size` bytes, which are copied in and out.
+ * Unlike in asyncio, a capacity of 0 does not mean unlimited: each put waits for its get (a
+ * rendezvous). Items may have the size 0; then pointers to them are ignored. A queue that is made
+ * inside a loop belongs to that loop, any other to the loop that first uses it. Returns 0 or
+ * -ENOMEM. */
 ROTA_API int rota_queue_new(size_t capacity, size_t item_size, rota_queue **ret_queue);
 
 /* Closes and frees the queue and its items. Tasks that still wait get ROTA_ECLOSED, and must
