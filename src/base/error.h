@@ -23,15 +23,15 @@ struct rota__error *rota__error_take_from(struct rota__error **slot, int err);
 void rota__error_give(struct rota__error *error);
 void rota__error_put(struct rota__error **slot, struct rota__error *error);
 
-/* A record without a slot; NULL where memory is missing. `words` are escaped and cut. */
+/* A record without a slot; NULL where memory is missing. `words` is escaped and cut. */
 struct rota__error *rota__error_new(int err, const char *words);
 struct rota__error *rota__error_ref(struct rota__error *error);
 void rota__error_unref(struct rota__error *error);
-/* The record's words if it belongs to `err`, else those of the code; made now if they were
- * deferred. Accepts NULL. */
+/* The record's text if it belongs to `err`, else that of the code; made now if it was deferred.
+ * Accepts NULL. */
 const char *rota__error_words(const struct rota__error *error, int err);
 
-/* Drops the slot's record if it belongs to `err`: from now on a failure without words may return
+/* Drops the slot's record if it belongs to `err`: from now on a failure without a text may return
  * that code. */
 void rota__error_forget(struct rota__error **slot, int err);
 
@@ -39,7 +39,7 @@ void rota__error_forget(struct rota__error **slot, int err);
  * for, a string that stays; NULL if it did not wait. */
 void rota__error_late(struct rota__error **slot, const char *late_in);
 
-/* The failure has only its code's words: those of an earlier failure with that code are dropped.
+/* The failure has only its code's text: that of an earlier failure with that code is dropped.
  * Returns `err`. */
 int rota__error_plain(int err);
 

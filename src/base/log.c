@@ -91,7 +91,7 @@ bool rota__log_wanted(rota_log_level level)
 /* ---- Writing */
 
 /* A report must not end the program: a pipe that nobody reads and a file at its limit send a
- * signal, and outside rota_run the program may not ignore it. A loop's end and rota_main's words
+ * signal, and outside rota_run the program may not ignore it. A loop's end and rota_main's text
  * come after that. Such a signal goes to the thread that wrote, so it can be blocked and
  * consumed. */
 struct write_signals {

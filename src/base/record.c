@@ -1,10 +1,10 @@
 /* The error record.
  *
- * 1. A slot holds the record of the last failure that had words, or NULL. There is one slot a task
- * and one a thread.
+ * 1. A slot holds the record of the last failure that had a text, or NULL. There is one slot per
+ * task and one per thread.
  * 2. A record is written only while its slot has the only reference to it.
- * 3. Words are valid UTF-8 without control characters, at most 511 bytes.
- * 4. Nothing formats deferred words before somebody asks for them. */
+ * 3. A text is valid UTF-8 without control characters, at most 511 bytes.
+ * 4. Nothing formats a deferred text before somebody asks for it. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/escape.h"
@@ -23,11 +23,11 @@ struct rota__error {
     int err;
     const rota_error_type *type; /* of the detail, or NULL */
     void *detail;
-    /* the words are made when somebody asks, by the type or for a deadline: */
+    /* the text is made when somebody asks, by the type or for a deadline: */
     bool is_deferred;
     _Atomic(char *) made; /* then; several threads may ask at once, the first one stays */
     const char *late_in;  /* of a deadline: what the task waited for, or NULL */
-    /* Of the same code; has the detail that these words were put before. */
+    /* Of the same code; has the detail that this text was put before. */
     struct rota__error *cause;
     char words[WORDS_MAX];
 };
@@ -239,7 +239,7 @@ static struct rota__error *slot_writable(struct rota__error **slot)
     return error;
 }
 
-/* Writes the words; returns the record, or NULL without memory. */
+/* Writes the text; returns the record, or NULL without memory. */
 static struct rota__error *slot_set(int err, const struct formatted *words)
 {
     if (err >= 0)
@@ -322,7 +322,7 @@ void rota__error_late(struct rota__error **slot, const char *late_in)
     error->late_in = late_in;
 }
 
-/* What the record of `err` knows beside its words, to be kept under other words; or NULL. */
+/* What the record of `err` knows beside its text, to be kept under another text; or NULL. */
 static struct rota__error *detailed(int err)
 {
     struct rota__error *error = *current_slot();

@@ -68,7 +68,7 @@ void rota__stack_pool_fini(struct rota__stack_pool *pool);
 /* NULL: out of memory, address space or mappings. */
 struct rota__stack *rota__stack_take(struct rota__stack_pool *pool);
 void rota__stack_give(struct rota__stack_pool *pool, struct rota__stack *stack);
-/* Gives pages of stacks that were not needed lately back to the kernel, a bounded number a call.
+/* Gives pages of stacks that were not needed lately back to the kernel, a bounded number per call.
  * Returns when to call again; ROTA_NEVER: there is nothing to give until the next
  * rota__stack_give. */
 rota_time rota__stack_pool_trim(struct rota__stack_pool *pool, rota_time now);

@@ -100,11 +100,11 @@ struct rota__frame {
     int result;
     rota_fn *fn;
     size_t size;  /* bytes that follow a call or a result */
-    size_t words; /* bytes of a failure's words, which follow those of a result */
+    size_t words; /* bytes of a failure's text, which follow those of a result */
     rota_time duration;
 };
 
-/* The words of a failure have fewer bytes. */
+/* The text of a failure has fewer bytes. */
 #define ROTA__FRAME_WORDS 512
 
 /* Work on a copy: one allocation, sent to a worker as it stands from `frame` on. */

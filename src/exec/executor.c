@@ -398,7 +398,7 @@ static int job_wait(rota_job *job, const struct rota__wait_kind *kind)
     if (result >= 0 || refused == -EINPROGRESS)
         return job_result(job);
     rota__job_report_lost(result, job->_error);
-    return rota__error_plain(err); /* not with the words that the wait has brought */
+    return rota__error_plain(err); /* not with the text that the wait has brought */
 }
 
 static const struct rota__wait_kind waiting_for_job = {"job", rota__future_abort};

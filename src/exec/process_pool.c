@@ -31,7 +31,7 @@
 #define WORKERS_MAX 4096
 #define COPY_LIMIT (1024 * 1024)
 #define ENDS_TEXT 80 /* room for how a worker ended */
-/* A worker that still runs so long after the end of its socket has only closed the socket. */
+/* A worker that is still running this long after its socket ended has only closed the socket. */
 #define EXIT_TIME (100 * ROTA_MILLISECOND)
 
 struct pool {

@@ -38,8 +38,8 @@ int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rot
  * -EINVAL (no status, or a reason with control characters), -ENOMEM. */
 int rota__h1_write_response(struct rota__h1_writer *w, struct rota__out *out, int status,
                             rota_str reason, bool silent);
-/* Whether it may be written: not if it is no name, no value, or one of Content-Length,
- * Transfer-Encoding and Host. */
+/* Whether it may be written: not if the name or the value is invalid, or if it is Content-Length,
+ * Transfer-Encoding or Host. */
 bool rota__h1_is_field(rota_str name, rota_str value);
 /* Returns 0, -EINVAL (it may not be written), -ENOMEM. */
 int rota__h1_write_field(struct rota__h1_writer *w, rota_str name, rota_str value);

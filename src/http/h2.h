@@ -151,7 +151,7 @@ enum rota__h2_event {
     ROTA__H2_TRAILERS,
     /* The peer's message is complete. */
     ROTA__H2_END,
-    /* the stream is over; `code`, and `reason` in words if it was reset on this side */
+    /* the stream is over; `code`, and `reason` as text if it was reset on this side */
     ROTA__H2_RESET,
     /* `stream`, or any if it is NULL, may have become free to write. */
     ROTA__H2_WINDOW,
@@ -328,7 +328,7 @@ bool rota__h2_is_field(rota_str name, rota_str value);
 uint32_t rota__h2_free(const struct rota__h2 *h2);
 /* Begins a request. Returns 0; -EAGAIN (rota__h2_free says 0 and may change), -EINVAL (a part of
  * the head that must not be sent), -EMSGSIZE (a head over 64 KiB), -ESHUTDOWN (this connection
- * takes no more requests), or the error that broke it. */
+ * accepts no more requests), or the error that broke it. */
 int rota__h2_request(struct rota__h2 *h2, struct rota__h2_stream *s,
                      const struct rota__h2_head *head);
 /* The head of a response; of status 1xx before another one. Returns 0, -EINVAL, -EMSGSIZE,

@@ -50,8 +50,8 @@ int rota__boundary_new(char boundary[ROTA__BOUNDARY_SIZE]);
 void rota__multipart_write_type(struct rota__out *out, const char *boundary);
 
 /* Ends the part before, unless it is the `first`, and writes the head of this one; its bytes come
- * behind it. Returns 0, -EINVAL (a control character that is no line end, or a name that ends with
- * a backslash: nothing was added), -ENOMEM. */
+ * behind it. Returns 0, -EINVAL (a control character other than a line end, or a name that ends
+ * with a backslash: nothing was added), -ENOMEM. */
 int rota__multipart_write_part(struct rota__out *out, const char *boundary,
                                const struct rota__part *part, bool first);
 /* The same without the head of the part, for other kinds of multipart. */

@@ -173,7 +173,8 @@ static int speak(struct rota__server *server, rota_stream *stream)
                  : rota__server_h1(server, stream, head_by);
 }
 
-/* A connection that ends with an error is no failure of the server. Only the log hook is told. */
+/* A connection that ends with an error is not a failure of the server: only the log hook is
+ * told. */
 static int connection_run(rota_stream *stream, void *arg)
 {
     struct rota__server *server = arg;

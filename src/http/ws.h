@@ -114,12 +114,12 @@ void rota__ws_write_head(struct rota__out *out, int opcode, bool final, bool com
 void rota__ws_mask(char *bytes, size_t len, const unsigned char mask[4], uint64_t at);
 
 /* A close frame. `code` NO_CODE makes an empty one. Returns 0, -EINVAL (a code that must not be
- * sent; a reason that is too long or no UTF-8), -ENOMEM. */
+ * sent; a reason that is too long or not UTF-8), -ENOMEM. */
 int rota__ws_write_close(struct rota__out *out, int code, rota_str reason,
                          const unsigned char *mask);
 
 /* Goes on checking UTF-8 in the next `len` bytes; `*state` is 0 at the beginning, and again
- * wherever a character is complete. False: they are none. */
+ * wherever a character is complete. False: they are invalid. */
 bool rota__utf8_check(uint32_t *state, const char *bytes, size_t len);
 
 #endif

@@ -29,7 +29,7 @@ int rota__zlib_error(int status)
     switch (status) {
     case Z_OK:
     case Z_STREAM_END:
-    case Z_BUF_ERROR: /* no progress was possible, which is no error */
+    case Z_BUF_ERROR: /* no progress was possible, which is not an error */
         return 0;
     case Z_MEM_ERROR:
         return -ENOMEM;

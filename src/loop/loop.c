@@ -321,7 +321,7 @@ static void begin_turn(struct rota__loop *loop)
         rota__list_splice(&loop->running, &loop->ready);
         return;
     }
-    /* Sorts by random keys, a bit a round: every order is possible, and nearly as likely. */
+    /* Sorts by random keys, one bit per round: every order is possible, and nearly as likely. */
     for (int round = 0; round < SHUFFLE_ROUNDS; round++) {
         struct rota__list ones, *node;
         rota__list_init(&ones);

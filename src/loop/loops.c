@@ -7,8 +7,8 @@
  *
  * 1. A handle is never freed, and never becomes another loop's. So code that has a pointer to one
  *    may use it on any thread and at any time, and learns that the loop has ended. It costs a cache
- *    line a loop. Handles lie in pages of their own: no allocator misses them, and no leak checker
- *    finds them.
+ *    line per loop. Handles lie in pages of their own: no allocator misses them, and no leak
+ *    checker finds them.
  * 2. A post that was taken runs: `inbox` becomes ROTA__CLOSED in the same step that finds it empty.
  * 3. `posting` counts the threads that may write wake_fd. A thread that finds the inbox closed does
  *    not write, so once it was closed and `posting` was 0, the descriptor may be closed. Late

@@ -128,7 +128,7 @@ static void print_frames(FILE *out)
             fprintf(out, "\n  %s+0x%zx (%s)", symbol.name, symbol.offset, file);
         else
             fprintf(out, "\n  %s+0x%zx", file, (size_t)symbol.in_file);
-        if (!*symbol.name && slash) /* the kernel's vdso is no file */
+        if (!*symbol.name && slash) /* the kernel's vdso is not a file */
             nameless[n++] = symbol;
     }
     if (n)

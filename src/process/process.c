@@ -377,7 +377,7 @@ int rota_process_terminate(rota_process *p, rota_time grace, rota_process_status
 
 /* ---- Freeing */
 
-/* Shielded, hence never called. */
+/* Never called: the wait is shielded. */
 static void closing_abort(struct rota__wait *wait, int reason)
 {
     (void)wait;

@@ -1,7 +1,6 @@
 /* Signals: a handler that sets bits, and a reader of these bits on each loop's thread.
  *
- *     handler    for each hub (there is one a loop) that wants the signal: sets its bit, and posts
- *                the hub
+ *     handler    for each hub (one per loop) that wants the signal: sets its bit, and posts the hub
  *     hub_run    on the loop's thread: takes all bits, and hands them to the listeners
  *     listener   keeps its bits until rota_signals_next takes them
  *

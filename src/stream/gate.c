@@ -18,7 +18,7 @@ void rota__gate_left_closed(struct rota__gate *gate)
         gate->emptied(gate);
 }
 
-/* Shielded, hence never called. */
+/* Never called: the wait is shielded. */
 static void closing_abort(struct rota__wait *wait, int reason)
 {
     (void)wait;

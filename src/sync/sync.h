@@ -37,7 +37,7 @@ static inline void rota__line_wake(struct rota__list *line, int result)
 /* The abort of a wait in which standing in the line is all there is to take back. */
 void rota__line_leave(struct rota__wait *wait, int reason);
 
-/* Stops the current task until somebody takes it out of the line, or it is cancelled. */
+/* Stops the current task until it is taken out of the line, or cancelled. */
 static inline int rota__line_wait(struct rota__list *line, const struct rota__wait_kind *kind,
                                   const void *object)
 {

@@ -25,7 +25,7 @@ struct far_call {
     const rota_site *site;
     atomic_int state;
     int result;
-    struct rota__error *error; /* its words */
+    struct rota__error *error; /* its text */
     /* On the target's thread. */
     rota_task *task; /* NULL: it has ended */
     struct rota__watcher watcher;

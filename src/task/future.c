@@ -96,7 +96,7 @@ int rota_future_result(const rota_future *future)
 
 /* ---- Waiting for one */
 
-/* The future may be gone when the waiter runs, so the words go with the failure. */
+/* The future may be gone when the waiter runs, so the text goes with the failure. */
 __attribute__((noinline, cold)) static void notify_failed(struct rota__future_wait *w)
 {
     rota__wake(&w->wait, w->future->_result);

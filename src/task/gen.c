@@ -22,7 +22,7 @@ struct rota_gen {
     void *arg;
     void *item;
     int result;
-    struct rota__error *error; /* words of a failed result */
+    struct rota__error *error; /* the text of a failed result */
     int state;
     bool closing;
     const void *home;         /* names the thread that made it */

@@ -12,7 +12,7 @@
  * 3. _owner is alive while the group is not closed. Afterwards it is only compared.
  * 4. _running counts _tasks; a task leaves _tasks when it ends, before anybody else runs.
  * 5. _result is the first failure, until _settled: then it is what the group returns. Once the
- *    owner has waited, it is what rota_group_wait returned. _error has its words.
+ *    owner has waited, it is what rota_group_wait returned. _error has its text.
  * 6. A task that was cancelled and says so has not failed. */
 #include "base/log.h"
 #include "task/task.h"

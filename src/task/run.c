@@ -216,7 +216,7 @@ static int run_main(struct rota__loop *loop, rota_fn *main, void *arg, const rot
     loop->main = task;
     int err = rota_loop_run(loop->handle);
     loop->main = NULL;
-    int result = rota_task_done(task) ? rota_task_result(task) : err; /* brings main's words */
+    int result = rota_task_done(task) ? rota_task_result(task) : err; /* brings main's text */
     rota_task_detach(task);
     return result;
 }

@@ -42,7 +42,7 @@ static bool any_interrupted(const struct rota__fiber *fiber)
     return false;
 }
 
-/* Suspending calls return the interrupt without a word, so words of an earlier failure of that kind
+/* Suspending calls return the interrupt without a text, so that of an earlier failure of that kind
  * must not be taken for theirs. */
 static void recompute(struct rota__fiber *fiber)
 {
@@ -323,7 +323,7 @@ int rota_sleep_until(rota_time when)
         return err;
     struct rota__fiber *fiber = rota__fiber_here();
     struct sleep_wait s = {.timer = {.deadline = when, .fire = sleep_fire}};
-    if (when != ROTA_NEVER) /* else it is no timer that could keep the loop from a deadlock */
+    if (when != ROTA_NEVER) /* a timer that never fires must not hide a deadlock */
         rota__timer_arm(&fiber->loop->timers, &s.timer);
     return rota__park(&s.wait, &sleep_kind, NULL);
 }

@@ -7,7 +7,7 @@
  *     yield   running -> ready         task_main     running -> ended
  *
  * 1. loop->current is the running task, NULL on the loop's own stack. A task that stops picks the
- *    next one and switches to it directly; it goes home only when the next thing to run is no task.
+ *    next one and switches to it directly; it goes home only when what runs next is not a task.
  * 2. A task is in loop->tasks until it has ended, with or without a handle. Then it is in
  *    loop->ended until its handle is released, unless a rota_join is about to do that.
  * 3. An ended task that no rota_join waits for is loop->zombie until another one ends or is

@@ -73,7 +73,7 @@ struct rota__fiber {
     struct rota__list member; /* in the group's _tasks */
     struct rota__bindings *locals;
     struct rota__deferred *deferred;
-    struct rota__error *error; /* words of its last failure */
+    struct rota__error *error; /* text of its last failure */
     char name[32];             /* if it was given one */
 };
 
@@ -83,7 +83,7 @@ struct rota_task {
         void *arg;             /* once the fiber is gone */
         rota_task *next_spare; /* while it is nobody's */
     };
-    rota_future done;        /* _error: the words of its result */
+    rota_future done;        /* _error: the text of its result */
     struct rota__list ended; /* in loop->ended, or in the group's _ended */
     const rota_site *site;
     const char *name;
@@ -150,8 +150,8 @@ int rota__park(struct rota__wait *wait, const struct rota__wait_kind *kind, cons
 extern void (*rota__on_stop)(void);
 #endif
 
-/* Decides a wait: the task becomes ready. A failure drops the task's words for that code, so a
- * caller that has words for it puts them into the task's slot afterwards. Each wait is decided
+/* Decides a wait: the task becomes ready. A failure drops the task's text for that code, so a
+ * caller that has a text for it puts it into the task's slot afterwards. Each wait is decided
  * exactly once: the caller has taken it out of whatever list it was in. A success may be decided
  * before rota__park is called. */
 void rota__wake(struct rota__wait *wait, int result);
@@ -174,7 +174,7 @@ static inline ssize_t rota__done_at_once(ssize_t result)
 /* Runs an operation to its end: starts it, parks, withdraws it on cancellation and returns only
  * when the kernel has let go of it. Returns op->result; -ECANCELED or -ETIMEDOUT by the task's
  * scopes; ROTA_ECLOSED if somebody else withdrew it. An operation that is done at once counts
- * against the task's budget, and yields when that is used up. A failure has no words yet: the
+ * against the task's budget, and yields when that is used up. A failure has no text yet: the
  * caller knows the object. */
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind);
 

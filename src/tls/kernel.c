@@ -2,13 +2,10 @@
  *
  *     prepare    the stream is a TCP socket, and the context wants it: `socket` is set
  *     keys       in the handshake, once all before them has left: the kernel takes them, or OpenSSL
- *                goes on
- *                by itself
+ *                goes on by itself
  *     in_kernel  data is written below as it is. What OpenSSL says itself (the last of the
- *                handshake,
- *                tickets, alerts) goes out from here, marked as no data. That bypasses the loop, so
- *                where
- *                the socket has no room it waits in `out` for the next flush
+ *                handshake, tickets, alerts) goes out from here, not marked as data. That bypasses
+ *                the loop, so where the socket has no room it waits in `out` for the next flush
  *
  * What is read is decrypted by OpenSSL in any case. docs/design/tls.md says why it is done this
  * way. */

@@ -191,7 +191,7 @@ static inline void rota__tls_clear_errors(void)
 }
 /* Empties OpenSSL's error queue: returns -ENOMEM or ROTA_ETLS, and the reason as text. */
 int rota__tls_why(char *ret_why, size_t size);
-/* Why a certificate is refused, in words. */
+/* Why a certificate is refused, as text. */
 void rota__tls_why_not(X509_STORE_CTX *chain, char *ret_why, size_t size);
 
 #endif

@@ -57,7 +57,7 @@ struct supervisor {
     struct sigaction child_before;
     bool stopping;
     int failure, interrupt;
-    struct rota__error *error; /* words of the failure */
+    struct rota__error *error; /* text of the failure */
     unsigned count;
     struct worker workers[];
 };
@@ -109,7 +109,7 @@ struct death {
     char text[ROTA__WORKER_WORDS + 64];
 };
 
-/* The report of a worker that did not end as it should. `words` are those of its failure. */
+/* The report of a worker that did not end as it should. `words` is the text of its failure. */
 static rota_log_level describe_death(const struct worker *worker, unsigned index, int status,
                                      int result, const char *words, struct death *ret_death)
 {

@@ -10,7 +10,7 @@
 
 #define ROTA__WORKERS_MAX 4096
 #define ROTA__WORKER_PORTS 64
-/* Bytes of a failure's words. */
+/* Bytes of a failure's text. */
 #define ROTA__WORKER_WORDS 512
 
 /* The ports that were asked for as 0, by the order of asking; 0: no worker has asked yet. Shared by
