@@ -1,5 +1,5 @@
-/* A TCP echo server: sends back what it receives, a task a connection, until SIGINT or SIGTERM.
- * On one loop, or on many in threads or processes. */
+/* A TCP echo server: sends back what it receives, one task for each connection, until SIGINT or
+ * SIGTERM. On one loop, or on many in threads or processes. */
 #include <rota.h>
 
 #include <getopt.h>

@@ -25,7 +25,7 @@ TEST_ALL_ON_BOTH_BACKENDS;
 
 /* ---- Setting */
 
-/* What the library reported, a line each. */
+/* What the library reported, one line each. */
 static char reports[8192];
 
 static void keep_report(void *arg, rota_log_level level, const char *message)
@@ -164,7 +164,7 @@ static int serve(void *arg)
     if (err < 0)
         return err;
     *(int *)arg = rota_listener_port(l);
-    return rota_serve(l, echo, NULL, NULL); // a task a connection, until cancelled
+    return rota_serve(l, echo, NULL, NULL); // one task for each connection, until cancelled
 }
 
 static int ask_snippet(int port, char *ret_reply, size_t len)

@@ -22,7 +22,7 @@ static int echo(rota_stream *s, void *arg)
 
 static int serve(void *arg)
 {
-    return rota_serve(arg, echo, NULL, NULL); /* a task a connection, until cancelled */
+    return rota_serve(arg, echo, NULL, NULL); /* one task for each connection, until cancelled */
 }
 
 static int client(void *arg)
