@@ -1767,7 +1767,7 @@ TEST_ALREADY(threads_share_a_context)
     rota_tls_context_free(shared.server);
 }
 
-/* ---- Forks while other threads are inside OpenSSL */
+/* ---- Forks while another thread has connections, or is inside OpenSSL */
 
 static atomic_int ssl_objects_freed; /* by several threads */
 
@@ -1780,15 +1780,33 @@ static void count_freed(void *object, void *ptr, CRYPTO_EX_DATA *data, int index
 struct other_loop {
     struct shared shared;
     pthread_barrier_t connected, forked;
+    int inside_for; /* ms that its handshake stays inside OpenSSL; -1: until the fork is done */
+    rota_fn *job;   /* for the worker, with `hidden` */
+    struct hidden_key hidden;
 };
+
+static rota_tls_context *stay_inside(void *arg, const char *name)
+{
+    struct other_loop *beside = arg;
+    if (beside->inside_for)
+        pthread_barrier_wait(&beside->connected);
+    if (beside->inside_for > 0)
+        usleep((useconds_t)beside->inside_for * 1000);
+    else if (beside->inside_for < 0)
+        pthread_barrier_wait(&beside->forked);
+    return beside->shared.server;
+}
 
 static int stay_connected(void *arg)
 {
     struct other_loop *beside = arg;
+    int inside_for = beside->inside_for;
     struct link l = link_with(beside->shared.client, beside->shared.server);
     start_well(&l);
-    pthread_barrier_wait(&beside->connected);
-    pthread_barrier_wait(&beside->forked);
+    if (!inside_for)
+        pthread_barrier_wait(&beside->connected);
+    if (inside_for >= 0)
+        pthread_barrier_wait(&beside->forked);
     greet(&l);
     free_streams(&l);
     return 0;
@@ -1805,37 +1823,74 @@ static int count_in_worker(void *arg)
     return ssl_objects_freed;
 }
 
-static int fork_beside(void *arg)
+static int run_in_worker(void *arg)
 {
     struct other_loop *beside = arg;
-    struct link l = link_with(beside->shared.client, beside->shared.server);
     rota_executor *pool;
-    start_well(&l);
     CHECK_OK(rota_process_pool_new(NULL, &pool));
     pthread_barrier_wait(&beside->connected);
-    int before = ssl_objects_freed;
-    CHECK_INT(rota_executor_run_copy(pool, count_in_worker, &(char){0}, 1), ==, before + 2);
+    int result = rota_executor_run_copy(pool, beside->job, &beside->hidden, sizeof beside->hidden);
     pthread_barrier_wait(&beside->forked);
     rota_executor_free(pool);
-    greet(&l);
-    free_streams(&l);
-    return 0;
+    return result;
 }
 
-TEST_ALREADY(workers_of_a_pool_leave_alone_what_another_thread_may_be_inside)
+/* Runs the job in a worker that is forked while another loop has a connection. */
+static int run_beside(struct other_loop *beside)
 {
-    make_authority();
-    struct other_loop beside = {
-        .shared = {client_with((rota_tls_options){0}), server_with((rota_tls_options){0})}};
     pthread_t thread;
-    CHECK_INT(SSL_get_ex_new_index(0, NULL, NULL, NULL, count_freed), >=, 0);
-    CHECK_OK(pthread_barrier_init(&beside.connected, NULL, 2));
-    CHECK_OK(pthread_barrier_init(&beside.forked, NULL, 2));
-    CHECK_OK(pthread_create(&thread, NULL, stay_connected_thread, &beside));
-    CHECK_OK(rota_test_run(fork_beside, &beside));
+    CHECK_OK(pthread_barrier_init(&beside->connected, NULL, 2));
+    CHECK_OK(pthread_barrier_init(&beside->forked, NULL, 2));
+    CHECK_OK(pthread_create(&thread, NULL, stay_connected_thread, beside));
+    int result = rota_test_run(run_in_worker, beside);
     pthread_join(thread, NULL);
-    rota_tls_context_free(beside.shared.client);
-    rota_tls_context_free(beside.shared.server);
+    rota_tls_context_free(beside->shared.client);
+    rota_tls_context_free(beside->shared.server);
+    return result;
+}
+
+/* How many of the other loop's two SSL objects the worker has freed. */
+static int freed_beside(int inside_for)
+{
+    static int index = -1;
+    make_authority();
+    struct other_loop beside = {.inside_for = inside_for, .job = count_in_worker};
+    beside.shared.client = client_with((rota_tls_options){0});
+    beside.shared.server =
+        server_with((rota_tls_options){.choose = stay_inside, .choose_arg = &beside});
+    if (index < 0)
+        index = SSL_get_ex_new_index(0, NULL, NULL, NULL, count_freed);
+    CHECK_INT(index, >=, 0);
+    int before = ssl_objects_freed;
+    return run_beside(&beside) - before;
+}
+
+TEST_ALREADY(workers_of_a_pool_have_no_keys_of_other_loops)
+{
+    char path[100];
+    make_authority();
+    snprintf(path, sizeof path, "%s/other.pem", test_directory());
+    struct other_loop beside = {.job = find_key, .hidden = hidden_key_in(path)};
+    beside.shared.client = client_with((rota_tls_options){0});
+    beside.shared.server = context_with((rota_tls_options){.cert_file = path});
+    int here = find_key(&beside.hidden);
+    CHECK_INT(here, >, 0);
+    CHECK_INT(run_beside(&beside), <, here);
+}
+
+TEST_ALREADY(workers_of_a_pool_free_what_belongs_to_other_loops)
+{
+    CHECK_INT(freed_beside(0), ==, 2);
+}
+
+TEST_ALREADY(fork_waits_until_other_threads_have_left_openssl)
+{
+    CHECK_INT(freed_beside(100), ==, 2);
+}
+
+TEST_ALREADY(fork_does_not_wait_for_ever_and_leaves_alone_what_others_are_inside)
+{
+    CHECK_INT(freed_beside(-1), ==, 0);
 }
 
 /* ---- Resources */

@@ -59,6 +59,7 @@ int rota__tls_trust_system(rota_tls_context *context)
     if (!context->ctx)
         return ROTA_ECLOSED; /* in a worker process: see context_forget */
     int err = 0;
+    ROTA__TLS_INSIDE;
     pthread_mutex_lock(&context->system_mutex);
     if (context->needs_system && !SSL_CTX_set_default_verify_paths(context->ctx))
         err = refused("the system's authorities");
@@ -373,19 +374,13 @@ static int configure(rota_tls_context *context, const rota_tls_options *o)
     return err < 0 ? err : use_protocols(context, o);
 }
 
-/* Runs in a worker process of a pool. What another thread had locked at the fork stays locked
- * there. A connection that was inside OpenSSL at the fork holds a reference to the context (see
- * tls_forget), so this frees the context only if there is none. */
+/* In a worker process of a pool. */
 static void context_forget(rota_secret *secret)
 {
     rota_tls_context *context = (rota_tls_context *)(void *)secret;
     OPENSSL_cleanse(&context->tickets, sizeof context->tickets);
-    if (pthread_mutex_trylock(&context->sessions.mutex) == 0) {
-        pthread_mutex_unlock(&context->sessions.mutex);
+    if (rota__tls_may_free_in_child()) {
         rota__tls_sessions_fini(&context->sessions);
-    }
-    if (pthread_mutex_trylock(&context->system_mutex) == 0) {
-        pthread_mutex_unlock(&context->system_mutex);
         SSL_CTX_free(context->ctx);
     }
     context->ctx = NULL;
@@ -424,6 +419,7 @@ int rota_tls_context_new(const rota_tls_options *options, rota_tls_context **ret
     int err = check_options(o);
     if (err < 0)
         return err;
+    ROTA__TLS_INSIDE;
     rota__tls_clear_errors();
     rota_tls_context *context = context_alloc(o);
     if (!context)
@@ -436,7 +432,7 @@ int rota_tls_context_new(const rota_tls_options *options, rota_tls_context **ret
         return err;
     }
     context->secret.forget = context_forget;
-    rota_secret_add(&context->secret); /* not before it is whole: another thread may fork */
+    rota_secret_add(&context->secret);
     *ret_context = context;
     return 0;
 }
@@ -451,6 +447,7 @@ rota_tls_context *rota_tls_context_free(rota_tls_context *context)
     if (!context || atomic_fetch_sub_explicit(&context->uses, 1, memory_order_acq_rel) > 1)
         return NULL;
     ROTA_KEEP_ERROR;
+    ROTA__TLS_INSIDE;
     rota_secret_remove(&context->secret);
     SSL_CTX_free(context->ctx);
     rota__tls_sessions_fini(&context->sessions);

@@ -106,6 +106,7 @@ static int check_answers(struct rota__tls *t)
 static ssize_t read_here(struct rota__tls *t, void *buf, size_t len)
 {
     size_t n;
+    ROTA__TLS_INSIDE;
     rota__tls_clear_errors();
     int ok = SSL_read_ex(t->ssl, buf, len, &n);
     if (ok)
@@ -186,6 +187,13 @@ static ssize_t tls_send_file(rota_filter *filter, int fd, int64_t offset, size_t
     return err < 0 ? err : below->kind->send_file(below, fd, offset, len);
 }
 
+static bool encrypt(struct rota__tls *t, const void *buf, size_t len, size_t *ret_taken)
+{
+    ROTA__TLS_INSIDE;
+    rota__tls_clear_errors();
+    return SSL_write_ex(t->ssl, buf, len, ret_taken);
+}
+
 static ssize_t tls_write(rota_filter *filter, const void *buf, size_t len)
 {
     struct rota__tls *t = rota__tls_of(filter);
@@ -195,8 +203,7 @@ static ssize_t tls_write(rota_filter *filter, const void *buf, size_t len)
         return err;
     if (t->in_kernel)
         return write_by_kernel(t, buf, len);
-    rota__tls_clear_errors();
-    if (!SSL_write_ex(t->ssl, buf, len < OUT_MOST ? len : OUT_MOST, &n))
+    if (!encrypt(t, buf, len < OUT_MOST ? len : OUT_MOST, &n))
         return rota__tls_failed(t);
     err = send_all(t);
     return err < 0 ? err : (ssize_t)n;
@@ -207,6 +214,7 @@ static int say_end(struct rota__tls *t)
 {
     if (t->said_end)
         return 0;
+    ROTA__TLS_INSIDE;
     rota__tls_clear_errors();
     t->said_end = true;
     return SSL_shutdown(t->ssl) < 0 && ERR_peek_error() ? rota__tls_failed(t) : 0;
@@ -251,6 +259,7 @@ static void tls_interrupt(rota_filter *filter)
 static void tls_close(rota_filter *filter)
 {
     struct rota__tls *t = rota__tls_of(filter);
+    ROTA__TLS_INSIDE;
     rota_secret_remove(&t->secret);
     SSL_free(t->ssl);
     rota_tls_context_free(t->context);
@@ -280,39 +289,21 @@ const rota_filter_kind rota__tls_kind = {
     .error = tls_error,
 };
 
-/* The loop of the thread that forks; its copy in the child. */
-static __thread rota_loop *forked_in;
-
-static void note_loop(void)
-{
-    forked_in = rota_loop_current();
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(note_loop, NULL, NULL);
-}
-
-/* In a worker process of a pool. Of another loop's object its thread may have been in the middle:
- * it stays as it is. It holds a reference to its context, which therefore stays, too. */
+/* In a worker process of a pool. */
 static void tls_forget(rota_secret *secret)
 {
     struct rota__tls *t = (void *)((char *)secret - offsetof(struct rota__tls, secret));
-    if (t->loop == forked_in) {
-        /* Otherwise OpenSSL would remove the session from the context, whose lock may be held. */
-        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    if (rota__tls_may_free_in_child())
         SSL_free(t->ssl);
-    }
     t->ssl = NULL;
 }
 
 static int set_up(struct rota__tls *t)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     BIO *bio = NULL;
-    pthread_once(&once, watch_forks);
     if (!t->context->ctx)
         return ROTA_ECLOSED; /* it was the program's, and this is a worker process */
+    ROTA__TLS_INSIDE;
     t->ssl = SSL_new(t->context->ctx);
     if (t->ssl)
         bio = rota__tls_bio_new(t);
@@ -320,7 +311,6 @@ static int set_up(struct rota__tls *t)
         return -ENOMEM;
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_app_data(t->ssl, t);
-    t->loop = rota_loop_current();
     t->secret.forget = tls_forget;
     rota_secret_add(&t->secret);
     return 0;

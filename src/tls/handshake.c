@@ -10,6 +10,7 @@
 /* 0 when it is complete, -EAGAIN where it needs to read. */
 static int step(struct rota__tls *t)
 {
+    ROTA__TLS_INSIDE;
     rota__tls_clear_errors();
     int ok = SSL_do_handshake(t->ssl);
     if (ok == 1)
@@ -66,6 +67,7 @@ static void keep_renewed(struct rota__tls *t)
 {
     if (!t->resumes || !SSL_session_reused(t->ssl) || SSL_version(t->ssl) >= TLS1_3_VERSION)
         return;
+    ROTA__TLS_INSIDE;
     SSL_SESSION *kept = rota__tls_sessions_take(&t->context->sessions, t->resumes);
     SSL_SESSION *made = kept ? NULL : SSL_get1_session(t->ssl);
     SSL_SESSION_free(kept);
@@ -177,6 +179,21 @@ static int start(rota_stream *s, struct rota__tls *t, int err)
     return rota_stream_push(s, &t->filter);
 }
 
+/* `host` is NULL where any is accepted. */
+static int prepare_client(struct rota__tls *t, const rota_host *host, const char *const *alpn,
+                          const char *peer)
+{
+    ROTA__TLS_INSIDE;
+    SSL_set_connect_state(t->ssl);
+    SSL_set_verify(t->ssl, SSL_VERIFY_PEER, rota__tls_verified);
+    int err = host ? expect_host(t, host) : 0;
+    if (err == 0 && alpn)
+        err = offer_protocols(t, alpn);
+    if (err == 0 && host)
+        err = offer_session(t, host->text, peer);
+    return err;
+}
+
 int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char *host,
                           const char *const *alpn)
 {
@@ -188,14 +205,7 @@ int rota_tls_start_client(rota_stream *s, rota_tls_context *context, const char 
         err = rota__tls_new(context, &t);
     if (err < 0)
         return err;
-    SSL_set_connect_state(t->ssl);
-    SSL_set_verify(t->ssl, SSL_VERIFY_PEER, rota__tls_verified);
-    if (has_host)
-        err = expect_host(t, &expected);
-    if (err == 0 && alpn)
-        err = offer_protocols(t, alpn);
-    if (err == 0 && has_host)
-        err = offer_session(t, expected.text, rota_stream_peer(s));
+    err = prepare_client(t, has_host ? &expected : NULL, alpn, rota_stream_peer(s));
     return start(s, t, err);
 }
 

@@ -18,7 +18,8 @@
  * 5. The error queue of OpenSSL belongs to the thread: it is emptied before each call that may fill
  *    it and read right after.
  * 6. The worker processes of a pool have no keys: contexts and SSL objects are secrets
- *    (rota_secret_add), which a worker frees, and OpenSSL overwrites keys that it frees. */
+ *    (rota_secret_add), which a worker frees, and OpenSSL overwrites keys that it frees. So what
+ *    belongs to them is changed inside ROTA__TLS_INSIDE. */
 #ifndef ROTA__TLS_TLS_H
 #define ROTA__TLS_TLS_H
 
@@ -87,7 +88,6 @@ struct rota__tls {
     rota_filter filter;
     rota_secret secret;
     rota_tls_context *context;
-    rota_loop *loop; /* in which it was made, and is used */
     SSL *ssl;
     struct rota__tls_bytes in, out; /* encrypted */
     struct rota__tls_bytes sending; /* taken from `out`: does not move while it is lent below */
@@ -120,6 +120,19 @@ static inline struct rota__tls *rota__tls_of(rota_filter *filter)
 BIO *rota__tls_bio_new(struct rota__tls *t);
 bool rota__tls_reserve(struct rota__tls_bytes *b, size_t more);
 void rota__tls_bytes_fini(struct rota__tls_bytes *b);
+
+/* ---- fork.c */
+
+void rota__tls_enter(void);
+void rota__tls_leave(const char *unused);
+/* Until the end of the block the thread is inside OpenSSL, and no other thread forks. Blocks may be
+ * nested, and must not suspend. */
+#define ROTA__TLS_INSIDE                                                \
+    __attribute__((cleanup(rota__tls_leave))) const char inside = '\0'; \
+    (void)inside;                                                       \
+    rota__tls_enter()
+/* In a child: whether no thread was inside OpenSSL at the fork. */
+bool rota__tls_may_free_in_child(void);
 
 /* ---- kernel.c */
 
