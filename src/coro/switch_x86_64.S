@@ -4,10 +4,10 @@
  * address to go on at. The FPU and MXCSR control words belong to the thread, not to a coroutine. The
  * last step is a jump and not a return: the processor's return predictor would always be wrong here.
  *
- * CET. Indirect branch tracking is possible: calls find an endbr64, and the jump, whose target is behind a
- * call, is a `notrack` one. Shadow stacks are not: the returns of the stack that continues would not be on
- * the shadow stack. So the note at the end has one of the two bits, and a linker marks the library and its
- * programs likewise. */
+ * CET. Indirect branch tracking is possible: nothing here is called indirectly, and the jump, whose target
+ * is behind a call, is a `notrack` one. Shadow stacks are not: the returns of the stack that continues would
+ * not be on the shadow stack. So the note at the end has one of the two bits, and a linker marks the library
+ * and its programs likewise. */
 
     .macro TAKE_REGISTERS
     popq    %r15
