@@ -719,6 +719,34 @@ VIRTUAL_TASK_TEST(text_of_a_deadline_travels_with_the_result)
     CHECK_STR(rota_error(-ETIMEDOUT), "open the gate: deadline passed while waiting (event)");
 }
 
+/* What a deadline says of the call that it ended. */
+#define CHECK_LATE(call, name)                                                         \
+    do {                                                                               \
+        ROTA_TIMEOUT (ROTA_MILLISECOND) {                                              \
+            CHECK_INT((call), ==, -ETIMEDOUT);                                         \
+        }                                                                              \
+        CHECK_STR(rota_error(-ETIMEDOUT), "deadline passed while waiting (" name ")"); \
+    } while (0)
+
+TASK_TEST(deadline_says_which_wait_was_late)
+{
+    char byte;
+    int item;
+    rota_stream *a, *b, *c;
+    ROTA_AUTO(rota_listener) l = NULL;
+    rota_event event = ROTA_EVENT_INIT;
+    ROTA_AUTO(rota_queue) q = NULL;
+    CHECK_OK(rota_queue_new(1, sizeof item, &q));
+    CHECK_OK(rota_stream_pair(0, &a, &b));
+    CHECK_OK(rota_tcp_listen("localhost", 0, NULL, &l));
+    CHECK_LATE(rota_event_wait(&event), "event");
+    CHECK_LATE(rota_queue_get(q, &item), "queue get");
+    CHECK_LATE(rota_stream_read(a, &byte, 1), "read");
+    CHECK_LATE(rota_accept(l, &c), "accept");
+    rota_stream_free(a);
+    rota_stream_free(b);
+}
+
 static int fail_late(void *arg)
 {
     (void)arg;

@@ -393,7 +393,7 @@ TEST(other_threads_calls_are_refused_and_reported)
     rota_log_set(last_report, report);
     CHECK_INT(pthread_create(&thread, NULL, use_foreign_loop, loop), ==, 0);
     pthread_join(thread, NULL);
-    CHECK(strstr(report, "rota_loop_call_later was called from another thread"));
+    CHECK(strstr(report, "rota_loop_call_later was called from a thread other than its loop's"));
     CHECK_INT(rota_loop_run_once(loop, 0), ==, 0);
     CHECK_STR(noted, "");
     rota_loop_free(loop);

@@ -554,6 +554,6 @@ TEST_WITH(calls_from_a_wrong_thread_are_refused_and_reported, .without_faults = 
 {
     CHECK_INT(run_clean(be_misused, NULL), ==, 0);
     CHECK_INT(reports.count, ==, 2);
-    CHECK(strstr(reports.all, "rota_task_cancel was called from another thread"));
-    CHECK(strstr(reports.all, "rota_future_set was called from another thread"));
+    CHECK(strstr(reports.all, "rota_task_cancel was called from a thread other than its loop's"));
+    CHECK(strstr(reports.all, "rota_future_set was called from a thread other than its loop's"));
 }

@@ -39,8 +39,8 @@ void rota__error_forget(struct rota__error **slot, int err);
  * for, a string that stays; NULL if it did not wait. */
 void rota__error_late(struct rota__error **slot, const char *late_in);
 
-/* The failure has only its code's text: that of an earlier failure with that code is dropped.
- * Returns `err`. */
+/* The failure has only its code's text: that of an earlier failure with that code is dropped,
+ * unless it is a deadline's. Returns `err`. */
 int rota__error_plain(int err);
 
 /* Passes a result on. A failure carries no text of its own. */

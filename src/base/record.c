@@ -362,9 +362,16 @@ const void *rota_error_detail(int err, const rota_error_type *type)
     return error && error->err == err && error->type == type ? error->detail : NULL;
 }
 
+static bool is_of_deadline(const struct rota__error *error)
+{
+    return error && error->is_deferred && !error->type;
+}
+
 int rota__error_plain(int err)
 {
-    rota__error_forget(current_slot(), err);
+    struct rota__error **slot = current_slot();
+    if (!is_of_deadline(*slot))
+        rota__error_forget(slot, err);
     return err;
 }
 

@@ -42,18 +42,22 @@ static bool any_interrupted(const struct rota__fiber *fiber)
     return false;
 }
 
-/* Suspending calls return the interrupt without a text, so that of an earlier failure of that kind
- * must not be taken for theirs. */
 static void recompute(struct rota__fiber *fiber)
 {
-    int before = fiber->interrupt;
     fiber->interrupt = effective(fiber);
-    if (fiber->error && fiber->interrupt != before)
-        rota__error_forget(&fiber->error, fiber->interrupt);
     if (!fiber->interrupt && (fiber->ignored < IGNORED_REPORTED || !any_interrupted(fiber)))
         fiber->ignored = 0;
     if (fiber->interrupt && fiber->wait)
         fiber->wait->kind->abort(fiber->wait, fiber->interrupt);
+}
+
+/* A scope has been cancelled or has expired. The text of an earlier failure of that kind must not
+ * be taken for that of the calls that return `err` from now on. */
+static void interrupt(struct rota__fiber *fiber, int err)
+{
+    if (fiber->error)
+        rota__error_forget(&fiber->error, err);
+    recompute(fiber);
 }
 
 void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind,
@@ -94,7 +98,7 @@ void rota__scope_cancel(struct rota__scope *scope)
     if (!scope->fiber || scope->cancelled)
         return;
     scope->cancelled = true;
-    recompute(scope->fiber);
+    interrupt(scope->fiber, -ECANCELED);
 }
 
 void rota__scopes_abandon(struct rota__fiber *fiber)
@@ -130,7 +134,9 @@ static void report_ignoring(const struct rota__fiber *fiber)
 
 void rota__explain_failure(struct rota__fiber *fiber, int err, const char *waited_for)
 {
-    if (err == -ETIMEDOUT && fiber->interrupt == err)
+    if (!fiber)
+        rota__error_plain(err);
+    else if (err == -ETIMEDOUT && fiber->interrupt == err)
         rota__error_late(&fiber->error, waited_for);
     else if (fiber->error)
         rota__error_forget(&fiber->error, err);
@@ -153,7 +159,7 @@ static void timeout_fire(struct rota__timer *timer)
 {
     rota_timeout *timeout = rota__container_of(timer, rota_timeout, _timer);
     timeout->_scope.expired = true;
-    recompute(timeout->_scope.fiber);
+    interrupt(timeout->_scope.fiber, -ETIMEDOUT);
 }
 
 static void timeout_arm(rota_timeout *timeout, rota_time when)

@@ -165,7 +165,9 @@ static ssize_t op_run(struct rota__op *op, const struct rota__wait_kind *kind)
 ssize_t rota__op_await(struct rota__op *op, const struct rota__wait_kind *kind)
 {
     ssize_t result = op_run(op, kind);
-    return __builtin_expect(result < 0, false) ? rota__error_plain((int)result) : result;
+    if (__builtin_expect(result < 0, false))
+        rota__explain_failure(rota__fiber_here(), (int)result, kind->name);
+    return result;
 }
 
 /* ---- The life of a task */

@@ -220,8 +220,9 @@ static inline int rota__future_park(rota_future *future, const struct rota__wait
 void rota__scope_open(struct rota__scope *scope, enum rota__scope_kind kind,
                       struct rota__fiber *fiber);
 void rota__scope_close(struct rota__scope *scope);
-/* What rota_error says of a failure for which the caller has no words: a deadline tells where the
- * task was late, all others have only their code's words. `waited_for` may be NULL. */
+/* What rota_error says of a failure for which the caller has no text: of a deadline, what the task
+ * waited for; of all others, the code's own text. `fiber`: the task's, or NULL outside of one;
+ * `waited_for` may be NULL. */
 void rota__explain_failure(struct rota__fiber *fiber, int err, const char *waited_for);
 /* Whether the task has opened it and not left it; what is in its storage does not matter. */
 bool rota__scope_is_open(const struct rota__scope *scope, const struct rota__fiber *fiber);
