@@ -175,6 +175,39 @@ TASK_TEST(what_does_not_fit_is_told)
     CHECK_INT(rota_dgram_send_many(a, &p, 0), ==, -EINVAL);
 }
 
+static char words_of_receiver[200];
+
+static int receive_four(void *arg)
+{
+    char buf[4];
+    ssize_t n = rota_dgram_receive(arg, buf, sizeof buf, NULL);
+    snprintf(words_of_receiver, sizeof words_of_receiver, "%s", rota_error((int)n));
+    return (int)n;
+}
+
+static void free_soon(rota_handle *handle, void *arg)
+{
+    (void)handle;
+    rota_dgram_free(arg);
+}
+
+TASK_TEST(a_socket_may_be_freed_by_a_callback_while_a_task_receives)
+{
+    char words[200], address[ROTA_ADDRESS_TEXT];
+    rota_dgram *a = open_udp();
+    ROTA_AUTO(rota_dgram) b = connect_udp(rota_dgram_port(a));
+    rota_handle handle = ROTA_HANDLE_INIT;
+    rota_task *receiver;
+    snprintf(words, sizeof words, "receive datagram on %s: %s",
+             rota_address_text(&a->local, address), rota_strerror(-EMSGSIZE));
+    CHECK_OK(rota_spawn(receive_four, a, &receiver));
+    CHECK_OK(rota_yield());
+    tell(b, "too long", NULL);
+    rota_loop_call_soon(rota_loop_current(), &handle, free_soon, a);
+    CHECK_INT(rota_join(receiver), ==, -EMSGSIZE);
+    CHECK_STR(words_of_receiver, words);
+}
+
 TASK_TEST(negative_buffers_are_refused)
 {
     rota_dgram *s = NULL;

@@ -445,6 +445,68 @@ static int leave_open(void *arg)
     return rota_file_write(left_open, "text", 4);
 }
 
+static char words_of_reader[600];
+
+static int read_a_line(void *arg)
+{
+    rota_str line = {0};
+    int more = rota_file_read_line(arg, &line);
+    snprintf(words_of_reader, sizeof words_of_reader, "%s", rota_error(more));
+    return more;
+}
+
+static void free_soon(rota_handle *handle, void *arg)
+{
+    rota_file_free(arg);
+}
+
+static void close_soon(rota_handle *handle, void *arg)
+{
+    CHECK_OK(rota_file_close(arg));
+}
+
+/* Reads a line of `file` in a task, and has `end` called meanwhile. */
+static int read_a_line_until(rota_file *file, rota_handle_fn *end)
+{
+    rota_handle handle = ROTA_HANDLE_INIT;
+    rota_task *reader;
+    CHECK_OK(rota_spawn(read_a_line, file, &reader));
+    CHECK_OK(rota_yield());
+    CHECK_STR(rota_task_waits_for(reader), "file read");
+    rota_loop_call_soon(rota_loop_current(), &handle, end, file);
+    return rota_join(reader);
+}
+
+TASK_TEST(a_file_may_be_freed_by_a_callback_while_a_task_reads)
+{
+    char words[600];
+    write_text("text", "0123456789\n");
+    for (int slow = 0; slow < 2; slow++) {
+        rota_file *file = opened_slow("text", O_RDWR);
+        file->written = slow; /* closing it leaves the loop's thread */
+        rota_file_set_limit(file, 4);
+        CHECK_INT(read_a_line_until(file, free_soon), ==, ROTA_ELIMIT);
+        snprintf(words, sizeof words,
+                 "read a line of %s: longer than 4 bytes (rota_file_set_limit)",
+                 in_directory("text"));
+        CHECK_STR(words_of_reader, words);
+        file = opened_slow("text", O_WRONLY);
+        file->written = slow;
+        CHECK_INT(read_a_line_until(file, free_soon), ==, -EBADF);
+        snprintf(words, sizeof words, "read a line of %s: %s", in_directory("text"),
+                 rota_strerror(-EBADF));
+        CHECK_STR(words_of_reader, words);
+    }
+}
+
+TASK_TEST(a_line_whose_buffer_is_gone_is_not_handed_out)
+{
+    write_text("text", "0123456789\n");
+    CHECK_INT(read_a_line_until(opened_slow("text", O_RDONLY), free_soon), ==, ROTA_ECLOSED);
+    ROTA_AUTO(rota_file) file = opened_slow("text", O_RDONLY);
+    CHECK_INT(read_a_line_until(file, close_soon), ==, ROTA_ECLOSED);
+}
+
 TEST(a_file_may_be_freed_after_its_loop)
 {
     in_directory("");
@@ -931,6 +993,13 @@ TASK_TEST(failures_of_an_open_file_name_its_path)
         CHECK_STR(rota_error(-EBUSY), words);
         rota_file_free(file);
     }
+}
+
+TASK_TEST(a_busy_device_is_not_taken_for_another_task)
+{
+    write_text("note", "text");
+    ROTA_AUTO(rota_file) file = opened("note", O_RDONLY);
+    check_words((int)rota__file_failed(-EBUSY, "read", file), "read", in_directory("note"));
 }
 
 TASK_TEST(failures_of_a_file_without_a_path_say_what_it_is)

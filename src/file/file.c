@@ -15,10 +15,18 @@ static const struct rota__file_wait cutting = ROTA__FILE_WAIT("file truncation")
 
 int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file)
 {
-    if (err == -EBUSY)
-        return rota_error_set((int)err, "%s %s: another task is using the file position", call,
-                              file->name);
+    if (err == ROTA_ELIMIT)
+        return rota_error_set((int)err, "%s %s: longer than %zu bytes (rota_file_set_limit)", call,
+                              file->name, rota__file_line_limit(file));
     return err < 0 ? rota__path_failed((int)err, call, file->name) : err;
+}
+
+int rota__file_refused(int err, const char *call, const rota_file *file)
+{
+    if (err == -EBUSY)
+        return rota_error_set(err, "%s %s: another task is using the file position", call,
+                              file->name);
+    return rota__path_failed(err, call, file->name);
 }
 
 /* ---- Being inside */
@@ -36,10 +44,12 @@ int rota__file_enter_for(rota_file *file, unsigned char how, const char *call)
     return err;
 }
 
-void rota__file_leave(rota_file *file, unsigned char how)
+int64_t rota__file_leave(rota_file *file, unsigned char how, int64_t result, const char *call)
 {
+    rota__file_failed(result, call, file);
     if (how != ROTA__FILE_ELSEWHERE || --file->elsewhere == 0)
         rota__gate_leave(&file->gate, how);
+    return result;
 }
 
 /* ---- Opening */
@@ -259,15 +269,14 @@ struct fd_job {
 
 /* Runs `fn` on the file in a thread. */
 static int file_call(rota_file *file, rota_fn *fn, struct fd_job *job,
-                     const struct rota__file_wait *wait)
+                     const struct rota__file_wait *wait, const char *call)
 {
     int err = rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
-        return err;
+        return rota__file_refused(err, call, file);
     job->fd = file->fd;
     err = rota__file_hop(fn, job, wait);
-    rota__file_leave(file, ROTA__FILE_ELSEWHERE);
-    return err;
+    return (int)rota__file_leave(file, ROTA__FILE_ELSEWHERE, err, call);
 }
 
 static int stat_job(void *arg)
@@ -288,12 +297,12 @@ int rota_file_stat(rota_file *file, struct stat *ret_stat)
         return err;
     bool mine = file->gate.loop == rota__loop_here && !file->gate.closed;
     if (!mine || rota__stat_now(file->fd, &about) < 0)
-        err = file_call(file, stat_job, &job, &asking);
+        err = file_call(file, stat_job, &job, &asking, "look at");
     else
         rota__file_done_at_once();
     if (err == 0)
         *ret_stat = about;
-    return (int)rota__file_failed(err, "look at", file);
+    return err;
 }
 
 static int truncate_job(void *arg)
@@ -310,7 +319,7 @@ int rota_file_truncate(rota_file *file, int64_t size)
 {
     struct fd_job job = {.number = size};
     file->written = true;
-    return (int)rota__file_failed(file_call(file, truncate_job, &job, &cutting), "truncate", file);
+    return file_call(file, truncate_job, &job, &cutting, "truncate");
 }
 
 static int seek_job(void *arg)
@@ -338,12 +347,11 @@ int64_t rota_file_seek(rota_file *file, int64_t offset, int whence)
     if (err == 0)
         err = rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return rota__file_failed(err, "seek in", file);
+        return rota__file_refused(err, "seek in", file);
     int64_t target = seek_target(file, offset, whence);
     if (target >= 0) {
         rota__file_drop_ahead(file);
         file->position = target;
     }
-    rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    return rota__file_failed(target, "seek in", file);
+    return rota__file_leave(file, ROTA__FILE_AT_POSITION, target, "seek in");
 }

@@ -43,6 +43,8 @@ static inline void rota__file_done_at_once(void)
 int rota__path_failed(int err, const char *call, const char *path);
 /* The same for a call on an open file. */
 int64_t rota__file_failed(int64_t err, const char *call, const rota_file *file);
+/* The same for a call that rota__file_enter has refused. */
+int rota__file_refused(int err, const char *call, const rota_file *file);
 
 /* ---- Opening */
 
@@ -101,19 +103,24 @@ struct rota_file {
     bool in_memory;                 /* the file system has no device: nothing blocks */
     bool asked_where;               /* in_memory is known */
     int64_t position;
-    size_t limit; /* of a line; 0: ROTA__FILE_LINE_LIMIT */
+    size_t limit; /* of a line; 0: the default */
     size_t progress;
     struct rota__buffer ahead;
     rota_str line;
     char name[]; /* for error texts: its path when it was opened */
 };
 
-#define ROTA__FILE_LINE_LIMIT 65536
+static inline size_t rota__file_line_limit(const rota_file *file)
+{
+    return file->limit ? file->limit : 65536;
+}
 
 /* Enters a file for one call. 0 or an error. */
 #define rota__file_enter(file, how) rota__file_enter_for(file, how, __func__)
 int rota__file_enter_for(rota_file *file, unsigned char how, const char *call);
-void rota__file_leave(rota_file *file, unsigned char how);
+/* Gives a failure its text, as rota__file_failed does, and leaves. The file may be gone afterwards.
+ * Returns `result`. */
+int64_t rota__file_leave(rota_file *file, unsigned char how, int64_t result, const char *call);
 
 /* Reads until `iov` is full or the file ends. Returns how much, or an error if there was
  * nothing. */

@@ -287,14 +287,13 @@ ssize_t rota_file_readv(rota_file *file, const struct iovec *iov, int count)
 {
     int err = count < 0 ? -EINVAL : rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return rota__file_failed(err, "read", file);
+        return rota__file_refused(err, "read", file);
     ssize_t n = rota__buffer_count(&file->ahead)
                     ? rota__file_read_ahead(file, iov, count)
                     : rota__file_read_at(file, iov, count, file->position);
     if (n > 0)
         file->position += n;
-    rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    return rota__file_failed(n, "read", file);
+    return rota__file_leave(file, ROTA__FILE_AT_POSITION, n, "read");
 }
 
 ssize_t rota_file_read(rota_file *file, void *buf, size_t len)
@@ -315,13 +314,12 @@ int rota_file_writev(rota_file *file, const struct iovec *iov, int count)
     size_t done = 0;
     int err = count < 0 ? -EINVAL : rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return (int)rota__file_failed(err, "write", file);
+        return rota__file_refused(err, "write", file);
     rota__file_drop_ahead(file);
     err = write_at(file, iov, count, file->position, &done);
     file->progress = done;
     move_position(file, done);
-    rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    return (int)rota__file_failed(err, "write", file);
+    return (int)rota__file_leave(file, ROTA__FILE_AT_POSITION, err, "write");
 }
 
 int rota_file_write(rota_file *file, const void *buf, size_t len)
@@ -336,10 +334,9 @@ ssize_t rota_file_preadv(rota_file *file, const struct iovec *iov, int count, in
 {
     int err = offset < 0 || count < 0 ? -EINVAL : rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
-        return rota__file_failed(err, "read", file);
+        return rota__file_refused(err, "read", file);
     ssize_t n = rota__file_read_at(file, iov, count, offset);
-    rota__file_leave(file, ROTA__FILE_ELSEWHERE);
-    return rota__file_failed(n, "read", file);
+    return rota__file_leave(file, ROTA__FILE_ELSEWHERE, n, "read");
 }
 
 ssize_t rota_file_pread(rota_file *file, void *buf, size_t len, int64_t offset)
@@ -353,11 +350,10 @@ int rota_file_pwritev(rota_file *file, const struct iovec *iov, int count, int64
     size_t done = 0;
     int err = offset < 0 || count < 0 ? -EINVAL : rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
-        return (int)rota__file_failed(err, "write", file);
+        return rota__file_refused(err, "write", file);
     err = write_at(file, iov, count, offset, &done);
     file->progress = done;
-    rota__file_leave(file, ROTA__FILE_ELSEWHERE);
-    return (int)rota__file_failed(err, "write", file);
+    return (int)rota__file_leave(file, ROTA__FILE_ELSEWHERE, err, "write");
 }
 
 int rota_file_pwrite(rota_file *file, const void *buf, size_t len, int64_t offset)
@@ -399,11 +395,10 @@ static int file_sync(rota_file *file, bool data_only)
     struct sync_job job = {file->fd, data_only};
     int err = rota__file_enter_for(file, ROTA__FILE_ELSEWHERE, "rota_file_sync");
     if (err < 0)
-        return (int)rota__file_failed(err, "sync", file);
+        return rota__file_refused(err, "sync", file);
     err = file->gate.loop->backend->takes_files ? sync_by_op(file, data_only)
                                                 : rota__file_hop(sync_job, &job, &syncing);
-    rota__file_leave(file, ROTA__FILE_ELSEWHERE);
-    return (int)rota__file_failed(err, "sync", file);
+    return (int)rota__file_leave(file, ROTA__FILE_ELSEWHERE, err, "sync");
 }
 
 int rota_file_sync(rota_file *file)

@@ -4,11 +4,7 @@
 #include <string.h>
 
 #define STEP 16384
-
-static size_t limit_of(const rota_file *file)
-{
-    return file->limit ? file->limit : ROTA__FILE_LINE_LIMIT;
-}
+#define CALL "read a line of"
 
 void rota_file_set_limit(rota_file *file, size_t limit)
 {
@@ -72,7 +68,7 @@ static ssize_t fill(rota_file *file, size_t most)
 static ssize_t find_line(rota_file *file)
 {
     for (size_t from = 0;;) {
-        size_t count = rota__buffer_count(&file->ahead), limit = limit_of(file);
+        size_t count = rota__buffer_count(&file->ahead), limit = rota__file_line_limit(file);
         size_t end = count < limit ? count : limit;
         char *front = rota__buffer_front(&file->ahead);
         char *found = end > from ? memchr(front + from, '\n', end - from) : NULL;
@@ -99,22 +95,26 @@ static void take_line(rota_file *file, size_t len, rota_str *ret_line)
     line[end] = '\0';
 }
 
+static int read_line(rota_file *file, rota_str *ret_line)
+{
+    ssize_t len = find_line(file);
+    if (len <= 0)
+        return (int)len;
+    if (file->gate.closed)
+        return ROTA_ECLOSED; /* the buffer goes when this call leaves */
+    take_line(file, (size_t)len, ret_line);
+    return 1;
+}
+
 int rota_file_read_line(rota_file *file, rota_str *ret_line)
 {
     int err = rota__suspend_check();
     if (err == 0)
         err = rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
-        return (int)rota__file_failed(err, "read a line of", file);
-    ssize_t len = find_line(file);
-    if (len > 0)
-        take_line(file, (size_t)len, ret_line);
-    rota__file_leave(file, ROTA__FILE_AT_POSITION);
-    if (len == ROTA_ELIMIT)
-        return rota_error_set(ROTA_ELIMIT,
-                              "read a line of %s: longer than %zu bytes (rota_file_set_limit)",
-                              file->name, limit_of(file));
-    return (int)rota__file_failed(len > 0 ? 1 : (int)len, "read a line of", file);
+        return rota__file_refused(err, CALL, file);
+    int more = read_line(file, ret_line);
+    return (int)rota__file_leave(file, ROTA__FILE_AT_POSITION, more, CALL);
 }
 
 static int next_line(void *self, void **ret_item)

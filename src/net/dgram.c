@@ -135,11 +135,15 @@ ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len, rota_address *r
     rota_packet packet;
     packet.data = buf;
     packet.size = len;
-    int n = receive(s, &packet, 1, NULL);
+    int n = rota__gate_enter(&s->gate, RECEIVING);
     if (n < 0)
         return n;
-    if (packet.cut)
-        return failed(s, -EMSGSIZE, "receive datagram", NULL);
+    n = receive_batch(s, &packet, 1, NULL);
+    if (n > 0 && packet.cut)
+        n = failed(s, -EMSGSIZE, "receive datagram", NULL);
+    rota__gate_leave(&s->gate, RECEIVING);
+    if (n < 0)
+        return n;
     if (ret_from)
         *ret_from = packet.address;
     return (ssize_t)packet.len;

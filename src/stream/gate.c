@@ -8,6 +8,13 @@ int rota__gate_refuse(const struct rota__gate *gate, const char *call)
     return rota__error_plain(gate->closed ? ROTA_ECLOSED : -EBUSY);
 }
 
+/* What the call that leaves has to tell its caller stays. */
+static void empty(struct rota__gate *gate)
+{
+    ROTA_KEEP_ERROR;
+    gate->emptied(gate);
+}
+
 void rota__gate_left_closed(struct rota__gate *gate)
 {
     if (gate->inside)
@@ -15,7 +22,7 @@ void rota__gate_left_closed(struct rota__gate *gate)
     if (gate->closer)
         rota__wake(gate->closer, 0);
     else if (gate->emptied)
-        gate->emptied(gate);
+        empty(gate);
 }
 
 /* Never called: the wait is shielded. */
