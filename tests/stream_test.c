@@ -414,6 +414,36 @@ TASK_TEST(a_stream_may_be_freed_by_a_callback_while_a_task_reads)
     CHECK_INT(rota_join(reader), ==, ROTA_ECLOSED);
 }
 
+static bool ends_are_freed;
+
+static void free_and_say_so(rota_handle *handle, void *arg)
+{
+    (void)handle;
+    free_ends(arg);
+    ends_are_freed = true;
+}
+
+static int read_one_line(void *arg)
+{
+    rota_str line;
+    int more = rota_stream_read_line(arg, &line);
+    CHECK(more == ROTA_ECLOSED || !ends_are_freed);
+    return more;
+}
+
+TASK_TEST(a_line_whose_stream_is_gone_is_not_handed_out)
+{
+    struct ends e = sockets();
+    rota_handle handle = ROTA_HANDLE_INIT;
+    rota_task *reader;
+    CHECK_OK(rota_spawn(read_one_line, e.a, &reader));
+    CHECK_OK(rota_yield());
+    CHECK_OK(rota_stream_write(e.b, "line\n", 5));
+    rota_loop_call_soon(rota_loop_current(), &handle, free_and_say_so, &e);
+    int more = rota_join(reader);
+    CHECK(more == 1 || more == ROTA_ECLOSED);
+}
+
 static int both_ways(void *arg)
 {
     char buf[1000];

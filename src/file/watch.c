@@ -107,6 +107,8 @@ int rota_path_watch_next(rota_path_watch *watch, rota_path_watch_event **ret_eve
         return err;
     watch->event.what = 0;
     int more = watch_next(watch);
+    if (more > 0 && rota__gate_is_doomed(&watch->gate))
+        more = rota__error_plain(ROTA_ECLOSED);
     rota__gate_leave(&watch->gate, NEXT);
     if (more > 0)
         *ret_event = &watch->event;

@@ -75,6 +75,13 @@ static inline void rota__gate_leave(struct rota__gate *gate, unsigned char who)
         rota__gate_left_closed(gate);
 }
 
+/* Whether the object goes at once when the calls inside have left. What they would lend to their
+ * callers would go with it. */
+static inline bool rota__gate_is_doomed(const struct rota__gate *gate)
+{
+    return gate->emptied;
+}
+
 /* Waits until a closed gate is empty. Shields itself. False outside a task, where it cannot wait:
  * if a call is inside, the last one to leave will call `emptied`. */
 bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate));

@@ -169,6 +169,12 @@ static ssize_t seek(rota_stream *s, rota_str separator, size_t limit)
     }
 }
 
+/* `len` bytes of the buffer may be lent, unless the buffer goes when this call leaves. */
+static ssize_t lendable(const rota_stream *s, ssize_t len)
+{
+    return len > 0 && rota__gate_is_doomed(&s->gate) ? rota__error_plain(ROTA_ECLOSED) : len;
+}
+
 static void lend(rota_stream *s, size_t len, rota_str *ret_data)
 {
     *ret_data = (rota_str){rota__buffer_front(&s->in), len};
@@ -181,7 +187,7 @@ int rota_stream_read_until(rota_stream *s, rota_str separator, size_t limit, rot
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;
-    ssize_t len = seek(s, separator, limit ? limit : s->limit);
+    ssize_t len = lendable(s, seek(s, separator, limit ? limit : s->limit));
     if (len > 0) {
         lend(s, (size_t)len, ret_data);
         rota__buffer_take(&s->in, (size_t)len);
@@ -207,6 +213,7 @@ static int read_line(rota_stream *s, rota_str *ret_line)
     ssize_t len = seek(s, (rota_str){"\n", 1}, s->limit);
     if (len == ROTA_EOF)
         len = (ssize_t)rota__buffer_count(&s->in);
+    len = lendable(s, len);
     if (len <= 0)
         return (int)len;
     take_line(s, (size_t)len, ret_line);
@@ -259,7 +266,7 @@ ssize_t rota_stream_peek(rota_stream *s, size_t len, rota_str *ret_data)
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;
-    ssize_t n = peek(s, len);
+    ssize_t n = lendable(s, peek(s, len));
     if (n >= 0)
         lend(s, (size_t)n, ret_data);
     rota__gate_leave(&s->gate, ROTA__STREAM_READING);
