@@ -798,6 +798,26 @@ static void check_refused_at(int line, int result, int err)
         check_refused_at(__LINE__, (int)(call), err); \
     } while (0)
 
+static int put_into_queue(void *arg)
+{
+    int item = 1;
+    return rota_queue_put(arg, &item);
+}
+
+TASK_TEST(select_that_waits_and_succeeds_keeps_the_text_of_a_failure)
+{
+    ROTA_AUTO(rota_queue) q = NULL;
+    int item;
+    size_t index;
+    CHECK_OK(rota_queue_new(1, sizeof item, &q));
+    rota_case cases[] = {{.queue = q, .get = &item}};
+    rota_task *putter = spawned(put_into_queue, q);
+    rota_error_set(-EAGAIN, "of an earlier failure");
+    CHECK_OK(rota_select(cases, 1, &index));
+    CHECK_STR(rota_error(-EAGAIN), "of an earlier failure");
+    CHECK_OK(rota_join(putter));
+}
+
 static int return_at_once(void *arg)
 {
     (void)arg;

@@ -259,7 +259,8 @@ static int case_do(rota_case *c)
     return c->put ? put_now(c->queue, c->put) : get_now(c->queue, c->get);
 }
 
-int rota_try_select(rota_case *cases, size_t n, size_t *ret_index)
+/* Leaves the error record alone. */
+static int try_cases(rota_case *cases, size_t n, size_t *ret_index)
 {
     int err = -EINVAL;
     size_t first = any_below(n);
@@ -274,7 +275,12 @@ int rota_try_select(rota_case *cases, size_t n, size_t *ret_index)
             *ret_index = at;
         return err;
     }
-    return rota__error_plain(err);
+    return err;
+}
+
+int rota_try_select(rota_case *cases, size_t n, size_t *ret_index)
+{
+    return rota__result_plain(try_cases(cases, n, ret_index));
 }
 
 int rota_select(rota_case *cases, size_t n, size_t *ret_index)
@@ -282,9 +288,9 @@ int rota_select(rota_case *cases, size_t n, size_t *ret_index)
     int err = rota__suspend_check();
     if (err < 0)
         return err;
-    err = rota_try_select(cases, n, ret_index);
+    err = try_cases(cases, n, ret_index);
     if (err != -EAGAIN)
-        return (int)rota__done_at_once(err);
+        return (int)rota__done_at_once(rota__result_plain(err));
     struct rota__selection s = {.cases = cases, .n = n};
     err = selection_wait(&s, &select_kind, cases);
     if (err == 0 || err == ROTA_ECLOSED)
