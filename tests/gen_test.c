@@ -97,6 +97,15 @@ TEST(generator_works_outside_a_task)
     CHECK_INT(r.stopped, ==, -ECANCELED);
 }
 
+TEST(generator_outside_a_task_keeps_the_text_of_a_failure)
+{
+    struct range r = {1, 4};
+    ROTA_AUTO(rota_gen) gen = generator(count, &r);
+    rota_error_set(ROTA_ENOTASK, "of an earlier failure");
+    CHECK_INT(next_number(gen), ==, 1);
+    CHECK_STR(rota_error(ROTA_ENOTASK), "of an earlier failure");
+}
+
 TEST(generator_outside_a_task_cannot_wait)
 {
     struct range r = {1, 3, .pause = ROTA_SECOND};

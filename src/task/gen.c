@@ -89,7 +89,7 @@ int rota_gen_next(rota_gen *gen, void **ret_item)
         return rota__loop_refuse(__func__);
     if (gen->state == RUNNING)
         return rota__error_plain(-EBUSY);
-    int err = rota__suspend_check();
+    int err = rota__fiber_here() ? rota__suspend_check() : ROTA_ENOTASK;
     if (err < 0 && err != ROTA_ENOTASK)
         return err;
     if (gen->state != ENDED)
