@@ -3,6 +3,8 @@
 
 #include <rota.h>
 
+#include <string.h>
+
 #define MS ROTA_MILLISECOND
 
 static void check_between(rota_time pause, rota_time least, rota_time most)
@@ -107,6 +109,19 @@ VIRTUAL_TASK_TEST(a_cancelled_pause_ends_at_once)
     rota_task_cancel(task);
     CHECK_INT(rota_join(task), ==, -ECANCELED);
     CHECK_INT(rota_now(), <, (60 * ROTA_MINUTE) / 2);
+}
+
+VIRTUAL_TASK_TEST(an_interrupt_is_not_told_with_the_text_of_the_failure)
+{
+    rota_backoff b = {0};
+    ROTA_TIMEOUT (ROTA_SECOND) {
+        CHECK_INT(rota_sleep(ROTA_MINUTE), ==, -ETIMEDOUT);
+        rota_error_set(-ETIMEDOUT, "fetch http://a/: the server does not answer");
+        CHECK_INT(rota_backoff_wait(&b, -ETIMEDOUT), ==, -ETIMEDOUT);
+        CHECK(!strstr(rota_error(-ETIMEDOUT), "fetch"));
+    }
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_backoff_wait(&b, 0), ==, -ECANCELED);
 }
 
 TASK_TEST(what_is_no_failure_is_not_tried_again)

@@ -1,3 +1,5 @@
+#include "task/task.h"
+
 #include <rota/backoff.h>
 
 #include <sys/random.h>
@@ -41,11 +43,12 @@ rota_time rota_backoff_next(rota_backoff *b)
 
 int rota_backoff_wait(rota_backoff *b, int err)
 {
-    if (err >= 0)
-        return rota_error_set(-EINVAL, "wait before the next try: %d is not an error code", err);
-    int interrupt = rota_check();
+    rota_check(); /* a deadline may have passed since the loop last looked */
+    int interrupt = rota__suspend_check();
     if (interrupt < 0)
         return interrupt;
+    if (err >= 0)
+        return rota_error_set(-EINVAL, "wait before the next try: %d is not an error code", err);
     rota_time pause = rota_backoff_next(b);
     rota_time deadline = rota_deadline();
     if (pause == ROTA_NEVER || (deadline != ROTA_NEVER && pause >= deadline - rota_now()))
