@@ -3,6 +3,7 @@
 #include "http/h1.h"
 
 #include "ends.h"
+#include "fails.h"
 #include "harness.h"
 #include "relay.h"
 
@@ -279,13 +280,17 @@ TEST(a_request_tells_how_long_its_body_is)
 
 /* ---- Which task may do what */
 
+#define READING "read request body: another task is reading it"
+#define REPLYING "reply: another task is replying"
+
 static int read_again(void *arg)
 {
     struct relay *relay = arg;
     char byte;
     rota_str body;
-    CHECK_INT(rota_http_request_read(relay->request, &byte, 1), ==, -EBUSY);
-    CHECK_INT(rota_http_request_body(relay->request, 0, &body), ==, -EBUSY);
+    CHECK_FAILS(rota_http_request_read(relay->request, &byte, 1), -EBUSY, READING);
+    CHECK_FAILS(rota_http_request_read(relay->request, &byte, 0), -EINVAL, "length 0");
+    CHECK_FAILS(rota_http_request_body(relay->request, 0, &body), -EBUSY, READING);
     return 0;
 }
 
@@ -325,15 +330,15 @@ static int hint_and_write_much(void *arg)
 static int write_again(void *arg)
 {
     rota_http_request *r = ((struct relay *)arg)->request;
-    CHECK_INT(rota_http_add_header(r, "X", "1"), ==, -EBUSY);
-    CHECK_INT(rota_http_interim(r, 103), ==, -EBUSY);
-    CHECK_INT(rota_http_start(r, 200, NULL, 5), ==, -EBUSY);
-    CHECK_INT(rota_http_reply(r, 200, NULL, "abc", 3), ==, -EBUSY);
-    CHECK_INT(rota_http_reply_status(r, 404), ==, -EBUSY);
-    CHECK_INT(rota_http_write(r, "abc", 3), ==, -EBUSY);
-    CHECK_INT(rota_http_flush(r), ==, -EBUSY);
-    CHECK_INT(rota_http_finish(r), ==, -EBUSY);
-    CHECK_INT(rota_http_add_trailer(r, "X", "1"), ==, -EBUSY);
+    CHECK_FAILS(rota_http_add_header(r, "X", "1"), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_interim(r, 103), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_start(r, 200, NULL, 5), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_reply(r, 200, NULL, "abc", 3), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_reply_status(r, 404), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_write(r, "abc", 3), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_flush(r), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_finish(r), -EBUSY, REPLYING);
+    CHECK_FAILS(rota_http_add_trailer(r, "X", "1"), -EBUSY, REPLYING);
     return 0;
 }
 

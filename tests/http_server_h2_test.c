@@ -1,6 +1,7 @@
 /* The server over HTTP/2: a client made of the protocol's engine, over a pair in memory. */
 #include "http/server_h2.h"
 
+#include "fails.h"
 #include "harness.h"
 #include "http_talk.h"
 #include "relay.h"
@@ -504,8 +505,10 @@ static int be_refused(void *arg)
 {
     struct relay *relay = arg;
     char byte;
-    CHECK_INT(rota_http_request_read(relay->request, &byte, 1), ==, -EBUSY);
-    CHECK_INT(rota_http_write(relay->request, "abc", 3), ==, -EBUSY);
+    CHECK_FAILS(rota_http_request_read(relay->request, &byte, 1), -EBUSY,
+                "read request body: another task is reading it");
+    CHECK_FAILS(rota_http_write(relay->request, "abc", 3), -EBUSY,
+                "reply: another task is replying");
     return 0;
 }
 

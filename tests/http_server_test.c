@@ -2,12 +2,14 @@
 #include "http/date.h"
 #include "http/server.h"
 
+#include "fails.h"
 #include "harness.h"
 #include "http_talk.h"
 #include "refusals.h"
 #include "stack_pages.h"
 
 #include <rota.h>
+#include <rota/http_client.h>
 #include <rota/http_server.h>
 #include <rota/websocket.h>
 
@@ -438,7 +440,8 @@ static int too_much(rota_http_request *r, void *arg)
 {
     int *result = arg;
     int err = rota_http_start(r, 200, NULL, 3);
-    *result = rota_http_write(r, "abcd", 4);
+    CHECK_FAILS(*result = rota_http_write(r, "abcd", 4), -EMSGSIZE,
+                "write reply: more than the announced length");
     return err < 0 ? err : rota_http_write(r, "abc", 3);
 }
 
@@ -459,7 +462,9 @@ static int too_little(rota_http_request *r, void *arg)
     int err = rota_http_start(r, 200, NULL, 4);
     if (err == 0)
         err = rota_http_write(r, "abc", 3);
-    *result = rota_http_finish(r);
+    CHECK_FAILS(*result = rota_http_finish(r), -EMSGSIZE,
+                "write reply: the body is not as long as announced");
+    CHECK_FAILS(rota_http_write(r, "d", 1), -EMSGSIZE, "write reply: it was cut off before: ");
     return err;
 }
 
@@ -801,6 +806,8 @@ TEST(a_client_that_waits_to_be_told_is_told_when_the_body_is_read)
                 OK(9, "") "/a b [x] ");
 }
 
+static char words_of_result[300];
+
 static int keep_result(rota_http_request *r, void *arg)
 {
     int *result = arg;
@@ -808,7 +815,12 @@ static int keep_result(rota_http_request *r, void *arg)
     ssize_t n;
     while ((n = rota_http_request_read(r, buf, sizeof buf)) > 0)
         ;
-    CHECK_INT(rota_http_request_read(r, buf, 0), ==, -EINVAL);
+    snprintf(words_of_result, sizeof words_of_result, "%s", rota_error((int)n));
+    CHECK_FAILS(rota_http_request_read(r, buf, 0), -EINVAL,
+                "read request body: the buffer has length 0");
+    if (n == ROTA_EOF || n == ROTA_EPROTOCOL)
+        CHECK_FAILS(rota_http_request_read(r, buf, 1), (int)n,
+                    "read request body: an earlier read failed: ");
     return *result = (int)n;
 }
 
@@ -845,6 +857,7 @@ TEST(a_body_that_is_cut_off_is_told_from_one_that_is_whole)
         t = (struct talk){.handler = keep_result, .arg = &result, .request = text(request)};
         talk(&t);
         CHECK_INT(result, ==, ROTA_EOF);
+        CHECK_STR(words_of_result, "read request body: the client left in the middle");
         CHECK_STR(t.reply, "");
     }
 }
@@ -858,6 +871,7 @@ TEST(a_body_with_broken_framing_is_refused)
                      "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     talk(&t);
     CHECK_INT(result, ==, ROTA_EPROTOCOL);
+    CHECK(strstr(words_of_result, "read request body: a chunk that is longer"));
     check_has(&t, "HTTP/1.1 400 ");
     check_has(&t, "Connection: close\r\n");
 }
@@ -870,6 +884,8 @@ TEST(a_body_that_stops_coming_is_given_up)
     t.request = text("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
     talk(&t);
     CHECK_INT(result, ==, -ETIMEDOUT);
+    CHECK_STR(words_of_result,
+              "read request body: the client is too slow (options body_gap and body_rate)");
     check_has(&t, "HTTP/1.1 408 ");
     CHECK_INT(t.took / ROTA_SECOND, >=, 30);
 }
@@ -967,11 +983,13 @@ static int set_headers(rota_http_request *r, void *arg)
     CHECK_INT(rota_http_add_header(r, "Set-Cookie", "a=b; Path=/"), ==, 0);
     CHECK_INT(rota_http_add_header(r, "Empty", ""), ==, 0);
     CHECK_INT(rota_http_reply(r, 200, NULL, "a", 1), ==, 0);
-    CHECK_INT(rota_http_add_header(r, "X", "3"), ==, -EALREADY);
-    CHECK_INT(rota_http_reply(r, 200, NULL, "a", 1), ==, -EALREADY);
-    CHECK_INT(rota_http_start(r, 200, NULL, 1), ==, -EALREADY);
-    CHECK_INT(rota_http_write(r, "a", 1), ==, -EALREADY);
-    CHECK_INT(rota_http_finish(r), ==, -EALREADY);
+    CHECK_FAILS(rota_http_add_header(r, "X", "3"), -EALREADY, "a reply has already begun");
+    CHECK_FAILS(rota_http_reply(r, 200, NULL, "a", 1), -EALREADY, "a reply has already begun");
+    CHECK_FAILS(rota_http_start(r, 200, NULL, 1), -EALREADY, "a reply has already begun");
+    CHECK_FAILS(rota_http_write(r, "a", 1), -EALREADY, "write reply: the reply has ended");
+    CHECK_FAILS(rota_http_finish(r), -EALREADY, "write reply: the reply has ended");
+    CHECK_FAILS(rota_http_add_trailer(r, "X", "3"), -EALREADY,
+                "add trailer \"X\": the reply has ended");
     return 0;
 }
 
@@ -1001,14 +1019,19 @@ TEST(a_reply_has_one_type)
 
 struct header {
     const char *name, *value;
+    char words[64];
 };
 
 static int set_bad_header(rota_http_request *r, void *arg)
 {
     struct header *h = arg;
-    CHECK_INT(rota_http_add_header(r, h->name, h->value), ==, -EINVAL);
-    CHECK(strstr(rota_error(-EINVAL), "add header field \""));
-    return rota_http_reply(r, 200, NULL, "a", 1);
+    rota_stream *stream;
+    CHECK_FAILS(rota_http_add_header(r, h->name, h->value), -EINVAL, "add header field \"");
+    CHECK_INT(rota_http_add_header(r, "Other", "\n"), ==, -EINVAL);
+    CHECK_FAILS(rota_http_interim(r, 103), -EINVAL, h->words);
+    CHECK_FAILS(rota_http_upgrade(r, "x", &stream), -EINVAL, h->words);
+    CHECK_FAILS(rota_http_reply(r, 200, NULL, "a", 1), -EINVAL, h->words);
+    return 0;
 }
 
 TEST(what_a_client_could_misread_is_not_sent)
@@ -1032,6 +1055,8 @@ TEST(what_a_client_could_misread_is_not_sent)
                                   {"TE", "trailers"},
                                   {"Upgrade", "h2c"}};
     for (size_t i = 0; i < COUNT(bad); i++) {
+        rota_error_set(-EINVAL, "reply: the header field \"%s\" was refused", bad[i].name);
+        snprintf(bad[i].words, sizeof bad[i].words, "%s", rota_error(-EINVAL));
         t = (struct talk){.handler = set_bad_header, .arg = &bad[i]};
         t.request = text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         talk(&t);
@@ -1057,6 +1082,17 @@ static int misuse(rota_http_request *r, void *arg)
     CHECK_INT(rota_http_interim(r, 200), ==, -EINVAL);
     CHECK(strstr(rota_error(-EINVAL), "status 200 is not"));
     return rota_http_reply(r, 299, "a/b", "a", 1);
+}
+
+TEST(what_cannot_be_served_is_refused)
+{
+    rota_http_session *session;
+    rota_http_serve_options options = {.fields = SIZE_MAX};
+    CHECK_FAILS(rota_http_session_new(NULL, &session), ROTA_ENOTASK, rota_strerror(ROTA_ENOTASK));
+    CHECK_FAILS(rota_http_serve(NULL, 0, echo, NULL, NULL), ROTA_ENOTASK,
+                rota_strerror(ROTA_ENOTASK));
+    CHECK_FAILS(rota_http_serve(NULL, 0, echo, NULL, &options), -EINVAL,
+                "serve: the option `fields` is too large");
 }
 
 TEST(calls_out_of_place_are_refused)
@@ -1095,8 +1131,12 @@ static int change_protocol(rota_http_request *r, void *arg)
         err = (int)rota_http_request_read(r, text, 3);
     if (err >= 0)
         err = rota_http_upgrade(r, "other", &s);
-    if (err == -EPROTO)
+    if (err == -EPROTO) {
+        CHECK_STR(rota_error(err), "upgrade to other: the body was not read to its end");
+        CHECK_FAILS(rota_http_upgrade(r, "unasked", &s), -EPROTO,
+                    "upgrade to unasked: the client has not asked for it");
         return rota_http_reply_status(r, 400);
+    }
     if (err == 0)
         err = rota_stream_read_exact(s, text, 5);
     return err < 0 ? err : rota_stream_write(s, text, 5);
@@ -1584,7 +1624,8 @@ static int announce_wrongly(rota_http_request *r, void *arg)
     static const char bytes[4000];
     int *result = arg;
     int err = rota_http_start(r, 200, "text/html", 2000);
-    *result = rota_http_write(r, bytes, 2001);
+    CHECK_FAILS(*result = rota_http_write(r, bytes, 2001), -EMSGSIZE,
+                "write reply: more than the announced length");
     return err < 0 ? err : rota_http_write(r, bytes, 1999);
 }
 

@@ -1,6 +1,7 @@
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/fields.h"
+#include "http/plain.h"
 
 #include <rota/file.h>
 
@@ -237,10 +238,10 @@ static int set_up(rota_http_session *session)
 int rota_http_session_new(const rota_http_session_options *options, rota_http_session **ret_session)
 {
     if (!rota_loop_current())
-        return ROTA_ENOTASK;
+        return rota__http_plain(ROTA_ENOTASK);
     rota_http_session *session = rota_zalloc(sizeof *session);
     if (!session)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     session->uses = 1;
 #ifdef ROTA__HAS_PSL
     session->jar.is_public_suffix = rota__cookie_is_public_suffix;
@@ -255,7 +256,7 @@ int rota_http_session_new(const rota_http_session_options *options, rota_http_se
     int err = set_up(session);
     if (err < 0) {
         rota__http_session_unref(session);
-        return err;
+        return err == -ENOMEM ? rota__http_plain(err) : err;
     }
     *ret_session = session;
     return 0;

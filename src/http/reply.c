@@ -2,10 +2,14 @@
 #include "http/reply.h"
 #include "http/chars.h"
 #include "http/fields.h"
+#include "http/plain.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Of a name in an error text. */
+#define REFUSED_MAX 100
 
 /* ---- Fields */
 
@@ -45,7 +49,7 @@ static int add(rota_http_request *r, struct rota__added ***end, const char *name
     size_t size = sizeof(struct rota__added) + given.name.len + given.value.len;
     struct rota__added *added = rota__arena_alloc(&r->arena, size);
     if (!added)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     char *bytes = (char *)(added + 1);
     memcpy(bytes, name, given.name.len);
     memcpy(bytes + given.name.len, value, given.value.len);
@@ -57,11 +61,33 @@ static int add(rota_http_request *r, struct rota__added ***end, const char *name
     return 0;
 }
 
+/* The reply will fail with `err`, too. */
+static void refuse_field(rota_http_request *r, const char *name, int err)
+{
+    if (err == -EINVAL && !r->refused)
+        r->refused = rota__arena_copy(&r->arena, (rota_str){name, strnlen(name, REFUSED_MAX)});
+    r->error = err;
+}
+
+int rota__reply_check_fields(const rota_http_request *r)
+{
+    if (r->error != -EINVAL)
+        return rota__http_plain(r->error);
+    return r->refused
+               ? rota_error_set(-EINVAL, "reply: the header field \"%s\" was refused", r->refused)
+               : rota_error_set(-EINVAL, "reply: a header field was refused");
+}
+
+static int another_replies(void)
+{
+    return rota_error_set(-EBUSY, "reply: another task is replying");
+}
+
 /* Whether the reply was not begun, and no other task is about to begin it. */
 static int check_none(const rota_http_request *r)
 {
     if (r->writing)
-        return rota_error_set(-EBUSY, "reply: another task is replying");
+        return another_replies();
     return r->state == ROTA__REPLY_NONE
                ? 0
                : rota_error_set(-EALREADY, "reply: a reply has already begun");
@@ -74,7 +100,7 @@ int rota_http_add_header(rota_http_request *r, const char *name, const char *val
     int err = check_none(r);
     if (err < 0)
         return err;
-    r->error = -EINVAL;
+    refuse_field(r, name, -EINVAL);
     return rota_error_set(-EINVAL, "add header field \"%s\": the server sets it", name);
 }
 
@@ -85,16 +111,16 @@ int rota__reply_add_header(rota_http_request *r, const char *name, const char *v
         return err;
     err = add(r, &r->added_end, name, value);
     if (err < 0)
-        r->error = err;
+        refuse_field(r, name, err);
     return err;
 }
 
 int rota_http_add_trailer(rota_http_request *r, const char *name, const char *value)
 {
     if (r->writing)
-        return -EBUSY;
+        return another_replies();
     if (r->state == ROTA__REPLY_ENDED || r->state == ROTA__REPLY_CUT)
-        return -EALREADY;
+        return rota_error_set(-EALREADY, "add trailer \"%s\": the reply has ended", name);
     rota_str trailer = {name, strlen(name)};
     if (is_ours(trailer) || rota__h1_is_forbidden_trailer(trailer))
         return rota_error_set(-EINVAL, "add trailer \"%s\": not allowed in trailers", name);
@@ -112,8 +138,7 @@ static int check(const rota_http_request *r, int status)
         return rota_error_set(-EINVAL, "reply: the status %d is not between 200 and 599", status);
     if (r->is_connect && status < 300)
         return rota_error_set(-EINVAL, "reply to CONNECT: the status %d is below 300", status);
-    return r->error == -EINVAL ? rota_error_set(-EINVAL, "reply: a header field was refused")
-                               : r->error;
+    return rota__reply_check_fields(r);
 }
 
 /* Of two Content-Types some clients would use the first, and others the last. */
@@ -151,6 +176,8 @@ static int begin(rota_http_request *r, int status, const char *type, uint64_t le
     err = rota__reply_code(r, status, type, length);
     if (err == 0 && r->encoder && whole)
         err = rota__reply_encode(r, whole, ROTA__ENCODER_END);
+    if (err == -ENOMEM)
+        rota__http_plain(err);
     if (r->encoder)
         length = whole && !r->is_head ? whole->len : ROTA_HTTP_UNKNOWN_LENGTH;
     r->head = (struct rota__reply_head){status, type, body_of(status, length), length};
@@ -172,6 +199,7 @@ void rota__reply_withdraw(rota_http_request *r)
     r->added_end = &r->added;
     r->trailing_end = &r->trailing;
     r->error = 0;
+    r->refused = NULL;
     r->head_is_due = false;
     r->state = ROTA__REPLY_NONE;
 }
@@ -199,13 +227,28 @@ static void count_out(rota_http_request *r, uint64_t len)
     r->server->counters->bytes_out += len;
 }
 
+/* Sends nothing yet, so none of its failures has a text. */
+static int write_head(rota_http_request *r)
+{
+    return rota__http_plain(r->kind->head(r, &r->head));
+}
+
 /* Sends the head that rota_http_start left for the first piece. */
 static int put_head(rota_http_request *r)
 {
     if (!r->head_is_due)
         return 0;
     r->head_is_due = false;
-    return r->kind->head(r, &r->head);
+    return write_head(r);
+}
+
+/* Gives failures of writing that have no text one. Returns `err`. */
+static int explain(int err, bool last)
+{
+    if (err == -EMSGSIZE)
+        return rota_error_set(err, last ? "write reply: the body is not as long as announced"
+                                        : "write reply: more than the announced length");
+    return err == -ENOMEM ? rota__http_plain(err) : err;
 }
 
 static int send_piece(rota_http_request *r, rota_str piece, bool last)
@@ -223,13 +266,13 @@ static int send_piece(rota_http_request *r, rota_str piece, bool last)
     } else if (err != -EMSGSIZE || last) {
         rota__reply_cut(r, err);
     }
-    return err;
+    return explain(err, last);
 }
 
 int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_t len)
 {
     if (r->writing)
-        return -EBUSY;
+        return another_replies();
     note_began(r);
     int err = put_head(r);
     r->writing = true;
@@ -240,7 +283,7 @@ int rota__reply_send_file(rota_http_request *r, int fd, uint64_t offset, uint64_
         count_out(r, len);
     else
         rota__reply_cut(r, err);
-    return err;
+    return explain(err, false);
 }
 
 int rota_http_reply(rota_http_request *r, int status, const char *type, const void *body,
@@ -249,7 +292,7 @@ int rota_http_reply(rota_http_request *r, int status, const char *type, const vo
     rota_str piece = {body, rota__reply_is_bodiless(status) ? 0 : len};
     int err = begin(r, status, type, len, &piece);
     if (err == 0)
-        err = r->kind->head(r, &r->head);
+        err = write_head(r);
     if (err < 0)
         return err;
     begun(r);
@@ -264,10 +307,10 @@ int rota_http_reply_printf(rota_http_request *r, int status, const char *type, c
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (len < 0)
-        return -errno;
+        return rota__http_plain(-errno);
     char *text = rota_http_alloc(r, (size_t)len + 1);
     if (!text)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     va_start(args, format);
     vsnprintf(text, (size_t)len + 1, format, args);
     va_end(args);
@@ -290,7 +333,7 @@ int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t
     if (err == 0 && type)
         r->head.type = rota__arena_copy(&r->arena, (rota_str){type, strlen(type)});
     if (err == 0 && type && !r->head.type)
-        err = -ENOMEM;
+        err = rota__http_plain(-ENOMEM);
     if (err < 0)
         return err;
     r->head_is_due = true;
@@ -301,15 +344,16 @@ int rota_http_start(rota_http_request *r, int status, const char *type, uint64_t
 /* Whether the reply accepts more data. */
 static int check_begun(const rota_http_request *r)
 {
+    int err = r->error ? r->error : -EPIPE;
     if (r->writing)
-        return -EBUSY;
+        return another_replies();
     switch (r->state) {
     case ROTA__REPLY_BEGUN:
         return 0;
     case ROTA__REPLY_CUT:
-        return r->error ? r->error : -EPIPE;
+        return rota_error_set(err, "write reply: it was cut off before: %s", rota_strerror(err));
     case ROTA__REPLY_ENDED:
-        return -EALREADY;
+        return rota_error_set(-EALREADY, "write reply: the reply has ended");
     case ROTA__REPLY_NONE:
         break;
     }
@@ -328,7 +372,7 @@ static int write_piece(rota_http_request *r, rota_str piece, enum rota__encoder_
         err = rota__reply_encode(r, &piece, step);
     if (err < 0 && (err != -EMSGSIZE || last))
         rota__reply_cut(r, err);
-    return err < 0 ? err : send_piece(r, piece, last);
+    return err < 0 ? explain(err, last) : send_piece(r, piece, last);
 }
 
 int rota_http_write(rota_http_request *r, const void *buf, size_t len)
@@ -363,20 +407,24 @@ static bool lists(const rota_http_request *r, const char *name, const char *lowe
 int rota_http_upgrade(rota_http_request *r, const char *protocol, rota_stream **ret_stream)
 {
     int err = check_none(r);
+    if (err == 0 && r->reading)
+        err = rota_error_set(-EBUSY, "upgrade to %s: another task is reading the body", protocol);
     if (err == 0)
-        err = r->reading ? -EBUSY : r->error;
+        err = rota__reply_check_fields(r);
     if (err < 0)
         return err;
     if (!r->kind->upgrade || rota_str_equal(r->version, "HTTP/1.0") ||
         !lists(r, "connection", "upgrade") || !lists(r, "upgrade", protocol))
-        return -EPROTO;
+        return rota_error_set(-EPROTO, "upgrade to %s: the client has not asked for it", protocol);
     r->writing = true;
     err = r->kind->upgrade(r, protocol);
     r->writing = false;
-    if (err < 0 && err != -EPROTO)
+    if (err == -EPROTO)
+        return rota_error_set(err, "upgrade to %s: the body was not read to its end", protocol);
+    if (err < 0) {
         rota__reply_cut(r, err);
-    if (err < 0)
-        return err;
+        return explain(err, false);
+    }
     r->status = 101;
     r->state = ROTA__REPLY_ENDED;
     *ret_stream = r->stream;
@@ -393,10 +441,10 @@ int rota_http_interim(rota_http_request *r, int status)
     if (status < 102 || status > 199)
         return rota_error_set(-EINVAL, "interim reply: the status %d is not between 102 and 199",
                               status);
-    err = r->error;
+    err = rota__reply_check_fields(r);
     r->writing = true;
     if (err == 0)
-        err = r->kind->interim(r, status);
+        err = explain(r->kind->interim(r, status), false);
     r->writing = false;
     r->added = NULL;
     r->added_end = &r->added;

@@ -15,6 +15,9 @@ static inline bool rota__reply_is_bodiless(int status)
 /* As rota_http_add_header, also for a field that is not the handler's to set. */
 int rota__reply_add_header(rota_http_request *r, const char *name, const char *value);
 
+/* Returns what adding header fields has failed with, or 0. */
+int rota__reply_check_fields(const rota_http_request *r);
+
 /* Nothing was sent yet: another reply may replace it. */
 void rota__reply_withdraw(rota_http_request *r);
 

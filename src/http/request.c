@@ -1,6 +1,7 @@
 /* A request as its handler sees it, and what happens around the handler. */
 #include "http/fields.h"
 #include "http/out.h"
+#include "http/plain.h"
 #include "http/reply.h"
 
 #include <stdio.h>
@@ -151,12 +152,33 @@ static rota_time time_to_read(const rota_http_request *r)
     return left < o->body_gap ? left : o->body_gap;
 }
 
+/* Gives failures of reading that have no text one. Returns `err`. */
+static ssize_t explain(ssize_t err)
+{
+    switch (err) {
+    case ROTA_EOF:
+        return rota_error_set(ROTA_EOF, "read request body: the client left in the middle");
+    case -ETIMEDOUT:
+        return rota_check() < 0
+                   ? err
+                   : rota_error_set(-ETIMEDOUT, "read request body: the client is too slow "
+                                                "(options body_gap and body_rate)");
+    case -ENOMEM:
+        return rota__http_plain(-ENOMEM);
+    default:
+        return err;
+    }
+}
+
 ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
 {
-    if (!len || r->reading)
-        return len ? -EBUSY : -EINVAL;
+    if (!len)
+        return rota_error_set(-EINVAL, "read request body: the buffer has length 0");
+    if (r->reading)
+        return rota_error_set(-EBUSY, "read request body: another task is reading it");
     if (r->body_error < 0 && is_final(r->body_error))
-        return r->body_error;
+        return rota_error_set(r->body_error, "read request body: an earlier read failed: %s",
+                              rota_strerror(r->body_error));
     r->reading = true;
     r->reader = rota_task_current();
     rota_time began = rota_now();
@@ -166,7 +188,7 @@ ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
     r->reading = false;
     if (n < 0) {
         r->body_error = (int)n;
-        return n;
+        return explain(n);
     }
     r->bytes_in += (uint64_t)n;
     r->server->counters->bytes_in += (uint64_t)n;
@@ -201,7 +223,7 @@ int rota_http_request_body(rota_http_request *r, size_t limit, rota_str *ret_bod
     if (err == ROTA_ELIMIT || err == -ENOMEM)
         r->body_error = err;
     rota__budget_hold(&r->server->budget, &held, 0);
-    return err;
+    return err == -ENOMEM ? rota__http_plain(err) : err;
 }
 
 /* ---- Around the handler */
@@ -226,7 +248,7 @@ static void reply_instead(rota_http_request *r, int err)
 {
     int status = status_for(r, err);
     const char *why = err < 0        ? rota_error(err)
-                      : r->error < 0 ? "a header field of the reply was refused"
+                      : r->error < 0 ? rota_error(rota__reply_check_fields(r))
                                      : "the handler has not replied";
     if (status == 500)
         rota_log(ROTA_LOG_WARNING, "http: %.*s %.*s: %s", (int)r->method.len, r->method.ptr,

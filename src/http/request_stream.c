@@ -1,4 +1,5 @@
 /* The body of a request as a stream. */
+#include "http/plain.h"
 #include "http/server.h"
 
 #include <rota/filter.h>
@@ -72,7 +73,7 @@ int rota_http_request_body_stream(rota_http_request *r, rota_stream **ret_body)
 {
     struct body *b = rota_zalloc(sizeof *b);
     if (!b)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     *b = (struct body){{.kind = &body_kind}, .request = r};
     int err = rota_stream_from_filter(&b->filter, ret_body);
     if (err < 0)

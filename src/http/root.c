@@ -2,6 +2,7 @@
  * nor a symbolic link leads out. If that is missing (a filter of system calls), the components are
  * opened one by one, and no symbolic links are followed. */
 #include "http/root.h"
+#include "http/plain.h"
 
 #include <rota/exec.h>
 
@@ -117,7 +118,7 @@ int rota_http_root_open(const char *path, const rota_http_root_options *options,
     const char *index = options->index ? options->index : "index.html";
     rota_http_root *root = rota_zalloc(sizeof *root);
     if (!root)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     root->list = options->list;
     root->hidden = options->hidden;
     root->precompressed = options->precompressed;

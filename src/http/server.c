@@ -14,6 +14,7 @@
  * 2. The sweep is armed while `running` is not empty, and at most one tick longer. */
 #include "http/server.h"
 #include "http/date.h"
+#include "http/plain.h"
 
 #include <string.h>
 
@@ -273,7 +274,7 @@ static int init(struct rota__server *server, rota_http_handler *handler, void *a
         .handler = handler, .arg = arg, .loop = rota_loop_current(), .stopping = ROTA_EVENT_INIT};
     set_options(server, options);
     if (server->options.fields > SIZE_MAX / 64)
-        return -EINVAL;
+        return rota_error_set(-EINVAL, "serve: the option `fields` is too large");
     server->blocks.size = block_size(&server->options);
     server->blocks.budget = &server->budget;
     server->budget.limit = server->options.memory;
@@ -281,7 +282,7 @@ static int init(struct rota__server *server, rota_http_handler *handler, void *a
     rota__list_init(&server->resting);
     rota__list_init(&server->busy);
     rota__list_init(&server->running);
-    return server->loop ? rota__server_door_init(server) : ROTA_ENOTASK;
+    return rota__http_plain(server->loop ? rota__server_door_init(server) : ROTA_ENOTASK);
 }
 
 static void fini(struct rota__server *server)
@@ -310,7 +311,8 @@ int rota_http_serve(rota_listener *const *listeners, size_t count, rota_http_han
     struct rota__server server;
     int err = init(&server, handler, arg, options);
     if (err == 0)
-        err = count ? serve_ports(&server, listeners, count) : -EINVAL;
+        err = count ? serve_ports(&server, listeners, count)
+                    : rota_error_set(-EINVAL, "serve: there is no listener");
     fini(&server);
     return err;
 }

@@ -180,6 +180,8 @@ struct rota_http_request {
     int status;
     /* Of adding a field, or why the reply was cut. */
     int error;
+    /* The name of the first header field that was refused, cut; NULL: none, or no memory. */
+    const char *refused;
     struct rota__added *added, **added_end;
     struct rota__added *trailing, **trailing_end;
 

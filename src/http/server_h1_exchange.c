@@ -1,6 +1,7 @@
 /* Requests of HTTP/1.1 and their replies. */
 #include "http/chars.h"
 #include "http/peek.h"
+#include "http/plain.h"
 #include "http/reply.h"
 #include "http/server_h1.h"
 
@@ -313,7 +314,8 @@ static ssize_t read_body(struct rota__h1_exchange *x, void *buf, size_t len)
         int event = next_of_body(x);
         if (event == -EBADMSG) {
             x->request.body_status = x->c->parser.status;
-            return x->c->parser.status == 413 ? ROTA_ELIMIT : ROTA_EPROTOCOL;
+            return rota_error_set(x->c->parser.status == 413 ? ROTA_ELIMIT : ROTA_EPROTOCOL,
+                                  "read request body: %s", x->c->parser.error);
         }
         if (event < 0)
             return event;
@@ -325,7 +327,7 @@ static ssize_t read_body(struct rota__h1_exchange *x, void *buf, size_t len)
 static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 {
     struct rota__h1_exchange *x = exchange_of(r);
-    ssize_t n = rota_check();
+    ssize_t n = rota__http_check();
     if (x->body_over || n < 0)
         return n;
     rota_timeout gap = ROTA_TIMEOUT_INIT;

@@ -65,7 +65,7 @@ static int failed(struct rota__h1_connection *c, int err)
     if (err != -ECANCELED || !c->common.stalled)
         return err;
     rota_stream_abort(c->stream);
-    return -ETIMEDOUT;
+    return rota_error_set(-ETIMEDOUT, "write reply: the client takes nothing (option write_stall)");
 }
 
 static int hold_back(struct rota__h1_connection *c, struct iovec *iov, int count)

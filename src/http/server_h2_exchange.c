@@ -1,4 +1,6 @@
 /* Requests of HTTP/2 and their replies. */
+#include "http/limit.h"
+#include "http/plain.h"
 #include "http/reply.h"
 #include "http/server_h2.h"
 
@@ -66,7 +68,7 @@ static bool is_full(struct rota__h2_connection *c)
 static int await_room(struct rota__h2_exchange *x)
 {
     struct rota__h2_connection *c = x->c;
-    int err = rota_check();
+    int err = rota__http_check();
     while (err == 0 && is_full(c)) {
         err = await_news(x, c->server->options.write_stall);
         if (err == 0)
@@ -161,13 +163,30 @@ static int write_trailers(struct rota__h2_exchange *x)
     return err;
 }
 
-static int exchange_send(rota_http_request *r, rota_str piece, bool last)
+/* Gives failures of writing their texts, unless the caller has them. Returns `err`. */
+static int write_failed(int err)
+{
+    switch (err) {
+    case -EPIPE:
+        return rota_error_set(err, "write reply: the connection was lost");
+    case -ECONNRESET:
+        return rota_error_set(err, "write reply: the client has reset the stream");
+    case -ETIMEDOUT:
+        return rota_check() < 0 ? err
+                                : rota_error_set(err, "write reply: the client takes nothing "
+                                                      "(option write_stall)");
+    default:
+        return err;
+    }
+}
+
+static int send_piece(rota_http_request *r, rota_str piece, bool last)
 {
     struct rota__h2_exchange *x = exchange_of(r);
     bool has_trailers = last && r->trailing;
     if (r->has_no_body)
         piece.len = 0;
-    int err = x->c->broken ? -EPIPE : rota_check();
+    int err = x->c->broken ? -EPIPE : rota__http_check();
     rota__h2_connection_put_out(x->c); /* the head */
     if (err < 0 || x->stream.write_ended)
         return err < 0 || !piece.len ? err : -EMSGSIZE;
@@ -176,6 +195,11 @@ static int exchange_send(rota_http_request *r, rota_str piece, bool last)
     if (err == 0 && has_trailers)
         err = write_trailers(x);
     return err;
+}
+
+static int exchange_send(rota_http_request *r, rota_str piece, bool last)
+{
+    return write_failed(send_piece(r, piece, last));
 }
 
 static int exchange_interim(rota_http_request *r, int status)
@@ -187,7 +211,7 @@ static int exchange_interim(rota_http_request *r, int status)
     struct rota__h2_head head = {.status = status, .fields = fields.list, .count = fields.count};
     int err = rota__h2_respond(&x->c->h2, &x->stream, &head);
     rota__h2_connection_put_out(x->c);
-    return err;
+    return write_failed(err);
 }
 
 static void exchange_cut(rota_http_request *r)
@@ -283,10 +307,19 @@ static size_t take_body(struct rota__h2_exchange *x, void *buf, size_t len)
     return n;
 }
 
+static int body_failed(const struct rota__h2_exchange *x)
+{
+    char text[ROTA__LIMIT_TEXT];
+    if (x->body_end == ROTA_ELIMIT)
+        rota_error_set(ROTA_ELIMIT, "read request body: %s",
+                       rota__limit_bytes(text, "body", x->c->server->options.body, "body"));
+    return x->body_end;
+}
+
 static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
 {
     struct rota__h2_exchange *x = exchange_of(r);
-    int err = rota_check();
+    int err = rota__http_check();
     rota_timeout gap = ROTA_TIMEOUT_INIT;
     if (err == 0 && x->may_continue)
         send_continue(x);
@@ -299,7 +332,7 @@ static ssize_t exchange_read(rota_http_request *r, void *buf, size_t len)
     if (err < 0)
         return err;
     if (x->taken == x->body.len)
-        return x->body_end > 0 ? 0 : x->body_end;
+        return x->body_end > 0 ? 0 : body_failed(x);
     return (ssize_t)take_body(x, buf, len);
 }
 
