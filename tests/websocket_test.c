@@ -4,6 +4,7 @@
 #include "http/ws_key.h"
 
 #include "clean_run.h"
+#include "fails.h"
 
 #include <rota.h>
 #include <rota/http_server.h>
@@ -300,9 +301,12 @@ VIRTUAL_TASK_TEST(a_read_that_is_timed_out_in_the_middle_of_a_message_loses_noth
 VIRTUAL_TASK_TEST(text_that_is_not_utf8_is_not_sent)
 {
     struct sockets s = pair_with(0, NULL, NULL);
-    CHECK_INT(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "\xff", 1), ==, -EINVAL);
-    CHECK_INT(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "\xc3", 1), ==, -EINVAL);
-    CHECK_INT(rota_websocket_write(s.client, (rota_websocket_type)8, "", 0), ==, -EINVAL);
+    CHECK_FAILS(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "\xff", 1), -EINVAL,
+                "write WebSocket message to pair: the text is not UTF-8");
+    CHECK_FAILS(rota_websocket_write(s.client, ROTA_WEBSOCKET_TEXT, "\xc3", 1), -EINVAL,
+                "the text is not UTF-8");
+    CHECK_FAILS(rota_websocket_write(s.client, (rota_websocket_type)8, "", 0), -EINVAL,
+                "8 is not a type of message");
     CHECK_OK(rota_websocket_write(s.client, ROTA_WEBSOCKET_BINARY, "\xff", 1));
     check_message(s.server, ROTA_WEBSOCKET_BINARY, "\xff", 1);
     free_pair(&s);
@@ -400,10 +404,12 @@ static int expect_closed_write(void *arg)
     return 0;
 }
 
+#define TOOK_NOTHING "the peer took nothing for too long (option write_stall)"
+
 static int expect_timeout_of_read(void *arg)
 {
     rota_websocket_message m;
-    CHECK_INT(rota_websocket_read(arg, &m), ==, -ETIMEDOUT);
+    CHECK_FAILS(rota_websocket_read(arg, &m), -ETIMEDOUT, TOOK_NOTHING);
     return 0;
 }
 
@@ -420,9 +426,10 @@ static void check_cut_off(rota_websocket *ws, rota_time after)
     CHECK_INT(rota_now() - before, >=, after);
     CHECK_INT(rota_now() - before, <=, after + after / 4);
     CHECK_INT(rota_websocket_close_code(ws), ==, 1006);
-    CHECK_INT(rota_websocket_read(ws, &m), ==, -ETIMEDOUT);
-    CHECK_INT(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
-    CHECK_INT(rota_websocket_close(ws, 0, NULL), ==, -ETIMEDOUT);
+    CHECK_FAILS(rota_websocket_read(ws, &m), -ETIMEDOUT, TOOK_NOTHING);
+    CHECK_FAILS(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ROTA_ECLOSED,
+                "the WebSocket is closed");
+    CHECK_FAILS(rota_websocket_close(ws, 0, NULL), -ETIMEDOUT, TOOK_NOTHING);
 }
 
 VIRTUAL_TASK_TEST(a_peer_that_takes_nothing_is_cut_off)
@@ -572,7 +579,8 @@ VIRTUAL_TASK_TEST(closing_while_another_task_reads_ends_that_read)
 static int read_one(void *ws)
 {
     rota_websocket_message m;
-    return rota_websocket_read(ws, &m);
+    CHECK_FAILS(rota_websocket_read(ws, &m), ROTA_ECLOSED, ": closed");
+    return ROTA_ECLOSED;
 }
 
 VIRTUAL_TASK_TEST(freeing_ends_the_calls_of_other_tasks_and_waits_for_them)
@@ -597,7 +605,8 @@ VIRTUAL_TASK_TEST(bad_codes_and_reasons_are_refused)
     struct sockets s = pair_with(0, NULL, NULL);
     char longest[125] = "";
     memset(longest, 'x', 124);
-    CHECK_INT(rota_websocket_close(s.client, 1006, NULL), ==, -EINVAL);
+    CHECK_FAILS(rota_websocket_close(s.client, 1006, NULL), -EINVAL,
+                "close WebSocket: invalid code 1006 or reason");
     CHECK_INT(rota_websocket_close(s.client, 999, NULL), ==, -EINVAL);
     CHECK_INT(rota_websocket_close(s.client, 1000, longest), ==, -EINVAL);
     CHECK_INT(rota_websocket_close(s.client, 1000, "\xff"), ==, -EINVAL);
@@ -612,7 +621,8 @@ VIRTUAL_TASK_TEST(closing_gives_up_a_peer_that_does_not_close)
     struct scene scene = scene_with(NULL, &options);
     rota_time before = rota_now();
     put_text(scene.peer, TEXT, "late");
-    CHECK_INT(rota_websocket_close(scene.ws, 0, NULL), ==, -ETIMEDOUT);
+    CHECK_FAILS(rota_websocket_close(scene.ws, 0, NULL), -ETIMEDOUT,
+                "close WebSocket to pair: no close frame came in time (option closing)");
     CHECK_INT(rota_now() - before, >=, 3 * ROTA_SECOND);
     free_scene(&scene);
 }
@@ -626,7 +636,23 @@ VIRTUAL_TASK_TEST(a_connection_that_just_ends_is_cut_off)
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, ROTA_ETRUNCATED);
     CHECK_INT(rota_websocket_read(scene.ws, &m), ==, ROTA_ETRUNCATED);
     CHECK_INT(rota_websocket_close_code(scene.ws), ==, 1006);
-    CHECK_INT(rota_websocket_close(scene.ws, 0, NULL), ==, ROTA_ETRUNCATED);
+    CHECK_FAILS(rota_websocket_close(scene.ws, 0, NULL), ROTA_ETRUNCATED,
+                "close WebSocket to pair: the connection ended without a close frame");
+    free_scene(&scene);
+}
+
+VIRTUAL_TASK_TEST(closing_tells_why_the_peer_did_not_close_in_order)
+{
+    struct scene scene = scene_with(NULL, NULL);
+    put_text(scene.peer, 0x83, "no such opcode");
+    CHECK_FAILS(rota_websocket_close(scene.ws, 0, NULL), ROTA_EPROTOCOL,
+                "close WebSocket to pair: ");
+    CHECK(strstr(rota_error(ROTA_EPROTOCOL), rota_websocket_close_reason(scene.ws)));
+    free_scene(&scene);
+    scene = scene_with(NULL, NULL);
+    CHECK_OK(rota_stream_shutdown(scene.peer));
+    CHECK_FAILS(rota_websocket_close(scene.ws, 0, NULL), ROTA_ETRUNCATED,
+                "close WebSocket to pair: the connection ended without a close frame");
     free_scene(&scene);
 }
 
@@ -641,7 +667,7 @@ VIRTUAL_TASK_TEST(a_connection_that_is_reset_is_cut_off)
     CHECK_OK(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "never read", 10));
     close(ends[1]);
     CHECK_INT(rota_websocket_read(ws, &m), ==, -ECONNRESET);
-    CHECK_INT(rota_websocket_read(ws, &m), ==, -ECONNRESET);
+    CHECK_FAILS(rota_websocket_read(ws, &m), -ECONNRESET, "Connection reset by peer");
     CHECK_INT(rota_websocket_close_code(ws), ==, 1006);
     CHECK_INT(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "", 0), ==, ROTA_ECLOSED);
     rota_websocket_free(ws);

@@ -1,5 +1,6 @@
 /* WebSockets: creating, closing and freeing. */
 #include "http/websocket.h"
+#include "http/plain.h"
 
 #include <errno.h>
 
@@ -8,6 +9,8 @@
 #define DEFAULT_PING (20 * ROTA_SECOND)
 #define DEFAULT_CLOSING (5 * ROTA_SECOND)
 #define DEFAULT_STALL (30 * ROTA_SECOND)
+
+#define CLOSE "close WebSocket to"
 
 int rota__websocket_finish(rota_websocket *ws, int code, rota_str reason, int result)
 {
@@ -40,6 +43,32 @@ static void turn_out(rota_websocket *ws)
     }
 }
 
+static const char *why_over(const rota_websocket *ws, int err)
+{
+    if (*ws->reason)
+        return ws->reason;
+    if (err == ROTA_ETRUNCATED)
+        return "the connection ended without a close frame";
+    return err == -ETIMEDOUT ? "the peer took nothing for too long (option write_stall)" : NULL;
+}
+
+const char *rota__websocket_peer(const rota_websocket *ws)
+{
+    const char *peer = rota_stream_peer(ws->stream);
+    return *peer ? peer : "a closed connection";
+}
+
+void rota__websocket_explain(rota_websocket *ws, int err, bool was_over, const char *operation)
+{
+    if (err >= 0 || err != ws->end)
+        return;
+    const char *why = why_over(ws, err);
+    if (!why && (was_over || err == ROTA_ECLOSED || err == -ENOMEM))
+        why = rota_strerror(err);
+    if (why)
+        rota_error_set(err, "%s %s: %s", operation, rota__websocket_peer(ws), why);
+}
+
 /* Waits until the peer has closed, too. */
 static int drain(rota_websocket *ws)
 {
@@ -47,17 +76,23 @@ static int drain(rota_websocket *ws)
     int more = 1;
     while (more > 0)
         more = rota__websocket_read_message(ws, &message);
-    if (more == -EBUSY && rota_event_wait(&ws->ended) == 0)
-        more = ws->end;
+    if (more == -EBUSY) {
+        more = rota_event_wait(&ws->ended);
+        if (more == 0)
+            more = ws->end;
+    }
     return more;
 }
 
 int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
 {
     rota_str why = {reason ? reason : "", reason ? strlen(reason) : 0};
-    int err = 0;
-    if (ws->end <= 0)
-        return ws->end;
+    int err = ws->end;
+    bool was_over = err <= 0;
+    if (was_over) {
+        rota__websocket_explain(ws, err, was_over, CLOSE);
+        return err;
+    }
     rota__websocket_enter(ws);
     ROTA_SHIELD
     {
@@ -67,6 +102,10 @@ int rota_websocket_close(rota_websocket *ws, int code, const char *reason)
                 err = drain(ws);
         }
     }
+    if (err == -ETIMEDOUT && ws->end > 0)
+        rota_error_set(err, "%s %s: no close frame came in time (option closing)", CLOSE,
+                       rota__websocket_peer(ws));
+    rota__websocket_explain(ws, err, was_over, CLOSE);
     return rota__websocket_leave(ws, err);
 }
 
@@ -138,7 +177,7 @@ int rota__websocket_new(const struct rota__websocket_setup *setup,
     size_t limit = options->message ? options->message : DEFAULT_MESSAGE;
     rota_websocket *ws = rota_zalloc(sizeof *ws);
     if (!ws)
-        return -ENOMEM;
+        return rota__http_plain(-ENOMEM);
     *ws = (rota_websocket){.stream = setup->stream,
                            .is_server = setup->is_server,
                            .end = 1,
@@ -155,7 +194,7 @@ int rota__websocket_new(const struct rota__websocket_setup *setup,
         err = -ENOMEM;
     if (err < 0) {
         rota__websocket_drop(ws);
-        return err;
+        return rota__http_plain(err);
     }
     if (ws->protocol)
         memcpy(ws->protocol, setup->protocol.ptr, setup->protocol.len);

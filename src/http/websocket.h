@@ -142,6 +142,13 @@ static inline bool rota__websocket_account(rota_websocket *ws)
 /* Sets `end`, and why. Returns `result`. */
 int rota__websocket_finish(rota_websocket *ws, int code, rota_str reason, int result);
 
+/* The peer's address, for texts. The stream may be closed. */
+const char *rota__websocket_peer(const rota_websocket *ws);
+/* Gives the failure of a call the text of what ended the WebSocket, if it is that. `operation` is
+ * "read WebSocket message from", for example. `was_over`: it had ended before the call began;
+ * otherwise an error of the stream has a text of its own. */
+void rota__websocket_explain(rota_websocket *ws, int err, bool was_over, const char *operation);
+
 /* What rota_websocket_read does, without counting the call. Suspends. */
 int rota__websocket_read_message(rota_websocket *ws, rota_websocket_message *ret_message);
 

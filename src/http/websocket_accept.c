@@ -1,6 +1,7 @@
 /* The handshake of a WebSocket, the server's part (RFC 6455, section 4.2). */
 #include "http/chars.h"
 #include "http/fields.h"
+#include "http/plain.h"
 #include "http/reply.h"
 #include "http/url.h"
 #include "http/websocket.h"
@@ -14,7 +15,9 @@
 static int refuse(rota_http_request *r, int status)
 {
     int err = rota_http_reply_status(r, status);
-    return err < 0 ? err : -EPROTO;
+    return err < 0 ? err
+                   : rota_error_set(-EPROTO, "accept WebSocket: refused the handshake with %d %s",
+                                    status, rota_http_reason(status));
 }
 
 /* Tells what would be accepted (RFC 6455, section 4.4; RFC 9110, section 15.5.22). HTTP/2 has no
@@ -82,7 +85,7 @@ static int answer(rota_http_request *r, const char *accept, const char *protocol
     rota__out_add(text, "", 1);
     if (text->err == 0)
         rota_http_add_header(r, "Sec-WebSocket-Extensions", text->ptr);
-    return text->err;
+    return rota__http_plain(text->err);
 }
 
 static int accept_with(rota_http_request *r, const rota_websocket_options *options,
@@ -133,7 +136,7 @@ int rota_websocket_accept(rota_http_request *r, const rota_websocket_options *op
         return ask_for_upgrade(r);
     int err = rota__ws_key_accept(rota_http_request_header(r, "sec-websocket-key"), accept);
     if (err < 0)
-        return err == -EINVAL ? refuse(r, 400) : err;
+        return err == -EINVAL ? refuse(r, 400) : rota__http_plain(err);
     if (!is_welcome(r, options->origins))
         return refuse(r, 403);
     return accept_with(r, options, accept, ret_ws);

@@ -223,23 +223,11 @@ int rota__websocket_read_message(rota_websocket *ws, rota_websocket_message *ret
     return ws->end;
 }
 
-/* Says why the WebSocket ended. Errors of the stream have texts of their own. */
-static void explain(const rota_websocket *ws, int err)
-{
-    if (err >= 0 || err != ws->end || err == ROTA_ECLOSED)
-        return;
-    const char *why = *ws->reason              ? ws->reason
-                      : err == ROTA_ETRUNCATED ? "the connection ended without a close frame"
-                                               : NULL;
-    if (why)
-        rota_error_set(err, "read WebSocket message from %s: %s", rota_stream_peer(ws->stream),
-                       why);
-}
-
 int rota_websocket_read(rota_websocket *ws, rota_websocket_message *ret_message)
 {
+    bool was_over = ws->end <= 0;
     rota__websocket_enter(ws);
     int more = rota__websocket_read_message(ws, ret_message);
-    explain(ws, more);
+    rota__websocket_explain(ws, more, was_over, "read WebSocket message from");
     return rota__websocket_leave(ws, more);
 }

@@ -1,4 +1,5 @@
 /* Writing WebSockets. */
+#include "http/plain.h"
 #include "http/websocket.h"
 
 #include <errno.h>
@@ -10,6 +11,8 @@ enum {
     /* How often a write is looked at before it counts as stalled. */
     LOOKS = 4
 };
+
+#define WRITE "write WebSocket message to"
 
 /* Bytes of output after which write_stall begins again. */
 #define PIECE ((size_t)128 * 1024)
@@ -49,7 +52,7 @@ static int next_mask(rota_websocket *ws, unsigned char *ret_mask)
 {
     if (!ws->masks_left) {
         if (getrandom(ws->masks, ROTA__WEBSOCKET_MASKS, 0) != ROTA__WEBSOCKET_MASKS)
-            return -EIO;
+            return rota_error_set(-EIO, "mask WebSocket frame: no random bytes");
         ws->masks_left = ROTA__WEBSOCKET_MASKS;
     }
     ws->masks_left -= 4;
@@ -170,7 +173,8 @@ static int write_message(rota_websocket *ws, rota_websocket_type type, const voi
     if (err < 0)
         return err;
     if (ws->silent || ws->end <= 0)
-        err = ROTA_ECLOSED;
+        err = rota_error_set(ROTA_ECLOSED, WRITE " %s: the WebSocket is closed",
+                             rota__websocket_peer(ws));
     else
         err =
             send_payload(ws, (int)type, ws->deflate && len >= DEFLATED_FROM, (rota_str){buf, len});
@@ -182,11 +186,17 @@ int rota_websocket_write(rota_websocket *ws, rota_websocket_type type, const voi
 {
     uint32_t utf8 = 0;
     if (type != ROTA_WEBSOCKET_TEXT && type != ROTA_WEBSOCKET_BINARY)
-        return -EINVAL;
+        return rota_error_set(-EINVAL, WRITE " %s: %d is not a type of message",
+                              rota__websocket_peer(ws), (int)type);
     if (type == ROTA_WEBSOCKET_TEXT && (!rota__utf8_check(&utf8, buf, len) || utf8))
-        return -EINVAL;
+        return rota_error_set(-EINVAL, WRITE " %s: the text is not UTF-8",
+                              rota__websocket_peer(ws));
     rota__websocket_enter(ws);
-    return rota__websocket_leave(ws, write_message(ws, type, buf, len));
+    int err = write_message(ws, type, buf, len);
+    if (err == -ENOMEM)
+        rota__http_plain(err);
+    rota__websocket_explain(ws, err, true, WRITE);
+    return rota__websocket_leave(ws, err);
 }
 
 /* ---- The close frame ---- */
@@ -199,6 +209,10 @@ static int send_close(rota_websocket *ws, int code, rota_str reason)
     int err = ws->is_server ? 0 : next_mask(ws, mask);
     if (err == 0)
         err = rota__ws_write_close(&frame, code, reason, ws->is_server ? NULL : mask);
+    if (err == -EINVAL)
+        rota_error_set(err, "close WebSocket: invalid code %d or reason", code);
+    if (err == -ENOMEM)
+        rota__http_plain(err);
     if (err == 0) {
         ws->silent = true;
         err = rota_stream_write(ws->stream, frame.ptr, frame.len);
