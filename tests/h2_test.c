@@ -643,6 +643,27 @@ static bool open_client(struct side *e, struct rota__out *out)
     return false;
 }
 
+/* A request without an authority, and CONNECT with a path: libnghttp2 refuses both. */
+TEST(a_refused_request_is_not_said_to_have_the_wrong_length)
+{
+    static const rota_str requests[] = {H(":method GET\n:scheme http\n:path /"),
+                                        H(":method CONNECT\n:authority a:1\n:path /")};
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        struct side e;
+        struct rota__out out = {0};
+        if (!open_side(&e, true, NULL))
+            return;
+        put_preface(&out, true);
+        put_fields(&out, END_STREAM, 1, requests[i]);
+        int err = feed_out(&e, &out);
+        CHECK(err == 0 || err == -ENOMEM);
+        if (err == 0)
+            CHECK(e.h2.why && !strstr(e.h2.why, "Content-Length"));
+        close_side(&e);
+        rota__out_fini(&out);
+    }
+}
+
 TEST(a_malformed_response_is_refused_alone)
 {
     for (size_t i = 0; i < COUNT(bad_responses); i++) {

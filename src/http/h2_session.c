@@ -382,16 +382,18 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 #define WRONG_LENGTH "the body is not as long as its Content-Length"
 #define TOO_MUCH_DATA "more data than the window allows"
 
-/* Finds out why libnghttp2 rejects the message that this head begins or ends. */
+/* Finds out why libnghttp2 rejects the message that this head begins or ends. Nobody is told why
+ * for a request. */
 static void explain_head(struct rota__h2 *h2, const nghttp2_frame *frame)
 {
     struct rota__h2_head head;
-    int refused = frame->headers.cat == NGHTTP2_HCAT_REQUEST ? rota__h2_read_request(h2, &head)
-                  : is_response(h2, frame)                   ? rota__h2_read_response(h2, &head)
-                                                             : rota__h2_read_trailers(h2, &head);
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        return;
+    bool begins = is_response(h2, frame);
+    int refused = begins ? rota__h2_read_response(h2, &head) : rota__h2_read_trailers(h2, &head);
     bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    bool is_interim = is_response(h2, frame) && head.status < 200;
-    if (!refused && ends && !is_interim)
+    bool is_counted = !begins || (head.status >= 200 && head.has_length);
+    if (!refused && ends && is_counted)
         h2->why = WRONG_LENGTH;
 }
 
