@@ -10,13 +10,11 @@
 enum {
     /* RFC 9110, section 5.6.2. */
     ROTA__CHAR_TOKEN = 1,
-    ROTA__CHAR_TARGET =
-        /* A request's target: visible ASCII but '#'. More than RFC 3986 allows, because browsers
-         * send it, and it cannot be mistaken for anything else. */
-    2,
-    ROTA__CHAR_VALUE =
-        /* A field's value: visible, space, tab, obs-text (RFC 9110, section 5.5). */
-    4,
+    /* A request's target: visible ASCII but '#'. More than RFC 3986 allows, because browsers send
+     * it, and it cannot be mistaken for anything else. */
+    ROTA__CHAR_TARGET = 2,
+    /* A field's value: visible, space, tab, obs-text (RFC 9110, section 5.5). */
+    ROTA__CHAR_VALUE = 4,
     /* Of a host's name (RFC 3986, section 3.2.2). */
     ROTA__CHAR_HOST = 8
 };

@@ -77,13 +77,13 @@ struct rota__h2_limits {
     uint32_t window;
     /* Bytes that `out` may hold while the peer sends; 256 KiB. */
     size_t out;
-    /* Streams reset by the peer or through its fault, at once; 200... */
+    /* Burst limit of streams reset by the peer or through its fault. Default: 200. */
     uint32_t resets;
-    /* ... and a second, in the long run; 50 */
+    /* Refill of `resets` per second. Default: 50. */
     uint32_t reset_rate;
-    /* Frames without effect (pings, empty data), at once; 2,000... */
+    /* Burst limit of frames without effect (pings, empty data). Default: 2,000. */
     uint32_t idle_frames;
-    /* ... and a second; 500 */
+    /* Refill of `idle_frames` per second. Default: 500. */
     uint32_t idle_rate;
 };
 
@@ -217,9 +217,9 @@ struct rota__h2 {
     /* GOAWAY was received. */
     bool was_told;
 
-    /* Some of a head (HEADERS and what continues it) is there, and not all of it... */
+    /* Some of a head (HEADERS and what continues it) is there, and not all of it. */
     bool in_head;
-    /* ... since then */
+    /* When the present head began. */
     rota_time head_began;
 
     /* -EBADMSG (the peer broke the protocol), -ENOMEM, -ESHUTDOWN (rota__h2_close); then: */
@@ -245,9 +245,9 @@ struct rota__h2 {
     bool shuts_down;
     /* A stream that its owner is resetting. */
     int32_t resetting;
-    /* Why the last frame's stream is being reset... */
+    /* Why the last frame's stream is being reset. */
     const char *why;
-    /* ... and with which code, if it was not libnghttp2 */
+    /* The code of that reset, if this side chose it. */
     uint32_t why_code;
     char words[96];
     /* What `why` says of a limit. Two texts, because streams keep pointers to them. */
