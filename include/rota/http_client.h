@@ -203,8 +203,9 @@ typedef struct rota_http_session_options {
     rota_http_auth proxy_auth;
     rota_http_version version;
 
-    /* Connections at once. Default: 100. If a new connection finds no free descriptor (-EMFILE,
-     * -ENFILE), the one that has been idle longest is closed, and the client tries once more. */
+    /* Connections at once. Default: 100. If there is no free descriptor for a new connection
+     * (-EMFILE, -ENFILE), the client closes idle connections, the longest idle first, and tries
+     * again after each. */
     size_t connections;
     /* Connections at once to one host, port and scheme. Default: no limit besides `connections`. */
     size_t connections_host;
@@ -435,10 +436,10 @@ ROTA_API rota_str rota_http_response_reason(const rota_http_response *r);
 ROTA_API rota_str rota_http_response_version(const rota_http_response *r);
 /* Returns the URL of the response, after all redirects, without credentials and fragment. */
 ROTA_API const char *rota_http_response_url(const rota_http_response *r);
-/* Returns why no challenge of a response with status 401 or 407 was answered: "the credentials were
- * refused", "no credentials", "no challenge", or for each challenge the reason why it cannot be
- * answered: "Negotiate: not supported; Digest: unknown algorithm". Empty for any other status.
- * Valid as long as the response. */
+/* Returns why no challenge of a response with status 401 or 407 was answered, for example "the
+ * credentials were refused", or for each challenge why it cannot be answered: "Negotiate: not
+ * supported; Digest: unknown algorithm". Empty for any other status. Valid as long as the
+ * response. */
 ROTA_API const char *rota_http_response_auth_error(const rota_http_response *r);
 /* Returns the number of redirects that were followed. */
 ROTA_API size_t rota_http_response_redirects(const rota_http_response *r);
@@ -471,8 +472,9 @@ ROTA_API rota_str rota_http_body(const rota_http_response *r);
 /* Reads between 1 and `len` bytes of the decoded body. Returns 0 at the end. A streamed body is
  * read from the connection; a whole one is returned piece by piece.
  *
- * After a cancellation or your own deadline you can keep reading. Other errors are final: as of
- * rota_http_fetch in the phase READING. rota_http_response_error describes them. */
+ * After a cancellation or your own deadline you can keep reading, and after -EINVAL (`len` is 0),
+ * which only rota_error describes. Other errors are final: as of rota_http_fetch in the phase
+ * READING. rota_http_response_error describes them. */
 ROTA_SUSPENDS ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len);
 /* Reads the rest of the body for rota_http_body, at most `limit` bytes (0: the session's limit).
  * Returns 0, or an error as rota_http_read does. */

@@ -78,7 +78,7 @@ ROTA_API const char *rota_address_text(const rota_address *address, char *ret_te
  * name), ROTA_EDNS (the name cannot be looked up now), -EINVAL (an empty name, an invalid port,
  * `max` is 0, or an ASCII host that rota_host_parse refuses: addresses such as 127.1, and every
  * name whose last label is a number, such as "node.1", even if /etc/hosts has it), -ECANCELED,
- * -ETIMEDOUT, ROTA_ENOTASK, -EMFILE, -ENOMEM. */
+ * -ETIMEDOUT, ROTA_ENOTASK, -EMFILE, -ENFILE (no descriptor for the lookup), -ENOMEM. */
 ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max);
 
 /* ---- Connecting ---- */
