@@ -70,16 +70,21 @@ RUNNING = set()    # commands
 
 
 def run(command, env=None, limit=900, cwd=ROOT):
-    """Runs a command to its end; returns its status (None when out of time) and all its output."""
+    """Runs a command to its end; returns its status (None when out of time) and all its output. Out of time are also
+    programs that the command has left running, if they hold its output."""
     with subprocess.Popen([str(word) for word in command], cwd=cwd, env={**os.environ, **(env or {})},
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          start_new_session=True) as child:
         RUNNING.add(child)
         try:
             output, _ = child.communicate(timeout=limit)
             status = child.returncode
         except subprocess.TimeoutExpired:
-            child.kill()
-            output, _ = child.communicate()
+            os.killpg(child.pid, signal.SIGKILL)
+            try:
+                output, _ = child.communicate(timeout=10)
+            except subprocess.TimeoutExpired as late:  # held by a program that has left the session
+                output = late.output or b""
             status = None
         finally:
             RUNNING.discard(child)
@@ -87,10 +92,17 @@ def run(command, env=None, limit=900, cwd=ROOT):
 
 
 def end(_number, _frame):
-    """On SIGTERM: as after Ctrl-C, which the commands get from the terminal, too. Their files are then removed."""
+    """Ends the commands, which have sessions of their own and so do not get a Ctrl-C. Their files are then removed."""
     for child in list(RUNNING):
-        child.terminate()
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
     raise KeyboardInterrupt
+
+
+def end_on_signals():
+    # SIGINT is ignored in what a script starts in the background, and then by all that is started from here.
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
 
 
 PLACES = ["/tmp", "/var/tmp", "/dev/shm"]
@@ -241,21 +253,31 @@ def check_files():
     tally.add_check("directories of cases are found and removed", leave("mkdir /tmp/rota-test-$ROTA_TEST_RUN-1"))
     tally.add_check("where there are none, none are found", not leave("true"))
 
-    with tempfile.TemporaryDirectory() as place:
-        note = Path(place) / "note"
+    def end_run(number):
+        """Ends a run by a signal; whether it ends at once and leaves nothing, neither files nor processes."""
+        note = Path(place) / f"note-{number}"
         program = f"""
-import signal, test
-signal.signal(signal.SIGTERM, test.end)
-sleeper = test.matrix.Program("x", ["sh", "-c", 'echo $TMPDIR >{note}; exec sleep 60'], {{}}, None, set(), [])
+import test
+test.end_on_signals()
+sleeper = test.matrix.Program("x", ["sh", "-c", 'sleep 60 & echo $TMPDIR >{note}; sleep 60'], {{}}, None, set(), [])
 with test.ThreadPoolExecutor(2) as pool:
     list(pool.map(lambda p: test.run_program(test.Tally(), test.matrix.SUITES["gcc"], p, []), [sleeper]))
 """
+        start = time.monotonic()
         with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT / "tools", stderr=subprocess.DEVNULL) as child:
             while child.poll() is None and not (note.exists() and note.read_text().endswith("\n")):
                 time.sleep(0.01)
-            child.terminate()
+            child.send_signal(number)
         directory = Path(note.read_text().strip())
-        tally.add_check("a run that is ended leaves nothing", directory.name and not directory.exists())
+        return directory.name and not directory.exists() and time.monotonic() - start < 30
+
+    with tempfile.TemporaryDirectory() as place:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            tally.add_check(f"a run that {number.name} ends leaves nothing", end_run(number))
+    start = time.monotonic()
+    status, output = run(["sh", "-c", "echo begun; sleep 60 & sleep 60"], limit=0.5)
+    tally.add_check("a command that is out of time ends with what it started",
+                    status is None and output == "begun\n" and time.monotonic() - start < 30)
     return tally
 
 
@@ -436,9 +458,7 @@ def parse(names):
 
 def main():
     os.chdir(ROOT)
-    # Ignored in what a script starts in the background, and then by all that is started from here.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, end)
+    end_on_signals()
     names = [word for word in sys.argv[1:] if word != "--times"]
     suites, wanted = parse(names)
     total = Tally()
