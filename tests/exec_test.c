@@ -1283,6 +1283,21 @@ TEST_WITH(pool_says_when_it_has_killed_a_worker_itself, .both_backends = true,
     check_no_children();
 }
 
+/* On the virtual clock the pool does not wait whether the worker ends by itself. */
+static int worker_is_killed_at_once(void *arg)
+{
+    ROTA_AUTO(rota_executor) pool = workers(1);
+    crash(pool, CLOSE, " ended or closed its socket to the pool, and was killed");
+    return 0;
+}
+
+TEST_WITH(pool_does_not_say_of_a_worker_what_it_has_not_seen, .both_backends = true,
+          .without_faults = true)
+{
+    run_virtual(worker_is_killed_at_once, NULL);
+    check_no_children();
+}
+
 static int fork_with_two_descriptors(void *arg)
 {
     ROTA_AUTO(rota_executor) pool = workers(1);

@@ -46,9 +46,11 @@ struct worker {
     struct rota__list node;
     struct rota__fd fd;
     pid_t pid;
-    /* It may take a while to die. */
+    /* We sent SIGKILL; it may take a while to die. */
     bool killed;
-    /* Its nap ends, too. */
+    /* It was still running EXIT_TIME after its socket had ended. */
+    bool outlived;
+    /* Set when its job is given up; also ends its nap. */
     rota_event abandoned;
     /* What it did wrong before it ended, other than closing its socket; or NULL. */
     const char *fault;
@@ -125,7 +127,8 @@ static void describe_end(const struct worker *worker, pid_t waited, int status, 
     if (worker->fault)
         snprintf(text, size, "worker %d %s", (int)pid, worker->fault);
     else if (worker->killed && (was_killed || waited < 0))
-        snprintf(text, size, "worker %d closed its socket to the pool, and was killed", (int)pid);
+        snprintf(text, size, "worker %d %sclosed its socket to the pool, and was killed", (int)pid,
+                 worker->outlived ? "" : "ended or ");
     else if (waited < 0)
         snprintf(text, size, "worker %d died; another part of the program collected its status",
                  (int)pid);
@@ -159,33 +162,35 @@ static const struct rota__wait_kind exit_kind = {"worker process to end", rota__
 
 /* Waits until worker_reap need not block, for at most `limit`. A large process may take long to
  * die. Where there is no task or no pidfd, worker_reap blocks. Under a virtual clock, time stands
- * still meanwhile. */
-static void worker_await_exit(const struct worker *worker, rota_time limit)
+ * still meanwhile. Returns whether it was still running after the whole of `limit`. */
+static bool worker_await_exit(const struct worker *worker, rota_time limit)
 {
+    int err = 0;
     if (!rota__task_here())
-        return;
+        return false;
     rota_loop *loop = rota__handle_here;
     int fd = (int)rota__sys(EMFILE, syscall(SYS_pidfd_open, worker->pid, 0));
     if (fd < 0)
-        return;
+        return false;
     struct rota__op op = {
         .kind = ROTA__OP_POLL, .loop = rota__loop_here, .poll_fd = fd, .events = ROTA_READABLE};
     rota_loop_hold_threadsafe(loop);
     ROTA_SHIELD
     {
         ROTA_TIMEOUT (limit) {
-            ROTA_IGNORE(rota__op_await(&op, &exit_kind));
+            err = (int)rota__op_await(&op, &exit_kind);
         }
     }
     rota_loop_release_threadsafe(loop);
     rota__sys_close(fd);
+    return err == -ETIMEDOUT;
 }
 
 /* Called when its socket has ended. If the process died, it is a zombie almost at once. */
-static void worker_await_own_end(const struct pool *pool, const struct worker *worker)
+static void worker_await_own_end(const struct pool *pool, struct worker *worker)
 {
     if (!worker->fault && !worker->killed && !pool->executor.loop->virtual_clock)
-        worker_await_exit(worker, EXIT_TIME);
+        worker->outlived = worker_await_exit(worker, EXIT_TIME);
 }
 
 static void worker_reap(struct worker *worker, char *text, size_t size)
