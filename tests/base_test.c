@@ -9,6 +9,8 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -494,6 +496,76 @@ TEST(hook_may_report)
     log_time += ROTA_MINUTE;
     rota_log(ROTA_LOG_WARNING, "something else");
     CHECK_INT(counted.calls, >, 5);
+}
+
+/* Whatever else it is told, it reports the same. */
+static void report_much(void *arg, rota_log_level level, const char *message)
+{
+    count_message(arg, level, message);
+    for (int i = 0; strcmp(message, "again") != 0 && i < 50; i++)
+        rota_log(level, "again");
+}
+
+TEST(reports_of_a_hook_are_counted)
+{
+    struct counted counted = {0};
+    rota__log_clock = log_clock;
+    rota_log_set(count_message, &counted);
+    for (int i = 0; i < 12; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    rota_log_set(report_much, &counted);
+    log_time += ROTA_MINUTE;
+    rota_log(ROTA_LOG_WARNING, "something else");
+    CHECK_INT(counted.calls, ==, 10 + 1 + 1 + 10); /* also the number of the first */
+}
+
+static void *report_often(void *arg)
+{
+    for (int i = 0; i < 20000; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    return arg;
+}
+
+static void count_one(void *arg, rota_log_level level, const char *message)
+{
+    (void)level;
+    (void)message;
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+TEST_WITH(limits_hold_for_threads_that_report_at_once, .without_faults = true)
+{
+    pthread_t threads[4];
+    atomic_int calls = 0;
+    rota__log_clock = log_clock;
+    rota_log_set(count_one, &calls);
+    for (int i = 0; i < 4; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, report_often, NULL), ==, 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_INT(calls, ==, 10);
+}
+
+static void report_in_a_thread(void *arg, rota_log_level level, const char *message)
+{
+    pthread_t thread;
+    count_message(arg, level, message);
+    if (strcmp(message, "disk") == 0)
+        return;
+    CHECK_INT(pthread_create(&thread, NULL, report_often, NULL), ==, 0);
+    pthread_join(thread, NULL);
+}
+
+TEST_WITH(hook_may_wait_for_a_thread_that_reports, .without_faults = true)
+{
+    struct counted counted = {0};
+    rota__log_clock = log_clock;
+    rota_log_set(report_in_a_thread, &counted);
+    for (int i = 0; i < 12; i++)
+        rota_log(ROTA_LOG_WARNING, "disk");
+    log_time += ROTA_MINUTE;
+    rota_log(ROTA_LOG_WARNING, "something else");
+    CHECK_INT(counted.calls, ==, 10 + 2 + 10);
 }
 
 TEST(debug_mode_reports_to_the_hook_when_there_is_one)

@@ -6,7 +6,10 @@
  *
  * The kind of a warning or error is its format, together with the object that the caller names. So
  * the text of peers makes no new kinds, and one failing task does not hide the failures of another.
- * Other reports have no kind: they are made for a reader who asked for details. */
+ * Other reports have no kind: they are made for a reader who asked for details.
+ *
+ * 1. The hook is called without the lock: it may report, fork, and wait for threads that report.
+ * 2. What a signal handler reports while its thread counts is passed on without being counted. */
 #include "base/log.h"
 #include "base/noexcept.h"
 
@@ -175,6 +178,13 @@ static struct memory {
     struct remembered all[REMEMBERED];
 } equal = {.max = EQUAL_MAX}, alike = {.max = ALIKE_MAX};
 static pthread_mutex_t remembered_lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread volatile sig_atomic_t is_counting; /* this thread has the lock, or waits for it */
+
+/* Says how many reports were held back. */
+struct summary {
+    rota_log_level level;
+    char text[HEAD + 64]; /* empty: none */
+};
 
 static rota_time monotonic(void)
 {
@@ -201,20 +211,22 @@ static uint64_t kind_of(rota_log_level level, const void *object, const char *fo
     return (hash_of(format) ^ (uintptr_t)object) | 1;
 }
 
-static void forget(const struct memory *memory, struct remembered *r)
+/* Returns whether there is something to be said of it, which is then in `ret_summary`. */
+static bool forget(const struct memory *memory, struct remembered *r, struct summary *ret_summary)
 {
-    char text[HEAD + 64];
     unsigned more = r->count > memory->max ? r->count - memory->max : 0;
     r->kind = 0;
     if (!more || !rota__log_wanted(r->level))
-        return;
-    snprintf(text, sizeof text, "%u more report%s like this: %s", more, more == 1 ? "" : "s",
-             r->head);
-    pass_on(r->level, text);
+        return false;
+    ret_summary->level = r->level;
+    snprintf(ret_summary->text, sizeof ret_summary->text, "%u more report%s like this: %s", more,
+             more == 1 ? "" : "s", r->head);
+    return true;
 }
 
+/* `ret_summary` is of the report that is forgotten for it. */
 static struct remembered *remember(struct memory *memory, rota_log_level level, uint64_t kind,
-                                   const char *text, rota_time now)
+                                   const char *text, rota_time now, struct summary *ret_summary)
 {
     struct remembered *oldest = &memory->all[0];
     for (struct remembered *r = memory->all; r < memory->all + REMEMBERED; r++) {
@@ -224,7 +236,7 @@ static struct remembered *remember(struct memory *memory, rota_log_level level, 
             oldest = r;
     }
     if (oldest->kind)
-        forget(memory, oldest);
+        forget(memory, oldest, ret_summary);
     *oldest = (struct remembered){.kind = kind, .since = now, .level = level};
     snprintf(oldest->head, HEAD, "%.*s", (int)strcspn(text, "\n"), text);
     return oldest;
@@ -237,6 +249,7 @@ static void forget_in_child(void)
     memset(equal.all, 0, sizeof equal.all);
     memset(alike.all, 0, sizeof alike.all);
     remembered_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    is_counting = false;
 }
 
 static void watch_forks(void)
@@ -244,44 +257,74 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, forget_in_child);
 }
 
-static void forget_older(struct memory *memory, rota_time age, rota_time now)
+static bool lock(void)
 {
-    for (struct remembered *r = memory->all; r < memory->all + REMEMBERED; r++)
-        if (r->kind && now - r->since >= age)
-            forget(memory, r);
+    if (is_counting)
+        return false;
+    is_counting = true;
+    pthread_mutex_lock(&remembered_lock);
+    return true;
+}
+
+static void unlock(void)
+{
+    pthread_mutex_unlock(&remembered_lock);
+    is_counting = false;
+}
+
+/* Forgets what is so old, up to the first report of which there is something to be said. */
+static bool forget_older(struct memory *memory, rota_time age, rota_time now,
+                         struct summary *ret_summary)
+{
+    for (struct remembered *r = memory->all; r < memory->all + REMEMBERED; r++) {
+        if (r->kind && now - r->since >= age && forget(memory, r, ret_summary))
+            return true;
+    }
+    return false;
+}
+
+static bool take_summary(rota_time age, rota_time now, struct summary *ret_summary)
+{
+    if (!lock())
+        return false;
+    bool found =
+        forget_older(&equal, age, now, ret_summary) || forget_older(&alike, age, now, ret_summary);
+    unlock();
+    return found;
+}
+
+static void tell_summaries(rota_time age, rota_time now)
+{
+    struct summary summary;
+    while (take_summary(age, now, &summary))
+        pass_on(summary.level, summary.text);
 }
 
 /* Counts it, and says whether that was once too often. */
 static bool is_too_often(struct memory *memory, rota_log_level level, uint64_t kind,
-                         const char *text, rota_time now)
+                         const char *text, rota_time now, struct summary *ret_summary)
 {
-    return ++remember(memory, level, kind, text, now)->count > memory->max;
+    return ++remember(memory, level, kind, text, now, ret_summary)->count > memory->max;
 }
 
-/* Whether such a report has been made often enough. What a hook reports in turn is not counted, nor
- * what another thread reports at the same moment. */
+/* Whether such a report has been made often enough. */
 static bool is_repeated(rota_log_level level, uint64_t kind, const char *text)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct summary summaries[2] = {{.text = ""}, {.text = ""}};
     pthread_once(&once, watch_forks);
-    if (pthread_mutex_trylock(&remembered_lock) != 0)
-        return false;
     rota_time now = rota__log_clock();
-    forget_older(&equal, ROTA_MINUTE, now);
-    forget_older(&alike, ROTA_MINUTE, now);
-    bool repeated = is_too_often(&equal, level, hash_of(text), text, now) ||
-                    (kind && is_too_often(&alike, level, kind, text, now));
-    pthread_mutex_unlock(&remembered_lock);
+    tell_summaries(ROTA_MINUTE, now);
+    if (!lock())
+        return false;
+    bool repeated = is_too_often(&equal, level, hash_of(text), text, now, &summaries[0]) ||
+                    (kind && is_too_often(&alike, level, kind, text, now, &summaries[1]));
+    unlock();
+    for (size_t i = 0; i < 2; i++) {
+        if (summaries[i].text[0])
+            pass_on(summaries[i].level, summaries[i].text);
+    }
     return repeated;
-}
-
-static void tell_all_repetitions(void)
-{
-    if (pthread_mutex_trylock(&remembered_lock) != 0)
-        return;
-    forget_older(&equal, 0, ROTA_NEVER);
-    forget_older(&alike, 0, ROTA_NEVER);
-    pthread_mutex_unlock(&remembered_lock);
 }
 
 static void check_level(void)
@@ -304,7 +347,7 @@ void rota__log_program_begins(void)
 void rota__log_program_ends(void)
 {
     if (atomic_load(&programs) == 1)
-        tell_all_repetitions();
+        tell_summaries(0, ROTA_NEVER);
     atomic_fetch_sub(&programs, 1);
 }
 
