@@ -598,7 +598,7 @@ static void expect_echo(rota_http_session *session, const char *url)
     CHECK_OK(rota_websocket_write(ws, ROTA_WEBSOCKET_TEXT, "hello", 5));
     CHECK_INT(rota_websocket_read(ws, &m), ==, 1);
     CHECK_MEM(m.bytes.ptr, "hello", 5);
-    rota_websocket_close(ws, 1000, NULL);
+    CHECK_OK(rota_websocket_close(ws, 1000, NULL));
 }
 
 /* ---- SOCKS5 */

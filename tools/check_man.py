@@ -21,8 +21,8 @@ def declared(include):
     functions, names = {}, set()
     for header in sorted(include.glob("rota/*.h")):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
-        for match in re.finditer(r"^(?:ROTA_API\s+)?((?:ROTA_SUSPENDS(?:_SHIELDED)?\s)?[^;{}()#=]*?\b(rota_(?!_)\w+)\([^;{]*);",
-                                 text, re.MULTILINE):
+        for match in re.finditer(r"^(?:ROTA_API\s+)?((?:ROTA_SUSPENDS(?:_SHIELDED(?:_RESULT)?)?\s)?[^;{}()#=]*?"
+                                 r"\b(rota_(?!_)\w+)\([^;{]*);", text, re.MULTILINE):
             if match[0].startswith(("ROTA_API", "ROTA_SUSPENDS")):
                 declaration = re.sub(r"\s*ROTA_PRINTF\([^)]*\)", "", match[1])
                 functions[match[2]] = " ".join(declaration.split()) + ";"

@@ -82,7 +82,7 @@ def marks():
     found = {}
     for header in sorted((ROOT / "include/rota").glob("*.h")):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
-        for match in re.finditer(r"^(ROTA_API|ROTA_SUSPENDS(?:_SHIELDED)?)\s[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE):
+        for match in re.finditer(r"^(ROTA_API|ROTA_SUSPENDS(?:_SHIELDED(?:_RESULT)?)?)\s[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE):
             found[match[2]] = match[1]
     return found
 

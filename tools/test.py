@@ -310,7 +310,8 @@ def check_symbols():
     declared = set()
     for header in (ROOT / "include").glob("rota/*.h"):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
-        declared |= set(re.findall(r"^(?:ROTA_API|ROTA_SUSPENDS(?:_SHIELDED)?)\b[^;{(]*?\b(rota_\w+)\(", text, re.MULTILINE))
+        declared |= set(re.findall(r"^(?:ROTA_API|ROTA_SUSPENDS(?:_SHIELDED(?:_RESULT)?)?)\b[^;{(]*?\b(rota_\w+)\(", text,
+                                   re.MULTILINE))
     missing = sorted(declared - exported)
     tally.add_check("the libraries have what the headers declare", declared and not missing, "\n".join(missing))
     wrong = check_marks.violations(ROOT / suite.directory)

@@ -54,6 +54,10 @@ extern "C" {
  * thread runs. */
 #define ROTA_SUSPENDS_SHIELDED ROTA_API
 
+/* Marks such a release whose result tells of something that was lost and that nothing else tells
+ * of. Compilers warn where it is dropped. */
+#define ROTA_SUSPENDS_SHIELDED_RESULT ROTA_SUSPENDS_SHIELDED __attribute__((warn_unused_result))
+
 /* Drops the result of a call on purpose. (gcc warns in spite of a cast to void.)
  *
  *     ROTA_IGNORE(rota_stream_write(s, "bye\n", 4)); */

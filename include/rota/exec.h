@@ -124,9 +124,8 @@ typedef enum rota_executor_close_mode {
  * an executor again waits for the same end; closing with CANCEL cuts a DRAIN short.
  *
  * Returns 0, ROTA_ENOTASK, ROTA_ETHREAD. */
-ROTA_SUSPENDS_SHIELDED int rota_executor_close(rota_executor *executor,
-                                               rota_executor_close_mode mode)
-    __attribute__((warn_unused_result));
+ROTA_SUSPENDS_SHIELDED_RESULT int rota_executor_close(rota_executor *executor,
+                                                      rota_executor_close_mode mode);
 
 /* Closes the executor with CANCEL and frees it. Accepts NULL, returns NULL.
  * ROTA_AUTO(rota_executor) calls this. Outside a task it cannot wait: if jobs are still running,

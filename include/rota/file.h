@@ -88,7 +88,7 @@ ROTA_API int rota_file_fd(const rota_file *file);
  * Returns 0, also if the file was closed before; -EIO, -ENOSPC or -EDQUOT if a network file system
  * lost written data. The file is closed in either case. Check the result: nothing else reports the
  * loss. Compilers warn if you drop it. */
-ROTA_SUSPENDS_SHIELDED int rota_file_close(rota_file *file) __attribute__((warn_unused_result));
+ROTA_SUSPENDS_SHIELDED_RESULT int rota_file_close(rota_file *file);
 
 /* Closes and frees the file. Accepts NULL, returns NULL. ROTA_AUTO(rota_file) calls this. */
 ROTA_SUSPENDS_SHIELDED rota_file *rota_file_free(rota_file *file);

@@ -127,8 +127,9 @@ ROTA_SUSPENDS int rota_websocket_write(rota_websocket *ws, rota_websocket_type t
  * messages. `code` 0 stands for 1000; 1005 sends no code. `reason` may be NULL. Shields itself.
  *
  * Returns 0, also if it was closed before; -EINVAL (an invalid code or reason); or the reason why
- * the peer did not close in order, such as -ETIMEDOUT. */
-ROTA_SUSPENDS_SHIELDED int rota_websocket_close(rota_websocket *ws, int code, const char *reason);
+ * the peer did not close in order, such as -ETIMEDOUT: then messages that were sent may be lost. */
+ROTA_SUSPENDS_SHIELDED_RESULT int rota_websocket_close(rota_websocket *ws, int code,
+                                                       const char *reason);
 /* Returns the code with which the connection was closed: 1005 if the close frame had none, 1006 if
  * there was no close frame; 0 while it is open. */
 ROTA_API int rota_websocket_close_code(const rota_websocket *ws);

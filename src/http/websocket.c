@@ -128,7 +128,7 @@ rota_websocket *rota_websocket_free(rota_websocket *ws)
         return NULL;
     ROTA_KEEP_ERROR;
     if (ws->end > 0 && !ws->silent)
-        rota_websocket_close(ws, ROTA__WS_GOING_AWAY, NULL);
+        ROTA_IGNORE(rota_websocket_close(ws, ROTA__WS_GOING_AWAY, NULL));
     turn_out(ws);
     rota__websocket_stop_answering(ws);
     if (ws->release)
