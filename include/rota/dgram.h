@@ -52,19 +52,19 @@ typedef struct rota_dgram rota_dgram;
 
 /* Zero selects the default of each field. */
 typedef struct rota_udp_options {
-    /* allow other sockets on the same port, and share the incoming datagrams with them */
+    /* Allow other sockets on the same port, and share the incoming datagrams with them. */
     bool reuse_port;
-    /* "::" and the NULL host receive nothing over IPv4 */
+    /* "::" and the NULL host receive nothing over IPv4. */
     bool v6only;
-    /* allow sending to broadcast addresses */
+    /* Allow sending to broadcast addresses. */
     bool broadcast;
-    /* hop limit of outgoing datagrams; default: the system's, usually 64 */
+    /* Hop limit of outgoing datagrams. Default: the system's, usually 64. */
     int ttl;
-    /* hop limit of outgoing multicast datagrams; default: 1 */
+    /* Hop limit of outgoing multicast datagrams. Default: 1. */
     int multicast_ttl;
-    /* do not deliver outgoing multicast datagrams to members on this machine */
+    /* Do not deliver outgoing multicast datagrams to members on this machine. */
     bool multicast_away;
-    /* interface for outgoing multicast datagrams; default: the one that routing selects */
+    /* Interface for outgoing multicast datagrams. Default: the one that routing selects. */
     const char *multicast_interface;
     /* Bytes that the kernel buffers for datagrams not yet received. Default: the system's; maximum:
      * net.core.rmem_max. */
@@ -72,9 +72,9 @@ typedef struct rota_udp_options {
     /* Bytes that the kernel buffers for datagrams not yet sent. Default: the system's; maximum:
      * net.core.wmem_max. */
     int send_buffer;
-    /* connecting: local address, a literal; by default the kernel chooses */
+    /* Connecting: local address, a literal. By default the kernel chooses. */
     const char *bind;
-    /* connecting: local port; by default the kernel chooses */
+    /* Connecting: local port. By default the kernel chooses. */
     int bind_port;
 } rota_udp_options;
 
@@ -112,11 +112,11 @@ typedef struct rota_unix_dgram_options {
     /* Permissions of the socket's file, such as 0600, regardless of the umask. Default: 0777
      * limited by the umask. */
     unsigned mode;
-    /* as in rota_udp_options */
+    /* As in rota_udp_options. */
     int receive_buffer;
-    /* as in rota_udp_options; also limits the size of a datagram */
+    /* As in rota_udp_options; also limits the size of a datagram. */
     int send_buffer;
-    /* connecting: local path or abstract name; default: a free abstract name */
+    /* Connecting: local path or abstract name. Default: a free abstract name. */
     const char *bind;
 } rota_unix_dgram_options;
 
@@ -157,15 +157,15 @@ ROTA_SUSPENDS ssize_t rota_dgram_receive(rota_dgram *s, void *buf, size_t len,
 /* ---- Several at once ---- */
 
 typedef struct rota_packet {
-    /* the bytes, in your memory */
+    /* The bytes, in your memory. */
     void *data;
-    /* receiving: room at `data`, in bytes */
+    /* Receiving: room at `data`, in bytes. */
     size_t size;
-    /* number of bytes at `data` */
+    /* Number of bytes at `data`. */
     size_t len;
-    /* receiving: number of bytes that did not fit and were dropped */
+    /* Receiving: number of bytes that did not fit and were dropped. */
     size_t cut;
-    /* sender or receiver; an address with `len` 0 stands for the peer */
+    /* Sender or receiver; an address with `len` 0 stands for the peer. */
     rota_address address;
 } rota_packet;
 

@@ -48,7 +48,7 @@ typedef struct rota_dir rota_dir;
 typedef struct rota_dir_entry {
     const char *name;
     uint64_t inode;
-    /* the file type bits of st_mode: S_IFREG, S_IFDIR, S_IFLNK, ...; always known */
+    /* The file type bits of st_mode: S_IFREG, S_IFDIR, S_IFLNK, ...; always known. */
     mode_t type;
 } rota_dir_entry;
 
@@ -90,19 +90,19 @@ typedef enum rota_walk_event {
 
 typedef struct rota_walk_entry {
     rota_walk_event event;
-    /* the reason of ROTA_WALK_FAILED: -EACCES, -EIO, ROTA_ELIMIT (too deep), -ENOMEM, -EMFILE,
+    /* The reason of ROTA_WALK_FAILED: -EACCES, -EIO, ROTA_ELIMIT (too deep), -ENOMEM, -EMFILE,
      * ... */
     int error;
-    /* a path that can be opened: it begins with the path passed to rota_walk_new */
+    /* A path that can be opened: it begins with the path passed to rota_walk_new. */
     const char *path;
-    /* the last part of `path` */
+    /* The last part of `path`. */
     const char *name;
-    /* 1 for entries directly in the directory where the walk began */
+    /* 1 for entries directly in the directory where the walk began. */
     size_t depth;
     uint64_t inode;
-    /* as in rota_dir_entry */
+    /* As in rota_dir_entry. */
     mode_t type;
-    /* descriptor of the directory that contains `name`, for openat(2) and similar calls */
+    /* Descriptor of the directory that contains `name`, for openat(2) and similar calls. */
     int directory;
 } rota_walk_entry;
 
@@ -110,9 +110,9 @@ typedef struct rota_walk_options {
     /* Report entries down to this depth only. Default: 256; a directory at that depth is then
      * reported as ROTA_WALK_FAILED with ROTA_ELIMIT. Each level takes a descriptor. */
     size_t depth;
-    /* also report the end of each directory */
+    /* Also report the end of each directory. */
     bool leave;
-    /* do not enter other file systems */
+    /* Do not enter other file systems. */
     bool one_device;
 } rota_walk_options;
 

@@ -175,15 +175,15 @@ struct rota__work {
     rota_executor *executor;
     rota_fn *fn;
     void *arg;
-    /* NULL: abandoned */
+    /* NULL: abandoned. */
     struct rota_job *job;
-    /* the thread or worker that runs it */
+    /* The thread or worker that runs it. */
     void *runner;
     int result;
-    /* error record of a failed result */
+    /* Error record of a failed result. */
     struct rota__error *error;
     int state;
-    /* the function has returned, and the copy is to be copied back */
+    /* The function has returned, and the copy is to be copied back. */
     bool returned;
 };
 
@@ -204,7 +204,7 @@ typedef struct rota_job {
     struct rota__work *_work;
     struct rota__work _own;
     void *_arg;
-    /* error record of a failed result */
+    /* Error record of a failed result. */
     struct rota__error *_error;
 } rota_job;
 
@@ -275,7 +275,7 @@ ROTA_DEFINE_SCOPED(rota_job, rota_job_fini);
  * share. Children that you fork yourself and the processes of rota_run_worker_processes keep all
  * secrets. */
 typedef struct rota_secret {
-    /* the secret bytes; may be NULL if `len` is 0 */
+    /* The secret bytes; may be NULL if `len` is 0. */
     void *ptr;
     size_t len;
     /* Optional. Releases what overwriting bytes cannot, such as handles of a library. It runs in

@@ -201,7 +201,7 @@ typedef struct rota_file_save_options {
     /* Do not wait for the disk. After a power failure the file may have its old contents, or
      * neither the old nor the new ones. */
     bool unsynced;
-    /* fail with -EEXIST if the file exists */
+    /* Fail with -EEXIST if the file exists. */
     bool exclusive;
 } rota_file_save_options;
 

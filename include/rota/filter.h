@@ -103,7 +103,7 @@ typedef struct rota_filter_kind {
 /* The head of a filter, in your storage. Set `kind` and leave the rest zero. */
 struct rota_filter {
     const rota_filter_kind *kind;
-    rota_filter *below; /* NULL at the bottom */
+    rota_filter *below; /* NULL at the bottom. */
 };
 
 /* Puts a filter on top of a stream. Sends held-back output first, then calls the filter's `start`.

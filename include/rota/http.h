@@ -20,10 +20,10 @@ typedef struct rota_http_field {
 
 /* A server-sent event. Empty parts are not sent. */
 typedef struct rota_http_event {
-    rota_str type; /* received: "message" if the server set no type */
+    rota_str type; /* Received: "message" if the server set no type. */
     rota_str data;
-    rota_str id;     /* received: the last id that the server sent */
-    rota_time retry; /* how long to wait before connecting again; 0: not given */
+    rota_str id;     /* Received: the last id that the server sent. */
+    rota_time retry; /* How long to wait before connecting again; 0: not given. */
 } rota_http_event;
 
 /* Returns the reason phrase of a status, such as "Not Found"; "Unknown" for a status that no RFC

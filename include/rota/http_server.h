@@ -112,26 +112,26 @@ typedef int rota_http_handler(rota_http_request *r, void *arg);
 /* What a server has done so far, and what it is doing. Kept up to date while it runs; tasks of its
  * loop may read it at any time. */
 typedef struct rota_http_counters {
-    uint64_t connections, requests; /* since it was started */
-    uint64_t bytes_in, bytes_out;   /* of bodies */
-    uint64_t refused;               /* requests that broke the protocol or a limit */
-    uint64_t evicted;     /* connections without a request, closed to make room for others */
-    uint64_t turned_away; /* connections reset because their address had too many */
-    uint64_t status[6];   /* replies by the first digit of their status; [0]: cut off or none */
-    size_t open, idle, running; /* now: connections, those without a request, running requests */
-    size_t memory;              /* now: bytes that count for the limit `memory` */
+    uint64_t connections, requests; /* Since it was started. */
+    uint64_t bytes_in, bytes_out;   /* Of bodies. */
+    uint64_t refused;               /* Requests that broke the protocol or a limit. */
+    uint64_t evicted;     /* Connections without a request, closed to make room for others. */
+    uint64_t turned_away; /* Connections reset because their address had too many. */
+    uint64_t status[6];   /* Replies by the first digit of their status; [0]: cut off or none. */
+    size_t open, idle, running; /* Now: connections, those without a request, running requests. */
+    size_t memory;              /* Now: bytes that count for the limit `memory`. */
 } rota_http_counters;
 
 /* An entry of the access log, for a request that is over. Valid during the call. For a refused
  * request it has the parts of the head that could be parsed; the rest is empty. */
 typedef struct rota_http_access {
-    const char *peer; /* "127.0.0.1:4711" */
+    const char *peer; /* For example "127.0.0.1:4711". */
     rota_str method, target, version;
-    int status;                       /* 0: no reply was started */
-    uint64_t bytes_in, bytes_out;     /* of the bodies */
-    rota_time first_byte, total;      /* from the request's head to the reply's, and to its end */
-    int err;                          /* 0, or why the reply was cut off */
-    const rota_http_request *request; /* for its header fields */
+    int status;                       /* 0: no reply was started. */
+    uint64_t bytes_in, bytes_out;     /* Of the bodies. */
+    rota_time first_byte, total;      /* From the request's head to the reply's, and to its end. */
+    int err;                          /* 0, or why the reply was cut off. */
+    const rota_http_request *request; /* For its header fields. */
 } rota_http_access;
 
 /* Called in the request's task; must not suspend. */
@@ -168,10 +168,10 @@ typedef struct rota_http_serve_options {
      * its body, and a connection is closed if there is none for its state (both ENHANCE_YOUR_CALM).
      * Replies and new WebSockets are not compressed. rota_http_request_body returns -ENOMEM. */
     size_t memory;
-    size_t head;    /* bytes of a request's head. Default: 32 KiB; then 431 */
-    size_t fields;  /* header fields of a request. Default: 100; then 431 */
-    uint64_t body;  /* bytes of a request's body. Default: 16 MiB; then 413 */
-    size_t streams; /* requests at once on a connection of HTTP/2. Default: 100 */
+    size_t head;    /* Bytes of a request's head. Default: 32 KiB; then 431. */
+    size_t fields;  /* Header fields of a request. Default: 100; then 431. */
+    uint64_t body;  /* Bytes of a request's body. Default: 16 MiB; then 413. */
+    size_t streams; /* Requests at once on a connection of HTTP/2. Default: 100. */
     /* Requests of HTTP/2 that a client resets, or makes the server reset: burst limit; refills at a
      * quarter of this per second. Default: 200. Then the connection is closed
      * (ENHANCE_YOUR_CALM). */
@@ -199,12 +199,12 @@ typedef struct rota_http_serve_options {
      * reported. Default: 0: cancelled at once. */
     rota_time grace;
 
-    bool compress; /* compress what is worth it, by gzip or brotli, for clients that ask for it */
-    const char *server; /* the Server field; NULL: not sent */
+    bool compress; /* Compress what is worth it, by gzip or brotli, for clients that ask for it. */
+    const char *server; /* The Server field; NULL: not sent. */
 
     rota_http_access_fn *access;
     void *access_arg;
-    rota_http_counters *counters; /* yours; must outlive the call */
+    rota_http_counters *counters; /* Yours; must outlive the call. */
 } rota_http_serve_options;
 
 /* Accepts connections on all `count` listeners and runs handler(request, arg) for each request,
@@ -356,11 +356,11 @@ ROTA_SUSPENDS int rota_http_upgrade(rota_http_request *r, const char *protocol,
 typedef struct rota_http_root rota_http_root;
 
 typedef struct rota_http_root_options {
-    const char *index;  /* the file served for a directory. Default: "index.html"; "" for none */
-    bool list;          /* list directories that have no such file */
-    bool hidden;        /* also serve names that begin with "." */
-    rota_time cache;    /* max-age of Cache-Control; 0: the field is not sent */
-    bool precompressed; /* send "x.br" or "x.gz" in place of "x" to clients that take it */
+    const char *index;  /* The file served for a directory. Default: "index.html"; "" for none. */
+    bool list;          /* List directories that have no such file. */
+    bool hidden;        /* Also serve names that begin with a dot. */
+    rota_time cache;    /* The max-age of Cache-Control; 0: the field is not sent. */
+    bool precompressed; /* Send "x.br" or "x.gz" in place of "x" to clients that take it. */
 } rota_http_root_options;
 
 /* Opens a directory. It may be moved afterwards. Blocks; may be called outside of tasks. `options`

@@ -85,14 +85,14 @@ ROTA_SUSPENDS int rota_resolve(const char *host, int port, rota_address *ret_add
 
 /* Zero selects the default of each field. */
 typedef struct rota_connect_options {
-    /* let the kernel delay small writes (Nagle's algorithm); by default they are sent at once */
+    /* Let the kernel delay small writes (Nagle's algorithm). By default they are sent at once. */
     bool nagle;
-    /* probe the peer after this time without traffic, and give up after twice this time; default:
-     * never */
+    /* Probe the peer after this time without traffic, and give up after twice this time. Default:
+     * never. */
     rota_time keepalive;
-    /* local address, a literal; by default the kernel chooses */
+    /* Local address, a literal. By default the kernel chooses. */
     const char *bind;
-    /* local port; by default the kernel chooses */
+    /* Local port. By default the kernel chooses. */
     int bind_port;
 } rota_connect_options;
 
@@ -118,15 +118,15 @@ ROTA_SUSPENDS int rota_tcp_connect_any(const rota_address *addresses, size_t cou
 typedef struct rota_listener rota_listener;
 
 typedef struct rota_listen_options {
-    /* connections that the kernel holds until they are accepted; default: SOMAXCONN */
+    /* Connections that the kernel holds until they are accepted. Default: SOMAXCONN. */
     int backlog;
-    /* allow other processes to listen on the same port, and share the connections with them */
+    /* Allow other processes to listen on the same port, and share the connections with them. */
     bool reuse_port;
-    /* "::" and the NULL host accept no IPv4 connections */
+    /* "::" and the NULL host accept no IPv4 connections. */
     bool v6only;
-    /* for accepted connections, as in rota_connect_options */
+    /* For accepted connections, as in rota_connect_options. */
     bool nagle;
-    /* for accepted connections, as in rota_connect_options */
+    /* For accepted connections, as in rota_connect_options. */
     rota_time keepalive;
 } rota_listen_options;
 

@@ -90,29 +90,29 @@ enum {
 /* A further descriptor for the child, which gets your `fd` as number `as`. */
 typedef struct rota_process_fd {
     int fd;
-    /* 3 or more */
+    /* 3 or more. */
     int as;
 } rota_process_fd;
 
 /* Zero selects the default of each field. */
 typedef struct rota_process_options {
-    /* program to run; default: argv[0] */
+    /* Program to run. Default: argv[0]. */
     const char *program;
-    /* working directory; default: that of this program */
+    /* Working directory. Default: that of this program. */
     const char *cwd;
     /* Changes to the child's environment: "NAME=value" sets a variable, "NAME" removes one. Ends
      * with NULL. */
     const char *const *env;
-    /* the child gets the variables of `env` only, and none of this program */
+    /* The child gets the variables of `env` only, and none of this program. */
     bool env_only;
-    /* ROTA_PROCESS_... or a descriptor */
+    /* ROTA_PROCESS_... or a descriptor. */
     int in, out, err;
-    /* further descriptors for the child */
+    /* Further descriptors for the child. */
     const rota_process_fd *fds;
     size_t fd_count;
-    /* the child leads a new process group; signals go to the whole group */
+    /* The child leads a new process group; signals go to the whole group. */
     bool group;
-    /* the child leads a new session without a terminal, and a new group */
+    /* The child leads a new session without a terminal, and a new group. */
     bool session;
     /* Time between SIGTERM and SIGKILL when the process is freed. Default: 0, SIGKILL at once. */
     rota_time grace;
@@ -120,13 +120,13 @@ typedef struct rota_process_options {
 
 /* How a process ended. All zero: not known, for example because it still runs. */
 typedef struct rota_process_status {
-    /* it has ended; otherwise the other fields have no meaning */
+    /* It has ended; otherwise the other fields have no meaning. */
     bool known;
-    /* exit code, 0 to 255; 128 + signal if a signal ended it */
+    /* Exit code, 0 to 255; 128 + signal if a signal ended it. */
     int code;
-    /* 0 if it exited */
+    /* 0 if it exited. */
     int signal;
-    /* it left a core dump */
+    /* It left a core dump. */
     bool core;
 } rota_process_status;
 
@@ -212,9 +212,9 @@ typedef struct rota_communication {
     /* How long to wait for outputs that stay open after the child's end, see below. Default: 1 s.
      * ROTA_NEVER waits for their end. */
     rota_time linger;
-    /* what the child wrote to its pipes; owned by you */
+    /* What the child wrote to its pipes; owned by you. */
     rota_bytes out, err;
-    /* `known` if the child has ended, whatever the call returns */
+    /* `known` if the child has ended, whatever the call returns. */
     rota_process_status status;
     size_t _room[2];
 } rota_communication;

@@ -50,13 +50,13 @@ extern "C" {
 /* The signals that one task listens for, in your storage. */
 typedef struct rota_signals {
     struct rota__list _node;
-    /* of its loop; NULL: it does not listen yet */
+    /* Of its loop; NULL: it does not listen yet. */
     struct rota__signal_hub *_hub;
     uint64_t _wanted, _pending;
     struct rota__wait *_waiter;
-    /* NULL: the waiter is woken */
+    /* NULL: the waiter is woken. */
     void (*_heard)(struct rota_signals *signals);
-    /* the signal that was taken last */
+    /* The signal that was taken last. */
     int _number;
 } rota_signals;
 

@@ -360,11 +360,11 @@ struct rota__queue_iter {
  *
  *     rota_case cases[] = {{.queue = jobs, .get = &job}, {.queue = log, .put = &line}}; */
 typedef struct rota_case {
-    /* NULL: this case is left out */
+    /* NULL: this case is left out. */
     rota_queue *queue;
-    /* where to copy the item */
+    /* Where to copy the item. */
     void *get;
-    /* not NULL: put this item instead of getting one */
+    /* Not NULL: put this item instead of getting one. */
     const void *put;
     struct rota__list _node;
     struct rota__selection *_selection;

@@ -48,7 +48,7 @@ typedef int rota_fn(void *arg);
 
 /* Where in your program a task was spawned, for reports. Made by the spawn macros. */
 typedef struct rota_site {
-    /* of the function; the task has this name until it is renamed */
+    /* Of the function; the task has this name until it is renamed. */
     const char *name;
     const char *file;
     int line;
@@ -212,8 +212,8 @@ ROTA_API rota_time rota_deadline(void);
 /* ---- Scopes ---- */
 
 struct rota__scope {
-    struct rota__list node;    /* in the task's scopes, innermost first */
-    struct rota__fiber *fiber; /* NULL: not open */
+    struct rota__list node;    /* In the task's scopes, innermost first. */
+    struct rota__fiber *fiber; /* NULL: not open. */
     unsigned char kind;
     bool cancelled;
     bool expired;
@@ -302,7 +302,7 @@ struct rota_future {
     int _result;
     int _state;
     rota_loop *_loop;
-    /* text of a failure; its task or job owns it */
+    /* Text of a failure; its task or job owns it. */
     struct rota__error *_error;
 };
 
@@ -379,30 +379,30 @@ typedef enum rota_group_policy {
 
 /* Tasks that end before the block does. Declared by ROTA_GROUP, in the task that owns it. */
 typedef struct rota_group {
-    unsigned char policy; /* a rota_group_policy */
-    /* keep ended tasks for rota_group_next; else they are released as they end */
+    unsigned char policy; /* A rota_group_policy. */
+    /* Keep ended tasks for rota_group_next; else they are released as they end. */
     bool keep;
     unsigned char _state;
     bool _cancelled;
-    /* the group's result is known */
+    /* The group's result is known. */
     bool _settled;
-    /* a task ended because it was cancelled */
+    /* A task ended because it was cancelled. */
     bool _lost;
-    /* the owner's wait was interrupted and will not return a later failure */
+    /* The owner's wait was interrupted and will not return a later failure. */
     bool _unheard;
     int _result;
-    /* text of the result */
+    /* Text of the result. */
     struct rota__error *_error;
-    /* where the task with this result was spawned */
+    /* Where the task with this result was spawned. */
     const rota_site *_failed;
     unsigned _spawned;
     size_t _running;
     rota_task *_owner;
     struct rota__scope _scope;
-    struct rota__list _tasks; /* running */
-    /* kept, in the order in which they ended */
+    struct rota__list _tasks; /* Running. */
+    /* Kept, in the order in which they ended. */
     struct rota__list _ended;
-    /* returned by rota_group_next, until the next call */
+    /* Returned by rota_group_next, until the next call. */
     rota_task *_given;
     struct rota__wait *_waiter;
 } rota_group;
@@ -550,7 +550,7 @@ typedef struct rota_iter {
 struct rota__foreach {
     rota_iter iter;
     void *value;
-    /* the block was entered and has not ended: if the loop ends now, it was left by break */
+    /* The block was entered and has not ended: if the loop ends now, it was left by break. */
     bool inside;
 };
 

@@ -83,12 +83,12 @@ typedef rota_tls_context *rota_tls_choose_fn(void *arg, const char *server_name)
 typedef struct rota_tls_options {
     /* Authorities to trust, all three sources together. Default: those of the system. */
     const char *ca_file;
-    /* a directory prepared by `openssl rehash` */
+    /* A directory prepared by `openssl rehash`. */
     const char *ca_path;
     rota_str ca_pem;
-    /* revocation lists, one of each authority in the chains */
+    /* Revocation lists, one of each authority in the chains. */
     const char *crl_file;
-    /* disables verification: anybody on the way can read and change everything */
+    /* Disables verification: anybody on the way can read and change everything. */
     bool insecure_accept_any_certificate;
 
     /* Own certificate, followed by intermediate ones, and its key. Without `key_file` the key is in
@@ -106,21 +106,21 @@ typedef struct rota_tls_options {
      * A server refuses clients that offer only other protocols. */
     const char *const *alpn;
     rota_tls_version min_version, max_version;
-    /* cipher list of TLS 1.2, as in ciphers(1); default: OpenSSL's */
+    /* Cipher list of TLS 1.2, as in ciphers(1). Default: OpenSSL's. */
     const char *ciphers;
-    /* cipher suites of TLS 1.3; default: OpenSSL's */
+    /* Cipher suites of TLS 1.3. Default: OpenSSL's. */
     const char *ciphersuites;
 
-    /* how many sessions a client keeps for resumption; default: 256 */
+    /* How many sessions a client keeps for resumption. Default: 256. */
     size_t sessions;
     /* Makes every handshake a full one. Otherwise servers give tickets to clients, which present
      * them to resume a session. The keys of the tickets change every four hours, and old tickets
      * are accepted for another four. The keys are the same in all threads that use the context, and
      * in processes forked after it was made. */
     bool no_resumption;
-    /* time limit of a handshake; default: 10 s; ROTA_NEVER: no limit */
+    /* Time limit of a handshake. Default: 10 s; ROTA_NEVER: no limit. */
     rota_time handshake_timeout;
-    /* let the kernel encrypt written data where it can: see rota_tls_in_kernel */
+    /* Let the kernel encrypt written data where it can: see rota_tls_in_kernel. */
     bool use_kernel;
 } rota_tls_options;
 

@@ -50,7 +50,7 @@ ROTA_SUSPENDS int rota_unix_connect(const char *path, rota_stream **ret_stream);
 
 /* Zero selects the default of each field. */
 typedef struct rota_unix_listen_options {
-    /* connections that the kernel holds until they are accepted; default: SOMAXCONN */
+    /* Connections that the kernel holds until they are accepted. Default: SOMAXCONN. */
     int backlog;
     /* Permissions of the file, such as 0600, regardless of the umask. Default: 0777 limited by the
      * umask. */
@@ -86,13 +86,13 @@ ROTA_API int rota_unix_peer(rota_stream *s, rota_credentials *ret_peer);
 
 /* Descriptors that travel with bytes. */
 typedef struct rota_fds {
-    /* an array of yours */
+    /* An array of yours. */
     int *fds;
-    /* receiving: room in `fds` */
+    /* Receiving: room in `fds`. */
     size_t size;
-    /* number of descriptors in `fds` */
+    /* Number of descriptors in `fds`. */
     size_t count;
-    /* receiving: some descriptors did not fit and were closed */
+    /* Receiving: some descriptors did not fit and were closed. */
     bool cut;
 } rota_fds;
 

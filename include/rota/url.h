@@ -32,7 +32,7 @@ extern "C" {
  * empty one has not. */
 typedef struct rota_url {
     rota_str scheme, userinfo, host, port, path, query, fragment;
-    /* of the port; the scheme's default for http, https, ws and wss; 0 if there is none */
+    /* Of the port; the scheme's default for http, https, ws and wss; 0 if there is none. */
     int number;
 } rota_url;
 

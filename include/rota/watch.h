@@ -50,13 +50,13 @@ enum {
 };
 
 typedef struct rota_path_watch_event {
-    /* from rota_path_watch_add */
+    /* From rota_path_watch_add. */
     int id;
     /* ROTA_WATCH_... */
     unsigned what;
-    /* the same in both events of a rename between watched directories; otherwise 0 */
+    /* The same in both events of a rename between watched directories; otherwise 0. */
     uint32_t cookie;
-    /* name in the watched directory; "" for the watched object itself */
+    /* Name in the watched directory; "" for the watched object itself. */
     const char *name;
 } rota_path_watch_event;
 

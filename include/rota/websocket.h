@@ -52,15 +52,15 @@ typedef enum rota_websocket_type {
 
 typedef struct rota_websocket_message {
     rota_websocket_type type;
-    /* valid until the next read */
+    /* Valid until the next read. */
     rota_str bytes;
 } rota_websocket_message;
 
 /* Zero selects the default of each field. For times, ROTA_NEVER sets no limit. */
 typedef struct rota_websocket_options {
-    /* subprotocols, the preferred one first, then NULL */
+    /* Subprotocols, the preferred one first, then NULL. */
     const char *const *protocols;
-    /* client: extra header fields of the request: name, value, ..., NULL */
+    /* Client: extra header fields of the request: name, value, ..., NULL. */
     const char *const *headers;
     /* Server: the origins (such as "https://example.org") from which browsers may connect, then
      * NULL; "*" allows any. Default: only the host that the request names. */

@@ -30,10 +30,10 @@ extern "C" {
 
 /* Zero selects the default of each field. */
 typedef struct rota_workers_options {
-    /* bind each worker to a processor; if there are more workers than processors, they share
-     * them */
+    /* Bind each worker to a processor; if there are more workers than processors, they share
+     * them. */
     bool pin;
-    /* options of each worker's loop */
+    /* Options of each worker's loop. */
     rota_loop_options loop;
 } rota_workers_options;
 
