@@ -8,6 +8,7 @@
 
 #include <rota.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -965,6 +966,53 @@ static int refuse_io(void *arg)
 TEST_BOTH(refused_io_has_no_words_of_an_earlier_failure)
 {
     CHECK_OK(rota_run(refuse_io, NULL));
+}
+
+/* Rule 8: also where the arguments are invalid. */
+static int ask_when_cancelled(void *arg)
+{
+    rota_stream *one, *other, *none;
+    rota_file *file;
+    rota_dgram *dgram;
+    rota_path_watch *watch;
+    rota_address address;
+    rota_packet packet;
+    rota_str data;
+    char byte = 0;
+    (void)arg;
+    CHECK_OK(rota_stream_pair(1, &one, &other));
+    CHECK_OK(rota_file_open("/dev/null", O_RDWR, 0, &file));
+    CHECK_OK(rota_udp_open("127.0.0.1", 0, NULL, &dgram));
+    CHECK_OK(rota_path_watch_new(&watch));
+    rota_task_cancel(rota_task_current());
+    CHECK_INT(rota_wait(NULL, 0, ROTA_ALL_COMPLETED), ==, -ECANCELED);
+    CHECK_INT(rota_select(NULL, 0, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_resolve("", 0, &address, 1), ==, -ECANCELED);
+    CHECK_INT(rota_tcp_connect_any(&address, 0, NULL, &none), ==, -ECANCELED);
+    CHECK_INT(rota_stream_read(one, &byte, 0), ==, -ECANCELED);
+    CHECK_INT(rota_stream_read_until(one, ROTA_STR(""), 1, &data), ==, -ECANCELED);
+    CHECK_INT(rota_stream_writev(one, NULL, -1), ==, -ECANCELED);
+    CHECK_INT(rota_unix_send_fds(one, &byte, 0, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_unix_receive_fds(one, &byte, 0, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_dgram_receive_many(dgram, &packet, 0), ==, -ECANCELED);
+    CHECK_INT(rota_dgram_receive_fds(dgram, &packet, NULL), ==, -ECANCELED);
+    CHECK_INT(rota_dgram_send_many(dgram, &packet, 0), ==, -ECANCELED);
+    CHECK_INT(rota_file_readv(file, NULL, -1), ==, -ECANCELED);
+    CHECK_INT(rota_file_writev(file, NULL, -1), ==, -ECANCELED);
+    CHECK_INT(rota_file_pread(file, &byte, 1, -1), ==, -ECANCELED);
+    CHECK_INT(rota_file_pwrite(file, &byte, 1, -1), ==, -ECANCELED);
+    CHECK_INT(rota_path_watch_add(watch, "/", 0), ==, -ECANCELED);
+    rota_path_watch_free(watch);
+    rota_dgram_free(dgram);
+    rota_file_free(file);
+    rota_stream_free(one);
+    rota_stream_free(other);
+    return 0;
+}
+
+TEST_BOTH(rule_8_calls_with_invalid_arguments_are_interrupted_too)
+{
+    CHECK_OK(rota_run(ask_when_cancelled, NULL));
 }
 
 static int be_told_why(void *arg)

@@ -154,7 +154,9 @@ static int add_enter(rota_path_watch *watch)
 
 int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what)
 {
-    int err = what && !(what & ~TO_ASK) ? add_enter(watch) : -EINVAL;
+    if (!what || (what & ~TO_ASK))
+        return rota__invalid_argument();
+    int err = add_enter(watch);
     if (err < 0)
         return rota__error_plain(err);
     struct add_job job = {watch->fd.fd, path, mask_of(what)};

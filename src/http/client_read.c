@@ -2,6 +2,7 @@
 #include "http/chars.h"
 #include "http/client.h"
 #include "http/params.h"
+#include "http/plain.h"
 
 #include <rota/path.h>
 
@@ -133,9 +134,13 @@ static ssize_t give(rota_http_response *r, void *buf, size_t len)
 
 ssize_t rota_http_read(rota_http_response *r, void *buf, size_t len)
 {
-    if (len == 0)
-        return rota_error_set(-EINVAL, "reading the response from %s: the buffer has length 0",
-                              rota_http_response_url(r));
+    if (len == 0) {
+        int err = rota__http_check();
+        return err < 0 ? err
+                       : rota_error_set(-EINVAL,
+                                        "reading the response from %s: the buffer has length 0",
+                                        rota_http_response_url(r));
+    }
     if (r->is_whole)
         return r->given < r->body.len ? give(r, buf, len) : 0;
     return waited(r, read_some(r, buf, len));

@@ -172,6 +172,9 @@ static ssize_t explain(ssize_t err)
 
 ssize_t rota_http_request_read(rota_http_request *r, void *buf, size_t len)
 {
+    int err = !len || r->reading ? rota__http_check() : 0;
+    if (err < 0)
+        return err;
     if (!len)
         return rota_error_set(-EINVAL, "read request body: the buffer has length 0");
     if (r->reading)

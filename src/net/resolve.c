@@ -253,15 +253,15 @@ static int resolve(const char *host, rota_address *ret_addresses, size_t max)
 
 int rota_resolve(const char *host, int port, rota_address *ret_addresses, size_t max)
 {
+    int err = rota__suspend_check();
+    if (err < 0)
+        return rota__error_plain(err);
     if (!host || !*host)
         return rota_error_set(-EINVAL, "look up a host: its name is empty");
     if (port < 0 || port > 65535)
         return rota_error_set(-EINVAL, "look up %s: %d is not a valid port", host, port);
     if (max == 0)
         return rota_error_set(-EINVAL, "look up %s: no room for an address", host);
-    int err = rota__suspend_check();
-    if (err < 0)
-        return rota__error_plain(err);
     int n = resolve(host, ret_addresses, max);
     if (n < 0 && rota__was_interrupted(n))
         rota__error_plain(n);

@@ -64,8 +64,11 @@ ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
     if (__builtin_expect(err < 0, 0))
         return err;
     if (__builtin_expect(len == 0, 0)) {
+        err = rota__invalid_argument();
+        if (err == -EINVAL)
+            rota_error_set(err, "read %s: the buffer has length 0", rota_stream_peer(s));
         rota__gate_leave(&s->gate, ROTA__STREAM_READING);
-        return rota_error_set(-EINVAL, "read %s: the buffer has length 0", rota_stream_peer(s));
+        return err;
     }
     ssize_t n = rota__buffer_count(&s->in) ? read_some_buffered(s, buf, len)
                                            : rota__stream_pull(s, buf, len);
@@ -183,7 +186,7 @@ static void lend(rota_stream *s, size_t len, rota_str *ret_data)
 int rota_stream_read_until(rota_stream *s, rota_str separator, size_t limit, rota_str *ret_data)
 {
     if (separator.len == 0)
-        return rota__error_plain(-EINVAL);
+        return rota__invalid_argument();
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;

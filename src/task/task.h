@@ -134,6 +134,14 @@ static inline int rota__suspend_check(void)
     return __builtin_expect(here->interrupt != 0, false) ? rota__interrupted(here) : 0;
 }
 
+/* What a suspending call with invalid arguments returns: inside a cancelled scope it is interrupted
+ * like any other. */
+static inline int rota__invalid_argument(void)
+{
+    int err = rota__suspend_check();
+    return err < 0 ? err : rota__error_plain(-EINVAL);
+}
+
 /* Whether a suspending call that returned `err` was interrupted: by a scope, not by a failure. */
 static inline bool rota__was_interrupted(ssize_t err)
 {
