@@ -530,16 +530,28 @@ static void silence_end(struct silence *s)
 TASK_TEST(a_refused_connection_is_ECONNREFUSED_and_the_report_names_the_address)
 {
     int holder, port = refusing_port("127.0.0.1", &holder);
-    char expected[80];
+    char expected[200];
     rota_stream *s = NULL;
     keep_reports(ROTA_LOG_INFO);
     CHECK_INT(rota_tcp_connect("127.0.0.1", port, NULL, &s), ==, -ECONNREFUSED);
     CHECK_PTR(s, ==, NULL);
     snprintf(expected, sizeof expected, "connect to 127.0.0.1:%d: Connection refused\n", port);
     CHECK_STR(reports, expected);
-    CHECK_INT(
-        rota_tcp_connect("127.0.0.1", port, &(rota_connect_options){.bind = "no literal"}, &s), ==,
-        -EINVAL);
+    rota_connect_options options = {.bind = "no literal"};
+    CHECK_INT(rota_tcp_connect("127.0.0.1", port, &options, &s), ==, -EINVAL);
+    snprintf(expected, sizeof expected,
+             "connect to 127.0.0.1:%d: bind to \"no literal\" (option bind): Invalid argument",
+             port);
+    CHECK_STR(rota_error(-EINVAL), expected);
+    options = (rota_connect_options){.bind_port = port};
+    CHECK_INT(rota_tcp_connect("127.0.0.1", port, &options, &s), ==, -EADDRINUSE);
+    snprintf(expected, sizeof expected,
+             "connect to 127.0.0.1:%d: bind to port %d (option bind_port): Address already in use",
+             port, port);
+    CHECK_STR(rota_error(-EADDRINUSE), expected);
+    options.bind = "127.0.0.1";
+    CHECK_INT(rota_tcp_connect("127.0.0.1", port, &options, &s), ==, -EADDRINUSE);
+    CHECK(strstr(rota_error(-EADDRINUSE), ": bind to \"127.0.0.1\" and port "));
     CHECK_INT(rota_tcp_connect("127.0.0.1", 70000, NULL, &s), ==, -EINVAL);
     close(holder);
 }

@@ -10,7 +10,10 @@
 #include "net/net.h"
 #include "net/race.h"
 
+#include <stdio.h>
 #include <string.h>
+
+enum { WHY = 200 };
 
 static const struct rota__wait_kind connecting = {"connect", rota__race_abort};
 
@@ -18,6 +21,7 @@ struct attempt {
     struct rota__racer racer;
     rota_address *address;
     rota_stream *stream;
+    bool cannot_bind; /* as the options say */
 };
 
 struct connection {
@@ -26,8 +30,8 @@ struct connection {
     struct attempt *attempts;
     int count, started, failed;
     const char *host; /* as the caller wrote it; NULL: addresses are all there is */
-    int error;        /* the most informative error so far, and its address */
-    const rota_address *culprit;
+    int error;        /* the most informative error so far, and its attempt */
+    const struct attempt *culprit;
     rota_stream *winner;
 };
 
@@ -55,6 +59,7 @@ static int attempt_prepare(struct attempt *a, const rota_connect_options *option
     int err = fd < 0 ? fd : 0;
     if (err == 0 && (options->bind || options->bind_port))
         err = rota__socket_bind(fd, a->address->any.sa_family, options->bind, options->bind_port);
+    a->cannot_bind = fd >= 0 && err < 0;
     if (err == 0)
         err = rota__stream_from_socket(rota__loop_here, fd, &a->address->any, &a->stream);
     if (err < 0)
@@ -78,7 +83,7 @@ static void attempt_failed(struct connection *c, struct attempt *a, int err)
     c->failed++;
     if (!c->error || is_telling(err) || !is_telling(c->error)) {
         c->error = err;
-        c->culprit = a->address;
+        c->culprit = a;
     }
 }
 
@@ -130,12 +135,28 @@ static bool is_name(const char *host)
     return host && rota__address_parse(host, 0, &address) < 0;
 }
 
+/* "bind to \"127.0.0.9\" (option bind): Address already in use" */
+static void say_why(const struct connection *c, char *text, size_t size)
+{
+    const char *host = c->options->bind, *why = rota_strerror(c->error);
+    int port = c->options->bind_port;
+    if (!c->culprit->cannot_bind)
+        snprintf(text, size, "%s", why);
+    else if (!host)
+        snprintf(text, size, "bind to port %d (option bind_port): %s", port, why);
+    else if (!port)
+        snprintf(text, size, "bind to \"%s\" (option bind): %s", host, why);
+    else
+        snprintf(text, size, "bind to \"%s\" and port %d (options bind and bind_port): %s", host,
+                 port, why);
+}
+
 /* "connect to localhost:80 (127.0.0.1): Connection refused" */
 static int all_failed(const struct connection *c)
 {
-    char text[ROTA_ADDRESS_TEXT];
-    const char *why = rota_strerror(c->error);
-    rota_address_text(c->culprit, text);
+    char text[ROTA_ADDRESS_TEXT], why[WHY];
+    say_why(c, why, sizeof why);
+    rota_address_text(c->culprit->address, text);
     if (!is_name(c->host))
         return rota_error_set(c->error, "connect to %s: %s", text, why);
     const char *port = strrchr(text, ':');
