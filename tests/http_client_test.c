@@ -1295,6 +1295,9 @@ static void cookies(struct setting *t)
     CHECK_INT(about.st_mode & 07777, ==, 0600); /* whatever it was */
     CHECK_OK(rota_http_session_new(&(rota_http_session_options){.proxy = ""}, &session));
     CHECK_OK(rota_http_session_load_cookies(session, path));
+    CHECK_OK(truncate(path, about.st_size / 2)); /* in the middle of a line */
+    CHECK_INT(rota_http_session_load_cookies(session, path), ==, -EBADMSG);
+    CHECK(strstr(rota_error(-EBADMSG), "cookies.txt: some lines are not cookies"));
     rota_http_response *r;
     t->script.seen[0] = '\0';
     CHECK_OK(rota_http_fetch(session, url_of(&t->script, "/"), NULL, &r));

@@ -1671,7 +1671,7 @@ static int tell_events(rota_http_request *r, void *arg)
         err = rota_http_send_event(r, &one);
     if (err == 0)
         err = rota_sleep(ROTA_SECOND);
-    *bad = rota_http_send_event(r, &broken);
+    CHECK_FAILS(*bad = rota_http_send_event(r, &broken), -EINVAL, "send event: a line end in the");
     return err < 0 ? err : rota_http_send_event(r, &two);
 }
 

@@ -305,7 +305,7 @@ int rota_http_session_save_cookies(rota_http_session *session, const char *path)
 {
     struct rota__out out = {0};
     rota__cookie_save(&session->jar, &out, time(NULL));
-    int err = out.err;
+    int err = rota__http_plain(out.err);
     if (err == 0)
         err = rota_file_save(path, out.len ? out.ptr : "", out.len,
                              &(rota_file_save_options){.owner_only = true});
@@ -319,5 +319,7 @@ int rota_http_session_load_cookies(rota_http_session *session, const char *path)
     int err = rota_file_load(path, 0, &text);
     if (err == 0)
         err = rota__cookie_load(&session->jar, (rota_str){text.ptr, text.len}, time(NULL));
-    return err > 0 ? -EBADMSG : err;
+    if (err > 0)
+        return rota_error_set(-EBADMSG, "load cookies from %s: some lines are not cookies", path);
+    return err == -ENOMEM ? rota__http_plain(err) : err;
 }

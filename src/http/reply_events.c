@@ -1,4 +1,5 @@
 /* Replies of server-sent events. */
+#include "http/plain.h"
 #include "http/reply.h"
 #include "http/sse.h"
 
@@ -16,6 +17,10 @@ int rota_http_send_event(rota_http_request *r, const rota_http_event *event)
     struct rota__sse_event sse = {event->type, event->data, event->id,
                                   (uint64_t)(event->retry / ROTA_MILLISECOND)};
     int err = rota__sse_write(&out, &sse);
+    if (err == -EINVAL)
+        rota_error_set(err, "send event: a line end in the type or the id, or a NUL in the id");
+    else if (err < 0)
+        rota__http_plain(err);
     if (err == 0)
         err = rota_http_write(r, out.ptr, out.len);
     if (err == 0 && r->encoder)

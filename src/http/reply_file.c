@@ -3,6 +3,7 @@
 #include "http/condition.h"
 #include "http/date.h"
 #include "http/multipart.h"
+#include "http/plain.h"
 #include "http/range.h"
 #include "http/reply.h"
 #include "http/root.h"
@@ -399,7 +400,7 @@ int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str pa
         rota_http_add_header(r, "Allow", "GET, HEAD");
         return rota_http_reply_status(r, 405);
     }
-    int err = find_name(&f, path);
+    int err = rota__http_plain(find_name(&f, path));
     if (err < 0)
         return err;
     err = f.name ? open_at(&f, f.name, &st) : -ENOENT;
@@ -410,5 +411,5 @@ int rota_http_reply_file(rota_http_request *r, rota_http_root *root, rota_str pa
         rota_file_free(f.file);
     else if (f.fd >= 0)
         close(f.fd);
-    return err;
+    return err == -ENOMEM ? rota__http_plain(err) : err;
 }
