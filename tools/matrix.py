@@ -165,8 +165,7 @@ def failing(kind):
                  **{**ASAN, "env": {**ASAN["env"], "ROTA_TEST_FAULT_SECONDS": "0.5"}})
 
 
-# The atomics with which OpenSSL orders its accesses are not seen, because it is not built for ThreadSanitizer.
-TSAN_OPTIONS = "halt_on_error=1:ignore_noninstrumented_modules=1"
+TSAN_OPTIONS = f"halt_on_error=1:suppressions={Path(__file__).parent / 'tsan.supp'}"
 
 
 # ./dev test quick: needs nothing but what rota itself is built with.
