@@ -848,6 +848,7 @@ static int listen_until_renewed(void *arg)
 
 TEST_WITH(sighup_replaces_the_workers_one_by_one, .without_faults = true)
 {
+    signal(SIGHUP, SIG_DFL); /* nohup(1) has it ignored, and then it stays so */
     struct births *births = shared(sizeof *births);
     rota_worker_processes_options options = {.healthy = 60 * ROTA_MINUTE};
     CHECK_INT(rota_run_worker_processes_with(WORKERS, listen_until_renewed, births, &options), ==,
