@@ -1,5 +1,6 @@
 #include "net/dgram.h"
 
+#include "beside.h"
 #include "clean_run.h"
 #include "directory.h"
 
@@ -780,4 +781,33 @@ TASK_TEST(descriptors_travel_by_unix_sockets_only)
     CHECK_INT(rota_dgram_send_fds(a, &p, &one), ==, -EBADF);
     CHECK_INT(rota_dgram_send_fds(a, &p, &many), ==, -EINVAL);
     CHECK_INT(rota_dgram_receive_fds(a, &p, NULL), ==, -EINVAL);
+}
+
+/* ---- Freed while another task closes it and a third one is inside a call */
+
+static int use_it(void *arg)
+{
+    char byte;
+    CHECK_INT(rota_dgram_receive(arg, &byte, 1, NULL), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+static int close_it(void *arg)
+{
+    rota_dgram_close(arg);
+    return 0;
+}
+
+static void free_it(void *arg)
+{
+    rota_dgram_free(arg);
+}
+
+TASK_TEST(a_datagram_socket_may_be_freed_while_another_task_closes_it)
+{
+    for (int outside = 0; outside < 2; outside++) {
+        rota_dgram *s;
+        CHECK_INT(rota_udp_open("127.0.0.1", 0, NULL, &s), ==, 0);
+        free_beside_close((struct beside){s, use_it, close_it, free_it, outside});
+    }
 }

@@ -1,5 +1,6 @@
 /* Open files, whole files, lines. A case that needs an offloaded call makes the attempt on the
  * loop's thread fail. */
+#include "beside.h"
 #include "clean_run.h"
 #include "directory.h"
 #include "file/file.h"
@@ -1188,4 +1189,31 @@ TASK_TEST(without_nameless_files_a_temporary_one_loses_its_name, .without_faults
     CHECK_OK(rota_file_write(file, "temp", 4));
     CHECK_INT(entries_of(in_directory("")), ==, 0);
     rota_file_free(file);
+}
+
+/* ---- Freed while another task closes it and a third one is inside a call */
+
+static int use_it(void *arg)
+{
+    CHECK_OK(rota_file_truncate(arg, 10));
+    return 0;
+}
+
+static int close_it(void *arg)
+{
+    return rota_file_close(arg);
+}
+
+static void free_it(void *arg)
+{
+    rota_file_free(arg);
+}
+
+TASK_TEST(a_file_may_be_freed_while_another_task_closes_it)
+{
+    for (int outside = 0; outside < 2; outside++) {
+        rota_file *file;
+        CHECK_OK(rota_file_open(in_directory("closed"), O_RDWR | O_CREAT, 0600, &file));
+        free_beside_close((struct beside){file, use_it, close_it, free_it, outside});
+    }
 }

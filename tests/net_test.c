@@ -3,6 +3,7 @@
 #include "net/net.h"
 #include "net/race.h"
 
+#include "beside.h"
 #include "clean_run.h"
 #include "ends.h"
 
@@ -1338,4 +1339,33 @@ TASK_TEST(race_ends_though_the_kernel_does_not_take_the_withdrawal, .without_fau
     CHECK_INT(racer.op.result, ==, -ECANCELED);
     rota__fd_close(&fd);
     close(ends[1]);
+}
+
+/* ---- Freed while another task closes it and a third one is inside a call */
+
+static int use_it(void *arg)
+{
+    rota_stream *s;
+    CHECK_INT(rota_accept(arg, &s), ==, ROTA_ECLOSED);
+    return 0;
+}
+
+static int close_it(void *arg)
+{
+    rota_listener_close(arg);
+    return 0;
+}
+
+static void free_it(void *arg)
+{
+    rota_listener_free(arg);
+}
+
+TASK_TEST(a_listener_may_be_freed_while_another_task_closes_it)
+{
+    for (int outside = 0; outside < 2; outside++) {
+        rota_listener *l;
+        CHECK_OK(rota_tcp_listen("localhost", 0, NULL, &l));
+        free_beside_close((struct beside){l, use_it, close_it, free_it, outside});
+    }
 }

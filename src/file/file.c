@@ -236,9 +236,10 @@ int rota_file_close(rota_file *file)
     int err = rota__gate_close(&file->gate);
     if (err <= 0)
         return err;
-    if (!rota__gate_wait(&file->gate, file_emptied_closed))
-        return 0;
-    return (int)rota__file_failed(file_shut(file), "close", file);
+    err = rota__gate_wait(&file->gate, file_emptied_closed) ? file_shut(file) : 0;
+    rota__file_failed(err, "close", file);
+    rota__gate_end_closing(&file->gate);
+    return err;
 }
 
 rota_file *rota_file_free(rota_file *file)
@@ -248,7 +249,7 @@ rota_file *rota_file_free(rota_file *file)
     ROTA_KEEP_ERROR;
     if (rota_file_close(file) == ROTA_ETHREAD)
         return NULL;
-    if (rota__gate_wait(&file->gate, file_emptied_freed))
+    if (rota__gate_wait_to_free(&file->gate, file_emptied_freed))
         file_release(file);
     return NULL;
 }

@@ -413,6 +413,7 @@ void rota_dgram_close(rota_dgram *s)
     interrupt_all(s);
     if (rota__gate_wait(&s->gate, emptied_closed))
         dgram_shut(s);
+    rota__gate_end_closing(&s->gate);
 }
 
 rota_dgram *rota_dgram_free(rota_dgram *s)
@@ -423,7 +424,7 @@ rota_dgram *rota_dgram_free(rota_dgram *s)
     rota_dgram_close(s);
     if (!s->gate.closed)
         return NULL;
-    if (rota__gate_wait(&s->gate, emptied_freed)) {
+    if (rota__gate_wait_to_free(&s->gate, emptied_freed)) {
         dgram_shut(s);
         rota_free(s);
     }

@@ -351,6 +351,7 @@ void rota_listener_close(rota_listener *listener)
         rota__op_withdraw(listener->doors[0].fd.pending[0]);
     if (rota__gate_wait(&listener->gate, emptied_closed))
         close_doors(listener);
+    rota__gate_end_closing(&listener->gate);
 }
 
 rota_listener *rota_listener_free(rota_listener *listener)
@@ -361,7 +362,7 @@ rota_listener *rota_listener_free(rota_listener *listener)
     rota_listener_close(listener);
     if (!listener->gate.closed)
         return NULL;
-    if (rota__gate_wait(&listener->gate, emptied_freed)) {
+    if (rota__gate_wait_to_free(&listener->gate, emptied_freed)) {
         close_doors(listener);
         rota_free(listener);
     }

@@ -25,7 +25,7 @@ void rota__gate_left_closed(struct rota__gate *gate)
         empty(gate);
 }
 
-/* Never called: the wait is shielded. */
+/* Never called: the waits are shielded. */
 static void closing_abort(struct rota__wait *wait, int reason)
 {
     (void)wait;
@@ -33,6 +33,18 @@ static void closing_abort(struct rota__wait *wait, int reason)
 }
 
 static const struct rota__wait_kind closing = {"close", closing_abort};
+
+/* Waits until somebody wakes the wait that is in `place`. */
+static void wait_shielded(struct rota__gate *gate, struct rota__wait **place)
+{
+    struct rota__wait wait = {0};
+    *place = &wait;
+    ROTA_SHIELD
+    {
+        rota__park(&wait, &closing, gate);
+    }
+    *place = NULL;
+}
 
 bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate))
 {
@@ -42,12 +54,26 @@ bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate 
         gate->emptied = emptied;
         return false;
     }
-    struct rota__wait wait = {0};
-    gate->closer = &wait;
-    ROTA_SHIELD
-    {
-        rota__park(&wait, &closing, gate);
-    }
-    gate->closer = NULL;
+    wait_shielded(gate, &gate->closer);
     return true;
+}
+
+void rota__gate_end_closing(struct rota__gate *gate)
+{
+    gate->closing = false;
+    if (gate->freer)
+        rota__wake(gate->freer, 0);
+    else if (gate->orphaned)
+        gate->orphaned(gate);
+}
+
+bool rota__gate_wait_to_free(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate))
+{
+    if (gate->closing && !rota__task_here()) {
+        gate->orphaned = emptied;
+        return false;
+    }
+    if (gate->closing)
+        wait_shielded(gate, &gate->freer);
+    return rota__gate_wait(gate, emptied);
 }

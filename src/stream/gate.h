@@ -4,7 +4,9 @@
  *
  * 1. Each bit of `inside` is one call; a second one for the same bit is refused with -EBUSY.
  * 2. A closed gate cannot be entered, and the last to leave it no longer touches the object.
- * 3. Tasks of other loops than the object's do not enter. */
+ * 3. Tasks of other loops than the object's do not enter.
+ * 4. An object may be freed while another task is inside its closing call: freeing waits for that,
+ *    or, outside a task, leaves it to the closing call. */
 #ifndef ROTA__STREAM_GATE_H
 #define ROTA__STREAM_GATE_H
 
@@ -15,9 +17,12 @@ struct rota__gate {
     uint64_t serial; /* the loop's: a later one may have the same address */
     unsigned char inside;
     bool closed;
-    struct rota__wait *closer;
+    bool closing; /* a task is inside the closing call */
+    struct rota__wait *closer, *freer;
     /* called by the last one to leave if the closing call could not wait */
     void (*emptied)(struct rota__gate *gate);
+    /* called at the end of the closing call if the freeing call could not wait for it */
+    void (*orphaned)(struct rota__gate *gate);
 };
 
 /* The object belongs to this thread's loop, which there must be when it is used. */
@@ -55,14 +60,15 @@ static inline int rota__gate_enter_for(struct rota__gate *gate, unsigned char wh
 
 #define rota__gate_close(gate) rota__gate_close_for(gate, __func__)
 
-/* Closes the gate. Returns 1, 0 if it was closed before, or ROTA_ETHREAD. */
+/* Closes the gate. Returns 1 (rota__gate_end_closing is due), 0 if it was closed before, or
+ * ROTA_ETHREAD. */
 static inline int rota__gate_close_for(struct rota__gate *gate, const char *call)
 {
     if (gate->closed)
         return 0;
     if (rota__gate_is_foreign(gate))
         return rota__loop_refuse(call);
-    gate->closed = true;
+    gate->closed = gate->closing = true;
     return 1;
 }
 
@@ -85,5 +91,10 @@ static inline bool rota__gate_is_doomed(const struct rota__gate *gate)
 /* Waits until a closed gate is empty. Shields itself. False outside a task, where it cannot wait:
  * if a call is inside, the last one to leave will call `emptied`. */
 bool rota__gate_wait(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate));
+/* The closing call ends. The object may be gone afterwards. */
+void rota__gate_end_closing(struct rota__gate *gate);
+/* Waits until a closed gate is empty and its closing call has ended. Shields itself. False outside
+ * a task, where it cannot wait: then `emptied` is called when that is so. */
+bool rota__gate_wait_to_free(struct rota__gate *gate, void (*emptied)(struct rota__gate *gate));
 
 #endif

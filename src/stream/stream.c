@@ -110,55 +110,18 @@ static void stream_emptied_freed(struct rota__gate *gate)
     stream_release(rota__container_of(gate, rota_stream, gate));
 }
 
-/* The stream may be gone afterwards. */
-static void stream_closed(rota_stream *s)
-{
-    s->closing = false;
-    if (s->freer)
-        rota__wake(s->freer, 0);
-    else if (s->orphan)
-        stream_release(s);
-}
-
 int rota_stream_close(rota_stream *s)
 {
     int closing = rota__gate_close(&s->gate);
     if (closing <= 0)
         return closing;
-    s->closing = true;
     int err = rota__task_here() ? stream_finish(s) : 0;
     if (s->gate.inside)
         stream_interrupt(s);
     if (rota__gate_wait(&s->gate, stream_emptied_closed))
         stream_close_filters(s);
-    stream_closed(s);
+    rota__gate_end_closing(&s->gate);
     return err;
-}
-
-/* Shielded, so it is never called. */
-static void freeing_abort(struct rota__wait *wait, int reason)
-{
-    (void)wait;
-    (void)reason;
-}
-
-static const struct rota__wait_kind freeing = {"close", freeing_abort};
-
-/* False: another task closes it, and will free it. */
-static bool wait_until_closed(rota_stream *s)
-{
-    if (!s->closing)
-        return true;
-    s->orphan = !rota__task_here();
-    if (s->orphan)
-        return false;
-    struct rota__wait wait = {0};
-    ROTA_SHIELD
-    {
-        s->freer = &wait;
-        rota__park(&wait, &freeing, s);
-    }
-    return true;
 }
 
 rota_stream *rota_stream_free(rota_stream *s)
@@ -168,7 +131,7 @@ rota_stream *rota_stream_free(rota_stream *s)
     ROTA_KEEP_ERROR;
     if (rota_stream_close(s) == ROTA_ETHREAD)
         return NULL;
-    if (wait_until_closed(s) && rota__gate_wait(&s->gate, stream_emptied_freed))
+    if (rota__gate_wait_to_free(&s->gate, stream_emptied_freed))
         stream_release(s);
     return NULL;
 }

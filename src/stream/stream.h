@@ -46,9 +46,6 @@ struct rota_stream {
     struct rota__buffer in, out;
     rota_str line; /* the item of rota_stream_lines */
     struct rota__stream_texts *texts;
-    bool closing; /* a task is inside rota_stream_close */
-    bool orphan;  /* to be freed by that task */
-    struct rota__wait *freer;
     alignas(max_align_t) char bottom[]; /* the bottom filter */
 };
 
