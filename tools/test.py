@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,7 @@ def show_progress(text):
 
 
 RUNNING = set()    # commands
+ENDING = threading.Event()
 
 
 def run(command, env=None, limit=900, cwd=ROOT):
@@ -76,6 +78,8 @@ def run(command, env=None, limit=900, cwd=ROOT):
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           start_new_session=True) as child:
         RUNNING.add(child)
+        if ENDING.is_set():     # the signal came while it was started
+            os.killpg(child.pid, signal.SIGTERM)
         try:
             output, _ = child.communicate(timeout=limit)
             status = child.returncode
@@ -93,6 +97,7 @@ def run(command, env=None, limit=900, cwd=ROOT):
 
 def end(_number, _frame):
     """Ends the commands, which have sessions of their own and so do not get a Ctrl-C. Their files are then removed."""
+    ENDING.set()
     for child in list(RUNNING):
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGTERM)
