@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from xml.sax.saxutils import escape
 
+from row import BEFORE
+
 
 @dataclass
 class Verdict:
@@ -49,7 +51,13 @@ def met_word(met):
 
 
 def peers(row):
-    return {n: v for n, v in row.figures.items() if n not in ("rota", row.limit)}
+    return {n: v for n, v in row.figures.items() if n not in ("rota", BEFORE, row.limit)}
+
+
+def changes(rows):
+    """Every row's figure over that of the other revision."""
+    known = [(ratio(row, BEFORE), row.work) for row in rows]
+    return "\n".join(f"{value:.3f} of before: {work}" for value, work in known if value)
 
 
 def absent(rows):

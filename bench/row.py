@@ -11,6 +11,7 @@ from measure import interleave, median, progress, progress_done, run
 
 PEERS = Path(__file__).resolve().parent / "peers"
 GO_PACKAGES = Path("/usr/share/gocode")  # Debian's
+BEFORE = "rota before"  # the program of another revision
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Bench:
     def fill(self, row, programs, measure, choose=median, rounds=None):
         """Measures all programs that are there and names the others in row.missing."""
         if self.before:
-            programs = {"rota": programs["rota"], "rota before": self.program_before(programs["rota"]), **programs}
+            programs = {"rota": programs["rota"], BEFORE: self.program_before(programs["rota"]), **programs}
         present = {}
         for name, program in programs.items():
             path = str(program.argv[0])

@@ -53,7 +53,9 @@ def main():
 
     print(report.text_table(rows))
     print(f"\n{report.machine()}; {time.monotonic() - start:.0f} s")
-    complete = not args.names and not args.before and all("rota" in row.figures for row in rows)
+    if args.before:
+        print("\n" + report.changes(rows))
+    complete = not args.names and all("rota" in row.figures for row in rows)
     if complete or args.write:
         command = " ".join(["./dev bench", *args.names])
         docs = ROOT / "docs"
