@@ -522,6 +522,20 @@ GEN_TEST(break_leaves_the_rest_for_later)
     CHECK_INT(next_number(gen), ==, 4);
 }
 
+GEN_TEST(error_that_the_block_has_found_stays_after_a_break)
+{
+    struct range r = {1, 10};
+    ROTA_AUTO(rota_gen) gen = generator(count, &r);
+    int err = 1;
+    ROTA_FOREACH (intptr_t, i, rota_gen_iter(gen), &err) {
+        CHECK_INT(err, ==, 0);
+        err = i == 3 ? -EBADMSG : 0;
+        if (err < 0)
+            break;
+    }
+    CHECK_INT(err, ==, -EBADMSG);
+}
+
 GEN_TEST(continue_goes_on_with_the_next_item)
 {
     struct range r = {1, 10};

@@ -556,13 +556,17 @@ struct rota__foreach {
 
 static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
 {
-    *err = each->inside ? 0 : each->iter.next(each->iter.self, &each->value);
-    each->inside = *err > 0;
+    if (each->inside) /* break */
+        return false;
+    int more = each->iter.next(each->iter.self, &each->value);
+    each->inside = more > 0;
+    *err = more < 0 ? more : 0;
     return each->inside;
 }
 
-/* Runs the block for each item; break and continue work as usual. Then `*err` is 0, or the error
- * that ended the iteration.
+/* Runs the block for each item; break and continue work as usual. `*err` is 0 while the block runs;
+ * after the last item it is 0, or the error that ended the iteration. After a break it is what the
+ * block has left in it.
  *
  *     int err;
  *     ROTA_FOREACH(const char *, line, rota_gen_iter(lines), &err)
@@ -572,7 +576,7 @@ static inline bool rota__foreach_more(struct rota__foreach *each, int *err)
 #ifdef __cplusplus
 #define ROTA__FOREACH(type, name, iterator, err, each)                              \
     for (auto each = rota__foreach_of(iterator); rota__foreach_more(&each, (err));) \
-        for (type name = (type)each.value; each.inside; each.inside = false)
+        for (type name __attribute__((unused)) = (type)each.value; each.inside; each.inside = false)
 
 extern "C++" {
 /* Keeps the object that the iterator refers to until the loop ends. */
@@ -593,7 +597,7 @@ template <class source> rota__foreach_kept<source> rota__foreach_of(source s)
 #else
 #define ROTA__FOREACH(type, name, iterator, err, each)                                             \
     for (struct rota__foreach each = {(iterator), NULL, false}; rota__foreach_more(&each, (err));) \
-        for (type name = (type)each.value; each.inside; each.inside = false)
+        for (type name __attribute__((unused)) = (type)each.value; each.inside; each.inside = false)
 #endif
 
 typedef struct rota_gen rota_gen;
