@@ -98,6 +98,9 @@ typedef struct rota_filter_kind {
     void (*describe)(rota_filter *filter, bool peer, char *ret_text, size_t size);
     /* Returns a text about the filter's last failure, for rota_stream_error, or NULL. */
     const char *(*error)(rota_filter *filter);
+    /* What `start` does, for the text of its failure: "start TLS with". NULL stands for "read
+     * from". */
+    const char *starting;
 } rota_filter_kind;
 
 /* The head of a filter, in your storage. Set `kind` and leave the rest zero. */

@@ -109,6 +109,15 @@ static int own_context(const rota_http_session *session, bool is_proxy, rota_tls
     return *context ? 0 : rota_tls_context_new(&options, context);
 }
 
+/* Of a failure, without "start TLS with" and the peer: the caller names both. */
+static const char *cause(rota_stream *s)
+{
+    const char *text = rota_stream_error(s), *peer = rota_stream_peer(s);
+    const char *found = strstr(text, peer);
+    size_t len = strlen(peer);
+    return found && strncmp(found + len, ": ", 2) == 0 ? found + len + 2 : text;
+}
+
 /* Proxies use HTTP/1.1. */
 static int start_tls(struct rota__http_conn *conn, const char *host, bool is_proxy)
 {
@@ -127,7 +136,7 @@ static int start_tls(struct rota__http_conn *conn, const char *host, bool is_pro
         return fail_at(conn, proxy, err, rota_error(err));
     err = rota_tls_start_client(conn->stream, context, host, rota_http_alpn + only_h1);
     if (err < 0)
-        return fail_at(conn, proxy, err, rota_stream_error(conn->stream));
+        return fail_at(conn, proxy, err, cause(conn->stream));
     if (only_h1 && rota_str_equal(rota_tls_alpn(conn->stream), "h2"))
         return fail_at(conn, proxy, ROTA_EPROTOCOL, "HTTP/2 was chosen, which was not offered");
     return 0;

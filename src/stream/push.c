@@ -88,6 +88,11 @@ static int prepare(rota_stream *s)
     return err < 0 ? err : rota__stream_uncork(s);
 }
 
+static const char *start_of(const rota_filter *filter)
+{
+    return filter->kind->starting ? filter->kind->starting : "read from";
+}
+
 enum { BOTH = ROTA__STREAM_READING | ROTA__STREAM_WRITING };
 
 int rota_stream_push(rota_stream *s, rota_filter *filter)
@@ -106,7 +111,7 @@ int rota_stream_push(rota_stream *s, rota_filter *filter)
         err = filter->kind->start(filter);
         ROTA__NOEXCEPT();
         if (err < 0)
-            rota__stream_failed(s, err, false);
+            rota__stream_failed_to(s, err, start_of(filter));
     }
     if (inside)
         rota__gate_leave(&s->gate, BOTH);

@@ -199,18 +199,18 @@ static const char *stream_detail(rota_stream *s)
     return detail ? detail : rota_strerror(s->error);
 }
 
-static const char *direction(const rota_stream *s)
+int rota__stream_failed_to(rota_stream *s, int err, const char *what)
 {
-    return s->error_in_writing ? "write to" : "read from";
+    s->error = err;
+    s->failed_to = what;
+    if (!rota__was_interrupted(err))
+        rota_error_set(err, "%s %s: %s", what, rota_stream_peer(s), stream_detail(s));
+    return err;
 }
 
 int rota__stream_failed(rota_stream *s, int err, bool writing)
 {
-    s->error = err;
-    s->error_in_writing = writing;
-    if (!rota__was_interrupted(err))
-        rota_error_set(err, "%s %s: %s", direction(s), rota_stream_peer(s), stream_detail(s));
-    return err;
+    return rota__stream_failed_to(s, err, writing ? "write to" : "read from");
 }
 
 int rota__stream_exceeded(rota_stream *s, size_t limit)
@@ -231,7 +231,7 @@ const char *rota_stream_error(rota_stream *s)
     struct rota__stream_texts *texts = stream_texts(s);
     if (!texts)
         return rota_strerror(s->error);
-    snprintf(texts->error, sizeof texts->error, "%s %s: %s", direction(s), rota_stream_peer(s),
+    snprintf(texts->error, sizeof texts->error, "%s %s: %s", s->failed_to, rota_stream_peer(s),
              stream_detail(s));
     return texts->error;
 }

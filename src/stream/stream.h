@@ -36,9 +36,9 @@ struct rota_stream {
     bool torn; /* a write was cut short: nothing may follow */
     /* a write found the connection reset: an end that is read is not the true end */
     bool reset;
-    int read_error; /* final */
-    int error;      /* the last one, and in which direction */
-    bool error_in_writing;
+    int read_error;        /* final */
+    int error;             /* the last one, and in which direction */
+    const char *failed_to; /* "read from" */
     size_t limit;
     size_t exceeded; /* by the last read that failed with ROTA_ELIMIT */
     size_t step;     /* bytes to ask for when the buffer is filled */
@@ -60,6 +60,8 @@ static inline void *rota__stream_bottom(rota_stream *s)
 /* Notes an error for rota_stream_error, gives it its text unless the task was interrupted, and
  * returns it. */
 int rota__stream_failed(rota_stream *s, int err, bool writing);
+/* The same; `what` stands before the peer's name: "read from". */
+int rota__stream_failed_to(rota_stream *s, int err, const char *what);
 /* The same of a read for which a limit is too low. */
 int rota__stream_exceeded(rota_stream *s, size_t limit);
 /* The reason for an error, as the stream describes it if it is the stream's last error. */

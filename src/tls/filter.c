@@ -287,6 +287,7 @@ const rota_filter_kind rota__tls_kind = {
     .farewell = tls_farewell,
     .close = tls_close,
     .error = tls_error,
+    .starting = "start TLS with",
 };
 
 /* In a worker process of a pool. */
