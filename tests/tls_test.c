@@ -225,6 +225,7 @@ TLS_TEST(the_snippet_of_the_header_works, .both_backends = true)
     CHECK_STR(reply, "hello");
     CHECK_INT(ask("127.0.0.1", port, client, reply, 5), ==, 0);
     CHECK_INT(ask("::1", port, client, reply, 5), ==, ROTA_ECERT);
+    check_contains(rota_error(ROTA_ECERT), "start TLS with [::1]:");
     check_contains(rota_error(ROTA_ECERT), "certificate is for localhost, 127.0.0.1, not ");
     rota_group_cancel(&g);
     ROTA_IGNORE(rota_group_wait(&g));
@@ -1567,6 +1568,10 @@ TEST_ALREADY(settings_that_make_no_sense_are_refused_in_words)
     check_refused((rota_tls_options){.clients = ROTA_TLS_CLIENTS_MUST_IDENTIFY}, -EINVAL,
                   "no authority");
     check_refused((rota_tls_options){.alpn = none}, -EINVAL, "alpn");
+    check_refused((rota_tls_options){.min_version = ROTA_TLS_1_3, .max_version = ROTA_TLS_1_2},
+                  -EINVAL, "min_version is higher");
+    check_refused((rota_tls_options){.max_version = (rota_tls_version)9}, -EINVAL,
+                  "not a version of TLS");
     check_refused((rota_tls_options){.ciphers = "nonsense"}, ROTA_ETLS, "ciphers: ");
     check_refused((rota_tls_options){.ciphersuites = "nonsense"}, ROTA_ETLS, "ciphersuites: ");
     identity_free(&another);

@@ -335,8 +335,17 @@ static void use_resumption(rota_tls_context *context, const rota_tls_options *o)
 
 /* ---- The whole */
 
+static bool is_version(rota_tls_version version)
+{
+    return version == ROTA_TLS_DEFAULT || version == ROTA_TLS_1_2 || version == ROTA_TLS_1_3;
+}
+
 static int check_options(const rota_tls_options *o)
 {
+    if (!is_version(o->min_version) || !is_version(o->max_version))
+        return contradiction("min_version or max_version is not a version of TLS");
+    if (o->max_version && o->min_version > o->max_version)
+        return contradiction("min_version is higher than max_version");
     if (o->clients != ROTA_TLS_CLIENTS_ANONYMOUS && !names_authorities(o) &&
         !o->insecure_accept_any_certificate)
         return contradiction(
