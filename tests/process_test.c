@@ -851,6 +851,14 @@ TASK_TEST(output_beyond_the_limit_is_an_error_that_keeps_what_came)
     CHECK_STR(line.ptr, "abc");
 }
 
+TASK_TEST(both_outputs_beyond_the_limit_are_one_failure)
+{
+    ROTA_SCOPED(rota_communication) c = {.limit = 1};
+    rota_log_set(keep_report, NULL);
+    CHECK_INT(rota_process_run(ROTA_SHELL("echo abc; echo abc >&2"), NULL, &c), ==, ROTA_ELIMIT);
+    CHECK_STR(reports, "");
+}
+
 VIRTUAL_TASK_TEST(pipe_that_a_grandchild_holds_does_not_hang_communicate)
 {
     ROTA_SCOPED(rota_communication) c = {.linger = ROTA_MINUTE};

@@ -18,6 +18,7 @@ struct talk {
     rota_communication *c;
     size_t limit;
     rota_time heard; /* when the last byte was read or written, or the child's end was seen */
+    bool has_failed; /* one of the tasks that collect output */
 };
 
 static int feed(void *arg)
@@ -81,12 +82,16 @@ static ssize_t output_read(struct talk *talk, rota_stream *s, rota_bytes *output
     return n;
 }
 
+/* The first failure is the call's, so a second one is not returned: the group would report it. */
 static int collect(struct talk *talk, rota_stream *s, rota_bytes *output, size_t *room)
 {
     ssize_t n;
     do
         n = output_read(talk, s, output, room);
     while (n > 0);
+    if (n < 0 && talk->has_failed)
+        return 0;
+    talk->has_failed |= n < 0;
     return (int)n;
 }
 
