@@ -1043,7 +1043,9 @@ TEST(backend_is_what_the_environment_says)
 TEST(option_outranks_the_environment)
 {
     rota_loop *loop;
-    rota_loop_options options = {.backend = ROTA_BACKEND_EPOLL};
+    rota_loop_options options = {.backend = (rota_backend)77};
+    CHECK_INT(rota_loop_new(&options, &loop), ==, -EINVAL);
+    options.backend = ROTA_BACKEND_EPOLL;
     CHECK_OK(rota_loop_new(&options, &loop));
     CHECK_STR(rota_loop_backend(loop), "epoll");
     rota_loop_free(loop);

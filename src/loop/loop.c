@@ -122,6 +122,8 @@ static int choose_backend(const rota_loop_options *o, rota_backend *ret_backend)
             return rota_error_set(-EINVAL,
                                   "ROTA_BACKEND \"%s\": unknown backend, use epoll or uring", name);
     }
+    if ((unsigned)backend > ROTA_BACKEND_URING)
+        return rota_error_set(-EINVAL, "make a loop: %d is not a backend", (int)backend);
     *ret_backend = backend;
     return 0;
 }
