@@ -254,7 +254,10 @@ int rota_signals_add(rota_signals *s, int number)
     if (s->_hub && s->_hub->loop != loop)
         return rota__loop_refuse(__func__);
     if (!may_be_caught(number))
-        return rota_error_set(-EINVAL, "listen for signal %d: it cannot be caught", number);
+        return rota_error_set(-EINVAL, "listen for signal %d: %s", number,
+                              number < 1 || number > SIGRTMAX
+                                  ? "there is no such signal"
+                                  : "it cannot be caught by a listener");
     if (s->_wanted & bit_of(number))
         return 0;
     struct rota__signal_hub *hub = hub_of(loop);
