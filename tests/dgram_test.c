@@ -444,7 +444,10 @@ TASK_TEST(group_is_joined_and_left)
     CHECK_INT(err, ==, 0);
     rota_address group = *rota_dgram_local(member);
     group.v4.sin_addr.s_addr = htonl(0xefff2a2a);
-    CHECK_INT(rota_udp_join(member, "239.255.42.42", "lo"), ==, 0);
+    err = rota_udp_join(member, "239.255.42.42", "lo");
+    if (err == -ENOPROTOOPT) /* qemu-user */
+        SKIP("groups for multicast cannot be joined here");
+    CHECK_INT(err, ==, 0);
     CHECK_INT(rota_udp_join(member, "239.255.42.42", "lo"), ==, -EADDRINUSE);
     tell(sender, "members", &group);
     hear(member, "members");

@@ -1,6 +1,7 @@
 /* The error record: its words, its detail, and how both reach the caller (rule 5). */
 
 #include "clean_run.h"
+#include "fails.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -720,6 +721,31 @@ VIRTUAL_TASK_TEST(text_of_a_deadline_travels_with_the_result)
     CHECK_STR(rota_error(-ETIMEDOUT), "open the gate: deadline passed while waiting (event)");
 }
 
+static int wait_for_event(void *arg)
+{
+    return rota_event_wait(arg);
+}
+
+static int join_event(void *event)
+{
+    return rota_join(spawned(wait_for_event, event));
+}
+
+static int wait_for_group(void *event)
+{
+    ROTA_GROUP(g);
+    ROTA_IGNORE(rota_group_spawn(&g, wait_for_event, event));
+    return rota_group_wait(&g);
+}
+
+static int wait_for_process(void *arg)
+{
+    ROTA_AUTO(rota_process) p = NULL;
+    rota_process_status status;
+    int err = rota_process_spawn(ROTA_ARGV("sleep", "60"), NULL, &p);
+    return err < 0 ? err : rota_process_wait(p, &status);
+}
+
 /* What a deadline says of the call that it ended. */
 #define CHECK_LATE(call, name)                                                         \
     do {                                                                               \
@@ -742,6 +768,9 @@ TASK_TEST(deadline_says_which_wait_was_late)
     CHECK_OK(rota_tcp_listen("localhost", 0, NULL, &l));
     CHECK_LATE(rota_event_wait(&event), "event");
     CHECK_LATE(rota_queue_get(q, &item), "queue get");
+    CHECK_LATE(join_event(&event), "task");
+    CHECK_LATE(wait_for_group(&event), "group");
+    CHECK_LATE(wait_for_process(NULL), "process exit");
     CHECK_LATE(rota_stream_read(a, &byte, 1), "read");
     CHECK_LATE(rota_accept(l, &c), "accept");
     rota_stream_free(a);
@@ -831,10 +860,10 @@ static int refuse_sync(void *arg)
     rota_cond cond = ROTA_COND_INIT;
     rota_semaphore semaphore = ROTA_SEMAPHORE_INIT(0);
     rota_barrier barrier = ROTA_BARRIER_INIT(2);
-    CHECK_REFUSED(rota_mutex_unlock(&mutex), -EPERM);
+    CHECK_FAILS(rota_mutex_unlock(&mutex), -EPERM, "has not locked it");
     CHECK_REFUSED(rota_cond_wait(&cond, &mutex), -EPERM);
     CHECK_OK(rota_mutex_lock(&mutex));
-    CHECK_REFUSED(rota_mutex_lock(&mutex), -EDEADLK);
+    CHECK_FAILS(rota_mutex_lock(&mutex), -EDEADLK, "has locked it already");
     CHECK_REFUSED(rota_mutex_try_lock(&mutex), -EAGAIN);
     CHECK_OK(rota_mutex_unlock(&mutex));
     CHECK_REFUSED(rota_semaphore_try_acquire(&semaphore), -EAGAIN);
@@ -873,7 +902,7 @@ static int refuse_queues(void *arg)
     CHECK_REFUSED(rota_queue_get(q, &item), ROTA_ECLOSED);
     CHECK_REFUSED(rota_queue_new(SIZE_MAX, 2, &q), -ENOMEM);
 
-    CHECK_REFUSED(rota_channel_new(0, 1, &sender, &receiver), -EINVAL);
+    CHECK_FAILS(rota_channel_new(0, 1, &sender, &receiver), -EINVAL, "its capacity is 0");
     CHECK_OK(rota_channel_new(1, sizeof item, &sender, &receiver));
     CHECK_REFUSED(rota_channel_try_receive(receiver, &item), -EAGAIN);
     CHECK_OK(rota_channel_send(sender, &item));
@@ -908,15 +937,16 @@ static int refuse_tasks(void *arg)
     rota_future future;
     ROTA_AUTO(rota_gen) gen = NULL;
     ROTA_GROUP(g);
-    CHECK_REFUSED(rota_join(rota_task_current()), -EDEADLK);
-    CHECK_REFUSED(rota_spawn_copy(return_at_once, large, sizeof large, &task), -E2BIG);
+    CHECK_FAILS(rota_join(rota_task_current()), -EDEADLK, "cannot wait for itself");
+    CHECK_FAILS(rota_spawn_copy(return_at_once, large, sizeof large, &task), -E2BIG,
+                "spawn return_at_once: an argument of 4096 bytes exceeds the limit of 2048");
     CHECK_REFUSED(rota_group_next(&g, &task), -EINVAL);
     CHECK_OK(rota_group_wait(&g));
     rota_log_set(ignore_report, NULL);
     CHECK_REFUSED(rota_group_spawn(&g, return_at_once, NULL), ROTA_ECLOSED);
     rota_future_init(&future);
     CHECK_REFUSED(rota_future_result(&future), -EINPROGRESS);
-    CHECK_REFUSED(rota_wait(NULL, 0, ROTA_ALL_COMPLETED), -EINVAL);
+    CHECK_FAILS(rota_wait(NULL, 0, ROTA_ALL_COMPLETED), -EINVAL, "there are none");
     CHECK_OK(rota_future_set(&future, 0));
     CHECK_REFUSED(rota_future_set(&future, 0), -EALREADY);
     CHECK_OK(rota_gen_new(refuse_in_generator, NULL, &gen));
@@ -953,9 +983,11 @@ static int refuse_io(void *arg)
     rota_str data;
     char byte;
     CHECK_OK(rota_stream_pair(1, &one, &other));
-    CHECK_REFUSED(rota_stream_read_until(one, ROTA_STR(""), 1, &data), -EINVAL);
-    CHECK_REFUSED(rota_stream_writev(one, NULL, -1), -EINVAL);
+    CHECK_FAILS(rota_stream_read_until(one, ROTA_STR(""), 1, &data), -EINVAL, "it is empty");
+    CHECK_FAILS(rota_stream_writev(one, NULL, -1), -EINVAL, "is negative");
     CHECK_REFUSED(rota_unix_send_fds(one, &byte, 1, NULL), -EOPNOTSUPP);
+    CHECK_OK(rota_stream_close(one));
+    CHECK_FAILS(rota_stream_read(one, &byte, 1), ROTA_ECLOSED, "rota_stream_read: the object is");
     rota_stream_free(one);
     rota_stream_free(other);
     rota_watch *watch;

@@ -224,6 +224,7 @@ TASK_TEST(literals_and_localhost_are_answered_without_a_lookup)
     CHECK_STR(rota_address_text(&a[1], text), "[::1]:80");
     CHECK_INT(rota_resolve("localhost", 80, a, 1), ==, 1);
     CHECK_INT(rota_resolve("", 80, a, 1), ==, -EINVAL);
+    CHECK_INT(rota_resolve("[::1]", 80, a, 1), ==, -EINVAL);
     CHECK_INT(rota_resolve(NULL, 80, a, 1), ==, -EINVAL);
     CHECK_INT(rota_resolve("::1", 65536, a, 1), ==, -EINVAL);
     CHECK_INT(rota_resolve("::1", -1, a, 1), ==, -EINVAL);
@@ -713,7 +714,7 @@ TASK_TEST(a_failed_connect_says_where_and_not_what_failed_before)
               formatted("connect to racing.example:%d (127.0.0.1): Connection refused", port));
     rota_error_set(-EINVAL, "another");
     CHECK_INT(rota_tcp_connect_any(NULL, 0, NULL, &s), ==, -EINVAL);
-    CHECK_STR(rota_error(-EINVAL), rota_strerror(-EINVAL));
+    CHECK_STR(rota_error(-EINVAL), "connect: no addresses, or too many");
     close(holder);
 }
 

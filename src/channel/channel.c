@@ -407,7 +407,7 @@ int rota_channel_new(size_t capacity, size_t item_size, rota_sender **ret_sender
     unsigned shift = 0;
     size_t stride, bytes;
     if (capacity == 0)
-        return rota__error_plain(-EINVAL);
+        return rota_error_set(-EINVAL, "make a channel: its capacity is 0");
     while (shift < sizeof(size_t) * 8 - 2 && ((size_t)1 << shift) < capacity)
         shift++;
     if (((size_t)1 << shift) < capacity || !size_of((size_t)1 << shift, item_size, &stride, &bytes))

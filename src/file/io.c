@@ -285,7 +285,8 @@ static int write_at(rota_file *file, const struct iovec *iov, int count, int64_t
 
 ssize_t rota_file_readv(rota_file *file, const struct iovec *iov, int count)
 {
-    int err = count < 0 ? rota__invalid_argument() : rota__file_enter(file, ROTA__FILE_AT_POSITION);
+    int err =
+        count < 0 ? rota__invalid_argument("") : rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
         return rota__file_refused(err, "read", file);
     ssize_t n = rota__buffer_count(&file->ahead)
@@ -312,7 +313,8 @@ static void move_position(rota_file *file, size_t written)
 int rota_file_writev(rota_file *file, const struct iovec *iov, int count)
 {
     size_t done = 0;
-    int err = count < 0 ? rota__invalid_argument() : rota__file_enter(file, ROTA__FILE_AT_POSITION);
+    int err =
+        count < 0 ? rota__invalid_argument("") : rota__file_enter(file, ROTA__FILE_AT_POSITION);
     if (err < 0)
         return rota__file_refused(err, "write", file);
     rota__file_drop_ahead(file);
@@ -332,7 +334,7 @@ int rota_file_write(rota_file *file, const void *buf, size_t len)
 
 ssize_t rota_file_preadv(rota_file *file, const struct iovec *iov, int count, int64_t offset)
 {
-    int err = offset < 0 || count < 0 ? rota__invalid_argument()
+    int err = offset < 0 || count < 0 ? rota__invalid_argument("")
                                       : rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
         return rota__file_refused(err, "read", file);
@@ -349,7 +351,7 @@ ssize_t rota_file_pread(rota_file *file, void *buf, size_t len, int64_t offset)
 int rota_file_pwritev(rota_file *file, const struct iovec *iov, int count, int64_t offset)
 {
     size_t done = 0;
-    int err = offset < 0 || count < 0 ? rota__invalid_argument()
+    int err = offset < 0 || count < 0 ? rota__invalid_argument("")
                                       : rota__file_enter(file, ROTA__FILE_ELSEWHERE);
     if (err < 0)
         return rota__file_refused(err, "write", file);

@@ -155,10 +155,10 @@ static int add_enter(rota_path_watch *watch)
 int rota_path_watch_add(rota_path_watch *watch, const char *path, unsigned what)
 {
     if (!what || (what & ~TO_ASK))
-        return rota__invalid_argument();
+        return rota__invalid_argument("watch a path: no such events");
     int err = add_enter(watch);
     if (err < 0)
-        return rota__error_plain(err);
+        return err;
     struct add_job job = {watch->fd.fd, path, mask_of(what)};
     int id = rota__file_hop(add_job, &job, &adding);
     if (--watch->adding == 0)

@@ -213,7 +213,7 @@ int rota_tcp_connect_any(const rota_address *addresses, size_t count,
                          const rota_connect_options *options, rota_stream **ret_stream)
 {
     if (count == 0 || count > ROTA__ADDRESSES)
-        return rota__invalid_argument();
+        return rota__invalid_argument("connect: no addresses, or too many");
     if (!rota__task_here())
         return rota__error_plain(ROTA_ENOTASK);
     return connect_to(NULL, addresses, count, options, ret_stream);

@@ -106,7 +106,7 @@ static int receive_batch(rota_dgram *s, rota_packet *packets, unsigned count, ro
 static int receive(rota_dgram *s, rota_packet *packets, size_t count, rota_fds *fds)
 {
     if (count == 0)
-        return rota__invalid_argument();
+        return rota__invalid_argument("receive datagrams: no packets to fill");
     int err = rota__gate_enter(&s->gate, RECEIVING);
     if (err < 0)
         return err;
@@ -125,7 +125,7 @@ int rota_dgram_receive_many(rota_dgram *s, rota_packet *packets, size_t count)
 int rota_dgram_receive_fds(rota_dgram *s, rota_packet *packet, rota_fds *fds)
 {
     if (!fds)
-        return rota__invalid_argument();
+        return rota__invalid_argument("receive a datagram: no place for descriptors");
     int n = receive(s, packet, 1, fds);
     return n < 0 ? n : 0;
 }
@@ -298,7 +298,7 @@ static int send_all(rota_dgram *s, const rota_packet *packets, size_t count)
 int rota_dgram_send_many(rota_dgram *s, const rota_packet *packets, size_t count)
 {
     if (count == 0 || count > INT_MAX)
-        return rota__invalid_argument();
+        return rota__invalid_argument("send datagrams: no packets, or too many");
     int n = enter_sending(s);
     if (n < 0)
         return n;

@@ -127,7 +127,7 @@ static int send_inside(rota_stream *s, const char *buf, size_t len, const rota_f
 int rota_unix_send_fds(rota_stream *s, const void *buf, size_t len, const rota_fds *fds)
 {
     if (len == 0)
-        return rota__invalid_argument();
+        return rota__invalid_argument("send descriptors: no bytes to send them with");
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (err < 0)
         return err;
@@ -162,7 +162,7 @@ static ssize_t receive_inside(rota_stream *s, void *buf, size_t len, rota_fds *f
 ssize_t rota_unix_receive_fds(rota_stream *s, void *buf, size_t len, rota_fds *fds)
 {
     if (len == 0)
-        return rota__invalid_argument();
+        return rota__invalid_argument("receive descriptors: the buffer has length 0");
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;

@@ -241,7 +241,7 @@ static int resolve(const char *host, rota_address *ret_addresses, size_t max)
 {
     if (rota__address_parse(host, 0, &ret_addresses[0]) == 0)
         return 1;
-    if (is_refused(host))
+    if (*host == '[' || is_refused(host))
         return -EINVAL;
     if (!is_localhost(host))
         return look_up(host, ret_addresses, max);

@@ -5,7 +5,8 @@ int rota__gate_refuse(const struct rota__gate *gate, const char *call)
 {
     if (!rota__gate_is_here(gate))
         return rota__loop_here ? rota__loop_refuse(call) : rota__error_plain(ROTA_ENOTASK);
-    return rota__error_plain(gate->closed ? ROTA_ECLOSED : -EBUSY);
+    return gate->closed ? rota_error_set(ROTA_ECLOSED, "%s: the object is closed", call)
+                        : rota_error_set(-EBUSY, "%s: another task is inside such a call", call);
 }
 
 /* What the call that leaves has to tell its caller stays. */

@@ -64,9 +64,9 @@ ssize_t rota_stream_read(rota_stream *s, void *buf, size_t len)
     if (__builtin_expect(err < 0, 0))
         return err;
     if (__builtin_expect(len == 0, 0)) {
-        err = rota__invalid_argument();
-        if (err == -EINVAL)
-            rota_error_set(err, "read %s: the buffer has length 0", rota_stream_peer(s));
+        err = rota__suspend_check();
+        if (err == 0)
+            err = rota_error_set(-EINVAL, "read %s: the buffer has length 0", rota_stream_peer(s));
         rota__gate_leave(&s->gate, ROTA__STREAM_READING);
         return err;
     }
@@ -186,7 +186,7 @@ static void lend(rota_stream *s, size_t len, rota_str *ret_data)
 int rota_stream_read_until(rota_stream *s, rota_str separator, size_t limit, rota_str *ret_data)
 {
     if (separator.len == 0)
-        return rota__invalid_argument();
+        return rota__invalid_argument("read until a separator: it is empty");
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_READING);
     if (err < 0)
         return err;

@@ -155,7 +155,7 @@ static int writev_checked(rota_stream *s, const struct iovec *iov, int count)
 int rota_stream_writev(rota_stream *s, const struct iovec *iov, int count)
 {
     if (count < 0)
-        return rota__invalid_argument();
+        return rota__invalid_argument("write: the number of pieces is negative");
     int err = rota__gate_enter(&s->gate, ROTA__STREAM_WRITING);
     if (err < 0)
         return err;

@@ -45,7 +45,7 @@ int rota_mutex_lock(rota_mutex *mutex)
         return (int)rota__done_at_once(0);
     }
     if (mutex->_owner == task)
-        return rota__error_plain(-EDEADLK);
+        return rota_error_set(-EDEADLK, "lock a mutex: this task has locked it already");
     struct rota__mutex_waiter w = {.mutex = mutex};
     rota__line_append(&mutex->_waiters, &w.in.node);
     return rota__park(&w.in.wait, &mutex_kind, mutex);
@@ -83,7 +83,7 @@ int rota_mutex_unlock(rota_mutex *mutex)
     if (err < 0)
         return err;
     if (!mutex->_owner || mutex->_owner != rota__task_here())
-        return rota__error_plain(-EPERM);
+        return rota_error_set(-EPERM, "unlock a mutex: this task has not locked it");
     rota__mutex_pass_on(mutex);
     return 0;
 }

@@ -237,7 +237,8 @@ static int many_wait(rota_future *const *futures, struct wait_many *many)
 
 int rota_wait(rota_future *const *futures, size_t n, rota_wait_mode mode)
 {
-    int err = n ? rota__suspend_check() : rota__invalid_argument();
+    int err =
+        n ? rota__suspend_check() : rota__invalid_argument("wait for futures: there are none");
     for (size_t i = 0; i < n && err == 0; i++)
         err = future_check(futures[i], "rota_wait");
     if (err < 0)

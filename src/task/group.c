@@ -108,11 +108,11 @@ int rota_group_spawn_at(rota_group *group, rota_fn *fn, const void *arg, size_t 
     if (err < 0)
         return err;
     struct rota__loop *loop = rota__loop_here;
-    rota_task *task = copy <= 2048 ? rota__task_new(loop, fn, arg, copy, site) : NULL;
+    rota_task *task = copy <= ROTA__COPY_MAX ? rota__task_new(loop, fn, arg, copy, site) : NULL;
     if (!task) {
-        err = copy <= 2048 ? -ENOMEM : -E2BIG;
+        err = rota__spawn_failed(copy, site);
         count_result(group, err, NULL);
-        return rota__error_plain(err);
+        return err;
     }
     task->fiber->group = group;
     task->grouped = true;
@@ -269,7 +269,7 @@ int rota_group_wait(rota_group *group)
     if (!here)
         return rota__error_plain(ROTA_ENOTASK);
     if (group->_owner != here)
-        return rota__error_plain(-EPERM);
+        return rota_error_set(-EPERM, "wait for a group: another task has opened it");
     release_given(group);
     if (group->_state == CLOSED)
         return group_result(group);
@@ -278,6 +278,7 @@ int rota_group_wait(rota_group *group)
     if (interrupt < 0) {
         report_lost(group, "was interrupted");
         set_result(group, interrupt, NULL);
+        rota__error_put(&group->_error, rota__error_take(interrupt));
     } else if (nobody_won(group)) {
         group->_result = -ECANCELED;
     }

@@ -593,17 +593,23 @@ rota_task *rota__task_new(struct rota__loop *loop, rota_fn *fn, const void *arg,
     return task;
 }
 
+int rota__spawn_failed(size_t copy, const rota_site *site)
+{
+    if (copy <= ROTA__COPY_MAX)
+        return rota_error_set(-ENOMEM, "spawn %s: no memory for a task", site->name);
+    return rota_error_set(-E2BIG, "spawn %s: an argument of %zu bytes exceeds the limit of %d",
+                          site->name, copy, ROTA__COPY_MAX);
+}
+
 int rota_spawn_at(rota_fn *fn, const void *arg, size_t copy, rota_task **ret_task,
                   const rota_site *site)
 {
     struct rota__loop *loop = rota__loop_here;
     if (!loop)
         return rota__error_plain(ROTA_ENOTASK);
-    if (copy > 2048)
-        return rota__error_plain(-E2BIG);
-    rota_task *task = rota__task_new(loop, fn, arg, copy, site);
+    rota_task *task = copy <= ROTA__COPY_MAX ? rota__task_new(loop, fn, arg, copy, site) : NULL;
     if (!task)
-        return rota__error_plain(-ENOMEM);
+        return rota__spawn_failed(copy, site);
     if (ret_task) {
         task->owned = true;
         *ret_task = task;
@@ -647,6 +653,7 @@ static const struct rota__wait_kind join_kind = {"task", rota__future_abort};
 /* Waits for the end whatever scopes say. */
 static void await_end(rota_task *task)
 {
+    ROTA_KEEP_ERROR;
     ROTA_SHIELD
     {
         rota__future_park(&task->done, &join_kind);
@@ -661,9 +668,10 @@ int rota_join(rota_task *task)
     if (!rota__loop_mine(task->done._loop, "rota_join"))
         return ROTA_ETHREAD;
     if (task == here->task)
-        return rota__error_plain(-EDEADLK);
+        return rota_error_set(-EDEADLK, "join: a task cannot wait for itself");
     if (task->joining)
-        return rota__error_plain(-EBUSY);
+        return rota_error_set(-EBUSY, "join task '%s': another task is waiting for it",
+                              rota_task_name(task));
     if (task->grouped || !task->owned || task == here->loop->main)
         return rota__error_plain(-EINVAL);
     task->joining = true;
@@ -680,9 +688,9 @@ int rota_join(rota_task *task)
             await_end(task);
     }
     int result = task->done._result;
-    if (interrupted && result == -ECANCELED)
-        result = interrupted;
-    if (__builtin_expect(result < 0, false))
+    if (interrupted == -ETIMEDOUT && result == -ECANCELED)
+        result = interrupted; /* with the deadline's text, which is there */
+    else if (__builtin_expect(result < 0, false))
         rota__error_give(rota__error_take_from(&task->done._error, result));
     rota__task_release(task);
     return result;

@@ -123,6 +123,12 @@ void rota__cancel_by_fault(struct rota__fiber *fiber);
  * fiber->interrupt. */
 int rota__interrupted(struct rota__fiber *fiber);
 
+/* Most bytes that a task's argument may have that is copied. */
+#define ROTA__COPY_MAX 2048
+
+/* The failure of a spawn, with its text. */
+int rota__spawn_failed(size_t copy, const rota_site *site);
+
 /* To be called first by whatever may suspend: 0, ROTA_ENOTASK, -ECANCELED or -ETIMEDOUT. */
 static inline int rota__suspend_check(void)
 {
@@ -136,10 +142,10 @@ static inline int rota__suspend_check(void)
 
 /* What a suspending call with invalid arguments returns: inside a cancelled scope it is interrupted
  * like any other. */
-static inline int rota__invalid_argument(void)
+static inline int rota__invalid_argument(const char *text)
 {
     int err = rota__suspend_check();
-    return err < 0 ? err : rota__error_plain(-EINVAL);
+    return err < 0 ? err : rota_error_set(-EINVAL, "%s", text);
 }
 
 /* Whether a suspending call that returned `err` was interrupted: by a scope, not by a failure. */
