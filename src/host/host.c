@@ -66,19 +66,27 @@ static rota_str rest_of(rota_str s, size_t from)
 /* Four decimal numbers and dots. Some programs read a number with a leading zero as octal. */
 static bool read_v4(rota_str s, unsigned char ret_address[4])
 {
-    const char *at = s.ptr, *end = at + s.len;
-    for (int i = 0; i < 4; i++) {
-        const char *from = at;
-        int number = 0;
-        while (at < end && is_digit(*at) && at - from < 3)
-            number = number * 10 + (*at++ - '0');
-        if (at == from || number > 255 || (*from == '0' && at - from > 1))
-            return false;
-        ret_address[i] = (unsigned char)number;
-        if (i < 3 && (at == end || *at++ != '.'))
-            return false;
+    unsigned number = 0, count = 0;
+    bool has_digit = false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned char)s.ptr[i] - '0';
+        if (digit > 9) {
+            if (s.ptr[i] != '.' || !has_digit || count == 3)
+                return false;
+            ret_address[count++] = (unsigned char)number;
+            number = 0;
+            has_digit = false;
+        } else {
+            if (has_digit && !number)
+                return false;
+            number = number * 10 + digit;
+            has_digit = true;
+            if (number > 255)
+                return false;
+        }
     }
-    return at == end;
+    ret_address[3] = (unsigned char)number;
+    return has_digit && count == 3;
 }
 
 static bool read_v6_address(rota_str s, unsigned char ret_address[16])

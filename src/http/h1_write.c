@@ -1,12 +1,17 @@
 #include "http/h1_write.h"
 #include "http/chars.h"
-#include "http/url.h"
 
 #include <errno.h>
 
 static bool is_all(rota_str s, int classes)
 {
     return s.len && rota__chars_are(s, classes);
+}
+
+static bool is_visible(rota_str s)
+{
+    const char *end = s.ptr + s.len;
+    return s.len && rota__scan_target(s.ptr, end) == end;
 }
 
 static bool is_framing(rota_str name)
@@ -18,8 +23,7 @@ static bool is_framing(rota_str name)
 int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rota_str method,
                            rota_str target, rota_str host)
 {
-    if (!is_all(method, ROTA__CHAR_TOKEN) || !is_all(target, ROTA__CHAR_TARGET) ||
-        !rota__url_is_authority(host))
+    if (!is_all(method, ROTA__CHAR_TOKEN) || !is_visible(target) || !is_visible(host))
         return -EINVAL;
     *w = (struct rota__h1_writer){.out = out};
     rota__out_add_str(out, method);

@@ -31,7 +31,8 @@ struct rota__h1_writer {
     uint64_t left;
 };
 
-/* "GET /x HTTP/1.1" and the Host field. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
+/* "GET /x HTTP/1.1" and the Host field. `host` is the authority of a URL that has been parsed: here
+ * it only must not end the line. Returns 0, -EINVAL (no method, target or host), -ENOMEM. */
 int rota__h1_write_request(struct rota__h1_writer *w, struct rota__out *out, rota_str method,
                            rota_str target, rota_str host);
 /* "HTTP/1.1 200 OK". An empty reason is the usual one. `silent`: it answers HEAD. Returns 0,

@@ -148,14 +148,15 @@ bool rota__url_same_authority(rota_str a, rota_str b, int port)
 const char *rota__host_write(const rota_host *host, bool with_zone,
                              char ret_text[ROTA__HOST_IN_URL])
 {
-    size_t len = strcspn(host->text, "%");
-    const char *zone = with_zone && host->text[len] ? host->text + len + 1 : "";
     bool is_v6 = host->kind == ROTA_HOST_IPV6;
-    snprintf(ret_text, ROTA__HOST_IN_URL, "%s%.*s%s%s%s", is_v6 ? "[" : "", (int)len, host->text,
-             *zone ? "%25" : "", zone,
-             is_v6             ? "]"
-             : host->is_rooted ? "."
-                               : "");
+    const char *percent = is_v6 ? strchr(host->text, '%') : NULL; /* a zone follows */
+    char *to = ret_text;
+    if (is_v6)
+        *to++ = '[';
+    to = mempcpy(to, host->text, percent ? (size_t)(percent - host->text) : strlen(host->text));
+    if (percent && with_zone)
+        to = stpcpy(stpcpy(to, "%25"), percent + 1);
+    strcpy(to, is_v6 ? "]" : host->is_rooted ? "." : "");
     return ret_text;
 }
 
