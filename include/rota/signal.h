@@ -9,7 +9,7 @@
  *             rota_serve_options options = {.grace = 5 * ROTA_SECOND};
  *             err = rota_serve(listener, handler, NULL, &options);
  *         }
- *         return err;                                    // -ECANCELED: it was asked to stop
+ *         return err == -ECANCELED ? 0 : err;            // a signal is how it ends
  *     }
  *
  * and a task can do something else with a signal:

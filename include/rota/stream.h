@@ -167,13 +167,18 @@ ROTA_API const char *rota_stream_local(rota_stream *s);
 ROTA_API int rota_stream_pair(size_t capacity, rota_stream **ret_one, rota_stream **ret_other);
 
 /* Makes a stream of a descriptor and takes ownership of it. It may be a connected stream socket, a
- * pipe or a terminal, but not a regular file. Closing the stream closes the descriptor.
+ * pipe or a terminal. Closing the stream closes the descriptor.
+ *
+ * A regular file works too, from its position on, but it is always ready: while the disk works,
+ * reads and writes block the thread, and all its tasks with it. Use a rota_file instead
+ * (rota_file_from_fd returns -ESPIPE for what has to be a stream).
  *
  * O_NONBLOCK is set or cleared as the loop needs it, and stays so. This mode belongs to the open
  * file, not to the descriptor, so it affects every program that shares the open file. If standard
  * input is a terminal, reads and writes of the shell and of its other programs would fail with
  * EAGAIN. If the file is shared, open it again and make a stream of the new descriptor. That works
- * for terminals and pipes, but not for sockets:
+ * for terminals and pipes (for a named pipe, open(2) waits until it has a writer), but not for
+ * sockets:
  *
  *     static int open_input(rota_stream **ret_stream)
  *     {

@@ -135,13 +135,22 @@ ROTA_API int rota_loop_spawn_threadsafe_at(rota_loop *loop, rota_fn *fn, void *a
  * is released except after these errors: -EDEADLK (a task cannot join itself), ROTA_ENOTASK,
  * ROTA_ETHREAD, -EBUSY (another task is waiting for it, in rota_join or rota_task_free), -EINVAL
  * (the task has no handle: it was spawned without one, or is main's, or a group's: rota_task_result
- * says how it ended). */
+ * says how it ended).
+ *
+ * A task that you join is not declared with ROTA_AUTO, which would release the handle again. A task
+ * that may outlive an early return belongs in a group. */
 ROTA_SUSPENDS int rota_join(rota_task *task);
 
 /* Cancels the task if it still runs, waits for its end, and releases the handle. Shields itself. If
  * another task is waiting for this one, or if it has no handle, the task is only cancelled, and the
- * call is reported as a mistake; the other task releases the handle. Accepts NULL, returns NULL.
- * ROTA_AUTO(rota_task) calls this. */
+ * call is reported as a mistake; the other task releases the handle. A group's task is only
+ * cancelled.
+ *
+ * Where it cannot wait, in the task itself and in callbacks, it cancels the task, releases the
+ * handle at once and returns. The task then goes on to its end, as after rota_task_detach.
+ *
+ * Accepts NULL, returns NULL. ROTA_AUTO(rota_task) calls this: use it for tasks that you do not
+ * join, because rota_join has released the handle, which may be another task's by then. */
 ROTA_SUSPENDS_SHIELDED rota_task *rota_task_free(rota_task *task);
 ROTA_DEFINE_AUTO(rota_task, rota_task_free);
 
@@ -240,7 +249,14 @@ typedef struct rota_timeout {
  * (or the clock has reached `when`). ROTA_NEVER sets no deadline. If the deadline has already
  * passed, the first call inside returns -ETIMEDOUT. Enclosing scopes stay in effect. If the timeout
  * is still open, it is ended first. rota_error then tells what the call waited for: "deadline
- * passed while waiting (connect)". */
+ * passed while waiting (connect)".
+ *
+ * The scope must end before its storage is gone, or the loop is corrupted. ROTA_TIMEOUT sees to
+ * that. If you need the result of rota_timeout_end, let ROTA_SCOPED do it, so that you may return
+ * in between; ending it twice is fine:
+ *
+ *     ROTA_SCOPED(rota_timeout) one_try = ROTA_TIMEOUT_INIT;
+ *     rota_timeout_begin(&one_try, 1 * ROTA_SECOND); */
 ROTA_API void rota_timeout_begin(rota_timeout *timeout, rota_time duration);
 ROTA_API void rota_timeout_begin_at(rota_timeout *timeout, rota_time when);
 /* Moves the deadline of an open scope. Has no effect once it has passed. */
@@ -281,7 +297,8 @@ typedef struct rota_shield {
     struct rota__scope _scope;
 } rota_shield;
 
-/* Opens the scope in the current task, and leaves it. */
+/* Opens the scope in the current task, and leaves it. It must be left before its storage is gone,
+ * or the loop is corrupted: ROTA_SHIELD sees to that, also if you return in between. */
 ROTA_API void rota_shield_begin(rota_shield *shield);
 ROTA_API void rota_shield_end(rota_shield *shield);
 ROTA_DEFINE_SCOPED(rota_shield, rota_shield_end);
@@ -414,7 +431,8 @@ typedef struct rota_group {
  *
  * The group belongs to the task and the block that declare it, and from this line on it is a scope
  * of that task: if the group is cancelled, also by a failure under FAIL_FAST, the owner's calls in
- * the block return -ECANCELED, until rota_group_wait returns.
+ * the block return -ECANCELED, until rota_group_wait returns. That call knows the cause: return its
+ * result, not -ECANCELED.
  *
  * rota_group_wait is the normal end. A block that is left without it (by an early return, break,
  * goto, a C++ exception) cancels the tasks that still run and waits for them, shielded: no task
