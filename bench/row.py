@@ -106,6 +106,7 @@ class Bench:
             else:
                 row.missing[name] = f"needs {program.needs}" if program.needs else "not built"
         figures, errors = interleave(row.work, present, rounds or self.rounds, measure)
+        errors.pop(BEFORE, None)  # a row that it does not have
         row.missing.update(errors)
         row.figures = {name: choose(values) for name, values in figures.items()}
         return row
