@@ -116,6 +116,7 @@ static void close_scope(struct nesting *n, size_t i)
     case 'g':
     case 'C':
         CHECK_INT(rota_group_wait(&scope->group), ==, expected(n, i));
+        rota_group_fini(&scope->group);
         break;
     case 's':
         rota_shield_end(&scope->shield);
