@@ -1044,6 +1044,7 @@ static int ask_when_cancelled(void *arg)
 
 TEST_BOTH(rule_8_calls_with_invalid_arguments_are_interrupted_too)
 {
+    test_valgrind_knows_no_uring();
     CHECK_OK(rota_run(ask_when_cancelled, NULL));
 }
 
