@@ -12,6 +12,8 @@
 #include <netinet/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/pem.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1782,35 +1784,49 @@ static void count_freed(void *object, void *ptr, CRYPTO_EX_DATA *data, int index
     ssl_objects_freed++;
 }
 
+/* Until when the handshake of the other loop stays inside OpenSSL. */
+enum stay { NO_STAY, UNTIL_FORK_BEGINS, UNTIL_FORK_ENDS };
+
 struct other_loop {
     struct shared shared;
     pthread_barrier_t connected, forked;
-    int inside_for; /* ms that its handshake stays inside OpenSSL; -1: until the fork is done */
-    rota_fn *job;   /* for the worker, with `hidden` */
+    enum stay stay;
+    rota_fn *job; /* for the worker, with `hidden` */
     struct hidden_key hidden;
 };
+
+static sem_t fork_begins;
+
+static void note_fork(void)
+{
+    sem_post(&fork_begins);
+}
 
 static rota_tls_context *stay_inside(void *arg, const char *name)
 {
     struct other_loop *beside = arg;
-    if (beside->inside_for)
+    if (beside->stay != NO_STAY)
         pthread_barrier_wait(&beside->connected);
-    if (beside->inside_for > 0)
-        usleep((useconds_t)beside->inside_for * 1000);
-    else if (beside->inside_for < 0)
+    if (beside->stay == UNTIL_FORK_ENDS)
         pthread_barrier_wait(&beside->forked);
+    if (beside->stay == UNTIL_FORK_BEGINS) {
+        while (sem_wait(&fork_begins) < 0)
+            continue;
+        for (int i = 0; i < 1000; i++) /* so that the fork would be over if it did not wait */
+            sched_yield();
+    }
     return beside->shared.server;
 }
 
 static int stay_connected(void *arg)
 {
     struct other_loop *beside = arg;
-    int inside_for = beside->inside_for;
+    enum stay stay = beside->stay;
     struct link l = link_with(beside->shared.client, beside->shared.server);
     start_well(&l);
-    if (!inside_for)
+    if (stay == NO_STAY)
         pthread_barrier_wait(&beside->connected);
-    if (inside_for >= 0)
+    if (stay != UNTIL_FORK_ENDS)
         pthread_barrier_wait(&beside->forked);
     greet(&l);
     free_streams(&l);
@@ -1855,16 +1871,19 @@ static int run_beside(struct other_loop *beside)
 }
 
 /* How many of the other loop's two SSL objects the worker has freed. */
-static int freed_beside(int inside_for)
+static int freed_beside(enum stay stay)
 {
     static int index = -1;
     make_authority();
-    struct other_loop beside = {.inside_for = inside_for, .job = count_in_worker};
+    struct other_loop beside = {.stay = stay, .job = count_in_worker};
     beside.shared.client = client_with((rota_tls_options){0});
     beside.shared.server =
         server_with((rota_tls_options){.choose = stay_inside, .choose_arg = &beside});
-    if (index < 0)
+    if (index < 0) {
         index = SSL_get_ex_new_index(0, NULL, NULL, NULL, count_freed);
+        CHECK_OK(sem_init(&fork_begins, 0, 0));
+        CHECK_OK(pthread_atfork(note_fork, NULL, NULL)); /* runs before that of rota-tls */
+    }
     CHECK_INT(index, >=, 0);
     int before = ssl_objects_freed;
     return run_beside(&beside) - before;
@@ -1885,17 +1904,17 @@ TEST_ALREADY(workers_of_a_pool_have_no_keys_of_other_loops)
 
 TEST_ALREADY(workers_of_a_pool_free_what_belongs_to_other_loops)
 {
-    CHECK_INT(freed_beside(0), ==, 2);
+    CHECK_INT(freed_beside(NO_STAY), ==, 2);
 }
 
 TEST_ALREADY(fork_waits_until_other_threads_have_left_openssl)
 {
-    CHECK_INT(freed_beside(100), ==, 2);
+    CHECK_INT(freed_beside(UNTIL_FORK_BEGINS), ==, 2);
 }
 
 TEST_ALREADY(fork_does_not_wait_for_ever_and_leaves_alone_what_others_are_inside)
 {
-    CHECK_INT(freed_beside(-1), ==, 0);
+    CHECK_INT(freed_beside(UNTIL_FORK_ENDS), ==, 0);
 }
 
 /* ---- Resources */

@@ -1,11 +1,11 @@
 /* Forks and OpenSSL. A worker process of a pool frees the SSL objects and contexts of the program.
  * That is safe only if no other thread was inside OpenSSL at the fork, half-way through a change or
- * with a lock. So whoever forks stops the others at the door, and waits until those inside have
- * left.
+ * with a lock. So before a fork no other thread may enter, and those that are inside are waited
+ * for.
  *
  * 1. `inside` is counted in stripes, so that threads do not contend for one cache line.
- * 2. A thread counts itself first and looks for a fork then; whoever forks does it the other way
- *    round. So one of the two sees the other.
+ * 2. A thread first counts itself, then looks whether another one forks. The thread that forks
+ *    first says so, then counts. So one of the two sees the other.
  * 3. A thread that does not leave in time, because a callback of the program waits, is not waited
  *    for. Then the child leaves everything as it is. */
 #include "tls/tls.h"
