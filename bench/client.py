@@ -25,7 +25,7 @@ def hello_page():
 
 def http_client(bench):
     requests, tasks = 20000, 32
-    row = Row("HTTP client, keep-alive GET from nginx, 32 at once, CPU a request", "us",
+    row = Row("HTTP client, keep-alive GET from nginx, 32 at once, CPU per request", "us",
               [Target(1.15, "raw epoll"), Target(0.1, "aiohttp, uvloop")], limit="raw epoll")
     if not shutil.which(sbin("nginx")):
         row.missing = {"all of it": "needs nginx-light"}

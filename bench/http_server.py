@@ -23,12 +23,12 @@ SITE = """
 """
 
 # What is measured: its load, the path, whether over TLS, and what it has to be.
-ROWS = [("HTTP, 25 bytes, keep-alive, 50 connections, CPU a request", "wrk", "hello", False,
+ROWS = [("HTTP, 25 bytes, keep-alive, 50 connections, CPU per request", "wrk", "hello", False,
          [Target(1, "nginx"), Target(0.5, "Go")]),
         ("the same over TLS", "wrk", "hello", True, [Target(1, "nginx")]),
         ("the same by HTTP/2 over TLS, 10 streams at once", "h2load", "hello", True, [Target(1, "nginx")]),
-        ("HTTP, file of 4 KiB, 50 connections, CPU a request", "wrk", "4k", False, [Target(1, "nginx")]),
-        ("HTTP, file of 1 MiB, 50 connections, CPU a request", "wrk", "1m", False, [Target(1, "nginx")])]
+        ("HTTP, file of 4 KiB, 50 connections, CPU per request", "wrk", "4k", False, [Target(1, "nginx")]),
+        ("HTTP, file of 1 MiB, 50 connections, CPU per request", "wrk", "1m", False, [Target(1, "nginx")])]
 
 
 def http_head(bench):

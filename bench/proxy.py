@@ -27,7 +27,7 @@ listen bench
 
 
 def proxy(bench):
-    row = Row("proxy in front of nginx, 50 connections, CPU a request", "us",
+    row = Row("proxy in front of nginx, 50 connections, CPU per request", "us",
               [Target(1.0, "HAProxy")], limit="raw epoll")
     for tool, package in (("nginx", "nginx-light"), ("wrk", "wrk")):
         if not shutil.which(sbin(tool)):

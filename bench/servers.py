@@ -71,7 +71,7 @@ def under_requests(make, port):
 def echo(bench):
     rows = []
     for connections in (50, 500):
-        row = Row(f"echo 1 KiB, {connections} connections, CPU a request", "us",
+        row = Row(f"echo 1 KiB, {connections} connections, CPU per request", "us",
                   [Target(1.05, "raw epoll"), Target(0.85, "Go"), Target(0.6, "libuv, guide's server")],
                   limit="raw epoll")
         load = under_load(lambda port: [bench.bin / "load", port, connections, 20000])
@@ -81,7 +81,7 @@ def echo(bench):
 
 def udp(bench):
     """The windows of all sockets together fit a receive buffer of the default size."""
-    row = Row("UDP echo 1 KiB, 16 sockets, CPU a datagram", "us",
+    row = Row("UDP echo 1 KiB, 16 sockets, CPU per datagram", "us",
               [Target(1.05, "raw recvmmsg"), Target(1, "Go")], limit="raw recvmmsg")
     programs = {
         **bench.rota("udp_echo_rota"),
@@ -93,7 +93,7 @@ def udp(bench):
 
 
 def websocket(bench):
-    row = Row("WebSocket echo 1 KiB, 50 connections, CPU a message", "us",
+    row = Row("WebSocket echo 1 KiB, 50 connections, CPU per message", "us",
               [Target(0.5, "Go, x/net"), Target(0.2, "Python websockets")])
     programs = {
         **bench.rota("ws_echo_rota"),
@@ -119,10 +119,10 @@ def certificate():
 
 # What is measured, its load and what it has to be. 0.95 of the handshakes a CPU second are 1.05 of the
 # CPU time a handshake.
-TLS = [("TLS echo 1 KiB, 50 connections, CPU a request", "echo", 50, 20000,
+TLS = [("TLS echo 1 KiB, 50 connections, CPU per request", "echo", 50, 20000,
         [Target(1.1, "raw OpenSSL"), Target(1, "Go")]),
-       ("TLS handshake, full, CPU a connection", "full", 10, 1000, [Target(1.05, "raw OpenSSL")]),
-       ("TLS handshake, resumed, CPU a connection", "resumed", 10, 1000,
+       ("TLS handshake, full, CPU per connection", "full", 10, 1000, [Target(1.05, "raw OpenSSL")]),
+       ("TLS handshake, resumed, CPU per connection", "resumed", 10, 1000,
         [Target(1.05, "raw OpenSSL")])]
 
 

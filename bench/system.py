@@ -38,7 +38,7 @@ def times(program):
 def files(bench):
     """Not pinned: threads and the kernel's workers may run where they like, and are counted."""
     count, opens, tasks = 1000, 20000, 100
-    row = Row("open, read 4 KiB, close, cached, 100 tasks, CPU a file", "us",
+    row = Row("open, read 4 KiB, close, cached, 100 tasks, CPU per file", "us",
               [Target(1.5, "blocking calls"), Target(0.05, "aiofiles")], limit="blocking calls")
 
     def once(program):
